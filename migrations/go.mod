@@ -1,0 +1,3 @@
+module ceralacca.dev/migrations
+
+go 1.26

@@ -1,0 +1,225 @@
+// Package nats runs a real nats-server with JetStream as a process of its own, for
+// tests that stop, kill and restart it under the platform's feet. The platform
+// itself embeds the same server as a library.
+//
+// It refuses to listen anywhere but on loopback.
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/child"
+)
+
+const (
+	readyLimit = 30 * time.Second
+	stopGrace  = 10 * time.Second
+)
+
+// Build returns the server's program, made from the module that services require.
+func Build(ctx context.Context, progress io.Writer, root string) (string, error) {
+	return devenv.Build(ctx, progress, root, devenv.Tool{
+		Name: "nats-server", Dir: "services", Package: "github.com/nats-io/nats-server/v2",
+		Sources: []string{"services/go.mod"}, Flags: []string{"-ldflags=-s -w"},
+	})
+}
+
+// Options describe the server to start.
+type Options struct {
+	Dir      string    // keeps the JetStream store, the log and the pid file
+	Port     int       // loopback port; zero: a free one
+	Progress io.Writer // receives lines for slow steps; nil: none
+}
+
+// Server is a running nats-server. Its methods may be called from any goroutine.
+type Server struct {
+	opts Options
+	bin  string
+	mu   sync.Mutex
+	proc *child.Process
+}
+
+// Start builds the program if needed, starts it and waits until JetStream answers.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if o.Dir == "" {
+		return nil, errors.New("devenv/nats: Options.Dir is empty: name the folder that keeps the streams")
+	}
+	root, err := devenv.Root()
+	if err != nil {
+		return nil, err
+	}
+	bin, err := Build(ctx, o.Progress, root)
+	if err != nil {
+		return nil, err
+	}
+	err = os.MkdirAll(o.Dir, 0o755)
+	if err != nil {
+		return nil, fmt.Errorf("devenv/nats: %w", err)
+	}
+	s := &Server{opts: o, bin: bin}
+	if s.opts.Port == 0 {
+		s.opts.Port, err = freePort()
+		if err != nil {
+			return nil, fmt.Errorf("devenv/nats: %w", err)
+		}
+	}
+	err = s.serve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// URL is the address for clients.
+func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Port) }
+
+// PID is the server's process id; zero when it is not running.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.PID()
+}
+
+// Stop shuts the server down in order. The streams stay in Dir.
+func (s *Server) Stop() error { return s.halt(syscall.SIGTERM) }
+
+// Kill ends the server by SIGKILL, as a crash would.
+func (s *Server) Kill() error { return s.halt(syscall.SIGKILL) }
+
+// Pause freezes the server: its connections stay open and nothing answers.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+// Restart stops the server, if it still runs, and starts it on the same port and streams.
+func (s *Server) Restart(ctx context.Context) error {
+	err := s.Stop()
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+func (s *Server) signal(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return errors.New("devenv/nats: the server is not running")
+	}
+	return s.proc.Signal(sig)
+}
+
+func (s *Server) halt(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return nil
+	}
+	_ = s.proc.Signal(syscall.SIGCONT) // a paused server could not end in order
+	err := s.proc.Stop(sig, stopGrace)
+	s.proc = nil
+	if err != nil {
+		return fmt.Errorf("devenv/nats: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) serve(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("devenv/nats: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	s.proc, err = child.Start(child.Options{
+		Path: s.bin, PIDFile: filepath.Join(s.opts.Dir, "nats-server.pid"), Stdout: log, Stderr: log,
+		Death: syscall.SIGKILL, // a frozen server (Pause) would not heed a gentler signal
+		Args:  []string{"--addr", "127.0.0.1", "--port", strconv.Itoa(s.opts.Port), "--jetstream", "--store_dir", filepath.Join(s.opts.Dir, "store")},
+	})
+	if err != nil {
+		return fmt.Errorf("devenv/nats: %w", err)
+	}
+	err = s.ready(ctx)
+	if err != nil {
+		stopErr := s.proc.Stop(syscall.SIGKILL, 0)
+		s.proc = nil
+		return errors.Join(err, stopErr)
+	}
+	return nil
+}
+
+// ready waits for JetStream, which comes up after the port does.
+func (s *Server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	for {
+		err := s.ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.proc.Done():
+			return fmt.Errorf("devenv/nats: the server ended at its start (%w); its log says:\n%s", s.proc.Err(), s.lastLog())
+		case <-ctx.Done():
+			return fmt.Errorf("devenv/nats: not ready: %w: last answer: %w", ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Server) ask() error {
+	conn, err := natsgo.Connect(s.URL(), natsgo.NoReconnect(), natsgo.Timeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := conn.JetStream(natsgo.MaxWait(time.Second))
+	if err != nil {
+		return err
+	}
+	_, err = js.AccountInfo()
+	return err
+}
+
+func (s *Server) logPath() string { return filepath.Join(s.opts.Dir, "nats-server.log") }
+
+func (s *Server) lastLog() string {
+	raw, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("unexpected listener address %s", l.Addr())
+	}
+	return addr.Port, nil
+}

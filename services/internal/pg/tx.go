@@ -1,0 +1,131 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// Unit is one transaction as its context knows it: what else has to happen when it commits.
+type Unit struct {
+	tx     pgx.Tx
+	before []func(ctx context.Context, tx pgx.Tx) error
+	after  []func()
+	values map[any]any
+}
+
+type unitKey struct{}
+
+// UnitOf finds the transaction that Tx or System gave together with ctx; nil when tx is not that one
+// (a savepoint, or a transaction opened by other means).
+func UnitOf(ctx context.Context, tx pgx.Tx) *Unit {
+	u, _ := ctx.Value(unitKey{}).(*Unit)
+	if u == nil || u.tx != tx {
+		return nil
+	}
+	return u
+}
+
+// Before runs fn as one of the last statements of the transaction; an error rolls back.
+func (u *Unit) Before(fn func(ctx context.Context, tx pgx.Tx) error) { u.before = append(u.before, fn) }
+
+// After runs fn once the transaction is committed, never when it is rolled back. fn must be quick
+// and cannot fail.
+func (u *Unit) After(fn func()) { u.after = append(u.after, fn) }
+
+// Value is what was stored under key for this transaction; the first call makes it.
+func (u *Unit) Value(key any, make func() any) any {
+	v, ok := u.values[key]
+	if !ok {
+		v = make()
+		if u.values == nil {
+			u.values = map[any]any{}
+		}
+		u.values[key] = v
+	}
+	return v
+}
+
+// Tx runs fn in one transaction that sees and writes rows of tenant only. BEGIN and the tenant
+// travel in one round trip. The ctx given to fn carries the tenant (Tenant) and must be the one
+// used inside. An error of fn rolls back and is returned mapped by Error; a panic rolls back.
+func (db *DB) Tx(ctx context.Context, tenant string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if tenant == "" {
+		return ErrNoTenant
+	}
+	if strings.ContainsAny(tenant, "\x00\\") {
+		return fault.Invalid("TENANT_INVALID", "tenant %q: NUL and backslash are not allowed", tenant)
+	}
+	// The simple protocol runs both statements in one round trip and takes no parameters. Without a
+	// backslash, doubling the quotes makes a literal under either setting of standard_conforming_strings.
+	begin := "begin; set local ceralacca.tenant = '" + strings.ReplaceAll(tenant, "'", "''") + "'"
+	return db.run(telemetry.WithTenant(ctx, tenant), begin, fn)
+}
+
+// System runs fn in one transaction that sees and writes the rows of all tenants: for relays,
+// pollers, retention and operators. Whoever acts in it for one tenant says so with WithTenant.
+func (db *DB) System(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return db.run(telemetry.WithTenant(ctx, ""), "begin; set local ceralacca.scope = 'system'", fn)
+}
+
+// Scoped is Tx for a tenant and System for the empty one: for work that carries its tenant along.
+func (db *DB) Scoped(ctx context.Context, tenant string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if tenant == "" {
+		return db.System(ctx, fn)
+	}
+	return db.Tx(ctx, tenant, fn)
+}
+
+// Tenant is for whom ctx acts; empty in System unless WithTenant said otherwise.
+func Tenant(ctx context.Context) string { return telemetry.Tenant(ctx) }
+
+// WithTenant says for whom something is done inside System: events emitted and acts recorded with
+// the new ctx belong to tenant. It opens no rows: row-level security follows the transaction.
+func WithTenant(ctx context.Context, tenant string) context.Context {
+	return telemetry.WithTenant(ctx, tenant)
+}
+
+func (db *DB) run(ctx context.Context, begin string, fn func(ctx context.Context, tx pgx.Tx) error) (err error) {
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+	if err != nil {
+		return fmt.Errorf("pg: begin: %w", Error(err))
+	}
+	u := &Unit{tx: tx}
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		// The caller's context may be the reason for the rollback; the connection must come back clean.
+		rbErr := tx.Rollback(context.WithoutCancel(ctx))
+		if rbErr != nil && !errors.Is(rbErr, pgx.ErrTxClosed) && err == nil {
+			err = Error(rbErr)
+		}
+	}()
+	inner := context.WithValue(ctx, unitKey{}, u)
+	err = fn(inner, tx)
+	if err != nil {
+		return Error(err)
+	}
+	for i := 0; i < len(u.before); i++ { // a hook may add another
+		err = u.before[i](inner, tx)
+		if err != nil {
+			return Error(err)
+		}
+	}
+	err = tx.Commit(ctx)
+	if err != nil {
+		return fmt.Errorf("pg: commit: %w", Error(err))
+	}
+	committed = true
+	for _, f := range u.after {
+		f()
+	}
+	return nil
+}

@@ -64,7 +64,7 @@ func compile(ctx context.Context, step *Step, root, bin string, t Tool) error {
 		return err
 	}
 	fresh := bin + ".new"
-	words := []string{tool, "build", "-v", "-trimpath", "-o", fresh}
+	words := []string{tool, "build", "-v", "-o", fresh}
 	words = append(append(words, t.Flags...), t.Package)
 	var fetched, compiled int
 	show := func(line string) string {

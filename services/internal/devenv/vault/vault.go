@@ -33,7 +33,7 @@ const (
 func Build(ctx context.Context, progress io.Writer, root string) (string, error) {
 	return devenv.Build(ctx, progress, root, devenv.Tool{
 		Name: "vaultdev", Dir: "deploy/vaultdev", Package: ".",
-		Sources: []string{"deploy/vaultdev"}, Flags: []string{"-ldflags=-s -w"},
+		Sources: []string{"deploy/vaultdev"}, Flags: []string{"-trimpath", "-ldflags=-s -w"},
 	})
 }
 

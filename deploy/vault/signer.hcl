@@ -1,0 +1,57 @@
+# What the signer may do, and nothing else. One path block per act; the glob "+"
+# stands for one segment, the key's name.
+
+# Make a key. It can never leave Vault: exportable and plaintext backup may only be
+# false, and the key's config, rotation, export, backup and deletion are not granted.
+path "transit/keys/+" {
+  capabilities = ["create", "update", "read"]
+  allowed_parameters = {
+    "type"                   = ["ecdsa-p256", "rsa-3072", "rsa-4096"]
+    "exportable"             = [false]
+    "allow_plaintext_backup" = [false]
+  }
+}
+
+# Ask Vault for a certificate request signed by the key itself.
+path "transit/keys/+/csr" {
+  capabilities = ["create", "update"]
+}
+
+# Sign a digest, never a document: Vault sees hashes only.
+path "transit/sign/+" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "input"                = []
+    "batch_input"          = []
+    "key_version"          = []
+    "prehashed"            = [true]
+    "hash_algorithm"       = ["sha2-256"]
+    "signature_algorithm"  = ["pkcs1v15"]
+    "marshaling_algorithm" = ["asn1"]
+  }
+}
+
+# Enrol a one-time code generator and check a code. Reading totp/code would make
+# codes, which only the holder of the device may.
+path "totp/keys/+" {
+  capabilities = ["create", "update", "delete"]
+}
+path "totp/code/+" {
+  capabilities = ["create", "update"]
+}
+
+# The signer's own configuration secrets.
+path "secret/data/signer/*" {
+  capabilities = ["read"]
+}
+
+# Keep its own token alive.
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}

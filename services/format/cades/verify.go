@@ -1,0 +1,146 @@
+package cades
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/tsp"
+)
+
+// Level is how far a signature goes.
+type Level string
+
+// The levels that are told apart.
+const (
+	LevelCMS Level = "CMS"       // no signing-certificate attribute: not CAdES
+	LevelBES Level = "CAdES-BES" // signing-certificate attribute
+	LevelT   Level = "CAdES-T"   // with a signature time-stamp that holds
+)
+
+// VerifyOptions says what to judge by; see cms.VerifyOptions.
+type VerifyOptions struct {
+	Roots         *x509.CertPool // of signers; nil: trust is not judged
+	TSARoots      *x509.CertPool // of time-stamp authorities; nil: their trust is not judged
+	Intermediates []*x509.Certificate
+	At            time.Time // time of judgement
+	Content       io.Reader // of a detached signature
+	// ForSdI wants what SdI checks: signing time, and a certificate for signing (nonRepudiation).
+	ForSdI bool
+}
+
+// StampReport is what is true of one signature time-stamp.
+type StampReport struct {
+	Time  time.Time `json:"time"`
+	Check cms.Check `json:"check"`
+}
+
+// SignerReport is a CMS report with the CAdES level and its stamps.
+type SignerReport struct {
+	cms.SignerReport
+	Level  Level         `json:"level"`
+	Stamps []StampReport `json:"stamps,omitempty"`
+}
+
+// Report is what is true of a p7m.
+type Report struct {
+	Signers  []SignerReport `json:"signers"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// Err is nil when there is a signature and all of them hold, stamps included.
+func (r *Report) Err() error {
+	if len(r.Signers) == 0 {
+		return errors.New("cades: the file holds no signature")
+	}
+	for i := range r.Signers {
+		s := &r.Signers[i]
+		if err := s.SignerReport.Err(); err != nil {
+			return fmt.Errorf("signature %d of %d: %w", i+1, len(r.Signers), err)
+		}
+		for _, st := range s.Stamps {
+			if st.Check.Verdict == cms.Failed {
+				return fmt.Errorf("signature %d of %d: time-stamp: %s", i+1, len(r.Signers), st.Check.Reason)
+			}
+		}
+	}
+	return nil
+}
+
+// Verify judges every signature of a p7m. The error is that of a file that cannot be read; a
+// signature that does not hold is in the report, and the content is sd.Content() all the same.
+func Verify(p7m []byte, o VerifyOptions) (*cms.SignedData, *Report, error) {
+	sd, err := cms.Parse(p7m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cades: %w", err)
+	}
+	return sd, Judge(sd, o), nil
+}
+
+// Judge is Verify for a file that was read already.
+func Judge(sd *cms.SignedData, o VerifyOptions) *Report {
+	base := sd.Verify(cms.VerifyOptions{
+		Roots: o.Roots, Intermediates: o.Intermediates, At: o.At, Content: o.Content,
+		RequireContentCommitment: o.ForSdI, RequireSigningTime: o.ForSdI, RequireESS: o.ForSdI,
+	})
+	r := &Report{Warnings: base.Warnings}
+	for i, b := range base.Signers {
+		s := SignerReport{SignerReport: b, Level: LevelCMS}
+		if b.ESS.Verdict == cms.Passed {
+			s.Level = LevelBES
+		}
+		for _, raw := range sd.Signers[i].Unsigned(cms.OIDSignatureTimeStamp) {
+			st := judgeStamp(raw, sd.Signers[i].Signature, o)
+			if st.Check.Verdict == cms.Passed && s.Level == LevelBES {
+				s.Level = LevelT
+			}
+			s.Stamps = append(s.Stamps, st)
+		}
+		r.Signers = append(r.Signers, s)
+	}
+	return r
+}
+
+// judgeStamp checks a signature time-stamp over the signature value. spec: EN319122-1 §5.3
+func judgeStamp(raw, sig []byte, o VerifyOptions) StampReport {
+	tok, err := tsp.ParseToken(raw)
+	if err != nil {
+		return StampReport{Check: cms.Check{Verdict: cms.Failed, Reason: err.Error()}}
+	}
+	h := tok.Info.Hash.New()
+	h.Write(sig)
+	st := StampReport{Time: tok.Info.Time, Check: cms.Check{Verdict: cms.Passed}}
+	err = tok.Verify(tsp.VerifyOptions{Digest: h.Sum(nil), Roots: o.TSARoots, Intermediates: o.Intermediates})
+	if err != nil {
+		st.Check = cms.Check{Verdict: cms.Failed, Reason: err.Error()}
+	} else if !o.At.IsZero() && tok.Info.Time.After(o.At.Add(time.Minute)) {
+		st.Check = cms.Check{Verdict: cms.Failed, Reason: fmt.Sprintf("stamped at %s, after the time of judgement", tok.Info.Time.Format(time.RFC3339))}
+	}
+	return st
+}
+
+// CheckOutput reads a p7m that was just made back and says whether it holds exactly content
+// and one intact signature by cert. It judges neither trust nor time: the maker knows both.
+func CheckOutput(p7m, content []byte, cert *x509.Certificate) error {
+	sd, rep, err := Verify(p7m, VerifyOptions{})
+	if err != nil {
+		return err
+	}
+	if err := rep.Err(); err != nil {
+		return err
+	}
+	if sd.BER || sd.Trailing != 0 || sd.Armour != cms.ArmourNone {
+		return errors.New("cades: output is not plain DER")
+	}
+	if !bytes.Equal(sd.Content(), content) {
+		return errors.New("cades: output holds another content")
+	}
+	if len(rep.Signers) != 1 || rep.Signers[0].Level == LevelCMS || !rep.Signers[0].Certificate.Equal(cert) {
+		return errors.New("cades: output is not one CAdES signature by the certificate that was asked for")
+	}
+	return nil
+}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,9 +51,5 @@ func write(dir, name string) error {
 		return err
 	}
 	err = (&protoprint.Printer{}).PrintProtoFile(desc, f)
-	if err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return errors.Join(err, f.Close())
 }

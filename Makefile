@@ -1,0 +1,106 @@
+# Every target sets up what it needs by itself. `make` alone lists them.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+GO       ?= go
+ROOT     := $(CURDIR)
+CACHE    := $(ROOT)/.cache
+BIN      := $(CACHE)/bin
+PROGRESS := $(ROOT)/deploy/progress.sh
+MODULES  := proto migrations services tests
+# Tools and modules that must not see the workspace.
+ALONE    := GOWORK=off
+# The whole run, per package: the slowest ones kill and restart real servers.
+TIMEOUT  ?= 10m
+# Further words for go test, the demo or a bench, e.g. make test ARGS='-run Signed -v'
+ARGS     ?=
+
+include deploy/tools.mk
+
+## Use
+
+demo: ceralacca-dev ## one invoice through the whole platform, documents left in out/
+	@$(BIN)/ceralacca-dev demo $(ARGS)
+
+dev: ceralacca-dev ## the same platform kept running for work (Ctrl-C ends it)
+	@$(BIN)/ceralacca-dev serve $(ARGS)
+
+build: ## every program into .cache/bin
+	@mkdir -p $(BIN)
+	@cd services && $(PROGRESS) "building the programs" $(GO) build -v -o $(BIN)/ ./cmd/...
+
+## Check
+
+test: prepare ## all tests of the workspace, on real servers
+	@$(BIN)/devenv with-postgres $(GO) test -count=1 -timeout $(TIMEOUT) $(ARGS) work
+
+test-all: prepare ## the same with faults and soaks, and the dev Vault's own tests
+	@$(BIN)/devenv with-postgres $(GO) test -tags soak -count=1 -timeout 40m $(ARGS) work
+	@$(MAKE) test-vaultdev
+
+test-vaultdev: ## the tests of the dev Vault (a module of its own)
+	@cd deploy/vaultdev && $(ALONE) $(PROGRESS) "testing the dev Vault" $(GO) test -v -trimpath -vet=off .
+
+lint: $(golangci_lint) lint-proto ## gofmt, go vet, golangci-lint, buf lint and breaking
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	@$(PROGRESS) "go vet" $(GO) vet work
+	@$(PROGRESS) "golangci-lint" $(BIN)/golangci-lint run $(MODULES:%=./%/...)
+	@cd deploy/protodeps && $(ALONE) $(GO) vet .
+	@echo "lint: clean"
+
+lint-proto: $(buf) proto-deps ## contracts only: buf lint, and breaking against BASE
+	@cd proto && $(BIN)/buf lint
+	@BUF=$(BIN)/buf CACHE=$(CACHE) deploy/breaking.sh $(BASE)
+
+check-gen: ## generated code is what the generators make today
+	@deploy/checkgen.sh $(MAKE) gen
+
+check: check-gen lint build-alone test ## all that CI checks
+
+build-alone: ## each module builds without the workspace
+	@for m in $(MODULES); do (cd $$m && $(ALONE) $(PROGRESS) "building $$m alone" $(GO) build ./...) || exit 1; done
+
+vuln: $(govulncheck) ## known vulnerabilities in what services link
+	@cd services && $(BIN)/govulncheck ./...
+
+## Measure
+
+bench: bench-pipeline ## the whole pipeline: invoices/s, latency, CPU per service
+
+bench-%: prepare ## bench-AREA: pipeline, or a package of services such as fatturapa
+	@deploy/bench.sh $* $(ARGS)
+
+## Make
+
+gen: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) proto-deps ## generated code: buf, sqlc
+	@cd proto && $(BIN)/buf generate
+	@cd services && $(BIN)/sqlc generate
+
+proto-deps: ## third-party contracts, printed from the pinned modules for buf
+	@cd deploy/protodeps && $(ALONE) $(PROGRESS) "printing third-party contracts" $(GO) run . $(ROOT)/proto/.deps
+
+tools: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) $(golangci_lint) ## the pinned tools into .cache/bin
+
+prepare: devenv ## what tests need: peers, database programs, dev Vault, NATS server
+	@$(BIN)/devenv prepare
+
+clean: ## removes .cache (programs, databases, keys) and out
+	@deploy/clean.sh $(CACHE) $(ROOT)/out
+
+devenv:
+	@mkdir -p $(BIN)
+	@cd services && $(ALONE) $(PROGRESS) "building devenv" $(GO) build -v -o $(BIN)/devenv ./internal/devenv/cmd/devenv
+
+ceralacca-dev:
+	@mkdir -p $(BIN)
+	@cd services && $(PROGRESS) "building ceralacca-dev" $(GO) build -v -o $(BIN)/ceralacca-dev ./cmd/ceralacca-dev
+
+help:
+	@echo "Ceralacca. First: make demo"
+	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
+	/^[a-z%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
+
+.PHONY: demo dev build test test-all test-vaultdev lint lint-proto check-gen check build-alone vuln bench \
+	gen proto-deps tools prepare clean devenv ceralacca-dev help

@@ -1,0 +1,18 @@
+#!/bin/sh
+# bench.sh AREA [WORDS...]
+# Runs the measurement of one area: `pipeline` is the load program or benchmark of
+# tests/load, any other area is a package of services with benchmarks.
+set -eu
+area=$1
+shift
+for dir in $([ "$area" = pipeline ] && echo tests/load) "services/format/$area" "services/$area" "services/internal/$area"; do
+	[ -d "$dir" ] || continue
+	cd "$dir"
+	if [ "$(go list -f '{{.Name}}' .)" = main ]; then
+		exec go run . "$@"
+	fi
+	exec go test -run '^$' -bench . -benchmem -timeout 30m "$@" ./...
+done
+echo "bench: there is no area '$area'; areas: pipeline$(cd services && grep -lrs --include='*_test.go' '^func Benchmark' . |
+	xargs -r -n 1 dirname | xargs -r -n 1 basename | sort -u | sed 's/^/, /' | tr -d '\n')" >&2
+exit 2

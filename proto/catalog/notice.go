@@ -1,0 +1,128 @@
+package catalog
+
+import (
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+)
+
+// Notice is what a customer is told of an event: in the tenant's log, by webhook and by e-mail, the
+// same in all three. Types and fields of Data are public and only ever added to.
+type Notice struct {
+	// Type is the public name of the fact, for example invoice.delivered.
+	Type string
+	// Invoice is the resource name of the invoice that it is about.
+	Invoice string
+	// Data is what the type adds: JSON values by field name. Never document content.
+	Data map[string]any
+}
+
+// noticeTypes lists the public types in the order of an invoice's life.
+var noticeTypes = []string{
+	"invoice.accepted", "invoice.signed", "invoice.signing_failed", "invoice.transmitted", "invoice.transmission_failed",
+	"invoice.delivered", "invoice.available", "invoice.delivery_pending", "invoice.rejected",
+	"invoice.pa_accepted", "invoice.pa_refused", "invoice.pa_term_expired", "invoice.attested",
+	"preservation.taken_in_charge", "preservation.sealed",
+}
+
+// NoticeTypes returns every type that NoticeOf can give.
+func NoticeTypes() []string { return append([]string(nil), noticeTypes...) }
+
+// IsPublicBody reports whether an invoice of this format (FPA12, FPR12, FSM10) goes to a public body.
+func IsPublicBody(format string) bool { return strings.HasPrefix(format, "FPA") }
+
+// NoticeOf turns an event into what customers see of it; false for events that are the platform's own
+// or that are about something else than an invoice.
+func NoticeOf(ev proto.Message) (Notice, bool) {
+	n := Notice{}
+	switch e := ev.(type) {
+	case *invoicev1.InvoiceAccepted:
+		n = Notice{"invoice.accepted", e.GetInvoice(), map[string]any{
+			"format": e.GetFormat(), "recipient_code": e.GetRecipientCode(), "sign": e.GetSign(), "document": blobData(e.GetOriginal())}}
+	case *signv1.DocumentSigned:
+		n = Notice{"invoice.signed", e.GetSubject(), map[string]any{
+			"signature": e.GetSignature(), "signing_time": timeData(e.GetSigningTime()), "document": blobData(e.GetSigned())}}
+	case *signv1.SigningFailed:
+		n = Notice{"invoice.signing_failed", e.GetSubject(), map[string]any{"code": e.GetCode(), "message": e.GetMessage()}}
+	case *conservationv1.UnitTakenInCharge:
+		n = Notice{"preservation.taken_in_charge", e.GetSubject(), map[string]any{"unit": e.GetUnit(), "time": timeData(e.GetTime())}}
+	case *conservationv1.UnitPreserved:
+		n = Notice{"preservation.sealed", e.GetSubject(), map[string]any{
+			"unit": e.GetUnit(), "package": e.GetPackage(), "stamp_time": timeData(e.GetStampTime())}}
+	default:
+		n = exchangeNotice(ev)
+	}
+	return n, n.Type != "" && strings.Contains(n.Invoice, "/invoices/")
+}
+
+// exchangeNotice is NoticeOf for what SdI says.
+func exchangeNotice(ev proto.Message) Notice {
+	switch e := ev.(type) {
+	case *sdiv1.InvoiceTransmitted:
+		return Notice{"invoice.transmitted", e.GetInvoice(), map[string]any{
+			"transmission": e.GetTransmission(), "file_name": e.GetFileName(), "sdi_id": e.GetSdiId(), "send_time": timeData(e.GetSendTime())}}
+	case *sdiv1.TransmissionFailed:
+		return Notice{"invoice.transmission_failed", e.GetInvoice(), map[string]any{
+			"transmission": e.GetTransmission(), "code": e.GetCode(), "message": e.GetMessage()}}
+	case *sdiv1.InvoiceDelivered:
+		return Notice{"invoice.delivered", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
+	case *sdiv1.InvoiceNotDelivered:
+		// MC is no failure: a private invoice is issued, and for a public body SdI goes on trying.
+		// spec: sdi MC, private and public flow
+		kind := "invoice.available"
+		if IsPublicBody(e.GetFormat()) {
+			kind = "invoice.delivery_pending"
+		}
+		return Notice{kind, e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
+	case *sdiv1.InvoiceDiscarded:
+		data := receiptData(e.GetSdiId(), e.GetReceipt())
+		errs := make([]any, 0, len(e.GetErrors()))
+		for _, x := range e.GetErrors() {
+			errs = append(errs, map[string]any{"code": x.GetCode(), "message": x.GetMessage(), "hint": x.GetHint()})
+		}
+		data["errors"] = errs
+		return Notice{"invoice.rejected", e.GetInvoice(), data}
+	case *sdiv1.InvoiceOutcomeReceived:
+		kind := "invoice.pa_accepted"
+		if e.GetOutcome() == "EC02" {
+			kind = "invoice.pa_refused"
+		}
+		data := receiptData(e.GetSdiId(), e.GetReceipt())
+		data["outcome"], data["description"] = e.GetOutcome(), e.GetDescription()
+		return Notice{kind, e.GetInvoice(), data}
+	case *sdiv1.InvoiceTermExpired:
+		return Notice{"invoice.pa_term_expired", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
+	case *sdiv1.InvoiceAttested:
+		return Notice{"invoice.attested", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
+	}
+	return Notice{}
+}
+
+func receiptData(sdiID string, r *sdiv1.Receipt) map[string]any {
+	return map[string]any{"sdi_id": sdiID, "receipt": map[string]any{
+		"type": r.GetType(), "file_name": r.GetFileName(), "receive_time": timeData(r.GetReceiveTime()), "document": blobData(r.GetContent())}}
+}
+
+// blobData tells a document apart without saying where it is kept: its bytes come from GetDocument.
+func blobData(b *eventv1.Blob) any {
+	if b == nil {
+		return nil
+	}
+	return map[string]any{"sha256": hex.EncodeToString(b.GetSha256()), "size": b.GetSize(), "media_type": b.GetMediaType()}
+}
+
+func timeData(t *timestamppb.Timestamp) any {
+	if t == nil {
+		return nil
+	}
+	return t.AsTime().UTC().Format(time.RFC3339Nano)
+}

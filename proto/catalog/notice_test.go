@@ -1,0 +1,72 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"ceralacca.dev/proto/catalog"
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+)
+
+const anInvoice = "tenants/t/companies/c/invoices/i"
+
+func TestNotices(t *testing.T) {
+	blob := &eventv1.Blob{Uri: "blob:tenants/t/00?size=3", Sha256: make([]byte, 32), Size: 3, MediaType: "application/xml"}
+	receipt := &sdiv1.Receipt{Type: "RC", FileName: "IT01_1_RC_001.xml", Content: blob}
+	events := map[string]proto.Message{
+		"invoice.accepted":             &invoicev1.InvoiceAccepted{Invoice: anInvoice, Original: blob},
+		"invoice.signed":               &signv1.DocumentSigned{Subject: anInvoice, Signed: blob},
+		"invoice.signing_failed":       &signv1.SigningFailed{Subject: anInvoice, Code: "NO_ACTIVE_CREDENTIAL"},
+		"invoice.transmitted":          &sdiv1.InvoiceTransmitted{Invoice: anInvoice, SdiId: "7"},
+		"invoice.transmission_failed":  &sdiv1.TransmissionFailed{Invoice: anInvoice, Code: "EI03"},
+		"invoice.delivered":            &sdiv1.InvoiceDelivered{Invoice: anInvoice, Receipt: receipt},
+		"invoice.available":            &sdiv1.InvoiceNotDelivered{Invoice: anInvoice, Receipt: receipt, Format: "FPR12"},
+		"invoice.delivery_pending":     &sdiv1.InvoiceNotDelivered{Invoice: anInvoice, Receipt: receipt, Format: "FPA12"},
+		"invoice.rejected":             &sdiv1.InvoiceDiscarded{Invoice: anInvoice, Errors: []*sdiv1.RejectionError{{Code: "00423"}}},
+		"invoice.pa_accepted":          &sdiv1.InvoiceOutcomeReceived{Invoice: anInvoice, Outcome: "EC01"},
+		"invoice.pa_refused":           &sdiv1.InvoiceOutcomeReceived{Invoice: anInvoice, Outcome: "EC02"},
+		"invoice.pa_term_expired":      &sdiv1.InvoiceTermExpired{Invoice: anInvoice},
+		"invoice.attested":             &sdiv1.InvoiceAttested{Invoice: anInvoice},
+		"preservation.taken_in_charge": &conservationv1.UnitTakenInCharge{Subject: anInvoice, Unit: "tenants/t/units/u"},
+		"preservation.sealed":          &conservationv1.UnitPreserved{Subject: anInvoice, Package: "tenants/t/packages/p"},
+	}
+	for want, ev := range events {
+		n, ok := catalog.NoticeOf(ev)
+		if !ok || n.Type != want || n.Invoice != anInvoice {
+			t.Errorf("%T: %v %+v, want %s", ev, ok, n, want)
+		}
+		if !slices.Contains(catalog.NoticeTypes(), want) {
+			t.Errorf("%s is missing in NoticeTypes", want)
+		}
+		raw, err := json.Marshal(n.Data)
+		if err != nil {
+			t.Errorf("%s: data is no JSON: %v", want, err)
+		}
+		if err := new(structpb.Struct).UnmarshalJSON(raw); err != nil {
+			t.Errorf("%s: data is no Struct: %v", want, err)
+		}
+	}
+	if len(events) != len(catalog.NoticeTypes()) {
+		t.Errorf("%d types, %d tested", len(catalog.NoticeTypes()), len(events))
+	}
+}
+
+func TestEventsThatNobodyIsToldOf(t *testing.T) {
+	for _, ev := range []proto.Message{
+		&invoicev1.InvoiceSettled{Invoice: anInvoice},
+		&signv1.DocumentSigned{Subject: "tenants/t/packages/p"},
+		&conservationv1.PackageSealed{Package: "tenants/t/packages/p"},
+	} {
+		if n, ok := catalog.NoticeOf(ev); ok {
+			t.Errorf("%T gives %+v", ev, n)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// startEmbedded runs a NATS server with JetStream inside this process.
+//
+// SyncAlways: JetStream syncs each message to disk before it acknowledges it,
+// because the outbox row, the only other copy of the event, is deleted on that
+// acknowledgement. The alternative (the server's default of one sync in two
+// minutes, with outbox rows kept as long) costs a second write and an index
+// entry per event in PostgreSQL; a sync costs 0.1 to 1 ms and is shared by the
+// relay's pipelined publishes. Figures: services/DESIGN.md.
+func startEmbedded(cfg EmbeddedNATS, log *slog.Logger) (*server.Server, error) {
+	opts := &server.Options{
+		ServerName:      "ceralacca",
+		JetStream:       true,
+		StoreDir:        cfg.Dir,
+		DontListen:      cfg.Listen == "",
+		NoSigs:          true,
+		SyncAlways:      true,
+		MaxPayload:      1 << 20,
+		NoSystemAccount: false,
+	}
+	if cfg.Listen != "" {
+		host, port, err := net.SplitHostPort(cfg.Listen)
+		number, numErr := strconv.Atoi(port)
+		if err := errors.Join(err, numErr); err != nil {
+			return nil, BadField("nats.embedded.listen", "%q is not host:port: %v", cfg.Listen, err)
+		}
+		opts.Host, opts.Port = host, number
+		if number == 0 {
+			opts.Port = server.RANDOM_PORT
+		}
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("run: embedded NATS in %s: %w", cfg.Dir, err)
+	}
+	srv.SetLoggerV2(natsLog{log.With("component", "nats")}, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(30 * time.Second) {
+		srv.Shutdown()
+		return nil, fmt.Errorf("run: embedded NATS in %s did not become ready within 30s: see the log above", cfg.Dir)
+	}
+	if !srv.JetStreamEnabled() {
+		srv.Shutdown()
+		return nil, fmt.Errorf("run: embedded NATS cannot use JetStream in %s: is the folder writable, and used by no other process?", cfg.Dir)
+	}
+	return srv, nil
+}
+
+// natsLog writes the server's log lines into ours. Its notices are of no use
+// to an operator of this platform and go to debug.
+type natsLog struct{ log *slog.Logger }
+
+func (l natsLog) line(level slog.Level, format string, v ...any) {
+	l.log.Log(context.Background(), level, fmt.Sprintf(format, v...))
+}
+
+func (l natsLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v...) }
+func (l natsLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v...) }
+func (l natsLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v...) }
+func (l natsLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v...) }
+func (l natsLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v...) }
+func (l natsLog) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v...) }
+
+// connect opens the process's connection to NATS, embedded or not, and waits
+// for it as long as start.wait says. Later losses are mended by the client,
+// which never gives up.
+func (p *process) connect(ctx context.Context) error {
+	cfg := p.cfg.NATS
+	opts := []nats.Option{
+		nats.Name("ceralaccad " + p.id),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.ReconnectBufSize(-1), // a publish while away is an error now, not a surprise later
+		nats.PingInterval(10 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.log.Warn("nats connection lost", "error", err) }),
+		nats.ReconnectHandler(func(c *nats.Conn) { p.log.Info("nats connection is back", "server", c.ConnectedUrlRedacted()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
+	}
+	url := cfg.URL
+	if cfg.Embedded.Dir != "" {
+		srv, err := startEmbedded(cfg.Embedded, p.log)
+		if err != nil {
+			return err
+		}
+		p.embedded = srv
+		url = "in process"
+		opts = append(opts, nats.InProcessServer(srv))
+	}
+	if cfg.CredsFile != "" {
+		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
+	}
+	if cfg.CAFile != "" {
+		opts = append(opts, nats.RootCAs(cfg.CAFile))
+	}
+	return p.await(ctx, "NATS at "+url, "start a NATS server with JetStream there, or correct nats.url in "+p.file.path,
+		func(context.Context) error {
+			conn, err := nats.Connect(cfg.URL, opts...)
+			if err != nil {
+				return err
+			}
+			p.nats = conn
+			return nil
+		})
+}

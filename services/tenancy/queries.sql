@@ -1,0 +1,80 @@
+-- name: InsertReseller :exec
+INSERT INTO reseller (id, display_name, create_time) VALUES (@id, @display_name, @create_time);
+
+-- name: GetReseller :one
+SELECT id, display_name, create_time FROM reseller WHERE id = @id;
+
+-- name: ListResellers :many
+SELECT id, display_name, create_time FROM reseller WHERE id > @after ORDER BY id LIMIT @page_size;
+
+-- name: InsertTenant :exec
+INSERT INTO tenant (tenant_id, reseller_id, display_name, create_time)
+VALUES (@tenant_id, @reseller_id, @display_name, @create_time);
+
+-- name: GetTenant :one
+SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant WHERE tenant_id = @tenant_id;
+
+-- name: ListTenants :many
+SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant
+WHERE tenant_id > @after AND (@reseller_id::text = '' OR reseller_id = @reseller_id)
+ORDER BY tenant_id LIMIT @page_size;
+
+-- name: InsertCompany :exec
+INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, create_time, update_time)
+VALUES (@tenant_id, @id, @display_name, @vat_number, @tax_code, @recipient_code, @signature_policy, @create_time, @create_time);
+
+-- name: GetCompany :one
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+FROM company WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: LockCompany :one
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+FROM company WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
+
+-- name: ListCompanies :many
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+FROM company WHERE tenant_id = @tenant_id AND id > @after ORDER BY id LIMIT @page_size;
+
+-- name: UpdateCompany :exec
+UPDATE company SET display_name = @display_name, vat_number = @vat_number, tax_code = @tax_code,
+    recipient_code = @recipient_code, signature_policy = @signature_policy, version = @version, update_time = @update_time
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: InsertApiKey :exec
+INSERT INTO api_key (id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time)
+VALUES (@id, @tenant_id, @owner_kind, @owner_id, @display_name, @prefix, @secret_sha256, @live, @scopes, @create_time, sqlc.narg(expire_time));
+
+-- name: GetApiKey :one
+SELECT id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time, revoke_time, last_use_time
+FROM api_key WHERE owner_kind = @owner_kind AND owner_id = @owner_id AND id = @id;
+
+-- name: ListApiKeys :many
+SELECT id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time, revoke_time, last_use_time
+FROM api_key WHERE owner_kind = @owner_kind AND owner_id = @owner_id AND id > @after ORDER BY id LIMIT @page_size;
+
+-- A key that was revoked before keeps its first time of revocation.
+-- name: RevokeApiKey :one
+UPDATE api_key SET revoke_time = coalesce(revoke_time, @revoke_time::timestamptz)
+WHERE owner_kind = @owner_kind AND owner_id = @owner_id AND id = @id
+RETURNING id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time, revoke_time, last_use_time;
+
+-- name: FindApiKey :one
+SELECT k.id, k.tenant_id, k.owner_kind, k.owner_id, k.live, k.scopes, k.expire_time, k.revoke_time,
+       coalesce(t.reseller_id, '')::text AS reseller_id
+FROM api_key k LEFT JOIN tenant t ON t.tenant_id = k.tenant_id
+WHERE k.secret_sha256 = @secret_sha256;
+
+-- name: TouchApiKeys :exec
+UPDATE api_key k SET last_use_time = u.at
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@times::timestamptz[]) AS at) u
+WHERE k.id = u.id AND (k.last_use_time IS NULL OR k.last_use_time < u.at);
+
+-- Replaces the key that an earlier configuration brought in. It runs at start, alone.
+-- name: RetireBootstrapKeys :exec
+UPDATE api_key SET revoke_time = @revoke_time::timestamptz
+WHERE owner_kind = 'operators' AND owner_id = 'bootstrap' AND secret_sha256 <> @secret_sha256 AND revoke_time IS NULL;
+
+-- name: InsertBootstrapKey :execrows
+INSERT INTO api_key (id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time)
+VALUES (@id, '', 'operators', 'bootstrap', 'from bootstrap_operator_key_file', @prefix, @secret_sha256, @live, '{*}', @create_time)
+ON CONFLICT (secret_sha256) DO NOTHING;

@@ -147,6 +147,10 @@ func (cfg MigrateConfig) goose(ctx context.Context, db *sql.DB, dir, table strin
 		return fmt.Errorf("pg: migrate %s: folder %s: %w", cfg.Schema, dir, err)
 	}
 	_, err = p.Up(ctx)
+	var partial *goose.PartialError
+	if errors.As(err, &partial) && partial.Failed != nil {
+		return fmt.Errorf("pg: migrate %s: %s/%s: %w", cfg.Schema, dir, partial.Failed.Source.Path, Error(err))
+	}
 	if err != nil {
 		return fmt.Errorf("pg: migrate %s: %w", cfg.Schema, Error(err))
 	}

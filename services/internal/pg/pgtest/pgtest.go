@@ -256,7 +256,7 @@ func (s *server) clean(ctx context.Context, name string) (bool, error) {
 		WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'r' AND c.relname <> ALL ($2)
 		  AND pg_relation_size(c.oid) > 0
 		UNION ALL
-		SELECT format('SELECT setval(%L, start_value, false)', quote_ident(schemaname) || '.' || quote_ident(sequencename))
+		SELECT format('SELECT setval(%L, %s, false)', quote_ident(schemaname) || '.' || quote_ident(sequencename), start_value)
 		FROM pg_sequences WHERE schemaname = $1 AND last_value IS NOT NULL AND sequencename NOT LIKE 'goose\_%'`,
 		name, versionTables)
 	if err != nil {

@@ -114,12 +114,9 @@ func (e Element) Children() iter.Seq[Element] {
 
 // Attr returns the value of an attribute without namespace.
 func (e Element) Attr(name string) (string, bool) {
-	if e.f.nodes[e.id].attrs == 0 {
-		return "", false
-	}
-	for i := range e.f.attrs {
-		a := &e.f.attrs[i]
-		if a.node == e.id && a.ns == nsNone && a.name == name {
+	lo, hi := e.f.attrsOf(e.id)
+	for i := lo; i < hi; i++ {
+		if a := &e.f.attrs[i]; a.ns == nsNone && a.name == name {
 			return a.val, true
 		}
 	}

@@ -1,0 +1,95 @@
+package signer
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"ceralacca.dev/services/internal/fault"
+)
+
+// parseChain reads PEM certificates, leaf first.
+func parseChain(text string) ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	rest := []byte(text)
+	for {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, badCertificate("CERTIFICATE_PEM", "block %d is %q: send certificates only, never a key", len(chain)+1, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, badCertificate("CERTIFICATE_PEM", "certificate %d cannot be read: %v", len(chain)+1, err)
+		}
+		chain = append(chain, cert)
+	}
+	if len(chain) == 0 {
+		return nil, badCertificate("CERTIFICATE_PEM", "no PEM certificate found (-----BEGIN CERTIFICATE-----)")
+	}
+	if len(chain) > 10 {
+		return nil, badCertificate("CERTIFICATE_PEM", "%d certificates: send the leaf and its chain only", len(chain))
+	}
+	return chain, nil
+}
+
+func badCertificate(code, format string, a ...any) *fault.Fault {
+	why := fmt.Sprintf(format, a...)
+	return fault.Invalid(code, "certificate_pem: %s", why).WithField("certificate_pem", code, why)
+}
+
+// checkCertificate says whether the first certificate of chain may sign with the key at now.
+// Errors are Invalid: CERTIFICATE_KEY_MISMATCH, CERTIFICATE_NOT_FOR_SIGNING, CERTIFICATE_EXPIRED,
+// CERTIFICATE_NOT_YET_VALID, CERTIFICATE_CHAIN.
+func checkCertificate(chain []*x509.Certificate, key crypto.PublicKey, now time.Time) error {
+	leaf := chain[0]
+	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(key) {
+		return badCertificate("CERTIFICATE_KEY_MISMATCH", "the first certificate is not of this credential's key: have its csr_pem certified")
+	}
+	// Only nonRepudiation: a certificate that also authenticates could be made to sign a challenge
+	// that is a document. SdI refuses others as 00107. spec: EN319412-2 §4.3.2 (type A)
+	if leaf.IsCA || leaf.KeyUsage != x509.KeyUsageContentCommitment {
+		return badCertificate("CERTIFICATE_NOT_FOR_SIGNING", "its key usage is not nonRepudiation alone: use a signing certificate, not one for authentication")
+	}
+	if now.Before(leaf.NotBefore) {
+		return badCertificate("CERTIFICATE_NOT_YET_VALID", "it is valid from %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if !now.Before(leaf.NotAfter) {
+		return badCertificate("CERTIFICATE_EXPIRED", "it expired on %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return checkChain(chain, now)
+}
+
+// checkChain wants each certificate issued by the next, and at least one issuer: a signature goes
+// out with its chain, so that it can be verified by whoever has only the root.
+func checkChain(chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 1 {
+		return badCertificate("CERTIFICATE_CHAIN", "the issuer's certificate is missing: add it after the first one")
+	}
+	for i, cert := range chain[:len(chain)-1] {
+		issuer := chain[i+1]
+		err := cert.CheckSignatureFrom(issuer)
+		if err != nil {
+			return badCertificate("CERTIFICATE_CHAIN", "certificate %d is not issued by certificate %d: put the chain in order, leaf first (%v)", i+1, i+2, err)
+		}
+		if now.Before(issuer.NotBefore) || now.After(issuer.NotAfter) {
+			return badCertificate("CERTIFICATE_CHAIN", "certificate %d is valid from %s to %s only", i+2,
+				issuer.NotBefore.UTC().Format(time.RFC3339), issuer.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+func encodePEM(kind string, der ...[]byte) string {
+	var out []byte
+	for _, d := range der {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: d})...)
+	}
+	return string(out)
+}

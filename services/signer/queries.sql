@@ -1,0 +1,110 @@
+-- name: InsertCredential :execrows
+INSERT INTO credential (id, tenant_id, company_id, kind, key_type, common_name, state, key_name, created_at, updated_at)
+VALUES (@id, @tenant_id, @company_id, @kind, @key_type, @common_name, 'PENDING_CERTIFICATE', @key_name, @at, @at)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: GetCredential :one
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at
+FROM credential WHERE id = @id;
+
+-- name: LockCredential :one
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at
+FROM credential WHERE id = @id FOR UPDATE;
+
+-- name: ListCredentials :many
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at
+FROM credential
+WHERE tenant_id = @tenant_id AND (@company_id::text = '' OR company_id = @company_id) AND id < @before
+ORDER BY id DESC LIMIT @page;
+
+-- name: SetKey :execrows
+-- The key exists in Vault: its version, public half and request are kept. The first to say so wins.
+UPDATE credential SET key_version = @key_version, public_key = @public_key, csr_pem = @csr_pem,
+       version = version + 1, updated_at = @at
+WHERE id = @id AND key_version = 0;
+
+-- name: SetCertificate :exec
+UPDATE credential SET state = 'ACTIVE', chain = @chain, not_before = @not_before, not_after = @not_after,
+       version = version + 1, updated_at = @at
+WHERE id = @id;
+
+-- name: RevokeCredential :exec
+UPDATE credential SET state = 'REVOKED', version = version + 1, updated_at = @at WHERE id = @id;
+
+-- name: ChooseCredentials :many
+-- By rule, not by order of a list: valid now, for automatic signatures, the latest certificate.
+SELECT DISTINCT ON (company_id) id, company_id, version
+FROM credential
+WHERE tenant_id = @tenant_id AND company_id = ANY(@companies::text[]) AND kind = 'AUTOMATIC' AND state = 'ACTIVE'
+  AND not_before <= @now AND not_after > @now
+ORDER BY company_id, not_before DESC, id DESC;
+
+-- name: InsertIntents :many
+INSERT INTO signature (id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type,
+                       correlation, causation, traceparent, created_at)
+SELECT unnest(@ids::uuid[]), @tenant_id, unnest(@companies::text[]), 'INVOICE', unnest(@subjects::text[]), unnest(@formats::text[]),
+       unnest(@hashes::bytea[]), unnest(@sizes::bigint[]), unnest(@media_types::text[]),
+       unnest(@correlations::text[]), unnest(@causations::text[]), unnest(@traces::text[]), @at
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: InsertBlobIntent :execrows
+INSERT INTO signature (id, tenant_id, company_id, purpose, subject, original_sha256, original_size, original_type,
+                       request_id, credential, correlation, causation, traceparent, created_at)
+VALUES (@id, @tenant_id, '', 'BLOB', @subject, @original_sha256, @original_size, @original_type,
+        @request_id::text, @credential, @correlation, @causation, @traceparent, @at)
+ON CONFLICT DO NOTHING;
+
+-- name: TakePending :many
+SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
+       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
+FROM signature WHERE id = ANY(@ids::uuid[]) AND state = 'PENDING' ORDER BY id;
+
+-- name: RecordSigned :many
+-- Only what is still pending, and only by credentials that are still active: the row that loses a
+-- race, or whose credential was revoked a moment ago, stays as it was.
+UPDATE signature s SET state = 'DONE', credential = d.name, signed_sha256 = d.sha256, signed_size = d.size,
+       signing_time = d.signed_at, done_at = @at, failure_code = '', failure = ''
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@credential_ids::uuid[]) AS credential_id, unnest(@names::text[]) AS name,
+             unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size,
+             unnest(@times::timestamptz[]) AS signed_at) AS d
+WHERE s.id = d.id AND s.state = 'PENDING'
+  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
+RETURNING s.id;
+
+-- name: FailPending :many
+UPDATE signature s SET state = 'FAILED', failure_code = d.code, failure = d.reason
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@codes::text[]) AS code, unnest(@reasons::text[]) AS reason) AS d
+WHERE s.id = d.id AND s.state = 'PENDING'
+RETURNING s.id;
+
+-- name: ResumeFailed :many
+-- What waited for a credential of this company goes on.
+UPDATE signature SET state = 'PENDING', failure_code = '', failure = ''
+WHERE tenant_id = @tenant_id AND company_id = @company_id AND state = 'FAILED' AND failure_code = ANY(@codes::text[])
+RETURNING id;
+
+-- name: GetSignature :one
+SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
+       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
+FROM signature WHERE id = @id;
+
+-- name: GetSignatureByRequest :one
+SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
+       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
+FROM signature WHERE tenant_id = @tenant_id AND request_id = @request_id::text;
+
+-- name: GetSignatureOf :one
+SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
+       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
+FROM signature WHERE tenant_id = @tenant_id AND subject = @subject AND original_sha256 = @original_sha256;
+
+-- name: ListSignatures :many
+SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
+       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
+FROM signature
+WHERE tenant_id = @tenant_id AND (@subject::text = '' OR subject = @subject) AND id < @before
+ORDER BY id DESC LIMIT @page;

@@ -1,0 +1,139 @@
+// Package signer owns signing credentials and what is signed with them: keys that live in Vault and
+// never leave it, their certificates, and one signature per subject and document, verified before it
+// is released.
+//
+// It refuses keys that could be exported, certificates that are not for signing, and signatures that
+// a second implementation does not verify. It does not judge invoices, keep documents (the blob
+// store does) or send anything anywhere. What it makes with keys in Vault is an advanced electronic
+// signature: Vault is no QSCD, so it never calls one qualified.
+package signer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
+)
+
+// Config is the section "signer".
+type Config struct {
+	// Vault holds the keys.
+	Vault VaultConfig `yaml:"vault"`
+	// Workers is how many jobs of signatures are worked at the same time.
+	Workers int `yaml:"workers"`
+	// Parallel is how many documents of one job are in hand at the same time.
+	Parallel int `yaml:"parallel"`
+	// JobSize is how many documents one job signs at most. They are recorded together.
+	JobSize int `yaml:"job_size"`
+}
+
+// VaultConfig says where Vault is and how the signer logs in. The policy it needs is
+// deploy/vault/signer.hcl.
+type VaultConfig struct {
+	// Address is the URL, for example https://vault.internal:8200.
+	Address string `yaml:"address"`
+	// CAFile is the CA of Vault's certificate; empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// Namespace of Vault Enterprise or OpenBao; empty: none.
+	Namespace string `yaml:"namespace"`
+	// Transit is where the transit engine is mounted.
+	Transit string `yaml:"transit_mount"`
+	// AppRole is where the approle login is mounted.
+	AppRole string `yaml:"approle_mount"`
+	// RoleIDFile holds the role id of the AppRole.
+	RoleIDFile string `yaml:"role_id_file"`
+	// SecretIDFile holds the secret id of the AppRole. It is read at each login, so it can be replaced.
+	SecretIDFile string `yaml:"secret_id_file"`
+	// TokenFile holds a token, instead of role_id_file and secret_id_file: for development.
+	TokenFile string `yaml:"token_file"`
+	// Timeout of one call to Vault.
+	Timeout time.Duration `yaml:"timeout"`
+	// Batch is how many digests travel in one call at most; more make no more signatures per second
+	// and each waits longer.
+	Batch int `yaml:"batch"`
+	// InFlight is how many calls for one key are under way at the same time. Vault signs a batch in
+	// one thread: two use two cores.
+	InFlight int `yaml:"in_flight"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		Vault: VaultConfig{
+			Transit: "transit", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
+		},
+		Workers: 4, Parallel: 16, JobSize: 32,
+	}
+}
+
+// Validate says what cannot work, by key.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(when bool, path, format string, a ...any) {
+		if when {
+			errs = append(errs, run.BadField(path, format, a...))
+		}
+	}
+	v := c.Vault
+	role := v.RoleIDFile != "" || v.SecretIDFile != ""
+	bad(v.Address == "", "vault.address", "is missing: the URL of Vault, for example https://vault.internal:8200")
+	bad(v.TokenFile == "" && !role, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole (or, for development, token_file)")
+	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
+	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
+	bad(v.Transit == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")
+	bad(v.Timeout <= 0, "vault.timeout", "must be more than 0s")
+	bad(v.Batch < 1 || v.Batch > 500, "vault.batch", "must be between 1 and 500")
+	bad(v.InFlight < 1 || v.InFlight > 64, "vault.in_flight", "must be between 1 and 64")
+	bad(c.Workers < 1, "workers", "must be at least 1")
+	bad(c.Parallel < 1, "parallel", "must be at least 1")
+	bad(c.JobSize < 1 || c.JobSize > 1000, "job_size", "must be between 1 and 1000")
+	return errors.Join(errs...)
+}
+
+// Service answers SignService and signs what is promised.
+type Service struct {
+	signv1.UnimplementedSignServiceServer
+
+	db    *pg.DB
+	bus   *bus.Bus
+	jobs  *run.Jobs
+	blobs blob.Store
+	vault *transit
+	ready *readyCredentials
+	log   *slog.Logger
+	now   func() time.Time
+	cfg   Config
+}
+
+// Target wires signer: it keeps credentials and signs accepted invoices and, for conservation,
+// package indexes. It does not transmit or keep documents.
+var Target = run.Target{Name: "signer", Start: start}
+
+func start(_ context.Context, h *run.Host) error {
+	cfg := DefaultConfig()
+	err := h.Config(&cfg)
+	if err != nil {
+		return err
+	}
+	vault, err := openTransit(cfg.Vault, h.Breaker("vault"), h.Log)
+	if err != nil {
+		return err
+	}
+	s := &Service{
+		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		ready: newReadyCredentials(vault, h.Now), log: h.Log, now: h.Now, cfg: cfg,
+	}
+	signv1.RegisterSignServiceServer(h.RPC, s)
+	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
+	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
+	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
+	h.Check("vault", vault.check)
+	h.Go("vault-session", vault.session.keep)
+	return nil
+}

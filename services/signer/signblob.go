@@ -1,0 +1,214 @@
+package signer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+// SignBlob signs a document of another service with a credential of kind ROLE. The intent is
+// written first: a caller that lost the answer repeats the request and gets the same signature.
+// The same subject and bytes are signed once, whatever the request_id.
+func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*signv1.Signature, error) {
+	ids, ok := cut(req.GetParent(), "tenants")
+	if !ok {
+		return nil, fault.Invalid("NAME_INVALID", "parent: %q is not tenants/{tenant}", req.GetParent())
+	}
+	ref, err := refFrom(ids[0], "content", req.GetContent())
+	if err != nil {
+		return nil, err
+	}
+	name, err := parseCredentialName("credential", req.GetCredential())
+	if err != nil {
+		return nil, err
+	}
+	var row db.Signature
+	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
+		row, err = s.intendBlob(ctx, tx, ids[0], ref, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if row.State == "DONE" {
+		return signatureMessage(row), nil
+	}
+	by, err := s.roleCredential(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{row: row, by: by}
+	s.signOne(ctx, o)
+	if o.err != nil {
+		return nil, o.err
+	}
+	return s.recordBlob(ctx, o)
+}
+
+func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref blob.Ref, req *signv1.SignBlobRequest) (db.Signature, error) {
+	q := db.New(tx)
+	id, err := pg.NewID()
+	if err != nil {
+		return db.Signature{}, err
+	}
+	n, err := q.InsertBlobIntent(ctx, db.InsertBlobIntentParams{
+		ID: id, TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:], OriginalSize: ref.Size,
+		OriginalType: req.GetContent().GetMediaType(), RequestID: req.GetRequestId(), Credential: req.GetCredential(),
+		Correlation: bus.Correlation(ctx), Causation: bus.Meta(ctx).ID, Traceparent: telemetry.Inject(ctx), At: pg.Time(s.now()),
+	})
+	if err != nil {
+		return db.Signature{}, fmt.Errorf("signer: intent: %w", err)
+	}
+	if n > 0 {
+		return q.GetSignature(ctx, id)
+	}
+	row, err := q.GetSignatureByRequest(ctx, db.GetSignatureByRequestParams{TenantID: tenant, RequestID: req.GetRequestId()})
+	if errors.Is(err, pgx.ErrNoRows) {
+		row, err = q.GetSignatureOf(ctx, db.GetSignatureOfParams{TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:]})
+		if errors.Is(err, pgx.ErrNoRows) {
+			// The row that was in the way is not visible yet: the repeat will see it.
+			return row, fault.Unavailable("SIGNATURE_IN_HAND", "another request signs this document just now: try again")
+		}
+	}
+	if err != nil {
+		return row, fmt.Errorf("signer: intent: %w", err)
+	}
+	if row.Subject != req.GetSubject() || string(row.OriginalSha256) != string(ref.SHA256[:]) {
+		return row, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another document: use a new one").
+			WithField("request_id", "REQUEST_ID_REUSED", "was used for another document")
+	}
+	return row, nil
+}
+
+// roleCredential loads the credential named by the caller. Only a role's may sign for others than
+// its own tenant's invoices.
+func (s *Service) roleCredential(ctx context.Context, name credentialName) (*readyCredential, error) {
+	row, err := s.credential(ctx, name.tenant, name.id)
+	if err != nil {
+		return nil, err
+	}
+	if row.CompanyID != name.company {
+		return nil, noCredential(nameOfCredential(row))
+	}
+	if row.Kind != "ROLE" {
+		return nil, fault.Precondition("CREDENTIAL_WRONG_KIND", "credential %s is for a company's invoices: use one of kind ROLE", nameOfCredential(row))
+	}
+	if row.State != "ACTIVE" {
+		return nil, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s is %s: import its certificate, or name another", nameOfCredential(row), row.State)
+	}
+	if now := s.now(); now.Before(*row.NotBefore) || !now.Before(*row.NotAfter) {
+		return nil, fault.Precondition("CERTIFICATE_EXPIRED", "the certificate of %s is valid until %s: import a new one", nameOfCredential(row), row.NotAfter.Format("2006-01-02"))
+	}
+	return s.ready.load(ctx, row)
+}
+
+// recordBlob keeps the signature, or gives the one that another call recorded first.
+func (s *Service) recordBlob(ctx context.Context, o *outcome) (*signv1.Signature, error) {
+	var row db.Signature
+	// The credential may be another tenant's (the platform's): both rows are seen in system scope.
+	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		ctx = pg.WithTenant(ctx, o.row.TenantID)
+		q := db.New(tx)
+		ids, err := q.RecordSigned(ctx, db.RecordSignedParams{
+			At: ptr(pg.Time(s.now())), Ids: []uuid.UUID{o.row.ID}, CredentialIds: []uuid.UUID{o.by.id}, Names: []string{o.by.name},
+			Hashes: [][]byte{o.ref.SHA256[:]}, Sizes: []int64{o.ref.Size}, Times: []time.Time{o.at},
+		})
+		if err != nil {
+			return err
+		}
+		row, err = q.GetSignature(ctx, o.row.ID)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "document.sign", Resource: nameOfSignature(row),
+			Detail: map[string]string{"subject": row.Subject, "credential": row.Credential},
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signer: record: %w", err)
+	}
+	if row.State != "DONE" {
+		s.ready.forget(o.by.id)
+		return nil, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s was revoked while it signed: name another", o.by.name)
+	}
+	return signatureMessage(row), nil
+}
+
+// GetSignature reads a signature.
+func (s *Service) GetSignature(ctx context.Context, req *signv1.GetSignatureRequest) (*signv1.Signature, error) {
+	ids, ok := cut(req.GetName(), "tenants", "signatures")
+	if !ok {
+		return nil, fault.Invalid("NAME_INVALID", "name: %q is not tenants/{tenant}/signatures/{signature}", req.GetName())
+	}
+	missing := fault.NotFound("SIGNATURE_NOT_FOUND", "there is no signature %s", req.GetName())
+	id, err := uuid.Parse(ids[1])
+	if err != nil {
+		return nil, missing
+	}
+	var row db.Signature
+	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
+		row, err = db.New(tx).GetSignature(ctx, id)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	return signatureMessage(row), nil
+}
+
+// ListSignatures lists a tenant's signatures, or those of one subject, newest first.
+func (s *Service) ListSignatures(ctx context.Context, req *signv1.ListSignaturesRequest) (*signv1.ListSignaturesResponse, error) {
+	ids, ok := cut(req.GetParent(), "tenants")
+	if !ok {
+		return nil, fault.Invalid("NAME_INVALID", "parent: %q is not tenants/{tenant}", req.GetParent())
+	}
+	size, before, filter := int(req.GetPageSize()), lastID, pg.FilterHash("signatures", ids[0], req.GetSubject())
+	if size == 0 {
+		size = defaultPage
+	}
+	_, err := pg.DecodePageToken(req.GetPageToken(), filter, &before)
+	if err != nil {
+		return nil, err
+	}
+	var rows []db.Signature
+	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
+		rows, err = db.New(tx).ListSignatures(ctx, db.ListSignaturesParams{
+			TenantID: ids[0], Subject: req.GetSubject(), Before: before, Page: int32(size + 1), //nolint:gosec // at most 1001
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &signv1.ListSignaturesResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range rows {
+		resp.Signatures = append(resp.Signatures, signatureMessage(r))
+	}
+	return resp, nil
+}

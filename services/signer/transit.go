@@ -1,0 +1,225 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/run"
+)
+
+// codeKeyRefused: the key in Vault could leave it, or is not the one that the credential needs.
+const codeKeyRefused = "KEY_REFUSED"
+
+// transit is Vault's signing engine. Vault paths: <transit>/keys/<key> (create, read),
+// <transit>/sign/<key> (update), sys/health (public).
+type transit struct {
+	cfg     VaultConfig
+	client  *api.Client
+	breaker *run.Breaker
+	session *session
+}
+
+func openTransit(cfg VaultConfig, breaker *run.Breaker, log *slog.Logger) (*transit, error) {
+	client, err := dial(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &transit{
+		cfg: cfg, client: client, breaker: breaker,
+		session: &session{cfg: cfg, client: client, log: log, wake: make(chan struct{}, 1)},
+	}, nil
+}
+
+// call runs fn behind the breaker. A token that Vault no longer takes is replaced once.
+func (t *transit) call(ctx context.Context, what string, fn func(ctx context.Context) (*api.Secret, error)) (*api.Secret, error) {
+	var secret *api.Secret
+	err := t.breaker.Do(ctx, func(ctx context.Context) error {
+		token := t.client.Token()
+		if token == "" {
+			err := t.session.login(ctx, "")
+			if err != nil {
+				return err
+			}
+			token = t.client.Token()
+		}
+		var err error
+		secret, err = fn(ctx)
+		if denied(err) {
+			loginErr := t.session.login(ctx, token)
+			if loginErr != nil {
+				return loginErr
+			}
+			secret, err = fn(ctx)
+		}
+		return vaultFault(what, err)
+	})
+	return secret, err
+}
+
+// check is the signer's readiness: Vault answers, unsealed, and knows us.
+func (t *transit) check(ctx context.Context) error {
+	health, err := t.client.Sys().HealthWithContext(ctx)
+	if err != nil {
+		return vaultFault("the health check", err)
+	}
+	if !health.Initialized || health.Sealed {
+		return fault.Unavailable(codeVaultAway, "Vault is sealed or not initialised: unseal it")
+	}
+	if t.client.Token() == "" {
+		return t.session.login(ctx, "")
+	}
+	return nil
+}
+
+var transitTypes = map[string]string{"EC_P256": "ecdsa-p256", "RSA_3072": "rsa-3072"}
+
+// createKey makes the key if it is not there; it can never be exported.
+func (t *transit) createKey(ctx context.Context, name, keyType string) error {
+	_, err := t.call(ctx, "making a key", func(ctx context.Context) (*api.Secret, error) {
+		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/keys/"+name, map[string]any{
+			"type": transitTypes[keyType], "exportable": false, "allow_plaintext_backup": false,
+		})
+	})
+	return err
+}
+
+// keyInfo is what Vault says of a key.
+type keyInfo struct {
+	latest  int
+	publics map[int]crypto.PublicKey // by version
+}
+
+// readKey reads a key and refuses one that could leave Vault or is of another type. exportable can
+// be switched on later by whoever may write the key's config; the signer's policy does not allow
+// that to itself, and this check finds it when somebody else did.
+func (t *transit) readKey(ctx context.Context, name, keyType string) (keyInfo, error) {
+	secret, err := t.call(ctx, "reading a key", func(ctx context.Context) (*api.Secret, error) {
+		return t.client.Logical().ReadWithContext(ctx, t.cfg.Transit+"/keys/"+name)
+	})
+	if err != nil {
+		return keyInfo{}, err
+	}
+	if secret == nil {
+		return keyInfo{}, fault.Precondition(codeKeyRefused, "Vault has no key %s", name)
+	}
+	for _, flag := range []string{"exportable", "allow_plaintext_backup"} {
+		value, ok := secret.Data[flag].(bool)
+		if !ok || value {
+			return keyInfo{}, fault.Precondition(codeKeyRefused, "key %s has %s set: it could leave Vault and is not used", name, flag)
+		}
+	}
+	if got, _ := secret.Data["type"].(string); got != transitTypes[keyType] {
+		return keyInfo{}, fault.Precondition(codeKeyRefused, "key %s is %q in Vault, %q is expected", name, got, transitTypes[keyType])
+	}
+	return parseKeyInfo(secret)
+}
+
+func parseKeyInfo(secret *api.Secret) (keyInfo, error) {
+	bad := func(format string, a ...any) (keyInfo, error) {
+		return keyInfo{}, fault.Internal(codeVaultFault, "Vault's answer about a key: "+format, a...)
+	}
+	latest, ok := secret.Data["latest_version"].(json.Number)
+	if !ok {
+		return bad("no latest_version")
+	}
+	n, err := strconv.Atoi(latest.String())
+	if err != nil {
+		return bad("latest_version %q", latest)
+	}
+	versions, ok := secret.Data["keys"].(map[string]any)
+	if !ok {
+		return bad("no versions")
+	}
+	info := keyInfo{latest: n, publics: map[int]crypto.PublicKey{}}
+	for number, v := range versions {
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return bad("version %q", number)
+		}
+		fields, ok := v.(map[string]any)
+		if !ok {
+			return bad("version %d is %T", n, v)
+		}
+		text, _ := fields["public_key"].(string)
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			return bad("version %d has no public key", n)
+		}
+		info.publics[n], err = x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return bad("version %d: %v", n, err)
+		}
+	}
+	return info, nil
+}
+
+// signDigests signs SHA-256 digests with one version of a key, in one call. There is one result per
+// digest, in order, or an error for all.
+func (t *transit) signDigests(ctx context.Context, name string, version int, public crypto.PublicKey, digests [][]byte) ([]signResult, error) {
+	input := make([]map[string]any, len(digests))
+	for i, d := range digests {
+		input[i] = map[string]any{"input": base64.StdEncoding.EncodeToString(d)}
+	}
+	body := map[string]any{"batch_input": input, "key_version": version, "prehashed": true, "hash_algorithm": "sha2-256"}
+	switch public.(type) {
+	case *rsa.PublicKey:
+		body["signature_algorithm"] = "pkcs1v15"
+	case *ecdsa.PublicKey:
+		body["marshaling_algorithm"] = "asn1"
+	}
+	secret, err := t.call(ctx, "signing", func(ctx context.Context) (*api.Secret, error) {
+		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/sign/"+name, body)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if secret == nil {
+		return nil, fault.Internal(codeVaultFault, "Vault answered a signature with nothing")
+	}
+	list, _ := secret.Data["batch_results"].([]any)
+	// HTTP 200 promises nothing about the items: each is looked at, and they are counted.
+	if len(list) != len(digests) {
+		return nil, fault.Internal(codeVaultFault, "Vault answered %d digests with %d signatures", len(digests), len(list))
+	}
+	results := make([]signResult, len(list))
+	for i, item := range list {
+		results[i].signature, results[i].err = parseSignature(item, version)
+	}
+	return results, nil
+}
+
+type signResult struct {
+	signature []byte
+	err       error
+}
+
+// parseSignature reads "vault:v<version>:<base64>".
+func parseSignature(item any, version int) ([]byte, error) {
+	fields, _ := item.(map[string]any)
+	if text, _ := fields["error"].(string); text != "" {
+		return nil, fault.Internal(codeVaultFault, "Vault refused a digest").With(fmt.Errorf("vault: %s", text))
+	}
+	text, _ := fields["signature"].(string)
+	encoded, ok := strings.CutPrefix(text, "vault:v"+strconv.Itoa(version)+":")
+	if !ok {
+		return nil, fault.Internal(codeVaultFault, "Vault signed with another version of the key than %d", version)
+	}
+	sig, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, fault.Internal(codeVaultFault, "Vault's signature is not base64").With(err)
+	}
+	return sig, nil
+}

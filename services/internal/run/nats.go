@@ -87,7 +87,7 @@ func (p *process) connect(ctx context.Context) error {
 		nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.ReconnectBufSize(-1), // a publish while away is an error now, not a surprise later
 		nats.PingInterval(10 * time.Second),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.log.Warn("nats connection lost", "error", err) }),
+		nats.DisconnectErrHandler(p.disconnected),
 		nats.ReconnectHandler(func(c *nats.Conn) { p.log.Info("nats connection is back", "server", c.ConnectedUrlRedacted()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
 	}
@@ -116,4 +116,11 @@ func (p *process) connect(ctx context.Context) error {
 			p.nats = conn
 			return nil
 		})
+}
+
+// disconnected tells a loss from our own closing, which has no error.
+func (p *process) disconnected(_ *nats.Conn, err error) {
+	if err != nil {
+		p.log.Warn("nats connection lost", "error", err)
+	}
 }

@@ -288,4 +288,9 @@ func (g giveUp) Unwrap() error { return g.error }
 // that holds the defaults. Unknown keys, wrong types and what dst's own
 // Validate refuses stop the start, with file, line and column. The environment
 // overrides the file: CERALACCA_<TARGET>_<KEY>.
-func (h *Host) Config(dst any) error { return h.process.file.Section(h.section, dst) }
+func (h *Host) Config(dst any) error {
+	if h.only != nil {
+		return h.only(dst)
+	}
+	return h.process.file.Section(h.section, dst)
+}

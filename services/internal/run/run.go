@@ -49,7 +49,8 @@ type Host struct {
 	Now   func() time.Time
 
 	process *process
-	section string // config section: Name
+	section string              // config section: Name
+	only    func(dst any) error // set when only the configuration is wanted
 
 	mu       sync.Mutex
 	breakers map[string]*Breaker

@@ -33,6 +33,9 @@ type ServeOptions struct {
 	SpanProcessors []sdktrace.SpanProcessor
 	// OpenDB replaces the database section, for tests that bring a schema.
 	OpenDB func(ctx context.Context, target string) (*pg.DB, error)
+	// Keys answers API keys when no target does (Host.SetResolver), instead of
+	// the tenancy service, for tests.
+	Keys auth.Resolver
 	// Ready is called once, when the process has become ready.
 	Ready func(Running)
 }
@@ -186,6 +189,9 @@ func (p *process) wireTargets(ctx context.Context) error {
 		}
 	}
 	operationsv1.RegisterOperationsServiceServer(p.rpc, &operations{process: p})
+	if !p.keys.isSet() && p.opts.Keys != nil {
+		p.keys.set(p.opts.Keys)
+	}
 	if !p.keys.isSet() {
 		p.keys.set(newRemoteKeys(p.hosts[0].Dial("tenancy")))
 	}

@@ -6,13 +6,22 @@ import (
 	"strconv"
 )
 
-// RiceviFileFunc takes one submitted file. A returned *Fault is sent as it is; any other error
-// becomes a Server fault without its text. f.File must not be changed; it may be kept.
+// RiceviFileFunc takes one submitted file. A returned *Fault is sent as it is, an *HTTPError as
+// its bare status; any other error becomes a Server fault without its text. f.File must not be changed; it may be kept.
 type RiceviFileFunc func(r *http.Request, f FileSdIBase) (RispostaSdIRiceviFile, error)
 
 // NotificaFunc takes one message. It must return nil only when the bytes are durable: the
 // sender forgets the message on success. Errors as for RiceviFileFunc.
 type NotificaFunc func(r *http.Request, op Operation, f FileSdI) error
+
+// An HTTPError makes a handler answer with a bare HTTP status instead of a SOAP fault, as a
+// front end does when the service behind it is down or the caller has no business here.
+type HTTPError struct {
+	Status int
+	Text   string
+}
+
+func (e *HTTPError) Error() string { return "sdi: HTTP " + strconv.Itoa(e.Status) + ": " + e.Text }
 
 // ServerOptions tune a handler.
 type ServerOptions struct {
@@ -108,6 +117,11 @@ func readRequest(r *http.Request, lim Limits, served func(Operation) bool) (Requ
 }
 
 func writeFault(w http.ResponseWriter, err error) {
+	var bare *HTTPError
+	if errors.As(err, &bare) {
+		http.Error(w, bare.Text, bare.Status)
+		return
+	}
 	p := EncodeFault(FaultFor(err))
 	writePayload(w, http.StatusInternalServerError, &p)
 }

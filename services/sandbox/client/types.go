@@ -1,0 +1,218 @@
+// Package client is the vocabulary of the sandbox's control API and a plain HTTP client for it.
+// Tests and the development program import it; the sandbox itself answers with these types.
+// It owns names and shapes only: no simulator, no state, no TLS. It refuses to be a way into
+// anything real: the API that it speaks exists in the sandbox alone.
+package client
+
+import "time"
+
+// Endpoints says where a running sandbox listens. cmd/ceralacca-sandbox prints it as one line
+// of JSON.
+type Endpoints struct {
+	SdIURL     string `json:"sdi_url"`     // RiceviFile, https with mutual TLS
+	TSAURL     string `json:"tsa_url"`     // RFC 3161 over plain HTTP
+	SMTPAddr   string `json:"smtp_addr"`   // host:port of the mail sink
+	ControlURL string `json:"control_url"` // this API
+	CAFile     string `json:"ca_file"`     // PEM of the sandbox authority; "" when no directory was given
+}
+
+// Clock is the virtual clock.
+type Clock struct {
+	Now    time.Time  `json:"now"`
+	Frozen bool       `json:"frozen"`
+	Timers int        `json:"timers"`         // deadlines that wait
+	Next   *time.Time `json:"next,omitempty"` // the first of them
+}
+
+// Advance asks the clock to move forward.
+type Advance struct {
+	By string `json:"by"` // a Go duration: "90s", "360h"
+}
+
+// AccreditationRequest enables a transmitter. Asking again for the same fiscal id replaces its
+// callback address and issues new certificates.
+type AccreditationRequest struct {
+	FiscalID    string   `json:"fiscal_id"`
+	CallbackURL string   `json:"callback_url"`       // https://...; "" for a transmitter that polls nobody
+	Hosts       []string `json:"hosts,omitempty"`    // names and addresses of the server certificate; loopback by default
+	Receipts    string   `json:"receipts,omitempty"` // encoding of callbacks: "xop" (default), "multipart", "plain"
+}
+
+// Accreditation is what an accredited transmitter gets: a client certificate (CN SDI-<id>) to
+// call SdI, a server certificate for its own endpoint, and the authority to trust.
+type Accreditation struct {
+	FiscalID      string `json:"fiscal_id"`
+	CallbackURL   string `json:"callback_url"`
+	Receipts      string `json:"receipts"`
+	ClientCertPEM string `json:"client_cert_pem,omitempty"`
+	ClientKeyPEM  string `json:"client_key_pem,omitempty"`
+	ServerCertPEM string `json:"server_cert_pem,omitempty"`
+	ServerKeyPEM  string `json:"server_key_pem,omitempty"`
+	CAPEM         string `json:"ca_pem,omitempty"`
+}
+
+// CertificateRequest asks for a certificate over a key that stays with the caller.
+type CertificateRequest struct {
+	CSRPEM  string `json:"csr_pem"`           // PKCS #10
+	Profile string `json:"profile,omitempty"` // "signing" (default), "seal", "role", "authentication"
+}
+
+// Certificate is the answer: the certificate, then the authority's.
+type Certificate struct {
+	CertPEM string `json:"cert_pem"`
+	CAPEM   string `json:"ca_pem"`
+}
+
+// Invoice identifies one invoice of a file as control 00404 does.
+type Invoice struct {
+	Seller        string `json:"seller"` // country and VAT number (buyer's for self-billing types)
+	Number        string `json:"number"`
+	Year          string `json:"year"`
+	TipoDocumento string `json:"tipo_documento"`
+}
+
+// Received is one file that SdI took, with everything that happened to it.
+type Received struct {
+	ID                 string    `json:"id"` // IdentificativoSdI
+	Name               string    `json:"name"`
+	SHA256             string    `json:"sha256"` // of the bytes received, hex
+	Size               int       `json:"size"`
+	At                 time.Time `json:"at"` // virtual time of reception
+	Transmitter        string    `json:"transmitter"`
+	Archive            string    `json:"archive,omitempty"` // IdentificativoSdI of the zip it came in
+	Format             string    `json:"format,omitempty"`  // FPA12, FPR12, FSM10
+	CodiceDestinatario string    `json:"codice_destinatario,omitempty"`
+	Signed             bool      `json:"signed"` // CAdES envelope or XML signature present
+	Invoices           []Invoice `json:"invoices,omitempty"`
+	State              string    `json:"state"`            // received, discarded, delivered, undelivered, accepted, refused, expired, attested
+	Errors             []string  `json:"errors,omitempty"` // codes of the NS
+	Receipts           []Receipt `json:"receipts,omitempty"`
+}
+
+// Receipt is one message on its way back.
+type Receipt struct {
+	Name        string     `json:"name"`
+	Type        string     `json:"type"` // RC, NS, MC, NE, DT, AT
+	Attempts    int        `json:"attempts"`
+	DeliveredAt *time.Time `json:"delivered_at,omitempty"`
+	GivenUp     bool       `json:"given_up,omitempty"` // all attempts spent
+	Fault       string     `json:"fault,omitempty"`    // the fault that was played on it
+	LastError   string     `json:"last_error,omitempty"`
+}
+
+// ReceivedPage is an answer to a query. Files come in order of reception.
+type ReceivedPage struct {
+	Files []Received `json:"files"`
+	Total int        `json:"total"` // of all that match, beyond the limit too
+}
+
+// Query selects received files; zero fields select all.
+type Query struct {
+	Name        string // exact, ignoring case
+	SHA256      string
+	ID          string
+	Transmitter string
+	Number      string // number of an invoice inside
+	State       string
+	Limit       int // default 100
+}
+
+// Counts sums up what SdI saw. Accepted counts every file that was taken; a repeat of a name is
+// taken too and then discarded with 00002.
+type Counts struct {
+	Requests     int `json:"requests"`  // RiceviFile calls that were decoded
+	Malformed    int `json:"malformed"` // calls that were not
+	Refused      int `json:"refused"`   // EI01, EI02, EI03 and ordered faults
+	Unauthorized int `json:"unauthorized"`
+	Accepted     int `json:"accepted"`
+	Names        int `json:"names"`    // distinct names taken
+	Contents     int `json:"contents"` // distinct contents taken
+	Invoices     int `json:"invoices"` // distinct invoices not discarded
+
+	// What exactly-once is judged by: all zero when each document was submitted once.
+	RepeatedNames    int `json:"repeated_names"`    // names taken more than once
+	RepeatedContents int `json:"repeated_contents"` // contents taken under more than one name
+	RepeatedInvoices int `json:"repeated_invoices"` // invoices taken under more than one name
+
+	ReceiptsMade      int            `json:"receipts_made"`
+	ReceiptsDelivered int            `json:"receipts_delivered"`
+	ReceiptsPending   int            `json:"receipts_pending"`
+	ReceiptsGivenUp   int            `json:"receipts_given_up"`
+	CallbackErrors    int            `json:"callback_errors"` // failed attempts
+	States            map[string]int `json:"states"`
+	SigningMicros     int64          `json:"signing_micros"` // time spent signing receipts, all workers
+}
+
+// Duplicates lists what was submitted more than once.
+type Duplicates struct {
+	Names    []Duplicate `json:"names"`
+	Contents []Duplicate `json:"contents"`
+	Invoices []Duplicate `json:"invoices"`
+}
+
+// Duplicate is one thing and the files that carry it.
+type Duplicate struct {
+	Key string   `json:"key"`
+	IDs []string `json:"ids"` // IdentificativoSdI of each
+}
+
+// Kinds of Fault. The first group hits requests, the second receipts, the third mail, the last
+// the time-stamp authority.
+const (
+	FaultDelay          = "delay"            // answer after DelayMS of real time
+	FaultCutBefore      = "cut_before"       // cut the connection, file not taken
+	FaultCutAfterAccept = "cut_after_accept" // take the file, cut the connection
+	FaultEI01           = "ei01"             // answer EI01, file not taken
+	FaultEI02           = "ei02"             // answer EI02, file not taken
+	FaultEI02Accepted   = "ei02_accepted"    // answer EI02 with identifier 0, yet take the file
+	FaultEI03           = "ei03"             // answer EI03, file not taken
+	FaultSOAP           = "soap_fault"       // Server fault, file not taken
+	FaultHTTP503        = "http_503"         // HTTP 503, file not taken
+
+	FaultDuplicate  = "duplicate"  // deliver the receipt twice
+	FaultReorder    = "reorder"    // hold the receipt until a later one has gone out
+	FaultMalformed  = "malformed"  // deliver truncated XML
+	FaultUnknownID  = "unknown_id" // deliver under an IdentificativoSdI that was never given out
+	FaultWrongHash  = "wrong_hash" // state another hash (private schema and AT)
+	FaultDrop       = "drop"       // never deliver
+	FaultUnsigned   = "unsigned"   // deliver without signature
+	FaultBadSig     = "bad_signature"
+	FaultSlowNotice = "delay_receipt" // deliver DelayMS of real time later
+
+	FaultMailReject = "mail_reject" // 550 to RCPT
+	FaultMailDefer  = "mail_defer"  // 451 to DATA
+	FaultMailCut    = "mail_cut"    // cut the connection at DATA, message not taken
+	FaultMailDelay  = "mail_delay"  // answer DATA after DelayMS
+
+	FaultTSA = "tsa" // Mode is one of package tsa
+)
+
+// Fault orders something to go wrong for the next Count matching events.
+type Fault struct {
+	ID          int    `json:"id,omitempty"` // given by the sandbox
+	Kind        string `json:"kind"`
+	Count       int    `json:"count,omitempty"`       // default 1; what is left, in answers
+	DelayMS     int    `json:"delay_ms,omitempty"`    // for the delay kinds
+	Mode        string `json:"mode,omitempty"`        // for tsa
+	Name        string `json:"name,omitempty"`        // only for this file name; "" any
+	Transmitter string `json:"transmitter,omitempty"` // only for this fiscal id; "" any
+	Type        string `json:"type,omitempty"`        // only for receipts of this type; "" any
+	Hits        int    `json:"hits,omitempty"`        // how often it was played, in answers
+}
+
+// Mail is one message that the sink took.
+type Mail struct {
+	ID      int       `json:"id"`
+	At      time.Time `json:"at"`
+	From    string    `json:"from"`
+	To      []string  `json:"to"`
+	Subject string    `json:"subject"` // decoded
+	Size    int       `json:"size"`
+	Data    string    `json:"data,omitempty"` // the message, as received
+}
+
+// Error is the body of every answer that is not a success.
+type Error struct {
+	Status  int    `json:"status"`
+	Message string `json:"message"` // what, where, how to mend it
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,6 +18,10 @@ const lockPoll = 25 * time.Millisecond
 // FileLock is an advisory lock between processes. The kernel drops it when the
 // holder dies, however it dies, so a lock is never stale.
 type FileLock struct{ file *os.File }
+
+// held keeps every lock reachable until Unlock: a caller who means to hold one until it exits may drop
+// its handle, and the garbage collector, which closes unreachable files, must not give the lock back.
+var held sync.Map
 
 // Lock waits until path is locked for this process, or ctx ends. Many holders may
 // share a lock that none holds exclusively. The file is created if missing.
@@ -50,7 +55,9 @@ func TryLock(path string, exclusive bool) (*FileLock, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if err == nil {
-		return &FileLock{file: f}, nil
+		l := &FileLock{file: f}
+		held.Store(l, nil)
+		return l, nil
 	}
 	_ = f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
@@ -62,6 +69,7 @@ func TryLock(path string, exclusive bool) (*FileLock, error) {
 // Unlock gives the lock back. Calling it twice does nothing more.
 func (l *FileLock) Unlock() {
 	if l != nil && l.file != nil {
+		held.Delete(l)
 		_ = l.file.Close()
 		l.file = nil
 	}

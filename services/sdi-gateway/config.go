@@ -1,0 +1,97 @@
+package sdigateway
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/internal/run"
+)
+
+// Config of the sdi-gateway.
+type Config struct {
+	// Transmitter is the fiscal identity under which files are sent, country first: IT01234567897.
+	// It is the first part of every file name and the subject of the accreditation.
+	Transmitter string `yaml:"transmitter"`
+	// Endpoint is SdI's RiceviFile address. Production and test addresses come with the accreditation.
+	Endpoint string `yaml:"endpoint"`
+	// ClientCertFile and ClientKeyFile are the client certificate that SdI issued (CN SDI-<fiscal id>), PEM.
+	ClientCertFile string `yaml:"client_cert_file"`
+	ClientKeyFile  string `yaml:"client_key_file"`
+	// CAFile holds the certificates that SdI's own are checked against, PEM: its CA is a private one.
+	CAFile string `yaml:"ca_file"`
+	// Callback is where SdI delivers its messages.
+	Callback CallbackConfig `yaml:"callback"`
+	// CallTimeout bounds one RiceviFile call. Default 1m.
+	CallTimeout time.Duration `yaml:"call_timeout"`
+	// ResendAfter is how long receipts are awaited before a call with an unknown outcome is repeated,
+	// always under the same file name. Default 2m.
+	ResendAfter time.Duration `yaml:"resend_after"`
+	// RetryEvery is the pause between calls while SdI cannot be reached. Default 10s.
+	RetryEvery time.Duration `yaml:"retry_every"`
+	// Workers is how many files are sent at the same time. Default 16.
+	Workers int `yaml:"workers"`
+}
+
+// CallbackConfig of the TrasmissioneFatture endpoint.
+type CallbackConfig struct {
+	// Listen is the address of the HTTPS listener, host:port.
+	Listen string `yaml:"listen"`
+	// CertFile and KeyFile are the server certificate that SdI issued, PEM.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ClientCAFile holds the certificates that SdI's client certificate is checked against; default ca_file.
+	ClientCAFile string `yaml:"client_ca_file"`
+	// ClientNames are the common names that may deliver messages; any that the CA vouches for when empty.
+	ClientNames []string `yaml:"client_names"`
+}
+
+func defaultConfig() Config {
+	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16}
+}
+
+// Validate says which value cannot work.
+func (c *Config) Validate() error {
+	if c.Callback.ClientCAFile == "" {
+		c.Callback.ClientCAFile = c.CAFile
+	}
+	var problems []error
+	_, err := c.sender()
+	if err != nil {
+		problems = append(problems, run.BadField("transmitter",
+			"%q is not a country code and a fiscal id, such as IT01234567897: %v", c.Transmitter, err))
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		problems = append(problems, run.BadField("endpoint", "%q is not an https URL; SdI gives the address with the accreditation", c.Endpoint))
+	}
+	_, _, err = net.SplitHostPort(c.Callback.Listen)
+	if err != nil {
+		problems = append(problems, run.BadField("callback.listen", "%q is not host:port: %v", c.Callback.Listen, err))
+	}
+	if c.Workers < 1 || c.Workers > 256 {
+		problems = append(problems, run.BadField("workers", "%d is not between 1 and 256", c.Workers))
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"call_timeout", c.CallTimeout}, {"resend_after", c.ResendAfter}, {"retry_every", c.RetryEvery}} {
+		if d.value < 100*time.Millisecond {
+			problems = append(problems, run.BadField(d.key, "%s is less than 100ms: it would press SdI", d.value))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// sender is the fiscal identity as file names have it.
+func (c *Config) sender() (sdi.FileName, error) {
+	id := strings.ToUpper(c.Transmitter)
+	if len(id) < 4 {
+		return sdi.FileName{}, errors.New("too short")
+	}
+	name := sdi.FileName{Paese: id[:2], ID: id[2:], Progressivo: "1", Ext: sdi.ExtXML}
+	return name, name.Validate()
+}

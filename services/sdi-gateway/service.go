@@ -1,0 +1,169 @@
+// Package sdigateway owns the way to and from the Sistema di Interscambio: file names reserved before
+// anything is sent, each file sent once, every message of SdI kept as received and turned into a state.
+//
+// It refuses to sign, to judge invoices, and to drop a message that it does not understand.
+package sdigateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
+)
+
+// Service is the gateway.
+type Service struct {
+	sdiv1.UnimplementedSdiServiceServer
+
+	db      *pg.DB
+	bus     *bus.Bus
+	blobs   blob.Store
+	jobs    *run.Jobs
+	breaker *run.Breaker
+	client  *sdi.Client
+	names   *nameSource
+	log     *slog.Logger
+	now     func() time.Time
+	cfg     Config
+}
+
+// Target wires the gateway.
+var Target = run.Target{Name: "sdi-gateway", Start: start}
+
+func start(_ context.Context, h *run.Host) error {
+	cfg := defaultConfig()
+	err := h.Config(&cfg)
+	if err != nil {
+		return err
+	}
+	client, err := newClient(cfg)
+	if err != nil {
+		return err
+	}
+	name, err := cfg.sender()
+	if err != nil {
+		return err
+	}
+	s := &Service{
+		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
+		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
+	}
+	listener, err := s.listen()
+	if err != nil {
+		return err
+	}
+	sdiv1.RegisterSdiServiceServer(h.RPC, s)
+	bus.On(h.Bus, "accepted", s.onInvoiceAccepted)
+	bus.On(h.Bus, "signed", s.onDocumentSigned)
+	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitNext)
+	run.Work(h, run.WorkOptions{Workers: 8}, s.readMessage)
+	h.Go("file names", s.names.run)
+	h.Go("callback listener", func(ctx context.Context) error { return s.serveCallbacks(ctx, listener) })
+	return nil
+}
+
+// newClient calls SdI with mutual TLS.
+// spec: AllA-1.9 §1.3.3 (HTTPS, TLS 1.2, mutual authentication)
+func newClient(cfg Config) (*sdi.Client, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.ClientCertFile, cfg.ClientKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("sdi-gateway.client_cert_file and client_key_file: %w", err)
+	}
+	roots, err := loadRoots("sdi-gateway.ca_file", cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		TLSClientConfig:     &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: cfg.Workers, MaxConnsPerHost: cfg.Workers,
+		IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: cfg.CallTimeout,
+		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
+	}
+	return &sdi.Client{HTTP: &http.Client{Transport: transport}, URL: cfg.Endpoint}, nil
+}
+
+func loadRoots(key, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: %s holds no PEM certificate", key, file)
+	}
+	return pool, nil
+}
+
+// listen opens the callback address, so that an address in use stops the start and not the first receipt.
+func (s *Service) listen() (net.Listener, error) {
+	cb := s.cfg.Callback
+	cert, err := tls.LoadX509KeyPair(cb.CertFile, cb.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("sdi-gateway.callback.cert_file and key_file: %w", err)
+	}
+	clients, err := loadRoots("sdi-gateway.callback.client_ca_file", cb.ClientCAFile)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", cb.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("sdi-gateway.callback.listen: %w", err)
+	}
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
+		VerifyConnection: s.checkClient, NextProtos: []string{"http/1.1"},
+	}), nil
+}
+
+// checkClient refuses certificates that the CA vouches for and that are not SdI's own: the same CA
+// issues the certificates of all transmitters.
+func (s *Service) checkClient(state tls.ConnectionState) error {
+	if len(s.cfg.Callback.ClientNames) == 0 {
+		return nil
+	}
+	name := state.PeerCertificates[0].Subject.CommonName
+	for _, allowed := range s.cfg.Callback.ClientNames {
+		if name == allowed {
+			return nil
+		}
+	}
+	s.log.Warn("callback refused: the client certificate is not one of callback.client_names", "common_name", name)
+	return fmt.Errorf("client certificate %q may not deliver messages", name)
+}
+
+func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler: sdi.TrasmissioneFattureHandler(s.receive, sdi.ServerOptions{Refused: func(r *http.Request, err error) {
+			s.log.WarnContext(r.Context(), "a callback could not be read and was refused", "remote", r.RemoteAddr, "error", err)
+		}}),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	s.log.InfoContext(ctx, "waiting for messages of SdI", "address", listener.Addr().String())
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(drain)
+	}()
+	err := server.Serve(listener)
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("sdi-gateway: callback listener: %w", err)
+	}
+	return <-stopped
+}

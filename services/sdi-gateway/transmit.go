@@ -1,0 +1,255 @@
+package sdigateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/sdi-gateway/internal/db"
+)
+
+// transmitArgs is the promise to send one file.
+type transmitArgs struct {
+	Transmission uuid.UUID `json:"transmission"`
+}
+
+// Kind names the job in the database.
+func (transmitArgs) Kind() string { return "sdi_transmit" }
+
+// onInvoiceAccepted reserves the name of a file that needs no signature; the others come as DocumentSigned.
+func (s *Service) onInvoiceAccepted(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
+	if ev.GetSign() {
+		return nil
+	}
+	return s.reserve(ctx, tx, ev.GetInvoice(), ev.GetFormat(), ev.GetOriginal(), sdi.ExtXML)
+}
+
+func (s *Service) onDocumentSigned(ctx context.Context, tx pgx.Tx, ev *signv1.DocumentSigned) error {
+	if ev.GetFormat() == "" {
+		return nil // signed for another service: not an invoice
+	}
+	return s.reserve(ctx, tx, ev.GetSubject(), ev.GetFormat(), ev.GetSigned(), sdi.ExtP7M)
+}
+
+// reserve writes down under which name the file will be sent, and promises to send it, in the
+// transaction of the event. From here on this document has this name and no other.
+func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string, file *eventv1.Blob, ext sdi.Extension) error {
+	ref, err := blob.ParseURI(file.GetUri())
+	if err != nil {
+		return fault.Invalid("SDI_FILE_REFERENCE", "the event's reference to the file cannot be read: %v", err)
+	}
+	if ref.Size > sdi.MaxFileSize {
+		return fault.Invalid("SDI_FILE_TOO_LARGE", "the file has %d bytes; SdI takes at most %d", ref.Size, sdi.MaxFileSize)
+	}
+	name, err := s.names.take(ctx)
+	if err != nil {
+		return err
+	}
+	name.Ext = ext
+	id, err := pg.NewID()
+	if err != nil {
+		return err
+	}
+	inserted, err := db.New(tx).InsertTransmission(ctx, db.InsertTransmissionParams{
+		ID: id, TenantID: pg.Tenant(ctx), Invoice: invoice, Format: format,
+		FileName: name.String(), FileKey: sdi.NameKey(name.Stem()),
+		FileUri: file.GetUri(), FileSha256: ref.SHA256[:], CreatedAt: pg.Time(s.now()),
+	})
+	if err != nil {
+		return err
+	}
+	if inserted == 0 {
+		return nil // the invoice has its transmission already; the name just taken stays a gap
+	}
+	return s.jobs.InsertTx(ctx, tx, transmitArgs{Transmission: id}, nil)
+}
+
+// transmitNext sends one file: intent (the reserved name, the counted attempt), act, record. A call
+// whose outcome is unknown is repeated under the same name, and only after resend_after: when the
+// first call had arrived its receipts come within that time and nothing is repeated at all.
+func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]) error {
+	var t db.BeginAttemptRow
+	err := s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
+		now := pg.Time(s.now())
+		var err error
+		t, err = db.New(tx).BeginAttempt(ctx, db.BeginAttemptParams{ID: job.Args.Transmission, Now: &now})
+		return err
+	})
+	if fault.Of(err) != nil && errors.Is(err, pgx.ErrNoRows) {
+		return nil // sent, or a receipt has told us that it was
+	}
+	if err != nil {
+		return err
+	}
+	ref, err := blob.ParseURI(t.FileUri)
+	if err != nil {
+		return err
+	}
+	content, err := s.blobs.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
+	if err == nil {
+		return s.recordSent(ctx, t.ID, answer)
+	}
+	recordErr := s.recordFailure(ctx, t, err)
+	if recordErr != nil {
+		return errors.Join(err, recordErr)
+	}
+	if fault.Permanent(err) {
+		return err
+	}
+	// SdI being away is no fault of the job: it waits without spending its attempts, for days if need be.
+	if fault.Of(err).Code == codeUnknownOutcome {
+		return river.JobSnooze(s.cfg.ResendAfter)
+	}
+	return river.JobSnooze(max(fault.Of(err).RetryAfter, s.cfg.RetryEvery))
+}
+
+// Codes of failed calls. They are part of TransmissionFailed and of parked jobs.
+const (
+	codeUnknownOutcome = "SDI_OUTCOME_UNKNOWN"
+	codeUnreachable    = "SDI_UNREACHABLE"
+	codeUnavailable    = "SDI_EI02"
+	codeEmptyFile      = "SDI_EI01"
+	codeNotEnabled     = "SDI_EI03"
+	codeRefused        = "SDI_REFUSED"
+)
+
+// send calls RiceviFile once. Its faults: Unavailable when a repeat is right (with code
+// SDI_OUTCOME_UNKNOWN when the file may have arrived), Precondition or Invalid when it is not.
+func (s *Service) send(ctx context.Context, file sdi.FileSdIBase) (sdi.RispostaSdIRiceviFile, error) {
+	var answer sdi.RispostaSdIRiceviFile
+	err := s.breaker.Do(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+		defer cancel()
+		var err error
+		answer, err = s.client.RiceviFile(ctx, file)
+		if err != nil {
+			return callFault(err)
+		}
+		return answerFault(answer)
+	})
+	return answer, err
+}
+
+func callFault(err error) error {
+	var call *sdi.CallError
+	switch {
+	case errors.As(err, &call) && call.Unknown():
+		return fault.Unavailable(codeUnknownOutcome, "the call ended without an answer, the file may have arrived: %v", err).With(err)
+	case errors.As(err, &call) && !call.Sent:
+		return fault.Unavailable(codeUnreachable, "SdI cannot be reached: %v", err).With(err)
+	case errors.As(err, &call):
+		return fault.Precondition(codeRefused, "SdI refused the call: %v", err).With(err)
+	}
+	return fault.Invalid(codeRefused, "the file cannot be sent: %v", err).With(err)
+}
+
+// answerFault maps the answers that are no handover.
+// spec: wsdl TrasmissioneTypes-1.1 erroreInvio_Type
+func answerFault(answer sdi.RispostaSdIRiceviFile) error {
+	if answer.Accepted() {
+		return nil
+	}
+	switch answer.Errore {
+	case sdi.EI01:
+		return fault.Invalid(codeEmptyFile, "SdI says that the file is empty (EI01)")
+	case sdi.EI03:
+		return fault.Precondition(codeNotEnabled, "SdI says that this transmitter is not enabled (EI03): check the accreditation and the client certificate, then retry")
+	case sdi.EI02:
+		// The texts do not say whether the file counts: the name is kept, receipts are awaited first.
+		return fault.Unavailable(codeUnknownOutcome, "SdI says that the service is unavailable (EI02)")
+	}
+	return fault.Unavailable(codeUnknownOutcome, "SdI's answer has neither a usable IdentificativoSdI (%q) nor a known error (%q)",
+		answer.IdentificativoSdI, string(answer.Errore))
+}
+
+// recordSent writes SdI's identifier down and tells the others. A receipt may have been quicker.
+func (s *Service) recordSent(ctx context.Context, id uuid.UUID, answer sdi.RispostaSdIRiceviFile) error {
+	return s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
+		t, err := db.New(tx).LockTransmission(ctx, id)
+		if err != nil {
+			return err
+		}
+		if facts(t.Facts)&factSent != 0 {
+			return nil
+		}
+		return s.markSent(ctx, tx, &t, answer.IdentificativoSdI)
+	})
+}
+
+// markSent adds the fact that SdI has the file, and emits InvoiceTransmitted, once.
+func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow, sdiID string) error {
+	now := pg.Time(s.now())
+	if t.SdiID == "" {
+		t.SdiID = sdiID
+	}
+	t.SentAt = &now
+	t.Facts |= int32(factSent)
+	err := s.store(ctx, tx, t)
+	if err != nil {
+		return err
+	}
+	ref, err := blob.ParseURI(t.FileUri)
+	if err != nil {
+		return err
+	}
+	return s.bus.Emit(ctx, tx, &sdiv1.InvoiceTransmitted{
+		Invoice: t.Invoice, Transmission: transmissionName(t.TenantID, t.ID), FileName: t.FileName, SdiId: t.SdiID,
+		Transmitted: &eventv1.Blob{Uri: t.FileUri, Sha256: ref.SHA256[:], Size: ref.Size, MediaType: mediaType(t.FileName)},
+		SendTime:    timestamppb.New(now),
+	})
+}
+
+func (s *Service) store(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow) error {
+	t.State = stateOf(t.Format, facts(t.Facts))
+	return db.New(tx).UpdateTransmission(ctx, db.UpdateTransmissionParams{
+		ID: t.ID, Facts: t.Facts, State: t.State, SdiID: t.SdiID, SentAt: t.SentAt, Now: pg.Time(s.now()),
+	})
+}
+
+// recordFailure keeps the reason where operators see it. When no repeat can help, the customer is
+// told too; the job is parked with its reason and can be retried once that is mended.
+func (s *Service) recordFailure(ctx context.Context, t db.BeginAttemptRow, cause error) error {
+	f := fault.Of(cause)
+	return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		failure := db.RecordFailureParams{ID: t.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}
+		if f.Code != codeUnknownOutcome {
+			failure.Uncount = 1
+		}
+		err := db.New(tx).RecordFailure(ctx, failure)
+		if err != nil || !fault.Permanent(cause) {
+			return err
+		}
+		return s.bus.Emit(ctx, tx, &sdiv1.TransmissionFailed{
+			Invoice: t.Invoice, Transmission: transmissionName(t.TenantID, t.ID), Code: f.Code, Message: f.Message,
+		})
+	})
+}
+
+func transmissionName(tenant string, id uuid.UUID) string {
+	return fmt.Sprintf("tenants/%s/transmissions/%s", tenant, id)
+}
+
+func mediaType(fileName string) string {
+	name, err := sdi.ParseFileName(fileName)
+	if err == nil && name.Ext == sdi.ExtP7M {
+		return "application/pkcs7-mime"
+	}
+	return "application/xml"
+}

@@ -65,6 +65,7 @@ type Server struct {
 	mail     *smtp.Sink
 
 	https []*http.Server
+	post  net.Listener // of the mail sink
 	gone  sync.WaitGroup
 	once  sync.Once
 }
@@ -185,9 +186,9 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s.endpoints.SMTPAddr = l.Addr().String()
-	mail := l
+	s.post = l
 	s.gone.Go(func() {
-		err := s.mail.Serve(mail)
+		err := s.mail.Serve(s.post)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			s.log.Debug("mail sink ended", "error", err.Error())
 		}
@@ -244,6 +245,9 @@ func (s *Server) Close() {
 		}
 		if s.mail != nil {
 			_ = s.mail.Close()
+		}
+		if s.post != nil {
+			_ = s.post.Close() // the sink does not know it yet when it was stopped before it began
 		}
 		s.clock.Close()
 		if s.exchange != nil {

@@ -190,9 +190,24 @@ func NewMessageName(fileName string, t MessageType, n int) MessageName {
 	stem := f.Stem()
 	if err != nil {
 		stem = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(fileName, ".p7m"), ".xml"), ".zip")
-		stem = stem[:min(len(stem), maxInvalidStem)]
+		stem = soapSafe(stem[:min(len(stem), maxInvalidStem)])
 	}
 	return MessageName{Stem: stem, Type: t, Progressivo: fmt.Sprintf("%03d", n%1000), Zip: t == AT}
+}
+
+// soapSafe replaces what the SOAP schema does not let into a name; members of a zip may be
+// called anything.
+func soapSafe(stem string) string {
+	if stem == "" {
+		return "senza_nome"
+	}
+	b := []byte(stem)
+	for i, c := range b {
+		if !alnumByte(c) && c != '_' && c != '.' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
 }
 
 // String formats the name.

@@ -88,6 +88,9 @@ func TestMessageNames(t *testing.T) {
 	require.Equal(t, "IT01234567890_00001_AT_001.zip", NewMessageName("IT01234567890_00001.xml", AT, 1).String())
 	long := NewMessageName(strings.Repeat("z", 60)+".xml", NS, 1)
 	require.Len(t, long.Stem, 36, "an invalid stem is cut")
+	for _, odd := range []string{"", "cartella/fattura n° 1.xml", ".xml"} {
+		require.True(t, ValidSOAPName(NewMessageName(odd, NS, 1).String()), odd)
+	}
 }
 
 // TestRequestRoundTrip drives every operation in every encoding through our own server and

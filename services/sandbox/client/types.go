@@ -129,10 +129,12 @@ type Counts struct {
 	Contents     int `json:"contents"` // distinct contents taken
 	Invoices     int `json:"invoices"` // distinct invoices not discarded
 
-	// What exactly-once is judged by: all zero when each document was submitted once.
+	// What exactly-once is judged by. The last two are zero when each document was submitted
+	// once. A repeated name is right after an unknown outcome (a cut connection, EI02), and
+	// only then: the repeat is discarded with 00002.
 	RepeatedNames    int `json:"repeated_names"`    // names taken more than once
 	RepeatedContents int `json:"repeated_contents"` // contents taken under more than one name
-	RepeatedInvoices int `json:"repeated_invoices"` // invoices taken under more than one name
+	RepeatedInvoices int `json:"repeated_invoices"` // discards with 00404: the invoice was live already
 
 	ReceiptsMade      int            `json:"receipts_made"`
 	ReceiptsDelivered int            `json:"receipts_delivered"`

@@ -74,10 +74,15 @@ func (e *Exchange) attempt(ctx context.Context, r *receipt) {
 	r.attempts++
 	if err == nil {
 		now := e.clock.Now()
-		if r.deliveredAt == nil {
+		if r.deliveredAt == nil && r.file.epoch == e.epoch {
 			e.counts.ReceiptsDelivered++
-			e.counts.ReceiptsPending--
+			if r.givenUp { // a resend got through after all
+				e.counts.ReceiptsGivenUp--
+			} else {
+				e.counts.ReceiptsPending--
+			}
 		}
+		r.givenUp = false
 		r.deliveredAt = &now
 		r.lastError = ""
 		if r.file.late {
@@ -99,7 +104,7 @@ func (e *Exchange) failed(r *receipt, err error) {
 	e.counts.CallbackErrors++
 	r.lastError = err.Error()
 	e.log.Warn("receipt not delivered", "name", r.name, "attempt", r.attempts, "error", err.Error())
-	if r.attempts >= deliveryAttempts || r.deliveredAt != nil {
+	if r.attempts >= deliveryAttempts || r.deliveredAt != nil || r.givenUp {
 		e.giveUp(r, r.lastError)
 		return
 	}
@@ -116,8 +121,10 @@ func (e *Exchange) giveUp(r *receipt, why string) {
 	}
 	r.givenUp = true
 	r.lastError = why
-	e.counts.ReceiptsPending--
-	e.counts.ReceiptsGivenUp++
+	if r.file.epoch == e.epoch {
+		e.counts.ReceiptsPending--
+		e.counts.ReceiptsGivenUp++
+	}
 }
 
 // post makes one SOAP call.

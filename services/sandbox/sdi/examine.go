@@ -76,14 +76,15 @@ func (e *Exchange) examine(f *file) (document, []sdi.Errore) {
 }
 
 func (e *Exchange) nameErrors(f *file) []sdi.Errore {
-	_, err := sdi.ParseFileName(f.name)
-	if err != nil {
+	n, err := sdi.ParseFileName(f.name)
+	if err != nil || n.Ext == sdi.ExtZIP && f.archive != nil { // an archive inside an archive
 		return []sdi.Errore{errore("00001", "")}
 	}
 	e.mu.Lock()
-	first := e.byName[sdi.NameKey(f.name)][0]
+	same := e.byName[sdi.NameKey(f.name)]
+	repeated := f.epoch == e.epoch && len(same) > 0 && same[0] != f
 	e.mu.Unlock()
-	if first != f {
+	if repeated {
 		return []sdi.Errore{errore("00002", "")}
 	}
 	if f.size > sdi.MaxFileSize {
@@ -216,6 +217,9 @@ func (e *Exchange) checkHistory(f *file) []sdi.Errore {
 	}
 	if len(errs) > 0 || magicDiscard(&f.doc) != "" {
 		return errs // a file that will be discarded on command claims nothing
+	}
+	if f.epoch != e.epoch {
+		return nil
 	}
 	for _, k := range f.doc.keys {
 		e.invoices[k] = f

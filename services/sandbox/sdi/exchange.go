@@ -72,6 +72,7 @@ type Exchange struct {
 	kept         []*file // files whose bytes are kept, oldest first
 	held         []*receipt
 	counts       client.Counts
+	epoch        int
 }
 
 type transmitter struct {
@@ -164,6 +165,7 @@ func (e *Exchange) forget() {
 	e.byHash = map[string][]*file{}
 	e.invoices = map[string]*file{}
 	e.counts = client.Counts{States: map[string]int{}}
+	e.epoch++
 }
 
 // Reset forgets received files. Accreditations and the sequence of identifiers stay.

@@ -131,8 +131,10 @@ func (e *Exchange) record(r *receipt, s *step) {
 	defer e.mu.Unlock()
 	f := r.file
 	f.receipts = append(f.receipts, r)
-	e.counts.ReceiptsMade++
-	e.counts.ReceiptsPending++
+	if f.epoch == e.epoch {
+		e.counts.ReceiptsMade++
+		e.counts.ReceiptsPending++
+	}
 	e.setState(f, outcomeState(s))
 	f.errors = append(f.errors, s.errs...)
 	if f.state == stateRefused || f.state == stateDiscarded {

@@ -27,6 +27,7 @@ type file struct {
 	at      time.Time
 	tx      *transmitter
 	archive *sdi.RiferimentoArchivio
+	epoch   int // of the memory that it belongs to: Reset starts another
 
 	raw      []byte // nil once newer files have pushed it out
 	late     bool   // pushed out before it was judged
@@ -173,11 +174,19 @@ func (e *Exchange) register(tx *transmitter, name string, raw []byte, at time.Ti
 	if err != nil {
 		return nil, err
 	}
+	f.epoch = e.epoch
 	e.files = append(e.files, f)
 	e.byID[f.id] = f
 	key := sdi.NameKey(name)
 	e.byName[key] = append(e.byName[key], f)
+	if len(e.byName[key]) == 2 {
+		e.counts.RepeatedNames++
+	}
+	before := names(e.byHash[f.hash])
 	e.byHash[f.hash] = append(e.byHash[f.hash], f)
+	if before == 1 && names(e.byHash[f.hash]) == 2 {
+		e.counts.RepeatedContents++
+	}
 	e.counts.Accepted++
 	e.counts.States[f.state]++
 	e.kept = append(e.kept, f)
@@ -204,10 +213,13 @@ func (e *Exchange) release(f *file) {
 	}
 }
 
+// setState moves a file to a state; mu held.
 func (e *Exchange) setState(f *file, state string) {
-	e.counts.States[f.state]--
+	if f.epoch == e.epoch {
+		e.counts.States[f.state]--
+		e.counts.States[state]++
+	}
 	f.state = state
-	e.counts.States[state]++
 }
 
 // judge examines a file and starts what follows. It runs on a worker.
@@ -257,6 +269,12 @@ func (e *Exchange) judgeArchive(f *file) {
 	f.judged = true
 	e.mu.Unlock()
 	for _, m := range members {
+		if strings.HasSuffix(m.Name, "/") {
+			continue
+		}
+		if m.Name == "" {
+			m.Name = "senza_nome"
+		}
 		taken, err := e.register(f.tx, m.Name, m.Data, f.at, &sdi.RiferimentoArchivio{IdentificativoSdI: f.id, NomeFile: f.name})
 		if err != nil {
 			e.log.Error("member not registered", "archive", f.name, "name", m.Name, "error", err.Error())

@@ -130,16 +130,6 @@ func (e *Exchange) Counts() client.Counts {
 	c := e.counts
 	c.States = maps.Clone(c.States)
 	c.Names, c.Contents, c.Invoices = len(e.byName), len(e.byHash), len(e.invoices)
-	for _, same := range e.byName {
-		if len(same) > 1 {
-			c.RepeatedNames++
-		}
-	}
-	for _, same := range e.byHash {
-		if names(same) > 1 {
-			c.RepeatedContents++
-		}
-	}
 	c.RepeatedInvoices = len(e.repeated)
 	return c
 }

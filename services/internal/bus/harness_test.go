@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -124,7 +125,7 @@ func (w *world) start(t testing.TB, wire func(*bus.Bus), options ...setup) *proc
 func (w *world) open(t testing.TB, options ...setup) *process {
 	t.Helper()
 	cfg := bus.Config{
-		Service: service, NATS: w.broker.connect(t), DB: w.db, Log: slog.New(slog.DiscardHandler),
+		Service: service, NATS: w.broker.connect(t), DB: w.db, Log: testLog(),
 		Backoff: 5 * time.Millisecond, AckWait: 2 * time.Second,
 	}
 	for _, o := range options {
@@ -235,4 +236,12 @@ func names(prefix string, n int) []string {
 		list[i] = fmt.Sprintf("%s-%04d", prefix, i)
 	}
 	return list
+}
+
+// testLog shows what the bus says when a test is hunted down with BUS_TEST_LOG=1.
+func testLog() *slog.Logger {
+	if os.Getenv("BUS_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

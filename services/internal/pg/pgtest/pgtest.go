@@ -109,6 +109,9 @@ func role(service string) string { return "pgtest_" + pg.SchemaName(service) }
 // locks, so a test binary that is killed leaves none behind.
 type server struct {
 	url string
+	// release is never called: the server is wanted until this process ends, and ending releases it.
+	// It is kept because what it refers to would otherwise be collected, and collecting releases too.
+	release func()
 
 	mu     sync.Mutex
 	conn   *pgx.Conn
@@ -127,8 +130,7 @@ func connect(ctx context.Context) (*server, error) {
 	if connected != nil {
 		return connected, nil
 	}
-	// Not released: the server is wanted until this process ends, and ending releases it.
-	admin, _, err := postgres.Shared(ctx)
+	admin, release, err := postgres.Shared(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +142,7 @@ func connect(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	connected = &server{url: u, conn: conn, leased: map[string]bool{}, prefix: map[string]string{}}
+	connected = &server{url: u, release: release, conn: conn, leased: map[string]bool{}, prefix: map[string]string{}}
 	return connected, nil
 }
 

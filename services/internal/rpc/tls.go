@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -140,7 +139,7 @@ func (p *keyPair) get() (*tls.Certificate, error) {
 
 // Ready reports whether the files of a target can be read and fit together,
 // for `config check`.
-func (f Files) Ready(_ context.Context, target string) error {
+func (f Files) Ready(target string) error {
 	files := f.For(target)
 	_, caErr := caPool(files.CA)
 	_, pairErr := loadPair(files)

@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -64,4 +65,13 @@ func startFar(t *testing.T, tlsDir, tenancyAt string) *runtest.Process {
 // who may call them.
 func registerWithoutAccess(r grpc.ServiceRegistrar) {
 	channelzv1.RegisterChannelzServer(r, channelzv1.UnimplementedChannelzServer{})
+}
+
+// listen takes a port for the time of the test.
+func listen(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l.Addr().String()
 }

@@ -156,6 +156,8 @@ func (j *Jobs) start(ctx context.Context) error {
 		CompletedJobRetentionPeriod: time.Hour,
 		JobTimeout:                  -1, // each kind has its own, see WorkOptions
 		RescueStuckJobsAfter:        15 * time.Minute,
+		// The service's role does not own river's tables and may not reindex them.
+		ReindexerIndexNames: []string{},
 	}
 	if len(j.queues) > 0 {
 		cfg.Queues = j.queues

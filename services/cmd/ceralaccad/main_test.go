@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/internal/run"
+)
+
+// names of the targets.
+func names() []string {
+	var out []string
+	for _, t := range targets {
+		out = append(out, t.Name)
+	}
+	return out
+}
+
+// TestShippedConfigs loads every configuration file of the repository: each
+// decodes strictly, for every target. (That files named in it exist is known
+// on the machine where it is used only.)
+func TestShippedConfigs(t *testing.T) {
+	found := 0
+	root := filepath.Join("..", "..", "..")
+	mark := regexp.MustCompile(`(?m)^rpc:`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "templates" || d.Name() == "out") {
+			return fs.SkipDir
+		}
+		if d.IsDir() || (filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !mark.Match(text) {
+			return err
+		}
+		found++
+		t.Run(filepath.ToSlash(path), func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			code := run.Execute(t.Context(), targets, []string{"config", "show", "--config", path}, nil, &out, &errOut)
+			require.Zero(t, code, errOut.String())
+		})
+		return nil
+	})
+	require.NoError(t, err)
+	require.NotZero(t, found, "no configuration file found: this test looks at nothing")
+}
+
+// TestDocs: the explanation of the configuration covers every target and every
+// key of it.
+func TestDocs(t *testing.T) {
+	var out, errOut bytes.Buffer
+	code := run.Execute(t.Context(), targets, []string{"config", "docs"}, nil, &out, &errOut)
+	require.Zero(t, code, errOut.String())
+	lines := strings.Split(out.String(), "\n")
+	for i, line := range lines {
+		text := strings.TrimSpace(line)
+		if i > 0 && text != "" && !strings.HasPrefix(text, "#") && !strings.HasPrefix(strings.TrimSpace(lines[i-1]), "#") {
+			t.Errorf("no comment explains: %s", line)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "docs.yaml")
+	require.NoError(t, os.WriteFile(path, out.Bytes(), 0o600))
+	_, err := run.LoadFile(path, names(), nil)
+	require.ErrorContains(t, err, "nats neither url nor embedded.dir is set", "the defaults alone are not a configuration, but they are well-formed")
+}

@@ -66,11 +66,20 @@ var Target = run.Target{Name: "invoice", Start: func(_ context.Context, h *run.H
 	if err := h.Config(&cfg); err != nil {
 		return err
 	}
-	s := &Service{
+	newService(h, cfg).register(h)
+	return nil
+}}
+
+func newService(h *run.Host, cfg Config) *Service {
+	return &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, log: h.Log, now: h.Now, heartbeat: cfg.Heartbeat,
 		companies: newCompanies(tenancyv1.NewTenancyServiceClient(h.Dial("tenancy")), cfg.CompanyTTL, h.Now),
 		sequencer: newSequencer(), draining: make(chan struct{}),
 	}
+}
+
+// register says what the service answers, consumes and does by itself.
+func (s *Service) register(h *run.Host) {
 	invoicev1.RegisterInvoiceServiceServer(h.RPC, s)
 	bus.On(h.Bus, "signed", s.onDocumentSigned)
 	bus.On(h.Bus, "signing-failed", s.onSigningFailed)
@@ -91,7 +100,6 @@ var Target = run.Target{Name: "invoice", Start: func(_ context.Context, h *run.H
 		close(s.draining)
 		return nil
 	})
-	return nil
-}}
+}
 
 func q(tx pgx.Tx) *db.Queries { return db.New(tx) }

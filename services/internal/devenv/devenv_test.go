@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -52,9 +53,13 @@ func TestLocksExcludeAndShare(t *testing.T) {
 	one.Unlock()
 	two.Unlock()
 	two.Unlock()
-	alone, err = devenv.Lock(t.Context(), path, true)
+	_, err = devenv.Lock(t.Context(), path, true)
 	require.NoError(t, err)
-	alone.Unlock()
+	runtime.GC()
+	runtime.GC()
+	again, err := devenv.TryLock(path, true)
+	require.NoError(t, err)
+	require.Nil(t, again, "a lock is held until it is given back, even if nobody refers to it")
 }
 
 func TestSlowStepSpeaksAndQuickStepDoesNot(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,7 +18,13 @@ const lockPoll = 25 * time.Millisecond
 
 // FileLock is an advisory lock between processes. The kernel drops it when the
 // holder dies, however it dies, so a lock is never stale.
-type FileLock struct{ file *os.File }
+//
+// It holds a bare descriptor: an os.File that nobody refers to any more is closed by
+// the garbage collector, and the lock would be gone while its holder believes in it.
+type FileLock struct {
+	once sync.Once
+	fd   int
+}
 
 // held keeps every lock reachable until Unlock: a caller who means to hold one until it exits may drop
 // its handle, and the garbage collector, which closes unreachable files, must not give the lock back.
@@ -45,32 +52,30 @@ func TryLock(path string, exclusive bool) (*FileLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devenv: lock folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("devenv: lock file: %w", err)
+		return nil, fmt.Errorf("devenv: lock file %s: %w", path, err)
 	}
 	how := syscall.LOCK_SH
 	if exclusive {
 		how = syscall.LOCK_EX
 	}
-	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	err = syscall.Flock(fd, how|syscall.LOCK_NB)
 	if err == nil {
 		l := &FileLock{file: f}
 		held.Store(l, nil)
 		return l, nil
 	}
-	_ = f.Close()
+	_ = syscall.Close(fd)
 	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("devenv: lock %s: %w", path, err)
 }
 
-// Unlock gives the lock back. Calling it twice does nothing more.
+// Unlock gives the lock back. Calling it twice, or on nil, does nothing more.
 func (l *FileLock) Unlock() {
-	if l != nil && l.file != nil {
-		held.Delete(l)
-		_ = l.file.Close()
-		l.file = nil
+	if l != nil {
+		l.once.Do(func() { _ = syscall.Close(l.fd) })
 	}
 }

@@ -79,14 +79,12 @@ func prepareSigner(key crypto.Signer, cert *x509.Certificate, algorithm string) 
 		algorithm: algorithm,
 		keyInfo: `<ds:KeyInfo><ds:X509Data><ds:X509Certificate>` + base64.StdEncoding.EncodeToString(cert.Raw) +
 			`</ds:X509Certificate></ds:X509Data></ds:KeyInfo>`,
-		// Children of SignedProperties in exclusive canonical form: ds is declared where it is
-		// first used, and again on each sibling.
 		props: `<xades:SigningCertificate><xades:Cert><xades:CertDigest>` +
-			`<ds:DigestMethod xmlns:ds="` + dsNS + `" Algorithm="` + sha256NS + `"></ds:DigestMethod>` +
-			`<ds:DigestValue xmlns:ds="` + dsNS + `">` + base64.StdEncoding.EncodeToString(sum[:]) + `</ds:DigestValue>` +
+			`<ds:DigestMethod Algorithm="` + sha256NS + `"></ds:DigestMethod>` +
+			`<ds:DigestValue>` + base64.StdEncoding.EncodeToString(sum[:]) + `</ds:DigestValue>` +
 			`</xades:CertDigest><xades:IssuerSerial>` +
-			`<ds:X509IssuerName xmlns:ds="` + dsNS + `">` + issuer.String() + `</ds:X509IssuerName>` +
-			`<ds:X509SerialNumber xmlns:ds="` + dsNS + `">` + cert.SerialNumber.String() + `</ds:X509SerialNumber>` +
+			`<ds:X509IssuerName>` + issuer.String() + `</ds:X509IssuerName>` +
+			`<ds:X509SerialNumber>` + cert.SerialNumber.String() + `</ds:X509SerialNumber>` +
 			`</xades:IssuerSerial></xades:Cert></xades:SigningCertificate>`,
 	}, nil
 }
@@ -100,7 +98,14 @@ func (s *receiptSigner) sign(doc []byte, at time.Time) ([]byte, error) {
 		return nil, errors.New("not a document of sdi.WriteMessage")
 	}
 	body := doc[start+2:]
-	props := `<xades:SignedProperties xmlns:xades="` + xadesNS + `" Id="SignedProperties_1"><xades:SignedSignatureProperties>` +
+	ns, ok := rootNamespace(body)
+	if !ok {
+		return nil, errors.New("not a document of sdi.WriteMessage")
+	}
+	// Like the real ones, the references name no canonicalisation, so the default applies:
+	// inclusive C14N, which repeats on the apex of a subset every namespace in scope, sorted
+	// (ds, then the message's, then xades).
+	props := ` Id="SignedProperties_1"><xades:SignedSignatureProperties>` +
 		`<xades:SigningTime>` + at.UTC().Format("2006-01-02T15:04:05Z") + `</xades:SigningTime>` + s.props +
 		`</xades:SignedSignatureProperties></xades:SignedProperties>`
 	info := `<ds:SignedInfo xmlns:ds="` + dsNS + `">` +
@@ -109,10 +114,9 @@ func (s *receiptSigner) sign(doc []byte, at time.Time) ([]byte, error) {
 		`<ds:Reference Id="reference-document" URI=""><ds:Transforms>` +
 		`<ds:Transform Algorithm="http://www.w3.org/2002/06/xmldsig-filter2">` +
 		`<XPath xmlns="http://www.w3.org/2002/06/xmldsig-filter2" Filter="subtract">/descendant::ds:Signature</XPath></ds:Transform>` +
-		`<ds:Transform Algorithm="` + exclC14N + `"></ds:Transform></ds:Transforms>` + digest(body) + `</ds:Reference>` +
+		`</ds:Transforms>` + digest(body) + `</ds:Reference>` +
 		`<ds:Reference Id="reference-signedproperties" Type="http://uri.etsi.org/01903#SignedProperties" URI="#SignedProperties_1">` +
-		`<ds:Transforms><ds:Transform Algorithm="` + exclC14N + `"></ds:Transform></ds:Transforms>` +
-		digest([]byte(props)) + `</ds:Reference></ds:SignedInfo>`
+		digest([]byte(`<xades:SignedProperties xmlns:ds="`+dsNS+`"`+ns+` xmlns:xades="`+xadesNS+`"`+props)) + `</ds:Reference></ds:SignedInfo>`
 	sum := sha256.Sum256([]byte(info))
 	value, err := s.key.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
@@ -132,10 +136,27 @@ func (s *receiptSigner) sign(doc []byte, at time.Time) ([]byte, error) {
 	out = base64.StdEncoding.AppendEncode(out, value)
 	out = append(out, `</ds:SignatureValue>`...)
 	out = append(out, s.keyInfo...)
-	out = append(out, `<ds:Object><xades:QualifyingProperties xmlns:xades="`+xadesNS+`" Target="#Signature1">`...)
+	out = append(out, `<ds:Object><xades:QualifyingProperties xmlns:xades="`+xadesNS+`" Target="#Signature1"><xades:SignedProperties`...)
 	out = append(out, props...)
 	out = append(out, `</xades:QualifyingProperties></ds:Object></ds:Signature>`...)
 	return append(out, doc[end:]...), nil
+}
+
+// rootNamespace is the namespace declaration of the root, with its leading blank.
+func rootNamespace(body []byte) (string, bool) {
+	i := bytes.IndexByte(body, ' ')
+	if i < 0 || !bytes.HasPrefix(body[i:], []byte(` xmlns:`)) {
+		return "", false
+	}
+	open := bytes.IndexByte(body[i:], '"')
+	if open < 0 {
+		return "", false
+	}
+	end := bytes.IndexByte(body[i+open+1:], '"')
+	if end < 0 {
+		return "", false
+	}
+	return string(body[i : i+open+1+end+1]), true
 }
 
 func digest(b []byte) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/sandbox/ca"
 	"ceralacca.dev/services/sandbox/client"
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,9 @@ func TestSignatureHoldsForXmlsec(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, m.Signed)
 		require.Empty(t, m.Warnings)
+		report, err := xades.Verify(signed, xades.VerifyOptions{Roots: authority.Pool(), At: time.Now()})
+		require.NoError(t, err)
+		require.NoError(t, report.Err(), "our own verifier, which shares no code with the signer")
 		if xmlsec == "" {
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -25,10 +24,6 @@ type FileLock struct {
 	once sync.Once
 	fd   int
 }
-
-// held keeps every lock reachable until Unlock: a caller who means to hold one until it exits may drop
-// its handle, and the garbage collector, which closes unreachable files, must not give the lock back.
-var held sync.Map
 
 // Lock waits until path is locked for this process, or ctx ends. Many holders may
 // share a lock that none holds exclusively. The file is created if missing.
@@ -62,9 +57,7 @@ func TryLock(path string, exclusive bool) (*FileLock, error) {
 	}
 	err = syscall.Flock(fd, how|syscall.LOCK_NB)
 	if err == nil {
-		l := &FileLock{file: f}
-		held.Store(l, nil)
-		return l, nil
+		return &FileLock{fd: fd}, nil
 	}
 	_ = syscall.Close(fd)
 	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {

@@ -94,9 +94,14 @@ func (b *Bus) Park(ctx context.Context, tx pgx.Tx, p Parked) error {
 	return nil
 }
 
-// clip makes text fit for a text column: valid UTF-8, no NUL, bounded.
+// text makes what came from outside fit for a text column: valid UTF-8, no NUL.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+}
+
+// clip is text, bounded.
 func clip(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+	s = text(s)
 	if len(s) <= maxReason {
 		return s
 	}
@@ -112,15 +117,16 @@ func clip(s string) string {
 func (c *consumer) park(ctx context.Context, d *delivery, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.b.cfg.HandlerTimeout)
 	defer cancel()
-	return c.b.db.Scoped(ctx, d.env.Tenant, func(ctx context.Context, tx pgx.Tx) error {
+	// System, for the tenant of a foreign message need not be one that a transaction can have.
+	return c.b.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		fresh, err := c.enter(ctx, tx, []*delivery{d})
 		if err != nil || !fresh[d.id] {
 			return err // handled or parked already
 		}
 		f := fault.Of(cause)
 		return c.b.Park(ctx, tx, Parked{
-			Kind: KindEvent, Consumer: c.name, EventID: d.id, Tenant: d.env.Tenant, Subject: d.env.Subject,
-			Correlation: d.env.Correlation, Causation: d.env.Causation, Trace: d.env.Trace, EventTime: d.env.Time,
+			Kind: KindEvent, Consumer: c.name, EventID: d.id, Tenant: text(d.env.Tenant), Subject: d.env.Subject,
+			Correlation: text(d.env.Correlation), Causation: text(d.env.Causation), Trace: text(d.env.Trace), EventTime: d.env.Time,
 			Payload: d.msg.Data(), Code: f.Code, Reason: cause.Error(), Attempts: d.env.Delivery,
 		})
 	})

@@ -32,7 +32,7 @@ const Superuser = "ceralacca"
 const (
 	stopGrace  = 20 * time.Second
 	readyLimit = 2 * time.Minute
-	lockLimit  = 5 * time.Second
+	lockLimit  = 3 * time.Second
 )
 
 // Options describe the server to start.

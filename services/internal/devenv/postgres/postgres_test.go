@@ -122,6 +122,7 @@ func gone(t *testing.T, data string, within time.Duration) {
 }
 
 func TestCommittedRowsSurviveStopKillAndRestart(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	c := start(t, Options{Dir: dir})
 	require.NoError(t, c.EnsureDatabase(t.Context(), "work"))
@@ -144,6 +145,7 @@ func TestCommittedRowsSurviveStopKillAndRestart(t *testing.T) {
 }
 
 func TestServerEndsWithItsKilledParentAndRecovers(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	cmd, _, address := startHelper(t, "own", dir)
 	exe(t, address, "CREATE TABLE kept (id int)")
@@ -158,6 +160,7 @@ func TestServerEndsWithItsKilledParentAndRecovers(t *testing.T) {
 }
 
 func TestRunningOrphanIsStoppedFirst(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	c := start(t, Options{Dir: dir})
 	exe(t, c.URL(""), "CREATE TABLE kept (id int)")
@@ -186,6 +189,7 @@ func TestRunningOrphanIsStoppedFirst(t *testing.T) {
 }
 
 func TestStalePIDFileOfAnotherProcessIsRemoved(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	c := start(t, Options{Dir: dir})
 	require.NoError(t, c.Stop())
@@ -197,6 +201,7 @@ func TestStalePIDFileOfAnotherProcessIsRemoved(t *testing.T) {
 }
 
 func TestHalfMadeClusterIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data.new", "base"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "data.new", "PG_VERSION"), []byte("15\n"), 0o600))
@@ -206,6 +211,7 @@ func TestHalfMadeClusterIsMadeAgain(t *testing.T) {
 }
 
 func TestSecondUserOfTheFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	start(t, Options{Dir: dir})
 	_, err := Start(t.Context(), Options{Dir: dir, Private: true})
@@ -214,6 +220,7 @@ func TestSecondUserOfTheFolderIsRefused(t *testing.T) {
 }
 
 func TestFolderThatTheAccountCannotReach(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "pg")
 	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o700))
 	c := start(t, Options{Dir: dir, Throwaway: true})
@@ -239,6 +246,7 @@ func TestFolderPreparedBySomeoneElseIsRefused(t *testing.T) {
 // TestAsOrdinaryUser runs the life of a cluster as an unprivileged account. Root
 // becomes nobody for it; anyone else already is ordinary.
 func TestAsOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		who, err := account()
 		require.NoError(t, err)
@@ -263,6 +271,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 }
 
 func TestSharedServerLivesAsLongAsItsUsers(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(filepath.Dir(openDir(t)), "shared")
 	first, firstIn, address := startHelper(t, "shared", dir)
 	second, _, other := startHelper(t, "shared", dir)

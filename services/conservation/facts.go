@@ -1,0 +1,171 @@
+package conservation
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/internal/fault"
+)
+
+// Classes of documents. The class is a retention rule: packages never mix classes.
+const (
+	classPrivate = "FISC"    // issued to private parties: ten years
+	classPublic  = "FISC-PA" // issued to public bodies: ten years, with the body's outcome
+)
+
+// retentionYears of both classes. spec: CC art. 2220
+const retentionYears = 10
+
+// facts is what the settled invoice told about itself: what metadata and search are made from.
+type facts struct {
+	SdiID    string `json:"sdi_id"`
+	FileName string `json:"file_name"`
+	State    string `json:"state"`
+	Signed   bool   `json:"signed"`
+	Bodies   []body `json:"bodies"`
+	Seller   party  `json:"seller"`
+	Buyer    party  `json:"buyer"`
+	// Integrates is the digest (base64) of the invoice that later receipts belong to.
+	Integrates string `json:"integrates,omitempty"`
+}
+
+type body struct {
+	Type   string `json:"type"`
+	Number string `json:"number"`
+	Date   string `json:"date"` // ISO
+}
+
+type party struct {
+	Name    string `json:"name"`
+	VAT     string `json:"vat"` // with its country: IT01234567897
+	TaxCode string `json:"tax_code"`
+}
+
+func factsOf(ev *invoicev1.InvoiceSettled) facts {
+	f := facts{
+		SdiID: ev.GetSdiId(), FileName: ev.GetFileName(), State: strings.TrimPrefix(ev.GetState(), "INVOICE_STATE_"),
+		Signed: strings.HasSuffix(strings.ToLower(ev.GetFileName()), ".p7m"),
+		Seller: party{ev.GetSellerName(), ev.GetSellerVatNumber(), ev.GetSellerTaxCode()},
+		Buyer:  party{ev.GetBuyerName(), ev.GetBuyerVatNumber(), ev.GetBuyerTaxCode()},
+	}
+	for _, b := range ev.GetBodies() {
+		f.Bodies = append(f.Bodies, body{b.GetDocumentType(), b.GetNumber(), b.GetIssueDate()})
+	}
+	return f
+}
+
+func (f facts) encode() ([]byte, error) {
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: facts: %w", err)
+	}
+	return raw, nil
+}
+
+func decodeFacts(raw []byte) (facts, error) {
+	var f facts
+	err := json.Unmarshal(raw, &f)
+	if err != nil {
+		return f, fmt.Errorf("conservation: facts: %w", err)
+	}
+	return f, nil
+}
+
+// unitKey says which document it is: one unit per key, however often the event comes.
+func (f facts) unitKey() (string, error) {
+	switch {
+	case f.SdiID != "":
+		return "SDI|" + f.SdiID, nil
+	case f.FileName != "":
+		return "OUT|" + f.FileName, nil
+	}
+	return "", fault.Invalid("UNIT_WITHOUT_KEY", "the settled invoice has neither an IdentificativoSdI nor a file name")
+}
+
+// settled are the states in which an invoice is kept, with its class and the receipts of which one
+// must be there. spec: conservation FACTS §3.1 (Provv. AdE 89757/2018; DM 55/2013)
+var settled = map[string]struct {
+	class    string
+	receipts []string
+}{
+	"DELIVERED":                  {classPrivate, []string{"RC"}},
+	"AVAILABLE_IN_RESERVED_AREA": {classPrivate, []string{"MC"}},
+	"PA_ACCEPTED":                {classPublic, []string{"NE"}},
+	"PA_REFUSED":                 {classPublic, []string{"NE"}}, // issued all the same: kept with its refusal
+	"PA_TERM_EXPIRED":            {classPublic, []string{"DT"}},
+	"ATTESTED":                   {classPublic, []string{"AT"}},
+}
+
+// refusedNS: the notice of discard makes the invoice one that was never issued.
+const refusedNS = "SCARTATA_MAI_EMESSA: SdI discarded the file, so the invoice was never issued and is not preserved"
+
+// admit judges the event at the door. problem is set for what is refused for good and recorded; an
+// error is for what a person has to look at.
+func (f facts) admit(ev *invoicev1.InvoiceSettled) (class, problem string, err error) {
+	var types []string
+	for _, r := range ev.GetReceipts() {
+		types = append(types, r.GetType())
+	}
+	if f.State == "REJECTED" || slices.Contains(types, "NS") {
+		return classPrivate, refusedNS, nil
+	}
+	rule, ok := settled[f.State]
+	if !ok {
+		return "", "", fault.Invalid("UNIT_STATE", "an invoice in state %q is not kept: it is not settled", ev.GetState())
+	}
+	if !slices.ContainsFunc(rule.receipts, func(want string) bool { return slices.Contains(types, want) }) {
+		return "", "", fault.Precondition("UNIT_WITHOUT_RECEIPT", "state %s wants a receipt %s, the event brings %q", f.State, strings.Join(rule.receipts, " or "), types)
+	}
+	if f.Seller.Name == "" && f.Seller.anyCode() == "" {
+		return "", "", fault.Invalid("UNIT_WITHOUT_SELLER", "the settled invoice does not say who issued it")
+	}
+	if len(f.Bodies) == 0 {
+		return "", "", fault.Invalid("UNIT_WITHOUT_BODY", "the settled invoice names no document (type, number, date)")
+	}
+	for i, b := range f.Bodies {
+		_, err = time.Parse(time.DateOnly, b.Date)
+		if err != nil {
+			return "", "", fault.Invalid("UNIT_DATE", "bodies[%d].issue_date %q is not a date", i, b.Date)
+		}
+	}
+	return rule.class, "", nil
+}
+
+var (
+	elevenDigits = regexp.MustCompile(`^[0-9]{11}$`)
+	vatForm      = regexp.MustCompile(`^[A-Z]{2}[A-Za-z0-9]+$`)
+	personalCode = regexp.MustCompile(`^[A-Z0-9]{16}$`)
+)
+
+// italianCode is the 11-digit number of Allegato 5 (VAT number or tax code of a body), empty when
+// the party has none: a foreign number or a person's code does not fit the schema.
+func (p party) italianCode() string {
+	if n, ok := strings.CutPrefix(p.VAT, "IT"); ok && elevenDigits.MatchString(n) {
+		return n
+	}
+	if elevenDigits.MatchString(p.TaxCode) {
+		return p.TaxCode
+	}
+	return ""
+}
+
+// anyCode is what identifies the party, whatever its form.
+func (p party) anyCode() string { return cmp.Or(p.italianCode(), p.VAT, p.TaxCode) }
+
+// agentIDs are the identifiers in the form of EN 319 412-1 §5.1.
+func (p party) agentIDs() []string {
+	var ids []string
+	if vatForm.MatchString(p.VAT) {
+		ids = append(ids, "VAT"+p.VAT[:2]+"-"+p.VAT[2:])
+	}
+	if elevenDigits.MatchString(p.TaxCode) || personalCode.MatchString(p.TaxCode) {
+		ids = append(ids, "TINIT-"+p.TaxCode)
+	}
+	return ids
+}

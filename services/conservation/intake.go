@@ -1,0 +1,298 @@
+package conservation
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// codeConflict: the archive holds other bytes under the same key. It replaces nothing: a person
+// decides, with the parked event in hand.
+const codeConflict = "UNIT_CONFLICT"
+
+// intake is one unit about to be written.
+type intake struct {
+	tenant     string
+	key        string
+	subject    string
+	class      string
+	problem    string
+	year       int32
+	integrates *uuid.UUID
+	facts      facts
+	files      []db.UnitFile // document and receipts, without the metadata file
+}
+
+// onInvoiceSettled takes a settled invoice into custody: its bytes are read back and hashed, its
+// metadata file is written, and one row says so. The same event again, or another with the same
+// bytes, changes nothing.
+func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceSettled) error {
+	in, err := readSettled(pg.Tenant(ctx), ev)
+	if err != nil {
+		return err
+	}
+	for _, f := range in.files {
+		err = s.readBack(ctx, fileRef(f))
+		if err != nil {
+			return err
+		}
+	}
+	fresh, err := s.insert(ctx, tx, in)
+	if err != nil || fresh {
+		return err
+	}
+	return s.merge(ctx, tx, in)
+}
+
+// readSettled reads the event without touching anything.
+func readSettled(tenant string, ev *invoicev1.InvoiceSettled) (*intake, error) {
+	ids, ok := cut(ev.GetInvoice(), "tenants", "companies", "invoices")
+	if !ok || ids[0] != tenant {
+		return nil, fault.Invalid("NAME_INVALID", "invoice %q is not one of tenant %s", ev.GetInvoice(), tenant)
+	}
+	in := &intake{tenant: tenant, subject: ev.GetInvoice(), year: ev.GetFiscalYear(), facts: factsOf(ev)}
+	var err error
+	in.key, err = in.facts.unitKey()
+	if err != nil {
+		return nil, err
+	}
+	in.class, in.problem, err = in.facts.admit(ev)
+	if err != nil {
+		return nil, err
+	}
+	if in.year < 2000 || in.year > 2200 {
+		return nil, fault.Invalid("UNIT_YEAR", "fiscal_year %d is not between 2000 and 2200", in.year)
+	}
+	document, err := in.file("transmitted", "", ev.GetFileName(), ev.GetTransmitted())
+	if err != nil {
+		return nil, err
+	}
+	in.files = append(in.files, document)
+	for i, r := range ev.GetReceipts() {
+		f, err := in.file("receipt", r.GetType(), r.GetFileName(), r.GetContent())
+		if err != nil {
+			return nil, fmt.Errorf("receipt %d: %w", i, err)
+		}
+		in.files = append(in.files, f)
+	}
+	return in, nil
+}
+
+func (in *intake) file(role, receiptType, name string, b *eventv1.Blob) (db.UnitFile, error) {
+	ref, err := blob.ParseURI(b.GetUri())
+	if err != nil {
+		return db.UnitFile{}, err
+	}
+	if ref.Tenant != in.tenant {
+		return db.UnitFile{}, fault.Denied("FOREIGN_BLOB", "%s belongs to another tenant", name)
+	}
+	if string(ref.SHA256[:]) != string(b.GetSha256()) || ref.Size != b.GetSize() {
+		return db.UnitFile{}, fault.Invalid("BLOB_MISMATCH", "%s: uri, sha256 and size do not name the same bytes", name)
+	}
+	if name == "" {
+		return db.UnitFile{}, fault.Invalid("FILE_NAME_MISSING", "a %s file has no name", role)
+	}
+	return db.UnitFile{
+		Ordinal: int32(len(in.files)), TenantID: in.tenant, Role: role, ReceiptType: receiptType, //nolint:gosec // a handful
+		FileName: name, MediaType: b.GetMediaType(), Sha256: ref.SHA256[:], Size: ref.Size,
+	}, nil
+}
+
+// readBack proves that the store holds the bytes that the event speaks of.
+func (s *Service) readBack(ctx context.Context, ref blob.Ref) error {
+	_, err := s.blobs.Get(ctx, ref)
+	if err != nil {
+		return fmt.Errorf("conservation: read back: %w", err)
+	}
+	return nil
+}
+
+// withMetadata stores the metadata file and gives all files, numbered.
+func (s *Service) withMetadata(ctx context.Context, in *intake) ([]db.UnitFile, error) {
+	raw := metadataOf(in.facts, in.files)
+	ref, err := s.blobs.Put(ctx, in.tenant, raw)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: store metadata: %w", err)
+	}
+	all := append(in.files[:len(in.files):len(in.files)], db.UnitFile{
+		TenantID: in.tenant, Role: "metadata", FileName: "metadati.xml", MediaType: mimeXML, Sha256: ref.SHA256[:], Size: ref.Size,
+	})
+	for i := range all {
+		all[i].Ordinal = int32(i) //nolint:gosec // a handful
+	}
+	return all, nil
+}
+
+// insert writes a unit; false when its key is taken.
+func (s *Service) insert(ctx context.Context, tx pgx.Tx, in *intake) (bool, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return false, err
+	}
+	state, files := "TAKEN_IN_CHARGE", in.files
+	if in.problem != "" {
+		state = "REFUSED"
+	} else {
+		files, err = s.withMetadata(ctx, in)
+		if err != nil {
+			return false, err
+		}
+	}
+	raw, err := in.facts.encode()
+	if err != nil {
+		return false, err
+	}
+	at := pg.Time(s.now())
+	row := db.InsertUnitParams{
+		ID: id, TenantID: in.tenant, UnitKey: in.key, Subject: in.subject, State: state, Class: in.class, FiscalYear: in.year,
+		Integrates: in.integrates, Facts: raw, Problem: in.problem,
+		Correlation: bus.Correlation(ctx), Causation: bus.Meta(ctx).ID, Traceparent: telemetry.Inject(ctx), At: at,
+	}
+	c := columnsOf(files)
+	row.Ordinals, row.Roles, row.ReceiptTypes, row.FileNames = c.ordinals, c.roles, c.receiptTypes, c.fileNames
+	row.MediaTypes, row.Hashes, row.Sizes = c.mediaTypes, c.hashes, c.sizes
+	n, err := db.New(tx).InsertUnit(ctx, row)
+	if err != nil {
+		return false, fmt.Errorf("conservation: insert unit: %w", err)
+	}
+	if n == 0 || in.problem != "" {
+		return n > 0, nil
+	}
+	return true, s.bus.Emit(ctx, tx, &conservationv1.UnitTakenInCharge{
+		Unit: unitName(in.tenant, id), Subject: in.subject, Time: timestamppb.New(at),
+	})
+}
+
+// columns are files as arrays, one statement for all of them.
+type columns struct {
+	ordinals                                   []int32
+	roles, receiptTypes, fileNames, mediaTypes []string
+	hashes                                     [][]byte
+	sizes                                      []int64
+}
+
+func columnsOf(files []db.UnitFile) columns {
+	var c columns
+	for _, f := range files {
+		c.ordinals = append(c.ordinals, f.Ordinal)
+		c.roles = append(c.roles, f.Role)
+		c.receiptTypes = append(c.receiptTypes, f.ReceiptType)
+		c.fileNames = append(c.fileNames, f.FileName)
+		c.mediaTypes = append(c.mediaTypes, f.MediaType)
+		c.hashes = append(c.hashes, f.Sha256)
+		c.sizes = append(c.sizes, f.Size)
+	}
+	return c
+}
+
+// merge compares the event with the unit that holds its key: nothing new, later receipts, or other
+// bytes under the same name.
+func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake) error {
+	q := db.New(tx)
+	old, err := q.LockUnitByKey(ctx, db.LockUnitByKeyParams{TenantID: in.tenant, UnitKey: in.key})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.Unavailable("UNIT_IN_HAND", "the unit is being written just now: try again")
+	}
+	if err != nil {
+		return fmt.Errorf("conservation: lock unit: %w", err)
+	}
+	held, err := q.FilesOfStory(ctx, old.ID)
+	if err != nil {
+		return fmt.Errorf("conservation: files of unit: %w", err)
+	}
+	later, err := in.unheld(old, held)
+	if err != nil || len(later) == 0 || old.State == "REFUSED" {
+		return err
+	}
+	if old.State == "TAKEN_IN_CHARGE" {
+		return s.extend(ctx, tx, old, held, later, in)
+	}
+	return s.integrate(ctx, tx, old, later, in)
+}
+
+// unheld gives the files of the event that the archive lacks.
+func (in *intake) unheld(old db.Unit, held []db.UnitFile) ([]db.UnitFile, error) {
+	if old.Subject != in.subject {
+		return nil, fault.Conflict(codeConflict, "unit %s holds %s under the same key as %s", old.ID, old.Subject, in.subject)
+	}
+	var later []db.UnitFile
+next:
+	for _, f := range in.files {
+		for _, h := range held {
+			if h.Role != f.Role || (f.Role == "receipt" && (h.ReceiptType != f.ReceiptType || h.FileName != f.FileName)) {
+				continue
+			}
+			if string(h.Sha256) != string(f.Sha256) {
+				return nil, fault.Conflict(codeConflict, "unit %s holds %s %s with other bytes (%s, now %s)",
+					old.ID, f.Role, f.FileName, hex.EncodeToString(h.Sha256), hex.EncodeToString(f.Sha256))
+			}
+			continue next
+		}
+		later = append(later, f)
+	}
+	return later, nil
+}
+
+// extend adds later receipts to a unit that is in no package yet; its metadata file is made anew.
+func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, later []db.UnitFile, in *intake) error {
+	whole := *in
+	whole.files = nil
+	for _, f := range append(held, later...) {
+		if f.Role != "metadata" {
+			whole.files = append(whole.files, f)
+		}
+	}
+	files, err := s.withMetadata(ctx, &whole)
+	if err != nil {
+		return err
+	}
+	raw, err := in.facts.encode()
+	if err != nil {
+		return err
+	}
+	q := db.New(tx)
+	err = q.DropFiles(ctx, old.ID)
+	if err != nil {
+		return fmt.Errorf("conservation: extend unit: %w", err)
+	}
+	c := columnsOf(files)
+	err = q.AddFiles(ctx, db.AddFilesParams{
+		Unit: old.ID, TenantID: old.TenantID, Ordinals: c.ordinals, Roles: c.roles, ReceiptTypes: c.receiptTypes,
+		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes,
+	})
+	if err != nil {
+		return fmt.Errorf("conservation: extend unit: %w", err)
+	}
+	err = q.SetFacts(ctx, db.SetFactsParams{ID: old.ID, Facts: raw})
+	if err != nil {
+		return fmt.Errorf("conservation: extend unit: %w", err)
+	}
+	return nil
+}
+
+// integrate takes later receipts in as a unit of their own that refers to the first: a package that
+// is closed never changes.
+func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later []db.UnitFile, in *intake) error {
+	more := *in
+	more.files, more.integrates, more.class = later, &old.ID, old.Class
+	more.key = in.key + "|+|" + hex.EncodeToString(later[0].Sha256)
+	more.facts.Integrates = base64.StdEncoding.EncodeToString(in.files[0].Sha256)
+	_, err := s.insert(ctx, tx, &more)
+	return err
+}

@@ -1,0 +1,175 @@
+package conservation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// result is the stored output of a step.
+type result struct {
+	ref  blob.Ref
+	time time.Time // that the stamp attests
+}
+
+// step leads from one state of a package to the next: an act whose output bytes are stored, then a
+// transaction that keeps them and moves the state. A crash between the two repeats the act; the
+// transaction takes the first output and no other.
+type step struct {
+	name string
+	act  func(s *Service, ctx context.Context, p db.Package) (result, error)
+	keep func(s *Service, ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error)
+}
+
+// steps by the state they start from. There is no other way for a package to move.
+var steps = map[string]step{
+	"CLOSED":  {"index", (*Service).writeIndex, (*Service).keepIndex},
+	"INDEXED": {"sign", (*Service).signIndex, (*Service).keepSignature},
+	"SIGNED":  {"stamp", (*Service).stampIndex, (*Service).keepStamp},
+	"STAMPED": {"archive", (*Service).writeArchive, (*Service).keepArchive},
+}
+
+// seal brings a package from wherever it stands to SEALED.
+func (s *Service) seal(ctx context.Context, job *river.Job[SealArgs]) error {
+	for {
+		p, err := s.pack(ctx, job.Args.Tenant, job.Args)
+		if err != nil {
+			return err
+		}
+		next, ok := steps[p.State]
+		if !ok {
+			return nil // sealed
+		}
+		err = s.take(ctx, p, next)
+		if err != nil {
+			return s.trouble(ctx, p, next, err)
+		}
+	}
+}
+
+func (s *Service) pack(ctx context.Context, tenant string, args SealArgs) (db.Package, error) {
+	var p db.Package
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		p, err = db.New(tx).GetPackage(ctx, args.Package)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, noPackage(packageName(tenant, args.Package))
+	}
+	return p, err
+}
+
+// take does one step.
+func (s *Service) take(ctx context.Context, p db.Package, next step) error {
+	ctx, span := telemetry.Tracer().Start(ctx, "conservation."+next.name,
+		trace.WithAttributes(attribute.String("package", p.ID.String()), attribute.Int("units", int(p.UnitCount))))
+	defer span.End()
+	r, err := next.act(s, ctx, p)
+	if err == nil {
+		err = s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+			n, err := next.keep(s, ctx, tx, p, r)
+			if err == nil && n == 0 {
+				s.log.InfoContext(ctx, "another run was first: this output is not used", "package", p.ID, "step", next.name)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		span.SetStatus(codes.Error, fault.Of(err).Code)
+	}
+	return err
+}
+
+// trouble notes why a step failed where everybody can read it, and says when to try again. What
+// others have to mend (a TSA that is down, a credential to be renewed) is tried for ever, with
+// growing pauses; a defect counts attempts and is parked in the end.
+func (s *Service) trouble(ctx context.Context, p db.Package, next step, cause error) error {
+	f := fault.Of(cause)
+	said := next.name + ": " + f.Code + ": " + f.Message
+	err := s.db.Tx(context.WithoutCancel(ctx), p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).SetTrouble(ctx, db.SetTroubleParams{ID: p.ID, LastError: said})
+	})
+	if err != nil {
+		return fmt.Errorf("conservation: note trouble (%w): %w", cause, err)
+	}
+	switch f.Kind {
+	case fault.KindUnavailable, fault.KindExhausted, fault.KindPrecondition, fault.KindAborted:
+		s.log.WarnContext(ctx, "package waits", "package", p.ID, "step", next.name, "code", f.Code, "error", cause.Error())
+		const first, longest = time.Second, 5 * time.Minute
+		pause := longest
+		if p.Attempts < 9 {
+			pause = min(first<<p.Attempts, longest)
+		}
+		return river.JobSnooze(max(pause, f.RetryAfter))
+	}
+	return cause
+}
+
+func (s *Service) keepIndex(ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error) {
+	return db.New(tx).SetIndexed(ctx, db.SetIndexedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size})
+}
+
+func (s *Service) keepSignature(ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error) {
+	return db.New(tx).SetSigned(ctx, db.SetSignedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size})
+}
+
+func (s *Service) keepStamp(ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error) {
+	at := pg.Time(r.time)
+	return db.New(tx).SetStamped(ctx, db.SetStampedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size, StampTime: &at})
+}
+
+// keepArchive ends the story: the package is sealed, its units are preserved, and everybody is told,
+// all in one transaction. Each unit's event continues the unit's own trace.
+func (s *Service) keepArchive(ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error) {
+	q := db.New(tx)
+	at := pg.Time(s.now())
+	n, err := q.SetSealed(ctx, db.SetSealedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size, At: &at})
+	if err != nil || n == 0 {
+		return n, err
+	}
+	members, err := q.PreserveMembers(ctx, p.ID)
+	if err != nil {
+		return 0, err
+	}
+	if len(members) != int(p.UnitCount) {
+		return 0, fault.Internal("UNITS_MOVED", "package %s was closed with %d units and has %d", p.ID, p.UnitCount, len(members))
+	}
+	name, stamped := packageName(p.TenantID, p.ID), timestamppb.New(*p.StampTime)
+	link := trace.LinkFromContext(ctx)
+	for _, u := range members {
+		uctx := bus.WithMeta(telemetry.Extract(ctx, u.Traceparent), bus.Envelope{ID: u.Causation, Tenant: p.TenantID, Correlation: u.Correlation})
+		uctx, span := telemetry.Tracer().Start(uctx, "conservation.seal", trace.WithLinks(link),
+			trace.WithAttributes(attribute.String("package", p.ID.String())))
+		span.End()
+		err = s.bus.Emit(uctx, tx, &conservationv1.UnitPreserved{
+			Unit: unitName(p.TenantID, u.ID), Subject: u.Subject, Package: name, StampTime: stamped,
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	err = s.bus.Emit(bus.WithCorrelation(ctx, p.Correlation), tx, &conservationv1.PackageSealed{
+		Package: name, UnitCount: p.UnitCount, StampTime: stamped, ArchiveSha256: r.ref.SHA256[:],
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, telemetry.Audit(ctx, tx, telemetry.Act{Action: "package.seal", Resource: name, Detail: map[string]string{"archive_sha256": r.ref.Hex()}})
+}

@@ -1,0 +1,189 @@
+// Package conservation owns the archive: documents taken into custody with their receipts and
+// metadata, and the packages that seal them with an index (SInCRO), a signature and a time stamp,
+// so that their owner can verify them without this platform.
+//
+// It refuses to keep what was never issued (discarded invoices), to replace bytes that it holds, to
+// change a package that is closed, and to call sealed what is not signed, stamped and read back.
+// It does not sign (the signer does), nor does it change the documents: bytes go in as they came.
+package conservation
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"os"
+	"regexp"
+	"time"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
+)
+
+// Config is the section "conservation".
+type Config struct {
+	// Credential signs the indexes: the name of a credential of kind ROLE, or
+	// tenants/{tenant}/companies/{company}/credentials/- for whichever of that company is valid.
+	Credential string `yaml:"credential"`
+	// Responsible is who answers for the packages and is named in them as authorised signer.
+	Responsible ResponsibleConfig `yaml:"responsible"`
+	// Contract is the deed by which tenants entrust their documents, named in each package.
+	Contract string `yaml:"contract"`
+	// Producer of this program, named in each package.
+	Producer string `yaml:"producer"`
+	// TSA are the time-stamp authorities, tried in this order.
+	TSA []TSAConfig `yaml:"tsa"`
+	// ClockTolerance is how far an authority's clock may be from ours.
+	ClockTolerance time.Duration `yaml:"clock_tolerance"`
+	// MaxUnits closes a package at this many units at most; above 10000 the tools of an inspector begin to hurt.
+	MaxUnits int `yaml:"max_units"`
+	// Workers is how many packages are sealed at the same time.
+	Workers int `yaml:"workers"`
+}
+
+// ResponsibleConfig is a person (first and last name) or a body (formal name).
+type ResponsibleConfig struct {
+	// FirstName of a person.
+	FirstName string `yaml:"first_name"`
+	// LastName of a person.
+	LastName string `yaml:"last_name"`
+	// FormalName of a body, instead of first and last name.
+	FormalName string `yaml:"formal_name"`
+	// ID in the form of EN 319 412-1, for example TINIT-RSSMRA80A01H501U or VATIT-01234567897.
+	ID string `yaml:"id"`
+	// Role, for example Responsabile del servizio di conservazione.
+	Role string `yaml:"role"`
+	// Deed of appointment.
+	Deed string `yaml:"deed"`
+}
+
+// TSAConfig is one time-stamp authority.
+type TSAConfig struct {
+	// Name for operators, metrics and the circuit breaker.
+	Name string `yaml:"name"`
+	// URL takes RFC 3161 requests by POST.
+	URL string `yaml:"url"`
+	// CAFile holds the roots (PEM) that its certificate must lead to.
+	CAFile string `yaml:"ca_file"`
+	// Timeout of one request.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		Responsible:    ResponsibleConfig{Role: "Responsabile del servizio di conservazione"},
+		Contract:       "Contratto di servizio e manuale di conservazione",
+		Producer:       "Ceralacca",
+		ClockTolerance: time.Minute,
+		MaxUnits:       10_000,
+		Workers:        2,
+	}
+}
+
+var (
+	credentialPattern = regexp.MustCompile(`^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$`)
+	agentPattern      = regexp.MustCompile(`^(PAS|IDC|PNO|TIN|VAT|NTR)[A-Z]{2}-[a-zA-Z0-9]+$`)
+	tsaName           = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+)
+
+// Validate says what cannot work, by key.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(when bool, path, format string, a ...any) {
+		if when {
+			errs = append(errs, run.BadField(path, format, a...))
+		}
+	}
+	r := c.Responsible
+	bad(!credentialPattern.MatchString(c.Credential), "credential", "%q is not tenants/{tenant}/companies/{company}/credentials/{credential} (- for whichever is valid)", c.Credential)
+	bad(r.FormalName == "" && (r.FirstName == "" || r.LastName == ""), "responsible", "needs first_name and last_name of a person, or formal_name of a body")
+	bad(r.FormalName != "" && (r.FirstName != "" || r.LastName != ""), "responsible.formal_name", "is set together with a person's name: keep one")
+	bad(!agentPattern.MatchString(r.ID), "responsible.id", "%q is not of the form TINIT-RSSMRA80A01H501U or VATIT-01234567897", r.ID)
+	bad(r.Deed == "", "responsible.deed", "is missing: the standard wants the deed of appointment named in each package")
+	bad(c.Contract == "", "contract", "is missing: the standard wants the deed named in each package")
+	bad(c.Producer == "", "producer", "is missing")
+	bad(len(c.TSA) == 0, "tsa", "is empty: a package without a time stamp is not preserved; name one authority, better two")
+	for _, t := range c.TSA {
+		bad(!tsaName.MatchString(t.Name), "tsa.name", "%q: want lower-case letters, digits and -", t.Name)
+		bad(t.URL == "", "tsa.url", "of %s is missing", t.Name)
+		bad(t.CAFile == "", "tsa.ca_file", "of %s is missing: a stamp is worth what its root is worth", t.Name)
+		bad(t.Timeout < 0, "tsa.timeout", "of %s is negative", t.Name)
+	}
+	bad(c.ClockTolerance <= 0, "clock_tolerance", "must be more than 0s")
+	bad(c.MaxUnits < 1 || c.MaxUnits > 50_000, "max_units", "must be between 1 and 50000")
+	bad(c.Workers < 1, "workers", "must be at least 1")
+	return errors.Join(errs...)
+}
+
+// Service answers ConservationService and seals packages.
+type Service struct {
+	conservationv1.UnimplementedConservationServiceServer
+
+	db     *pg.DB
+	bus    *bus.Bus
+	jobs   *run.Jobs
+	blobs  blob.Store
+	signer signv1.SignServiceClient
+	stamps []*authority
+	log    *slog.Logger
+	now    func() time.Time
+	cfg    Config
+}
+
+// Target wires conservation: it takes settled invoices into custody and seals packages by command.
+// It does not decide what an invoice's state is, and it does not hold keys.
+var Target = run.Target{Name: "conservation", Start: start}
+
+func start(_ context.Context, h *run.Host) error {
+	cfg := DefaultConfig()
+	err := h.Config(&cfg)
+	if err != nil {
+		return err
+	}
+	s := &Service{
+		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
+		signer: signv1.NewSignServiceClient(h.Dial("signer")),
+	}
+	for _, t := range cfg.TSA {
+		roots, err := readRoots(t.CAFile)
+		if err != nil {
+			return err
+		}
+		s.stamps = append(s.stamps, newAuthority(t, roots, cfg.ClockTolerance, h.Breaker("tsa-"+t.Name), h.Now))
+	}
+	conservationv1.RegisterConservationServiceServer(h.RPC, s)
+	bus.On(h.Bus, "intake", s.onInvoiceSettled)
+	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
+	return nil
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	raw, err := os.ReadFile(file) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, run.BadField("tsa.ca_file", "%v", err)
+	}
+	pool, found := x509.NewCertPool(), false
+	for len(raw) > 0 {
+		var block *pem.Block
+		block, raw = pem.Decode(raw)
+		if block == nil {
+			break
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, run.BadField("tsa.ca_file", "%s: %v", file, err)
+		}
+		pool.AddCert(cert)
+		found = true
+	}
+	if !found {
+		return nil, run.BadField("tsa.ca_file", "%s holds no PEM certificate", file)
+	}
+	return pool, nil
+}

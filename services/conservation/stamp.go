@@ -1,0 +1,122 @@
+package conservation
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/tsp"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/run"
+)
+
+// signSpace makes the request id of a signature from the package's id: a repeat asks for the same.
+var signSpace = uuid.MustParse("1d2b8f61-7c0a-4a35-9be5-5a6c1f0e2a77")
+
+// signIndex has the signer sign the index, and reads the answer back before it counts: the bytes
+// inside must be the index, and the signature must hold.
+func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
+	index := refOf(p.TenantID, p.IndexSha256, p.IndexSize)
+	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
+		Parent: "tenants/" + p.TenantID, Credential: s.cfg.Credential, Subject: packageName(p.TenantID, p.ID),
+		Content:   &eventv1.Blob{Uri: index.URI(), Sha256: index.SHA256[:], Size: index.Size, MediaType: mimeXML},
+		RequestId: uuid.NewSHA1(signSpace, p.ID[:]).String(),
+	})
+	if errors.Is(err, fault.NotFound("CREDENTIAL_NOT_FOUND", "")) {
+		// The configuration is to be mended, not the package: it waits.
+		return result{}, fault.Precondition("CREDENTIAL_NOT_FOUND", "the signer has no credential %s: mend conservation.credential", s.cfg.Credential).With(err)
+	}
+	if err != nil {
+		return result{}, fmt.Errorf("conservation: signer: %w", err)
+	}
+	signed, err := blob.ParseURI(answer.GetSigned().GetUri())
+	if err != nil {
+		return result{}, fmt.Errorf("conservation: signer's answer: %w", err)
+	}
+	p7m, err := s.blobs.Get(ctx, signed)
+	if err != nil {
+		return result{}, err
+	}
+	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{})
+	if err == nil {
+		err = report.Err()
+	}
+	if err != nil {
+		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer does not verify").With(err)
+	}
+	if inside := blob.Of(p.TenantID, sd.Content()); inside != index {
+		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer signed something else than the index")
+	}
+	return result{ref: signed}, nil
+}
+
+// authority is a time-stamp authority behind its circuit breaker.
+type authority struct {
+	name    string
+	client  *tsp.Client
+	breaker *run.Breaker
+}
+
+func newAuthority(cfg TSAConfig, roots *x509.CertPool, tolerance time.Duration, breaker *run.Breaker, now func() time.Time) *authority {
+	timeout := cfg.Timeout
+	if timeout == 0 {
+		timeout = 10 * time.Second
+	}
+	return &authority{name: cfg.Name, breaker: breaker, client: &tsp.Client{
+		URL: cfg.URL, HTTP: &http.Client{Timeout: timeout}, Roots: roots, Now: now, Skew: tolerance,
+	}}
+}
+
+// stamp asks for a token over a digest. What is wrong with an answer counts against the authority
+// as much as silence: the next one is asked.
+func (a *authority) stamp(ctx context.Context, digest []byte) (*tsp.Token, error) {
+	var token *tsp.Token
+	err := a.breaker.Do(ctx, func(ctx context.Context) error {
+		var err error
+		token, err = a.client.Stamp(ctx, digest)
+		var refused *tsp.RefusedError
+		switch {
+		case err == nil || errors.Is(err, context.Canceled):
+			return err
+		case errors.As(err, &refused) && !refused.Temporary():
+			return fault.Precondition("TSA_REFUSED", "%s refuses to stamp: %v", a.name, refused).With(err)
+		}
+		return fault.Unavailable("TSA_UNAVAILABLE", "%s gave no good stamp: %v", a.name, err).With(err)
+	})
+	return token, err
+}
+
+// stampIndex stamps the signed index with the first authority that does it well. The token is kept
+// as a whole response (.tsr), the form that openssl ts reads. spec: DMEF-2014 art. 3 c. 2
+func (s *Service) stampIndex(ctx context.Context, p db.Package) (result, error) {
+	var said []string
+	var last error
+	for _, a := range s.stamps {
+		token, err := a.stamp(ctx, p.SignedSha256)
+		if err != nil {
+			said, last = append(said, fault.Of(err).Message), err
+			continue
+		}
+		reply, err := (&tsp.Response{Status: tsp.Granted, Token: token.Raw}).Marshal()
+		if err != nil {
+			return result{}, fmt.Errorf("conservation: stamp: %w", err)
+		}
+		ref, err := s.blobs.Put(ctx, p.TenantID, reply)
+		if err != nil {
+			return result{}, err
+		}
+		return result{ref: ref, time: token.Info.Time}, nil
+	}
+	return result{}, fault.Unavailable("TSA_UNAVAILABLE", "no authority stamped: %s", strings.Join(said, "; ")).With(last)
+}

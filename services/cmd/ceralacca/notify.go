@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	notificationv1 "ceralacca.dev/proto/gen/ceralacca/notification/v1"
+)
+
+func (c *cli) notifications() (notificationv1.NotificationServiceClient, string, error) {
+	tenant, err := c.tenantName()
+	if err != nil {
+		return nil, "", err
+	}
+	conn, err := c.dial()
+	return notificationv1.NewNotificationServiceClient(conn), tenant, err
+}
+
+func (c *cli) webhookCommand() *cobra.Command {
+	var types []string
+	add := verb("add URL", "Have events posted to a URL; the secret is shown once", args("URL"), func(ctx context.Context, given []string) error {
+		api, tenant, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		w, err := api.CreateWebhookEndpoint(ctx, &notificationv1.CreateWebhookEndpointRequest{
+			Parent: tenant, WebhookEndpoint: &notificationv1.WebhookEndpoint{Url: given[0], EventTypes: types}, RequestId: uuid.NewString(),
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(w, func() { c.fields("name", w.GetName(), "url", w.GetUrl(), "secret", w.GetSecret()) })
+	})
+	add.Flags().StringSliceVar(&types, "events", nil, "only these types, such as invoice.delivered or invoice.*; all when empty")
+	list := verb("ls", "List webhook endpoints", args(), func(ctx context.Context, _ []string) error {
+		api, tenant, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		page, err := api.ListWebhookEndpoints(ctx, &notificationv1.ListWebhookEndpointsRequest{Parent: tenant, PageSize: 1000})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, w := range page.GetWebhookEndpoints() {
+				state := "enabled"
+				if w.GetDisabled() {
+					state = strings.TrimSpace("disabled " + w.GetDisableReason())
+				}
+				rows = append(rows, []string{w.GetName(), w.GetUrl(), state, strings.Join(w.GetEventTypes(), " ")})
+			}
+			c.table([]string{"WEBHOOK", "URL", "STATE", "EVENTS"}, rows)
+		})
+	})
+	remove := verb("rm WEBHOOK", "Remove a webhook endpoint", args("WEBHOOK"), func(ctx context.Context, given []string) error {
+		name, err := c.within("webhookEndpoints", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		empty, err := api.DeleteWebhookEndpoint(ctx, &notificationv1.DeleteWebhookEndpointRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(empty, func() { fmt.Fprintln(c.out, "removed:", name) })
+	})
+	rotate := verb("rotate WEBHOOK", "Make a new secret; the old one holds for 24 hours more", args("WEBHOOK"), func(ctx context.Context, given []string) error {
+		name, err := c.within("webhookEndpoints", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		w, err := api.RotateWebhookSecret(ctx, &notificationv1.RotateWebhookSecretRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(w, func() { c.fields("name", w.GetName(), "secret", w.GetSecret()) })
+	})
+	return group("webhook", "Webhook endpoints", add, list, remove, rotate)
+}
+
+func (c *cli) mailCommand() *cobra.Command {
+	var types []string
+	var language string
+	add := verb("add ADDRESS", "Have events told by e-mail", args("ADDRESS"), func(ctx context.Context, given []string) error {
+		api, tenant, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		s, err := api.CreateEmailSubscription(ctx, &notificationv1.CreateEmailSubscriptionRequest{
+			Parent: tenant, EmailSubscription: &notificationv1.EmailSubscription{Address: given[0], EventTypes: types, Language: language}, RequestId: uuid.NewString(),
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(s, func() { c.fields("name", s.GetName(), "address", s.GetAddress()) })
+	})
+	add.Flags().StringSliceVar(&types, "events", nil, "only these types; all when empty")
+	add.Flags().StringVar(&language, "language", "it", "it or en")
+	list := verb("ls", "List addresses", args(), func(ctx context.Context, _ []string) error {
+		api, tenant, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		page, err := api.ListEmailSubscriptions(ctx, &notificationv1.ListEmailSubscriptionsRequest{Parent: tenant, PageSize: 1000})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, s := range page.GetEmailSubscriptions() {
+				rows = append(rows, []string{s.GetName(), s.GetAddress(), s.GetLanguage(), strings.Join(s.GetEventTypes(), " ")})
+			}
+			c.table([]string{"SUBSCRIPTION", "ADDRESS", "LANGUAGE", "EVENTS"}, rows)
+		})
+	})
+	remove := verb("rm SUBSCRIPTION", "Remove an address", args("SUBSCRIPTION"), func(ctx context.Context, given []string) error {
+		name, err := c.within("emailSubscriptions", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		empty, err := api.DeleteEmailSubscription(ctx, &notificationv1.DeleteEmailSubscriptionRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(empty, func() { fmt.Fprintln(c.out, "removed:", name) })
+	})
+	return group("mail", "E-mail subscriptions", add, list, remove)
+}
+
+func (c *cli) deliveryCommand() *cobra.Command {
+	var invoice, target string
+	list := verb("ls", "Deliveries of events, newest first", args(), func(ctx context.Context, _ []string) error {
+		api, tenant, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		page, err := api.ListDeliveries(ctx, &notificationv1.ListDeliveriesRequest{Parent: tenant, Invoice: invoice, Target: target, PageSize: 200})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, d := range page.GetDeliveries() {
+				last := ""
+				if n := len(d.GetAttempts()); n > 0 {
+					last = strings.TrimSpace(fmt.Sprintf("%d %s", d.GetAttempts()[n-1].GetStatusCode(), d.GetAttempts()[n-1].GetError()))
+				}
+				rows = append(rows, []string{path.Base(d.GetName()), d.GetEventType(), enum("DELIVERY_STATE_", d.GetState()), fmt.Sprint(len(d.GetAttempts())), last, when(d.GetNextAttemptTime())})
+			}
+			c.table([]string{"DELIVERY", "EVENT", "STATE", "ATTEMPTS", "LAST ANSWER", "NEXT"}, rows)
+		})
+	})
+	list.Flags().StringVar(&invoice, "invoice", "", "only of this invoice (full name)")
+	list.Flags().StringVar(&target, "target", "", "only to this endpoint or subscription (full name)")
+	again := verb("redeliver DELIVERY", "Deliver the same event again, with the same webhook-id", args("DELIVERY"), func(ctx context.Context, given []string) error {
+		name, err := c.within("deliveries", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		d, err := api.RedeliverDelivery(ctx, &notificationv1.RedeliverDeliveryRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(d, func() { fmt.Fprintln(c.out, "will be delivered again:", d.GetName()) })
+	})
+	return group("delivery", "What customers were told", list, again)
+}

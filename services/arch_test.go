@@ -2,6 +2,7 @@ package services_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -245,6 +246,10 @@ func linked(t *testing.T, program string) []string {
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath", program)
 	out, err := cmd.Output()
 	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("%w: %s", err, failed.Stderr)
+		}
 		t.Fatalf("go list -deps %s: %v", program, err)
 	}
 	var paths []string

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -51,8 +52,12 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return resp, c.finish(ctx, err)
 }
 
+// errDraining ends the streams of a server that stops: the client connects
+// again, to another process, and resumes where it was.
+var errDraining = fault.Unavailable("DRAINING", "this server is stopping: connect again and resume")
+
 // stream is unary for streams: each received message is checked as it comes. A
-// stream without a deadline has none.
+// stream without a deadline has none, but ends when the server drains.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	c := &call{server: s, method: info.FullMethod, start: s.cfg.Now()}
 	_, err := c.guard(func() (any, error) {
@@ -60,7 +65,20 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		if err != nil {
 			return nil, err
 		}
-		return nil, handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, call: c})
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-s.draining:
+				cancel(errDraining)
+			case <-ctx.Done():
+			}
+		}()
+		err = handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, call: c})
+		if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errDraining) {
+			return nil, errDraining
+		}
+		return nil, err
 	})
 	return c.finish(ss.Context(), err)
 }

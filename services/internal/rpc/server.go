@@ -57,6 +57,9 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 
+	draining chan struct{} // closed when Stop begins
+	once     sync.Once
+
 	mu     sync.Mutex
 	access map[string]*tenancyv1.Access
 	faults []error
@@ -67,6 +70,7 @@ var _ grpc.ServiceRegistrar = (*Server)(nil)
 // NewServer makes a server. A wrong configuration is an error of Serve.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg, health: health.NewServer(), access: map[string]*tenancyv1.Access{}}
+	s.draining = make(chan struct{})
 	if s.cfg.Deadline <= 0 {
 		s.cfg.Deadline = 30 * time.Second
 	}
@@ -161,10 +165,11 @@ func (s *Server) Services() []string {
 	return names
 }
 
-// Stop refuses new calls, lets running ones finish until ctx ends, then cuts
-// them off.
+// Stop refuses new calls, ends the contexts of running streams, lets running
+// calls finish until ctx ends, then cuts them off.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
+	s.once.Do(func() { close(s.draining) })
 	done := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

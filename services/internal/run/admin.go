@@ -40,9 +40,9 @@ const watchEvery = 2 * time.Second
 func (p *process) watch(ctx context.Context) {
 	told := false
 	for {
-		all := true
+		all, blobs := true, p.lookAtBlobs(ctx)
 		for _, h := range p.hosts {
-			ok := p.look(ctx, h)
+			ok := p.look(ctx, h, blobs)
 			p.rpc.SetServing(h.Name, ok)
 			all = all && ok
 		}
@@ -74,8 +74,15 @@ func (p *process) running() Running {
 	return r
 }
 
+// lookAtBlobs asks the store that all targets share.
+func (p *process) lookAtBlobs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return p.blobs.Check(ctx)
+}
+
 // look asks every condition of a target and logs those that changed.
-func (p *process) look(ctx context.Context, h *Host) bool {
+func (p *process) look(ctx context.Context, h *Host, blobs error) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	found := map[string]string{}
@@ -91,7 +98,7 @@ func (p *process) look(ctx context.Context, h *Host) bool {
 	if h.DB != nil {
 		ask("database", h.DB.Ping(ctx))
 	}
-	ask("blobs", p.blobs.Check(ctx))
+	ask("blobs", blobs)
 	h.mu.Lock()
 	checks := h.checks
 	h.mu.Unlock()

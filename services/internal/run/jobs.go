@@ -30,6 +30,8 @@ type Jobs struct {
 	workers *river.Workers
 	queues  map[string]river.QueueConfig
 	client  *river.Client[pgx.Tx] // nil until the target has been wired
+	die     context.CancelFunc    // gives up the lock that says that this client lives
+	dead    chan struct{}
 }
 
 // WorkOptions says how the jobs of one kind are worked.
@@ -146,8 +148,10 @@ func (j *Jobs) insertOpts(ctx context.Context, kind string, opts *river.InsertOp
 
 // start makes the river client, once the target has registered its workers.
 func (j *Jobs) start(ctx context.Context) error {
+	// A restarted container has the host name and the pid of the one before it; a client has neither.
+	clientID := fmt.Sprintf("%s-%s-%x", j.host.process.id, j.host.Name, rand.Uint64()) //nolint:gosec // distinct, not secret
 	cfg := &river.Config{
-		ID:                          j.host.process.id + "-" + j.host.Name,
+		ID:                          clientID,
 		Schema:                      j.host.DB.Schema(),
 		Logger:                      j.host.Log,
 		Workers:                     j.workers,
@@ -170,10 +174,30 @@ func (j *Jobs) start(ctx context.Context) error {
 	if len(j.queues) == 0 {
 		return nil // inserts only
 	}
+	life, die := context.WithCancel(context.WithoutCancel(ctx))
+	lost, err := j.hold(life, clientID)
+	if err != nil {
+		die()
+		return fmt.Errorf("run: start jobs of %s: %w", j.host.Name, err)
+	}
+	j.die, j.dead = die, make(chan struct{})
+	go func() {
+		defer close(j.dead)
+		j.live(life, clientID, lost)
+	}()
 	if err := client.Start(ctx); err != nil {
+		j.release()
 		return fmt.Errorf("run: start jobs of %s: %w", j.host.Name, err)
 	}
 	return nil
+}
+
+// release gives up the lock that says that this client lives.
+func (j *Jobs) release() {
+	if j.die != nil {
+		j.die()
+		<-j.dead
+	}
 }
 
 // stop lets running jobs finish until ctx ends, then cancels them; a cancelled
@@ -182,6 +206,7 @@ func (j *Jobs) stop(ctx context.Context) error {
 	if j.client == nil || len(j.queues) == 0 {
 		return nil
 	}
+	defer j.release()
 	if err := j.client.Stop(ctx); err == nil {
 		return nil
 	}

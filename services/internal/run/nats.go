@@ -22,26 +22,9 @@ import (
 // entry per event in PostgreSQL; a sync costs 0.1 to 1 ms and is shared by the
 // relay's pipelined publishes. Figures: services/DESIGN.md.
 func startEmbedded(cfg EmbeddedNATS, log *slog.Logger) (*server.Server, error) {
-	opts := &server.Options{
-		ServerName:      "ceralacca",
-		JetStream:       true,
-		StoreDir:        cfg.Dir,
-		DontListen:      cfg.Listen == "",
-		NoSigs:          true,
-		SyncAlways:      true,
-		MaxPayload:      1 << 20,
-		NoSystemAccount: false,
-	}
-	if cfg.Listen != "" {
-		host, port, err := net.SplitHostPort(cfg.Listen)
-		number, numErr := strconv.Atoi(port)
-		if err := errors.Join(err, numErr); err != nil {
-			return nil, BadField("nats.embedded.listen", "%q is not host:port: %v", cfg.Listen, err)
-		}
-		opts.Host, opts.Port = host, number
-		if number == 0 {
-			opts.Port = server.RANDOM_PORT
-		}
+	opts, err := embeddedOptions(cfg)
+	if err != nil {
+		return nil, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
@@ -58,6 +41,31 @@ func startEmbedded(cfg EmbeddedNATS, log *slog.Logger) (*server.Server, error) {
 		return nil, fmt.Errorf("run: embedded NATS cannot use JetStream in %s: is the folder writable, and used by no other process?", cfg.Dir)
 	}
 	return srv, nil
+}
+
+func embeddedOptions(cfg EmbeddedNATS) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName: "ceralacca",
+		JetStream:  true,
+		StoreDir:   cfg.Dir,
+		DontListen: cfg.Listen == "",
+		NoSigs:     true,
+		SyncAlways: true,
+		MaxPayload: 1 << 20,
+	}
+	if cfg.Listen == "" {
+		return opts, nil
+	}
+	host, text, err := net.SplitHostPort(cfg.Listen)
+	port, numErr := strconv.Atoi(text)
+	if err := errors.Join(err, numErr); err != nil {
+		return nil, BadField("nats.embedded.listen", "%q is not host:port: %v", cfg.Listen, err)
+	}
+	opts.Host, opts.Port = host, port
+	if port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	return opts, nil
 }
 
 // natsLog writes the server's log lines into ours. Its notices are of no use

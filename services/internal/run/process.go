@@ -50,6 +50,7 @@ type process struct {
 	hosts    []*Host
 
 	rpcListener, adminListener, webListener net.Listener
+	webServer                               *http.Server // nil when http.listen is empty
 
 	ready  atomic.Bool // wired and not draining
 	status readiness

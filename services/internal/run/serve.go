@@ -102,6 +102,7 @@ func (p *process) serve(ctx context.Context) (err error) {
 		return err
 	}
 	sup := newSupervisor(ctx, p.log)
+	defer sup.cancel(nil)
 	admin := p.serveAdmin(sup)
 	defer admin.Close()
 
@@ -246,6 +247,9 @@ func (p *process) drain(ctx context.Context, stopJobs func(context.Context) erro
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.rpc.Stop(limit) })
+	if p.webServer != nil {
+		wg.Go(func() { _ = p.webServer.Shutdown(limit) }) // past the limit the process ends anyway
+	}
 	wg.Go(func() {
 		if err := stopJobs(limit); err != nil {
 			p.log.Error("jobs did not stop in time: they run again at the next start", "error", err)
@@ -284,13 +288,8 @@ func (p *process) serveWeb(sup *supervisor) {
 		Handler: p.web, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	sup.run("http", func(ctx context.Context) error {
-		go func() {
-			<-ctx.Done()
-			limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Start.Drain)
-			defer cancel()
-			_ = srv.Shutdown(limit) // past the limit the process ends anyway
-		}()
+	p.webServer = srv
+	sup.run("http", func(context.Context) error {
 		var err error
 		if p.cfg.HTTP.CertFile != "" {
 			err = srv.ServeTLS(p.webListener, p.cfg.HTTP.CertFile, p.cfg.HTTP.KeyFile)

@@ -40,6 +40,8 @@ type Options struct {
 	// first.
 	Keys auth.Resolver
 	Now  func() time.Time
+	// NATS is the URL of a server outside the process; default: an embedded one.
+	NATS string
 	// DB brings a schema, for example of a process that was stopped before.
 	// Targets without one get their own.
 	DB map[string]*pg.DB
@@ -136,7 +138,11 @@ func (p *Process) start(opts Options, file *run.File) {
 func config(opts Options, files rpc.Files) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "log: {level: warn, format: text}\n")
-	fmt.Fprintf(&b, "nats: {embedded: {dir: %q}}\n", filepath.Join(opts.Dir, "nats"))
+	if opts.NATS == "" {
+		fmt.Fprintf(&b, "nats: {embedded: {dir: %q}}\n", filepath.Join(opts.Dir, "nats"))
+	} else {
+		fmt.Fprintf(&b, "nats: {url: %q}\n", opts.NATS)
+	}
 	fmt.Fprintf(&b, "blob: {fs: {dir: %q}}\n", filepath.Join(opts.Dir, "blobs"))
 	fmt.Fprintf(&b, "admin: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n")
 	fmt.Fprintf(&b, "rpc:\n  listen: 127.0.0.1:0\n  tls: {cert_file: %q, key_file: %q, ca_file: %q}\n", files.Cert, files.Key, files.CA)

@@ -32,6 +32,7 @@ func cut(name string, collections ...string) ([]string, bool) {
 }
 
 // credentialName is a parsed tenants/{tenant}/companies/{company}/credentials/{credential}.
+// SignBlob takes - for the credential: whichever of the company is valid now (id is then zero).
 type credentialName struct {
 	tenant, company string
 	id              uuid.UUID
@@ -42,6 +43,9 @@ func parseCredentialName(field, name string) (credentialName, error) {
 	if !ok {
 		return credentialName{}, fault.Invalid("NAME_INVALID", "%s: %q is not tenants/{tenant}/companies/{company}/credentials/{credential}", field, name).
 			WithField(field, "NAME_INVALID", "not the name of a credential")
+	}
+	if ids[2] == "-" && field == "credential" {
+		return credentialName{tenant: ids[0], company: ids[1]}, nil
 	}
 	id, err := uuid.Parse(ids[2])
 	if err != nil {

@@ -42,6 +42,15 @@ WHERE tenant_id = @tenant_id AND company_id = ANY(@companies::text[]) AND kind =
   AND not_before <= @now AND not_after > @now
 ORDER BY company_id, not_before DESC, id DESC;
 
+-- name: ChooseRole :one
+-- The credential of a company that holds a role, by the same rule.
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at
+FROM credential
+WHERE tenant_id = @tenant_id AND company_id = @company_id AND kind = 'ROLE' AND state = 'ACTIVE'
+  AND not_before <= @now AND not_after > @now
+ORDER BY not_before DESC, id DESC LIMIT 1;
+
 -- name: InsertIntents :many
 INSERT INTO signature (id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type,
                        correlation, causation, traceparent, created_at)

@@ -95,6 +95,9 @@ func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref 
 // roleCredential loads the credential named by the caller. Only a role's may sign for others than
 // its own tenant's invoices.
 func (s *Service) roleCredential(ctx context.Context, name credentialName) (*readyCredential, error) {
+	if name.id == uuid.Nil {
+		return s.anyRole(ctx, name)
+	}
 	row, err := s.credential(ctx, name.tenant, name.id)
 	if err != nil {
 		return nil, err
@@ -110,6 +113,24 @@ func (s *Service) roleCredential(ctx context.Context, name credentialName) (*rea
 	}
 	if now := s.now(); now.Before(*row.NotBefore) || !now.Before(*row.NotAfter) {
 		return nil, fault.Precondition("CERTIFICATE_EXPIRED", "the certificate of %s is valid until %s: import a new one", nameOfCredential(row), row.NotAfter.Format("2006-01-02"))
+	}
+	return s.ready.load(ctx, row)
+}
+
+// anyRole chooses among the credentials of a company that hold a role.
+func (s *Service) anyRole(ctx context.Context, name credentialName) (*readyCredential, error) {
+	var row db.Credential
+	err := s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		row, err = db.New(tx).ChooseRole(ctx, db.ChooseRoleParams{TenantID: name.tenant, CompanyID: name.company, Now: ptr(pg.Time(s.now()))})
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fault.Precondition(codeNoCredential,
+			"tenants/%s/companies/%s has no credential of kind ROLE with a certificate that is valid now: create one and import its certificate", name.tenant, name.company)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return s.ready.load(ctx, row)
 }

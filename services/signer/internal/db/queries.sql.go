@@ -53,6 +53,47 @@ func (q *Queries) ChooseCredentials(ctx context.Context, arg ChooseCredentialsPa
 	return items, nil
 }
 
+const chooseRole = `-- name: ChooseRole :one
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at
+FROM credential
+WHERE tenant_id = $1 AND company_id = $2 AND kind = 'ROLE' AND state = 'ACTIVE'
+  AND not_before <= $3 AND not_after > $3
+ORDER BY not_before DESC, id DESC LIMIT 1
+`
+
+type ChooseRoleParams struct {
+	TenantID  string
+	CompanyID string
+	Now       *time.Time
+}
+
+// The credential of a company that holds a role, by the same rule.
+func (q *Queries) ChooseRole(ctx context.Context, arg ChooseRoleParams) (Credential, error) {
+	row := q.db.QueryRow(ctx, chooseRole, arg.TenantID, arg.CompanyID, arg.Now)
+	var i Credential
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CompanyID,
+		&i.Kind,
+		&i.KeyType,
+		&i.CommonName,
+		&i.State,
+		&i.KeyName,
+		&i.KeyVersion,
+		&i.PublicKey,
+		&i.CsrPem,
+		&i.Chain,
+		&i.NotBefore,
+		&i.NotAfter,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
 const failPending = `-- name: FailPending :many
 UPDATE signature s SET state = 'FAILED', failure_code = d.code, failure = d.reason
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS code, unnest($3::text[]) AS reason) AS d

@@ -1,0 +1,221 @@
+package signer_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/run/runtest"
+	"ceralacca.dev/services/sandbox/ca"
+	"ceralacca.dev/services/signer"
+)
+
+const company = "tenants/acme/companies/main"
+
+// house is a signer with a real Vault, a certification authority, and a probe that emits what
+// invoice would and hears what the signer tells.
+type house struct {
+	*runtest.Process
+	vault  *vault.Server
+	ca     *ca.CA
+	client signv1.SignServiceClient
+	probe  *probe
+}
+
+type probe struct {
+	host *run.Host
+
+	mu     sync.Mutex
+	signed []*signv1.DocumentSigned
+	failed []*signv1.SigningFailed
+}
+
+func (p *probe) target() run.Target {
+	return run.Target{Name: "probe", Start: func(_ context.Context, h *run.Host) error {
+		p.host = h
+		bus.On(h.Bus, "signed", func(_ context.Context, _ pgx.Tx, ev *signv1.DocumentSigned) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.signed = append(p.signed, ev)
+			return nil
+		})
+		bus.On(h.Bus, "failed", func(_ context.Context, _ pgx.Tx, ev *signv1.SigningFailed) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.failed = append(p.failed, ev)
+			return nil
+		})
+		return nil
+	}}
+}
+
+func (p *probe) signedOf(subject string) []*signv1.DocumentSigned {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []*signv1.DocumentSigned
+	for _, ev := range p.signed {
+		if subject == "" || ev.GetSubject() == subject {
+			list = append(list, ev)
+		}
+	}
+	return list
+}
+
+func (p *probe) failedOf(subject string) []*signv1.SigningFailed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []*signv1.SigningFailed
+	for _, ev := range p.failed {
+		if ev.GetSubject() == subject {
+			list = append(list, ev)
+		}
+	}
+	return list
+}
+
+// accept emits InvoiceAccepted for new bytes, copies times, and gives the invoice's name.
+func (p *probe) accept(t testing.TB, sign bool, content []byte, copies int) string {
+	t.Helper()
+	ctx := context.Background()
+	ref, err := p.host.Blobs.Put(ctx, "acme", content)
+	require.NoError(t, err)
+	id := uuid.NewString()
+	ev := &invoicev1.InvoiceAccepted{
+		Invoice: company + "/invoices/" + id, Format: "FPR12", Sign: sign, Original: blobOf(ref), RecipientCode: "0000000",
+	}
+	for range copies {
+		err = p.host.DB.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error {
+			return p.host.Bus.Emit(bus.WithCorrelation(ctx, id), tx, ev)
+		})
+		require.NoError(t, err)
+	}
+	return ev.GetInvoice()
+}
+
+func blobOf(ref blob.Ref) *eventv1.Blob {
+	return &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: "application/xml"}
+}
+
+// open starts Vault and the signer.
+func open(t testing.TB) *house {
+	t.Helper()
+	ctx := context.Background()
+	dir := t.TempDir()
+	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	root, err := devenv.Root()
+	require.NoError(t, err)
+	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	require.NoError(t, err)
+	role := roles[vault.SignerRole]
+	roleFile, secretFile := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(roleFile, []byte(role.RoleID+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(secretFile, []byte(role.SecretID+"\n"), 0o600))
+	authority, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	h := &house{vault: server, ca: authority, probe: &probe{}}
+	h.Process = runtest.Start(t, runtest.Options{
+		Dir:     filepath.Join(dir, "process"),
+		Targets: []run.Target{signer.Target, h.probe.target()},
+		Config: fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: 3s}\n",
+			server.Addr, roleFile, secretFile),
+	})
+	h.client = signv1.NewSignServiceClient(h.Operator("signer"))
+	return h
+}
+
+// credential makes a credential and imports its certificate.
+func (h *house) credential(t testing.TB, parent string, kind signv1.CredentialKind, key signv1.KeyType) *signv1.Credential {
+	t.Helper()
+	c, err := h.client.CreateCredential(context.Background(), &signv1.CreateCredentialRequest{
+		Parent: parent, RequestId: uuid.NewString(),
+		Credential: &signv1.Credential{Kind: kind, KeyType: key, CommonName: "Alfa di prova"},
+	})
+	require.NoError(t, err)
+	return h.certify(t, c, ca.ProfileSigning)
+}
+
+func (h *house) certify(t testing.TB, c *signv1.Credential, profile ca.Profile) *signv1.Credential {
+	t.Helper()
+	ready, err := h.client.ImportCertificate(context.Background(), &signv1.ImportCertificateRequest{
+		Name: c.GetName(), CertificatePem: h.issue(t, c.GetCsrPem(), profile),
+	})
+	require.NoError(t, err)
+	require.Equal(t, signv1.CredentialState_CREDENTIAL_STATE_ACTIVE, ready.GetState())
+	return ready
+}
+
+// issue has the sandbox authority certify a request and gives the chain.
+func (h *house) issue(t testing.TB, csr string, profile ca.Profile) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(csr))
+	require.NotNil(t, block)
+	cert, err := h.ca.SignCSR(block.Bytes, profile)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(h.ca.CertPEM())
+}
+
+// opensslAccepts has openssl verify a p7m against the sandbox authority and compares the content.
+func (h *house) opensslAccepts(t testing.TB, p7m, content []byte) {
+	t.Helper()
+	bin, err := exec.LookPath("openssl")
+	require.NoError(t, err, "openssl is what judges the signatures: install it")
+	dir := t.TempDir()
+	in, roots, out := filepath.Join(dir, "in.p7m"), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "out")
+	require.NoError(t, os.WriteFile(in, p7m, 0o600))
+	require.NoError(t, os.WriteFile(roots, h.ca.CertPEM(), 0o600))
+	said, err := exec.Command(bin, "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", in, "-CAfile", roots, "-purpose", "any", "-out", out).CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	got, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, sha256.Sum256(content), sha256.Sum256(got))
+}
+
+func (h *house) get(t testing.TB, b *eventv1.Blob) []byte {
+	t.Helper()
+	ref, err := blob.ParseURI(b.GetUri())
+	require.NoError(t, err)
+	raw, err := h.probe.host.Blobs.Get(context.Background(), ref)
+	require.NoError(t, err)
+	return raw
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 30*time.Second, 20*time.Millisecond, what)
+}
+
+// accepted is an event for an invoice of its own, not yet emitted.
+func accepted(t testing.TB, h *house, i int) *invoicev1.InvoiceAccepted {
+	t.Helper()
+	ref, err := h.probe.host.Blobs.Put(context.Background(), "acme", fmt.Appendf(nil, "<f n='%d'/>", i))
+	require.NoError(t, err)
+	return &invoicev1.InvoiceAccepted{
+		Invoice: company + "/invoices/" + uuid.NewString(), Format: "FPA12", Sign: true, Original: blobOf(ref),
+	}
+}
+
+// refOf is the URI that belongs to the digest and size of b.
+func refOf(b *eventv1.Blob) string {
+	return blob.Ref{Tenant: "acme", SHA256: [32]byte(b.GetSha256()), Size: b.GetSize()}.URI()
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/child"
 )
 
@@ -51,6 +52,7 @@ func place(dir string, who *child.User, base string) (string, error) {
 	if who != nil && !reachable(filepath.Dir(dir), who) {
 		sum := sha256.Sum256([]byte(dir))
 		real = filepath.Join(base, "ceralacca-"+hex.EncodeToString(sum[:6]))
+		sweep(base, who)
 		err = relink(real, dir)
 		if err != nil {
 			return "", err
@@ -60,7 +62,51 @@ func place(dir string, who *child.User, base string) (string, error) {
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("devenv/postgres: %w", err)
 	}
-	return real, own(real, who)
+	err = own(real, who)
+	if err != nil || real == dir {
+		return real, err
+	}
+	err = os.WriteFile(filepath.Join(real, originFile), []byte(dir), 0o600)
+	if err != nil {
+		return "", fmt.Errorf("devenv/postgres: %w", err)
+	}
+	return real, nil
+}
+
+// originFile in a stand-in folder says which folder it stands in for.
+const originFile = "origin"
+
+// sweep deletes stand-ins that no folder leads to any more, because a checkout or a
+// test's temporary folder was deleted. It is a courtesy: what it cannot read or lock
+// it leaves alone.
+func sweep(base string, who *child.User) {
+	stands, err := filepath.Glob(filepath.Join(base, "ceralacca-*"))
+	if err != nil {
+		return
+	}
+	for _, stand := range stands {
+		info, err := os.Lstat(stand)
+		if err != nil || !info.IsDir() || !ours(info, who) {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(stand, originFile))
+		if err != nil {
+			continue
+		}
+		_, err = os.Lstat(string(raw))
+		if !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		lock, err := devenv.TryLock(filepath.Join(stand, "lock"), true)
+		if err != nil || lock == nil {
+			continue
+		}
+		err = stopLeftovers(filepath.Join(stand, "data"))
+		if err == nil {
+			_ = os.RemoveAll(stand)
+		}
+		lock.Unlock()
+	}
 }
 
 // relink makes link point at target, replacing an older link but nothing else.
@@ -94,9 +140,7 @@ func own(dir string, who *child.User) error {
 	if err != nil {
 		return fmt.Errorf("devenv/postgres: %w", err)
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	mine := ok && (stat.Uid == uint32(os.Geteuid()) || who != nil && stat.Uid == who.UID)
-	if !info.IsDir() || !mine {
+	if !info.IsDir() || !ours(info, who) {
 		return fmt.Errorf("devenv/postgres: %s is not a folder of ours: delete it and start again", dir)
 	}
 	if who == nil {
@@ -107,6 +151,11 @@ func own(dir string, who *child.User) error {
 		return fmt.Errorf("devenv/postgres: give %s to %s: %w", dir, who.Name, err)
 	}
 	return nil
+}
+
+func ours(info os.FileInfo, who *child.User) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (stat.Uid == uint32(os.Geteuid()) || who != nil && stat.Uid == who.UID)
 }
 
 // reachable says whether the account may enter every folder on the way to dir.

@@ -237,6 +237,23 @@ func TestFolderThatTheAccountCannotReach(t *testing.T) {
 	require.NoDirExists(t, target, "a throw-away cluster leaves no folder elsewhere")
 }
 
+func TestStandInsThatNothingLeadsToAreSwept(t *testing.T) {
+	base, alive := t.TempDir(), t.TempDir()
+	for name, origin := range map[string]string{"ceralacca-used": alive, "ceralacca-lost": filepath.Join(alive, "gone"), "ceralacca-busy": filepath.Join(alive, "gone")} {
+		require.NoError(t, os.MkdirAll(filepath.Join(base, name, "data"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(base, name, originFile), []byte(origin), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(base, "ceralacca-foreign"), 0o700))
+	busy, err := devenv.TryLock(filepath.Join(base, "ceralacca-busy", "lock"), true)
+	require.NoError(t, err)
+	defer busy.Unlock()
+	sweep(base, nil)
+	require.NoDirExists(t, filepath.Join(base, "ceralacca-lost"))
+	for _, name := range []string{"ceralacca-used", "ceralacca-busy", "ceralacca-foreign"} {
+		require.DirExists(t, filepath.Join(base, name))
+	}
+}
+
 func TestFolderPreparedBySomeoneElseIsRefused(t *testing.T) {
 	dir := openDir(t)
 	require.NoError(t, os.Symlink(t.TempDir(), dir))

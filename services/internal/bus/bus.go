@@ -171,7 +171,10 @@ func (b *Bus) Ready() error {
 // awaitStreams makes sure that the streams exist, for as long as that takes.
 func (b *Bus) awaitStreams(ctx context.Context, js jetstream.JetStream) error {
 	for attempt := 1; ; attempt++ {
-		err := Apply(ctx, js, ApplyConfig{Replicas: b.cfg.Replicas, MaxAge: b.cfg.MaxAge, OnlyMissing: true})
+		err := nats.ErrDisconnected
+		if b.cfg.NATS.IsConnected() { // else each question would wait for its own timeout
+			err = Apply(ctx, js, ApplyConfig{Replicas: b.cfg.Replicas, MaxAge: b.cfg.MaxAge, OnlyMissing: true})
+		}
 		if err == nil {
 			b.streamsReady.Store(true)
 			return nil
@@ -179,8 +182,10 @@ func (b *Bus) awaitStreams(ctx context.Context, js jetstream.JetStream) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		b.log.WarnContext(ctx, "streams are not in place: waiting for NATS", "error", err, "attempt", attempt)
-		err = sleep(ctx, backoff(200*time.Millisecond, attempt, 5*time.Second))
+		if attempt&(attempt-1) == 0 { // at once, then ever more rarely: NATS may be away for long
+			b.log.WarnContext(ctx, "streams are not in place: waiting for NATS", "error", err, "attempt", attempt)
+		}
+		err = sleep(ctx, backoff(100*time.Millisecond, attempt, time.Second))
 		if err != nil {
 			return err
 		}

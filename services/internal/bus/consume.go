@@ -17,6 +17,11 @@ import (
 	"ceralacca.dev/services/internal/fault"
 )
 
+const (
+	attachTimeout  = 5 * time.Second
+	releaseTimeout = 2 * time.Second
+)
+
 // consumer is one durable consumer of this service.
 type consumer struct {
 	b       *Bus
@@ -107,14 +112,17 @@ func (c *consumer) run(ctx context.Context, js jetstream.JetStream) error {
 			attempt = 1
 		}
 		c.b.log.WarnContext(ctx, "consumer interrupted", "consumer", c.name, "error", err, "attempt", attempt)
-		_ = sleep(ctx, backoff(100*time.Millisecond, attempt, 3*time.Second)) // ends early with ctx only
+		_ = sleep(ctx, backoff(100*time.Millisecond, attempt, 2*time.Second)) // ends early with ctx only
 	}
 	return nil
 }
 
 // session is one attachment to the durable consumer.
 func (c *consumer) session(ctx context.Context, js jetstream.JetStream) error {
-	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	if !c.b.cfg.NATS.IsConnected() {
+		return fmt.Errorf("bus: consumer %s: nats is %s", c.name, c.b.cfg.NATS.Status())
+	}
+	actx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	cons, err := js.CreateOrUpdateConsumer(actx, c.entry.Stream, jetstream.ConsumerConfig{
 		Durable:       c.b.cfg.Service + "_" + c.name,
@@ -146,20 +154,31 @@ func (c *consumer) session(ctx context.Context, js jetstream.JetStream) error {
 	}
 	c.attached.Store(true)
 	err = c.loop(ctx, arrived, broken, cc.Closed())
-	cc.Stop()
-	for {
+	c.release(cc, arrived)
+	return err
+}
+
+// release ends the subscription and gives back what was not begun, for whoever is there now. What
+// does not get through in time, AckWait gives back.
+func (c *consumer) release(cc jetstream.ConsumeContext, arrived <-chan jetstream.Msg) {
+	cc.Drain() // unlike Stop, it hands over what is buffered inside the client
+	limit := time.NewTimer(releaseTimeout)
+	defer limit.Stop()
+	for closed := false; !closed; {
 		select {
 		case m := <-arrived:
-			_ = m.Nak() // not begun: for whoever is there now
-			continue
+			_ = m.Nak()
 		case <-cc.Closed():
+			closed = true
+		case <-limit.C:
+			cc.Stop()
+			return
 		}
-		break
 	}
 	for len(arrived) > 0 {
 		_ = (<-arrived).Nak()
 	}
-	return err
+	_ = c.b.cfg.NATS.FlushTimeout(releaseTimeout)
 }
 
 // loop hands batches to at most Concurrency transactions at a time. While all are busy arrivals

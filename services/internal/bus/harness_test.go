@@ -227,7 +227,7 @@ func (w *world) settled(p *process) {
 			}
 		}
 		return true
-	}, soon, 20*time.Millisecond, "events are still on the way")
+	}, soon, 3*time.Millisecond, "events are still on the way")
 }
 
 func names(prefix string, n int) []string {

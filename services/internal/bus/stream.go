@@ -38,7 +38,7 @@ func Apply(ctx context.Context, js jetstream.JetStream, cfg ApplyConfig) error {
 }
 
 func applyStream(ctx context.Context, js jetstream.JetStream, s catalog.Stream, cfg ApplyConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	if cfg.OnlyMissing {
 		_, err := js.Stream(ctx, s.Name)

@@ -294,6 +294,8 @@ func TestWhoMayCall(t *testing.T) {
 	stranger.HTTP = &http.Client{}
 	_, err = stranger.RiceviFile(ctx, sdi.FileSdIBase{NomeFile: fileName(1), File: []byte("x")})
 	require.ErrorContains(t, err, "certificate", "the sandbox authority is in nobody's store")
+	require.ErrorAs(t, err, &call)
+	require.False(t, call.Unknown(), "without an agreed connection nothing was sent")
 
 	r, err := n.client.RiceviFile(ctx, sdi.FileSdIBase{NomeFile: fileName(1)})
 	require.NoError(t, err)

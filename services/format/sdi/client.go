@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 )
 
 // A Client calls one SOAP endpoint: SdI's RiceviFile when a transmitter uses it, a
@@ -90,6 +91,11 @@ func (c *Client) Notifica(ctx context.Context, op Operation, f FileSdI) error {
 }
 
 func (c *Client) call(ctx context.Context, op Operation, p *Payload) (string, []byte, error) {
+	// A connection that was never obtained (refused, no route, TLS not agreed) carried nothing.
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, p.Reader())
 	if err != nil {
 		return "", nil, fmt.Errorf("sdi: %s: %w", op, err)
@@ -103,7 +109,7 @@ func (c *Client) call(ctx context.Context, op Operation, p *Payload) (string, []
 	req.Header.Set("Accept", "text/xml, multipart/related")
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		return "", nil, &CallError{Op: op, Sent: !notSent(err), Err: err}
+		return "", nil, &CallError{Op: op, Sent: connected.Load(), Err: err}
 	}
 	defer resp.Body.Close()
 	limit := c.MaxBody
@@ -124,14 +130,4 @@ func (c *Client) call(ctx context.Context, op Operation, p *Payload) (string, []
 		return "", nil, &CallError{Op: op, Status: resp.StatusCode, Sent: true, Err: f}
 	}
 	return "", nil, &CallError{Op: op, Status: resp.StatusCode, Sent: true, Err: ErrHTTPStatus}
-}
-
-// notSent says whether err proves that no request byte left: the connection was never made.
-func notSent(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return true
-	}
-	var dns *net.DNSError
-	return errors.As(err, &dns)
 }

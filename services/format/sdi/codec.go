@@ -10,14 +10,14 @@ import (
 )
 
 // FileSdIBase is a file on its way to SdI.
-// spec: wsdl TrasmissioneTypes-1.1 fileSdIBase_Type
+// spec: TrasmissioneTypes-1.1 fileSdIBase_Type
 type FileSdIBase struct {
 	NomeFile string
 	File     []byte
 }
 
 // FileSdI is a message from SdI to the transmitter.
-// spec: wsdl TrasmissioneTypes-1.1 fileSdI_Type
+// spec: TrasmissioneTypes-1.1 fileSdI_Type
 type FileSdI struct {
 	IdentificativoSdI string // decimal digits, at most 12: it exceeds 32 bits
 	NomeFile          string
@@ -25,7 +25,7 @@ type FileSdI struct {
 }
 
 // ErroreInvio is why SdI did not take a file. HTTP is 200 all the same.
-// spec: wsdl TrasmissioneTypes-1.1 erroreInvio_Type
+// spec: TrasmissioneTypes-1.1 erroreInvio_Type
 type ErroreInvio string
 
 // The closed list. EI02 leaves it open whether the file will count: repeat under the same name.
@@ -37,7 +37,7 @@ const (
 
 // RispostaSdIRiceviFile is the answer to RiceviFile. It is a handover, not an acceptance:
 // the verdict comes later as a message.
-// spec: wsdl TrasmissioneTypes-1.1 rispostaSdIRiceviFile_Type
+// spec: TrasmissioneTypes-1.1 rispostaSdIRiceviFile_Type
 type RispostaSdIRiceviFile struct {
 	IdentificativoSdI string      // "0" is common beside an error, and is no success
 	DataOraRicezione  time.Time   // in Europe/Rome when SdI gave no zone

@@ -6,7 +6,7 @@ import (
 )
 
 // MessageType is the two-letter code of a message about a file.
-// spec: AllA-1.9 §1.4
+// spec: MessaggiTypes-1.1, MessaggiFatturaTypes-1.0
 type MessageType string
 
 // The nine messages.

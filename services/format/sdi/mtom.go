@@ -100,7 +100,7 @@ func splitBody(contentType string, body []byte, lim Limits) ([]byte, []mimePart,
 }
 
 // splitParts cuts a multipart body. Part bodies alias body.
-// spec: RFC-2046 §5.1.1
+// spec: RFC2046 §5.1.1
 func splitParts(body []byte, boundary string) ([]mimePart, error) {
 	if boundary == "" || len(boundary) > 200 {
 		return nil, parseErr("Content-Type", ErrMIME, "multipart without a usable boundary parameter")

@@ -137,7 +137,7 @@ func ParseProgressivo(s string) (uint64, error) {
 
 // MessageName is the name of a message about a file: <stem>_<TYPE>_<1..3 alphanumerics>.xml,
 // or .zip for an attestation of transmission.
-// spec: AllA-1.9 §1.4; SDICoop-T-3.2 §2
+// spec: AllA-1.9 §1.2.2 (the stem); SDICoop-T-3.2
 type MessageName struct {
 	Stem        string // name of the file without extension; cut at 36 characters when it was invalid
 	Type        MessageType
@@ -225,7 +225,7 @@ func (m MessageName) XMLName() string {
 
 // ValidSOAPName says whether name passes the pattern of the SOAP schema,
 // [a-zA-Z0-9_\.]{9,50}.
-// spec: wsdl TrasmissioneTypes-1.1 nomeFile_Type
+// spec: TrasmissioneTypes-1.1 nomeFile_Type
 func ValidSOAPName(name string) bool {
 	if len(name) < 9 || len(name) > 50 {
 		return false

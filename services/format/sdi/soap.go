@@ -18,7 +18,7 @@ const (
 )
 
 // Operation is one of the SOAP operations of the SDICoop transmission side.
-// spec: wsdl SdIRiceviFile-1.0, TrasmissioneFatture-1.1
+// spec: SDICoop-T-3.2 (WSDL SdIRiceviFile 1.0, TrasmissioneFatture 1.1)
 type Operation uint8
 
 // OpRiceviFile is exposed by SdI; the six others by the transmitter, one-way.

@@ -348,7 +348,7 @@ func (w *messageWriter) scarto(c *ScartoEsitoCommittente) {
 
 // ZipAttestazione packs an attestation as SdI sends it: the original file and the XML.
 // modified stamps the members.
-// spec: GovWay, Allegato B-1: AT arrives as .zip
+// The texts at hand do not describe the zip; its shape is known from GovWay's samples.
 func ZipAttestazione(original ArchiveMember, xmlName string, xml []byte, modified time.Time) ([]byte, error) {
 	var buf bytes.Buffer
 	z := zip.NewWriter(&buf)

@@ -9,7 +9,7 @@ import (
 )
 
 // SDICoop callbacks are tried six times, twelve hours apart.
-// spec: FACTS §5.1 (SDICoop-T-3.2)
+// spec: SDICoop-T-3.2
 const (
 	deliveryAttempts = 6
 	deliveryGap      = 12 * time.Hour

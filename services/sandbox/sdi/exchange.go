@@ -143,7 +143,7 @@ func (e *Exchange) Close() {
 
 // TLSConfig asks for client certificates of the sandbox authority. A call without one passes
 // the handshake and is answered 403, as the real host does.
-// spec: AllA-1.9 §1.3; FACTS §2.2 (field notes)
+// spec: SDICoop-T-3.2; that it is 403 is known from the field
 func (e *Exchange) TLSConfig(server *ca.Issued) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,

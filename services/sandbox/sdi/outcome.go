@@ -9,7 +9,7 @@ import (
 )
 
 // Waits of the exchange, on the virtual clock.
-// spec: FACTS §5.1 (AllA-1.9 §1.5, SDICoop-T-3.2)
+// spec: AllA-1.9 §1.5
 const (
 	termOfOutcome  = 15 * 24 * time.Hour // RC to DT
 	termOfDelivery = 10 * 24 * time.Hour // PA: MC to AT

@@ -28,7 +28,7 @@ import (
 // library signed proves little; here two programs must agree. It also relies on what it
 // signs being in canonical form already (sdi.WriteMessage promises that), so that a receipt
 // costs three hashes and one private-key operation.
-// spec: XAdES TS 101 903 v1.4.1 §4.4.1; xmldsig-core §8.2; xmldsig-filter2 §3.4
+// spec: TS101903 §4.4.1; XMLDSIG §3.1; XMLDSIG-FILTER2
 type receiptSigner struct {
 	key       crypto.Signer
 	algorithm string // URI of the signature algorithm
@@ -166,7 +166,7 @@ func digest(b []byte) string {
 }
 
 // rawECDSA turns the ASN.1 form into r and s, 32 bytes each.
-// spec: RFC 4050 §3.3
+// spec: RFC6931 §2.3.6
 func rawECDSA(der []byte) ([]byte, error) {
 	var v struct{ R, S *big.Int }
 	rest, err := asn1.Unmarshal(der, &v)

@@ -35,15 +35,18 @@ build: ## every program into .cache/bin
 test: prepare ## all tests of the workspace, on real servers
 	@$(BIN)/devenv with-postgres $(GO) test -count=1 -timeout $(TIMEOUT) $(ARGS) work
 
-test-all: prepare ## the same with faults and soaks, and the dev Vault's own tests
-	@$(BIN)/devenv with-postgres $(GO) test -tags soak -count=1 -timeout 40m $(ARGS) work
+test-all: prepare $(versitygw) ## the same with faults, soaks and S3, and the dev Vault's own tests
+	@$(BIN)/devenv with-postgres $(GO) test -tags soak,s3 -count=1 -timeout 40m $(ARGS) work
 	@$(MAKE) test-vaultdev
+
+test-s3: $(versitygw) ## blob stores against a real S3-compatible server
+	@cd services && $(GO) test -tags s3 -count=1 $(ARGS) ./internal/blob/s3test
 
 test-vaultdev: ## the tests of the dev Vault (a module of its own)
 	@cd deploy/vaultdev && $(ALONE) $(PROGRESS) "testing the dev Vault" $(GO) test -v -trimpath -vet=off .
 
 lint: $(golangci_lint) lint-proto ## gofmt, go vet, golangci-lint, buf lint and breaking
-	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	@$(PROGRESS) "go vet" $(GO) vet work
 	@$(PROGRESS) "golangci-lint" $(BIN)/golangci-lint run $(MODULES:%=./%/...)
@@ -100,7 +103,7 @@ ceralacca-dev:
 help:
 	@echo "Ceralacca. First: make demo"
 	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
-	/^[a-z%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
+	/^[a-z0-9%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
 
-.PHONY: demo dev build test test-all test-vaultdev lint lint-proto check-gen check build-alone vuln bench \
+.PHONY: demo dev build test test-all test-s3 test-vaultdev lint lint-proto check-gen check build-alone vuln bench \
 	gen proto-deps tools prepare clean devenv ceralacca-dev help

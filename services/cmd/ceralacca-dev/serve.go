@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+)
+
+func serveCommand() *cobra.Command {
+	var dir, level string
+	var fresh bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the platform until Ctrl-C; what it holds is kept for the next time",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			state, err := stateDir(dir, "dev")
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), worldOptions{dir: state, fresh: fresh, progress: os.Stderr}, level)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "folder that keeps the servers' files (default: .cache/dev of the checkout)")
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "forget everything that an earlier run kept")
+	cmd.Flags().StringVar(&level, "log", "warn", "log level: debug, info, warn or error")
+	return cmd
+}
+
+func serve(ctx context.Context, o worldOptions, level string) (err error) {
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closeErr := w.close()
+		if err == nil {
+			err = closeErr
+		}
+	}()
+	p, err := w.startPlatform(ctx, platformOptions{level: level, log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	tenant, err := w.onboard(ctx, signv1.KeyType_KEY_TYPE_EC_P256)
+	if err != nil {
+		return err
+	}
+	defer tenant.conn.Close()
+	err = w.writeCLIConfig(tenant.key)
+	if err != nil {
+		return err
+	}
+	w.printAddresses(tenant.key)
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr, "stopping")
+		return nil
+	case err := <-p.ended:
+		return err
+	}
+}
+
+// printAddresses says where everything is and what to try first.
+func (w *world) printAddresses(key string) {
+	fmt.Printf(`The platform is up. Nothing here is real: certificates say SANDBOX, SdI is played by the sandbox.
+
+  gRPC API       %s   (TLS, CA %s)
+  admin          http://%s   (/readyz /metrics /config /breakers /jobs)
+  sandbox        %s   (control API: clock, faults, what SdI received)
+  PostgreSQL     %s
+  Vault          %s   (token %s)
+  mail sink      %s
+
+  tenant key     %s
+  operator key   %s
+
+First commands, in another terminal (the CLI finds the address and the key in %s):
+
+  . %s
+  ceralacca invoice submit --company %s FILE.xml
+  ceralacca invoice list
+  ceralacca trace INVOICE
+  ceralacca events tail
+  ceralacca parked ls
+
+Ctrl-C ends it; what it holds is kept.
+`, w.ports["rpc"], w.certs.CA, w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,
+		w.sdi.SMTPAddr, key, w.key, w.path("env.sh"), w.path("env.sh"), companyName)
+}
+
+// writeCLIConfig leaves a file that a shell can read, so that the CLI finds the platform.
+func (w *world) writeCLIConfig(key string) error {
+	root, err := binDir()
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("export CERALACCA_SERVER=%s\nexport CERALACCA_CA_FILE=%s\nexport CERALACCA_API_KEY=%s\nexport CERALACCA_TENANT=%s\nexport PATH=%s:\"$PATH\"\n",
+		w.ports["rpc"], w.certs.CA, key, tenantName, root)
+	return os.WriteFile(w.path("env.sh"), []byte(text), 0o600)
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/nats"
+	"ceralacca.dev/services/internal/devenv/postgres"
+	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/rpc"
+	"ceralacca.dev/services/sandbox"
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// transmitter is the fiscal identity that the sandbox SdI knows this platform by. Its check digit is right
+// and it belongs to nobody.
+const transmitter = "IT02345678904"
+
+// worldOptions say what to bring up around the platform.
+type worldOptions struct {
+	dir      string    // everything lives below it
+	fresh    bool      // forget what an earlier run left
+	nats     bool      // a nats-server process of its own instead of the embedded one
+	private  bool      // ignore DATABASE_URL, NATS_URL and VAULT_ADDR: for tests that break servers
+	progress io.Writer // lines for slow steps
+	sandbox  sandbox.Config
+}
+
+// world is what production brings itself: PostgreSQL, Vault, NATS, the exchange, an authority, a mail
+// server. Real servers on loopback, stopped with it.
+type world struct {
+	dir      string
+	postgres *postgres.Cluster
+	database string
+	vault    *vault.Server
+	signer   vault.Credentials
+	nats     *nats.Server // nil: embedded, or external by NATS_URL
+	natsURL  string
+	sandbox  *sandbox.Server
+	sdi      client.Endpoints
+	certs    rpc.Files
+	key      string // operators' API key
+	ports    map[string]string
+
+	impatient bool // short pauses in the configuration
+}
+
+// newWorld brings everything up; on an error it takes down what is up already.
+func newWorld(ctx context.Context, o worldOptions) (w *world, err error) {
+	w = &world{dir: o.dir, database: "ceralacca", ports: map[string]string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	err = w.prepareDir(o.fresh)
+	if err != nil {
+		return w, err
+	}
+	err = w.startStores(ctx, o)
+	if err != nil {
+		return w, err
+	}
+	err = w.startSandbox(ctx, o)
+	if err != nil {
+		return w, err
+	}
+	return w, w.makeSecrets()
+}
+
+func (w *world) path(elem ...string) string {
+	return filepath.Join(append([]string{w.dir}, elem...)...)
+}
+
+func (w *world) prepareDir(fresh bool) error {
+	if fresh {
+		// The database is dropped by name and the cluster kept: initdb is the slow part of a start.
+		for _, name := range []string{"blob", "nats", "vault", "sandbox", "rpc", "secrets", "sdi"} {
+			err := os.RemoveAll(w.path(name))
+			if err != nil {
+				return fmt.Errorf("forget the last run: %w", err)
+			}
+		}
+	}
+	for _, name := range []string{"blob", "nats", "vault", "sandbox", "secrets", "sdi"} {
+		err := os.MkdirAll(w.path(name), 0o700)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) startStores(ctx context.Context, o worldOptions) error {
+	var err error
+	w.postgres, err = postgres.Start(ctx, postgres.Options{Dir: w.path("pg"), Private: o.private, Progress: o.progress})
+	if err != nil {
+		return err
+	}
+	if o.fresh {
+		err = dropDatabase(ctx, w.postgres.URL("postgres"), w.database)
+		if err != nil {
+			return err
+		}
+	}
+	err = w.postgres.EnsureDatabase(ctx, w.database)
+	if err != nil {
+		return err
+	}
+	w.vault, err = vault.Start(ctx, vault.Options{Dir: w.path("vault"), Private: o.private, Audit: w.path("vault-audit.log"), Progress: o.progress})
+	if err != nil {
+		return err
+	}
+	root, err := devenv.Root()
+	if err != nil {
+		return err
+	}
+	roles, err := w.vault.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	if err != nil {
+		return err
+	}
+	w.signer = roles[vault.SignerRole]
+	switch url := os.Getenv("NATS_URL"); {
+	case url != "" && !o.private:
+		w.natsURL = url
+	case o.nats:
+		w.nats, err = nats.Start(ctx, nats.Options{Dir: w.path("nats"), Progress: o.progress})
+		if err != nil {
+			return err
+		}
+		w.natsURL = w.nats.URL()
+	}
+	return nil
+}
+
+// startSandbox starts the simulators and has the platform accredited with the sandbox SdI, as a real
+// transmitter would be: a client certificate to call, a server certificate to be called.
+func (w *world) startSandbox(ctx context.Context, o worldOptions) error {
+	cfg := o.sandbox
+	cfg.Dir = w.path("sandbox")
+	var err error
+	w.sandbox, err = sandbox.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	w.sdi = w.sandbox.Endpoints()
+	callback, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	w.ports["callback"] = callback
+	granted, err := client.New(w.sdi.ControlURL).Accredit(ctx, client.AccreditationRequest{
+		FiscalID: transmitter[2:], CallbackURL: "https://" + callback + "/trasmissione",
+	})
+	if err != nil {
+		return fmt.Errorf("accreditation with the sandbox: %w", err)
+	}
+	for name, pem := range map[string]string{
+		"client.crt": granted.ClientCertPEM, "client.key": granted.ClientKeyPEM,
+		"server.crt": granted.ServerCertPEM, "server.key": granted.ServerKeyPEM, "ca.crt": granted.CAPEM,
+	} {
+		err = os.WriteFile(w.path("sdi", name), []byte(pem), 0o600)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeSecrets makes what the platform's services need to know each other, and the operators' first key.
+func (w *world) makeSecrets() error {
+	var err error
+	w.certs, err = rpc.DevCertificates(w.path("rpc"), targetNames()...)
+	if err != nil {
+		return err
+	}
+	w.key, err = keepSecret(w.path("secrets", "operator.key"), func() (string, error) { return auth.NewKey(false) })
+	if err != nil {
+		return err
+	}
+	_, err = keepSecret(w.path("secrets", "notification.key"), randomKey)
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]string{"signer.role-id": w.signer.RoleID, "signer.secret-id": w.signer.SecretID} {
+		err = os.WriteFile(w.path("secrets", name), []byte(value), 0o600)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// randomKey is 256 bits in base64.
+func randomKey() (string, error) {
+	var raw [32]byte
+	_, err := rand.Read(raw[:])
+	return base64.StdEncoding.EncodeToString(raw[:]), err
+}
+
+// keepSecret reads a secret, or makes and stores it the first time.
+func keepSecret(file string, make func() (string, error)) (string, error) {
+	kept, err := os.ReadFile(file)
+	if err == nil {
+		return string(kept), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	secret, err := make()
+	if err != nil {
+		return "", err
+	}
+	return secret, os.WriteFile(file, []byte(secret), 0o600)
+}
+
+// freeAddress finds a loopback port that nobody uses.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// close takes everything down, last up first.
+func (w *world) close() error {
+	var problems []error
+	if w.sandbox != nil {
+		w.sandbox.Close()
+	}
+	if w.nats != nil {
+		problems = append(problems, w.nats.Stop())
+	}
+	if w.vault != nil {
+		problems = append(problems, w.vault.Stop())
+	}
+	if w.postgres != nil {
+		problems = append(problems, w.postgres.Stop())
+	}
+	return errors.Join(problems...)
+}

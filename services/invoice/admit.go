@@ -104,7 +104,7 @@ func (a *admission) describe(file *fatturapa.File, format string, warnings []vio
 	r.BuyerVatNumber, r.BuyerTaxCode, r.BuyerName = vatOf(buyer), strings.ToUpper(buyer.CodiceFiscale), buyer.Anagrafica.Nominativo()
 	for i := range file.Bodies {
 		d := file.Bodies[i].Documento()
-		b := body{Type: d.TipoDocumento, Number: d.Numero, Date: string(d.Data), Currency: d.Divisa}
+		b := body{Type: d.TipoDocumento, Number: d.Numero, Date: string(d.Data), Currency: d.Divisa, Art73: d.Art73 == "SI"}
 		if d.ImportoTotaleDocumento.Valid() {
 			b.Total = d.ImportoTotaleDocumento.String()
 		}

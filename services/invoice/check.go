@@ -13,11 +13,9 @@ const maxFindings = 100
 
 // check applies the controls that can be decided without the registers of SdI, as they are in force
 // now. Errors refuse the file, INVOICE_INVALID, with one field violation each; warnings come back.
-func check(file *fatturapa.File, _ time.Time) ([]violation, error) {
-	report, err := fatturapa.CheckStructure(file, fatturapa.StructureOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("invoice: check: %w", err)
-	}
+// The name of the file is not known yet, and numbers used before are refused when it is stored.
+func check(file *fatturapa.File, now time.Time) ([]violation, error) {
+	report := fatturapa.Check(file, fatturapa.Options{At: now})
 	failed := report.Errors()
 	if len(failed) == 0 {
 		return violations(report.Warnings()), nil

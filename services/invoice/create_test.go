@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,7 @@ func TestCreateInvoice(t *testing.T) {
 	require.Equal(t, 2, w.count(`SELECT count(*) FROM held_number`))
 
 	// The first line of the log is the same fact, with the id of the event.
+	w.eventually(func() bool { return w.count(`SELECT count(*) FROM event`) == 1 }, "the event has its place")
 	log, err := w.api.ListEvents(t.Context(), &invoicev1.ListEventsRequest{Parent: "tenants/acme"})
 	require.NoError(t, err)
 	require.Len(t, log.GetEvents(), 1)
@@ -116,6 +118,8 @@ func TestBadInput(t *testing.T) {
 		"unknown element":  {content: replace("<Numero>1</Numero>", "<Numero>1</Numero><Colore>blu</Colore>"), code: "INVOICE_INVALID", reason: "00200", says: "Colore"},
 		"empty number":     {content: replace("<Numero>1</Numero>", "<Numero></Numero>"), code: "INVOICE_INVALID", reason: "00200", says: "Numero"},
 		"no such date":     {content: replace("2026-03-16", "2026-02-30"), code: "INVOICE_INVALID", reason: "00200", says: "2026-02-30"},
+		"wrong sum":        {content: regexp.MustCompile(`<PrezzoTotale>[^<]*<`).ReplaceAll(good, []byte("<PrezzoTotale>999.00<")), code: "INVOICE_INVALID", reason: "00423", says: "line"},
+		"future date":      {content: replace("2026-03-16", "2099-03-16"), code: "INVOICE_INVALID", reason: "00403", says: "2099-03-16"},
 		"foreign seller":   {content: fatturapatest.Invoice(fatturapatest.Options{}), code: "SELLER_MISMATCH", reason: "SELLER_MISMATCH", says: "IT" + acmeVAT()},
 		"unsigned FPA12":   {parent: "tenants/acme/companies/unsigned", content: fatturapatest.Invoice(fatturapatest.Options{Formato: "FPA12", Cedente: fatturapatest.Party{Paese: "IT", Codice: fatturapatest.VATNumber(2), Denominazione: "x"}}), code: "SIGNATURE_REQUIRED", reason: "SIGNATURE_REQUIRED", says: "set it to AUTO or ALWAYS", kind: fault.KindPrecondition},
 		"no content":       {content: nil, code: "REQUEST_INVALID", says: "content"},

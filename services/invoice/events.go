@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
-	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/invoice/internal/db"
 )
@@ -90,8 +89,8 @@ func presentEvent(tenant string, row *db.ListEventsRow) (*invoicev1.Event, error
 }
 
 // StreamEvents sends what is in the log after a position and then what is added, at once. When nothing
-// happens for a while a message without an event says that the stream lives. It ends with Unavailable
-// SHUTTING_DOWN when the process drains: the client resumes at the last position.
+// happens for a while a message without an event says that the stream lives. When the process drains
+// rpc ends the stream with Unavailable DRAINING: the client resumes at the last position.
 func (s *Service) StreamEvents(req *invoicev1.StreamEventsRequest, stream grpc.ServerStreamingServer[invoicev1.StreamEventsResponse]) error {
 	ctx := stream.Context()
 	tenant := strings.TrimPrefix(req.GetParent(), "tenants/")
@@ -131,8 +130,6 @@ func (s *Service) StreamEvents(req *invoicev1.StreamEventsRequest, stream grpc.S
 			beat.Reset(s.heartbeat)
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.draining:
-			return fault.Unavailable("SHUTTING_DOWN", "this process ends: connect again and resume after position %d", p.After)
 		}
 	}
 }

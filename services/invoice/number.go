@@ -10,7 +10,7 @@ import (
 // heldNumber is what one document of a file takes for itself: SdI refuses a second one.
 //
 // spec: AllA-1.9 controls 00404 and 00409: issuer, year and number; credit notes are counted apart;
-// for documents that the buyer issues the issuer is the buyer.
+// for documents that the buyer issues the issuer is the buyer; with Art73 the whole date counts.
 type heldNumber struct {
 	issuer string
 	year   int16
@@ -48,6 +48,9 @@ func heldNumbers(bodies []body, seller, buyer string) []heldNumber {
 			h.issuer, h.series = buyer, seriesSelf
 		case b.Type == "TD04" || b.Type == "TD08":
 			h.series = seriesCredit
+		}
+		if b.Art73 {
+			h.series += b.Date // the same number may come back on another day
 		}
 		held[i] = h
 	}

@@ -112,8 +112,11 @@ func TestJourneyThroughTheBus(t *testing.T) {
 	j := journeys["private delivered"]
 	w.state("acme", w.events(inv, j.facts)...)
 	w.becomes(inv.GetName(), j.end)
-	w.eventually(func() bool { return w.get(inv.GetName()).GetPackage() != "" }, "preserved")
-	got := w.get(inv.GetName())
+	var got *invoicev1.Invoice
+	w.eventually(func() bool {
+		got = w.get(inv.GetName())
+		return got.GetPackage() != "" && got.GetFileName() != "" && got.GetPreserveTime() != nil && len(got.GetDocuments()) == 3
+	}, "everything is known")
 	require.Equal(t, "123456789012 IT01_00001.xml.p7m", got.GetSdiId()+" "+got.GetFileName())
 	require.Equal(t, int64(1_800_000_000), got.GetPreserveTime().GetSeconds())
 	require.Equal(t, "tenants/acme/packages/p", got.GetPackage())

@@ -56,7 +56,6 @@ type Service struct {
 
 	sequencer sequencer
 	wakes     wakes
-	draining  chan struct{} // closed when the process drains: streams end
 }
 
 // Target wires invoice: it takes FatturaPA files in and knows their state. It does not sign, send or
@@ -74,7 +73,7 @@ func newService(h *run.Host, cfg Config) *Service {
 	return &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, log: h.Log, now: h.Now, heartbeat: cfg.Heartbeat,
 		companies: newCompanies(tenancyv1.NewTenancyServiceClient(h.Dial("tenancy")), cfg.CompanyTTL, h.Now),
-		sequencer: newSequencer(), draining: make(chan struct{}),
+		sequencer: newSequencer(),
 	}
 }
 
@@ -95,11 +94,6 @@ func (s *Service) register(h *run.Host) {
 	bus.On(h.Bus, "preserved", s.onUnitPreserved)
 	h.Go("sequencer", s.sequence)
 	h.Go("event-wakes", s.listenForEvents)
-	h.Go("drain", func(ctx context.Context) error {
-		<-ctx.Done()
-		close(s.draining)
-		return nil
-	})
 }
 
 func q(tx pgx.Tx) *db.Queries { return db.New(tx) }

@@ -92,6 +92,7 @@ type body struct {
 	Date     string `json:"date"`
 	Currency string `json:"currency,omitempty"`
 	Total    string `json:"total,omitempty"` // as written; empty when absent
+	Art73    bool   `json:"art73,omitempty"` // numbered by day, DPR 633/72 art. 73
 }
 
 func bodiesOf(row *db.Invoice) ([]body, error) {

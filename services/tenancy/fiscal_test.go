@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/internal/fault"
@@ -40,21 +39,6 @@ func TestCheckIdentity(t *testing.T) {
 		require.Equal(t, c.field, f.Fields[0].Path)
 		require.Equal(t, fault.KindInvalid, f.Kind)
 	}
-}
-
-// One wrong digit is always found, and so is nearly every exchange of neighbours.
-func TestCheckDigitFindsTypingErrors(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		good := fatturapatest.VATNumber(rapid.IntRange(1, 9_999_999).Draw(t, "n"))
-		if !validNumber(good) {
-			t.Fatalf("%s is refused", good)
-		}
-		at := rapid.IntRange(0, 10).Draw(t, "at")
-		by := byte('0' + (int(good[at]-'0')+rapid.IntRange(1, 9).Draw(t, "by"))%10)
-		if bad := good[:at] + string(by) + good[at+1:]; validNumber(bad) {
-			t.Fatalf("%s passes, typed for %s", bad, good)
-		}
-	})
 }
 
 func FuzzCheckIdentity(f *testing.F) {

@@ -1,0 +1,119 @@
+package notification
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"ceralacca.dev/services/notification/internal/db"
+)
+
+const (
+	italian = "it"
+	english = "en"
+)
+
+// phrase is what a type means, in a subject and a sentence.
+type phrase struct{ subject, sentence string }
+
+// phrases says each public type in both languages. A type without a phrase is named as it is.
+var phrases = map[string]map[string]phrase{
+	"invoice.accepted": {
+		italian: {"Fattura presa in carico", "La fattura è stata accettata e sarà trasmessa al Sistema di Interscambio."},
+		english: {"Invoice accepted", "The invoice was accepted and will be sent to the exchange system (SdI)."}},
+	"invoice.signed": {
+		italian: {"Fattura firmata", "La fattura è stata firmata."},
+		english: {"Invoice signed", "The invoice was signed."}},
+	"invoice.signing_failed": {
+		italian: {"Fattura non firmata", "La fattura non può essere firmata: occorre un intervento."},
+		english: {"Invoice not signed", "The invoice cannot be signed: somebody has to act."}},
+	"invoice.transmitted": {
+		italian: {"Fattura trasmessa", "Il Sistema di Interscambio ha ricevuto la fattura."},
+		english: {"Invoice transmitted", "The exchange system (SdI) has received the invoice."}},
+	"invoice.transmission_failed": {
+		italian: {"Fattura non trasmessa", "La fattura non può essere trasmessa: occorre un intervento."},
+		english: {"Invoice not transmitted", "The invoice cannot be transmitted: somebody has to act."}},
+	"invoice.delivered": {
+		italian: {"Fattura consegnata", "La fattura è stata consegnata al destinatario."},
+		english: {"Invoice delivered", "The invoice was delivered to the recipient."}},
+	"invoice.available": {
+		italian: {"Fattura emessa, non recapitata", "La fattura è emessa e si trova nell'area riservata del destinatario: avvisatelo."},
+		english: {"Invoice issued, not delivered", "The invoice is issued and is available in the recipient's reserved area: please tell them."}},
+	"invoice.delivery_pending": {
+		italian: {"Fattura non ancora consegnata", "La consegna all'amministrazione non è riuscita; il Sistema di Interscambio riprova."},
+		english: {"Invoice not delivered yet", "Delivery to the public body failed; the exchange system (SdI) goes on trying."}},
+	"invoice.rejected": {
+		italian: {"Fattura scartata", "Il Sistema di Interscambio ha scartato la fattura: non è emessa. Va corretta e inviata di nuovo."},
+		english: {"Invoice rejected", "The exchange system (SdI) rejected the invoice: it is not issued. Correct it and send it again."}},
+	"invoice.pa_accepted": {
+		italian: {"Fattura accettata dall'amministrazione", "L'amministrazione ha accettato la fattura."},
+		english: {"Invoice accepted by the public body", "The public body accepted the invoice."}},
+	"invoice.pa_refused": {
+		italian: {"Fattura rifiutata dall'amministrazione", "L'amministrazione ha rifiutato la fattura."},
+		english: {"Invoice refused by the public body", "The public body refused the invoice."}},
+	"invoice.pa_term_expired": {
+		italian: {"Decorrenza dei termini", "L'amministrazione non ha risposto entro quindici giorni."},
+		english: {"Term expired", "The public body did not answer within fifteen days."}},
+	"invoice.attested": {
+		italian: {"Attestazione di trasmissione", "La consegna all'amministrazione è impossibile; l'attestazione prova la trasmissione."},
+		english: {"Transmission attested", "Delivery to the public body is impossible; the attestation proves the transmission."}},
+	"preservation.taken_in_charge": {
+		italian: {"Fattura in conservazione", "La fattura e le sue ricevute sono state prese in carico dalla conservazione."},
+		english: {"Invoice in custody", "The invoice and its receipts were taken in charge by the archive."}},
+	"preservation.sealed": {
+		italian: {"Fattura conservata", "Il pacchetto di archiviazione che contiene la fattura è stato firmato e marcato."},
+		english: {"Invoice preserved", "The archival package that holds the invoice was signed and time-stamped."}},
+}
+
+// details are the fields of the payload that a mail shows, with their names.
+var details = []struct{ field, italian, english string }{
+	{"sdi_id", "Identificativo SdI", "SdI id"},
+	{"file_name", "Nome del file", "File name"},
+	{"code", "Codice", "Code"},
+	{"message", "Messaggio", "Message"},
+	{"description", "Descrizione", "Description"},
+	{"package", "Pacchetto", "Package"},
+}
+
+// compose writes subject and text of the mail about a delivery. Nothing of the document is in it.
+func compose(row db.Delivery, language string) (subject, text string, err error) {
+	var payload struct {
+		Data map[string]any `json:"data"`
+	}
+	if err := json.Unmarshal(row.Payload, &payload); err != nil {
+		return "", "", fmt.Errorf("notification: payload of %s: %w", row.ID, err)
+	}
+	p, ok := phrases[row.EventType][language]
+	if !ok {
+		p = phrase{row.EventType, row.EventType}
+	}
+	labels := map[string]string{"invoice": "Fattura", "time": "Data", "footer": "Messaggio automatico. Il documento si legge con l'API o con la riga di comando."}
+	if language == english {
+		labels = map[string]string{"invoice": "Invoice", "time": "Time", "footer": "Automatic message. The document can be read through the API or the command line."}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\r\n\r\n%s: %s\r\n%s: %s\r\n", p.sentence, labels["invoice"], row.Invoice, labels["time"], row.EventTime.UTC().Format(time.RFC3339))
+	for _, d := range details {
+		value, _ := payload.Data[d.field].(string)
+		if value == "" {
+			continue
+		}
+		label := d.italian
+		if language == english {
+			label = d.english
+		}
+		fmt.Fprintf(&b, "%s: %s\r\n", label, oneLine(value))
+	}
+	list, _ := payload.Data["errors"].([]any)
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		fmt.Fprintf(&b, "- %s\r\n", oneLine(fmt.Sprint(m["code"], " ", m["message"])))
+	}
+	fmt.Fprintf(&b, "\r\n%s\r\n", labels["footer"])
+	id := row.Invoice[strings.LastIndexByte(row.Invoice, '/')+1:]
+	return p.subject + " (" + id + ")", b.String(), nil
+}
+
+// oneLine keeps a text that came from outside from breaking the layout of a mail.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

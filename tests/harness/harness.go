@@ -317,18 +317,14 @@ func (p *Platform) Stop() error {
 	running := p.processes
 	p.processes = map[string]*process{}
 	p.mu.Unlock()
-	var wait sync.WaitGroup
-	problems := make([]error, len(running))
-	i := 0
+	ended := make(chan error, len(running))
 	for _, r := range running {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			problems[i] = r.end(syscall.SIGTERM)
-		}()
-		i++
+		go func() { ended <- r.end(syscall.SIGTERM) }()
 	}
-	wait.Wait()
+	var problems []error
+	for range running {
+		problems = append(problems, <-ended)
+	}
 	if p.backing != nil {
 		_ = p.command.Close()
 		select {

@@ -52,7 +52,7 @@ func (s *Service) seal(ctx context.Context, job *river.Job[SealArgs]) error {
 		if err != nil {
 			return err
 		}
-		next, ok := steps[p.State]
+		next, ok := s.steps[p.State]
 		if !ok {
 			return nil // sealed
 		}

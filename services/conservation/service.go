@@ -131,6 +131,7 @@ type Service struct {
 	blobs  blob.Store
 	signer signv1.SignServiceClient
 	stamps []*authority
+	steps  map[string]step // by the state they start from
 	log    *slog.Logger
 	now    func() time.Time
 	cfg    Config
@@ -141,26 +142,31 @@ type Service struct {
 var Target = run.Target{Name: "conservation", Start: start}
 
 func start(_ context.Context, h *run.Host) error {
+	_, err := wire(h)
+	return err
+}
+
+func wire(h *run.Host) (*Service, error) {
 	cfg := DefaultConfig()
 	err := h.Config(&cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
-		signer: signv1.NewSignServiceClient(h.Dial("signer")),
+		signer: signv1.NewSignServiceClient(h.Dial("signer")), steps: steps,
 	}
 	for _, t := range cfg.TSA {
 		roots, err := readRoots(t.CAFile)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		s.stamps = append(s.stamps, newAuthority(t, roots, cfg.ClockTolerance, h.Breaker("tsa-"+t.Name), h.Now))
 	}
 	conservationv1.RegisterConservationServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
-	return nil
+	return s, nil
 }
 
 func readRoots(file string) (*x509.CertPool, error) {

@@ -1,0 +1,308 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/run/runtest"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/sandbox/ca"
+	"ceralacca.dev/services/sandbox/tsa"
+	"ceralacca.dev/services/signer"
+)
+
+const (
+	company  = "tenants/acme/companies/main"
+	platform = "tenants/platform/companies/archive"
+	year     = 2026
+)
+
+// house is conservation with a real signer, a real Vault, two time-stamp authorities, and a probe
+// that settles invoices and hears what the archive tells.
+type house struct {
+	*runtest.Process
+	service *Service
+	ca      *ca.CA
+	tsa     [2]*tsa.Server
+	client  conservationv1.ConservationServiceClient
+	sign    signv1.SignServiceClient
+	spans   *tracetest.InMemoryExporter
+	probe   *run.Host
+
+	mu        sync.Mutex
+	taken     []*conservationv1.UnitTakenInCharge
+	preserved []*conservationv1.UnitPreserved
+	sealed    []*conservationv1.PackageSealed
+}
+
+func (h *house) probeTarget() run.Target {
+	return run.Target{Name: "probe", Start: func(_ context.Context, host *run.Host) error {
+		h.probe = host
+		bus.On(host.Bus, "taken", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitTakenInCharge) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.taken = append(h.taken, ev)
+			return nil
+		})
+		bus.On(host.Bus, "preserved", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitPreserved) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.preserved = append(h.preserved, ev)
+			return nil
+		})
+		bus.On(host.Bus, "sealed", func(_ context.Context, _ pgx.Tx, ev *conservationv1.PackageSealed) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.sealed = append(h.sealed, ev)
+			return nil
+		})
+		return nil
+	}}
+}
+
+func (h *house) counts() (taken, preserved, sealed int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.taken), len(h.preserved), len(h.sealed)
+}
+
+// open starts everything; the role credential is ready when certified.
+func open(t testing.TB, certified bool) *house {
+	t.Helper()
+	ctx, dir := context.Background(), t.TempDir()
+	server, err := vault.Start(ctx, vault.Options{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	root, err := devenv.Root()
+	require.NoError(t, err)
+	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	require.NoError(t, err)
+	role := roles[vault.SignerRole]
+	authority, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter()}
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	roots := file("ca.pem", string(authority.CertPEM()))
+	stamps := ""
+	for i := range h.tsa {
+		h.tsa[i], err = tsa.New(tsa.Options{CA: authority, Name: fmt.Sprintf("SANDBOX TSA %d", i)})
+		require.NoError(t, err)
+		srv := httptest.NewServer(http.Handler(h.tsa[i]))
+		t.Cleanup(srv.Close)
+		stamps += fmt.Sprintf("    - {name: tsa-%d, url: %q, ca_file: %q, timeout: 1s}\n", i, srv.URL, roots)
+	}
+	own := run.Target{Name: "conservation", Start: func(_ context.Context, host *run.Host) error {
+		s, err := wire(host)
+		h.service = s
+		return err
+	}}
+	h.Process = runtest.Start(t, runtest.Options{
+		Dir: filepath.Join(dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget()},
+		SpanProcessors: []sdktrace.SpanProcessor{sdktrace.NewSimpleSpanProcessor(h.spans)},
+		Config: fmt.Sprintf(`breaker: {failures: 5, open: 500ms}
+signer:
+  vault: {address: %q, role_id_file: %q, secret_id_file: %q}
+conservation:
+  credential: %s/credentials/-
+  responsible: {first_name: Maria, last_name: Rossi, id: TINIT-RSSMRA80A01H501U, deed: Atto di nomina del 2 gennaio 2026}
+  tsa:
+%s`, server.Addr, file("role", role.RoleID), file("secret", role.SecretID), platform, stamps),
+	})
+	h.client = conservationv1.NewConservationServiceClient(h.Operator("conservation"))
+	h.sign = signv1.NewSignServiceClient(h.Operator("signer"))
+	if certified {
+		h.certify(t)
+	}
+	return h
+}
+
+// certify makes the role credential that signs the indexes.
+func (h *house) certify(t testing.TB) {
+	t.Helper()
+	ctx := context.Background()
+	c, err := h.sign.CreateCredential(ctx, &signv1.CreateCredentialRequest{Parent: platform, Credential: &signv1.Credential{
+		Kind: signv1.CredentialKind_CREDENTIAL_KIND_ROLE, KeyType: signv1.KeyType_KEY_TYPE_EC_P256, CommonName: "Responsabile",
+	}})
+	require.NoError(t, err)
+	block, _ := pem.Decode([]byte(c.GetCsrPem()))
+	cert, err := h.ca.SignCSR(block.Bytes, ca.ProfileRole)
+	require.NoError(t, err)
+	_, err = h.sign.ImportCertificate(ctx, &signv1.ImportCertificateRequest{
+		Name: c.GetName(), CertificatePem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(h.ca.CertPEM()),
+	})
+	require.NoError(t, err)
+}
+
+func (h *house) put(t testing.TB, content string) *eventv1.Blob {
+	t.Helper()
+	ref, err := h.probe.Blobs.Put(context.Background(), "acme", []byte(content))
+	require.NoError(t, err)
+	return &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: mimeXML}
+}
+
+// invoice is a settled invoice of a private flow, delivered, not yet emitted.
+func (h *house) invoice(t testing.TB, n int) *invoicev1.InvoiceSettled {
+	t.Helper()
+	name := fmt.Sprintf("IT01234567897_%05d.xml", n)
+	return &invoicev1.InvoiceSettled{
+		Invoice: company + "/invoices/" + uuid.NewString(), SdiId: fmt.Sprint(900_000 + n), FileName: name,
+		Transmitted: h.put(t, fmt.Sprintf("<FatturaElettronica n='%d'/>", n)),
+		Receipts:    []*invoicev1.Receipt{h.receipt(t, "RC", n)},
+		FiscalYear:  year, State: "INVOICE_STATE_DELIVERED",
+		Bodies:          []*invoicev1.SettledBody{{DocumentType: "TD01", Number: fmt.Sprintf("%d/A", n), IssueDate: "2026-10-05"}},
+		SellerVatNumber: "IT01234567897", SellerTaxCode: "01234567897", SellerName: `Alfa & "Figli" S.r.l.`,
+		BuyerVatNumber: "DE123456789", BuyerName: "Käufer <GmbH>",
+	}
+}
+
+func (h *house) receipt(t testing.TB, kind string, n int) *invoicev1.Receipt {
+	t.Helper()
+	return &invoicev1.Receipt{
+		Type: kind, FileName: fmt.Sprintf("IT01234567897_%05d_%s_001.xml", n, kind), Content: h.put(t, fmt.Sprintf("<%s n='%d'/>", kind, n)),
+	}
+}
+
+// settle emits the event, under the trace of ctx, and gives nothing back: watch counts.
+func (h *house) settle(t testing.TB, ctx context.Context, events ...*invoicev1.InvoiceSettled) {
+	t.Helper()
+	for _, ev := range events {
+		tenant := "acme"
+		err := h.probe.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+			return h.probe.Bus.Emit(bus.WithCorrelation(ctx, ev.GetInvoice()), tx, ev)
+		})
+		require.NoError(t, err)
+	}
+}
+
+func (h *house) intake(t testing.TB, n int) {
+	t.Helper()
+	for i := range n {
+		h.settle(t, context.Background(), h.invoice(t, i))
+	}
+	h.await(t, "taken in charge", func() bool { taken, _, _ := h.counts(); return taken >= n })
+}
+
+func (h *house) closePackage(t testing.TB) *conservationv1.Package {
+	t.Helper()
+	p, err := h.client.ClosePackage(context.Background(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year})
+	require.NoError(t, err)
+	return p
+}
+
+func (h *house) pack(t testing.TB, name string) *conservationv1.Package {
+	t.Helper()
+	p, err := h.client.GetPackage(context.Background(), &conservationv1.GetPackageRequest{Name: name})
+	require.NoError(t, err)
+	return p
+}
+
+func (h *house) awaitSealed(t testing.TB, name string) *conservationv1.Package {
+	t.Helper()
+	h.await(t, "sealed", func() bool {
+		return h.pack(t, name).GetState() == conservationv1.PackageState_PACKAGE_STATE_SEALED
+	})
+	return h.pack(t, name)
+}
+
+func (h *house) await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, time.Minute, 20*time.Millisecond, what)
+}
+
+func (h *house) download(t testing.TB, name string, file conservationv1.PackageFile) []byte {
+	t.Helper()
+	client := conservationv1.NewConservationServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	stream, err := client.DownloadPackageFile(context.Background(), &conservationv1.DownloadPackageFileRequest{Name: name, File: file})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	for {
+		msg, err := stream.Recv()
+		if err == io.EOF {
+			return out.Bytes()
+		}
+		require.NoError(t, err)
+		out.Write(msg.GetChunk())
+	}
+}
+
+// parked counts the events and jobs that conservation set aside, with their code.
+func (h *house) parked(t testing.TB, code string) int {
+	t.Helper()
+	var n int
+	require.NoError(t, pgtest.Admin(t, h.DB("conservation")).QueryRow(context.Background(),
+		`SELECT count(*) FROM parked_event WHERE code = $1`, code).Scan(&n))
+	return n
+}
+
+func (h *house) units(t testing.TB, subject string) []*conservationv1.Unit {
+	t.Helper()
+	list, err := h.client.ListUnits(context.Background(), &conservationv1.ListUnitsRequest{Parent: "tenants/acme", Subject: subject, PageSize: 1000})
+	require.NoError(t, err)
+	return list.GetUnits()
+}
+
+// tool runs an outside judge. Without it the test fails: it is the point of the test.
+func tool(t testing.TB, name string, args ...string) {
+	t.Helper()
+	bin, err := exec.LookPath(name)
+	require.NoError(t, err, "%s judges the packages: install it", name)
+	out, err := exec.Command(bin, args...).CombinedOutput()
+	require.NoError(t, err, "%s %v: %s", name, args, out)
+}
+
+// reference is a schema of the reference collection beside the checkout, empty when it is not there.
+func reference(t testing.TB, path ...string) string {
+	root, err := devenv.Root()
+	require.NoError(t, err)
+	full := filepath.Join(append([]string{root, "..", "shared", "reference", "conservation", "xsd"}, path...)...)
+	if _, err = os.Stat(full); err != nil {
+		t.Logf("no reference schema %s beside this checkout: xmllint checks well-formedness only", filepath.Join(path...))
+		return ""
+	}
+	return full
+}
+
+func lint(t testing.TB, file, schema string) {
+	t.Helper()
+	args := []string{"--nonet", "--noout"}
+	if schema != "" {
+		args = append(args, "--schema", schema)
+	}
+	tool(t, "xmllint", append(args, file)...)
+}
+
+func traced(n byte) (context.Context, string) {
+	id := fmt.Sprintf("%032x", 0xabcdef00+uint64(n))
+	return telemetry.Extract(context.Background(), "00-"+id+"-00000000000000ff-01"), id
+}

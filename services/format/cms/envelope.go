@@ -1,6 +1,7 @@
 package cms
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -70,7 +71,7 @@ func (e envelope) stream(w io.Writer, r io.Reader, size int64) error {
 		return fmt.Errorf("cms: write head: %w", err)
 	}
 	n, err := io.CopyN(w, r, size)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {

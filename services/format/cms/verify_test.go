@@ -189,3 +189,29 @@ func TestUnsortedAttributes(t *testing.T) {
 		return
 	}
 }
+
+// tolerance: content that is not an octet string, as PKCS#7 1.5 allowed. Its value is signed,
+// without identifier and length.
+func TestContentThatIsNoOctetString(t *testing.T) {
+	pki := cmstest.New(t)
+	p := pki.Issue(t, "Maria Rossi", cmstest.NewECDSA(t))
+	value := "\x02\x01\x05\x02\x01\x07"
+	out, err := cms.Sign(t.Context(), []byte(value), p.Key, cms.Options{Certificate: p.Cert})
+	require.NoError(t, err)
+	old := bytes.Replace(out, []byte("\x04\x06"+value), []byte("\x30\x06"+value), 1)
+	require.NotEqual(t, out, old)
+	sd, err := cms.Parse(old)
+	require.NoError(t, err)
+	require.Equal(t, value, string(sd.Content()))
+	require.NoError(t, sd.Verify(cms.VerifyOptions{}).Err())
+}
+
+func TestSHA1IsReadAndTold(t *testing.T) {
+	pki := cmstest.New(t)
+	sd, err := cms.Parse(bySSL(t, pki.Issue(t, "Maria Rossi", cmstest.RSA(t)), "-md", "sha1"))
+	require.NoError(t, err)
+	rep := sd.Verify(cms.VerifyOptions{})
+	require.NoError(t, rep.Err())
+	require.Equal(t, "SHA-1", rep.Signers[0].Hash)
+	require.Contains(t, rep.Signers[0].Warnings[0], "no longer collision resistant")
+}

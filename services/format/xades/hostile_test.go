@@ -56,6 +56,8 @@ func TestAttacks(t *testing.T) {
 		"missing URI":         {replace(` URI=""`, ""), "without URI"},
 		"filter of all":       {replace("/descendant::ds:Signature", "/descendant::b"), "not supported"},
 		"filter of namespace": {replace(`<XPath xmlns="http://www.w3.org/2002/06/xmldsig-filter2"`, `<XPath xmlns:ds="urn:x" xmlns="http://www.w3.org/2002/06/xmldsig-filter2"`), "does not leave out the signatures alone"},
+		"not a negation": {replace(`<ds:Transform Algorithm="http://www.w3.org/2002/06/xmldsig-filter2"><XPath xmlns="http://www.w3.org/2002/06/xmldsig-filter2" Filter="subtract">/descendant::ds:Signature</XPath>`,
+			`<ds:Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116"><ds:XPath>ancestor-or-self::ds:Signature</ds:XPath>`), "not supported"},
 		"filter reversed":     {replace(`Filter="subtract"`, `Filter="intersect"`), "only subtract"},
 		"digest algorithm":    {replace("xmlenc#sha256", "xmlenc#md5"), "not supported"},
 		"signature algorithm": {replace("#ecdsa-sha256", "#hmac-sha256"), "not supported"},

@@ -86,11 +86,12 @@ func readXPath(t *node, alg string) error {
 			return fmt.Errorf("XPath filter %q is not supported, only subtract", f)
 		}
 	} else {
-		inner, ok := strings.CutPrefix(expr, "not(ancestor-or-self::")
-		if expr, ok = strings.CutSuffix(inner, ")"); !ok || inner == expr {
+		inner, opened := strings.CutPrefix(expr, "not(ancestor-or-self::")
+		inner, closed := strings.CutSuffix(inner, ")")
+		if !opened || !closed {
 			return fmt.Errorf("XPath expression %q is not supported", x.value())
 		}
-		expr = "//" + expr
+		expr = "//" + inner
 	}
 	name, ok := strings.CutPrefix(expr, "/descendant::")
 	if !ok {

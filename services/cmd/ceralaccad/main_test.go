@@ -62,11 +62,23 @@ func TestDocs(t *testing.T) {
 	var out, errOut bytes.Buffer
 	code := run.Execute(t.Context(), targets, []string{"config", "docs"}, nil, &out, &errOut)
 	require.Zero(t, code, errOut.String())
-	lines := strings.Split(out.String(), "\n")
-	for i, line := range lines {
+	comment := ""
+	for line := range strings.Lines(out.String()) {
 		text := strings.TrimSpace(line)
-		if i > 0 && text != "" && !strings.HasPrefix(text, "#") && !strings.HasPrefix(strings.TrimSpace(lines[i-1]), "#") {
-			t.Errorf("no comment explains: %s", line)
+		key, _, isKey := strings.Cut(text, ":")
+		switch {
+		case strings.HasPrefix(text, "#"):
+			if comment != "" && !strings.HasSuffix(comment, "\n") {
+				comment = "" // of an earlier key
+			}
+			comment += text + "\n"
+		case isKey:
+			// One comment may explain a key and the ones after it, by name.
+			named := strings.Contains(strings.ToLower(comment), strings.ReplaceAll(key, "_", ""))
+			if !strings.HasSuffix(comment, "\n") && !named {
+				t.Errorf("no comment explains: %s", text)
+			}
+			comment = strings.TrimSuffix(comment, "\n")
 		}
 	}
 	path := filepath.Join(t.TempDir(), "docs.yaml")

@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,7 +30,7 @@ func create(ctx context.Context, db *pg.DB, tenant, id, body string, acted *atom
 			if fail != nil {
 				return fail
 			}
-			resp.Name, resp.Etag = "tenants/"+body, string(rune('0'+n))
+			resp.Name, resp.Etag = "tenants/"+body, strconv.Itoa(int(n))
 			return nil
 		})
 	})

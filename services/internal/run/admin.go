@@ -42,7 +42,7 @@ func (p *process) watch(ctx context.Context) {
 	for {
 		all, blobs := true, p.lookAtBlobs(ctx)
 		for _, h := range p.hosts {
-			ok := p.look(ctx, h, blobs)
+			ok := p.look(ctx, h, blobs, told)
 			p.rpc.SetServing(h.Name, ok)
 			all = all && ok
 		}
@@ -81,8 +81,9 @@ func (p *process) lookAtBlobs(ctx context.Context) error {
 	return p.blobs.Check(ctx)
 }
 
-// look asks every condition of a target and logs those that changed.
-func (p *process) look(ctx context.Context, h *Host, blobs error) bool {
+// look asks every condition of a target and, once the process has been ready,
+// logs those that changed.
+func (p *process) look(ctx context.Context, h *Host, blobs error, told bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	found := map[string]string{}
@@ -117,10 +118,10 @@ func (p *process) look(ctx context.Context, h *Host, blobs error) bool {
 	ok := true
 	for name, problem := range found {
 		ok = ok && problem == ""
-		switch was, known := before[name]; {
-		case problem != "" && was == "" && known:
+		switch was := before[name]; {
+		case told && problem != "" && was == "":
 			h.Log.Error("not ready", "condition", name, "error", problem)
-		case problem == "" && was != "":
+		case told && problem == "" && was != "":
 			h.Log.Info("ready again", "condition", name)
 		}
 	}

@@ -94,6 +94,14 @@ func (f *File) checkValues(v reflect.Value, path string) error {
 		switch {
 		case value.Kind() == reflect.Struct:
 			errs = append(errs, f.checkValues(value, at))
+		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
+			for i := range value.Len() {
+				errs = append(errs, f.checkValues(value.Index(i), at))
+			}
+		case value.Kind() == reflect.Map && value.Type().Elem().Kind() == reflect.Struct:
+			for _, key := range value.MapKeys() {
+				errs = append(errs, f.checkValues(value.MapIndex(key), at+"."+key.String()))
+			}
 		case value.Kind() == reflect.String && value.String() != "":
 			if why := f.wrongText(name, value.String()); why != "" {
 				errs = append(errs, f.locate("", BadField(at, "%s", why)))
@@ -194,14 +202,21 @@ func writeDocs(b *strings.Builder, comments map[string]string, v reflect.Value, 
 			continue
 		}
 		fmt.Fprintf(b, "%s%s: %s\n", pad, name, defaultText(value))
-		if elem := field.Type; elem.Kind() == reflect.Map && elem.Elem().Kind() == reflect.Struct {
-			fmt.Fprintf(b, "%s# each with:\n", pad)
-			inner := &strings.Builder{}
-			writeDocs(inner, comments, reflect.Zero(elem.Elem()), depth+1)
-			for line := range strings.Lines(inner.String()) {
-				b.WriteString("# " + line)
-			}
-		}
+		writeElement(b, comments, field.Type, depth)
+	}
+}
+
+// writeElement explains the keys of what a list or map holds, as comments.
+func writeElement(b *strings.Builder, comments map[string]string, t reflect.Type, depth int) {
+	if (t.Kind() != reflect.Map && t.Kind() != reflect.Slice) || t.Elem().Kind() != reflect.Struct {
+		return
+	}
+	pad := strings.Repeat("  ", depth)
+	fmt.Fprintf(b, "%s# each with:\n", pad)
+	inner := &strings.Builder{}
+	writeDocs(inner, comments, reflect.Zero(t.Elem()), depth+1)
+	for line := range strings.Lines(inner.String()) {
+		b.WriteString(pad + "# " + strings.TrimPrefix(line, pad))
 	}
 }
 

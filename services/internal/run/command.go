@@ -85,9 +85,11 @@ func (p *program) root() *cobra.Command {
 	return root
 }
 
-func (p *program) names() []string {
-	names := make([]string, len(p.targets))
-	for i, t := range p.targets {
+func (p *program) names() []string { return namesOf(p.targets) }
+
+func namesOf(targets []Target) []string {
+	names := make([]string, len(targets))
+	for i, t := range targets {
 		names[i] = t.Name
 	}
 	return names
@@ -184,30 +186,40 @@ func (p *program) migrateCommand() *cobra.Command {
 }
 
 func (p *program) configCommand() *cobra.Command {
+	var list string
 	cmd := &cobra.Command{Use: "config", Short: "Check, show and explain the configuration"}
+	cmd.PersistentFlags().StringVarP(&list, "target", "t", "all", "targets it is for, separated by commas, or all")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "check", Short: "Say everything that is wrong with the configuration file", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
+				targets, err := p.pick(list)
+				if err != nil {
+					return err
+				}
 				file, err := p.load()
 				if err != nil {
 					return err
 				}
-				if err := file.Check(cmd.Context(), p.targets); err != nil {
+				if err := file.Check(cmd.Context(), targets); err != nil {
 					return usageError{err}
 				}
-				fmt.Fprintf(p.out, "%s is good for %s\n", file.Path(), strings.Join(p.names(), ", "))
+				fmt.Fprintf(p.out, "%s is good for %s\n", file.Path(), strings.Join(namesOf(targets), ", "))
 				return nil
 			},
 		},
 		&cobra.Command{
 			Use: "show", Short: "Show the configuration in force: defaults, file, environment; secrets masked", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
+				targets, err := p.pick(list)
+				if err != nil {
+					return err
+				}
 				file, err := p.load()
 				if err != nil {
 					return err
 				}
-				if err := file.decodeAll(cmd.Context(), p.targets); err != nil {
+				if err := file.decodeAll(cmd.Context(), targets); err != nil {
 					return usageError{err}
 				}
 				_, err = io.WriteString(p.out, file.Effective(""))
@@ -217,7 +229,11 @@ func (p *program) configCommand() *cobra.Command {
 		&cobra.Command{
 			Use: "docs", Short: "Explain every key, with its default", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				text, err := Docs(cmd.Context(), p.targets)
+				targets, err := p.pick(list)
+				if err != nil {
+					return err
+				}
+				text, err := Docs(cmd.Context(), targets)
 				if err != nil {
 					return err
 				}

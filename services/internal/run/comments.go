@@ -69,7 +69,7 @@ func readFile(file *ast.File, pkg string, comments map[string]string) {
 			continue
 		}
 		for _, spec := range gen.Specs {
-			ts := spec.(*ast.TypeSpec) //nolint:forcetypeassert // the specs of a type declaration
+			ts := spec.(*ast.TypeSpec)
 			st, ok := ts.Type.(*ast.StructType)
 			if !ok {
 				continue

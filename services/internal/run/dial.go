@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strings"
 
@@ -79,6 +78,6 @@ func (c brokenConn) Invoke(context.Context, string, any, any, ...grpc.CallOption
 	return fault.Unavailable("PEER_UNKNOWN", "the address of a needed service is not configured").With(c.err)
 }
 
-func (c brokenConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, fmt.Errorf("run: stream: %w", c.Invoke(nil, "", nil, nil)) //nolint:staticcheck // no context is used
+func (c brokenConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, c.Invoke(ctx, method, nil, nil)
 }

@@ -151,7 +151,7 @@ func parkedProto(service string, p bus.Parked) *operationsv1.ParkedEvent {
 		Name: "services/" + service + "/parkedEvents/" + p.ID.String(),
 		Kind: p.Kind, Service: service, Handler: p.Consumer, Subject: p.Subject, EventId: p.EventID.String(),
 		Tenant: p.Tenant, Correlation: p.Correlation, Code: p.Code, Message: p.Reason,
-		Attempts:  int32(min(p.Attempts, 1<<30)), //nolint:gosec // bounded
+		Attempts:  int32(min(p.Attempts, 1<<30)),
 		EventTime: timestamppb.New(p.EventTime), ParkTime: timestamppb.New(p.ParkedAt),
 		TraceId: telemetry.TraceID(p.Trace),
 	}

@@ -81,13 +81,7 @@ func newProcess(opts ServeOptions) (*process, error) {
 }
 
 // targetNames of this process, in the order given.
-func (p *process) targetNames() []string {
-	names := make([]string, len(p.opts.Targets))
-	for i, t := range p.opts.Targets {
-		names[i] = t.Name
-	}
-	return names
-}
+func (p *process) targetNames() []string { return namesOf(p.opts.Targets) }
 
 func (p *process) plan(target, kind string, plan jobPlan) {
 	p.mu.Lock()

@@ -364,7 +364,7 @@ func TestReadiness(t *testing.T) {
 			Ready   bool
 			Targets map[string]map[string]string
 		}
-		resp, err := http.Get("http://" + p.Admin + "/readyz") //nolint:noctx // a test
+		resp, err := http.Get("http://" + p.Admin + "/readyz")
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		require.NoError(t, json.NewDecoder(resp.Body).Decode(&body))

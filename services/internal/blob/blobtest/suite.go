@@ -39,7 +39,7 @@ func Run(t *testing.T, s blob.Store, damage Damage) {
 func data(n int) []byte {
 	out := make([]byte, n)
 	for i := range out {
-		out[i] = byte(rand.Uint32()) //nolint:gosec // test data
+		out[i] = byte(rand.Uint32())
 	}
 	return out
 }

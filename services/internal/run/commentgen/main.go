@@ -29,5 +29,5 @@ func generate(args []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(args[1], append(out, '\n'), 0o644) //nolint:gosec // source, readable by all
+	return os.WriteFile(args[1], append(out, '\n'), 0o644)
 }

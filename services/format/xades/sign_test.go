@@ -97,8 +97,10 @@ func TestSignedDocumentsAreAcceptedByXMLSec(t *testing.T) {
 					rep, err = xades.Verify(changed, xades.VerifyOptions{})
 					require.NoError(t, err)
 					require.ErrorContains(t, rep.Err(), "not what was signed")
-					_, err = byXMLSec(t, pki, changed)
-					require.Error(t, err, "xmlsec1 refuses it too")
+					if keyName == "ecdsa" && shape == xades.ShapeBES { // once a document: a run takes 50 ms
+						_, err = byXMLSec(t, pki, changed)
+						require.Error(t, err, "xmlsec1 refuses it too")
+					}
 				})
 			}
 		}

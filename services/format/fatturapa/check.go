@@ -114,8 +114,13 @@ type check struct {
 	sumsOf *Body
 }
 
-// run applies every rule that is in force and of the kind of the file.
+// run applies every rule that is in force and of the kind of the file. Archive
+// files are checked for their structure only: SdI takes them no more, and the
+// controls of their time were others.
 func (c *check) run() {
+	if c.f.Schema == SchemaArchive10 || c.f.Schema == SchemaArchive11 {
+		return
+	}
 	kind := kindOf(c.f)
 	for i := range rules {
 		c.rule = &rules[i]

@@ -18,7 +18,7 @@ import (
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 )
 
-var mutants = flag.Int("mutants", 2000, "mutants of each schema for the differential test")
+var mutants = flag.Int("mutants", 500, "mutants of each schema for the differential test")
 
 // reference is where the official schemas and samples are kept, outside the
 // project, on the machines that have them.

@@ -168,15 +168,18 @@ func firstInvalidUTF8(s string) int {
 // firstForbidden returns the first byte of a character that XML 1.0 does not
 // allow (production [2] Char), -1 when there is none. s is valid UTF-8.
 //
-// Eight bytes at a time: control characters are rare, line ends are not, so a
-// block that holds a byte below 0x20 is looked at byte by byte.
+// Eight bytes at a time: the bytes below 0x20 of a block, less its line ends and
+// tabs. A borrow between bytes can only raise a false alarm, which the loop over
+// the bytes of the block settles.
 func firstForbidden(s string) int {
-	const ones, high, spaces = 0x0101010101010101, 0x8080808080808080, 0x2020202020202020
+	const high = 0x8080808080808080
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
-		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-		if (x-spaces)&^x&high == 0 {
+		b := s[i : i+8]
+		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		low := (x - 0x2020202020202020) &^ x & high
+		if low == 0 || low&^(bytesEqual(x, '\n')|bytesEqual(x, '\r')|bytesEqual(x, '\t')) == 0 {
 			continue
 		}
 		for j := i; j < i+8; j++ {
@@ -209,4 +212,11 @@ func position(s string, at int) (line, col int) {
 	line = 1 + strings.Count(s[:at], "\n")
 	start := strings.LastIndexByte(s[:at], '\n') + 1
 	return line, 1 + utf8.RuneCountInString(s[start:at])
+}
+
+// bytesEqual sets the high bit of each byte of x that equals c.
+func bytesEqual(x uint64, c byte) uint64 {
+	const low7 = 0x7F7F7F7F7F7F7F7F
+	v := x ^ uint64(c)*0x0101010101010101
+	return ^((v&low7 + low7) | v | low7)
 }

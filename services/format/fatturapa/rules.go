@@ -6,7 +6,7 @@ import "slices"
 type kinds uint8
 
 const (
-	public     kinds = 1 << iota // FPA12, and archive files
+	public     kinds = 1 << iota // FPA12
 	private                      // FPR12
 	simplified                   // FSM10
 	ordinary   = public | private

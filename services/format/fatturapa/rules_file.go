@@ -113,9 +113,6 @@ func ruleRecipientLength(c *check) {
 
 func ruleFormatVersion(c *check) {
 	tr := &c.f.Header.DatiTrasmissione
-	if c.f.Schema == SchemaArchive10 || c.f.Schema == SchemaArchive11 {
-		return // there the attribute is the version of the schema
-	}
 	if tr.FormatoTrasmissione != "" && c.f.Versione != "" && tr.FormatoTrasmissione != c.f.Versione {
 		c.report(c.at(tr.Node, tagFormatoTrasmissione), tr.FormatoTrasmissione, c.f.Versione)
 	}

@@ -26,7 +26,7 @@ var lineRules = []rule{
 	{code: "00445", kinds: everyKind, severity: SeverityError, from: 20210101, clause: cite(clauseA, "00445"), each: ruleGenericNature,
 		message: Text{"Natura generica non più ammessa dal 2021", "Generic Natura, refused since 2021"},
 		hint:    Text{"Usare il codice di dettaglio, ad esempio N2.2, N3.1, N6.3", "Use the detailed code, e.g. N2.2, N3.1, N6.3"}},
-	{code: "00474", kinds: ordinary, severity: SeverityError, clause: cite(clauseA, "00474"), each: rulePlafondRate,
+	{code: "00474", kinds: ordinary, severity: SeverityError, from: 20210101, clause: cite(clauseA, "00474"), each: rulePlafondRate,
 		message: Text{"TD21 non ammette linee con AliquotaIVA zero", "TD21 allows no line with AliquotaIVA zero"},
 		hint:    Text{"Nell'autofattura per splafonamento indicare l'aliquota dovuta", "In a self-invoice for plafond overrun give the rate that is due"}},
 	{code: "00477", kinds: ordinary, severity: SeverityWarning, clause: "AllA-1.9 App.1 (00477); provv. 96911/2020 on declarations of intent", each: ruleIntentProtocol,

@@ -1,5 +1,8 @@
 package fatturapa
 
+// The types of document that most of these rules speak of came with version 1.6 of
+// the specifications, in force alone from 2021.
+
 // partyRules compare seller, buyer and type of document.
 var partyRules = []rule{
 	{code: "00417", kinds: everyKind, severity: SeverityError, clause: cite(clauseA, "00417"), file: ruleBuyerIdentified,
@@ -8,14 +11,14 @@ var partyRules = []rule{
 	{code: "00471", kinds: everyKind, severity: SeverityError, clause: cite(clauseA, "00471"), each: ruleSellerNotBuyer,
 		message: Text{"Per questo TipoDocumento cedente e cessionario devono essere soggetti diversi", "For this TipoDocumento seller and buyer must be different"},
 		hint:    Text{"Controllare le parti, oppure usare TD21 o TD27 se l'operazione è verso sé stessi", "Check the parties, or use TD21 or TD27 when one supplies oneself"}},
-	{code: "00472", kinds: ordinary, severity: SeverityError, clause: cite(clauseA, "00472"), each: ruleSellerIsBuyer,
+	{code: "00472", kinds: ordinary, severity: SeverityError, from: 20210101, clause: cite(clauseA, "00472"), each: ruleSellerIsBuyer,
 		message: Text{"Per questo TipoDocumento cedente e cessionario devono coincidere", "For this TipoDocumento seller and buyer must be the same"},
 		hint:    Text{"Indicare lo stesso soggetto come cedente e come cessionario", "Give the same subject as seller and as buyer"}},
-	{code: "00473", kinds: ordinary, severity: SeverityError, clause: cite(clauseA, "00473"), each: ruleSellerCountry,
+	{code: "00473", kinds: ordinary, severity: SeverityError, from: 20210101, clause: cite(clauseA, "00473"), each: ruleSellerCountry,
 		message: Text{"Il paese del cedente non è ammesso per questo TipoDocumento", "The country of the seller is not allowed for this TipoDocumento"},
 		hint: Text{"TD17, TD18, TD19 e TD28 vogliono un cedente estero (OO per Livigno e Campione con TD17 e TD19), TD29 un cedente IT",
 			"TD17, TD18, TD19 and TD28 want a foreign seller (OO for Livigno and Campione with TD17 and TD19), TD29 a seller in IT"}},
-	{code: "00475", kinds: ordinary, severity: SeverityError, clause: cite(clauseA, "00475"), each: ruleBuyerVAT,
+	{code: "00475", kinds: ordinary, severity: SeverityError, from: 20210101, clause: cite(clauseA, "00475"), each: ruleBuyerVAT,
 		message: Text{"Per questo TipoDocumento il cessionario deve avere l'IdFiscaleIVA", "For this TipoDocumento the buyer must have IdFiscaleIVA"},
 		hint:    Text{"Aggiungere la partita IVA del cessionario", "Add the VAT number of the buyer"}},
 	{code: "00476", kinds: everyKind, severity: SeverityError, clause: cite(clauseA, "00476"), file: ruleBothForeign,

@@ -35,6 +35,9 @@ func (p *parser) openTag() error {
 	selfClosed := false
 	if p.pos < len(p.s) && p.s[p.pos] == '>' {
 		p.pos++
+		if p.root && p.leaf(id, start+1, n) {
+			return p.nameElement(&fr, p.s[start+1:start+1+n])
+		}
 	} else {
 		var err error
 		if selfClosed, err = p.attributes(&fr); err != nil {
@@ -50,6 +53,29 @@ func (p *parser) openTag() error {
 	}
 	p.stack = append(p.stack, fr)
 	return nil
+}
+
+// leaf is the short way through most of an invoice: <Name>text</Name> with nothing
+// to decode. It takes the whole element, or nothing.
+func (p *parser) leaf(id NodeID, name, n int) bool {
+	k := strings.IndexByte(p.s[p.pos:], '<')
+	if k < 0 {
+		return false
+	}
+	end := p.pos + k + 2 + n
+	if end >= len(p.s) || p.s[end] != '>' || p.s[end-n-1] != '/' || p.s[end-n:end] != p.s[name:name+n] {
+		return false
+	}
+	if k > 0 {
+		text := p.s[p.pos : p.pos+k]
+		if p.hasRef && strings.IndexByte(text, '&') >= 0 || p.hasCR && strings.IndexByte(text, '\r') >= 0 ||
+			p.hasBracket && strings.Contains(text, "]]>") {
+			return false
+		}
+		p.f.nodes[id].val = textRef{uint32(p.pos), uint32(k)}
+	}
+	p.pos = end + 1
+	return true
 }
 
 // adopt links a new child to the open element.

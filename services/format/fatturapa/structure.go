@@ -172,8 +172,8 @@ func (c *structureCheck) unexpected(parent, ch NodeID, d *typeDef, state int) {
 // value checks the text of an element without children.
 func (c *structureCheck) value(id NodeID, d *typeDef, byDef string) {
 	n := &c.f.nodes[id]
-	name := c.f.localName(id)
 	if n.flags&flagChildren != 0 {
+		name := c.f.localName(id)
 		c.add(id, "", Text{"L'elemento " + name + " non può contenere altri elementi", "Element " + name + " cannot hold other elements"},
 			Text{"Scrivere in " + name + " solo il valore", "Write only the value into " + name}, c.f.localName(id+1), "")
 		return
@@ -190,6 +190,7 @@ func (c *structureCheck) value(id NodeID, d *typeDef, byDef string) {
 		}
 		return
 	}
+	name := c.f.localName(id)
 	it, en := d.facets.describe()
 	hint := Text{"Valore ammesso: " + it, "Allowed value: " + en}
 	if s == "" {

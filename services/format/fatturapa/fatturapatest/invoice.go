@@ -107,9 +107,9 @@ func (w *writer) opt(name, text string) {
 
 func (w *writer) in(name string, body func()) {
 	fmt.Fprintf(&w.b, "%*s<%s>\n", w.indent, "", name)
-	w.indent += 2
+	w.indent++
 	body()
-	w.indent -= 2
+	w.indent--
 	fmt.Fprintf(&w.b, "%*s</%s>\n", w.indent, "", name)
 }
 
@@ -123,7 +123,7 @@ func Invoice(opts Options) []byte {
 	w.b.Grow(max(o.Size+2048, 4096))
 	w.b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
 	fmt.Fprintf(&w.b, "<p:FatturaElettronica versione=%q xmlns:p=\"http://ivaservizi.agenziaentrate.gov.it/docs/xsd/fatture/v1.2\">\n", o.Formato)
-	w.indent = 2
+	w.indent = 1
 	w.in("FatturaElettronicaHeader", func() {
 		w.transmission(o)
 		w.in("CedentePrestatore", func() {
@@ -197,9 +197,9 @@ func (w *writer) body(o Options, i int) {
 	if i > 0 {
 		numero = fmt.Sprintf("%s/%d", o.Numero, i+1)
 	}
-	lines := &writer{indent: w.indent + 2}
+	lines := &writer{indent: w.indent + 1}
 	net, n := 0, 0
-	const tail = 1000 // what follows the lines, about
+	const tail = 920 // what follows the lines, about
 	for n < o.Lines || i == 0 && w.b.Len()+lines.b.Len()+tail+len(o.Attachment)*4/3 < o.Size {
 		n++
 		net += lines.line(n)
@@ -278,7 +278,7 @@ func simplified(o Options) []byte {
 	w := &writer{}
 	w.b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
 	w.b.WriteString("<p:FatturaElettronicaSemplificata versione=\"FSM10\" xmlns:p=\"http://ivaservizi.agenziaentrate.gov.it/docs/xsd/fatture/v1.0\">\n")
-	w.indent = 2
+	w.indent = 1
 	w.in("FatturaElettronicaHeader", func() {
 		w.transmission(o)
 		w.in("CedentePrestatore", func() {

@@ -1,0 +1,134 @@
+//go:build unix
+
+package fatturapa_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/format/fatturapa"
+	"ceralacca.dev/services/format/fatturapa/fatturapatest"
+)
+
+var (
+	report     = flag.Bool("report", false, "measure on many files and print name, value, unit and target")
+	reportDocs = flag.Int("report-docs", 4000, "files of about 10 kB to measure with")
+)
+
+// cpuTime is what this process has used so far, garbage collection included.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func row(name string, value float64, unit, target string) {
+	fmt.Printf("%-44s %12.2f %-16s (target %s)\n", name, value, unit, target)
+}
+
+// TestBenchmarkReport is what `make bench-fatturapa` calls with -args -report.
+// Without the flag it proves what does not depend on the machine: the memory that
+// a large invoice takes.
+func TestBenchmarkReport(t *testing.T) {
+	largeInvoice(t)
+	if !*report {
+		return
+	}
+	dir := t.TempDir()
+	var files []string
+	var bytes int
+	for i := range *reportDocs {
+		raw := fatturapatest.Invoice(fatturapatest.Options{Size: 10_000, Numero: fmt.Sprint(i + 1)})
+		bytes += len(raw)
+		name := fmt.Sprintf("%05d.xml", i)
+		files = append(files, name)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), raw, 0o644))
+	}
+	ours := checkFiles(t, dir, files)
+	row("fatturapa: parse+structure+rules, 10 kB", float64(len(files))/ours.Seconds(), "docs/cpu-second", ">= 10000")
+	row("fatturapa: throughput", float64(bytes)/ours.Seconds()/1e6, "MB/cpu-second", "-")
+	if !haveReference(t) {
+		fmt.Println("xmllint or the official schema is not here: no comparison")
+		return
+	}
+	theirs := xmllintCPU(t, dir, files) - xmllintCPU(t, dir, files[:1])
+	row("libxml2: parse+schema, same files", float64(len(files))/theirs.Seconds(), "docs/cpu-second", "-")
+	row("fatturapa / libxml2", theirs.Seconds()/ours.Seconds(), "ratio", ">= 1.00")
+}
+
+// checkFiles reads and checks every file, one after the other, and returns the
+// CPU time of the best of three runs.
+func checkFiles(t *testing.T, dir string, files []string) time.Duration {
+	best := time.Duration(1<<63 - 1)
+	var before, after runtime.MemStats
+	for range 3 {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		start := cpuTime()
+		for _, name := range files {
+			raw, err := os.ReadFile(filepath.Join(dir, name))
+			require.NoError(t, err)
+			f, err := fatturapa.Parse(raw)
+			require.NoError(t, err)
+			if r := fatturapa.Check(f, fatturapa.Options{FileName: "IT01234567890_" + name}); !r.Valid() {
+				t.Fatal(name, r.Findings)
+			}
+		}
+		best = min(best, cpuTime()-start)
+		runtime.ReadMemStats(&after)
+	}
+	n := uint64(len(files))
+	row("fatturapa: allocation, reading included", float64((after.TotalAlloc-before.TotalAlloc)/n)/1000, "kB/doc", "-")
+	row("fatturapa: allocations, reading included", float64((after.Mallocs-before.Mallocs)/n), "allocs/doc", "-")
+	return best
+}
+
+// xmllintCPU is the CPU time of one xmllint process over many files.
+func xmllintCPU(t *testing.T, dir string, files []string) time.Duration {
+	xsd, err := filepath.Abs(filepath.Join(reference, "xsd/offline/VFPR12_1.2.3.xsd"))
+	require.NoError(t, err)
+	best := time.Duration(1<<63 - 1)
+	for range 3 {
+		cmd := exec.Command("xmllint", append([]string{"--nonet", "--noout", "--schema", xsd}, files...)...)
+		cmd.Dir = dir
+		require.NoError(t, cmd.Run())
+		best = min(best, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	}
+	return best
+}
+
+// largeInvoice measures an invoice of ten thousand lines and holds its memory to
+// the promise: live heap and all garbage together below five times the file.
+func largeInvoice(t *testing.T) {
+	raw := fatturapatest.Invoice(fatturapatest.Options{Lines: 10_000})
+	require.Less(t, len(raw), 4_900_000)
+	var before, after runtime.MemStats
+	best := time.Duration(1<<63 - 1)
+	for range 3 {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		f, err := fatturapa.Parse(raw)
+		require.NoError(t, err)
+		r := fatturapa.Check(f, fatturapa.Options{})
+		best = min(best, time.Since(start))
+		runtime.ReadMemStats(&after)
+		require.Empty(t, r.Findings)
+		require.Len(t, f.Bodies[0].DatiBeniServizi.DettaglioLinee, 10_000)
+	}
+	ratio := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(raw))
+	require.Less(t, ratio, 5.0)
+	if *report {
+		row(fmt.Sprintf("fatturapa: %.1f MB, 10000 lines, full check", float64(len(raw))/1e6), float64(best.Microseconds())/1000, "ms", "< 150")
+		row("fatturapa: memory of that invoice / its size", ratio, "ratio", "< 5")
+	}
+}

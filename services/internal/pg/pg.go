@@ -40,7 +40,11 @@ type Config struct {
 
 	ApplicationName string // shown in pg_stat_activity; default: the schema
 	TraceQueries    bool   // a span for each statement: for hunting, it costs CPU
-	Log             *slog.Logger
+
+	// AsyncCommit answers commits before they are on disk. For bookkeeping only that may forget its last
+	// moments when the database server itself crashes.
+	AsyncCommit bool
+	Log         *slog.Logger
 }
 
 // DB is a pool bound to one schema and one role.
@@ -93,12 +97,16 @@ func (cfg Config) pool() (*pgxpool.Config, error) {
 	p["statement_timeout"] = millis(orDefault(cfg.StatementTimeout, 30*time.Second))
 	p["idle_in_transaction_session_timeout"] = millis(orDefault(cfg.IdleInTxTimeout, time.Minute))
 	p["timezone"] = "UTC"
+	if cfg.AsyncCommit {
+		p["synchronous_commit"] = "off"
+	}
 	if cfg.Role != "" {
 		p["role"] = cfg.Role
 	}
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	pc.AfterConnect = registerUUID
 	if cfg.TraceQueries {
 		pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
 	}
@@ -152,7 +160,7 @@ func (db *DB) Dedicated(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, Error(err)
 	}
-	return conn, nil
+	return conn, registerUUID(ctx, conn)
 }
 
 // NewID makes a UUIDv7: unique, and ordered by time to the millisecond.

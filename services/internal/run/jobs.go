@@ -29,7 +29,10 @@ type Jobs struct {
 	host    *Host
 	workers *river.Workers
 	queues  map[string]river.QueueConfig
-	client  *river.Client[pgx.Tx] // nil until the target has been wired
+	client  *river.Client[pgx.Tx] // works jobs; nil until the target has been wired
+	promise *river.Client[pgx.Tx] // inserts jobs, see promise.go
+	books   *pg.DB                // river's own bookkeeping
+	knocks  chan string           // queues that have new jobs
 	die     context.CancelFunc    // gives up the lock that says that this client lives
 	dead    chan struct{}
 }
@@ -82,74 +85,10 @@ func Work[A river.JobArgs](h *Host, opts WorkOptions, fn func(ctx context.Contex
 	h.process.plan(h.Name, zero.Kind(), jobPlan{queue: opts.Queue, maxAttempts: opts.MaxAttempts})
 }
 
-// InsertTx promises a job in the caller's transaction: it exists if and only
-// if the transaction commits, and starts within milliseconds of it. Queue and
-// MaxAttempts come from Work of its kind unless opts says otherwise.
-func (j *Jobs) InsertTx(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts *river.InsertOpts) error {
-	if j.client == nil {
-		return fault.Internal("JOBS_NOT_STARTED", "job %s inserted while target %s was being wired: do it in Host.Go", args.Kind(), j.host.Name)
-	}
-	full, err := j.insertOpts(ctx, args.Kind(), opts)
-	if err != nil {
-		return err
-	}
-	if _, err := j.client.InsertTx(ctx, tx, args, full); err != nil {
-		return fmt.Errorf("run: insert job %s: %w", args.Kind(), err)
-	}
-	return nil
-}
-
-// InsertManyTx is InsertTx for several jobs in one statement.
-func (j *Jobs) InsertManyTx(ctx context.Context, tx pgx.Tx, jobs []river.InsertManyParams) error {
-	if j.client == nil {
-		return fault.Internal("JOBS_NOT_STARTED", "jobs inserted while target %s was being wired: do it in Host.Go", j.host.Name)
-	}
-	full := make([]river.InsertManyParams, len(jobs))
-	for i, job := range jobs {
-		opts, err := j.insertOpts(ctx, job.Args.Kind(), job.InsertOpts)
-		if err != nil {
-			return err
-		}
-		full[i] = river.InsertManyParams{Args: job.Args, InsertOpts: opts}
-	}
-	if _, err := j.client.InsertManyFastTx(ctx, tx, full); err != nil {
-		return fmt.Errorf("run: insert %d jobs: %w", len(jobs), err)
-	}
-	return nil
-}
-
-func (j *Jobs) insertOpts(ctx context.Context, kind string, opts *river.InsertOpts) (*river.InsertOpts, error) {
-	var full river.InsertOpts
-	if opts != nil {
-		full = *opts
-	}
-	plan, _ := j.host.process.planOf(j.host.Name, kind)
-	full.Queue = cmp.Or(full.Queue, plan.queue)
-	full.MaxAttempts = cmp.Or(full.MaxAttempts, plan.maxAttempts)
-	meta := map[string]any{}
-	if len(full.Metadata) > 0 {
-		if err := json.Unmarshal(full.Metadata, &meta); err != nil {
-			return nil, fmt.Errorf("run: metadata of job %s: %w", kind, err)
-		}
-	}
-	set := func(name, value string) {
-		if value != "" {
-			meta[name] = value
-		}
-	}
-	set("traceparent", telemetry.Inject(ctx))
-	set("tenant", pg.Tenant(ctx))
-	set("correlation", bus.Correlation(ctx))
-	set("causation", bus.Meta(ctx).ID)
-	var err error
-	full.Metadata, err = json.Marshal(meta)
-	return &full, err
-}
-
 // start makes the river client, once the target has registered its workers.
 func (j *Jobs) start(ctx context.Context) error {
 	// A restarted container has the host name and the pid of the one before it; a client has neither.
-	clientID := fmt.Sprintf("%s-%s-%x", j.host.process.id, j.host.Name, rand.Uint64()) //nolint:gosec // distinct, not secret
+	clientID := fmt.Sprintf("%s-%s-%x", j.host.process.id, j.host.Name, rand.Uint64())
 	cfg := &river.Config{
 		ID:                          clientID,
 		Schema:                      j.host.DB.Schema(),
@@ -157,7 +96,7 @@ func (j *Jobs) start(ctx context.Context) error {
 		Workers:                     j.workers,
 		FetchCooldown:               10 * time.Millisecond,
 		FetchPollInterval:           time.Second,
-		CompletedJobRetentionPeriod: time.Hour,
+		CompletedJobRetentionPeriod: 10 * time.Minute,
 		JobTimeout:                  -1, // each kind has its own, see WorkOptions
 		RescueStuckJobsAfter:        15 * time.Minute,
 		// The service's role does not own river's tables and may not reindex them.
@@ -166,7 +105,10 @@ func (j *Jobs) start(ctx context.Context) error {
 	if len(j.queues) > 0 {
 		cfg.Queues = j.queues
 	}
-	client, err := river.NewClient(riverpgxv5.New(j.host.DB.Pool()), cfg)
+	if err := j.open(ctx); err != nil {
+		return err
+	}
+	client, err := river.NewClient(riverpgxv5.New(j.books.Pool()), cfg)
 	if err != nil {
 		return fmt.Errorf("run: jobs of %s: %w", j.host.Name, err)
 	}
@@ -183,7 +125,10 @@ func (j *Jobs) start(ctx context.Context) error {
 	j.die, j.dead = die, make(chan struct{})
 	go func() {
 		defer close(j.dead)
+		knocking := make(chan struct{})
+		go func() { defer close(knocking); j.knock(life) }()
 		j.live(life, clientID, lost)
+		<-knocking
 	}()
 	if err := client.Start(ctx); err != nil {
 		j.release()
@@ -198,15 +143,19 @@ func (j *Jobs) release() {
 		j.die()
 		<-j.dead
 	}
+	j.books.Close()
 }
 
 // stop lets running jobs finish until ctx ends, then cancels them; a cancelled
 // job runs again at the next start.
 func (j *Jobs) stop(ctx context.Context) error {
-	if j.client == nil || len(j.queues) == 0 {
+	if j.client == nil {
 		return nil
 	}
 	defer j.release()
+	if len(j.queues) == 0 {
+		return nil
+	}
 	if err := j.client.Stop(ctx); err == nil {
 		return nil
 	}
@@ -239,7 +188,7 @@ func backoff(attempt int) time.Duration {
 	if shift := max(attempt-1, 0); shift < 11 {
 		pause = min(first<<shift, longest)
 	}
-	return pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter needs no secrecy
+	return pause/2 + rand.N(pause/2+1)
 }
 
 // Work runs one attempt.

@@ -12,16 +12,21 @@ ON CONFLICT (tenant_id, invoice) DO NOTHING;
 
 -- name: BeginAttempt :one
 -- Counts the call before it is made: whether a call was made at all decides what control 00002 means later.
+-- attempt_at is a lease too: while a call may be under way anywhere, nobody begins another.
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = @now, updated_at = @now
-WHERE id = @id AND facts = 0
+WHERE id = @id AND facts = 0 AND (attempt_at IS NULL OR attempt_at < sqlc.arg(stale)::timestamptz)
 RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts;
 
 -- name: RecordFailure :exec
 -- A call that surely left nothing at SdI does not count as an attempt.
 UPDATE transmission
-SET last_error = @last_error, updated_at = @now, attempts = attempts - sqlc.arg(uncount)::int
+SET last_error = @last_error, updated_at = @now, attempts = attempts - sqlc.arg(uncount)::int, attempt_at = NULL
 WHERE id = @id;
+
+-- name: AttemptSince :one
+-- When a call was begun whose end nobody recorded.
+SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0;
 
 -- name: LockTransmission :one
 SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -81,18 +82,12 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string
 // whose outcome is unknown is repeated under the same name, and only after resend_after: when the
 // first call had arrived its receipts come within that time and nothing is repeated at all.
 func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]) error {
-	var t db.BeginAttemptRow
-	err := s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
-		now := pg.Time(s.now())
-		var err error
-		t, err = db.New(tx).BeginAttempt(ctx, db.BeginAttemptParams{ID: job.Args.Transmission, Now: &now})
-		return err
-	})
-	if fault.Of(err) != nil && errors.Is(err, pgx.ErrNoRows) {
-		return nil // sent, or a receipt has told us that it was
+	t, wait, err := s.begin(ctx, job.Args.Transmission)
+	if err != nil || t == nil && wait == 0 {
+		return err // nil: sent, or a receipt has told us that it was
 	}
-	if err != nil {
-		return err
+	if t == nil {
+		return river.JobSnooze(wait)
 	}
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
@@ -106,7 +101,7 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	if err == nil {
 		return s.recordSent(ctx, t.ID, answer)
 	}
-	recordErr := s.recordFailure(ctx, t, err)
+	recordErr := s.recordFailure(ctx, *t, err)
 	if recordErr != nil {
 		return errors.Join(err, recordErr)
 	}
@@ -118,6 +113,33 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 		return river.JobSnooze(s.cfg.ResendAfter)
 	}
 	return river.JobSnooze(max(fault.Of(err).RetryAfter, s.cfg.RetryEvery))
+}
+
+// begin counts an attempt and takes its lease. It gives no transmission when there is nothing to send, and
+// a pause when a call was begun and not recorded: its process was killed in the middle, so its outcome is
+// unknown and receipts are awaited before it is repeated.
+func (s *Service) begin(ctx context.Context, id uuid.UUID) (t *db.BeginAttemptRow, wait time.Duration, err error) {
+	lease := s.cfg.CallTimeout + s.cfg.ResendAfter
+	err = s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
+		now := pg.Time(s.now())
+		begun, err := db.New(tx).BeginAttempt(ctx, db.BeginAttemptParams{ID: id, Now: &now, Stale: now.Add(-lease)})
+		if err == nil {
+			t = &begun
+			return nil
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		since, err := db.New(tx).AttemptSince(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err == nil && since != nil {
+			wait = max(since.Add(lease).Sub(now), time.Second/10)
+		}
+		return err
+	})
+	return t, wait, err
 }
 
 // Codes of failed calls. They are part of TransmissionFailed and of parked jobs.

@@ -42,16 +42,29 @@ func (q *Queries) AssignMessage(ctx context.Context, arg AssignMessageParams) er
 	return err
 }
 
+const attemptSince = `-- name: AttemptSince :one
+SELECT attempt_at FROM transmission WHERE id = $1 AND facts = 0
+`
+
+// When a call was begun whose end nobody recorded.
+func (q *Queries) AttemptSince(ctx context.Context, id uuid.UUID) (*time.Time, error) {
+	row := q.db.QueryRow(ctx, attemptSince, id)
+	var attempt_at *time.Time
+	err := row.Scan(&attempt_at)
+	return attempt_at, err
+}
+
 const beginAttempt = `-- name: BeginAttempt :one
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = $1, updated_at = $1
-WHERE id = $2 AND facts = 0
+WHERE id = $2 AND facts = 0 AND (attempt_at IS NULL OR attempt_at < $3::timestamptz)
 RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts
 `
 
 type BeginAttemptParams struct {
-	Now *time.Time
-	ID  uuid.UUID
+	Now   *time.Time
+	ID    uuid.UUID
+	Stale time.Time
 }
 
 type BeginAttemptRow struct {
@@ -66,8 +79,9 @@ type BeginAttemptRow struct {
 }
 
 // Counts the call before it is made: whether a call was made at all decides what control 00002 means later.
+// attempt_at is a lease too: while a call may be under way anywhere, nobody begins another.
 func (q *Queries) BeginAttempt(ctx context.Context, arg BeginAttemptParams) (BeginAttemptRow, error) {
-	row := q.db.QueryRow(ctx, beginAttempt, arg.Now, arg.ID)
+	row := q.db.QueryRow(ctx, beginAttempt, arg.Now, arg.ID, arg.Stale)
 	var i BeginAttemptRow
 	err := row.Scan(
 		&i.ID,
@@ -494,7 +508,7 @@ func (q *Queries) MatchTransmission(ctx context.Context, arg MatchTransmissionPa
 
 const recordFailure = `-- name: RecordFailure :exec
 UPDATE transmission
-SET last_error = $1, updated_at = $2, attempts = attempts - $3::int
+SET last_error = $1, updated_at = $2, attempts = attempts - $3::int, attempt_at = NULL
 WHERE id = $4
 `
 

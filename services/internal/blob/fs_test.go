@@ -2,8 +2,12 @@ package blob_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,15 +119,34 @@ func FuzzParseURI(f *testing.F) {
 	})
 }
 
-// BenchmarkFSPut is what a document costs on disk, syncs included.
+// BenchmarkFSPut is what a document costs on disk, syncs included: alone, and
+// among others, where the file system's journal serves many syncs at once.
 func BenchmarkFSPut(b *testing.B) {
-	s, err := blob.OpenFS(b.TempDir())
-	require.NoError(b, err)
-	data := make([]byte, 8<<10)
-	for i := 0; b.Loop(); i++ {
-		data[0], data[1], data[2], data[3] = byte(i), byte(i>>8), byte(i>>16), byte(i>>24)
-		if _, err := s.Put(b.Context(), "t1", data); err != nil {
-			b.Fatal(err)
-		}
+	for _, writers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s, err := blob.OpenFS(b.TempDir())
+			require.NoError(b, err)
+			var next atomic.Uint32
+			b.SetParallelism(max(1, writers/runtime.GOMAXPROCS(0)))
+			b.ResetTimer()
+			put := func() {
+				data := make([]byte, 8<<10)
+				binary.LittleEndian.PutUint32(data, next.Add(1))
+				if _, err := s.Put(b.Context(), "t1", data); err != nil {
+					b.Error(err)
+				}
+			}
+			if writers == 1 {
+				for range b.N {
+					put()
+				}
+				return
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					put()
+				}
+			})
+		})
 	}
 }

@@ -306,3 +306,29 @@ func traced(n byte) (context.Context, string) {
 	id := fmt.Sprintf("%032x", 0xabcdef00+uint64(n))
 	return telemetry.Extract(context.Background(), "00-"+id+"-00000000000000ff-01"), id
 }
+
+// settleAll emits many events, a hundred in a transaction, as a busy day would.
+func (h *house) settleAll(t testing.TB, events []*invoicev1.InvoiceSettled) {
+	t.Helper()
+	for len(events) > 0 {
+		n := min(len(events), 100)
+		err := h.probe.DB.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+			for _, ev := range events[:n] {
+				err := h.probe.Bus.Emit(bus.WithCorrelation(ctx, ev.GetInvoice()), tx, ev)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		events = events[n:]
+	}
+}
+
+func sealArgs(t testing.TB, name string) SealArgs {
+	t.Helper()
+	tenant, id, err := parseName("name", name, "packages", noPackage(name))
+	require.NoError(t, err)
+	return SealArgs{Tenant: tenant, Package: id}
+}

@@ -2,6 +2,7 @@ package conservation
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -123,20 +124,19 @@ func (s *Service) readBack(ctx context.Context, ref blob.Ref) error {
 	return nil
 }
 
-// withMetadata stores the metadata file and gives all files, numbered.
-func (s *Service) withMetadata(ctx context.Context, in *intake) ([]db.UnitFile, error) {
+// withMetadata makes the metadata file and gives all files, numbered. It is kept in its row: see
+// migration 0002.
+func (in *intake) withMetadata() []db.UnitFile {
 	raw := metadataOf(in.facts, in.files)
-	ref, err := s.blobs.Put(ctx, in.tenant, raw)
-	if err != nil {
-		return nil, fmt.Errorf("conservation: store metadata: %w", err)
-	}
+	sum := sha256.Sum256(raw)
 	all := append(in.files[:len(in.files):len(in.files)], db.UnitFile{
-		TenantID: in.tenant, Role: "metadata", FileName: "metadati.xml", MediaType: mimeXML, Sha256: ref.SHA256[:], Size: ref.Size,
+		TenantID: in.tenant, Role: "metadata", FileName: "metadati.xml", MediaType: mimeXML,
+		Sha256: sum[:], Size: int64(len(raw)), Content: raw,
 	})
 	for i := range all {
 		all[i].Ordinal = int32(i) //nolint:gosec // a handful
 	}
-	return all, nil
+	return all
 }
 
 // insert writes a unit; false when its key is taken.
@@ -149,10 +149,7 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, in *intake) (bool, erro
 	if in.problem != "" {
 		state = "REFUSED"
 	} else {
-		files, err = s.withMetadata(ctx, in)
-		if err != nil {
-			return false, err
-		}
+		files = in.withMetadata()
 	}
 	raw, err := in.facts.encode()
 	if err != nil {
@@ -166,7 +163,7 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, in *intake) (bool, erro
 	}
 	c := columnsOf(files)
 	row.Ordinals, row.Roles, row.ReceiptTypes, row.FileNames = c.ordinals, c.roles, c.receiptTypes, c.fileNames
-	row.MediaTypes, row.Hashes, row.Sizes = c.mediaTypes, c.hashes, c.sizes
+	row.MediaTypes, row.Hashes, row.Sizes, row.Contents = c.mediaTypes, c.hashes, c.sizes, c.contents
 	n, err := db.New(tx).InsertUnit(ctx, row)
 	if err != nil {
 		return false, fmt.Errorf("conservation: insert unit: %w", err)
@@ -183,7 +180,7 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, in *intake) (bool, erro
 type columns struct {
 	ordinals                                   []int32
 	roles, receiptTypes, fileNames, mediaTypes []string
-	hashes                                     [][]byte
+	hashes, contents                           [][]byte
 	sizes                                      []int64
 }
 
@@ -197,6 +194,7 @@ func columnsOf(files []db.UnitFile) columns {
 		c.mediaTypes = append(c.mediaTypes, f.MediaType)
 		c.hashes = append(c.hashes, f.Sha256)
 		c.sizes = append(c.sizes, f.Size)
+		c.contents = append(c.contents, f.Content)
 	}
 	return c
 }
@@ -258,10 +256,6 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 			whole.files = append(whole.files, f)
 		}
 	}
-	files, err := s.withMetadata(ctx, &whole)
-	if err != nil {
-		return err
-	}
 	raw, err := in.facts.encode()
 	if err != nil {
 		return err
@@ -271,10 +265,10 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)
 	}
-	c := columnsOf(files)
+	c := columnsOf(whole.withMetadata())
 	err = q.AddFiles(ctx, db.AddFilesParams{
 		Unit: old.ID, TenantID: old.TenantID, Ordinals: c.ordinals, Roles: c.roles, ReceiptTypes: c.receiptTypes,
-		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes,
+		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes, Contents: c.contents,
 	})
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)

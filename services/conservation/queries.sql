@@ -8,11 +8,11 @@ WITH u AS (
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
 )
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size)
-SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
+SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
 FROM u, (SELECT unnest(@ordinals::int[]) AS ordinal, unnest(@roles::text[]) AS role, unnest(@receipt_types::text[]) AS receipt_type,
                 unnest(@file_names::text[]) AS file_name, unnest(@media_types::text[]) AS media_type,
-                unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size) AS f;
+                unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content) AS f;
 
 -- name: LockUnitByKey :one
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
@@ -33,12 +33,12 @@ WHERE tenant_id = @tenant_id AND (@subject::text = '' OR subject = @subject)
 ORDER BY id DESC LIMIT @page;
 
 -- name: FilesOf :many
-SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size
+SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content
 FROM unit_file WHERE unit_id = ANY(@units::uuid[]) ORDER BY unit_id, ordinal;
 
 -- name: FilesOfStory :many
 -- The files of a unit and of its integrations.
-SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size
+SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
 FROM unit_file f JOIN unit u ON u.id = f.unit_id
 WHERE u.id = @unit OR u.integrates = @unit::uuid ORDER BY f.unit_id, f.ordinal;
 
@@ -46,9 +46,10 @@ WHERE u.id = @unit OR u.integrates = @unit::uuid ORDER BY f.unit_id, f.ordinal;
 DELETE FROM unit_file WHERE unit_id = @unit;
 
 -- name: AddFiles :exec
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size)
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
 SELECT @unit, unnest(@ordinals::int[]), @tenant_id, unnest(@roles::text[]), unnest(@receipt_types::text[]),
-       unnest(@file_names::text[]), unnest(@media_types::text[]), unnest(@hashes::bytea[]), unnest(@sizes::bigint[]);
+       unnest(@file_names::text[]), unnest(@media_types::text[]), unnest(@hashes::bytea[]), unnest(@sizes::bigint[]),
+       unnest(@contents::bytea[]);
 
 -- name: SetFacts :exec
 UPDATE unit SET facts = @facts WHERE id = @id;

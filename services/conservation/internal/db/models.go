@@ -129,4 +129,5 @@ type UnitFile struct {
 	MediaType   string
 	Sha256      []byte
 	Size        int64
+	Content     []byte
 }

@@ -13,9 +13,10 @@ import (
 )
 
 const addFiles = `-- name: AddFiles :exec
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size)
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
 SELECT $1, unnest($2::int[]), $3, unnest($4::text[]), unnest($5::text[]),
-       unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::bigint[])
+       unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::bigint[]),
+       unnest($10::bytea[])
 `
 
 type AddFilesParams struct {
@@ -28,6 +29,7 @@ type AddFilesParams struct {
 	MediaTypes   []string
 	Hashes       [][]byte
 	Sizes        []int64
+	Contents     [][]byte
 }
 
 func (q *Queries) AddFiles(ctx context.Context, arg AddFilesParams) error {
@@ -41,6 +43,7 @@ func (q *Queries) AddFiles(ctx context.Context, arg AddFilesParams) error {
 		arg.MediaTypes,
 		arg.Hashes,
 		arg.Sizes,
+		arg.Contents,
 	)
 	return err
 }
@@ -75,7 +78,7 @@ func (q *Queries) DropFiles(ctx context.Context, unit uuid.UUID) error {
 }
 
 const filesOf = `-- name: FilesOf :many
-SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size
+SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content
 FROM unit_file WHERE unit_id = ANY($1::uuid[]) ORDER BY unit_id, ordinal
 `
 
@@ -98,6 +101,7 @@ func (q *Queries) FilesOf(ctx context.Context, units []uuid.UUID) ([]UnitFile, e
 			&i.MediaType,
 			&i.Sha256,
 			&i.Size,
+			&i.Content,
 		); err != nil {
 			return nil, err
 		}
@@ -110,7 +114,7 @@ func (q *Queries) FilesOf(ctx context.Context, units []uuid.UUID) ([]UnitFile, e
 }
 
 const filesOfStory = `-- name: FilesOfStory :many
-SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size
+SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
 FROM unit_file f JOIN unit u ON u.id = f.unit_id
 WHERE u.id = $1 OR u.integrates = $1::uuid ORDER BY f.unit_id, f.ordinal
 `
@@ -135,6 +139,7 @@ func (q *Queries) FilesOfStory(ctx context.Context, unit uuid.UUID) ([]UnitFile,
 			&i.MediaType,
 			&i.Sha256,
 			&i.Size,
+			&i.Content,
 		); err != nil {
 			return nil, err
 		}
@@ -251,16 +256,16 @@ const insertUnit = `-- name: InsertUnit :execrows
 WITH u AS (
     INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem,
                       correlation, causation, traceparent, created_at)
-    VALUES ($8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-            $18, $19, $20, $21)
+    VALUES ($9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+            $19, $20, $21, $22)
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
 )
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size)
-SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
+SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
 FROM u, (SELECT unnest($1::int[]) AS ordinal, unnest($2::text[]) AS role, unnest($3::text[]) AS receipt_type,
                 unnest($4::text[]) AS file_name, unnest($5::text[]) AS media_type,
-                unnest($6::bytea[]) AS sha256, unnest($7::bigint[]) AS size) AS f
+                unnest($6::bytea[]) AS sha256, unnest($7::bigint[]) AS size, unnest($8::bytea[]) AS content) AS f
 `
 
 type InsertUnitParams struct {
@@ -271,6 +276,7 @@ type InsertUnitParams struct {
 	MediaTypes   []string
 	Hashes       [][]byte
 	Sizes        []int64
+	Contents     [][]byte
 	ID           uuid.UUID
 	TenantID     string
 	UnitKey      string
@@ -297,6 +303,7 @@ func (q *Queries) InsertUnit(ctx context.Context, arg InsertUnitParams) (int64, 
 		arg.MediaTypes,
 		arg.Hashes,
 		arg.Sizes,
+		arg.Contents,
 		arg.ID,
 		arg.TenantID,
 		arg.UnitKey,

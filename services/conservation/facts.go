@@ -89,7 +89,7 @@ func (f facts) unitKey() (string, error) {
 }
 
 // settled are the states in which an invoice is kept, with its class and the receipts of which one
-// must be there. spec: conservation FACTS §3.1 (Provv. AdE 89757/2018; DM 55/2013)
+// must be there. spec: Provv-89757-2018; DM55-2013
 var settled = map[string]struct {
 	class    string
 	receipts []string

@@ -101,9 +101,12 @@ func (s *Service) take(ctx context.Context, p db.Package, next step) error {
 // others have to mend (a TSA that is down, a credential to be renewed) is tried for ever, with
 // growing pauses; a defect counts attempts and is parked in the end.
 func (s *Service) trouble(ctx context.Context, p db.Package, next step, cause error) error {
+	if ctx.Err() != nil {
+		return cause // the process drains: nothing is wrong with the package
+	}
 	f := fault.Of(cause)
 	said := next.name + ": " + f.Code + ": " + f.Message
-	err := s.db.Tx(context.WithoutCancel(ctx), p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).SetTrouble(ctx, db.SetTroubleParams{ID: p.ID, LastError: said})
 	})
 	if err != nil {

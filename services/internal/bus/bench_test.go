@@ -181,6 +181,50 @@ func feed(b *testing.B, w *world, n int) {
 	p.stop()
 }
 
+// BenchmarkSteady is a load that a pipeline has, far below what is possible: n events a second, each
+// in a transaction of its own. What counts is the CPU time of one event.
+func BenchmarkSteady(b *testing.B) {
+	for _, rate := range []int{100, 400, 1500} {
+		for _, linger := range []time.Duration{-1, 2 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond} {
+			b.Run(fmt.Sprintf("rate=%d/linger=%s", rate, max(linger, 0)), func(b *testing.B) { steady(b, rate, linger) })
+		}
+	}
+}
+
+func steady(b *testing.B, rate int, linger time.Duration) {
+	w := newWorld(b)
+	n := 3 * rate
+	var handled atomic.Int64
+	var late atomic.Int64
+	done := make(chan struct{})
+	p := w.start(b, func(bs *bus.Bus) {
+		bus.On(bs, "c", func(ctx context.Context, _ pgx.Tx, _ *invoicev1.InvoiceAccepted) error {
+			late.Add(int64(time.Since(bus.Meta(ctx).Time)))
+			if handled.Add(1) == int64(n) {
+				close(done)
+			}
+			return nil
+		})
+	}, func(c *bus.Config) { c.Linger = linger })
+	began, own, pgs := time.Now(), ownCPU(), postgresCPU()
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	var wg sync.WaitGroup
+	for i := range n {
+		<-tick.C
+		wg.Go(func() {
+			err := p.tryEmit(context.Background(), "anna", strconv.Itoa(i))
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	<-done
+	report(b, n, began, own, pgs)
+	b.ReportMetric(float64(late.Load())/float64(n)/1e6, "ms-late")
+}
+
 // BenchmarkLatency is the time from the commit of one event to its handling on an idle bus.
 func BenchmarkLatency(b *testing.B) {
 	w := newWorld(b)

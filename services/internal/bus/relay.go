@@ -30,6 +30,7 @@ type relay struct {
 	channel string
 	lock    int64
 
+	pace    pace // of the leader's loop only
 	leading atomic.Bool
 	wake    chan struct{} // rows may be waiting: for the leader of this process
 	notify  chan struct{} // rows may be waiting: tell the leader in another process
@@ -244,15 +245,37 @@ func (r *relay) drain(ctx context.Context, conn *pgx.Conn, js jetstream.JetStrea
 			_, delErr := r.exchange(context.WithoutCancel(ctx), conn, done)
 			return errors.Join(err, delErr)
 		}
-		if len(rows) < relayBatch/4 && r.b.cfg.Linger > 0 {
-			// Under load a short rest makes batches out of single rows, which costs far less.
-			err = sleep(ctx, r.b.cfg.Linger)
+		if pause := r.pace.pause(time.Now(), len(rows), r.b.cfg.Linger); pause > 0 {
+			err = sleep(ctx, pause)
 			if err != nil {
 				_, delErr := r.exchange(context.WithoutCancel(ctx), conn, done)
 				return errors.Join(err, delErr)
 			}
 		}
 	}
+}
+
+// pace knows how busy the outbox is.
+type pace struct {
+	since time.Time
+	rows  int
+	rate  float64 // rows per second over the last window
+}
+
+// pause tells how long to let rows gather before the next batch. An idle outbox does not wait: the
+// next event goes out at once. A busy one waits when that is expected to make one batch of at least
+// two rows, for a batch of many costs little more than one of a single row, here and at every
+// consumer. A batch that is large already does not wait either.
+func (p *pace) pause(now time.Time, rows int, linger time.Duration) time.Duration {
+	p.rows += rows
+	if window := now.Sub(p.since); window >= 200*time.Millisecond {
+		p.rate = float64(p.rows) / window.Seconds()
+		p.rows, p.since = 0, now
+	}
+	if linger <= 0 || rows >= relayBatch/4 || p.rate*linger.Seconds() < 2 {
+		return 0
+	}
+	return linger
 }
 
 func (r *relay) exchange(ctx context.Context, conn *pgx.Conn, done []int64) ([]*row, error) {

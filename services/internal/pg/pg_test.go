@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -360,4 +361,34 @@ func TestTimeIsWhatTheDatabaseKeeps(t *testing.T) {
 	require.NoError(t, db.Pool().QueryRow(t.Context(), `SELECT $1::timestamptz`, pg.Time(at)).Scan(&back))
 	require.True(t, back.Equal(pg.Time(at)))
 	require.Equal(t, time.UTC, pg.Time(at).Location())
+}
+
+func TestUUIDsTravelAsBytes(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t, service)
+	id := uuid.New()
+	ids := []uuid.UUID{uuid.New(), uuid.New()}
+	var gotID uuid.UUID
+	var gotIDs []uuid.UUID
+	var text string
+	var none *uuid.UUID
+	require.NoError(t, db.Pool().QueryRow(t.Context(), `SELECT $1::uuid, $2::uuid[], $1::uuid::text, NULL::uuid`, id, ids).
+		Scan(&gotID, &gotIDs, &text, &none))
+	require.Equal(t, id, gotID)
+	require.Equal(t, ids, gotIDs)
+	require.Equal(t, id.String(), text)
+	require.Nil(t, none)
+	require.Error(t, db.Pool().QueryRow(t.Context(), `SELECT NULL::uuid`).Scan(&gotID))
+	require.NoError(t, db.Pool().QueryRow(t.Context(), `SELECT $1::text`, id).Scan(&text))
+	require.Equal(t, id.String(), text)
+	require.NoError(t, db.Pool().QueryRow(t.Context(), `SELECT $1::uuid`, id.String()).Scan(&text))
+	require.Equal(t, id.String(), text)
+	rows, err := db.Pool().Query(t.Context(), `SELECT $1::uuid UNION ALL SELECT NULL`, id)
+	require.NoError(t, err)
+	values, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (any, error) {
+		v, err := r.Values()
+		return v[0], err
+	})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []any{id, nil}, values)
 }

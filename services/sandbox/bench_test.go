@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,6 +78,10 @@ func benchInvoice(b *testing.B, cfg sandbox.Config) {
 	b.StopTimer()
 	b.ReportMetric(float64((cpu()-start).Microseconds())/float64(b.N), "cpu-us/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "invoices/s")
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/float64(b.N), "heap-B/op") // what one invoice leaves behind
 }
 
 // cpu is the processor time of this process so far.

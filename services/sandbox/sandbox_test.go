@@ -317,7 +317,7 @@ func TestRequestFaults(t *testing.T) {
 	n := start(t, sandbox.Config{})
 	ctx := context.Background()
 	i := 0
-	play := func(kind string, delayMS int) (sdi.RispostaSdIRiceviFile, error, int) {
+	play := func(kind string, delayMS int) (sdi.RispostaSdIRiceviFile, int, error) {
 		t.Helper()
 		i++
 		_, err := n.control.AddFault(ctx, client.Fault{Kind: kind, DelayMS: delayMS, Name: fileName(i), Transmitter: fiscalID})
@@ -325,10 +325,10 @@ func TestRequestFaults(t *testing.T) {
 		r, err := n.client.RiceviFile(ctx, sdi.FileSdIBase{NomeFile: fileName(i), File: fatturapatest.Invoice(fatturapatest.Options{Numero: fmt.Sprint("F", i)})})
 		page, qerr := n.control.Received(ctx, client.Query{Name: fileName(i)})
 		require.NoError(t, qerr)
-		return r, err, page.Total
+		return r, page.Total, err
 	}
 	for kind, taken := range map[string]int{client.FaultCutBefore: 0, client.FaultCutAfterAccept: 1} {
-		_, err, total := play(kind, 0)
+		_, total, err := play(kind, 0)
 		var call *sdi.CallError
 		require.ErrorAs(t, err, &call, kind)
 		require.True(t, call.Unknown(), "%s: the caller cannot know", kind)
@@ -338,23 +338,23 @@ func TestRequestFaults(t *testing.T) {
 		errore sdi.ErroreInvio
 		taken  int
 	}{client.FaultEI01: {sdi.EI01, 0}, client.FaultEI02: {sdi.EI02, 0}, client.FaultEI03: {sdi.EI03, 0}, client.FaultEI02Accepted: {sdi.EI02, 1}} {
-		r, err, total := play(kind, 0)
+		r, total, err := play(kind, 0)
 		require.NoError(t, err)
 		require.Equal(t, want.errore, r.Errore, kind)
 		require.False(t, r.Accepted())
 		require.Equal(t, want.taken, total, kind)
 	}
-	_, err, total := play(client.FaultSOAP, 0)
+	_, total, err := play(client.FaultSOAP, 0)
 	var f *sdi.Fault
 	require.ErrorAs(t, err, &f)
 	require.Zero(t, total)
-	_, err, total = play(client.FaultHTTP503, 0)
+	_, total, err = play(client.FaultHTTP503, 0)
 	var call *sdi.CallError
 	require.ErrorAs(t, err, &call)
 	require.Equal(t, 503, call.Status)
 	require.Zero(t, total)
 	before := time.Now()
-	r, err, _ := play(client.FaultDelay, 80)
+	r, _, err := play(client.FaultDelay, 80)
 	require.NoError(t, err)
 	require.True(t, r.Accepted())
 	require.GreaterOrEqual(t, time.Since(before), 80*time.Millisecond)

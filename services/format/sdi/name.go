@@ -51,39 +51,44 @@ func ParseFileName(name string) (FileName, error) {
 		return fail("must begin with a two-letter country code")
 	}
 	f.Paese, f.ID, f.Progressivo = left[:2], left[2:], prog
-	err := f.Validate()
-	if err != nil {
-		return fail(err.(*NameError).Reason)
+	if reason := f.problem(); reason != "" {
+		return fail(reason)
 	}
 	return f, nil
 }
 
 // Validate checks every part. Errors are *NameError wrapping ErrFileName.
 func (f FileName) Validate() error {
-	fail := func(reason string) error {
-		return &NameError{Name: f.String(), Reason: reason, Err: ErrFileName}
+	reason := f.problem()
+	if reason == "" {
+		return nil
 	}
+	return &NameError{Name: f.String(), Reason: reason, Err: ErrFileName}
+}
+
+// problem says what is wrong with the parts, "" when nothing is.
+func (f FileName) problem() string {
 	if len(f.Paese) != 2 || !isUpper(f.Paese[0]) || !isUpper(f.Paese[1]) {
-		return fail("must begin with a two-letter country code in upper case")
+		return "must begin with a two-letter country code in upper case"
 	}
 	lo, hi := 2, 28
 	if f.Paese == "IT" {
 		lo, hi = 11, 16
 	}
 	if len(f.ID) < lo || len(f.ID) > hi {
-		return fail(fmt.Sprintf("the fiscal identifier must have %d to %d characters for %s, has %d", lo, hi, f.Paese, len(f.ID)))
+		return fmt.Sprintf("the fiscal identifier must have %d to %d characters for %s, has %d", lo, hi, f.Paese, len(f.ID))
 	}
 	if !alnum(f.ID) {
-		return fail("the fiscal identifier may contain only letters and digits")
+		return "the fiscal identifier may contain only letters and digits"
 	}
 	if len(f.Progressivo) < 1 || len(f.Progressivo) > 5 || !alnum(f.Progressivo) {
-		return fail("the progressive must be 1 to 5 letters or digits")
+		return "the progressive must be 1 to 5 letters or digits"
 	}
 	switch f.Ext {
 	case ExtXML, ExtP7M, ExtZIP:
-		return nil
+		return ""
 	}
-	return fail("must end in .xml, .xml.p7m or .zip (lower case)")
+	return "must end in .xml, .xml.p7m or .zip (lower case)"
 }
 
 // String formats the name without validating it.

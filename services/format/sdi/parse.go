@@ -435,7 +435,7 @@ func (p *messageParser) compare() {
 	switch {
 	case m.Name == "":
 	case err != nil:
-		m.warn("the name is not that of a message: %s", err.(*NameError).Reason)
+		m.warn("the name is not that of a message: %v", err)
 	case mn.Type != m.Type():
 		m.warn("the name says %s, the content is %s", mn.Type, m.Type())
 	}

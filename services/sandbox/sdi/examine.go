@@ -138,10 +138,11 @@ func signatureCode(s *cms.SignerReport, at time.Time) string {
 	return "00107"
 }
 
-// describe notes what routing and uniqueness need.
+// describe notes what routing and uniqueness need. Texts of a parsed invoice share the memory
+// of the whole file, so what is kept for long is copied.
 func (e *Exchange) describe(doc *document, inv *fatturapa.File) {
 	dt := &inv.Header.DatiTrasmissione
-	doc.format, doc.code, doc.pec = inv.Formato(), dt.CodiceDestinatario, dt.PECDestinatario
+	doc.format, doc.code, doc.pec = strings.Clone(inv.Formato()), strings.Clone(dt.CodiceDestinatario), strings.Clone(dt.PECDestinatario)
 	seller := fiscalKey(&inv.Header.CedentePrestatore.DatiAnagrafici)
 	buyer := fiscalKey(&inv.Header.CessionarioCommittente.DatiAnagrafici)
 	for i := range inv.Bodies {
@@ -160,7 +161,9 @@ func (e *Exchange) describe(doc *document, inv *fatturapa.File) {
 		if g.TipoDocumento == "TD04" || g.TipoDocumento == "TD08" {
 			credit = "TD04" // credit notes are compared with each other only
 		}
-		doc.invoices = append(doc.invoices, client.Invoice{Seller: issuer, Number: g.Numero, Year: year, TipoDocumento: g.TipoDocumento})
+		doc.invoices = append(doc.invoices, client.Invoice{
+			Seller: issuer, Number: strings.Clone(g.Numero), Year: strings.Clone(year), TipoDocumento: strings.Clone(g.TipoDocumento),
+		})
 		doc.keys = append(doc.keys, strings.Join([]string{issuer, g.Numero, span, credit}, "|"))
 	}
 }
@@ -169,7 +172,7 @@ func fiscalKey(a *fatturapa.DatiAnagrafici) string {
 	if a.IdFiscaleIVA.IdCodice != "" {
 		return a.IdFiscaleIVA.IdPaese + a.IdFiscaleIVA.IdCodice
 	}
-	return a.CodiceFiscale
+	return strings.Clone(a.CodiceFiscale)
 }
 
 // selfBilling lists the types whose numbering is the buyer's.

@@ -6,6 +6,7 @@ type Limits struct {
 	MaxBytes      int // size of the file in bytes
 	MaxDepth      int // nesting of elements
 	MaxElements   int // elements in the file
+	MaxBodies     int // documents of a lot
 	MaxAttributes int // attributes of one element
 	MaxName       int // bytes of one name
 }
@@ -18,7 +19,8 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxBytes:      5_000_000,
 		MaxDepth:      64,
-		MaxElements:   600_000,
+		MaxElements:   250_000,
+		MaxBodies:     10_000,
 		MaxAttributes: 64,
 		MaxName:       255,
 	}
@@ -35,6 +37,9 @@ func (l Limits) filled() Limits {
 	}
 	if l.MaxElements <= 0 {
 		l.MaxElements = d.MaxElements
+	}
+	if l.MaxBodies <= 0 {
+		l.MaxBodies = d.MaxBodies
 	}
 	if l.MaxAttributes <= 0 {
 		l.MaxAttributes = d.MaxAttributes

@@ -134,6 +134,9 @@ func ParseWithin(raw []byte, lim Limits) (*File, error) {
 	if err := p.run(); err != nil {
 		return nil, err
 	}
+	if n := f.countBodies(); n > lim.MaxBodies {
+		return nil, p.fail(ErrTooMany, len(text), "the lot has %d documents, the limit is %d", n, lim.MaxBodies)
+	}
 	f.buildView()
 	return f, nil
 }

@@ -85,11 +85,12 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestParseLimits(t *testing.T) {
-	raw := fatturapatest.Invoice(fatturapatest.Options{})
+	raw := fatturapatest.Invoice(fatturapatest.Options{Bodies: 2})
 	for name, lim := range map[string]fatturapa.Limits{
 		"bytes":      {MaxBytes: len(raw) - 1},
 		"depth":      {MaxDepth: 3},
 		"elements":   {MaxElements: 20},
+		"bodies":     {MaxBodies: 1},
 		"attributes": {MaxAttributes: 1},
 		"name":       {MaxName: 10},
 	} {

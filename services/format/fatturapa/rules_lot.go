@@ -76,6 +76,32 @@ type lotKey struct {
 	credit        bool
 }
 
+// lotGroup remembers the first documents of a key: one without Art73, against
+// which any repetition counts, and one for each date of those with Art73.
+type lotGroup struct {
+	plain int // place in the lot from 1; 0 for none
+	dated map[int]int
+}
+
+// earlier returns the place, from 1, of a document that this one repeats, 0 for
+// none, and remembers the document.
+func (g *lotGroup) earlier(place, day int, art73 bool) int {
+	found := g.plain
+	if i := g.dated[day]; i != 0 && (found == 0 || i < found) {
+		found = i
+	}
+	switch {
+	case !art73 && g.plain == 0:
+		g.plain = place
+	case art73 && g.dated[day] == 0:
+		if g.dated == nil {
+			g.dated = map[int]int{}
+		}
+		g.dated[day] = place
+	}
+	return found
+}
+
 // ruleLotDuplicates compares each document with those before it. Art73 is taken
 // from the earlier one, as Elenco does.
 func ruleLotDuplicates(c *check) {
@@ -83,40 +109,34 @@ func ruleLotDuplicates(c *check) {
 	if len(bodies) < 2 {
 		return
 	}
-	byA, byE := map[lotKey][]int{}, map[lotKey][]int{}
+	byA, byE := map[lotKey]*lotGroup{}, map[lotKey]*lotGroup{}
+	earlier := func(m map[lotKey]*lotGroup, k DocumentKey, place int, doc *DatiGeneraliDocumento) int {
+		key := lotKey{k.Party, k.Numero, k.Year, k.CreditNote}
+		if m[key] == nil {
+			m[key] = &lotGroup{}
+		}
+		return m[key].earlier(place, doc.Data.Ordinal(), doc.Art73 == "SI")
+	}
 	for j := range bodies {
 		doc := bodies[j].Documento()
 		if doc.Numero == "" {
 			continue
 		}
 		a, e := c.f.Keys(&bodies[j])
-		ka, ke := lotKey{a.Party, a.Numero, a.Year, a.CreditNote}, lotKey{e.Party, e.Numero, e.Year, e.CreditNote}
-		firstA, firstE := duplicateOf(bodies, byA[ka], j), duplicateOf(bodies, byE[ke], j)
-		byA[ka], byE[ke] = append(byA[ka], j), append(byE[ke], j)
-		if firstA < 0 && firstE < 0 {
+		firstA, firstE := earlier(byA, a, j+1, doc), earlier(byE, e, j+1, doc)
+		if firstA == 0 && firstE == 0 {
 			continue
 		}
 		at := c.at(doc.Node, tagNumero)
 		actual := fmt.Sprintf("%s %s", doc.Numero, doc.Data)
-		expected := fmt.Sprintf("!= FatturaElettronicaBody[%d]", 1+max(firstA, firstE))
+		expected := fmt.Sprintf("!= FatturaElettronicaBody[%d]", max(firstA, firstE))
 		switch {
 		case doc.TipoDocumento == "TD04":
 			c.dispute(at, actual, expected, "disputed for two TD04: a duplicate for Elenco-2.0, AllA-1.9 is silent")
-		case firstA >= 0 && firstE >= 0:
+		case firstA > 0 && firstE > 0:
 			c.report(at, actual, expected)
 		default:
 			c.dispute(at, actual, expected, disputedIssuer)
 		}
 	}
-}
-
-// duplicateOf finds the first document of a group that j repeats, -1 for none.
-func duplicateOf(bodies []Body, group []int, j int) int {
-	for _, i := range group {
-		outer, inner := bodies[i].Documento(), bodies[j].Documento()
-		if outer.Art73 != "SI" || outer.Data.Ordinal() == inner.Data.Ordinal() {
-			return i
-		}
-	}
-	return -1
 }

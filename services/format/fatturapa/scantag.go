@@ -224,6 +224,9 @@ func (p *parser) attributes(fr *frame) (selfClosed bool, perr error) {
 	}
 }
 
+// maxBindings bounds the prefixes in scope, so that looking one up stays cheap.
+const maxBindings = 128
+
 // attribute reads name = "value": a namespace declaration becomes a binding,
 // anything else an attribute with its qualified name.
 func (p *parser) attribute(fr *frame) error {
@@ -266,6 +269,9 @@ func (p *parser) attribute(fr *frame) error {
 		fr.defaultNS = ns
 		p.binds = append(p.binds, binding{"", ns})
 	case strings.HasPrefix(name, "xmlns:"):
+		if len(p.binds) >= maxBindings {
+			return p.fail(ErrTooMany, at, "more than %d namespace prefixes are in scope", maxBindings)
+		}
 		if val == "" || p.boundHere(fr, name[6:]) {
 			return p.fail(ErrNamespace, at, "prefix %s is bound to nothing, or twice", name[6:])
 		}

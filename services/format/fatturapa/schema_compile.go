@@ -120,6 +120,11 @@ func tableFor(family Schema, version string) *schemaTable {
 	t := &schemaTable{family: family, version: version, globals: map[elementKey]*typeDef{}}
 	c.compile(text, t)
 	t.root = c.typeNamed("FatturaElettronicaType")
+	rootTag := tagFatturaElettronica
+	if family == SchemaSimplified {
+		rootTag = tagFatturaElettronicaSemplificata
+	}
+	t.globals[keyOf(rootTag, nsInvoice)] = t.root
 	if compiled.tables == nil {
 		compiled.tables = map[string]*schemaTable{}
 	}

@@ -6,6 +6,18 @@ import (
 	"strings"
 )
 
+// countBodies counts the documents before the typed view is made: a body costs
+// far more memory there than in the text.
+func (f *File) countBodies() int {
+	n := 0
+	for c := f.firstChild(0); c != 0; c = f.nodes[c].next {
+		if f.nodes[c].tag == tagFatturaElettronicaBody {
+			n++
+		}
+	}
+	return n
+}
+
 // buildView fills the typed view from the tree.
 func (f *File) buildView() {
 	for i := range f.attrs {
@@ -27,7 +39,7 @@ func (f *File) buildView() {
 				f.fillHeader(c, &f.Header)
 			}
 		case tagFatturaElettronicaBody:
-			f.Bodies = append(f.Bodies, Body{})
+			f.Bodies = grow(f, f.Bodies, c)
 			f.fillBody(c, &f.Bodies[len(f.Bodies)-1])
 		}
 	}

@@ -104,7 +104,28 @@ func (cfg MigrateConfig) apply(ctx context.Context, pool *pgxpool.Pool, conn *pg
 	if err != nil {
 		return fmt.Errorf("pg: migrate %s: river: %w", cfg.Schema, Error(err))
 	}
+	err = cfg.lighten(ctx, conn)
+	if err != nil {
+		return err
+	}
 	return cfg.grant(ctx, conn)
+}
+
+// lighten takes from river's table what river itself never reads: two GIN indexes over the arguments and
+// the metadata of jobs, for queries of people. They cost more than all else that is done for a job, which
+// here lives for a tenth of a second.
+func (cfg MigrateConfig) lighten(ctx context.Context, conn *pgx.Conn) error {
+	for _, index := range []string{"river_job_args_index", "river_job_metadata_index"} {
+		_, err := conn.Exec(ctx, `DROP INDEX IF EXISTS `+quote(cfg.Schema)+`.`+index)
+		if err != nil {
+			return fmt.Errorf("pg: migrate %s: %w", cfg.Schema, Error(err))
+		}
+	}
+	_, err := conn.Exec(ctx, `ALTER TABLE `+quote(cfg.Schema)+`.river_job SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)`)
+	if err != nil {
+		return fmt.Errorf("pg: migrate %s: %w", cfg.Schema, Error(err))
+	}
+	return nil
 }
 
 // ensure creates schema and role when they are missing.

@@ -217,11 +217,11 @@ func (p *parser) bang() error {
 
 // instruction skips a processing instruction, such as xml-stylesheet.
 func (p *parser) instruction() error {
-	end := strings.Index(p.s[p.pos:], "?>")
+	end := strings.Index(p.s[p.pos+2:], "?>")
 	if end < 0 {
 		return p.fail(ErrTruncated, p.pos, "a processing instruction has no end")
 	}
-	body := p.s[p.pos+2 : p.pos+end]
+	body := p.s[p.pos+2 : p.pos+2+end]
 	n := nameLen(body)
 	if n == 0 || n < len(body) && !isSpace(body[n]) {
 		return p.fail(ErrMalformed, p.pos, "a processing instruction has no name")
@@ -229,7 +229,7 @@ func (p *parser) instruction() error {
 	if strings.EqualFold(body[:n], "xml") {
 		return p.fail(ErrMalformed, p.pos, "the XML declaration must be the first thing in the file")
 	}
-	p.pos += end + 2
+	p.pos += end + 4
 	return nil
 }
 

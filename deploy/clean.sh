@@ -6,11 +6,9 @@ set -eu
 cache=$1
 out=$2
 [ "$(basename "$cache")" = .cache ] || { echo "clean: $cache is no cache folder" >&2; exit 1; }
-for link in "$cache"/*; do
-	[ -L "$link" ] || continue
-	target=$(readlink "$link")
-	case $target in
-	/var/tmp/ceralacca-*) rm -rf "$target" ;;
-	esac
-done
+if [ -d "$cache" ]; then
+	find "$cache" -maxdepth 4 -type l -lname '/var/tmp/ceralacca-*' | while read -r link; do
+		rm -rf "$(readlink "$link")"
+	done
+fi
 rm -rf "$cache" "$out"

@@ -52,9 +52,11 @@ VALUES (@id, @operation, @file_name, @sdi_id, @sha256, @raw, @received_at)
 ON CONFLICT (sdi_id, file_name, sha256) DO UPDATE SET duplicates = message.duplicates + 1
 RETURNING id, (duplicates = 0)::bool AS first;
 
+-- name: ReadMessage :one
+SELECT id, file_name, sdi_id, raw, received_at, applied_at FROM message WHERE id = @id;
+
 -- name: LockMessage :one
-SELECT id, tenant_id, transmission_id, operation, type, file_name, sdi_id, sha256, raw, content_uri, received_at, applied_at, problem
-FROM message WHERE id = @id FOR UPDATE;
+SELECT applied_at FROM message WHERE id = @id FOR UPDATE;
 
 -- name: AssignMessage :exec
 UPDATE message

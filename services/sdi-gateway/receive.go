@@ -64,32 +64,45 @@ func (s *Service) receive(r *http.Request, op sdi.Operation, file sdi.FileSdI) e
 // readMessage understands one message, finds its transmission and moves the state. A message that
 // cannot be read or matched stays as it came, without a tenant, in the list of unmatched messages.
 func (s *Service) readMessage(ctx context.Context, job *river.Job[readArgs]) error {
-	var m db.LockMessageRow
+	var m db.ReadMessageRow
+	var message *sdi.Message
+	var match db.MatchTransmissionRow
+	var parseErr, matchErr error
 	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		m, err = db.New(tx).LockMessage(ctx, job.Args.Message)
-		return err
+		m, err = db.New(tx).ReadMessage(ctx, job.Args.Message)
+		if err != nil || m.AppliedAt != nil {
+			return err
+		}
+		message, parseErr = sdi.ParseMessage(m.FileName, m.Raw)
+		if parseErr != nil {
+			return nil
+		}
+		match, matchErr = db.New(tx).MatchTransmission(ctx, db.MatchTransmissionParams{SdiID: m.SdiID, FileKey: fileKey(m, message)})
+		if errors.Is(matchErr, pgx.ErrNoRows) {
+			return nil
+		}
+		return matchErr
 	})
-	if err != nil {
+	switch {
+	case err != nil || m.AppliedAt != nil:
 		return err
-	}
-	if m.AppliedAt != nil {
-		return nil
-	}
-	message, err := sdi.ParseMessage(m.FileName, m.Raw)
-	if err != nil {
-		return s.unreadable(ctx, m, "", fault.Invalid("SDI_MESSAGE_UNREADABLE", "message %s of file %s cannot be read: %v", m.FileName, m.SdiID, err))
+	case parseErr != nil:
+		return s.unreadable(ctx, m, "", fault.Invalid("SDI_MESSAGE_UNREADABLE", "message %s of file %s cannot be read: %v", m.FileName, m.SdiID, parseErr))
 	}
 	fact, ok := factOf(message)
 	if !ok {
 		return s.unreadable(ctx, m, string(message.Type()), fault.Invalid("SDI_MESSAGE_UNEXPECTED",
 			"a message of type %s is not for a transmitter", message.Type()))
 	}
-	return s.apply(ctx, m, message, fact)
+	if matchErr != nil {
+		return s.unmatched(ctx, m, message, "SDI_UNKNOWN_FILE: no transmission has this IdentificativoSdI or file name")
+	}
+	return s.apply(ctx, m, message, fact, match)
 }
 
 // unreadable leaves the reason at the message and parks the job.
-func (s *Service) unreadable(ctx context.Context, m db.LockMessageRow, kind string, cause *fault.Fault) error {
+func (s *Service) unreadable(ctx context.Context, m db.ReadMessageRow, kind string, cause *fault.Fault) error {
 	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).SetMessageProblem(ctx, db.SetMessageProblemParams{ID: m.ID, Type: kind, Problem: cause.Code + ": " + cause.Message})
 	})
@@ -99,16 +112,9 @@ func (s *Service) unreadable(ctx context.Context, m db.LockMessageRow, kind stri
 	return cause
 }
 
-// apply matches a message that was understood, and moves its transmission. The identifier that SdI
-// put on the call counts, then the one inside the message, then the reserved name.
-func (s *Service) apply(ctx context.Context, m db.LockMessageRow, message *sdi.Message, fact facts) error {
-	match, err := s.match(ctx, m, message)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return s.unmatched(ctx, m, message, "SDI_UNKNOWN_FILE: no transmission has this IdentificativoSdI or file name")
-	}
-	if err != nil {
-		return err
-	}
+// apply moves the transmission of a message. It was found by the identifier that SdI put on the call, else
+// by the reserved name; a message that states the hash of other bytes is not about our file all the same.
+func (s *Service) apply(ctx context.Context, m db.ReadMessageRow, message *sdi.Message, fact facts, match db.MatchTransmissionRow) error {
 	stated := message.Head().Hash
 	if stated != "" && !strings.EqualFold(stated, hex.EncodeToString(match.FileSha256)) {
 		return s.unmatched(ctx, m, message, fmt.Sprintf("SDI_HASH_MISMATCH: the message is about a file with SHA-256 %s, ours has %x", stated, match.FileSha256))
@@ -118,24 +124,13 @@ func (s *Service) apply(ctx context.Context, m db.LockMessageRow, message *sdi.M
 	if err != nil {
 		return err
 	}
-	ctx = pg.WithTenant(ctx, match.TenantID)
 	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return s.move(pg.WithTenant(ctx, match.TenantID), tx, m, message, fact, match.ID, ref)
 	})
 }
 
-func (s *Service) match(ctx context.Context, m db.LockMessageRow, message *sdi.Message) (db.MatchTransmissionRow, error) {
-	var match db.MatchTransmissionRow
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		match, err = db.New(tx).MatchTransmission(ctx, db.MatchTransmissionParams{SdiID: m.SdiID, FileKey: fileKey(m, message)})
-		return err
-	})
-	return match, err
-}
-
 // fileKey is the reserved name that a message speaks of: from its content, else from its own name.
-func fileKey(m db.LockMessageRow, message *sdi.Message) string {
+func fileKey(m db.ReadMessageRow, message *sdi.Message) string {
 	name, err := sdi.ParseFileName(message.Head().NomeFile)
 	if err == nil {
 		return sdi.NameKey(name.Stem())
@@ -147,7 +142,7 @@ func fileKey(m db.LockMessageRow, message *sdi.Message) string {
 	return ""
 }
 
-func (s *Service) unmatched(ctx context.Context, m db.LockMessageRow, message *sdi.Message, problem string) error {
+func (s *Service) unmatched(ctx context.Context, m db.ReadMessageRow, message *sdi.Message, problem string) error {
 	s.log.WarnContext(ctx, "a message of SdI belongs to no transmission; it is kept", "message", m.ID, "sdi_id", m.SdiID, "problem", problem)
 	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).SetMessageProblem(ctx, db.SetMessageProblemParams{ID: m.ID, Type: string(message.Type()), Problem: problem})
@@ -155,9 +150,9 @@ func (s *Service) unmatched(ctx context.Context, m db.LockMessageRow, message *s
 }
 
 // move adds the fact to the transmission, in one transaction with the message's assignment and the event.
-func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.LockMessageRow, message *sdi.Message, fact facts, id uuid.UUID, ref blob.Ref) error {
-	again, err := db.New(tx).LockMessage(ctx, m.ID)
-	if err != nil || again.AppliedAt != nil {
+func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.ReadMessageRow, message *sdi.Message, fact facts, id uuid.UUID, ref blob.Ref) error {
+	applied, err := db.New(tx).LockMessage(ctx, m.ID)
+	if err != nil || applied != nil {
 		return err
 	}
 	t, err := db.New(tx).LockTransmission(ctx, id)
@@ -196,7 +191,7 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.LockMessageRow, mess
 
 // settle stores the new facts. A message about a file proves that SdI has it: when the answer to
 // our call was lost, this is where we learn the identifier.
-func (s *Service) settle(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow, m db.LockMessageRow, fact, before facts) error {
+func (s *Service) settle(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow, m db.ReadMessageRow, fact, before facts) error {
 	if fact != 0 && m.SdiID != "" {
 		t.SdiID = m.SdiID
 	}
@@ -207,7 +202,7 @@ func (s *Service) settle(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionR
 }
 
 // eventOf is the fact as the other services hear it.
-func eventOf(t db.LockTransmissionRow, m db.LockMessageRow, message *sdi.Message, ref blob.Ref) proto.Message {
+func eventOf(t db.LockTransmissionRow, m db.ReadMessageRow, message *sdi.Message, ref blob.Ref) proto.Message {
 	receipt := &sdiv1.Receipt{
 		Type: string(message.Type()), FileName: m.FileName, ReceiveTime: timestamppb.New(m.ReceivedAt),
 		Content: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: messageMediaType(m.FileName)},

@@ -392,45 +392,14 @@ func (q *Queries) ListUnmatchedMessages(ctx context.Context, arg ListUnmatchedMe
 }
 
 const lockMessage = `-- name: LockMessage :one
-SELECT id, tenant_id, transmission_id, operation, type, file_name, sdi_id, sha256, raw, content_uri, received_at, applied_at, problem
-FROM message WHERE id = $1 FOR UPDATE
+SELECT applied_at FROM message WHERE id = $1 FOR UPDATE
 `
 
-type LockMessageRow struct {
-	ID             uuid.UUID
-	TenantID       string
-	TransmissionID *uuid.UUID
-	Operation      string
-	Type           string
-	FileName       string
-	SdiID          string
-	Sha256         []byte
-	Raw            []byte
-	ContentUri     string
-	ReceivedAt     time.Time
-	AppliedAt      *time.Time
-	Problem        string
-}
-
-func (q *Queries) LockMessage(ctx context.Context, id uuid.UUID) (LockMessageRow, error) {
+func (q *Queries) LockMessage(ctx context.Context, id uuid.UUID) (*time.Time, error) {
 	row := q.db.QueryRow(ctx, lockMessage, id)
-	var i LockMessageRow
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.TransmissionID,
-		&i.Operation,
-		&i.Type,
-		&i.FileName,
-		&i.SdiID,
-		&i.Sha256,
-		&i.Raw,
-		&i.ContentUri,
-		&i.ReceivedAt,
-		&i.AppliedAt,
-		&i.Problem,
-	)
-	return i, err
+	var applied_at *time.Time
+	err := row.Scan(&applied_at)
+	return applied_at, err
 }
 
 const lockTransmission = `-- name: LockTransmission :one
@@ -502,6 +471,33 @@ func (q *Queries) MatchTransmission(ctx context.Context, arg MatchTransmissionPa
 		&i.TenantID,
 		&i.FileSha256,
 		&i.ByID,
+	)
+	return i, err
+}
+
+const readMessage = `-- name: ReadMessage :one
+SELECT id, file_name, sdi_id, raw, received_at, applied_at FROM message WHERE id = $1
+`
+
+type ReadMessageRow struct {
+	ID         uuid.UUID
+	FileName   string
+	SdiID      string
+	Raw        []byte
+	ReceivedAt time.Time
+	AppliedAt  *time.Time
+}
+
+func (q *Queries) ReadMessage(ctx context.Context, id uuid.UUID) (ReadMessageRow, error) {
+	row := q.db.QueryRow(ctx, readMessage, id)
+	var i ReadMessageRow
+	err := row.Scan(
+		&i.ID,
+		&i.FileName,
+		&i.SdiID,
+		&i.Raw,
+		&i.ReceivedAt,
+		&i.AppliedAt,
 	)
 	return i, err
 }

@@ -58,7 +58,7 @@ It ends, and takes everything down, when standard input ends.`,
 			if err != nil {
 				return err
 			}
-			o := worldOptions{dir: state, fresh: true, nats: true, private: true, progress: os.Stderr}
+			o := worldOptions{dir: state, database: "ceralacca_backing", fresh: true, nats: true, private: true, progress: os.Stderr}
 			o.sandbox = sandbox.Config{}
 			w, err := newWorld(cmd.Context(), o)
 			if err != nil {
@@ -113,6 +113,11 @@ type server interface {
 	Restart(ctx context.Context) error
 }
 
+// halting servers have a Stop that is final: what can be started again is halted.
+type halting interface {
+	Halt() error
+}
+
 type pausable interface {
 	Pause() error
 	Resume() error
@@ -155,6 +160,9 @@ func (w *world) act(ctx context.Context, line string) error {
 	}
 	switch verb {
 	case "stop":
+		if h, ok := s.(halting); ok {
+			return h.Halt()
+		}
 		return s.Stop()
 	case "kill":
 		return s.Kill()

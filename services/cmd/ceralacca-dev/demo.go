@@ -40,7 +40,7 @@ func demoCommand() *cobra.Command {
 				out = filepath.Join(root, "out")
 			}
 			d := &demo{out: out, begun: time.Now()}
-			return d.run(cmd.Context(), worldOptions{dir: state, fresh: true, progress: os.Stderr}, level)
+			return d.run(cmd.Context(), worldOptions{dir: state, database: "ceralacca_demo", fresh: true, progress: os.Stderr}, level)
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "folder for the documents (default: out in the checkout)")

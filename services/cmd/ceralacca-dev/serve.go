@@ -22,7 +22,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), worldOptions{dir: state, fresh: fresh, progress: os.Stderr}, level)
+			return serve(cmd.Context(), worldOptions{dir: state, database: "ceralacca_dev", fresh: fresh, progress: os.Stderr}, level)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "folder that keeps the servers' files (default: .cache/dev of the checkout)")

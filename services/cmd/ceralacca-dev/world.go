@@ -28,6 +28,7 @@ const transmitter = "IT02345678904"
 // worldOptions say what to bring up around the platform.
 type worldOptions struct {
 	dir      string    // everything lives below it
+	database string    // name of the database; a fresh start drops it, also on the server of DATABASE_URL
 	fresh    bool      // forget what an earlier run left
 	nats     bool      // a nats-server process of its own instead of the embedded one
 	private  bool      // ignore DATABASE_URL, NATS_URL and VAULT_ADDR: for tests that break servers
@@ -56,7 +57,7 @@ type world struct {
 
 // newWorld brings everything up; on an error it takes down what is up already.
 func newWorld(ctx context.Context, o worldOptions) (w *world, err error) {
-	w = &world{dir: o.dir, database: "ceralacca", ports: map[string]string{}}
+	w = &world{dir: o.dir, database: o.database, ports: map[string]string{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())

@@ -6,8 +6,8 @@ SET lock_timeout = '5s';
 -- One row per file. facts is the set of what is known about it (bits, see journey.go); state is what
 -- those facts mean and is always computed from them.
 CREATE TABLE invoice (
+    id                uuid        PRIMARY KEY,
     tenant_id         text        NOT NULL,
-    id                uuid        NOT NULL,
     company_id        text        NOT NULL,
     facts             integer     NOT NULL DEFAULT 0,
     state             smallint    NOT NULL,
@@ -38,8 +38,7 @@ CREATE TABLE invoice (
     package           text        NOT NULL DEFAULT '',
     trace_id          text        NOT NULL,
     create_time       timestamptz NOT NULL,
-    update_time       timestamptz NOT NULL,
-    PRIMARY KEY (tenant_id, id)
+    update_time       timestamptz NOT NULL
 ) WITH (
     -- A row is updated some six times within seconds of its birth; the room left on its page keeps
     -- those updates out of the indexes.
@@ -47,6 +46,7 @@ CREATE TABLE invoice (
     autovacuum_vacuum_scale_factor = 0.02
 );
 CREATE UNIQUE INDEX invoice_request ON invoice (tenant_id, request_id) WHERE request_id <> '';
+CREATE INDEX invoice_tenant ON invoice (tenant_id, id);
 CREATE INDEX invoice_company ON invoice (tenant_id, company_id, id);
 CREATE INDEX invoice_external_id ON invoice (tenant_id, external_id) WHERE external_id <> '';
 CREATE INDEX invoice_sdi_id ON invoice (tenant_id, sdi_id) WHERE sdi_id <> '';

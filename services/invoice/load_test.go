@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 )
@@ -59,4 +60,29 @@ func BenchmarkCreateInvoice(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What one event costs when the bus hands over batches: five events for each of a hundred invoices,
+// one kind at a time.
+func BenchmarkEvents(b *testing.B) {
+	w := startBeating(b, time.Second)
+	j := journeys["private delivered"]
+	const batch = 100
+	rounds := make([][][]proto.Message, 0, b.N/batch/len(j.facts)+1)
+	for n := 0; n < b.N; n += batch * len(j.facts) {
+		round := make([][]proto.Message, len(j.facts))
+		for range batch {
+			inv := w.create(file(fmt.Sprint(len(rounds)*batch + len(round[0]))))
+			for k, ev := range w.events(inv, j.facts) {
+				round[k] = append(round[k], ev)
+			}
+		}
+		rounds = append(rounds, round)
+	}
+	b.ResetTimer()
+	for _, round := range rounds {
+		for _, events := range round {
+			require.NoError(b, w.handle(events...))
+		}
+	}
 }

@@ -115,7 +115,7 @@ func (s *Service) flush(ctx context.Context, tx pgx.Tx, b *batch) error {
 	if err := insertDocuments(ctx, tx, tenant, b); err != nil {
 		return err
 	}
-	if err := updateInvoices(ctx, tx, tenant, rows); err != nil {
+	if err := updateInvoices(ctx, tx, rows); err != nil {
 		return err
 	}
 	if err := insertEvents(ctx, tx, tenant, b); err != nil {
@@ -134,7 +134,7 @@ func (s *Service) lock(ctx context.Context, tx pgx.Tx, tenant string, b *batch) 
 		ids = append(ids, c.id)
 	}
 	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
-	list, err := q(tx).LockInvoices(ctx, db.LockInvoicesParams{TenantID: tenant, Ids: slices.Compact(ids)})
+	list, err := q(tx).LockInvoices(ctx, slices.Compact(ids))
 	if err != nil {
 		return nil, fmt.Errorf("invoice: lock: %w", err)
 	}
@@ -170,8 +170,8 @@ func insertDocuments(ctx context.Context, tx pgx.Tx, tenant string, b *batch) er
 	return nil
 }
 
-func updateInvoices(ctx context.Context, tx pgx.Tx, tenant string, rows map[uuid.UUID]*db.Invoice) error {
-	p := db.UpdateInvoicesParams{TenantID: tenant}
+func updateInvoices(ctx context.Context, tx pgx.Tx, rows map[uuid.UUID]*db.Invoice) error {
+	var p db.UpdateInvoicesParams
 	for _, r := range rows {
 		p.Ids, p.Facts, p.States, p.Settled = append(p.Ids, r.ID), append(p.Facts, r.Facts), append(p.States, r.State), append(p.Settled, r.Settled)
 		p.UpdateTimes, p.Rejections = append(p.UpdateTimes, r.UpdateTime), append(p.Rejections, r.Rejections)

@@ -79,8 +79,8 @@ type Inbox struct {
 }
 
 type Invoice struct {
-	TenantID        string
 	ID              uuid.UUID
+	TenantID        string
 	CompanyID       string
 	Facts           int32
 	State           int16

@@ -16,6 +16,7 @@ import (
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	notificationv1 "ceralacca.dev/proto/gen/ceralacca/notification/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
@@ -26,6 +27,7 @@ var contracts = []protoreflect.FileDescriptor{
 	conservationv1.File_ceralacca_conservation_v1_events_proto,
 	invoicev1.File_ceralacca_invoice_v1_events_proto,
 	notificationv1.File_ceralacca_notification_v1_events_proto,
+	pecv1.File_ceralacca_pec_v1_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_events_proto,
 	signv1.File_ceralacca_sign_v1_events_proto,
 	tenancyv1.File_ceralacca_tenancy_v1_events_proto,

@@ -3,7 +3,6 @@ package conservation
 import (
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,7 +32,6 @@ func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error
 	read, write := io.Pipe()
 	go func() {
 		a := &archive{s: s, p: p, zip: zip.NewWriter(write)}
-		a.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
 		write.CloseWithError(a.write(ctx))
 	}()
 	ref, err := s.blobs.PutReader(ctx, p.TenantID, read)

@@ -68,15 +68,6 @@ func (f facts) encode() ([]byte, error) {
 	return raw, nil
 }
 
-func decodeFacts(raw []byte) (facts, error) {
-	var f facts
-	err := json.Unmarshal(raw, &f)
-	if err != nil {
-		return f, fmt.Errorf("conservation: facts: %w", err)
-	}
-	return f, nil
-}
-
 // unitKey says which document it is: one unit per key, however often the event comes.
 func (f facts) unitKey() (string, error) {
 	switch {

@@ -219,7 +219,7 @@ func send(r io.Reader, stream grpc.ServerStreamingServer[conservationv1.Download
 			}
 		}
 		switch {
-		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
 		case err != nil:
 			return err

@@ -77,7 +77,7 @@ func (d *reader) fail(err error, format string, a ...any) error {
 func (d *reader) token() (xml.Token, error) {
 	for {
 		tok, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil, d.fail(io.ErrUnexpectedEOF, "the document ends too soon")
 		}
 		if err != nil {
@@ -200,7 +200,7 @@ func (d *reader) finish() error {
 	}
 	for {
 		tok, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

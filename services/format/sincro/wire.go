@@ -9,7 +9,7 @@ type xmlID struct {
 	Value  string `xml:",chardata"`
 }
 
-func (x xmlID) id() ID { return ID{Scheme: x.Scheme, Value: x.Value} }
+func (x xmlID) id() ID { return ID(x) }
 
 type xmlHash struct {
 	Canonical string `xml:"http://www.uni.com/U3011/sincro-v2/ canonicalXML,attr"`

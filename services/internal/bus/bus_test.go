@@ -134,8 +134,7 @@ func TestAStoryIsOneTrace(t *testing.T) {
 		defer mu.Unlock()
 		metas = append(metas, bus.Meta(ctx))
 	}
-	var p *process
-	p = w.start(t, func(b *bus.Bus) {
+	p := w.start(t, func(b *bus.Bus) {
 		bus.On(b, "accepted", func(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
 			meet(ctx)
 			require.Equal(t, "anna", pg.Tenant(ctx))

@@ -76,8 +76,7 @@ func TestTheSameEventTwiceIsHandledOnce(t *testing.T) {
 func TestCrashBetweenCommitAndAck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	var first *process
-	first = w.open(t)
+	first := w.open(t)
 	var cut sync.Once
 	bus.On(first.Bus, "c", func(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
 		pg.UnitOf(ctx, tx).After(func() { cut.Do(first.nc.Close) })

@@ -108,7 +108,7 @@ func (cfg Config) pool() (*pgxpool.Config, error) {
 	}
 	pc.AfterConnect = registerUUID
 	if cfg.TraceQueries {
-		pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
+		pc.ConnConfig.Tracer = otelpgx.NewTracer()
 	}
 	return pc, nil
 }

@@ -114,11 +114,9 @@ func (f *File) JSONPath(id NodeID) string {
 		index, count := f.place(n)
 		repeats := count > 1
 		var below *typeDef
-		if d != nil {
-			if q := d.anywhere(keyOf(f.nodes[n].tag, f.nodes[n].ns)); q > 0 {
-				repeats = repeats || d.pos[q].repeats
-				below = d.pos[q].typ
-			}
+		if q := d.position(&f.nodes[n]); q > 0 {
+			repeats = repeats || d.pos[q].repeats
+			below = d.pos[q].typ
 		}
 		if repeats {
 			b.WriteString("[" + strconv.Itoa(index-1) + "]")

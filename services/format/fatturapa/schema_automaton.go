@@ -128,6 +128,19 @@ func (d *typeDef) anywhere(key elementKey) int {
 	return 0
 }
 
+// position finds the position of an element in a type that may be nil. The
+// namespace of the root, which some programs put on every element, is let pass.
+func (d *typeDef) position(n *node) int {
+	if d == nil {
+		return 0
+	}
+	ns := n.ns
+	if ns == nsInvoice {
+		ns = nsNone
+	}
+	return d.anywhere(keyOf(n.tag, ns))
+}
+
 // step returns the position after a child, 0 when the child is not expected.
 func (d *typeDef) step(state int, key elementKey) int {
 	for _, q := range d.next[state] {

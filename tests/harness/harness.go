@@ -49,6 +49,8 @@ type Options struct {
 	Impatient bool
 	// RSA makes signing keys RSA-3072 instead of P-256.
 	RSA bool
+	// Env is added to the environment of the platform's processes, NAME=value.
+	Env []string
 	// Log receives what the programs write to standard error; nil: files in Dir only.
 	Log io.Writer
 }
@@ -118,7 +120,7 @@ func T(t testing.TB, o Options) *Platform {
 func Start(ctx context.Context, o Options) (*Platform, error) {
 	p := &Platform{Options: o, processes: map[string]*process{}, answers: make(chan string, 1)}
 	var err error
-	p.bin, err = programs(ctx)
+	p.bin, err = p.freeze(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +226,7 @@ func (p *Platform) migrate(ctx context.Context) error {
 func (p *Platform) StartProcess(name string) error {
 	target := name
 	cmd := exec.Command(filepath.Join(p.bin, "ceralaccad"), "serve", "--target", target, "--config", p.Configs[name])
+	cmd.Env = append(os.Environ(), p.Env...)
 	started, err := p.spawn(name, cmd)
 	if err != nil {
 		return err
@@ -337,6 +340,19 @@ func (p *Platform) Stop() error {
 	return errors.Join(problems...)
 }
 
+// Logs is what the platform's processes have written so far.
+func (p *Platform) Logs() (string, error) {
+	var all strings.Builder
+	for _, name := range p.names() {
+		raw, err := os.ReadFile(p.logFile(name))
+		if err != nil {
+			return "", err
+		}
+		all.Write(raw)
+	}
+	return all.String(), nil
+}
+
 func (p *Platform) dumpLogs(t testing.TB) {
 	for _, name := range append([]string{"backing"}, p.names()...) {
 		raw, err := os.ReadFile(p.logFile(name))
@@ -382,6 +398,37 @@ func build(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("build the programs: %w: %s", err, out)
 	}
 	return bin, nil
+}
+
+// freeze gives the platform its own copies of the programs: a build in the same checkout, of other tests or
+// of a person at work, must not change what a test starts again in its middle.
+func (p *Platform) freeze(ctx context.Context) (string, error) {
+	built, err := programs(ctx)
+	if err != nil {
+		return "", err
+	}
+	own := filepath.Join(p.Dir, "bin")
+	err = os.MkdirAll(own, 0o755)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"ceralaccad", "ceralacca-dev", "ceralacca"} {
+		from, to := filepath.Join(built, name), filepath.Join(own, name)
+		_ = os.Remove(to) // of an earlier run in the same folder
+		err = os.Link(from, to)
+		if err == nil {
+			continue
+		}
+		content, err := os.ReadFile(from) // another file system
+		if err != nil {
+			return "", err
+		}
+		err = os.WriteFile(to, content, 0o755)
+		if err != nil {
+			return "", err
+		}
+	}
+	return own, nil
 }
 
 // Root is the checkout: the nearest parent folder with a go.work.

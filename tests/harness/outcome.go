@@ -12,6 +12,7 @@ import (
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	operationsv1 "ceralacca.dev/proto/gen/ceralacca/operations/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 )
 
 // Again says that an error is one to repeat the call after.
@@ -97,6 +98,16 @@ func (p *Platform) Parked(ctx context.Context) ([]*operationsv1.ParkedEvent, err
 		all = append(all, page.GetParkedEvents()...)
 	}
 	return all, nil
+}
+
+// Unmatched lists the messages of SdI that belong to no transmission.
+func (p *Platform) Unmatched(ctx context.Context) ([]*sdiv1.Message, error) {
+	conn, err := p.Conn("sdi-gateway")
+	if err != nil {
+		return nil, err
+	}
+	list, err := sdiv1.NewSdiServiceClient(conn).ListUnmatchedMessages(As(ctx, p.OperatorKey), &sdiv1.ListUnmatchedMessagesRequest{PageSize: 1000})
+	return list.GetMessages(), err
 }
 
 // Stream collects events until stop says so.

@@ -26,6 +26,7 @@ type Receiver struct {
 	types  map[string]string
 	forged int
 	fail   func(n int) bool // refuse the n-th call
+	lose   func(n int) bool // take the n-th call and let nobody know
 	calls  int
 }
 
@@ -56,6 +57,13 @@ func (r *Receiver) Refuse(fn func(n int) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fail = fn
+}
+
+// Lose makes the endpoint take the calls for which fn says so and cut the connection instead of answering.
+func (r *Receiver) Lose(fn func(n int) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lose = fn
 }
 
 // Taken gives how often each event came, by webhook-id, and how many calls were not signed rightly.
@@ -90,6 +98,9 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	_ = json.Unmarshal(body, &event) // an unreadable body shows as an empty type
 	r.taken[id]++
 	r.types[id] = event.Type
+	if r.lose != nil && r.lose(r.calls) {
+		panic(http.ErrAbortHandler) // net/http cuts the connection and says nothing
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -264,7 +264,17 @@ func (c *Cluster) Kill() error {
 	return c.halt(syscall.SIGKILL)
 }
 
-// Restart shuts the server down, if Kill has not, and starts it again on the same
+// Halt shuts the server down in order, as Stop does, and keeps the folder for Restart.
+func (c *Cluster) Halt() error {
+	if c.external != nil {
+		return errExternal
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.halt(syscall.SIGINT)
+}
+
+// Restart shuts the server down, if Kill or Halt has not, and starts it again on the same
 // port and data. Connections made before it are lost, as in a real restart.
 func (c *Cluster) Restart(ctx context.Context) error {
 	if c.external != nil {

@@ -1,0 +1,17 @@
+//go:build !soak
+
+package chaos
+
+import "ceralacca.dev/tests/harness"
+
+// killRounds is how often each service is killed at each boundary.
+const killRounds = 1
+
+// outageRounds is how often each server goes away in each way.
+const outageRounds = 1
+
+// outageModes and exchangeModes are the shapes in which servers and SdI are broken.
+var (
+	outageModes   = []harness.Mode{harness.ManyProcesses}
+	exchangeModes = []harness.Mode{harness.OneProcess}
+)

@@ -25,6 +25,8 @@ CREATE TABLE transmission (
     sdi_id      text        NOT NULL DEFAULT '',
     attempts    integer     NOT NULL DEFAULT 0,
     last_error  text        NOT NULL DEFAULT '',
+    -- Where the invoice's trace stood: SdI's messages bring none of their own.
+    traceparent text        NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL,
     attempt_at  timestamptz,
     sent_at     timestamptz,

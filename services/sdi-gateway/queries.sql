@@ -6,8 +6,8 @@ ON CONFLICT (transmitter) DO UPDATE SET next = s.next + sqlc.arg(count)::bigint
 RETURNING s.next;
 
 -- name: InsertTransmission :execrows
-INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, created_at, updated_at)
-VALUES (@id, @tenant_id, @invoice, @format, @file_name, @file_key, @file_uri, @file_sha256, @created_at, @created_at)
+INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
+VALUES (@id, @tenant_id, @invoice, @format, @file_name, @file_key, @file_uri, @file_sha256, @traceparent, @created_at, @created_at)
 ON CONFLICT (tenant_id, invoice) DO NOTHING;
 
 -- name: BeginAttempt :one
@@ -29,7 +29,7 @@ WHERE id = @id;
 SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0;
 
 -- name: LockTransmission :one
-SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
 FROM transmission WHERE id = @id FOR UPDATE;
 
 -- name: UpdateTransmission :exec

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -23,6 +24,7 @@ import (
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/sdi-gateway/internal/db"
 )
 
@@ -159,7 +161,8 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.ReadMessageRow, mess
 	if err != nil {
 		return err
 	}
-	ctx = bus.WithCorrelation(ctx, path.Base(t.Invoice))
+	ctx, span := inInvoiceTrace(bus.WithCorrelation(ctx, path.Base(t.Invoice)), t.Traceparent, string(message.Type()))
+	defer span.End()
 	problem := ""
 	before := facts(t.Facts)
 	ns, discarded := message.Contenuto.(*sdi.NotificaScarto)
@@ -187,6 +190,16 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.ReadMessageRow, mess
 		return err
 	}
 	return s.bus.Emit(ctx, tx, eventOf(t, m, message, ref))
+}
+
+// inInvoiceTrace goes on in the trace of the invoice: SdI carries no trace context, so what came from it
+// began a trace of its own, to which the new span is linked.
+func inInvoiceTrace(ctx context.Context, traceparent, kind string) (context.Context, trace.Span) {
+	if traceparent == "" {
+		return telemetry.Tracer().Start(ctx, "sdi message "+kind)
+	}
+	link := trace.LinkFromContext(ctx)
+	return telemetry.Tracer().Start(telemetry.Extract(ctx, traceparent), "sdi message "+kind, trace.WithLinks(link))
 }
 
 // settle stores the new facts. A message about a file proves that SdI has it: when the answer to

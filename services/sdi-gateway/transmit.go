@@ -19,6 +19,7 @@ import (
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/sdi-gateway/internal/db"
 )
 
@@ -67,7 +68,7 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string
 	inserted, err := db.New(tx).InsertTransmission(ctx, db.InsertTransmissionParams{
 		ID: id, TenantID: pg.Tenant(ctx), Invoice: invoice, Format: format,
 		FileName: name.String(), FileKey: sdi.NameKey(name.Stem()),
-		FileUri: file.GetUri(), FileSha256: ref.SHA256[:], CreatedAt: pg.Time(s.now()),
+		FileUri: file.GetUri(), FileSha256: ref.SHA256[:], Traceparent: telemetry.Inject(ctx), CreatedAt: pg.Time(s.now()),
 	})
 	if err != nil {
 		return err

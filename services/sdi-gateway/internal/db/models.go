@@ -90,21 +90,22 @@ type RequestLog struct {
 }
 
 type Transmission struct {
-	ID         uuid.UUID
-	TenantID   string
-	Invoice    string
-	Format     string
-	Facts      int32
-	State      string
-	FileName   string
-	FileKey    string
-	FileUri    string
-	FileSha256 []byte
-	SdiID      string
-	Attempts   int32
-	LastError  string
-	CreatedAt  time.Time
-	AttemptAt  *time.Time
-	SentAt     *time.Time
-	UpdatedAt  time.Time
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	Facts       int32
+	State       string
+	FileName    string
+	FileKey     string
+	FileUri     string
+	FileSha256  []byte
+	SdiID       string
+	Attempts    int32
+	LastError   string
+	Traceparent string
+	CreatedAt   time.Time
+	AttemptAt   *time.Time
+	SentAt      *time.Time
+	UpdatedAt   time.Time
 }

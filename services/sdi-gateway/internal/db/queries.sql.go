@@ -174,21 +174,22 @@ func (q *Queries) GetUnmatchedMessage(ctx context.Context, id uuid.UUID) (GetUnm
 }
 
 const insertTransmission = `-- name: InsertTransmission :execrows
-INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
 ON CONFLICT (tenant_id, invoice) DO NOTHING
 `
 
 type InsertTransmissionParams struct {
-	ID         uuid.UUID
-	TenantID   string
-	Invoice    string
-	Format     string
-	FileName   string
-	FileKey    string
-	FileUri    string
-	FileSha256 []byte
-	CreatedAt  time.Time
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	FileName    string
+	FileKey     string
+	FileUri     string
+	FileSha256  []byte
+	Traceparent string
+	CreatedAt   time.Time
 }
 
 func (q *Queries) InsertTransmission(ctx context.Context, arg InsertTransmissionParams) (int64, error) {
@@ -201,6 +202,7 @@ func (q *Queries) InsertTransmission(ctx context.Context, arg InsertTransmission
 		arg.FileKey,
 		arg.FileUri,
 		arg.FileSha256,
+		arg.Traceparent,
 		arg.CreatedAt,
 	)
 	if err != nil {
@@ -403,23 +405,24 @@ func (q *Queries) LockMessage(ctx context.Context, id uuid.UUID) (*time.Time, er
 }
 
 const lockTransmission = `-- name: LockTransmission :one
-SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
 FROM transmission WHERE id = $1 FOR UPDATE
 `
 
 type LockTransmissionRow struct {
-	ID         uuid.UUID
-	TenantID   string
-	Invoice    string
-	Format     string
-	Facts      int32
-	State      string
-	FileName   string
-	FileUri    string
-	FileSha256 []byte
-	SdiID      string
-	Attempts   int32
-	SentAt     *time.Time
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	Facts       int32
+	State       string
+	FileName    string
+	FileUri     string
+	FileSha256  []byte
+	SdiID       string
+	Attempts    int32
+	SentAt      *time.Time
+	Traceparent string
 }
 
 func (q *Queries) LockTransmission(ctx context.Context, id uuid.UUID) (LockTransmissionRow, error) {
@@ -438,6 +441,7 @@ func (q *Queries) LockTransmission(ctx context.Context, id uuid.UUID) (LockTrans
 		&i.SdiID,
 		&i.Attempts,
 		&i.SentAt,
+		&i.Traceparent,
 	)
 	return i, err
 }

@@ -27,7 +27,7 @@ import (
 
 // Config is the section tenancy of the configuration.
 type Config struct {
-	// BootstrapOperatorKeyFile holds one API key (made with `ceralacca keys generate`) that may do
+	// BootstrapOperatorKeyFile holds one API key (made with `ceralacca key generate`) that may do
 	// everything an operator may, so that a fresh installation can be set up. Another key in the file
 	// revokes the one before at the next start; without a file no key is added.
 	BootstrapOperatorKeyFile string `yaml:"bootstrap_operator_key_file"`

@@ -2,19 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
-	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 )
 
 func (c *cli) archive() (conservationv1.ConservationServiceClient, string, error) {
@@ -30,6 +28,9 @@ func (c *cli) archiveCommand() *cobra.Command {
 	var year int32
 	var class string
 	closing := verb("close", "Close a package over the units that wait, and seal it", args(), func(ctx context.Context, _ []string) error {
+		if year == 0 {
+			return usage("no fiscal year: give --year, such as --year %d", time.Now().Year())
+		}
 		api, tenant, err := c.archive()
 		if err != nil {
 			return err
@@ -41,24 +42,26 @@ func (c *cli) archiveCommand() *cobra.Command {
 		return c.print(p, func() { c.showPackage(p) })
 	})
 	closing.Flags().Int32Var(&year, "year", 0, "fiscal year of the package")
-	closing.Flags().StringVar(&class, "class", "", "class of documents; FISC when empty")
-	list := verb("ls", "List packages", args(), func(ctx context.Context, _ []string) error {
+	closing.Flags().StringVar(&class, "class", "", "class of documents, FISC or FISC-PA; FISC when empty")
+	list := c.lister(verb("ls", "List packages", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.archive()
 		if err != nil {
 			return err
 		}
-		page, err := api.ListPackages(ctx, &conservationv1.ListPackagesRequest{Parent: tenant, PageSize: 1000})
+		page, err := collect(c, func(token string, size int32) (*conservationv1.ListPackagesResponse, error) {
+			return api.ListPackages(ctx, &conservationv1.ListPackagesRequest{Parent: tenant, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
 		return c.print(page, func() {
 			var rows [][]string
 			for _, p := range page.GetPackages() {
-				rows = append(rows, []string{path.Base(p.GetName()), enum("PACKAGE_STATE_", p.GetState()), fmt.Sprint(p.GetFiscalYear()), p.GetClass(), fmt.Sprint(p.GetUnitCount()), when(p.GetSealTime()), p.GetLastError()})
+				rows = append(rows, []string{last(p.GetName()), enum("PACKAGE_STATE_", p.GetState()), fmt.Sprint(p.GetFiscalYear()), p.GetClass(), fmt.Sprint(p.GetUnitCount()), when(p.GetSealTime()), p.GetLastError()})
 			}
 			c.table([]string{"PACKAGE", "STATE", "YEAR", "CLASS", "UNITS", "SEALED", "LAST ERROR"}, rows)
 		})
-	})
+	}))
 	get := verb("get PACKAGE", "Show a package", args("PACKAGE"), func(ctx context.Context, given []string) error {
 		name, err := c.within("packages", given[0])
 		if err != nil {
@@ -78,8 +81,8 @@ func (c *cli) archiveCommand() *cobra.Command {
 }
 
 func (c *cli) unitsCommand() *cobra.Command {
-	var pkg string
-	cmd := verb("units", "Documents in custody, newest first", args(), func(ctx context.Context, _ []string) error {
+	var pkg, invoice string
+	cmd := c.lister(verb("units", "Documents in custody, newest first", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.archive()
 		if err != nil {
 			return err
@@ -90,18 +93,26 @@ func (c *cli) unitsCommand() *cobra.Command {
 				return err
 			}
 		}
-		page, err := api.ListUnits(ctx, &conservationv1.ListUnitsRequest{Parent: tenant, Package: pkg, PageSize: 200})
+		invoice, err = c.fullInvoiceName(ctx, invoice)
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*conservationv1.ListUnitsResponse, error) {
+			return api.ListUnits(ctx, &conservationv1.ListUnitsRequest{Parent: tenant, Subject: invoice, Package: pkg, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
 		return c.print(page, func() {
 			var rows [][]string
 			for _, u := range page.GetUnits() {
-				rows = append(rows, []string{path.Base(u.GetName()), enum("UNIT_STATE_", u.GetState()), fmt.Sprint(u.GetFiscalYear()), u.GetClass(), path.Base(u.GetSubject()), path.Base(u.GetPackage()), u.GetProblem()})
+				rows = append(rows, []string{last(u.GetName()), enum("UNIT_STATE_", u.GetState()), fmt.Sprint(u.GetFiscalYear()), u.GetClass(), last(u.GetSubject()), last(u.GetPackage()), u.GetProblem()})
 			}
 			c.table([]string{"UNIT", "STATE", "YEAR", "CLASS", "INVOICE", "PACKAGE", "PROBLEM"}, rows)
 		})
-	})
+	}))
+	cmd.Aliases = nil // ls is the list of packages
+	cmd.Flags().StringVar(&invoice, "invoice", "", "only of this invoice")
 	cmd.Flags().StringVar(&pkg, "package", "", "only of this package")
 	return cmd
 }
@@ -140,7 +151,7 @@ func (c *cli) downloadCommand() *cobra.Command {
 		if output != "" {
 			f, err := os.Create(output)
 			if err != nil {
-				return usage("%v", err)
+				return usage("--output: %v", err)
 			}
 			defer f.Close()
 			out = f
@@ -159,92 +170,4 @@ func (c *cli) downloadCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
 	cmd.Flags().StringVar(&file, "file", "archive", "archive, index, signed_index or time_stamp")
 	return cmd
-}
-
-func (c *cli) sign() (signv1.SignServiceClient, error) {
-	conn, err := c.dial()
-	return signv1.NewSignServiceClient(conn), err
-}
-
-func (c *cli) credentialCommand() *cobra.Command {
-	var company, kind, key, common string
-	create := verb("create", "Make a key in Vault and its certificate request", args(), func(ctx context.Context, _ []string) error {
-		parent, err := c.within("companies", company)
-		if err != nil {
-			return err
-		}
-		keyType, ok := map[string]signv1.KeyType{"p256": signv1.KeyType_KEY_TYPE_EC_P256, "rsa3072": signv1.KeyType_KEY_TYPE_RSA_3072}[key]
-		if !ok {
-			return usage("--key is p256 or rsa3072, not %q", key)
-		}
-		kinds, ok := map[string]signv1.CredentialKind{"automatic": signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC, "role": signv1.CredentialKind_CREDENTIAL_KIND_ROLE}[kind]
-		if !ok {
-			return usage("--kind is automatic or role, not %q", kind)
-		}
-		api, err := c.sign()
-		if err != nil {
-			return err
-		}
-		made, err := api.CreateCredential(ctx, &signv1.CreateCredentialRequest{
-			Parent: parent, RequestId: uuid.NewString(), Credential: &signv1.Credential{Kind: kinds, KeyType: keyType, CommonName: common},
-		})
-		if err != nil {
-			return err
-		}
-		return c.print(made, func() {
-			c.fields("name", made.GetName(), "state", enum("CREDENTIAL_STATE_", made.GetState()), "level", enum("SIGNATURE_LEVEL_", made.GetLevel()))
-			fmt.Fprint(c.out, made.GetCsrPem())
-		})
-	})
-	create.Flags().StringVar(&company, "company", os.Getenv("CERALACCA_COMPANY"), "company that signs")
-	create.Flags().StringVar(&kind, "kind", "automatic", "automatic (a company's invoices) or role (the platform's conservation)")
-	create.Flags().StringVar(&key, "key", "p256", "p256 or rsa3072")
-	create.Flags().StringVar(&common, "common-name", "", "name in the certificate")
-	imported := verb("import CREDENTIAL FILE", "Import the certificate of a credential, PEM, leaf first", args("CREDENTIAL", "FILE"), func(ctx context.Context, given []string) error {
-		raw, err := c.read(given[1])
-		if err != nil {
-			return err
-		}
-		if block, _ := pem.Decode(raw); block == nil {
-			return usage("%s holds no PEM certificate", given[1])
-		}
-		name, err := c.within("companies/"+company+"/credentials", given[0])
-		if err != nil {
-			return err
-		}
-		api, err := c.sign()
-		if err != nil {
-			return err
-		}
-		done, err := api.ImportCertificate(ctx, &signv1.ImportCertificateRequest{Name: name, CertificatePem: string(raw)})
-		if err != nil {
-			return err
-		}
-		return c.print(done, func() {
-			c.fields("name", done.GetName(), "state", enum("CREDENTIAL_STATE_", done.GetState()), "expires", when(done.GetExpireTime()))
-		})
-	})
-	imported.Flags().StringVar(&company, "company", os.Getenv("CERALACCA_COMPANY"), "company of a short name")
-	list := verb("ls", "List credentials", args(), func(ctx context.Context, _ []string) error {
-		parent, err := c.within("companies", "-")
-		if err != nil {
-			return err
-		}
-		api, err := c.sign()
-		if err != nil {
-			return err
-		}
-		page, err := api.ListCredentials(ctx, &signv1.ListCredentialsRequest{Parent: parent, PageSize: 1000})
-		if err != nil {
-			return err
-		}
-		return c.print(page, func() {
-			var rows [][]string
-			for _, k := range page.GetCredentials() {
-				rows = append(rows, []string{k.GetName(), enum("CREDENTIAL_STATE_", k.GetState()), enum("KEY_TYPE_", k.GetKeyType()), enum("SIGNATURE_LEVEL_", k.GetLevel()), k.GetCommonName(), when(k.GetExpireTime())})
-			}
-			c.table([]string{"CREDENTIAL", "STATE", "KEY", "LEVEL", "NAME", "EXPIRES"}, rows)
-		})
-	})
-	return group("credential", "Signing credentials", create, imported, list)
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
+	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,13 +30,18 @@ type cli struct {
 
 	server, caFile, keyFile, tenant, format string
 	timeout                                 time.Duration
+	limit                                   int // of the command that lists
 
-	conn *router
+	conn    *router
+	further bool // the list that is being shown goes on
 }
 
 func (c *cli) check() error {
 	if c.format != formatText && c.format != formatJSON {
 		return usage("--format is text or json, not %q", c.format)
+	}
+	if c.timeout <= 0 {
+		return usage("--timeout is a time such as 10s, not %s", c.timeout)
 	}
 	return nil
 }
@@ -45,11 +52,14 @@ type router struct {
 	byService map[string]*grpc.ClientConn
 }
 
-// owners says which target answers a gRPC service.
-var owners = map[string]string{
-	"ceralacca.tenancy.v1": "tenancy", "ceralacca.invoice.v1": "invoice", "ceralacca.sign.v1": "signer", "ceralacca.sdi.v1": "sdi-gateway",
-	"ceralacca.conservation.v1": "conservation", "ceralacca.notification.v1": "notification",
-}
+// services are all targets; owners says which target answers a gRPC service.
+var (
+	services = []string{"tenancy", "invoice", "signer", "sdi-gateway", "conservation", "notification"}
+	owners   = map[string]string{
+		"ceralacca.tenancy.v1": "tenancy", "ceralacca.invoice.v1": "invoice", "ceralacca.sign.v1": "signer", "ceralacca.sdi.v1": "sdi-gateway",
+		"ceralacca.conservation.v1": "conservation", "ceralacca.notification.v1": "notification",
+	}
+)
 
 func (r *router) pick(method string) (*grpc.ClientConn, error) {
 	if r.all != nil {
@@ -110,6 +120,10 @@ func (c *cli) dial() (*router, error) {
 		return nil, err
 	}
 	connect := func(address string) (*grpc.ClientConn, error) {
+		err := checkAddress(address)
+		if err != nil {
+			return nil, err
+		}
 		conn, err := rpc.Dial(context.Background(), rpc.DialConfig{
 			Address: address, TLS: config, Timeout: c.timeout, Agent: "ceralacca",
 			Bearer: func(context.Context) (string, error) { return key, nil },
@@ -128,8 +142,8 @@ func (c *cli) dial() (*router, error) {
 	r.byService = map[string]*grpc.ClientConn{}
 	for _, part := range strings.Split(c.server, ",") {
 		name, address, ok := strings.Cut(part, "=")
-		if !ok {
-			return nil, usage("--server: %q is not service=host:port", part)
+		if !ok || !slices.Contains(services, name) {
+			return nil, usage("--server: %q is not service=host:port; the services are %s", part, strings.Join(services, ", "))
 		}
 		r.byService[name], err = connect(address)
 		if err != nil {
@@ -140,6 +154,16 @@ func (c *cli) dial() (*router, error) {
 	return r, nil
 }
 
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	number, numberErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numberErr != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@ ") {
+		return usage("--server: %q is no address: give host:port without a scheme, such as api.example.com:443", address)
+	}
+	return nil
+}
+
+// key reads the API key; what cannot be one never reaches the network.
 func (c *cli) key() (string, error) {
 	key := os.Getenv("CERALACCA_API_KEY")
 	if c.keyFile != "" {
@@ -152,10 +176,13 @@ func (c *cli) key() (string, error) {
 	if key == "" {
 		return "", usage("no API key: set CERALACCA_API_KEY, or give --key-file")
 	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", usage("what --key-file or CERALACCA_API_KEY holds is no key: a key is one line, cl_test_... or cl_live_...")
+	}
 	if auth.IsKey(key) {
 		_, err := auth.CheckKey(key)
 		if err != nil {
-			return "", fmt.Errorf("the API key was mistyped: %w", err)
+			return "", err
 		}
 	}
 	return key, nil
@@ -177,14 +204,18 @@ func (c *cli) tenantName() (string, error) {
 	if c.tenant == "" {
 		return "", usage("no tenant: give --tenant or set CERALACCA_TENANT")
 	}
-	if strings.HasPrefix(c.tenant, "tenants/") {
-		return c.tenant, nil
+	id := strings.TrimPrefix(c.tenant, "tenants/")
+	if id == "" || strings.Contains(id, "/") {
+		return "", usage("--tenant: %q is no tenant: give acme or tenants/acme", c.tenant)
 	}
-	return "tenants/" + c.tenant, nil
+	return "tenants/" + id, nil
 }
 
 // within completes a short name: rossi becomes tenants/acme/companies/rossi.
 func (c *cli) within(collection, name string) (string, error) {
+	if name == "" {
+		return "", usage("an empty name is given for %s", collection)
+	}
 	if strings.Contains(name, "/") {
 		return name, nil
 	}
@@ -197,3 +228,32 @@ func (c *cli) within(collection, name string) (string, error) {
 
 // invoiceName completes the id of an invoice; the company may be left out.
 func (c *cli) invoiceName(name string) (string, error) { return c.within("companies/-/invoices", name) }
+
+// need refuses empty values of flags: name, value, name, value.
+func need(pairs ...string) error {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			return usage("--%s is missing", pairs[i])
+		}
+	}
+	return nil
+}
+
+// enumOf reads a word of a flag as a value of an enum, without its prefix and in any case; empty is 0.
+func enumOf(flag, prefix, word string, values map[string]int32) (int32, error) {
+	if word == "" {
+		return 0, nil
+	}
+	value := values[prefix+strings.ToUpper(strings.ReplaceAll(word, "-", "_"))]
+	if value != 0 {
+		return value, nil
+	}
+	var words []string
+	for name, n := range values {
+		if n != 0 {
+			words = append(words, strings.ToLower(strings.TrimPrefix(name, prefix)))
+		}
+	}
+	slices.Sort(words)
+	return 0, usage("--%s %q is none of %s", flag, word, strings.Join(words, ", "))
+}

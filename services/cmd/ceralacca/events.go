@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) eventsCommand() *cobra.Command {
@@ -24,24 +25,24 @@ func (c *cli) eventsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		stream, err := api.StreamEvents(ctx, &invoicev1.StreamEventsRequest{Parent: tenant, AfterPosition: after, Filter: filter})
-		if err != nil {
-			return err
+		if after < 0 {
+			return usage("--after is a position, 0 or more, not %d", after)
 		}
-		for {
-			answer, err := stream.Recv()
-			if errors.Is(err, io.EOF) || ctx.Err() != nil {
+		for connected := false; ; connected = true {
+			before := after
+			after, err = c.follow(ctx, api, &invoicev1.StreamEventsRequest{Parent: tenant, AfterPosition: after, Filter: filter})
+			if ctx.Err() != nil {
 				return nil
 			}
-			if err != nil {
+			// A tail that has shown something outlives a restart of the server and goes on where it was.
+			if fault.Of(err).Kind != fault.KindUnavailable || !connected && after == before {
 				return err
 			}
-			if answer.GetEvent() == nil {
-				continue
-			}
-			err = c.printLine(answer.GetEvent(), func() { c.showEvent(answer.GetEvent()) })
-			if err != nil {
-				return err
+			fmt.Fprintf(c.errOut, "ceralacca: %s; connecting again after position %d\n", c.describeError(err).Message, after)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
 			}
 		}
 	})
@@ -77,6 +78,32 @@ func (c *cli) eventsCommand() *cobra.Command {
 	return cmd
 }
 
+// follow shows a stream until it breaks and says up to which position it came.
+func (c *cli) follow(ctx context.Context, api invoicev1.InvoiceServiceClient, req *invoicev1.StreamEventsRequest) (int64, error) {
+	position := req.GetAfterPosition()
+	stream, err := api.StreamEvents(ctx, req)
+	if err != nil {
+		return position, err
+	}
+	for {
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return position, fault.Unavailable("STREAM_ENDED", "the server ended the stream")
+		}
+		if err != nil {
+			return position, err
+		}
+		position = max(position, answer.GetPosition())
+		if answer.GetEvent() == nil {
+			continue // a heartbeat
+		}
+		err = c.printLine(answer.GetEvent(), func() { c.showEvent(answer.GetEvent()) })
+		if err != nil {
+			return position, err
+		}
+	}
+}
+
 func (c *cli) showEvent(e *invoicev1.Event) {
-	fmt.Fprintf(c.out, "%6d  %s  %-28s  %s\n", e.GetPosition(), when(e.GetTime()), e.GetType(), path.Base(e.GetInvoice()))
+	fmt.Fprintf(c.out, "%6d  %s  %-28s  %s\n", e.GetPosition(), when(e.GetTime()), e.GetType(), last(e.GetInvoice()))
 }

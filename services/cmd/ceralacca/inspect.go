@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ func (c *cli) inspectCommand() *cobra.Command {
 		}
 		d := i.describe(filepath.Base(given[0]), raw)
 		if c.format == formatJSON {
-			c.printJSON(d)
+			printJSON(c.out, d)
 		} else {
 			c.showDescription(d)
 		}
@@ -306,7 +307,7 @@ func describeMessage(m *sdi.Message) *messageDescription {
 }
 
 func (c *cli) showDescription(d *description) {
-	c.fields("file", d.File, "kind", d.Kind, "size", d.Size, "sha256", d.SHA256)
+	c.fields("file", d.File, "kind", d.Kind, "size", strconv.Itoa(d.Size), "sha256", d.SHA256)
 	for n, s := range d.Signatures {
 		holds := "holds"
 		if !s.Holds {

@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) invoices() (invoicev1.InvoiceServiceClient, error) {
@@ -25,13 +27,41 @@ func (c *cli) invoiceCommand() *cobra.Command {
 // read reads a file, or standard input for -.
 func (c *cli) read(name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(c.in)
+		return readAll("standard input", c.in)
 	}
-	raw, err := os.ReadFile(name)
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
+	defer f.Close()
+	return readAll(name, f)
+}
+
+// largestFile is beyond every file that this tool has to do with; only the archives of packages may be larger,
+// and those are written, not read.
+const largestFile = 15 << 20
+
+func readAll(name string, r io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, largestFile+1))
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	if len(raw) > largestFile {
+		return nil, usage("%s is larger than %d MiB: that is no file for this command", name, largestFile>>20)
+	}
 	return raw, nil
+}
+
+// save writes content to a file, or to standard output when there is none: as JSON the whole answer then.
+func (c *cli) save(file string, content []byte, answer proto.Message) error {
+	if file == "" {
+		return c.print(answer, func() { _, _ = c.out.Write(content) })
+	}
+	err := os.WriteFile(file, content, 0o644)
+	if err != nil {
+		return usage("--output: %v", err)
+	}
+	return nil
 }
 
 func (c *cli) submitCommand() *cobra.Command {
@@ -39,7 +69,12 @@ func (c *cli) submitCommand() *cobra.Command {
 	var validateOnly bool
 	cmd := verb("submit FILE", "Submit a FatturaPA file; - reads standard input", args("FILE"), func(ctx context.Context, given []string) error {
 		if company == "" {
-			return usage("no company: give --company")
+			return usage("no company: give --company or set CERALACCA_COMPANY")
+		}
+		if requestID == "" {
+			requestID = uuid.NewString()
+		} else if _, err := uuid.Parse(requestID); err != nil {
+			return usage("--request-id: %q is no UUID", requestID)
 		}
 		parent, err := c.within("companies", company)
 		if err != nil {
@@ -49,9 +84,6 @@ func (c *cli) submitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if requestID == "" {
-			requestID = uuid.NewString()
-		}
 		api, err := c.invoices()
 		if err != nil {
 			return err
@@ -60,7 +92,10 @@ func (c *cli) submitCommand() *cobra.Command {
 			Parent: parent, Content: content, ExternalId: externalID, RequestId: requestID, ValidateOnly: validateOnly,
 		})
 		if err != nil {
-			return err
+			return repeatError{err, requestID}
+		}
+		if validateOnly && c.format == formatText {
+			fmt.Fprintln(c.out, "valid; nothing was stored")
 		}
 		return c.print(made, func() { c.showInvoice(made) })
 	})
@@ -103,7 +138,7 @@ func (c *cli) showInvoice(i *invoicev1.Invoice) {
 	}
 	rows = nil
 	for _, d := range i.GetDocuments() {
-		rows = append(rows, []string{path.Base(d.GetName()), enum("DOCUMENT_KIND_", d.GetKind()), d.GetReceiptType(), d.GetFileName(), when(d.GetCreateTime())})
+		rows = append(rows, []string{last(d.GetName()), enum("DOCUMENT_KIND_", d.GetKind()), d.GetReceiptType(), d.GetFileName(), when(d.GetCreateTime())})
 	}
 	if len(rows) > 0 {
 		c.table([]string{"DOCUMENT", "KIND", "RECEIPT", "FILE", "CREATED"}, rows)
@@ -123,8 +158,7 @@ func party(p *invoicev1.Party) string {
 
 func (c *cli) listCommand() *cobra.Command {
 	var company, filter string
-	var limit int
-	cmd := verb("ls", "List invoices, newest first", args(), func(ctx context.Context, _ []string) error {
+	cmd := c.lister(verb("ls", "List invoices, newest first", args(), func(ctx context.Context, _ []string) error {
 		parent, err := c.within("companies", company)
 		if err != nil {
 			return err
@@ -133,19 +167,11 @@ func (c *cli) listCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		all := &invoicev1.ListInvoicesResponse{}
-		for len(all.Invoices) < limit {
-			page, err := api.ListInvoices(ctx, &invoicev1.ListInvoicesRequest{
-				Parent: parent, Filter: filter, PageToken: all.NextPageToken, PageSize: int32(min(limit-len(all.Invoices), 1000)),
-			})
-			if err != nil {
-				return err
-			}
-			all.Invoices = append(all.Invoices, page.GetInvoices()...)
-			all.NextPageToken = page.GetNextPageToken()
-			if all.NextPageToken == "" {
-				break
-			}
+		all, err := collect(c, func(token string, size int32) (*invoicev1.ListInvoicesResponse, error) {
+			return api.ListInvoices(ctx, &invoicev1.ListInvoicesRequest{Parent: parent, Filter: filter, PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
 		}
 		return c.print(all, func() {
 			var rows [][]string
@@ -154,15 +180,13 @@ func (c *cli) listCommand() *cobra.Command {
 				if len(i.GetBodies()) > 0 {
 					number, date = i.GetBodies()[0].GetNumber(), i.GetBodies()[0].GetIssueDate()
 				}
-				rows = append(rows, []string{path.Base(i.GetName()), enum("INVOICE_STATE_", i.GetState()), number, date, i.GetBuyer().GetDisplayName(), i.GetFileName(), i.GetSdiId()})
+				rows = append(rows, []string{last(i.GetName()), enum("INVOICE_STATE_", i.GetState()), number, date, i.GetBuyer().GetDisplayName(), i.GetFileName(), i.GetSdiId()})
 			}
 			c.table([]string{"INVOICE", "STATE", "NUMBER", "DATE", "BUYER", "FILE", "SDI ID"}, rows)
 		})
-	})
-	cmd.Aliases = []string{"list"}
+	}))
 	cmd.Flags().StringVar(&company, "company", "-", "only of this company")
 	cmd.Flags().StringVar(&filter, "filter", "", `for example: state = REJECTED AND issue_date >= "2026-01-01"`)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
 	return cmd
 }
 
@@ -177,16 +201,62 @@ func (c *cli) documentCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		answer, err := api.GetDocument(ctx, &invoicev1.GetDocumentRequest{Name: name + "/documents/" + path.Base(given[1])})
+		found, err := api.GetInvoice(ctx, &invoicev1.GetInvoiceRequest{Name: name})
 		if err != nil {
 			return err
 		}
-		if output == "" {
-			_, err = c.out.Write(answer.GetContent())
+		document, err := pickDocument(found, given[1])
+		if err != nil {
 			return err
 		}
-		return os.WriteFile(output, answer.GetContent(), 0o644)
+		answer, err := api.GetDocument(ctx, &invoicev1.GetDocumentRequest{Name: document})
+		if err != nil {
+			return err
+		}
+		return c.save(output, answer.GetContent(), answer)
 	})
+	cmd.Long = cmd.Short + `.
+
+DOCUMENT is original, signed, the type of a receipt such as RC, or the id of a document as ceralacca invoice get
+lists it. An operator's key may not read documents.`
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
 	return cmd
+}
+
+// pickDocument finds the one document that a word means: its id, its kind, or the type of a receipt.
+func pickDocument(i *invoicev1.Invoice, word string) (string, error) {
+	var ids, byType []string
+	for _, d := range i.GetDocuments() {
+		if last(d.GetName()) == last(word) {
+			return d.GetName(), nil
+		}
+		if d.GetReceiptType() != "" && strings.EqualFold(d.GetReceiptType(), word) {
+			byType = append(byType, d.GetName())
+		}
+		ids = append(ids, last(d.GetName()))
+	}
+	switch len(byType) {
+	case 1:
+		return byType[0], nil
+	case 0:
+		return "", fault.NotFound("DOCUMENT_NOT_FOUND", "the invoice has no document %q: it has %s", word, strings.Join(ids, ", "))
+	}
+	return "", usage("the invoice has %d receipts %s: name one by its id: %s", len(byType), word, strings.Join(ids, ", "))
+}
+
+// fullInvoiceName is the name of an invoice with its company, which the server is asked for when it was left out.
+func (c *cli) fullInvoiceName(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	name, err := c.invoiceName(name)
+	if err != nil || !strings.Contains(name, "/companies/-/") {
+		return name, err
+	}
+	api, err := c.invoices()
+	if err != nil {
+		return "", err
+	}
+	found, err := api.GetInvoice(ctx, &invoicev1.GetInvoiceRequest{Name: name})
+	return found.GetName(), err
 }

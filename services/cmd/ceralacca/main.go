@@ -1,40 +1,21 @@
 // Command ceralacca is the tool of partners and operators. Online it calls the gRPC API; offline it
-// describes files. It owns no rule: what it knows comes from the API or from the format libraries.
+// describes files and makes keys. It owns no rule: what it knows comes from the API or from the format
+// libraries.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"ceralacca.dev/services/internal/fault"
 )
-
-// Exit codes, part of the contract with scripts.
-const (
-	exitOK          = 0
-	exitRefused     = 1 // the request was understood and refused, or a check found errors
-	exitUsage       = 2 // wrong arguments, or a file that cannot be read
-	exitNotFound    = 3
-	exitDenied      = 4 // no key, a wrong key, or a key that may not do this
-	exitUnavailable = 5 // the server cannot be reached or asks to try again
-	exitInternal    = 6 // the server failed; it names a trace to report
-)
-
-const exitHelp = `Exit codes:
-  0  done
-  1  refused: the request is wrong in itself, or a check found errors
-  2  wrong arguments, or a file that cannot be read
-  3  not found
-  4  no key, a wrong key, or a key that may not do this
-  5  the server cannot be reached, or asks to try again later
-  6  the server failed; its message names the trace`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -58,67 +39,15 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err == nil {
 		return exitOK
 	}
+	if wantsJSON(args) {
+		c.format = formatJSON // also when the flags themselves could not be read
+	}
 	return c.fail(err)
 }
 
-// usageError is a mistake in the words of the command.
-type usageError struct{ error }
-
-func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
-
-// quietError ends with a code and has said already what there is to say.
-type quietError int
-
-func (quietError) Error() string { return "" }
-
-// fail says what went wrong and how to mend it, and gives the exit code.
-func (c *cli) fail(err error) int {
-	var quiet quietError
-	if errors.As(err, &quiet) {
-		return int(quiet)
-	}
-	var words usageError
-	var f *fault.Fault
-	switch {
-	case errors.As(err, &words):
-		fmt.Fprintf(c.errOut, "ceralacca: %v\n", err)
-		return exitUsage
-	case errors.As(err, &f):
-		c.printFault(f)
-		return exitOf(f.Kind)
-	case errors.Is(err, context.Canceled):
-		return exitOK
-	}
-	fmt.Fprintf(c.errOut, "ceralacca: %v\n", err)
-	return exitUsage
-}
-
-func exitOf(k fault.Kind) int {
-	switch k {
-	case fault.KindNotFound:
-		return exitNotFound
-	case fault.KindUnauthenticated, fault.KindDenied:
-		return exitDenied
-	case fault.KindUnavailable, fault.KindExhausted, fault.KindAborted:
-		return exitUnavailable
-	case fault.KindInternal:
-		return exitInternal
-	}
-	return exitRefused
-}
-
-func (c *cli) printFault(f *fault.Fault) {
-	if c.format == formatJSON {
-		c.printJSON(map[string]any{"error": map[string]any{"code": f.Code, "kind": f.Kind.String(), "message": f.Message, "fields": f.Fields}})
-		return
-	}
-	fmt.Fprintf(c.errOut, "ceralacca: %s: %s\n", f.Code, f.Message)
-	for _, field := range f.Fields {
-		fmt.Fprintf(c.errOut, "  %s: %s (%s)\n", field.Path, field.Message, field.Code)
-	}
-	if f.RetryAfter > 0 {
-		fmt.Fprintf(c.errOut, "  try again in %s\n", f.RetryAfter)
-	}
+func wantsJSON(args []string) bool {
+	at := slices.Index(args, "--format")
+	return slices.Contains(args, "--format="+formatJSON) || at >= 0 && at+1 < len(args) && args[at+1] == formatJSON
 }
 
 func (c *cli) command() *cobra.Command {
@@ -128,48 +57,101 @@ func (c *cli) command() *cobra.Command {
 		Long:          "Invoices, signatures, SdI and conservation from the command line.\n\n" + exitHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.server, "server", os.Getenv("CERALACCA_SERVER"), "gRPC address, host:port, or one for each service: invoice=host:port,sdi-gateway=host:port (CERALACCA_SERVER)")
 	flags.StringVar(&c.caFile, "ca-file", os.Getenv("CERALACCA_CA_FILE"), "CA of the server's certificate, PEM; the system's when empty (CERALACCA_CA_FILE)")
 	flags.StringVar(&c.keyFile, "key-file", os.Getenv("CERALACCA_API_KEY_FILE"), "file with the API key (CERALACCA_API_KEY_FILE); or the key itself in CERALACCA_API_KEY")
 	flags.StringVar(&c.tenant, "tenant", os.Getenv("CERALACCA_TENANT"), "tenant, such as acme or tenants/acme (CERALACCA_TENANT)")
 	flags.StringVar(&c.format, "format", formatText, "text or json")
-	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "of one call")
+	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "longest wait for the answer to one call")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.check() }
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%v; see %s --help", err, cmd.CommandPath())
+	})
+	// A group is no command of its own: its usage line without a verb would be wrong.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(),
 		c.invoiceCommand(), c.traceCommand(), c.eventsCommand(), c.webhookCommand(), c.mailCommand(), c.deliveryCommand(),
-		c.sdiCommand(), c.archiveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(), c.inspectCommand())
+		c.sdiCommand(), c.archiveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
+		c.inspectCommand(), c.versionCommand())
 	for _, group := range root.Commands() {
 		refuseUnknown(group)
 	}
+	root.SetHelpCommand(helpCommand(root))
 	return root
 }
 
-// refuseUnknown makes a group without a verb, or with an unknown one, an error instead of a help page and success.
+// refuseUnknown makes an unknown verb of a group an error instead of a help page and success.
 func refuseUnknown(cmd *cobra.Command) {
 	if !cmd.HasSubCommands() {
 		return
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usage("unknown command %q for %q; see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
+		if len(args) == 0 {
+			return nil
 		}
-		return nil
+		meant := ""
+		if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
+			meant = " (did you mean " + strings.Join(close, " or ") + "?)"
+		}
+		return usage("unknown command %q for %q%s; see %s --help", args[0], cmd.CommandPath(), meant, cmd.CommandPath())
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
-// args checks the number of arguments and names what is missing.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{Use: "help [COMMAND]", Short: "Help about a command", RunE: func(_ *cobra.Command, given []string) error {
+		found, rest, err := root.Find(given)
+		if err != nil || len(rest) > 0 {
+			return usage("there is no command %q; see ceralacca --help", strings.Join(given, " "))
+		}
+		found.InitDefaultHelpFlag()
+		return found.Help()
+	}}
+}
+
+// args checks the number of arguments and names what is missing. A last name that ends in ... takes one or more.
 func args(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if len(given) < len(names) {
-			return usage("%s: %s is missing; see %s --help", cmd.CommandPath(), names[len(given)], cmd.CommandPath())
+			return usage("%s is missing: %s; see %s --help", strings.TrimSuffix(names[len(given)], "..."), cmd.UseLine(), cmd.CommandPath())
 		}
-		if len(given) > len(names) {
-			return usage("%s: %q is one argument too many", cmd.CommandPath(), given[len(names)])
+		if len(given) > len(names) && (len(names) == 0 || !strings.HasSuffix(names[len(names)-1], "...")) {
+			return usage("%q is one argument too many: %s", given[len(names)], cmd.UseLine())
 		}
 		return nil
 	}
+}
+
+func (c *cli) versionCommand() *cobra.Command {
+	return verb("version", "Print the version of this tool", args(), func(context.Context, []string) error {
+		if c.format == formatJSON {
+			printJSON(c.out, map[string]string{"version": version()})
+			return nil
+		}
+		_, err := fmt.Fprintln(c.out, version())
+		return err
+	})
+}
+
+// version is the module version and commit that this program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	commit, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = "+changes"
+		}
+	}
+	return strings.TrimSpace(info.Main.Version + " " + commit + changed)
 }

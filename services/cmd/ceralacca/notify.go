@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	notificationv1 "ceralacca.dev/proto/gen/ceralacca/notification/v1"
 )
@@ -37,12 +37,14 @@ func (c *cli) webhookCommand() *cobra.Command {
 		return c.print(w, func() { c.fields("name", w.GetName(), "url", w.GetUrl(), "secret", w.GetSecret()) })
 	})
 	add.Flags().StringSliceVar(&types, "events", nil, "only these types, such as invoice.delivered or invoice.*; all when empty")
-	list := verb("ls", "List webhook endpoints", args(), func(ctx context.Context, _ []string) error {
+	list := c.lister(verb("ls", "List webhook endpoints", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.notifications()
 		if err != nil {
 			return err
 		}
-		page, err := api.ListWebhookEndpoints(ctx, &notificationv1.ListWebhookEndpointsRequest{Parent: tenant, PageSize: 1000})
+		page, err := collect(c, func(token string, size int32) (*notificationv1.ListWebhookEndpointsResponse, error) {
+			return api.ListWebhookEndpoints(ctx, &notificationv1.ListWebhookEndpointsRequest{Parent: tenant, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
@@ -57,7 +59,7 @@ func (c *cli) webhookCommand() *cobra.Command {
 			}
 			c.table([]string{"WEBHOOK", "URL", "STATE", "EVENTS"}, rows)
 		})
-	})
+	}))
 	remove := verb("rm WEBHOOK", "Remove a webhook endpoint", args("WEBHOOK"), func(ctx context.Context, given []string) error {
 		name, err := c.within("webhookEndpoints", given[0])
 		if err != nil {
@@ -88,7 +90,9 @@ func (c *cli) webhookCommand() *cobra.Command {
 		}
 		return c.print(w, func() { c.fields("name", w.GetName(), "secret", w.GetSecret()) })
 	})
-	return group("webhook", "Webhook endpoints", add, list, remove, rotate)
+	return group("webhook", "Webhook endpoints", add, list, remove, rotate,
+		c.webhookSwitch("enable", "Deliver to an endpoint again that was disabled", false),
+		c.webhookSwitch("disable", "Deliver nothing to an endpoint until it is enabled", true))
 }
 
 func (c *cli) mailCommand() *cobra.Command {
@@ -109,12 +113,14 @@ func (c *cli) mailCommand() *cobra.Command {
 	})
 	add.Flags().StringSliceVar(&types, "events", nil, "only these types; all when empty")
 	add.Flags().StringVar(&language, "language", "it", "it or en")
-	list := verb("ls", "List addresses", args(), func(ctx context.Context, _ []string) error {
+	list := c.lister(verb("ls", "List addresses", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.notifications()
 		if err != nil {
 			return err
 		}
-		page, err := api.ListEmailSubscriptions(ctx, &notificationv1.ListEmailSubscriptionsRequest{Parent: tenant, PageSize: 1000})
+		page, err := collect(c, func(token string, size int32) (*notificationv1.ListEmailSubscriptionsResponse, error) {
+			return api.ListEmailSubscriptions(ctx, &notificationv1.ListEmailSubscriptionsRequest{Parent: tenant, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
@@ -125,7 +131,7 @@ func (c *cli) mailCommand() *cobra.Command {
 			}
 			c.table([]string{"SUBSCRIPTION", "ADDRESS", "LANGUAGE", "EVENTS"}, rows)
 		})
-	})
+	}))
 	remove := verb("rm SUBSCRIPTION", "Remove an address", args("SUBSCRIPTION"), func(ctx context.Context, given []string) error {
 		name, err := c.within("emailSubscriptions", given[0])
 		if err != nil {
@@ -145,29 +151,42 @@ func (c *cli) mailCommand() *cobra.Command {
 }
 
 func (c *cli) deliveryCommand() *cobra.Command {
-	var invoice, target string
-	list := verb("ls", "Deliveries of events, newest first", args(), func(ctx context.Context, _ []string) error {
+	var invoice, target, state string
+	list := c.lister(verb("ls", "Deliveries of events, newest first", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.notifications()
 		if err != nil {
 			return err
 		}
-		page, err := api.ListDeliveries(ctx, &notificationv1.ListDeliveriesRequest{Parent: tenant, Invoice: invoice, Target: target, PageSize: 200})
+		invoice, err = c.fullInvoiceName(ctx, invoice)
+		if err != nil {
+			return err
+		}
+		wanted, err := enumOf("state", "DELIVERY_STATE_", state, notificationv1.DeliveryState_value)
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*notificationv1.ListDeliveriesResponse, error) {
+			return api.ListDeliveries(ctx, &notificationv1.ListDeliveriesRequest{
+				Parent: tenant, Invoice: invoice, Target: target, State: notificationv1.DeliveryState(wanted), PageToken: token, PageSize: size,
+			})
+		})
 		if err != nil {
 			return err
 		}
 		return c.print(page, func() {
 			var rows [][]string
 			for _, d := range page.GetDeliveries() {
-				last := ""
+				answer := ""
 				if n := len(d.GetAttempts()); n > 0 {
-					last = strings.TrimSpace(fmt.Sprintf("%d %s", d.GetAttempts()[n-1].GetStatusCode(), d.GetAttempts()[n-1].GetError()))
+					answer = strings.TrimSpace(fmt.Sprintf("%d %s", d.GetAttempts()[n-1].GetStatusCode(), d.GetAttempts()[n-1].GetError()))
 				}
-				rows = append(rows, []string{path.Base(d.GetName()), d.GetEventType(), enum("DELIVERY_STATE_", d.GetState()), fmt.Sprint(len(d.GetAttempts())), last, when(d.GetNextAttemptTime())})
+				rows = append(rows, []string{last(d.GetName()), d.GetEventType(), enum("DELIVERY_STATE_", d.GetState()), fmt.Sprint(len(d.GetAttempts())), answer, when(d.GetNextAttemptTime())})
 			}
 			c.table([]string{"DELIVERY", "EVENT", "STATE", "ATTEMPTS", "LAST ANSWER", "NEXT"}, rows)
 		})
-	})
-	list.Flags().StringVar(&invoice, "invoice", "", "only of this invoice (full name)")
+	}))
+	list.Flags().StringVar(&invoice, "invoice", "", "only of this invoice")
+	list.Flags().StringVar(&state, "state", "", "only in this state: pending, delivered or failed")
 	list.Flags().StringVar(&target, "target", "", "only to this endpoint or subscription (full name)")
 	again := verb("redeliver DELIVERY", "Deliver the same event again, with the same webhook-id", args("DELIVERY"), func(ctx context.Context, given []string) error {
 		name, err := c.within("deliveries", given[0])
@@ -184,5 +203,59 @@ func (c *cli) deliveryCommand() *cobra.Command {
 		}
 		return c.print(d, func() { fmt.Fprintln(c.out, "will be delivered again:", d.GetName()) })
 	})
-	return group("delivery", "What customers were told", list, again)
+	get := verb("get DELIVERY", "Show a delivery with its attempts", args("DELIVERY"), func(ctx context.Context, given []string) error {
+		name, err := c.within("deliveries", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		d, err := api.GetDelivery(ctx, &notificationv1.GetDeliveryRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(d, func() { c.showDelivery(d) })
+	})
+	return group("delivery", "What customers were told", list, get, again)
+}
+
+func (c *cli) showDelivery(d *notificationv1.Delivery) {
+	c.fields("name", d.GetName(), "to", d.GetTarget(), "event", d.GetEvent(), "type", d.GetEventType(), "invoice", d.GetInvoice(),
+		"state", enum("DELIVERY_STATE_", d.GetState()), "next attempt", when(d.GetNextAttemptTime()), "created", when(d.GetCreateTime()))
+	if len(d.GetAttempts()) == 0 {
+		return
+	}
+	var rows [][]string
+	for _, a := range d.GetAttempts() {
+		rows = append(rows, []string{when(a.GetTime()), fmt.Sprint(a.GetStatusCode()), fmt.Sprintf("%d ms", a.GetDurationMs()), a.GetError()})
+	}
+	c.table([]string{"TRIED", "ANSWER", "TOOK", "PROBLEM"}, rows)
+}
+
+// webhookSwitch enables or disables an endpoint.
+func (c *cli) webhookSwitch(use, short string, disabled bool) *cobra.Command {
+	return verb(use+" WEBHOOK", short, args("WEBHOOK"), func(ctx context.Context, given []string) error {
+		name, err := c.within("webhookEndpoints", given[0])
+		if err != nil {
+			return err
+		}
+		api, _, err := c.notifications()
+		if err != nil {
+			return err
+		}
+		w, err := api.GetWebhookEndpoint(ctx, &notificationv1.GetWebhookEndpointRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		w.Disabled = disabled
+		w, err = api.UpdateWebhookEndpoint(ctx, &notificationv1.UpdateWebhookEndpointRequest{
+			WebhookEndpoint: w, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"disabled"}},
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(w, func() { fmt.Fprintf(c.out, "%sd: %s\n", use, w.GetName()) })
+	})
 }

@@ -3,81 +3,127 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
 	operationsv1 "ceralacca.dev/proto/gen/ceralacca/operations/v1"
-	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 )
 
-// operations gives the operators' API of every process that --server names.
-func (c *cli) operations() (map[string]operationsv1.OperationsServiceClient, error) {
+// instance is the operators' API of one process.
+type instance struct {
+	server string // one of the services that it hosts; empty when one address serves all
+	api    operationsv1.OperationsServiceClient
+}
+
+// operations gives the operators' API of every process that --server names, each address once.
+func (c *cli) operations() ([]instance, error) {
 	r, err := c.dial()
 	if err != nil {
 		return nil, err
 	}
 	conns := map[string]*grpc.ClientConn{"": r.all}
+	names := []string{""}
 	if r.all == nil {
-		conns = r.byService
+		conns, names = r.byService, services
 	}
-	apis := map[string]operationsv1.OperationsServiceClient{}
-	for name, conn := range conns {
-		apis[name] = operationsv1.NewOperationsServiceClient(conn)
+	var all []instance
+	var seen []string
+	for _, name := range names {
+		if conn := conns[name]; conn != nil && !slices.Contains(seen, conn.Target()) {
+			seen = append(seen, conn.Target())
+			all = append(all, instance{name, operationsv1.NewOperationsServiceClient(conn)})
+		}
 	}
-	return apis, nil
+	return all, nil
 }
 
-// operationsOf gives the API of the process that hosts the service of services/{service}/....
-func (c *cli) operationsOf(name string) (operationsv1.OperationsServiceClient, error) {
-	parts := strings.Split(name, "/")
-	if len(parts) < 2 || parts[0] != "services" {
-		return nil, usage("%q is not services/{service}/parkedEvents/{id}; ceralacca parked ls shows the names", name)
+// everywhere asks every process. What those that answer say is shown though another cannot be asked; its
+// error is the command's then.
+func (c *cli) everywhere(ask func(instance) error) error {
+	all, err := c.operations()
+	if err != nil {
+		return err
 	}
-	apis, err := c.operations()
+	var first error
+	for _, one := range all {
+		err := ask(one)
+		if err == nil {
+			continue
+		}
+		if first != nil {
+			fmt.Fprintf(c.errOut, "ceralacca: %s could not be asked: %s\n", one.server, c.describeError(err).Message)
+			continue
+		}
+		first = err
+	}
+	return first
+}
+
+// operationsOf gives the API of the process that hosts a service.
+func (c *cli) operationsOf(service string) (operationsv1.OperationsServiceClient, error) {
+	if !slices.Contains(services, service) {
+		return nil, usage("there is no service %q; there are %v", service, services)
+	}
+	r, err := c.dial()
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range []string{parts[1], ""} {
-		if apis[key] != nil {
-			return apis[key], nil
-		}
+	conn := r.all
+	if conn == nil {
+		conn = r.byService[service]
 	}
-	return nil, usage("--server names no address for %s", parts[1])
+	if conn == nil {
+		return nil, usage("--server names no address for %s", service)
+	}
+	return operationsv1.NewOperationsServiceClient(conn), nil
 }
 
 func (c *cli) parkedCommand() *cobra.Command {
-	list := verb("ls", "List events and jobs that could not be handled", args(), func(ctx context.Context, _ []string) error {
-		apis, err := c.operations()
-		if err != nil {
-			return err
+	return group("parked", "Events and jobs that could not be handled (operators)", c.parkedList(), c.parkedShow(), c.parkedRetry(), c.parkedDrop())
+}
+
+func (c *cli) parkedList() *cobra.Command {
+	var service string
+	cmd := c.lister(verb("ls", "List events and jobs that could not be handled", args(), func(ctx context.Context, _ []string) error {
+		if service != "" && !slices.Contains(services, service) {
+			return usage("--service %q is none of %v", service, services)
 		}
 		all := &operationsv1.ListParkedEventsResponse{}
-		for _, api := range apis {
-			for token := ""; ; {
-				page, err := api.ListParkedEvents(ctx, &operationsv1.ListParkedEventsRequest{PageSize: 1000, PageToken: token})
-				if err != nil {
-					return err
-				}
-				all.ParkedEvents = append(all.ParkedEvents, page.GetParkedEvents()...)
-				token = page.GetNextPageToken()
-				if token == "" {
-					break
-				}
+		failed := c.everywhere(func(one instance) error {
+			if service != "" && one.server != "" && one.server != service {
+				return nil
 			}
+			page, err := collect(c, func(token string, size int32) (*operationsv1.ListParkedEventsResponse, error) {
+				return one.api.ListParkedEvents(ctx, &operationsv1.ListParkedEventsRequest{Service: service, PageSize: size, PageToken: token})
+			})
+			all.ParkedEvents = append(all.ParkedEvents, page.GetParkedEvents()...)
+			return err
+		})
+		if failed != nil && len(all.ParkedEvents) == 0 {
+			return failed
 		}
-		return c.print(all, func() {
+		err := c.print(all, func() {
 			var rows [][]string
 			for _, p := range all.GetParkedEvents() {
 				rows = append(rows, []string{p.GetName(), p.GetKind(), p.GetHandler(), p.GetTenant(), p.GetCode(), fmt.Sprint(p.GetAttempts()), when(p.GetParkTime())})
 			}
 			c.table([]string{"PARKED", "KIND", "HANDLER", "TENANT", "CODE", "ATTEMPTS", "SINCE"}, rows)
 		})
-	})
-	show := verb("show PARKED", "Show one with its payload", args("PARKED"), func(ctx context.Context, given []string) error {
-		api, err := c.operationsOf(given[0])
+		if err != nil {
+			return err
+		}
+		return failed
+	}))
+	cmd.Flags().StringVar(&service, "service", "", "only of this service")
+	return cmd
+}
+
+func (c *cli) parkedShow() *cobra.Command {
+	return verb("show PARKED", "Show one with its payload", args("PARKED"), func(ctx context.Context, given []string) error {
+		api, err := c.parkedAPI(given[0])
 		if err != nil {
 			return err
 		}
@@ -92,68 +138,89 @@ func (c *cli) parkedCommand() *cobra.Command {
 			fmt.Fprintln(c.out, p.GetPayloadJson())
 		})
 	})
-	retry := verb("retry PARKED", "Hand it to its handler again", args("PARKED"), func(ctx context.Context, given []string) error {
-		api, err := c.operationsOf(given[0])
-		if err != nil {
-			return err
+}
+
+func (c *cli) parkedRetry() *cobra.Command {
+	return verb("retry PARKED...", "Hand events or jobs to their handlers again", args("PARKED..."), func(ctx context.Context, given []string) error {
+		for _, name := range given {
+			api, err := c.parkedAPI(name)
+			if err != nil {
+				return err
+			}
+			p, err := api.RetryParkedEvent(ctx, &operationsv1.RetryParkedEventRequest{Name: name})
+			if err != nil {
+				return err
+			}
+			err = c.printLine(p, func() { fmt.Fprintln(c.out, "handed over again:", p.GetName()) })
+			if err != nil {
+				return err
+			}
 		}
-		p, err := api.RetryParkedEvent(ctx, &operationsv1.RetryParkedEventRequest{Name: given[0]})
-		if err != nil {
-			return err
-		}
-		return c.print(p, func() { fmt.Fprintln(c.out, "handed over again:", p.GetName()) })
+		return nil
 	})
+}
+
+func (c *cli) parkedDrop() *cobra.Command {
 	var reason string
-	drop := verb("drop PARKED", "Give up on it; the reason is kept", args("PARKED"), func(ctx context.Context, given []string) error {
+	cmd := verb("drop PARKED...", "Give up on events or jobs; the reason is kept", args("PARKED..."), func(ctx context.Context, given []string) error {
 		if reason == "" {
 			return usage("no reason: give --reason, it goes into the audit record")
 		}
-		api, err := c.operationsOf(given[0])
-		if err != nil {
-			return err
+		for _, name := range given {
+			api, err := c.parkedAPI(name)
+			if err != nil {
+				return err
+			}
+			empty, err := api.DropParkedEvent(ctx, &operationsv1.DropParkedEventRequest{Name: name, Reason: reason})
+			if err != nil {
+				return err
+			}
+			err = c.printLine(empty, func() { fmt.Fprintln(c.out, "dropped:", name) })
+			if err != nil {
+				return err
+			}
 		}
-		empty, err := api.DropParkedEvent(ctx, &operationsv1.DropParkedEventRequest{Name: given[0], Reason: reason})
-		if err != nil {
-			return err
-		}
-		return c.print(empty, func() { fmt.Fprintln(c.out, "dropped:", given[0]) })
+		return nil
 	})
-	drop.Flags().StringVar(&reason, "reason", "", "why")
-	return group("parked", "Events and jobs that could not be handled (operators)", list, show, retry, drop)
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
 }
 
 func (c *cli) breakersCommand() *cobra.Command {
 	return verb("breakers", "Circuit breakers on calls to the outside (operators)", args(), func(ctx context.Context, _ []string) error {
-		apis, err := c.operations()
-		if err != nil {
-			return err
-		}
 		all := &operationsv1.ListBreakersResponse{}
-		for _, api := range apis {
-			page, err := api.ListBreakers(ctx, &operationsv1.ListBreakersRequest{})
-			if err != nil {
-				return err
-			}
+		failed := c.everywhere(func(one instance) error {
+			page, err := one.api.ListBreakers(ctx, &operationsv1.ListBreakersRequest{})
 			all.Breakers = append(all.Breakers, page.GetBreakers()...)
+			return err
+		})
+		if failed != nil && len(all.Breakers) == 0 {
+			return failed
 		}
-		return c.print(all, func() {
+		err := c.print(all, func() {
 			var rows [][]string
 			for _, b := range all.GetBreakers() {
 				rows = append(rows, []string{b.GetService(), b.GetBreaker(), b.GetState(), when(b.GetChangeTime()), fmt.Sprint(b.GetRequests()), fmt.Sprint(b.GetFailures()), b.GetLastError()})
 			}
 			c.table([]string{"SERVICE", "BREAKER", "STATE", "SINCE", "CALLS", "FAILURES", "LAST ERROR"}, rows)
 		})
+		if err != nil {
+			return err
+		}
+		return failed
 	})
 }
 
 func (c *cli) auditCommand() *cobra.Command {
 	var resource string
-	cmd := verb("audit SERVICE", "Who did what in a service, newest first (operators)", args("SERVICE"), func(ctx context.Context, given []string) error {
-		api, err := c.operationsOf("services/" + given[0])
+	cmd := c.lister(verb("audit SERVICE", "Who did what in a service, newest first (operators)", args("SERVICE"), func(ctx context.Context, given []string) error {
+		api, err := c.operationsOf(given[0])
 		if err != nil {
 			return err
 		}
-		page, err := api.ListAuditEntries(ctx, &operationsv1.ListAuditEntriesRequest{Service: given[0], Resource: resource, PageSize: 200})
+		page, err := collect(c, func(token string, size int32) (*operationsv1.ListAuditEntriesResponse, error) {
+			return api.ListAuditEntries(ctx, &operationsv1.ListAuditEntriesRequest{Service: given[0], Resource: resource, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
@@ -164,101 +231,50 @@ func (c *cli) auditCommand() *cobra.Command {
 			}
 			c.table([]string{"TIME", "WHO", "DID", "ON", "OUTCOME"}, rows)
 		})
-	})
+	}))
+	cmd.Aliases = nil
 	cmd.Flags().StringVar(&resource, "resource", "", "only acts on this resource")
 	return cmd
 }
 
+// effective is the configuration of one process.
+type effective struct {
+	Server string `json:"server,omitempty"`
+	YAML   string `json:"yaml"`
+}
+
 func (c *cli) configCommand() *cobra.Command {
 	return verb("config", "The configuration in force, secrets masked (operators)", args(), func(ctx context.Context, _ []string) error {
-		apis, err := c.operations()
-		if err != nil {
+		var all []effective
+		failed := c.everywhere(func(one instance) error {
+			answer, err := one.api.GetEffectiveConfig(ctx, &operationsv1.GetEffectiveConfigRequest{})
+			if err == nil {
+				all = append(all, effective{Server: one.server, YAML: answer.GetYaml()})
+			}
 			return err
+		})
+		if failed != nil && len(all) == 0 {
+			return failed
 		}
-		for _, api := range apis {
-			answer, err := api.GetEffectiveConfig(ctx, &operationsv1.GetEffectiveConfigRequest{})
-			if err != nil {
-				return err
-			}
-			err = c.print(answer, func() { fmt.Fprintln(c.out, answer.GetYaml()) })
-			if err != nil {
-				return err
-			}
+		if c.format == formatJSON {
+			printJSON(c.out, map[string]any{"processes": all})
+			return failed
 		}
-		return nil
+		for _, one := range all {
+			if one.Server != "" {
+				fmt.Fprintf(c.out, "# %s\n", one.Server)
+			}
+			fmt.Fprintln(c.out, one.YAML)
+		}
+		return failed
 	})
 }
 
-func (c *cli) sdiCommand() *cobra.Command {
-	var state, invoice string
-	list := verb("ls", "Transmissions of the tenant, newest first", args(), func(ctx context.Context, _ []string) error {
-		tenant, err := c.tenantName()
-		if err != nil {
-			return err
-		}
-		wanted := sdiv1.TransmissionState_value["TRANSMISSION_STATE_"+strings.ToUpper(state)]
-		if state != "" && wanted == 0 {
-			return usage("--state %q is none of reserved, sent, delivered, available, delivery_pending, rejected, accepted, refused, term_expired, attested", state)
-		}
-		if invoice != "" {
-			invoice, err = c.invoiceName(invoice)
-			if err != nil {
-				return err
-			}
-		}
-		conn, err := c.dial()
-		if err != nil {
-			return err
-		}
-		page, err := sdiv1.NewSdiServiceClient(conn).ListTransmissions(ctx, &sdiv1.ListTransmissionsRequest{
-			Parent: tenant, Invoice: invoice, State: sdiv1.TransmissionState(wanted), PageSize: 200,
-		})
-		if err != nil {
-			return err
-		}
-		return c.print(page, func() {
-			var rows [][]string
-			for _, t := range page.GetTransmissions() {
-				rows = append(rows, []string{t.GetFileName(), enum("TRANSMISSION_STATE_", t.GetState()), t.GetSdiId(), fmt.Sprint(t.GetAttempts()), when(t.GetUpdateTime()), t.GetLastError()})
-			}
-			c.table([]string{"FILE", "STATE", "SDI ID", "ATTEMPTS", "UPDATED", "LAST ERROR"}, rows)
-		})
-	})
-	list.Flags().StringVar(&state, "state", "", "only in this state, such as reserved")
-	list.Flags().StringVar(&invoice, "invoice", "", "only of this invoice (full name)")
-	unmatched := verb("unmatched", "Messages of SdI that belong to nothing of ours (operators)", args(), func(ctx context.Context, _ []string) error {
-		conn, err := c.dial()
-		if err != nil {
-			return err
-		}
-		page, err := sdiv1.NewSdiServiceClient(conn).ListUnmatchedMessages(ctx, &sdiv1.ListUnmatchedMessagesRequest{PageSize: 200})
-		if err != nil {
-			return err
-		}
-		return c.print(page, func() {
-			var rows [][]string
-			for _, m := range page.GetMessages() {
-				rows = append(rows, []string{m.GetName(), m.GetType(), m.GetFileName(), m.GetSdiId(), when(m.GetReceiveTime()), m.GetProblem()})
-			}
-			c.table([]string{"MESSAGE", "TYPE", "FILE", "SDI ID", "RECEIVED", "PROBLEM"}, rows)
-		})
-	})
-	var output string
-	save := verb("save MESSAGE", "Write the bytes of an unmatched message (operators)", args("MESSAGE"), func(ctx context.Context, given []string) error {
-		conn, err := c.dial()
-		if err != nil {
-			return err
-		}
-		answer, err := sdiv1.NewSdiServiceClient(conn).GetUnmatchedMessage(ctx, &sdiv1.GetUnmatchedMessageRequest{Name: prefixed("messages/", given[0])})
-		if err != nil {
-			return err
-		}
-		if output == "" {
-			_, err = c.out.Write(answer.GetContent())
-			return err
-		}
-		return os.WriteFile(output, answer.GetContent(), 0o644)
-	})
-	save.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
-	return group("sdi", "Transmissions to SdI and its messages", list, unmatched, save)
+// parkedAPI gives the API of the process that hosts the service of services/{service}/parkedEvents/{id}.
+func (c *cli) parkedAPI(name string) (operationsv1.OperationsServiceClient, error) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 || parts[0] != "services" || parts[2] != "parkedEvents" {
+		return nil, usage("%q is not services/{service}/parkedEvents/{id}; ceralacca parked ls shows the names", name)
+	}
+	return c.operationsOf(parts[1])
 }

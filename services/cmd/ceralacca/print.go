@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -44,43 +48,58 @@ func (c *cli) printLine(m proto.Message, text func()) error {
 }
 
 // printJSON shows what is no message of the API.
-func (c *cli) printJSON(v any) {
-	encoder := json.NewEncoder(c.out)
+func printJSON(w io.Writer, v any) {
+	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(v) // maps and structs of plain values
 }
 
-// table writes rows in columns; nothing but the header when there are none.
-func (c *cli) table(header []string, rows [][]string) {
-	w := tabwriter.NewWriter(c.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(header, "\t"))
+// columns writes rows without blanks at the ends of lines.
+func columns(out io.Writer, rows [][]string) {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	_ = w.Flush()
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(out, strings.TrimRight(line, " \n"))
+	}
+}
+
+// table writes rows in columns; nothing but the header when there are none.
+func (c *cli) table(header []string, rows [][]string) {
+	columns(c.out, append([][]string{header}, rows...))
+	if c.further {
+		fmt.Fprintf(c.errOut, "there are more; --limit %d shows further ones\n", c.limit*10)
+	}
 }
 
 // fields writes name and value pairs; empty values are left out.
 func (c *cli) fields(pairs ...any) {
-	w := tabwriter.NewWriter(c.out, 0, 4, 2, ' ', 0)
+	var rows [][]string
 	for i := 0; i+1 < len(pairs); i += 2 {
-		value := pairs[i+1]
-		if reflect.ValueOf(value).IsZero() {
-			continue
+		if !reflect.ValueOf(pairs[i+1]).IsZero() {
+			rows = append(rows, []string{fmt.Sprint(pairs[i]), fmt.Sprint(pairs[i+1])})
 		}
-		fmt.Fprintf(w, "%v\t%v\n", pairs[i], value)
 	}
-	_ = w.Flush()
+	columns(c.out, rows)
 }
 
-// when shows a time in the machine's zone; empty for none.
+// when shows a time in the machine's zone; empty for none. Times that are kept to the second say no more.
 func when(t *timestamppb.Timestamp) string {
-	if t == nil {
+	switch {
+	case t == nil:
 		return ""
+	case t.GetNanos() == 0:
+		return t.AsTime().Local().Format(time.DateTime)
 	}
 	return t.AsTime().Local().Format("2006-01-02 15:04:05.000")
 }
+
+// last is the id at the end of a resource name; empty for none.
+func last(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
 // enum drops the prefix that proto style puts before values.
 func enum(prefix string, v fmt.Stringer) string { return strings.TrimPrefix(v.String(), prefix) }
@@ -96,4 +115,60 @@ func parseTime(flag, s string) (*timestamppb.Timestamp, error) {
 		}
 	}
 	return nil, usage("--%s: %q is neither a date (2027-01-31) nor a time (2027-01-31T12:00:00Z)", flag, s)
+}
+
+const defaultLimit = 200
+
+// lister makes a command that lists: ls, with --limit.
+func (c *cli) lister(cmd *cobra.Command) *cobra.Command {
+	cmd.Aliases = append(cmd.Aliases, "list")
+	cmd.Flags().IntVar(&c.limit, "limit", defaultLimit, "how many at most")
+	return cmd
+}
+
+// page is a response of a List method.
+type page interface {
+	proto.Message
+	GetNextPageToken() string
+}
+
+// collect asks for pages until --limit or the end, and gives them as one response. Its next_page_token is
+// set when there is more.
+func collect[P page](c *cli, ask func(token string, size int32) (P, error)) (P, error) {
+	var all P
+	if c.limit < 1 {
+		return all, usage("--limit is 1 or more, not %d", c.limit)
+	}
+	const largest = 1000 // of one page, in every List method
+	all, err := ask("", int32(min(c.limit, largest)))
+	if err != nil {
+		return all, err
+	}
+	count, token := repeated(all)
+	for all.GetNextPageToken() != "" && count() < c.limit {
+		next, err := ask(all.GetNextPageToken(), int32(min(c.limit-count(), largest)))
+		if err != nil {
+			return all, err
+		}
+		all.ProtoReflect().Clear(token) // Merge would keep it where the last page has none
+		proto.Merge(all, next)
+	}
+	c.further = all.GetNextPageToken() != ""
+	return all, nil
+}
+
+// repeated finds the rows of a page and its token.
+func repeated(m proto.Message) (count func() int, token protoreflect.FieldDescriptor) {
+	fields := m.ProtoReflect().Descriptor().Fields()
+	count = func() int { return 0 }
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		switch {
+		case field.IsList():
+			count = func() int { return m.ProtoReflect().Get(field).List().Len() }
+		case field.Name() == "next_page_token":
+			token = field
+		}
+	}
+	return count, token
 }

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 )
@@ -30,7 +34,11 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 
 func (c *cli) resellerCommand() *cobra.Command {
 	var display string
-	create := verb("create ID", "Create a reseller", args("ID"), func(ctx context.Context, given []string) error {
+	create := verb("create ID", "Create a reseller; ID is 2 to 39 of a-z, 0-9 and -", args("ID"), func(ctx context.Context, given []string) error {
+		err := need("display-name", display)
+		if err != nil {
+			return err
+		}
 		api, err := c.tenancy()
 		if err != nil {
 			return err
@@ -41,40 +49,53 @@ func (c *cli) resellerCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(r, func() { c.fields("name", r.GetName(), "display name", r.GetDisplayName()) })
+		return c.print(r, func() { c.showReseller(r) })
 	})
 	create.Flags().StringVar(&display, "display-name", "", "name that people see")
-	list := verb("ls", "List resellers", args(), func(ctx context.Context, _ []string) error {
+	get := verb("get ID", "Show a reseller", args("ID"), func(ctx context.Context, given []string) error {
 		api, err := c.tenancy()
 		if err != nil {
 			return err
 		}
-		var all tenancyv1.ListResellersResponse
-		for token := ""; ; {
-			page, err := api.ListResellers(ctx, &tenancyv1.ListResellersRequest{PageToken: token, PageSize: 1000})
-			if err != nil {
-				return err
-			}
-			all.Resellers = append(all.Resellers, page.GetResellers()...)
-			token = page.GetNextPageToken()
-			if token == "" {
-				break
-			}
+		r, err := api.GetReseller(ctx, &tenancyv1.GetResellerRequest{Name: prefixed("resellers/", given[0])})
+		if err != nil {
+			return err
 		}
-		return c.print(&all, func() {
+		return c.print(r, func() { c.showReseller(r) })
+	})
+	list := c.lister(verb("ls", "List resellers", args(), func(ctx context.Context, _ []string) error {
+		api, err := c.tenancy()
+		if err != nil {
+			return err
+		}
+		all, err := collect(c, func(token string, size int32) (*tenancyv1.ListResellersResponse, error) {
+			return api.ListResellers(ctx, &tenancyv1.ListResellersRequest{PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(all, func() {
 			var rows [][]string
 			for _, r := range all.GetResellers() {
 				rows = append(rows, []string{r.GetName(), r.GetDisplayName(), when(r.GetCreateTime())})
 			}
 			c.table([]string{"RESELLER", "DISPLAY NAME", "CREATED"}, rows)
 		})
-	})
-	return group("reseller", "Partners that onboard tenants", create, list)
+	}))
+	return group("reseller", "Partners that onboard tenants", create, get, list)
+}
+
+func (c *cli) showReseller(r *tenancyv1.Reseller) {
+	c.fields("name", r.GetName(), "display name", r.GetDisplayName(), "created", when(r.GetCreateTime()))
 }
 
 func (c *cli) tenantCommand() *cobra.Command {
 	var display, reseller string
-	create := verb("create ID", "Create a tenant", args("ID"), func(ctx context.Context, given []string) error {
+	create := verb("create ID", "Create a tenant; ID is 2 to 39 of a-z, 0-9 and -", args("ID"), func(ctx context.Context, given []string) error {
+		err := need("display-name", display)
+		if err != nil {
+			return err
+		}
 		api, err := c.tenancy()
 		if err != nil {
 			return err
@@ -88,7 +109,7 @@ func (c *cli) tenantCommand() *cobra.Command {
 		return c.print(t, func() { c.showTenant(t) })
 	})
 	create.Flags().StringVar(&display, "display-name", "", "name that people see")
-	create.Flags().StringVar(&reseller, "reseller", "", "reseller that the tenant belongs to")
+	create.Flags().StringVar(&reseller, "reseller", "", "reseller that the tenant belongs to; a reseller's own when its key is used")
 	get := verb("get ID", "Show a tenant", args("ID"), func(ctx context.Context, given []string) error {
 		api, err := c.tenancy()
 		if err != nil {
@@ -101,31 +122,25 @@ func (c *cli) tenantCommand() *cobra.Command {
 		return c.print(t, func() { c.showTenant(t) })
 	})
 	var parent string
-	list := verb("ls", "List tenants", args(), func(ctx context.Context, _ []string) error {
+	list := c.lister(verb("ls", "List tenants", args(), func(ctx context.Context, _ []string) error {
 		api, err := c.tenancy()
 		if err != nil {
 			return err
 		}
-		var all tenancyv1.ListTenantsResponse
-		for token := ""; ; {
-			page, err := api.ListTenants(ctx, &tenancyv1.ListTenantsRequest{Parent: prefixed("resellers/", parent), PageToken: token, PageSize: 1000})
-			if err != nil {
-				return err
-			}
-			all.Tenants = append(all.Tenants, page.GetTenants()...)
-			token = page.GetNextPageToken()
-			if token == "" {
-				break
-			}
+		all, err := collect(c, func(token string, size int32) (*tenancyv1.ListTenantsResponse, error) {
+			return api.ListTenants(ctx, &tenancyv1.ListTenantsRequest{Parent: prefixed("resellers/", parent), PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
 		}
-		return c.print(&all, func() {
+		return c.print(all, func() {
 			var rows [][]string
 			for _, t := range all.GetTenants() {
 				rows = append(rows, []string{t.GetName(), t.GetDisplayName(), t.GetReseller(), when(t.GetCreateTime())})
 			}
 			c.table([]string{"TENANT", "DISPLAY NAME", "RESELLER", "CREATED"}, rows)
 		})
-	})
+	}))
 	list.Flags().StringVar(&parent, "reseller", "", "only the tenants of this reseller")
 	return group("tenant", "Customers", create, get, list)
 }
@@ -144,14 +159,18 @@ func (c *cli) showTenant(t *tenancyv1.Tenant) {
 func (c *cli) companyCommand() *cobra.Command {
 	var company tenancyv1.Company
 	var policy string
-	create := verb("create ID", "Create a company of the tenant", args("ID"), func(ctx context.Context, given []string) error {
+	create := verb("create ID", "Create a company of the tenant; ID is 2 to 39 of a-z, 0-9 and -", args("ID"), func(ctx context.Context, given []string) error {
 		parent, err := c.tenantName()
 		if err != nil {
 			return err
 		}
-		chosen, ok := tenancyv1.SignaturePolicy_value["SIGNATURE_POLICY_"+strings.ToUpper(policy)]
-		if !ok || chosen == 0 {
-			return usage("--signature is none, auto or always, not %q", policy)
+		err = need("display-name", company.GetDisplayName(), "signature", policy)
+		if err != nil {
+			return err
+		}
+		chosen, err := enumOf("signature", "SIGNATURE_POLICY_", policy, tenancyv1.SignaturePolicy_value)
+		if err != nil {
+			return err
 		}
 		company.SignaturePolicy = tenancyv1.SignaturePolicy(chosen)
 		api, err := c.tenancy()
@@ -166,10 +185,7 @@ func (c *cli) companyCommand() *cobra.Command {
 		}
 		return c.print(made, func() { c.showCompany(made) })
 	})
-	create.Flags().StringVar(&company.DisplayName, "display-name", "", "name that people see")
-	create.Flags().StringVar(&company.VatNumber, "vat", "", "VAT number with its country, IT01234567897")
-	create.Flags().StringVar(&company.TaxCode, "tax-code", "", "tax code, 11 digits or 16 characters")
-	create.Flags().StringVar(&company.RecipientCode, "recipient-code", "", "code on which the company receives")
+	companyFlags(create, &company)
 	create.Flags().StringVar(&policy, "signature", "auto", "none, auto (where SdI demands it) or always")
 	get := verb("get COMPANY", "Show a company", args("COMPANY"), func(ctx context.Context, given []string) error {
 		name, err := c.within("companies", given[0])
@@ -186,7 +202,7 @@ func (c *cli) companyCommand() *cobra.Command {
 		}
 		return c.print(found, func() { c.showCompany(found) })
 	})
-	list := verb("ls", "List the companies of the tenant", args(), func(ctx context.Context, _ []string) error {
+	list := c.lister(verb("ls", "List the companies of the tenant", args(), func(ctx context.Context, _ []string) error {
 		parent, err := c.tenantName()
 		if err != nil {
 			return err
@@ -195,7 +211,9 @@ func (c *cli) companyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		page, err := api.ListCompanies(ctx, &tenancyv1.ListCompaniesRequest{Parent: parent, PageSize: 1000})
+		page, err := collect(c, func(token string, size int32) (*tenancyv1.ListCompaniesResponse, error) {
+			return api.ListCompanies(ctx, &tenancyv1.ListCompaniesRequest{Parent: parent, PageToken: token, PageSize: size})
+		})
 		if err != nil {
 			return err
 		}
@@ -206,94 +224,64 @@ func (c *cli) companyCommand() *cobra.Command {
 			}
 			c.table([]string{"COMPANY", "DISPLAY NAME", "VAT NUMBER", "SIGNATURE"}, rows)
 		})
+	}))
+	return group("company", "Fiscal identities of the tenant", create, get, list, c.companyUpdate())
+}
+
+func companyFlags(cmd *cobra.Command, company *tenancyv1.Company) {
+	cmd.Flags().StringVar(&company.DisplayName, "display-name", "", "name that people see")
+	cmd.Flags().StringVar(&company.VatNumber, "vat", "", "VAT number with its country, IT01234567897; once set it stays")
+	cmd.Flags().StringVar(&company.TaxCode, "tax-code", "", "tax code, 11 digits or 16 characters; once set it stays")
+	cmd.Flags().StringVar(&company.RecipientCode, "recipient-code", "", "code on which the company receives")
+}
+
+// companyUpdate changes what its flags name and nothing else.
+func (c *cli) companyUpdate() *cobra.Command {
+	var given tenancyv1.Company
+	var policy string
+	var cmd *cobra.Command
+	cmd = verb("update COMPANY", "Change a company: what the flags name", args("COMPANY"), func(ctx context.Context, words []string) error {
+		name, err := c.within("companies", words[0])
+		if err != nil {
+			return err
+		}
+		chosen, err := enumOf("signature", "SIGNATURE_POLICY_", policy, tenancyv1.SignaturePolicy_value)
+		if err != nil {
+			return err
+		}
+		given.SignaturePolicy = tenancyv1.SignaturePolicy(chosen)
+		paths := map[string]string{"display-name": "display_name", "vat": "vat_number", "tax-code": "tax_code",
+			"recipient-code": "recipient_code", "signature": "signature_policy"}
+		maps.DeleteFunc(paths, func(flag, _ string) bool { return !cmd.Flags().Changed(flag) })
+		if len(paths) == 0 {
+			return usage("nothing to change: give --display-name, --recipient-code, --signature, --vat or --tax-code")
+		}
+		api, err := c.tenancy()
+		if err != nil {
+			return err
+		}
+		// The whole company goes back with its etag: a change that somebody else made meanwhile is not lost.
+		company, err := api.GetCompany(ctx, &tenancyv1.GetCompanyRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		mask := &fieldmaskpb.FieldMask{Paths: slices.Sorted(maps.Values(paths))}
+		for _, path := range mask.Paths {
+			field := given.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(path))
+			company.ProtoReflect().Set(field, given.ProtoReflect().Get(field))
+		}
+		changed, err := api.UpdateCompany(ctx, &tenancyv1.UpdateCompanyRequest{Company: company, UpdateMask: mask, RequestId: uuid.NewString()})
+		if err != nil {
+			return err
+		}
+		return c.print(changed, func() { c.showCompany(changed) })
 	})
-	return group("company", "Fiscal identities of the tenant", create, get, list)
+	companyFlags(cmd, &given)
+	cmd.Flags().StringVar(&policy, "signature", "", "none, auto (where SdI demands it) or always")
+	return cmd
 }
 
 func (c *cli) showCompany(co *tenancyv1.Company) {
 	c.fields("name", co.GetName(), "display name", co.GetDisplayName(), "VAT number", co.GetVatNumber(), "tax code", co.GetTaxCode(),
 		"recipient code", co.GetRecipientCode(), "signature", enum("SIGNATURE_POLICY_", co.GetSignaturePolicy()), "created", when(co.GetCreateTime()))
-}
-
-func (c *cli) keyCommand() *cobra.Command {
-	var display, expires, parent string
-	var scopes []string
-	var live bool
-	create := verb("create", "Create an API key; it is shown once", args(), func(ctx context.Context, _ []string) error {
-		owner, err := c.keyOwner(parent)
-		if err != nil {
-			return err
-		}
-		until, err := parseTime("expires", expires)
-		if err != nil {
-			return err
-		}
-		api, err := c.tenancy()
-		if err != nil {
-			return err
-		}
-		key, err := api.CreateApiKey(ctx, &tenancyv1.CreateApiKeyRequest{
-			Parent: owner, ApiKey: &tenancyv1.ApiKey{DisplayName: display, Scopes: scopes, Live: live, ExpireTime: until},
-		})
-		if err != nil {
-			return err
-		}
-		return c.print(key, func() {
-			c.fields("name", key.GetName(), "scopes", strings.Join(key.GetScopes(), " "), "expires", when(key.GetExpireTime()), "key", key.GetSecret())
-		})
-	})
-	create.Flags().StringVar(&display, "display-name", "", "what the key is for")
-	create.Flags().StringSliceVar(&scopes, "scopes", []string{"*"}, "what it may do: invoices.write, invoices.read, keys.write, ...; * is everything of its owner")
-	create.Flags().StringVar(&expires, "expires", "", "date or time of its end")
-	create.Flags().BoolVar(&live, "live", false, "cl_live_ instead of cl_test_")
-	list := verb("ls", "List keys", args(), func(ctx context.Context, _ []string) error {
-		owner, err := c.keyOwner(parent)
-		if err != nil {
-			return err
-		}
-		api, err := c.tenancy()
-		if err != nil {
-			return err
-		}
-		page, err := api.ListApiKeys(ctx, &tenancyv1.ListApiKeysRequest{Parent: owner, PageSize: 1000})
-		if err != nil {
-			return err
-		}
-		return c.print(page, func() {
-			var rows [][]string
-			for _, k := range page.GetApiKeys() {
-				rows = append(rows, []string{k.GetName(), k.GetPrefix() + "...", strings.Join(k.GetScopes(), " "), when(k.GetLastUseTime()), when(k.GetExpireTime()), when(k.GetRevokeTime())})
-			}
-			c.table([]string{"KEY", "BEGINS", "SCOPES", "LAST USED", "EXPIRES", "REVOKED"}, rows)
-		})
-	})
-	revoke := verb("revoke KEY", "Revoke a key; it is final", args("KEY"), func(ctx context.Context, given []string) error {
-		name := given[0]
-		if !strings.Contains(name, "/") {
-			owner, err := c.keyOwner(parent)
-			if err != nil {
-				return err
-			}
-			name = owner + "/apiKeys/" + name
-		}
-		api, err := c.tenancy()
-		if err != nil {
-			return err
-		}
-		key, err := api.RevokeApiKey(ctx, &tenancyv1.RevokeApiKeyRequest{Name: name})
-		if err != nil {
-			return err
-		}
-		return c.print(key, func() { c.fields("name", key.GetName(), "revoked", when(key.GetRevokeTime())) })
-	})
-	cmd := group("key", "API keys", create, list, revoke)
-	cmd.PersistentFlags().StringVar(&parent, "owner", "", "tenants/ID, resellers/ID or operators/ID; the tenant when empty")
-	return cmd
-}
-
-func (c *cli) keyOwner(flag string) (string, error) {
-	if flag != "" {
-		return flag, nil
-	}
-	return c.tenantName()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ func (c *cli) traceCommand() *cobra.Command {
 			return err
 		}
 		if c.format == formatJSON {
-			c.printJSON(t)
+			printJSON(c.out, t)
 			return nil
 		}
 		c.showTimeline(t)
@@ -65,7 +64,7 @@ func (c *cli) timeline(ctx context.Context, name string) (*timeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &timeline{Invoice: invoice.GetName(), State: enum("INVOICE_STATE_", invoice.GetState()), TraceID: invoice.GetTraceId()}
+	t := &timeline{Moments: []moment{}, Invoice: invoice.GetName(), State: enum("INVOICE_STATE_", invoice.GetState()), TraceID: invoice.GetTraceId()}
 	tenant := strings.Join(strings.Split(invoice.GetName(), "/")[:2], "/")
 	for _, source := range []struct {
 		service string
@@ -76,7 +75,7 @@ func (c *cli) timeline(ctx context.Context, name string) (*timeline, error) {
 	} {
 		moments, err := source.ask(ctx, tenant, invoice.GetName())
 		if err != nil {
-			t.Missing = append(t.Missing, fmt.Sprintf("%s: %v", source.service, err))
+			t.Missing = append(t.Missing, source.service+": "+c.describeError(err).Message)
 			continue
 		}
 		for i := range moments {
@@ -115,10 +114,15 @@ func (c *cli) signMoments(ctx context.Context, tenant, invoice string) ([]moment
 	}
 	var all []moment
 	for _, s := range page.GetSignatures() {
-		all = append(all, moment{Time: s.GetCreateTime().AsTime(), What: "signature intended", Detail: path.Base(s.GetName())})
+		all = append(all, moment{Time: s.GetCreateTime().AsTime(), What: "signature intended", Detail: last(s.GetName())})
 		switch s.GetState() {
 		case signv1.SignatureState_SIGNATURE_STATE_DONE:
-			all = append(all, moment{Time: s.GetSigningTime().AsTime(), What: "signed", Detail: "credential " + path.Base(s.GetCredential())})
+			// The signature carries whole seconds: alone they would put the act before its intent.
+			at := s.GetSigningTime().AsTime()
+			if at.Before(s.GetCreateTime().AsTime()) {
+				at = s.GetCreateTime().AsTime()
+			}
+			all = append(all, moment{Time: at, What: "signed", Detail: "signing time " + when(s.GetSigningTime()) + ", credential " + last(s.GetCredential())})
 		case signv1.SignatureState_SIGNATURE_STATE_FAILED:
 			all = append(all, moment{Time: s.GetCreateTime().AsTime(), What: "signature failed", Detail: s.GetFailure()})
 		}
@@ -139,7 +143,7 @@ func (c *cli) sdiMoments(ctx context.Context, tenant, invoice string) ([]moment,
 	for _, t := range page.GetTransmissions() {
 		all = append(all, moment{Time: t.GetCreateTime().AsTime(), What: "file name reserved", Detail: t.GetFileName()})
 		if t.GetSendTime() != nil {
-			all = append(all, moment{Time: t.GetSendTime().AsTime(), What: "taken by SdI", Detail: fmt.Sprintf("SdI id %s, %d attempts", t.GetSdiId(), t.GetAttempts())})
+			all = append(all, moment{Time: t.GetSendTime().AsTime(), What: "taken by SdI", Detail: "SdI id " + t.GetSdiId() + times(t.GetAttempts())})
 		}
 		if t.GetLastError() != "" {
 			all = append(all, moment{Time: t.GetUpdateTime().AsTime(), What: "sending failed", Detail: t.GetLastError()})
@@ -163,7 +167,7 @@ func (c *cli) conservationMoments(ctx context.Context, tenant, invoice string) (
 	}
 	var all []moment
 	for _, u := range page.GetUnits() {
-		all = append(all, moment{Time: u.GetCreateTime().AsTime(), What: "taken in charge", Detail: fmt.Sprintf("unit %s, %d files", path.Base(u.GetName()), len(u.GetFiles()))})
+		all = append(all, moment{Time: u.GetCreateTime().AsTime(), What: "taken in charge", Detail: fmt.Sprintf("unit %s, %d files", last(u.GetName()), len(u.GetFiles()))})
 		if u.GetPackage() == "" {
 			continue
 		}
@@ -171,7 +175,7 @@ func (c *cli) conservationMoments(ctx context.Context, tenant, invoice string) (
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, moment{Time: p.GetCreateTime().AsTime(), What: "package closed", Detail: path.Base(p.GetName())})
+		all = append(all, moment{Time: p.GetCreateTime().AsTime(), What: "package closed", Detail: last(p.GetName())})
 		if p.GetSealTime() != nil {
 			all = append(all, moment{Time: p.GetSealTime().AsTime(), What: "package sealed", Detail: "time stamp " + when(p.GetStampTime())})
 		}
@@ -204,13 +208,35 @@ func (c *cli) notificationMoments(ctx context.Context, tenant, invoice string) (
 
 func (c *cli) showTimeline(t *timeline) {
 	c.fields("invoice", t.Invoice, "state", t.State, "trace", t.TraceID)
+	layout := "15:04:05.000"
+	if n := len(t.Moments); n > 0 && t.Moments[0].Time.Local().Format(time.DateOnly) != t.Moments[n-1].Time.Local().Format(time.DateOnly) {
+		layout = "2006-01-02 15:04:05.000"
+	}
 	var rows [][]string
 	for _, m := range t.Moments {
-		since := m.Time.Sub(t.Moments[0].Time)
-		rows = append(rows, []string{m.Time.Local().Format("15:04:05.000"), fmt.Sprintf("+%.3fs", since.Seconds()), m.Service, m.What, m.Detail})
+		rows = append(rows, []string{m.Time.Local().Format(layout), "+" + elapsed(m.Time.Sub(t.Moments[0].Time)), m.Service, m.What, m.Detail})
 	}
 	c.table([]string{"TIME", "SINCE", "SERVICE", "WHAT", "DETAIL"}, rows)
 	for _, missing := range t.Missing {
 		fmt.Fprintln(c.errOut, "could not be asked:", missing)
 	}
+}
+
+// elapsed shows milliseconds within the first minute, whole seconds after it, and days.
+func elapsed(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%.3fs", d.Seconds())
+	case d < day:
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%dd%s", d/day, (d % day).Round(time.Second))
+}
+
+func times(attempts int32) string {
+	if attempts == 1 {
+		return ", at the first attempt"
+	}
+	return fmt.Sprintf(", %d attempts", attempts)
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"ceralacca.dev/services/internal/fault"
+)
+
+// Exit codes, part of the contract with scripts.
+const (
+	exitOK          = 0
+	exitRefused     = 1 // the request was understood and refused, or a check found errors
+	exitUsage       = 2 // wrong arguments, or a file that cannot be read
+	exitNotFound    = 3
+	exitDenied      = 4   // no key, a wrong key, or a key that may not do this
+	exitUnavailable = 5   // the server cannot be reached or asks to try again
+	exitInternal    = 6   // the server failed; it names a trace to report
+	exitInterrupted = 130 // Ctrl-C or a signal, as shells count it
+)
+
+const exitHelp = `Exit codes:
+    0  done
+    1  refused: the request is wrong in itself, or a check found errors
+    2  wrong arguments, or a file that cannot be read
+    3  not found
+    4  a wrong key, or a key that may not do this
+    5  the server cannot be reached, or asks to try again later
+    6  the server failed; its message names the trace
+  130  interrupted
+
+With --format json the result is JSON on standard output, and an error is one JSON object on standard error.`
+
+// usageError is a mistake in the words of the command.
+type usageError struct{ error }
+
+func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
+
+// quietError ends with a code and has said already what there is to say.
+type quietError int
+
+func (quietError) Error() string { return "" }
+
+// repeatError is the error of a call that is safe to repeat under its request id.
+type repeatError struct {
+	error
+	requestID string
+}
+
+func (e repeatError) Unwrap() error { return e.error }
+
+// failure is an error as this tool shows it.
+type failure struct {
+	Code       string         `json:"code"` // permanent: scripts switch on it
+	Kind       string         `json:"kind"`
+	Message    string         `json:"message"`
+	Fields     []fieldFailure `json:"fields,omitempty"`
+	RetryAfter string         `json:"retry_after,omitempty"` // a Go duration, such as 2.5s
+	RequestID  string         `json:"request_id,omitempty"`  // repeat the command with it
+	ExitCode   int            `json:"exit_code"`
+}
+
+type fieldFailure struct {
+	Path    string `json:"path"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// fail says what went wrong and how to mend it, and gives the exit code.
+func (c *cli) fail(err error) int {
+	var quiet quietError
+	if errors.As(err, &quiet) {
+		return int(quiet)
+	}
+	f := c.describeError(err)
+	if c.format == formatJSON {
+		printJSON(c.errOut, map[string]any{"error": f})
+		return f.ExitCode
+	}
+	c.showFailure(f)
+	return f.ExitCode
+}
+
+// describeError gives every error a code: the server's, or USAGE and INTERRUPTED of this tool.
+func (c *cli) describeError(err error) failure {
+	var words usageError
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &words):
+		return failure{Code: "USAGE", Kind: "usage", Message: err.Error(), ExitCode: exitUsage}
+	case errors.Is(err, context.Canceled):
+		return failure{Code: "INTERRUPTED", Kind: "interrupted", Message: "interrupted", ExitCode: exitInterrupted, RequestID: requestOf(err)}
+	case !errors.As(err, &f):
+		return failure{Code: "USAGE", Kind: "usage", Message: err.Error(), ExitCode: exitUsage}
+	}
+	f = c.explain(f)
+	out := failure{Code: f.Code, Kind: f.Kind.String(), Message: f.Message, ExitCode: exitOf(f.Kind)}
+	for _, field := range f.Fields {
+		out.Fields = append(out.Fields, fieldFailure(field))
+	}
+	if f.RetryAfter > 0 {
+		out.RetryAfter = f.RetryAfter.String()
+	}
+	if out.ExitCode == exitUnavailable || out.ExitCode == exitInternal {
+		out.RequestID = requestOf(err)
+	}
+	return out
+}
+
+func requestOf(err error) string {
+	var repeat repeatError
+	if errors.As(err, &repeat) {
+		return repeat.requestID
+	}
+	return ""
+}
+
+func exitOf(k fault.Kind) int {
+	switch k {
+	case fault.KindNotFound:
+		return exitNotFound
+	case fault.KindUnauthenticated, fault.KindDenied:
+		return exitDenied
+	case fault.KindUnavailable, fault.KindExhausted, fault.KindAborted:
+		return exitUnavailable
+	case fault.KindInternal:
+		return exitInternal
+	}
+	return exitRefused
+}
+
+// hints say what to do about codes whose message cannot know how this tool was called.
+var hints = map[string]string{
+	"ROLE_NOT_ALLOWED":   "operators' commands need an operator's key; invoices, documents and webhooks need a key of the tenant",
+	"FOREIGN_RESOURCE":   "the key belongs to another tenant or reseller: check --tenant and the key",
+	"CREDENTIAL_UNKNOWN": "look at CERALACCA_API_KEY or --key-file",
+	"API_KEY_UNKNOWN":    "is the key of this server? look at CERALACCA_SERVER, CERALACCA_API_KEY and --key-file",
+}
+
+func (c *cli) showFailure(f failure) {
+	if f.ExitCode == exitUsage || f.ExitCode == exitInterrupted {
+		fmt.Fprintf(c.errOut, "ceralacca: %s\n", f.Message)
+	} else {
+		fmt.Fprintf(c.errOut, "ceralacca: %s: %s\n", f.Code, f.Message)
+	}
+	for _, field := range f.Fields {
+		if len(f.Fields) == 1 && strings.Contains(f.Message, field.Message) {
+			continue // the message says it already
+		}
+		fmt.Fprintf(c.errOut, "  %s: %s (%s)\n", field.Path, field.Message, field.Code)
+	}
+	if hint := hints[f.Code]; hint != "" {
+		fmt.Fprintf(c.errOut, "  %s\n", hint)
+	}
+	if f.RetryAfter != "" {
+		fmt.Fprintf(c.errOut, "  try again in %s\n", f.RetryAfter)
+	}
+	if f.RequestID != "" {
+		fmt.Fprintf(c.errOut, "  whether it was done is not known; to repeat it safely add --request-id %s\n", f.RequestID)
+	}
+}
+
+// explain turns what gRPC says about a connection into what a person can mend. Faults that the server
+// raised have codes of their own and pass unchanged.
+func (c *cli) explain(f *fault.Fault) *fault.Fault {
+	if f.Kind != fault.KindUnavailable {
+		return f
+	}
+	text := f.Message
+	if i := strings.LastIndex(text, "desc = "); i >= 0 {
+		text = strings.Trim(text[i+len("desc = "):], `"`)
+	}
+	text = strings.TrimPrefix(text, "transport: ")
+	switch {
+	case f.Code == "DEADLINE_EXCEEDED" && strings.Contains(text, "context deadline exceeded"):
+		return fault.Unavailable("DEADLINE_EXCEEDED", "no answer within %s: try again, or allow more with --timeout", c.timeout)
+	case f.Code == "UNIMPLEMENTED":
+		return fault.Unavailable("UNIMPLEMENTED", "the server does not know this method: it is older than this tool, or --server (%s) names another program: %s", c.server, text)
+	case f.Code != "UNAVAILABLE":
+		return f
+	case strings.Contains(text, "x509:"):
+		_, reason, _ := strings.Cut(text, "x509: ")
+		return fault.Unavailable("SERVER_UNTRUSTED", "the certificate of the server %s is not accepted: %s: name the CA that signed it with --ca-file or CERALACCA_CA_FILE", c.server, reason)
+	case strings.Contains(text, "does not look like a TLS handshake"):
+		return fault.Unavailable("SERVER_UNTRUSTED", "the server %s does not speak TLS: is it the gRPC address, not the admin or sandbox one?", c.server)
+	case strings.Contains(text, "produced zero addresses"), strings.Contains(text, "no such host"):
+		return fault.Unavailable("SERVER_UNREACHABLE", "the name in --server (%s) does not resolve", c.server)
+	case strings.Contains(text, "connection refused"):
+		return fault.Unavailable("SERVER_UNREACHABLE", "nobody listens at %s: is the platform running, and is --server right?", c.server)
+	}
+	return fault.Unavailable("SERVER_UNREACHABLE", "the server %s cannot be reached: %s", c.server, text)
+}

@@ -214,6 +214,11 @@ func (c *call) finish(ctx context.Context, err error) error {
 		traceID = span.TraceID().String()
 	}
 	st := Status(err, traceID)
+	// The caller went away in the middle: whatever failed by that (a query, a send) is no outage of ours.
+	gone := err != nil && errors.Is(ctx.Err(), context.Canceled) && (st.Code() == codes.Canceled || st.Code() == codes.Unavailable)
+	if gone {
+		st = status.New(codes.Canceled, "the caller went away")
+	}
 	if own(c.method) && err == nil {
 		return nil
 	}
@@ -230,7 +235,10 @@ func (c *call) finish(ctx context.Context, err error) error {
 	if err != nil {
 		f := asFault(err)
 		attrs = append(attrs, slog.String("fault", f.Code))
-		if f.Kind == fault.KindInternal || f.Kind == fault.KindUnavailable {
+		switch {
+		case gone, errors.Is(err, errDraining):
+			// That is how streams end, and no defect.
+		case f.Kind == fault.KindInternal, f.Kind == fault.KindUnavailable:
 			level = slog.LevelError
 			attrs = append(attrs, slog.String("error", err.Error()))
 		}

@@ -39,7 +39,7 @@ type Config struct {
 	MaxBatch       int           // events in one transaction; default 128
 	Concurrency    int           // transactions at a time for each consumer; default 2
 	MaxAttempts    int           // deliveries before an event is parked; default 12
-	AckWait        time.Duration // before JetStream delivers again what was not acknowledged; default 60 s
+	AckWait        time.Duration // before JetStream delivers again what a killed process held; default 5 s
 	HandlerTimeout time.Duration // for one transaction of handlers; default 30 s
 	Backoff        time.Duration // before the second attempt, doubled each time up to a minute; default 100 ms
 	PollInterval   time.Duration // how often the relay looks without being woken; default 1 s
@@ -103,7 +103,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.MaxBatch = orDefault(cfg.MaxBatch, 128)
 	cfg.Concurrency = orDefault(cfg.Concurrency, 2)
 	cfg.MaxAttempts = orDefault(cfg.MaxAttempts, 12)
-	cfg.AckWait = orDefault(cfg.AckWait, time.Minute)
+	cfg.AckWait = orDefault(cfg.AckWait, 5*time.Second)
 	cfg.HandlerTimeout = orDefault(cfg.HandlerTimeout, 30*time.Second)
 	cfg.Backoff = orDefault(cfg.Backoff, 100*time.Millisecond)
 	cfg.PollInterval = orDefault(cfg.PollInterval, time.Second)

@@ -32,6 +32,7 @@ type consumer struct {
 	metrics *consumerMetrics
 
 	attached atomic.Bool
+	held     held
 }
 
 // delivery is one message as JetStream handed it over, decoded.
@@ -140,9 +141,11 @@ func (c *consumer) session(ctx context.Context, js jetstream.JetStream) error {
 	arrived := make(chan jetstream.Msg, 2*c.b.cfg.MaxBatch)
 	broken := make(chan error, 1)
 	cc, err := cons.Consume(func(m jetstream.Msg) {
+		c.held.add(m, time.Now())
 		select {
 		case arrived <- m:
 		case <-ctx.Done():
+			c.held.drop(m)
 			_ = m.Nak() // the server may be gone too; then AckWait gives the message back
 		}
 	},
@@ -153,8 +156,12 @@ func (c *consumer) session(ctx context.Context, js jetstream.JetStream) error {
 		return fmt.Errorf("bus: consumer %s: %w", c.name, err)
 	}
 	c.attached.Store(true)
+	quit := make(chan struct{})
+	go c.held.keep(quit, c.b.cfg.AckWait/3)
 	err = c.loop(ctx, arrived, broken, cc.Closed())
 	c.release(cc, arrived)
+	close(quit)
+	c.held.clear()
 	return err
 }
 
@@ -210,6 +217,7 @@ func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broke
 			}
 			busy.Go(func() {
 				defer func() { <-slots }()
+				defer c.held.drop(messages(g)...)
 				c.handle(ctx, g)
 			})
 		}

@@ -192,7 +192,7 @@ func (c *consumer) fail(ctx context.Context, d *delivery, err error) {
 func (c *consumer) later(ctx context.Context, d *delivery, err error) {
 	pause := backoff(c.b.cfg.Backoff, d.env.Delivery, time.Minute)
 	if f := fault.Of(err); f.RetryAfter > pause {
-		pause = min(f.RetryAfter, c.b.cfg.AckWait)
+		pause = min(f.RetryAfter, time.Minute)
 	}
 	c.metrics.count(ctx, c.metrics.retried, 1)
 	c.b.log.WarnContext(eventContext(ctx, d.env), "event failed, will be tried again", "consumer", c.name,

@@ -69,6 +69,8 @@ func TestParseRefuses(t *testing.T) {
 		{"reference to nothing", wrap("<a>&#0;</a>"), fatturapa.ErrMalformed, 1},
 		{"reference to a surrogate", wrap("<a>&#xD800;</a>"), fatturapa.ErrMalformed, 1},
 		{"bad declaration", "<?xml encoding=\"UTF-8\"?>" + wrap(""), fatturapa.ErrMalformed, 1},
+		{"bad version", "<?xml version=\"1.x\"?>" + wrap(""), fatturapa.ErrMalformed, 1},
+		{"bad encoding name", "<?xml version=\"1.0\" encoding=\"9é\"?>" + wrap(""), fatturapa.ErrEncoding, 1},
 		{"name of two colons", wrap("<a:b:c/>"), fatturapa.ErrMalformed, 1},
 	}
 	for _, c := range cases {

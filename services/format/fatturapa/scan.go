@@ -148,9 +148,14 @@ func validDeclaration(s string) bool {
 func validDeclared(name, val string) bool {
 	switch name {
 	case "version":
-		return strings.HasPrefix(val, "1.") && len(val) > 2
+		return strings.HasPrefix(val, "1.") && len(val) > 2 && strings.Trim(val[2:], "0123456789") == ""
 	case "standalone":
 		return val == "yes" || val == "no"
+	}
+	for i := range len(val) {
+		if c := val[i]; c >= 0x80 || c == ':' || charClass[c]&className == 0 {
+			return false
+		}
 	}
 	return val != "" && isNameStart(val[0])
 }

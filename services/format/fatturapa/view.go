@@ -160,6 +160,30 @@ func grow[T any](f *File, s []T, c NodeID) []T {
 	return append(s, zero)
 }
 
+func (f *File) setText(v *string, c NodeID) {
+	if *v == "" {
+		*v = f.text(c)
+	}
+}
+
+func (f *File) setDate(v *Date, c NodeID) {
+	if *v == "" {
+		*v = Date(trim(f.text(c)))
+	}
+}
+
+func (f *File) setDecimal(v *Decimal, c NodeID) {
+	if !v.IsSet() {
+		*v = f.decimal(c)
+	}
+}
+
+func (f *File) setInteger(v *int, c NodeID) {
+	if *v == 0 {
+		*v = f.integer(c)
+	}
+}
+
 // decimal reads the text of an element as a number.
 func (f *File) decimal(n NodeID) Decimal {
 	d, _ := ParseDecimal(trim(f.text(n)))

@@ -7,29 +7,17 @@ func (f *File) fillDatiDocumentiCorrelati(n NodeID, v *DatiDocumentiCorrelati) {
 		case tagRiferimentoNumeroLinea:
 			v.RiferimentoNumeroLinea = append(v.RiferimentoNumeroLinea, f.integer(c))
 		case tagIdDocumento:
-			if v.IdDocumento == "" {
-				v.IdDocumento = f.text(c)
-			}
+			f.setText(&v.IdDocumento, c)
 		case tagData:
-			if v.Data == "" {
-				v.Data = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.Data, c)
 		case tagNumItem:
-			if v.NumItem == "" {
-				v.NumItem = f.text(c)
-			}
+			f.setText(&v.NumItem, c)
 		case tagCodiceCommessaConvenzione:
-			if v.CodiceCommessaConvenzione == "" {
-				v.CodiceCommessaConvenzione = f.text(c)
-			}
+			f.setText(&v.CodiceCommessaConvenzione, c)
 		case tagCodiceCUP:
-			if v.CodiceCUP == "" {
-				v.CodiceCUP = f.text(c)
-			}
+			f.setText(&v.CodiceCUP, c)
 		case tagCodiceCIG:
-			if v.CodiceCIG == "" {
-				v.CodiceCIG = f.text(c)
-			}
+			f.setText(&v.CodiceCIG, c)
 		}
 	}
 }
@@ -39,9 +27,7 @@ func (f *File) fillDatiSAL(n NodeID, v *DatiSAL) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagRiferimentoFase:
-			if v.RiferimentoFase == 0 {
-				v.RiferimentoFase = f.integer(c)
-			}
+			f.setInteger(&v.RiferimentoFase, c)
 		}
 	}
 }
@@ -51,13 +37,9 @@ func (f *File) fillDatiDDT(n NodeID, v *DatiDDT) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagNumeroDDT:
-			if v.NumeroDDT == "" {
-				v.NumeroDDT = f.text(c)
-			}
+			f.setText(&v.NumeroDDT, c)
 		case tagDataDDT:
-			if v.DataDDT == "" {
-				v.DataDDT = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataDDT, c)
 		case tagRiferimentoNumeroLinea:
 			v.RiferimentoNumeroLinea = append(v.RiferimentoNumeroLinea, f.integer(c))
 		}
@@ -74,54 +56,32 @@ func (f *File) fillDatiTrasporto(n NodeID, v *DatiTrasporto) {
 				f.fillDatiAnagrafici(c, v.DatiAnagraficiVettore)
 			}
 		case tagMezzoTrasporto:
-			if v.MezzoTrasporto == "" {
-				v.MezzoTrasporto = f.text(c)
-			}
+			f.setText(&v.MezzoTrasporto, c)
 		case tagCausaleTrasporto:
-			if v.CausaleTrasporto == "" {
-				v.CausaleTrasporto = f.text(c)
-			}
+			f.setText(&v.CausaleTrasporto, c)
 		case tagNumeroColli:
-			if v.NumeroColli == 0 {
-				v.NumeroColli = f.integer(c)
-			}
+			f.setInteger(&v.NumeroColli, c)
 		case tagDescrizione:
-			if v.Descrizione == "" {
-				v.Descrizione = f.text(c)
-			}
+			f.setText(&v.Descrizione, c)
 		case tagUnitaMisuraPeso:
-			if v.UnitaMisuraPeso == "" {
-				v.UnitaMisuraPeso = f.text(c)
-			}
+			f.setText(&v.UnitaMisuraPeso, c)
 		case tagPesoLordo:
-			if !v.PesoLordo.IsSet() {
-				v.PesoLordo = f.decimal(c)
-			}
+			f.setDecimal(&v.PesoLordo, c)
 		case tagPesoNetto:
-			if !v.PesoNetto.IsSet() {
-				v.PesoNetto = f.decimal(c)
-			}
+			f.setDecimal(&v.PesoNetto, c)
 		case tagDataOraRitiro:
-			if v.DataOraRitiro == "" {
-				v.DataOraRitiro = f.text(c)
-			}
+			f.setText(&v.DataOraRitiro, c)
 		case tagDataInizioTrasporto:
-			if v.DataInizioTrasporto == "" {
-				v.DataInizioTrasporto = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataInizioTrasporto, c)
 		case tagTipoResa:
-			if v.TipoResa == "" {
-				v.TipoResa = f.text(c)
-			}
+			f.setText(&v.TipoResa, c)
 		case tagIndirizzoResa:
 			if v.IndirizzoResa == nil {
 				v.IndirizzoResa = new(Indirizzo)
 				f.fillIndirizzo(c, v.IndirizzoResa)
 			}
 		case tagDataOraConsegna:
-			if v.DataOraConsegna == "" {
-				v.DataOraConsegna = f.text(c)
-			}
+			f.setText(&v.DataOraConsegna, c)
 		}
 	}
 }
@@ -131,13 +91,9 @@ func (f *File) fillFatturaPrincipale(n NodeID, v *FatturaPrincipale) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagNumeroFatturaPrincipale:
-			if v.NumeroFatturaPrincipale == "" {
-				v.NumeroFatturaPrincipale = f.text(c)
-			}
+			f.setText(&v.NumeroFatturaPrincipale, c)
 		case tagDataFatturaPrincipale:
-			if v.DataFatturaPrincipale == "" {
-				v.DataFatturaPrincipale = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataFatturaPrincipale, c)
 		}
 	}
 }
@@ -147,17 +103,11 @@ func (f *File) fillDatiFatturaRettificata(n NodeID, v *DatiFatturaRettificata) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagNumeroFR:
-			if v.NumeroFR == "" {
-				v.NumeroFR = f.text(c)
-			}
+			f.setText(&v.NumeroFR, c)
 		case tagDataFR:
-			if v.DataFR == "" {
-				v.DataFR = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataFR, c)
 		case tagElementiRettificati:
-			if v.ElementiRettificati == "" {
-				v.ElementiRettificati = f.text(c)
-			}
+			f.setText(&v.ElementiRettificati, c)
 		}
 	}
 }
@@ -197,9 +147,7 @@ func (f *File) fillDatiGenerali(n NodeID, v *DatiGenerali) {
 				f.fillDatiTrasporto(c, v.DatiTrasporto)
 			}
 		case tagNormaDiRiferimento:
-			if v.NormaDiRiferimento == "" {
-				v.NormaDiRiferimento = f.text(c)
-			}
+			f.setText(&v.NormaDiRiferimento, c)
 		case tagFatturaPrincipale:
 			if v.FatturaPrincipale == nil {
 				v.FatturaPrincipale = new(FatturaPrincipale)
@@ -219,13 +167,9 @@ func (f *File) fillCodiceArticolo(n NodeID, v *CodiceArticolo) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagCodiceTipo:
-			if v.CodiceTipo == "" {
-				v.CodiceTipo = f.text(c)
-			}
+			f.setText(&v.CodiceTipo, c)
 		case tagCodiceValore:
-			if v.CodiceValore == "" {
-				v.CodiceValore = f.text(c)
-			}
+			f.setText(&v.CodiceValore, c)
 		}
 	}
 }
@@ -235,21 +179,13 @@ func (f *File) fillAltriDatiGestionali(n NodeID, v *AltriDatiGestionali) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTipoDato:
-			if v.TipoDato == "" {
-				v.TipoDato = f.text(c)
-			}
+			f.setText(&v.TipoDato, c)
 		case tagRiferimentoTesto:
-			if v.RiferimentoTesto == "" {
-				v.RiferimentoTesto = f.text(c)
-			}
+			f.setText(&v.RiferimentoTesto, c)
 		case tagRiferimentoNumero:
-			if !v.RiferimentoNumero.IsSet() {
-				v.RiferimentoNumero = f.decimal(c)
-			}
+			f.setDecimal(&v.RiferimentoNumero, c)
 		case tagRiferimentoData:
-			if v.RiferimentoData == "" {
-				v.RiferimentoData = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.RiferimentoData, c)
 		}
 	}
 }
@@ -259,63 +195,37 @@ func (f *File) fillDettaglioLinee(n NodeID, v *DettaglioLinee) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagNumeroLinea:
-			if v.NumeroLinea == 0 {
-				v.NumeroLinea = f.integer(c)
-			}
+			f.setInteger(&v.NumeroLinea, c)
 		case tagTipoCessionePrestazione:
-			if v.TipoCessionePrestazione == "" {
-				v.TipoCessionePrestazione = f.text(c)
-			}
+			f.setText(&v.TipoCessionePrestazione, c)
 		case tagCodiceArticolo:
 			v.CodiceArticolo = grow(f, v.CodiceArticolo, c)
 			f.fillCodiceArticolo(c, &v.CodiceArticolo[len(v.CodiceArticolo)-1])
 		case tagDescrizione:
-			if v.Descrizione == "" {
-				v.Descrizione = f.text(c)
-			}
+			f.setText(&v.Descrizione, c)
 		case tagQuantita:
-			if !v.Quantita.IsSet() {
-				v.Quantita = f.decimal(c)
-			}
+			f.setDecimal(&v.Quantita, c)
 		case tagUnitaMisura:
-			if v.UnitaMisura == "" {
-				v.UnitaMisura = f.text(c)
-			}
+			f.setText(&v.UnitaMisura, c)
 		case tagDataInizioPeriodo:
-			if v.DataInizioPeriodo == "" {
-				v.DataInizioPeriodo = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataInizioPeriodo, c)
 		case tagDataFinePeriodo:
-			if v.DataFinePeriodo == "" {
-				v.DataFinePeriodo = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataFinePeriodo, c)
 		case tagPrezzoUnitario:
-			if !v.PrezzoUnitario.IsSet() {
-				v.PrezzoUnitario = f.decimal(c)
-			}
+			f.setDecimal(&v.PrezzoUnitario, c)
 		case tagScontoMaggiorazione:
 			v.ScontoMaggiorazione = grow(f, v.ScontoMaggiorazione, c)
 			f.fillScontoMaggiorazione(c, &v.ScontoMaggiorazione[len(v.ScontoMaggiorazione)-1])
 		case tagPrezzoTotale:
-			if !v.PrezzoTotale.IsSet() {
-				v.PrezzoTotale = f.decimal(c)
-			}
+			f.setDecimal(&v.PrezzoTotale, c)
 		case tagAliquotaIVA:
-			if !v.AliquotaIVA.IsSet() {
-				v.AliquotaIVA = f.decimal(c)
-			}
+			f.setDecimal(&v.AliquotaIVA, c)
 		case tagRitenuta:
-			if v.Ritenuta == "" {
-				v.Ritenuta = f.text(c)
-			}
+			f.setText(&v.Ritenuta, c)
 		case tagNatura:
-			if v.Natura == "" {
-				v.Natura = f.text(c)
-			}
+			f.setText(&v.Natura, c)
 		case tagRiferimentoAmministrazione:
-			if v.RiferimentoAmministrazione == "" {
-				v.RiferimentoAmministrazione = f.text(c)
-			}
+			f.setText(&v.RiferimentoAmministrazione, c)
 		case tagAltriDatiGestionali:
 			v.AltriDatiGestionali = grow(f, v.AltriDatiGestionali, c)
 			f.fillAltriDatiGestionali(c, &v.AltriDatiGestionali[len(v.AltriDatiGestionali)-1])
@@ -328,37 +238,21 @@ func (f *File) fillDatiRiepilogo(n NodeID, v *DatiRiepilogo) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagAliquotaIVA:
-			if !v.AliquotaIVA.IsSet() {
-				v.AliquotaIVA = f.decimal(c)
-			}
+			f.setDecimal(&v.AliquotaIVA, c)
 		case tagNatura:
-			if v.Natura == "" {
-				v.Natura = f.text(c)
-			}
+			f.setText(&v.Natura, c)
 		case tagSpeseAccessorie:
-			if !v.SpeseAccessorie.IsSet() {
-				v.SpeseAccessorie = f.decimal(c)
-			}
+			f.setDecimal(&v.SpeseAccessorie, c)
 		case tagArrotondamento:
-			if !v.Arrotondamento.IsSet() {
-				v.Arrotondamento = f.decimal(c)
-			}
+			f.setDecimal(&v.Arrotondamento, c)
 		case tagImponibileImporto:
-			if !v.ImponibileImporto.IsSet() {
-				v.ImponibileImporto = f.decimal(c)
-			}
+			f.setDecimal(&v.ImponibileImporto, c)
 		case tagImposta:
-			if !v.Imposta.IsSet() {
-				v.Imposta = f.decimal(c)
-			}
+			f.setDecimal(&v.Imposta, c)
 		case tagEsigibilitaIVA:
-			if v.EsigibilitaIVA == "" {
-				v.EsigibilitaIVA = f.text(c)
-			}
+			f.setText(&v.EsigibilitaIVA, c)
 		case tagRiferimentoNormativo:
-			if v.RiferimentoNormativo == "" {
-				v.RiferimentoNormativo = f.text(c)
-			}
+			f.setText(&v.RiferimentoNormativo, c)
 		}
 	}
 }
@@ -382,13 +276,9 @@ func (f *File) fillDatiVeicoli(n NodeID, v *DatiVeicoli) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagData:
-			if v.Data == "" {
-				v.Data = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.Data, c)
 		case tagTotalePercorso:
-			if v.TotalePercorso == "" {
-				v.TotalePercorso = f.text(c)
-			}
+			f.setText(&v.TotalePercorso, c)
 		}
 	}
 }
@@ -398,89 +288,47 @@ func (f *File) fillDettaglioPagamento(n NodeID, v *DettaglioPagamento) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagBeneficiario:
-			if v.Beneficiario == "" {
-				v.Beneficiario = f.text(c)
-			}
+			f.setText(&v.Beneficiario, c)
 		case tagModalitaPagamento:
-			if v.ModalitaPagamento == "" {
-				v.ModalitaPagamento = f.text(c)
-			}
+			f.setText(&v.ModalitaPagamento, c)
 		case tagDataRiferimentoTerminiPagamento:
-			if v.DataRiferimentoTerminiPagamento == "" {
-				v.DataRiferimentoTerminiPagamento = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataRiferimentoTerminiPagamento, c)
 		case tagGiorniTerminiPagamento:
-			if v.GiorniTerminiPagamento == "" {
-				v.GiorniTerminiPagamento = f.text(c)
-			}
+			f.setText(&v.GiorniTerminiPagamento, c)
 		case tagDataScadenzaPagamento:
-			if v.DataScadenzaPagamento == "" {
-				v.DataScadenzaPagamento = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataScadenzaPagamento, c)
 		case tagImportoPagamento:
-			if !v.ImportoPagamento.IsSet() {
-				v.ImportoPagamento = f.decimal(c)
-			}
+			f.setDecimal(&v.ImportoPagamento, c)
 		case tagCodUfficioPostale:
-			if v.CodUfficioPostale == "" {
-				v.CodUfficioPostale = f.text(c)
-			}
+			f.setText(&v.CodUfficioPostale, c)
 		case tagCognomeQuietanzante:
-			if v.CognomeQuietanzante == "" {
-				v.CognomeQuietanzante = f.text(c)
-			}
+			f.setText(&v.CognomeQuietanzante, c)
 		case tagNomeQuietanzante:
-			if v.NomeQuietanzante == "" {
-				v.NomeQuietanzante = f.text(c)
-			}
+			f.setText(&v.NomeQuietanzante, c)
 		case tagCFQuietanzante:
-			if v.CFQuietanzante == "" {
-				v.CFQuietanzante = f.text(c)
-			}
+			f.setText(&v.CFQuietanzante, c)
 		case tagTitoloQuietanzante:
-			if v.TitoloQuietanzante == "" {
-				v.TitoloQuietanzante = f.text(c)
-			}
+			f.setText(&v.TitoloQuietanzante, c)
 		case tagIstitutoFinanziario:
-			if v.IstitutoFinanziario == "" {
-				v.IstitutoFinanziario = f.text(c)
-			}
+			f.setText(&v.IstitutoFinanziario, c)
 		case tagIBAN:
-			if v.IBAN == "" {
-				v.IBAN = f.text(c)
-			}
+			f.setText(&v.IBAN, c)
 		case tagABI:
-			if v.ABI == "" {
-				v.ABI = f.text(c)
-			}
+			f.setText(&v.ABI, c)
 		case tagCAB:
-			if v.CAB == "" {
-				v.CAB = f.text(c)
-			}
+			f.setText(&v.CAB, c)
 		case tagBIC:
-			if v.BIC == "" {
-				v.BIC = f.text(c)
-			}
+			f.setText(&v.BIC, c)
 		case tagScontoPagamentoAnticipato:
-			if !v.ScontoPagamentoAnticipato.IsSet() {
-				v.ScontoPagamentoAnticipato = f.decimal(c)
-			}
+			f.setDecimal(&v.ScontoPagamentoAnticipato, c)
 		case tagDataLimitePagamentoAnticipato:
-			if v.DataLimitePagamentoAnticipato == "" {
-				v.DataLimitePagamentoAnticipato = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataLimitePagamentoAnticipato, c)
 		case tagPenalitaPagamentiRitardati:
-			if !v.PenalitaPagamentiRitardati.IsSet() {
-				v.PenalitaPagamentiRitardati = f.decimal(c)
-			}
+			f.setDecimal(&v.PenalitaPagamentiRitardati, c)
 		case tagDataDecorrenzaPenale:
-			if v.DataDecorrenzaPenale == "" {
-				v.DataDecorrenzaPenale = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataDecorrenzaPenale, c)
 		case tagCodicePagamento:
-			if v.CodicePagamento == "" {
-				v.CodicePagamento = f.text(c)
-			}
+			f.setText(&v.CodicePagamento, c)
 		}
 	}
 }
@@ -490,9 +338,7 @@ func (f *File) fillDatiPagamento(n NodeID, v *DatiPagamento) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagCondizioniPagamento:
-			if v.CondizioniPagamento == "" {
-				v.CondizioniPagamento = f.text(c)
-			}
+			f.setText(&v.CondizioniPagamento, c)
 		case tagDettaglioPagamento:
 			v.DettaglioPagamento = grow(f, v.DettaglioPagamento, c)
 			f.fillDettaglioPagamento(c, &v.DettaglioPagamento[len(v.DettaglioPagamento)-1])
@@ -505,25 +351,15 @@ func (f *File) fillAllegato(n NodeID, v *Allegato) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagNomeAttachment:
-			if v.NomeAttachment == "" {
-				v.NomeAttachment = f.text(c)
-			}
+			f.setText(&v.NomeAttachment, c)
 		case tagAlgoritmoCompressione:
-			if v.AlgoritmoCompressione == "" {
-				v.AlgoritmoCompressione = f.text(c)
-			}
+			f.setText(&v.AlgoritmoCompressione, c)
 		case tagFormatoAttachment:
-			if v.FormatoAttachment == "" {
-				v.FormatoAttachment = f.text(c)
-			}
+			f.setText(&v.FormatoAttachment, c)
 		case tagDescrizioneAttachment:
-			if v.DescrizioneAttachment == "" {
-				v.DescrizioneAttachment = f.text(c)
-			}
+			f.setText(&v.DescrizioneAttachment, c)
 		case tagAttachment:
-			if v.Attachment == "" {
-				v.Attachment = f.text(c)
-			}
+			f.setText(&v.Attachment, c)
 		}
 	}
 }

@@ -9,13 +9,9 @@ func (f *File) fillIdFiscale(n NodeID, v *IdFiscale) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagIdPaese:
-			if v.IdPaese == "" {
-				v.IdPaese = f.text(c)
-			}
+			f.setText(&v.IdPaese, c)
 		case tagIdCodice:
-			if v.IdCodice == "" {
-				v.IdCodice = f.text(c)
-			}
+			f.setText(&v.IdCodice, c)
 		}
 	}
 }
@@ -25,17 +21,11 @@ func (f *File) fillContatti(n NodeID, v *Contatti) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTelefono:
-			if v.Telefono == "" {
-				v.Telefono = f.text(c)
-			}
+			f.setText(&v.Telefono, c)
 		case tagFax:
-			if v.Fax == "" {
-				v.Fax = f.text(c)
-			}
+			f.setText(&v.Fax, c)
 		case tagEmail:
-			if v.Email == "" {
-				v.Email = f.text(c)
-			}
+			f.setText(&v.Email, c)
 		}
 	}
 }
@@ -49,26 +39,18 @@ func (f *File) fillDatiTrasmissione(n NodeID, v *DatiTrasmissione) {
 				f.fillIdFiscale(c, &v.IdTrasmittente)
 			}
 		case tagProgressivoInvio:
-			if v.ProgressivoInvio == "" {
-				v.ProgressivoInvio = f.text(c)
-			}
+			f.setText(&v.ProgressivoInvio, c)
 		case tagFormatoTrasmissione:
-			if v.FormatoTrasmissione == "" {
-				v.FormatoTrasmissione = f.text(c)
-			}
+			f.setText(&v.FormatoTrasmissione, c)
 		case tagCodiceDestinatario:
-			if v.CodiceDestinatario == "" {
-				v.CodiceDestinatario = f.text(c)
-			}
+			f.setText(&v.CodiceDestinatario, c)
 		case tagContattiTrasmittente:
 			if v.ContattiTrasmittente == nil {
 				v.ContattiTrasmittente = new(Contatti)
 				f.fillContatti(c, v.ContattiTrasmittente)
 			}
 		case tagPECDestinatario:
-			if v.PECDestinatario == "" {
-				v.PECDestinatario = f.text(c)
-			}
+			f.setText(&v.PECDestinatario, c)
 		}
 	}
 }
@@ -78,25 +60,15 @@ func (f *File) fillAnagrafica(n NodeID, v *Anagrafica) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagDenominazione:
-			if v.Denominazione == "" {
-				v.Denominazione = f.text(c)
-			}
+			f.setText(&v.Denominazione, c)
 		case tagNome:
-			if v.Nome == "" {
-				v.Nome = f.text(c)
-			}
+			f.setText(&v.Nome, c)
 		case tagCognome:
-			if v.Cognome == "" {
-				v.Cognome = f.text(c)
-			}
+			f.setText(&v.Cognome, c)
 		case tagTitolo:
-			if v.Titolo == "" {
-				v.Titolo = f.text(c)
-			}
+			f.setText(&v.Titolo, c)
 		case tagCodEORI:
-			if v.CodEORI == "" {
-				v.CodEORI = f.text(c)
-			}
+			f.setText(&v.CodEORI, c)
 		}
 	}
 }
@@ -110,37 +82,23 @@ func (f *File) fillDatiAnagrafici(n NodeID, v *DatiAnagrafici) {
 				f.fillIdFiscale(c, &v.IdFiscaleIVA)
 			}
 		case tagCodiceFiscale:
-			if v.CodiceFiscale == "" {
-				v.CodiceFiscale = f.text(c)
-			}
+			f.setText(&v.CodiceFiscale, c)
 		case tagAnagrafica:
 			if v.Anagrafica.Node == 0 {
 				f.fillAnagrafica(c, &v.Anagrafica)
 			}
 		case tagAlboProfessionale:
-			if v.AlboProfessionale == "" {
-				v.AlboProfessionale = f.text(c)
-			}
+			f.setText(&v.AlboProfessionale, c)
 		case tagProvinciaAlbo:
-			if v.ProvinciaAlbo == "" {
-				v.ProvinciaAlbo = f.text(c)
-			}
+			f.setText(&v.ProvinciaAlbo, c)
 		case tagNumeroIscrizioneAlbo:
-			if v.NumeroIscrizioneAlbo == "" {
-				v.NumeroIscrizioneAlbo = f.text(c)
-			}
+			f.setText(&v.NumeroIscrizioneAlbo, c)
 		case tagDataIscrizioneAlbo:
-			if v.DataIscrizioneAlbo == "" {
-				v.DataIscrizioneAlbo = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.DataIscrizioneAlbo, c)
 		case tagRegimeFiscale:
-			if v.RegimeFiscale == "" {
-				v.RegimeFiscale = f.text(c)
-			}
+			f.setText(&v.RegimeFiscale, c)
 		case tagNumeroLicenzaGuida:
-			if v.NumeroLicenzaGuida == "" {
-				v.NumeroLicenzaGuida = f.text(c)
-			}
+			f.setText(&v.NumeroLicenzaGuida, c)
 		}
 	}
 }
@@ -150,29 +108,17 @@ func (f *File) fillIndirizzo(n NodeID, v *Indirizzo) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagIndirizzo:
-			if v.Indirizzo == "" {
-				v.Indirizzo = f.text(c)
-			}
+			f.setText(&v.Indirizzo, c)
 		case tagNumeroCivico:
-			if v.NumeroCivico == "" {
-				v.NumeroCivico = f.text(c)
-			}
+			f.setText(&v.NumeroCivico, c)
 		case tagCAP:
-			if v.CAP == "" {
-				v.CAP = f.text(c)
-			}
+			f.setText(&v.CAP, c)
 		case tagComune:
-			if v.Comune == "" {
-				v.Comune = f.text(c)
-			}
+			f.setText(&v.Comune, c)
 		case tagProvincia:
-			if v.Provincia == "" {
-				v.Provincia = f.text(c)
-			}
+			f.setText(&v.Provincia, c)
 		case tagNazione:
-			if v.Nazione == "" {
-				v.Nazione = f.text(c)
-			}
+			f.setText(&v.Nazione, c)
 		}
 	}
 }
@@ -182,25 +128,15 @@ func (f *File) fillIscrizioneREA(n NodeID, v *IscrizioneREA) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagUfficio:
-			if v.Ufficio == "" {
-				v.Ufficio = f.text(c)
-			}
+			f.setText(&v.Ufficio, c)
 		case tagNumeroREA:
-			if v.NumeroREA == "" {
-				v.NumeroREA = f.text(c)
-			}
+			f.setText(&v.NumeroREA, c)
 		case tagCapitaleSociale:
-			if !v.CapitaleSociale.IsSet() {
-				v.CapitaleSociale = f.decimal(c)
-			}
+			f.setDecimal(&v.CapitaleSociale, c)
 		case tagSocioUnico:
-			if v.SocioUnico == "" {
-				v.SocioUnico = f.text(c)
-			}
+			f.setText(&v.SocioUnico, c)
 		case tagStatoLiquidazione:
-			if v.StatoLiquidazione == "" {
-				v.StatoLiquidazione = f.text(c)
-			}
+			f.setText(&v.StatoLiquidazione, c)
 		}
 	}
 }
@@ -233,9 +169,7 @@ func (f *File) fillCedentePrestatore(n NodeID, v *CedentePrestatore) {
 				f.fillContatti(c, v.Contatti)
 			}
 		case tagRiferimentoAmministrazione:
-			if v.RiferimentoAmministrazione == "" {
-				v.RiferimentoAmministrazione = f.text(c)
-			}
+			f.setText(&v.RiferimentoAmministrazione, c)
 		case tagRappresentanteFiscale:
 			if v.RappresentanteFiscale == nil {
 				v.RappresentanteFiscale = new(Rappresentante)
@@ -316,9 +250,7 @@ func (f *File) fillHeader(n NodeID, v *Header) {
 				f.fillRappresentante(c, v.TerzoIntermediarioOSoggettoEmittente)
 			}
 		case tagSoggettoEmittente:
-			if v.SoggettoEmittente == "" {
-				v.SoggettoEmittente = f.text(c)
-			}
+			f.setText(&v.SoggettoEmittente, c)
 		}
 	}
 }
@@ -328,21 +260,13 @@ func (f *File) fillDatiRitenuta(n NodeID, v *DatiRitenuta) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTipoRitenuta:
-			if v.TipoRitenuta == "" {
-				v.TipoRitenuta = f.text(c)
-			}
+			f.setText(&v.TipoRitenuta, c)
 		case tagImportoRitenuta:
-			if !v.ImportoRitenuta.IsSet() {
-				v.ImportoRitenuta = f.decimal(c)
-			}
+			f.setDecimal(&v.ImportoRitenuta, c)
 		case tagAliquotaRitenuta:
-			if !v.AliquotaRitenuta.IsSet() {
-				v.AliquotaRitenuta = f.decimal(c)
-			}
+			f.setDecimal(&v.AliquotaRitenuta, c)
 		case tagCausalePagamento:
-			if v.CausalePagamento == "" {
-				v.CausalePagamento = f.text(c)
-			}
+			f.setText(&v.CausalePagamento, c)
 		}
 	}
 }
@@ -352,17 +276,11 @@ func (f *File) fillDatiBollo(n NodeID, v *DatiBollo) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagBolloVirtuale:
-			if v.BolloVirtuale == "" {
-				v.BolloVirtuale = f.text(c)
-			}
+			f.setText(&v.BolloVirtuale, c)
 		case tagNumeroBollo:
-			if v.NumeroBollo == "" {
-				v.NumeroBollo = f.text(c)
-			}
+			f.setText(&v.NumeroBollo, c)
 		case tagImportoBollo:
-			if !v.ImportoBollo.IsSet() {
-				v.ImportoBollo = f.decimal(c)
-			}
+			f.setDecimal(&v.ImportoBollo, c)
 		}
 	}
 }
@@ -372,37 +290,21 @@ func (f *File) fillDatiCassaPrevidenziale(n NodeID, v *DatiCassaPrevidenziale) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTipoCassa:
-			if v.TipoCassa == "" {
-				v.TipoCassa = f.text(c)
-			}
+			f.setText(&v.TipoCassa, c)
 		case tagAlCassa:
-			if !v.AlCassa.IsSet() {
-				v.AlCassa = f.decimal(c)
-			}
+			f.setDecimal(&v.AlCassa, c)
 		case tagImportoContributoCassa:
-			if !v.ImportoContributoCassa.IsSet() {
-				v.ImportoContributoCassa = f.decimal(c)
-			}
+			f.setDecimal(&v.ImportoContributoCassa, c)
 		case tagImponibileCassa:
-			if !v.ImponibileCassa.IsSet() {
-				v.ImponibileCassa = f.decimal(c)
-			}
+			f.setDecimal(&v.ImponibileCassa, c)
 		case tagAliquotaIVA:
-			if !v.AliquotaIVA.IsSet() {
-				v.AliquotaIVA = f.decimal(c)
-			}
+			f.setDecimal(&v.AliquotaIVA, c)
 		case tagRitenuta:
-			if v.Ritenuta == "" {
-				v.Ritenuta = f.text(c)
-			}
+			f.setText(&v.Ritenuta, c)
 		case tagNatura:
-			if v.Natura == "" {
-				v.Natura = f.text(c)
-			}
+			f.setText(&v.Natura, c)
 		case tagRiferimentoAmministrazione:
-			if v.RiferimentoAmministrazione == "" {
-				v.RiferimentoAmministrazione = f.text(c)
-			}
+			f.setText(&v.RiferimentoAmministrazione, c)
 		}
 	}
 }
@@ -412,17 +314,11 @@ func (f *File) fillScontoMaggiorazione(n NodeID, v *ScontoMaggiorazione) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTipo:
-			if v.Tipo == "" {
-				v.Tipo = f.text(c)
-			}
+			f.setText(&v.Tipo, c)
 		case tagPercentuale:
-			if !v.Percentuale.IsSet() {
-				v.Percentuale = f.decimal(c)
-			}
+			f.setDecimal(&v.Percentuale, c)
 		case tagImporto:
-			if !v.Importo.IsSet() {
-				v.Importo = f.decimal(c)
-			}
+			f.setDecimal(&v.Importo, c)
 		}
 	}
 }
@@ -432,21 +328,13 @@ func (f *File) fillDatiGeneraliDocumento(n NodeID, v *DatiGeneraliDocumento) {
 	for c := f.firstChild(n); c != 0; c = f.nodes[c].next {
 		switch f.nodes[c].tag {
 		case tagTipoDocumento:
-			if v.TipoDocumento == "" {
-				v.TipoDocumento = f.text(c)
-			}
+			f.setText(&v.TipoDocumento, c)
 		case tagDivisa:
-			if v.Divisa == "" {
-				v.Divisa = f.text(c)
-			}
+			f.setText(&v.Divisa, c)
 		case tagData:
-			if v.Data == "" {
-				v.Data = Date(trim(f.text(c)))
-			}
+			f.setDate(&v.Data, c)
 		case tagNumero:
-			if v.Numero == "" {
-				v.Numero = f.text(c)
-			}
+			f.setText(&v.Numero, c)
 		case tagDatiRitenuta:
 			v.DatiRitenuta = grow(f, v.DatiRitenuta, c)
 			f.fillDatiRitenuta(c, &v.DatiRitenuta[len(v.DatiRitenuta)-1])
@@ -462,19 +350,13 @@ func (f *File) fillDatiGeneraliDocumento(n NodeID, v *DatiGeneraliDocumento) {
 			v.ScontoMaggiorazione = grow(f, v.ScontoMaggiorazione, c)
 			f.fillScontoMaggiorazione(c, &v.ScontoMaggiorazione[len(v.ScontoMaggiorazione)-1])
 		case tagImportoTotaleDocumento:
-			if !v.ImportoTotaleDocumento.IsSet() {
-				v.ImportoTotaleDocumento = f.decimal(c)
-			}
+			f.setDecimal(&v.ImportoTotaleDocumento, c)
 		case tagArrotondamento:
-			if !v.Arrotondamento.IsSet() {
-				v.Arrotondamento = f.decimal(c)
-			}
+			f.setDecimal(&v.Arrotondamento, c)
 		case tagCausale:
 			v.Causale = append(v.Causale, f.text(c))
 		case tagArt73:
-			if v.Art73 == "" {
-				v.Art73 = f.text(c)
-			}
+			f.setText(&v.Art73, c)
 		case tagBolloVirtuale: // simplified invoices have no block around it
 			if v.DatiBollo == nil {
 				v.DatiBollo = &DatiBollo{Node: c, BolloVirtuale: f.text(c)}

@@ -23,7 +23,7 @@ include deploy/tools.mk
 demo: ceralacca-dev ## one invoice through the whole platform, documents left in out/
 	@$(BIN)/ceralacca-dev demo $(ARGS)
 
-dev: ceralacca-dev ## the same platform kept running for work (Ctrl-C ends it)
+dev: ceralacca-dev ceralacca ## the same platform kept running for work (Ctrl-C ends it)
 	@$(BIN)/ceralacca-dev serve $(ARGS)
 
 build: ## every program into .cache/bin
@@ -77,9 +77,10 @@ bench-%: prepare ## bench-AREA: pipeline, or a package of services such as fattu
 
 ## Make
 
-gen: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) proto-deps ## generated code: buf, sqlc
+gen: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) proto-deps ## generated code: buf, sqlc, the texts of config docs
 	@cd proto && $(BIN)/buf generate
 	@cd services && $(BIN)/sqlc generate
+	@cd services && $(GO) generate ./internal/run
 
 proto-deps: ## third-party contracts, printed from the pinned modules for buf
 	@cd deploy/protodeps && $(ALONE) $(PROGRESS) "printing third-party contracts" $(GO) run . $(ROOT)/proto/.deps
@@ -96,9 +97,9 @@ devenv:
 	@mkdir -p $(BIN)
 	@cd services && $(ALONE) $(PROGRESS) "building devenv" $(GO) build -v -o $(BIN)/devenv ./internal/devenv/cmd/devenv
 
-ceralacca-dev:
+ceralacca ceralacca-dev:
 	@mkdir -p $(BIN)
-	@cd services && $(PROGRESS) "building ceralacca-dev" $(GO) build -v -o $(BIN)/ceralacca-dev ./cmd/ceralacca-dev
+	@cd services && $(PROGRESS) "building $@" $(GO) build -v -o $(BIN)/$@ ./cmd/$@
 
 help:
 	@echo "Ceralacca. First: make demo"
@@ -106,4 +107,4 @@ help:
 	/^[a-z0-9%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
 
 .PHONY: demo dev build test test-all test-s3 test-vaultdev lint lint-proto check-gen check build-alone vuln bench \
-	gen proto-deps tools prepare clean devenv ceralacca-dev help
+	gen proto-deps tools prepare clean devenv ceralacca ceralacca-dev help

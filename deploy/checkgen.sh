@@ -7,7 +7,7 @@ before=$(mktemp)
 after=$(mktemp)
 trap 'rm -f "$before" "$after"' EXIT
 sums() {
-	find proto/gen services -type f -name '*.go' \( -path 'proto/gen/*' -o -path '*/internal/db/*' \) \
+	find proto/gen services -type f \( -path 'proto/gen/*.go' -o -path '*/internal/db/*.go' -o -path '*/internal/run/*.json' \) \
 		-exec sha256sum {} + | sort -k 2
 }
 sums >"$before"

@@ -71,6 +71,8 @@ func TestParseRefuses(t *testing.T) {
 		{"bad declaration", "<?xml encoding=\"UTF-8\"?>" + wrap(""), fatturapa.ErrMalformed, 1},
 		{"bad version", "<?xml version=\"1.x\"?>" + wrap(""), fatturapa.ErrMalformed, 1},
 		{"bad encoding name", "<?xml version=\"1.0\" encoding=\"9é\"?>" + wrap(""), fatturapa.ErrEncoding, 1},
+		{"name of a line separator", wrap("<a\u2028/>"), fatturapa.ErrMalformed, 1},
+		{"name that starts with a combining letter", wrap("<\u0301a/>"), fatturapa.ErrMalformed, 1},
 		{"name of two colons", wrap("<a:b:c/>"), fatturapa.ErrMalformed, 1},
 	}
 	for _, c := range cases {

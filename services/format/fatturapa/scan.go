@@ -153,11 +153,11 @@ func validDeclared(name, val string) bool {
 		return val == "yes" || val == "no"
 	}
 	for i := range len(val) {
-		if c := val[i]; c >= 0x80 || c == ':' || charClass[c]&className == 0 {
+		if c := val[i]; charClass[c]&className == 0 {
 			return false
 		}
 	}
-	return val != "" && isNameStart(val[0])
+	return startLen(val) > 0
 }
 
 // content reads up to and including the next markup.

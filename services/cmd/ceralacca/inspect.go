@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
 )
 
@@ -32,6 +35,7 @@ type description struct {
 	TimeStamp  *stampDescription      `json:"time_stamp,omitempty"`
 	Invoice    *invoiceDescription    `json:"invoice,omitempty"`
 	Message    *messageDescription    `json:"message,omitempty"`
+	Package    *packageDescription    `json:"package,omitempty"`
 	Problems   []string               `json:"problems,omitempty"`
 }
 
@@ -91,8 +95,8 @@ type messageDescription struct {
 
 func (c *cli) inspectCommand() *cobra.Command {
 	var caFile, dataFile string
-	cmd := verb("inspect FILE", "Describe a file offline: an invoice or SdI message (.xml, .zip), a signed file (.p7m), a time stamp (.tsr)", args("FILE"), func(_ context.Context, given []string) error {
-		raw, err := c.read(given[0])
+	cmd := verb("inspect FILE", "Describe a file offline: an invoice or message of SdI (.xml), a signed file (.p7m), a time stamp (.tsr), a preservation package (.zip)", args("FILE"), func(_ context.Context, given []string) error {
+		raw, err := c.readUpTo(given[0], largestPackage)
 		if err != nil {
 			return err
 		}
@@ -104,9 +108,9 @@ func (c *cli) inspectCommand() *cobra.Command {
 			}
 		}
 		if dataFile != "" {
-			i.data, err = os.ReadFile(dataFile)
+			i.data, err = c.readUpTo(dataFile, largestPackage)
 			if err != nil {
-				return usage("--data: %v", err)
+				return usage("--data: %w", err)
 			}
 		}
 		d := i.describe(filepath.Base(given[0]), raw)
@@ -122,8 +126,10 @@ func (c *cli) inspectCommand() *cobra.Command {
 	})
 	cmd.Long = cmd.Short + `.
 
-Signatures are judged as far as the file allows; with --roots also their chain, at today's date. A time stamp is
-compared with the stamped file given by --data. Exit code 1 when something does not hold or the file is none of these.`
+An invoice is checked as the platform checks it. Signatures are judged as far as the file allows; with --roots also
+their chain, at today's date. A time stamp is compared with the stamped file given by --data. In a package every digest,
+the index, its signature and its time stamp are compared. Exit code 1 when something does not hold or the file is none
+of these.`
 	cmd.Flags().StringVar(&caFile, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().StringVar(&dataFile, "data", "", "the file that a time stamp is about")
 	return cmd
@@ -145,7 +151,9 @@ func loadRoots(file string) (*x509.CertPool, error) {
 type inspection struct {
 	at    time.Time
 	roots *x509.CertPool
-	data  []byte
+	data  []byte // what a time stamp, or a signature without its content, is about
+	// content, when set, is what the signed file must hold.
+	content []byte
 }
 
 func (d *description) bad() bool {
@@ -178,8 +186,7 @@ func (i *inspection) describe(name string, raw []byte) *description {
 	case cms.Looks(raw):
 		i.signed(d, raw)
 	case bytes.HasPrefix(raw, []byte("PK\x03\x04")):
-		d.Kind = "archive"
-		i.message(d, name, raw)
+		i.zip(d, name, raw)
 	default:
 		i.xml(d, name, raw)
 	}
@@ -203,7 +210,7 @@ func (i *inspection) stamp(d *description, token *tsp.Token) {
 		s.Holds = "yes"
 		err := token.Verify(tsp.VerifyOptions{Digest: h.Sum(nil), Roots: i.roots})
 		if err != nil {
-			s.Holds = err.Error()
+			s.Holds = plain(err)
 		}
 	}
 	d.TimeStamp = s
@@ -213,7 +220,7 @@ func (i *inspection) signed(d *description, raw []byte) {
 	d.Kind = "signed file (CMS)"
 	sd, report, err := cades.Verify(raw, cades.VerifyOptions{Roots: i.roots, TSARoots: i.roots, At: i.at, Content: bytes.NewReader(i.data)})
 	if err != nil {
-		d.Problems = append(d.Problems, err.Error())
+		d.Problems = append(d.Problems, plain(err))
 		return
 	}
 	for n := range report.Signers {
@@ -225,9 +232,13 @@ func (i *inspection) signed(d *description, raw []byte) {
 	if sd.Detached {
 		return
 	}
+	if i.content != nil && !bytes.Equal(i.content, sd.Content()) {
+		d.Problems = append(d.Problems, "what was signed is not the file beside it")
+	}
 	inner := i.describe(strings.TrimSuffix(d.File, filepath.Ext(d.File)), sd.Content())
 	d.Kind += " with " + inner.Kind
-	d.Invoice, d.Message = inner.Invoice, inner.Message
+	d.Invoice, d.Message, d.Package = inner.Invoice, inner.Message, inner.Package
+	// Of what is inside, a document that is none of ours is no problem of the signature.
 	d.Signatures = append(d.Signatures, inner.Signatures...)
 }
 
@@ -257,14 +268,41 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 		d.Message = describeMessage(message)
 		return
 	}
+	if bytes.Contains(raw[:min(len(raw), 4096)], []byte("PIndex")) {
+		p, problems := describeIndex(raw, func(sincro.File) string { return "" })
+		if p != nil {
+			d.Kind, d.Package, d.Problems = "index of a preservation package (SInCRO)", p, problems
+			return
+		}
+	}
 	d.Kind = "unknown"
-	d.Problems = append(d.Problems, "no invoice: "+err.Error(), "no message of SdI: "+messageErr.Error())
+	d.Problems = append(d.Problems, "no invoice: "+plain(err), "no message of SdI: "+plain(messageErr))
 }
 
-func (i *inspection) message(d *description, name string, raw []byte) {
+// plain is an error without the name of the library that it comes from.
+func plain(err error) string {
+	text := err.Error()
+	for _, library := range []string{"fatturapa: ", "sdi: ", "cades: ", "cms: ", "tsp: "} {
+		text = strings.TrimPrefix(text, library)
+	}
+	return text
+}
+
+// zip is a preservation package, or else an attestation of SdI.
+func (i *inspection) zip(d *description, name string, raw []byte) {
+	d.Kind = "archive"
+	b, err := openBag(raw)
+	if err != nil {
+		d.Problems = append(d.Problems, err.Error())
+		return
+	}
+	if b != nil {
+		i.archive(d, b)
+		return
+	}
 	message, err := sdi.ParseMessage(name, raw)
 	if err != nil {
-		d.Problems = append(d.Problems, "no attestation of SdI: "+err.Error())
+		d.Problems = append(d.Problems, "no preservation package (it has no bagit.txt), and no attestation of SdI: "+plain(err))
 		return
 	}
 	d.Kind = "message of SdI in an archive"
@@ -315,13 +353,16 @@ func (c *cli) showDescription(d *description) {
 		}
 		fmt.Fprintf(c.out, "\nsignature %d %s\n", n+1, holds)
 		c.fields("signer", s.Signer, "issuer", s.Issuer, "level", s.Level, "algorithm", s.Algorithm, "signing time", s.SigningTime.Format(time.RFC3339))
-		for _, name := range []string{"signature", "digest", "content type", "signing certificate", "signing time", "trust", "key usage"} {
-			c.fields("  "+name, s.Checks[name])
+		var rows [][]string
+		for _, name := range slices.Sorted(maps.Keys(s.Checks)) {
+			rows = append(rows, []string{"  " + name, s.Checks[name]})
 		}
+		columns(c.out, rows)
 	}
 	if t := d.TimeStamp; t != nil {
+		fmt.Fprintln(c.out)
 		c.fields("time", t.Time.Format(time.RFC3339Nano), "authority", t.Authority, "policy", t.Policy, "serial", t.Serial,
-			"algorithm", t.Algorithm, "digest", t.Digest, "holds for --data", t.Holds)
+			"algorithm", t.Algorithm, "digest", t.Digest, "holds", t.Holds)
 	}
 	if i := d.Invoice; i != nil {
 		fmt.Fprintln(c.out)
@@ -338,6 +379,10 @@ func (c *cli) showDescription(d *description) {
 	if m := d.Message; m != nil {
 		fmt.Fprintln(c.out)
 		c.fields("type", m.Type, "schema", m.Schema, "SdI id", m.SdIID, "about", m.About, "errors", strings.Join(m.Errors, "; "), "read with tolerance", strings.Join(m.Warnings, "; "))
+	}
+	if p := d.Package; p != nil {
+		fmt.Fprintln(c.out)
+		c.fields("package", p.ID, "label", p.Label, "producer", p.Producer, "units", p.Units, "files", p.Files, "checked", p.Checked)
 	}
 	for _, p := range d.Problems {
 		fmt.Fprintln(c.errOut, "ceralacca:", p)

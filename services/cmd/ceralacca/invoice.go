@@ -25,29 +25,33 @@ func (c *cli) invoiceCommand() *cobra.Command {
 }
 
 // read reads a file, or standard input for -.
-func (c *cli) read(name string) ([]byte, error) {
+func (c *cli) read(name string) ([]byte, error) { return c.readUpTo(name, largestFile) }
+
+func (c *cli) readUpTo(name string, largest int64) ([]byte, error) {
 	if name == "-" {
-		return readAll("standard input", c.in)
+		return readAll("standard input", c.in, largest)
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
 	defer f.Close()
-	return readAll(name, f)
+	return readAll(name, f, largest)
 }
 
-// largestFile is beyond every file that this tool has to do with; only the archives of packages may be larger,
-// and those are written, not read.
-const largestFile = 15 << 20
+// largestFile is beyond every invoice, message and certificate; packages are larger.
+const (
+	largestFile    = 15 << 20
+	largestPackage = 2 << 30
+)
 
-func readAll(name string, r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, largestFile+1))
+func readAll(name string, r io.Reader, largest int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, largest+1))
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	if len(raw) > largestFile {
-		return nil, usage("%s is larger than %d MiB: that is no file for this command", name, largestFile>>20)
+	if int64(len(raw)) > largest {
+		return nil, usage("%s is larger than %d MiB: that is no file for this command", name, largest>>20)
 	}
 	return raw, nil
 }

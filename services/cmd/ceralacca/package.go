@@ -1,0 +1,176 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"ceralacca.dev/services/format/sincro"
+	"ceralacca.dev/services/format/tsp"
+)
+
+// packageDescription is what inspect says of a preservation package or of its index.
+type packageDescription struct {
+	ID       string `json:"id"`
+	Producer string `json:"producer,omitempty"`
+	Label    string `json:"label,omitempty"`
+	Units    int    `json:"units"`
+	Files    int    `json:"files"`
+	// Checked says what was compared; only of a whole package.
+	Checked string `json:"checked,omitempty"`
+}
+
+// largestEntry bounds what is unpacked of one entry of a package.
+const largestEntry = 1 << 30
+
+// bag is an unpacked package: the digest of every file, and the bytes of those that say how it belongs together.
+type bag struct {
+	sums map[string]string // path in the bag -> SHA-256, hex
+	kept map[string][]byte
+}
+
+// openBag reads a ZIP; nil when it is no bag (RFC 8493).
+func openBag(raw []byte) (*bag, error) {
+	archive, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return nil, fmt.Errorf("no readable ZIP: %w", err)
+	}
+	b := &bag{sums: map[string]string{}, kept: map[string][]byte{}}
+	for _, entry := range archive.File {
+		if entry.FileInfo().IsDir() {
+			continue
+		}
+		_, name, ok := strings.Cut(entry.Name, "/") // the folder that a bag is in
+		if !ok {
+			name = entry.Name
+		}
+		err = b.add(name, entry)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", entry.Name, err)
+		}
+	}
+	if b.kept["bagit.txt"] == nil {
+		return nil, nil
+	}
+	return b, nil
+}
+
+func (b *bag) add(name string, entry *zip.File) error {
+	if _, twice := b.sums[name]; twice {
+		return fmt.Errorf("the archive holds it twice")
+	}
+	f, err := entry.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var content bytes.Buffer
+	into := io.Discard
+	if !strings.HasPrefix(name, "data/") || strings.HasPrefix(name, "data/PIndex.xml") {
+		into = &content
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(sum, into), io.LimitReader(f, largestEntry+1))
+	if err != nil {
+		return err
+	}
+	if n > largestEntry {
+		return fmt.Errorf("it is larger than %d MiB", largestEntry>>20)
+	}
+	b.sums[name] = hex.EncodeToString(sum.Sum(nil))
+	if into != io.Discard {
+		b.kept[name] = content.Bytes()
+	}
+	return nil
+}
+
+// manifest compares the files with a list of digests, both ways.
+func (b *bag) manifest(name string, listed func(file string) bool) []string {
+	raw, ok := b.kept[name]
+	if !ok {
+		return []string{"the package has no " + name}
+	}
+	var problems []string
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(raw)) {
+		want, file, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		file = strings.TrimLeft(file, " *")
+		seen[file] = true
+		switch got, there := b.sums[file]; {
+		case !there:
+			problems = append(problems, fmt.Sprintf("%s lists %s, which is not there", name, file))
+		case got != strings.ToLower(want):
+			problems = append(problems, fmt.Sprintf("%s was changed: its SHA-256 is not the one in %s", file, name))
+		}
+	}
+	for file := range b.sums {
+		if listed(file) && !seen[file] {
+			problems = append(problems, fmt.Sprintf("%s is not listed in %s", file, name))
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+// archive describes a preservation package: every digest, the index, its signature and its time stamp.
+func (i *inspection) archive(d *description, b *bag) {
+	d.Kind = "preservation package"
+	d.Problems = append(d.Problems, b.manifest("manifest-sha256.txt", func(file string) bool { return strings.HasPrefix(file, "data/") })...)
+	d.Problems = append(d.Problems, b.manifest("tagmanifest-sha256.txt", func(file string) bool {
+		return !strings.Contains(file, "/") && !strings.HasPrefix(file, "tagmanifest-")
+	})...)
+	index, signed, stamp := b.kept["data/PIndex.xml"], b.kept["data/PIndex.xml.p7m"], b.kept["data/PIndex.xml.p7m.tsr"]
+	p, problems := describeIndex(index, func(file sincro.File) string {
+		name := path.Join("data", file.Path)
+		raw, err := base64.StdEncoding.DecodeString(file.Hash.Value)
+		switch {
+		case b.sums[name] == "":
+			return fmt.Sprintf("the index names %s, which is not there", name)
+		case err != nil || hex.EncodeToString(raw) != b.sums[name]:
+			return fmt.Sprintf("%s is not the file that the index names: its SHA-256 differs", name)
+		}
+		return ""
+	})
+	d.Package, d.Problems = p, append(d.Problems, problems...)
+	inner := (&inspection{at: i.at, roots: i.roots, content: index}).describe("PIndex.xml.p7m", signed)
+	d.Signatures = inner.Signatures
+	d.Problems = append(d.Problems, inner.Problems...)
+	token, err := tsp.ParseToken(stamp)
+	if err != nil {
+		d.Problems = append(d.Problems, "no readable time stamp: "+err.Error())
+	} else {
+		(&inspection{at: i.at, roots: i.roots, data: signed}).stamp(d, token)
+		d.Kind = "preservation package"
+	}
+	if p != nil && !d.bad() {
+		p.Checked = fmt.Sprintf("%d files against manifest and index, signature of the index, time stamp of the signed index", p.Files)
+	}
+}
+
+// describeIndex reads a SInCRO index; check looks at each file that it names.
+func describeIndex(raw []byte, check func(sincro.File) string) (*packageDescription, []string) {
+	p := &packageDescription{}
+	var problems []string
+	index, err := sincro.Read(bytes.NewReader(raw), func(g sincro.FileGroup) error {
+		p.Units++
+		p.Files += len(g.Files)
+		for _, file := range g.Files {
+			if problem := check(file); problem != "" {
+				problems = append(problems, problem)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, append(problems, "no readable index: "+err.Error())
+	}
+	p.ID, p.Producer, p.Label = index.Volume.ID.Value, index.Application.Producer, index.Volume.Label
+	return p, problems
+}

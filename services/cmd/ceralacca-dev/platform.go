@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,9 +79,8 @@ func (w *world) startPlatform(ctx context.Context, o platformOptions) (*platform
 			err = fmt.Errorf("the services ended at once")
 		}
 	case <-ctx.Done():
-		err = ctx.Err()
 		cancel()
-		<-p.ended
+		err = errors.Join(ctx.Err(), <-p.ended)
 	}
 	step.End(err)
 	cancel()
@@ -91,7 +91,10 @@ func (w *world) startPlatform(ctx context.Context, o platformOptions) (*platform
 func (p *platform) stop() {
 	p.cancel()
 	select {
-	case <-p.ended:
+	case err := <-p.ended:
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "the services ended with:", err)
+		}
 	case <-time.After(30 * time.Second):
 		fmt.Fprintln(os.Stderr, "the services did not end within 30 s")
 	}

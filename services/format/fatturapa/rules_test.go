@@ -34,13 +34,6 @@ func set(path, text string) edit {
 	}
 }
 
-func remove(path string) edit {
-	return func(t *testing.T, root *tnode) {
-		require.NotNil(t, root.find(path), path)
-		drop(root, path)
-	}
-}
-
 // el builds an element: el("Natura", "N1") or el("A", el("B", "x")).
 func el(name string, kids ...any) *tnode {
 	n := &tnode{name: name}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -29,7 +28,7 @@ func (c *cli) archiveCommand() *cobra.Command {
 	var class string
 	closing := verb("close", "Close a package over the units that wait, and seal it", args(), func(ctx context.Context, _ []string) error {
 		if year == 0 {
-			return usage("no fiscal year: give --year, such as --year %d", time.Now().Year())
+			return usage("no fiscal year: give --year, such as --year %d", c.now().Year())
 		}
 		api, tenant, err := c.archive()
 		if err != nil {

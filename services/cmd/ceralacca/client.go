@@ -27,6 +27,7 @@ const (
 type cli struct {
 	in          io.Reader
 	out, errOut io.Writer
+	now         func() time.Time
 
 	server, caFile, keyFile, tenant, format string
 	timeout                                 time.Duration

@@ -100,7 +100,7 @@ func (c *cli) inspectCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		i := inspection{at: time.Now()}
+		i := inspection{at: c.now()}
 		if caFile != "" {
 			i.roots, err = loadRoots(caFile)
 			if err != nil {

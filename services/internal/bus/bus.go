@@ -43,7 +43,7 @@ type Config struct {
 	HandlerTimeout time.Duration // for one transaction of handlers; default 30 s
 	Backoff        time.Duration // before the second attempt, doubled each time up to a minute; default 100 ms
 	PollInterval   time.Duration // how often the relay looks without being woken; default 1 s
-	Linger         time.Duration // how long a busy relay lets rows gather; default 20 ms, negative for none
+	Linger         time.Duration // how long a busy relay or consumer lets events gather at most; default 50 ms, negative for none
 }
 
 // Bus emits and consumes for one service.
@@ -107,7 +107,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.HandlerTimeout = orDefault(cfg.HandlerTimeout, 30*time.Second)
 	cfg.Backoff = orDefault(cfg.Backoff, 100*time.Millisecond)
 	cfg.PollInterval = orDefault(cfg.PollInterval, time.Second)
-	cfg.Linger = orDefault(cfg.Linger, 20*time.Millisecond)
+	cfg.Linger = orDefault(cfg.Linger, 50*time.Millisecond)
 	return cfg
 }
 

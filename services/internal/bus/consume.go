@@ -49,10 +49,10 @@ type delivery struct {
 // changed: it is the name under which what was handled is remembered. It is called before Run;
 // what is wrong with it (E is no event, name taken) comes out of Run.
 //
-// h runs in a transaction of the event's tenant (System for events without one), together with the
-// record that the event was handled: if h commits, the event is not handled again. Several events of
-// one tenant share a transaction, in order of their correlation, so that consumers that touch the
-// same rows lock them in one order; when one fails, the others are handled without it. So h may run
+// h sees and writes the rows of the event's tenant (all rows, as System, for events without one), in one
+// transaction with the record that the event was handled: if h commits, the event is not handled again.
+// Several events share a transaction, in order of tenant and correlation, so that consumers that touch
+// the same rows lock them in one order; when one fails, the others are handled without it. So h may run
 // again for an event whose transaction was rolled back, and it does nothing outside tx.
 //
 // h's error decides: fault.Permanent parks the event at once; any other is tried again with growing
@@ -188,10 +188,11 @@ func (c *consumer) release(cc jetstream.ConsumeContext, arrived <-chan jetstream
 	_ = c.b.cfg.NATS.FlushTimeout(releaseTimeout)
 }
 
-// loop hands batches to at most Concurrency transactions at a time. While all are busy arrivals
-// gather, so batches grow with the load and an idle bus adds no delay.
+// loop hands batches to at most Concurrency transactions at a time. While all are busy arrivals gather,
+// and a busy consumer lingers for more; so batches grow with the load and an idle bus adds no delay.
 func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broken <-chan error, closed <-chan struct{}) error {
 	slots := make(chan struct{}, c.b.cfg.Concurrency)
+	var p pace
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	for {
@@ -210,42 +211,31 @@ func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broke
 			return fmt.Errorf("bus: consumer %s: the subscription was closed", c.name)
 		case first = <-arrived:
 		}
-		groups := c.gather(first, arrived)
-		for i, g := range groups {
-			if i > 0 {
-				slots <- struct{}{} // a running transaction always ends: each has a time limit
-			}
-			busy.Go(func() {
-				defer func() { <-slots }()
-				defer c.held.drop(messages(g)...)
-				c.handle(ctx, g)
-			})
+		if wait := p.pause(time.Now(), len(arrived)+1, c.b.cfg.Linger); wait > 0 {
+			_ = sleep(ctx, wait) // ends early with ctx only: then the batch is given back
 		}
+		batch := c.gather(first, arrived)
+		p.count(len(batch))
+		busy.Go(func() {
+			defer func() { <-slots }()
+			defer c.held.drop(messages(batch)...)
+			c.handle(ctx, batch)
+		})
 	}
 }
 
-// gather takes what has arrived, up to MaxBatch, and sorts it into one group per tenant.
-func (c *consumer) gather(first jetstream.Msg, arrived <-chan jetstream.Msg) [][]*delivery {
-	var groups [][]*delivery
-	at := map[string]int{}
-	next := first
-	for n := 1; ; n++ {
-		d := c.read(next)
-		if i, ok := at[d.env.Tenant]; ok {
-			groups[i] = append(groups[i], d)
-		} else {
-			at[d.env.Tenant] = len(groups)
-			groups = append(groups, []*delivery{d})
-		}
-		if n == c.b.cfg.MaxBatch {
-			return groups
-		}
+// gather takes what has arrived, up to MaxBatch.
+func (c *consumer) gather(first jetstream.Msg, arrived <-chan jetstream.Msg) []*delivery {
+	batch := []*delivery{c.read(first)}
+	for len(batch) < c.b.cfg.MaxBatch {
 		select {
-		case next = <-arrived:
+		case next := <-arrived:
+			batch = append(batch, c.read(next))
 		default:
-			return groups
+			return batch
 		}
 	}
+	return batch
 }
 
 func (c *consumer) read(m jetstream.Msg) *delivery {

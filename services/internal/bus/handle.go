@@ -20,11 +20,11 @@ import (
 	"ceralacca.dev/services/internal/pg"
 )
 
-// handle brings a group of one tenant to its end: each delivery is acknowledged, given back for
-// later, or parked. The transaction in hand is finished also when ctx ends.
+// handle brings a batch to its end: each delivery is acknowledged, given back for later, or parked. The
+// transaction in hand is finished also when ctx ends.
 func (c *consumer) handle(ctx context.Context, group []*delivery) {
-	slices.SortFunc(group, func(a, b *delivery) int {
-		return cmp.Or(cmp.Compare(a.env.Correlation, b.env.Correlation), cmp.Compare(a.sequence, b.sequence))
+	slices.SortFunc(group, func(a, b *delivery) int { // one order for all who lock rows
+		return cmp.Or(cmp.Compare(a.env.Tenant, b.env.Tenant), cmp.Compare(a.env.Correlation, b.env.Correlation), cmp.Compare(a.sequence, b.sequence))
 	})
 	sound := group[:0:0]
 	for _, d := range group {
@@ -37,16 +37,16 @@ func (c *consumer) handle(ctx context.Context, group []*delivery) {
 	c.settle(ctx, sound)
 }
 
-// settle handles a group in one transaction. When one delivery fails, those before it are handled
-// again without it, then it alone, then those after it: a poison event costs two transactions more
-// and holds up nobody.
+// settle handles a batch in one transaction. When a delivery fails, those before it are handled again
+// without it, then it alone, then those after it: a poison event costs two transactions more and holds up
+// nobody. When only its tenant is known, those of that tenant are handled one by one.
 func (c *consumer) settle(ctx context.Context, group []*delivery) {
 	for len(group) > 0 {
 		if ctx.Err() != nil {
 			giveBack(group)
 			return
 		}
-		failed, err := c.attempt(ctx, group)
+		from, to, err := c.attempt(ctx, group)
 		switch {
 		case err == nil:
 			c.ack(ctx, group)
@@ -59,51 +59,64 @@ func (c *consumer) settle(ctx context.Context, group []*delivery) {
 				c.fail(ctx, d, err)
 			}
 			return
-		case failed < 0: // at the commit: nobody knows whose fault it was
-			for _, d := range group {
-				c.settle(ctx, []*delivery{d})
-			}
-			return
 		}
-		c.settle(ctx, group[:failed])
-		c.settle(ctx, group[failed:failed+1])
-		group = group[failed+1:]
+		c.settle(ctx, group[:from])
+		for i := from; i < to; i++ {
+			c.settle(ctx, group[i:i+1])
+		}
+		group = group[to:]
 	}
 }
 
-// attempt is one transaction: inbox, then handlers. failed is the index of the delivery whose
-// handler returned err; -1 when it was none of them.
-func (c *consumer) attempt(ctx context.Context, group []*delivery) (failed int, err error) {
+// attempt is one transaction: inbox, then the handlers, tenant by tenant. The error is the fault of one of
+// group[from:to]: of the delivery whose handler returned it, or of those of the tenant whose part could not
+// be finished. A commit that fails is blamed on the last part: trying the others again shows.
+func (c *consumer) attempt(ctx context.Context, group []*delivery) (from, to int, err error) {
 	tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.b.cfg.HandlerTimeout)
 	defer cancel()
 	began := time.Now()
-	failed = -1
+	var fresh map[uuid.UUID]bool
 	repeats := 0
-	err = c.b.db.Scoped(tctx, group[0].env.Tenant, func(ctx context.Context, tx pgx.Tx) error {
-		fresh, err := c.enter(ctx, tx, group)
-		if err != nil {
-			return err
-		}
-		for i, d := range group {
-			if !fresh[d.id] {
-				repeats++
-				continue
+	from, to = 0, len(group)
+	part := func(first, next int) func(ctx context.Context, tx pgx.Tx) error {
+		return func(ctx context.Context, tx pgx.Tx) (err error) {
+			if first == 0 { // the inbox knows no tenants: one statement for all
+				fresh, err = c.enter(ctx, tx, group)
+				if err != nil {
+					return err
+				}
 			}
-			delete(fresh, d.id) // the same event twice in one batch is handled once
-			err = c.call(ctx, tx, d)
-			if err != nil {
-				failed = i
-				return err
+			for i, d := range group[first:next] {
+				if !fresh[d.id] {
+					repeats++
+					continue
+				}
+				delete(fresh, d.id) // the same event twice in one batch is handled once
+				from, to = first+i, first+i+1
+				err = c.call(ctx, tx, d)
+				if err != nil {
+					return err
+				}
 			}
+			from, to = first, next
+			return nil
 		}
-		return nil
-	})
+	}
+	var parts []pg.Part
+	for first, next := 0, 0; first < len(group); first = next {
+		tenant := group[first].env.Tenant
+		for next < len(group) && group[next].env.Tenant == tenant {
+			next++
+		}
+		parts = append(parts, pg.Part{Tenant: tenant, Run: part(first, next)})
+	}
+	err = c.b.db.Several(tctx, parts)
 	c.metrics.took(ctx, time.Since(began))
 	if err == nil {
 		c.metrics.count(ctx, c.metrics.handled, len(group)-repeats)
 		c.metrics.count(ctx, c.metrics.duplicate, repeats)
 	}
-	return failed, err
+	return from, to, err
 }
 
 // enter records the group in the inbox and tells which events were not there before. A concurrent

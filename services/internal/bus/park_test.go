@@ -34,6 +34,39 @@ func (w *world) parked(p *process, n int) []bus.Parked {
 	return list
 }
 
+// A tenant whose batch cannot be finished, for a reason that no single handler gives, holds up no other
+// tenant of the same transaction, and of its own events only the one at fault.
+func TestTenantsShareTransactionsAndNotTheirTroubles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gathered := make(chan struct{})
+	p := w.start(t, func(b *bus.Bus) {
+		bus.On(b, "c", func(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
+			<-gathered
+			if ev.GetInvoice() == "bruno-7" {
+				pg.UnitOf(ctx, tx).Before(func(context.Context, pgx.Tx) error { return fault.Invalid("INVOICE_ODD", "odd") })
+			}
+			return note(ctx, tx, "c", ev.GetInvoice())
+		})
+	})
+	var want []string
+	for n := range 40 {
+		for _, tenant := range []string{"anna", "bruno", "carla"} {
+			name := fmt.Sprintf("%s-%d", tenant, n)
+			p.emit(t, tenant, name)
+			if name != "bruno-7" {
+				want = append(want, name)
+			}
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // the rest gathers behind what came first
+	close(gathered)
+	w.eventuallyNoted("c", want...)
+	require.Equal(t, "bruno", w.parked(p, 1)[0].Tenant)
+	w.settled(p)
+	w.eventuallyNoted("c", want...)
+}
+
 // A poison event in the middle of a full batch is parked; nobody else waits for it. An operator
 // repeats it in vain, then with success, and what he did is on record.
 func TestPoisonIsParkedAndRetried(t *testing.T) {

@@ -245,7 +245,8 @@ func (r *relay) drain(ctx context.Context, conn *pgx.Conn, js jetstream.JetStrea
 			_, delErr := r.exchange(context.WithoutCancel(ctx), conn, done)
 			return errors.Join(err, delErr)
 		}
-		if pause := r.pace.pause(time.Now(), len(rows), r.b.cfg.Linger); pause > 0 {
+		r.pace.count(len(rows))
+		if pause := r.pace.pause(time.Now(), 0, r.b.cfg.Linger); pause > 0 && len(rows) < relayBatch {
 			err = sleep(ctx, pause)
 			if err != nil {
 				_, delErr := r.exchange(context.WithoutCancel(ctx), conn, done)
@@ -255,27 +256,31 @@ func (r *relay) drain(ctx context.Context, conn *pgx.Conn, js jetstream.JetStrea
 	}
 }
 
-// pace knows how busy the outbox is.
+// pace knows how busy an outbox or a consumer is. It is used by one goroutine.
 type pace struct {
 	since time.Time
 	rows  int
 	rate  float64 // rows per second over the last window
 }
 
-// pause tells how long to let rows gather before the next batch. An idle outbox does not wait: the
-// next event goes out at once. A busy one waits when that is expected to make one batch of at least
-// two rows, for a batch of many costs little more than one of a single row, here and at every
-// consumer. A batch that is large already does not wait either.
-func (p *pace) pause(now time.Time, rows int, linger time.Duration) time.Duration {
-	p.rows += rows
+// enough rows in a batch: with more, the fixed costs of a batch count for little.
+const enough = 32
+
+func (p *pace) count(rows int) { p.rows += rows }
+
+// pause tells how long to let rows gather when have are there. What is idle does not wait: the next event
+// goes on at once. What is busy waits when that is expected to make one batch of at least two rows, for a
+// batch of many costs little more than one of a single row, here and at every consumer. It waits no longer
+// than enough rows need, and not at all when they are there already.
+func (p *pace) pause(now time.Time, have int, linger time.Duration) time.Duration {
 	if window := now.Sub(p.since); window >= 200*time.Millisecond {
 		p.rate = float64(p.rows) / window.Seconds()
 		p.rows, p.since = 0, now
 	}
-	if linger <= 0 || rows >= relayBatch/4 || p.rate*linger.Seconds() < 2 {
+	if linger <= 0 || have >= enough || p.rate*linger.Seconds() < 2 {
 		return 0
 	}
-	return linger
+	return min(linger, time.Duration(float64(enough-have)/p.rate*float64(time.Second)))
 }
 
 func (r *relay) exchange(ctx context.Context, conn *pgx.Conn, done []int64) ([]*row, error) {

@@ -80,19 +80,22 @@ func TestPace(t *testing.T) {
 	t.Parallel()
 	const linger = 20 * time.Millisecond
 	at := time.Unix(0, 0)
-	feed := func(p *pace, every time.Duration, rows int) (last time.Duration) {
+	feed := func(p *pace, every time.Duration, rows, have int) (last time.Duration) {
 		for range 300 {
 			at = at.Add(every)
-			last = p.pause(at, rows, linger)
+			p.count(rows)
+			last = p.pause(at, have, linger)
 		}
 		return last
 	}
 	var p pace
-	require.Zero(t, feed(&p, 50*time.Millisecond, 1), "20 a second: each goes out at once")
-	require.Equal(t, linger, feed(&p, 2*time.Millisecond, 1), "500 a second: gathered")
-	require.Equal(t, linger, feed(&p, 20*time.Millisecond, 10), "also while they come gathered")
-	require.Zero(t, feed(&p, 2*time.Millisecond, relayBatch), "large batches need no gathering")
-	require.Zero(t, feed(&p, time.Second, 1), "and the calm returns")
+	require.Zero(t, feed(&p, 50*time.Millisecond, 1, 1), "20 a second: each goes out at once")
+	require.Equal(t, linger, feed(&p, 2*time.Millisecond, 1, 1), "500 a second: gathered")
+	require.Equal(t, linger, feed(&p, 20*time.Millisecond, 10, 1), "also while they come gathered")
+	require.InDelta(t, 16*time.Millisecond, feed(&p, 20*time.Millisecond, 40, 0), float64(time.Millisecond), "no longer than a batch needs")
+	require.InDelta(t, 4*time.Millisecond, feed(&p, 20*time.Millisecond, 40, 24), float64(time.Millisecond), "less what is there")
+	require.Zero(t, feed(&p, 2*time.Millisecond, relayBatch, enough), "large batches need no gathering")
+	require.Zero(t, feed(&p, time.Second, 1, 1), "and the calm returns")
 	require.Zero(t, (&pace{rate: 1e6}).pause(at, 1, -1), "negative: never")
 }
 

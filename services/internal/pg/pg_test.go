@@ -286,6 +286,46 @@ func TestUnitHooks(t *testing.T) {
 	require.Nil(t, pg.UnitOf(ctx, nil))
 }
 
+// Tenants that share a transaction see what they would see alone.
+func TestSeveralKeepsTenantsApart(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t, service)
+	ctx := t.Context()
+	var log []string
+	part := func(tenant string, see int) pg.Part {
+		return pg.Part{Tenant: tenant, Run: func(ctx context.Context, tx pgx.Tx) error {
+			require.Equal(t, tenant, pg.Tenant(ctx))
+			u := pg.UnitOf(ctx, tx)
+			require.Equal(t, tenant, u.Value("k", func() any { return tenant }), "units are not shared")
+			u.Before(func(ctx context.Context, tx pgx.Tx) error {
+				require.Equal(t, tenant, pg.Tenant(ctx))
+				n, err := count(ctx, tx, "parked_event")
+				require.Equal(t, see, n, "what %q sees", tenant)
+				log = append(log, "before "+tenant)
+				return err
+			})
+			u.After(func() { log = append(log, "after "+tenant) })
+			if tenant == "" {
+				return nil
+			}
+			return insertParked(ctx, tx, tenant)
+		}}
+	}
+	require.NoError(t, db.Several(ctx, nil))
+	require.NoError(t, db.Several(ctx, []pg.Part{part("anna", 1), part("bruno", 1), part("", 2), part("anna", 2)}))
+	require.Equal(t, []string{"before anna", "before bruno", "before ", "before anna", "after anna", "after bruno", "after ", "after anna"}, log)
+
+	foreign := pg.Part{Tenant: "bruno", Run: func(ctx context.Context, tx pgx.Tx) error { return insertParked(ctx, tx, "anna") }}
+	log = nil
+	require.Error(t, db.Several(ctx, []pg.Part{part("", 3), part("anna", 3), foreign}), "the system's rights end with its part")
+	require.NotContains(t, log, "after anna")
+	require.NoError(t, db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		n, err := count(ctx, tx, "parked_event")
+		require.Equal(t, 3, n, "all parts or none")
+		return err
+	}))
+}
+
 func TestAPanicRollsBackAndGivesTheConnectionBack(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Schema(t, service)

@@ -59,19 +59,31 @@ func (db *DB) Tx(ctx context.Context, tenant string, fn func(ctx context.Context
 	if tenant == "" {
 		return ErrNoTenant
 	}
-	if strings.ContainsAny(tenant, "\x00\\") {
-		return fault.Invalid("TENANT_INVALID", "tenant %q: NUL and backslash are not allowed", tenant)
-	}
-	// The simple protocol runs both statements in one round trip and takes no parameters. Without a
-	// backslash, doubling the quotes makes a literal under either setting of standard_conforming_strings.
-	begin := "begin; set local ceralacca.tenant = '" + strings.ReplaceAll(tenant, "'", "''") + "'"
-	return db.run(telemetry.WithTenant(ctx, tenant), begin, fn)
+	return db.run(ctx, []Part{{Tenant: tenant, Run: fn}})
 }
 
 // System runs fn in one transaction that sees and writes the rows of all tenants: for relays,
 // pollers, retention and operators. Whoever acts in it for one tenant says so with WithTenant.
 func (db *DB) System(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	return db.run(telemetry.WithTenant(ctx, ""), "begin; set local ceralacca.scope = 'system'", fn)
+	return db.run(ctx, []Part{{Run: fn}})
+}
+
+// Part is what one tenant has done in a transaction that several share; no tenant: System.
+type Part struct {
+	Tenant string
+	Run    func(ctx context.Context, tx pgx.Tx) error
+}
+
+// Several runs parts one after the other in one transaction, each as Scoped does: it sees and writes the
+// rows of its own tenant only, and has its own Unit, whose Before functions run at the end of the part.
+// They commit together or not at all, for one commit costs the same for one tenant and for many.
+//
+// Parts that lock rows must come in one order everywhere, by tenant, lest two calls wait for each other.
+func (db *DB) Several(ctx context.Context, parts []Part) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	return db.run(ctx, parts)
 }
 
 // Scoped is Tx for a tenant and System for the empty one: for work that carries its tenant along.
@@ -91,12 +103,33 @@ func WithTenant(ctx context.Context, tenant string) context.Context {
 	return telemetry.WithTenant(ctx, tenant)
 }
 
-func (db *DB) run(ctx context.Context, begin string, fn func(ctx context.Context, tx pgx.Tx) error) (err error) {
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+// scope makes the statement that opens the rows of tenant, or of all for the empty one, and closes others.
+func scope(tenant string) (string, error) {
+	if strings.ContainsAny(tenant, "\x00\\") {
+		return "", fault.Invalid("TENANT_INVALID", "tenant %q: NUL and backslash are not allowed", tenant)
+	}
+	// The simple protocol runs several statements in one round trip and takes no parameters. Without a
+	// backslash, doubling the quotes makes a literal under either setting of standard_conforming_strings.
+	return "set local ceralacca.tenant = '" + strings.ReplaceAll(tenant, "'", "''") + "'", nil
+}
+
+const (
+	openScope  = "set local ceralacca.scope = 'system'"
+	closeScope = "; set local ceralacca.scope = ''"
+)
+
+func (db *DB) run(ctx context.Context, parts []Part) (err error) {
+	begin := openScope
+	if parts[0].Tenant != "" {
+		begin, err = scope(parts[0].Tenant)
+		if err != nil {
+			return err
+		}
+	}
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: "begin; " + begin})
 	if err != nil {
 		return fmt.Errorf("pg: begin: %w", Error(err))
 	}
-	u := &Unit{tx: tx}
 	committed := false
 	defer func() {
 		if committed {
@@ -108,24 +141,60 @@ func (db *DB) run(ctx context.Context, begin string, fn func(ctx context.Context
 			err = Error(rbErr)
 		}
 	}()
-	inner := context.WithValue(ctx, unitKey{}, u)
-	err = fn(inner, tx)
-	if err != nil {
-		return Error(err)
-	}
-	for i := 0; i < len(u.before); i++ { // a hook may add another
-		err = u.before[i](inner, tx)
-		if err != nil {
-			return Error(err)
+	var after []func()
+	for i, p := range parts {
+		if i > 0 && p.Tenant != parts[i-1].Tenant {
+			err = change(ctx, tx, parts[i-1].Tenant, p.Tenant)
+			if err != nil {
+				return err
+			}
 		}
+		u := &Unit{tx: tx}
+		err = u.run(telemetry.WithTenant(ctx, p.Tenant), p.Run)
+		if err != nil {
+			return err
+		}
+		after = append(after, u.after...)
 	}
 	err = tx.Commit(ctx)
 	if err != nil {
 		return fmt.Errorf("pg: commit: %w", Error(err))
 	}
 	committed = true
-	for _, f := range u.after {
+	for _, f := range after {
 		f()
+	}
+	return nil
+}
+
+// change closes the rows of one tenant and opens those of the next.
+func change(ctx context.Context, tx pgx.Tx, from, to string) error {
+	set, err := scope(to)
+	if err != nil {
+		return err
+	}
+	switch "" {
+	case to:
+		set += "; " + openScope
+	case from:
+		set += closeScope
+	}
+	_, err = tx.Exec(ctx, set, pgx.QueryExecModeSimpleProtocol)
+	return Error(err)
+}
+
+// run is one part: its function, then what it wants done before the end.
+func (u *Unit) run(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	inner := context.WithValue(ctx, unitKey{}, u)
+	err := fn(inner, u.tx)
+	if err != nil {
+		return Error(err)
+	}
+	for i := 0; i < len(u.before); i++ { // a hook may add another
+		err = u.before[i](inner, u.tx)
+		if err != nil {
+			return Error(err)
+		}
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (j *Jobs) start(ctx context.Context) error {
 		Schema:                      j.host.DB.Schema(),
 		Logger:                      j.host.Log,
 		Workers:                     j.workers,
-		FetchCooldown:               10 * time.Millisecond,
+		FetchCooldown:               40 * time.Millisecond, // the first job starts at once; of a stream of jobs several are fetched together
 		FetchPollInterval:           time.Second,
 		CompletedJobRetentionPeriod: 10 * time.Minute,
 		JobTimeout:                  -1, // each kind has its own, see WorkOptions

@@ -221,7 +221,7 @@ const mostColumns = 20
 // columns names the columns, and says whether a last one is needed for the rest.
 func (p *page) columns(rows []fatturapa.Element) (columns []string, rest bool) {
 	for _, row := range rows {
-		at := 0 // a name that earlier rows lack belongs behind the one before it
+		at := len(columns) // a name that earlier rows lack belongs behind the one before it
 		for c := range p.business(row) {
 			name := p.named(c)
 			i := slices.Index(columns, name)

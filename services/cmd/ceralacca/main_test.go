@@ -72,6 +72,7 @@ func TestWrongWords(t *testing.T) {
 		"file too large":       {nil, "invoice submit --tenant acme --company c " + huge, "larger than 15 MiB"},
 		"roots of notes":       {nil, "inspect --roots " + notes + " " + notes, "holds no PEM certificate"},
 		"limit":                {map[string]string{"API_KEY": key(t)}, "invoice ls --tenant acme --server a:1 --limit 0", "--limit is 1 or more"},
+		"limit of operators":   {map[string]string{"API_KEY": key(t)}, "parked ls --server a:1 --limit 0", "--limit is 1 or more"},
 		"request id":           {nil, "invoice submit --company c --request-id 7 x.xml", `"7" is no UUID`},
 		"state":                {map[string]string{"API_KEY": key(t)}, "sdi ls --tenant acme --server a:1 --state lost", "is none of accepted, attested"},
 		"expiry":               {nil, "key create --tenant acme --expires soon", `"soon" is neither a date`},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	operationsv1 "ceralacca.dev/proto/gen/ceralacca/operations/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 // instance is the operators' API of one process.
@@ -40,26 +42,38 @@ func (c *cli) operations() ([]instance, error) {
 	return all, nil
 }
 
-// everywhere asks every process. What those that answer say is shown though another cannot be asked; its
-// error is the command's then.
+// everywhere asks every process. What those that answer say is shown though others cannot be asked; the first
+// error is the command's then, and names them all.
 func (c *cli) everywhere(ask func(instance) error) error {
 	all, err := c.operations()
 	if err != nil {
 		return err
 	}
-	var first error
+	var first *fault.Fault
+	var silent []string
 	for _, one := range all {
 		err := ask(one)
-		if err == nil {
+		var words usageError
+		switch {
+		case err == nil:
 			continue
+		case errors.As(err, &words):
+			return err
 		}
-		if first != nil {
-			fmt.Fprintf(c.errOut, "ceralacca: %s could not be asked: %s\n", one.server, c.describeError(err).Message)
-			continue
+		silent = append(silent, one.server)
+		if first == nil {
+			first = c.explain(fault.Of(err))
 		}
-		first = err
 	}
-	return first
+	switch {
+	case first == nil:
+		return nil
+	case len(all) == 1:
+		return first
+	}
+	named := *first
+	named.Message = fmt.Sprintf("%d of %d processes could not be asked (%s): %s", len(silent), len(all), strings.Join(silent, ", "), first.Message)
+	return &named
 }
 
 // operationsOf gives the API of the process that hosts a service.

@@ -127,7 +127,17 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal %s: %w", p.name, err)
 	}
-	return nil
+	if sig != syscall.SIGSTOP {
+		return nil
+	}
+	// The kernel stops the threads one by one: on a busy machine a request may still slip through.
+	for range 400 {
+		if err != nil || stopped(p.PID()) {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return fmt.Errorf("%s did not stop within two seconds", p.name)
 }
 
 // Stop asks the child to end with sig and waits up to grace, then kills it. It

@@ -29,3 +29,23 @@ func Runs(pid int, program string) bool {
 	// A rebuilt program leaves the old image running under this name.
 	return strings.TrimSuffix(exe, " (deleted)") == real
 }
+
+// stopped says whether every thread of pid is stopped. spec: proc(5), state T
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	for _, file := range stats {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The name stands in parentheses and may hold anything.
+		_, rest, _ := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')')+1:]), " ")
+		if !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
+}

@@ -24,3 +24,6 @@ func Runs(pid int, program string) bool {
 	out, err := exec.Command("ps", "-o", "comm=", "-p", strconv.Itoa(pid)).Output()
 	return err == nil && strings.TrimSpace(string(out)) == program
 }
+
+// stopped cannot be asked here.
+func stopped(int) bool { return true }

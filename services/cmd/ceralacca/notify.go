@@ -178,7 +178,7 @@ func (c *cli) deliveryCommand() *cobra.Command {
 			for _, d := range page.GetDeliveries() {
 				answer := ""
 				if n := len(d.GetAttempts()); n > 0 {
-					answer = strings.TrimSpace(fmt.Sprintf("%d %s", d.GetAttempts()[n-1].GetStatusCode(), d.GetAttempts()[n-1].GetError()))
+					answer = outcome(d.GetAttempts()[n-1])
 				}
 				rows = append(rows, []string{last(d.GetName()), d.GetEventType(), enum("DELIVERY_STATE_", d.GetState()), fmt.Sprint(len(d.GetAttempts())), answer, when(d.GetNextAttemptTime())})
 			}
@@ -229,9 +229,17 @@ func (c *cli) showDelivery(d *notificationv1.Delivery) {
 	}
 	var rows [][]string
 	for _, a := range d.GetAttempts() {
-		rows = append(rows, []string{when(a.GetTime()), fmt.Sprint(a.GetStatusCode()), fmt.Sprintf("%d ms", a.GetDurationMs()), a.GetError()})
+		rows = append(rows, []string{when(a.GetTime()), fmt.Sprintf("%d ms", a.GetDurationMs()), outcome(a)})
 	}
-	c.table([]string{"TRIED", "ANSWER", "TOOK", "PROBLEM"}, rows)
+	c.table([]string{"TRIED", "TOOK", "ANSWER"}, rows)
+}
+
+// outcome is the code that the other side answered, if it did, and what went wrong.
+func outcome(a *notificationv1.Attempt) string {
+	if a.GetStatusCode() == 0 {
+		return a.GetError()
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.GetStatusCode(), a.GetError()))
 }
 
 // webhookSwitch enables or disables an endpoint.

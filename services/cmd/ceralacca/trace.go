@@ -200,7 +200,7 @@ func (c *cli) notificationMoments(ctx context.Context, tenant, invoice string) (
 				what = "not told " + d.GetEventType()
 			}
 			all = append(all, moment{Time: a.GetTime().AsTime(), What: what,
-				Detail: strings.TrimSpace(fmt.Sprintf("%s, attempt %d, %d %s", strings.Join(strings.Split(d.GetTarget(), "/")[2:], "/"), i+1, a.GetStatusCode(), a.GetError()))})
+				Detail: fmt.Sprintf("%s, attempt %d: %s", strings.Join(strings.Split(d.GetTarget(), "/")[2:], "/"), i+1, outcome(a))})
 		}
 	}
 	return all, nil

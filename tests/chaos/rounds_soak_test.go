@@ -2,9 +2,14 @@
 
 package chaos
 
-import "ceralacca.dev/tests/harness"
+import (
+	"time"
+
+	"ceralacca.dev/tests/harness"
+)
 
 const (
+	patience     = 20 * time.Minute
 	killRounds   = 5
 	outageRounds = 3
 )

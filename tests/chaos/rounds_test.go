@@ -2,7 +2,14 @@
 
 package chaos
 
-import "ceralacca.dev/tests/harness"
+import (
+	"time"
+
+	"ceralacca.dev/tests/harness"
+)
+
+// patience is how long one scene may take before it is a failure. It bounds nothing else.
+const patience = 5 * time.Minute
 
 // killRounds is how often each service is killed at each boundary.
 const killRounds = 1

@@ -28,22 +28,36 @@ import (
 )
 
 // flow is a way through the platform: what is sent, where it ends, and what the customer is told on the way,
-// each once. Preservation follows for every flow here.
+// each once. Custody and a sealed package follow unless it is incomplete: while a receipt is missing that the
+// invoice must be kept with, it waits.
 type flow struct {
 	format, code string
 	end          invoicev1.InvoiceState
 	told         []string
+	incomplete   bool
+}
+
+// kept are the events of preservation.
+var kept = []string{"preservation.taken_in_charge", "preservation.sealed"}
+
+// events are all that the customer is told.
+func (f flow) events() []string {
+	if f.incomplete {
+		return f.told
+	}
+	return append(append([]string(nil), f.told...), kept...)
 }
 
 var (
-	private = flow{"FPR12", "SBXRC00", invoicev1.InvoiceState_INVOICE_STATE_DELIVERED,
-		[]string{"invoice.accepted", "invoice.signed", "invoice.transmitted", "invoice.delivered"}}
-	public = flow{"FPA12", "SBXEC1", invoicev1.InvoiceState_INVOICE_STATE_PA_ACCEPTED,
-		[]string{"invoice.accepted", "invoice.signed", "invoice.transmitted", "invoice.delivered", "invoice.pa_accepted"}}
+	private = flow{format: "FPR12", code: "SBXRC00", end: invoicev1.InvoiceState_INVOICE_STATE_DELIVERED,
+		told: []string{"invoice.accepted", "invoice.signed", "invoice.transmitted", "invoice.delivered"}}
+	public = flow{format: "FPA12", code: "SBXEC1", end: invoicev1.InvoiceState_INVOICE_STATE_PA_ACCEPTED,
+		told: []string{"invoice.accepted", "invoice.signed", "invoice.transmitted", "invoice.delivered", "invoice.pa_accepted"}}
 )
 
-// without is a flow in which the customer is never told something.
+// without is a flow whose receipt of that step can never be used.
 func (f flow) without(kind string) flow {
+	f.incomplete = true
 	var told []string
 	for _, t := range f.told {
 		if t != kind {
@@ -72,18 +86,17 @@ type scene struct {
 	number   int
 	sent     map[string]flow // by invoice name
 	packages map[string]bool
+	foreign  int // files of other transmitters that SdI took
 }
-
-// patience is how long one test may take before it is a failure. It bounds nothing else.
-const patience = 12 * time.Minute
 
 // newScene starts a platform and onboards the customer. SdI's second attempts begin with it: the real one
 // tries again after hours, the scene after half a second.
 func newScene(t *testing.T, mode harness.Mode) *scene {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	s := &scene{ctx: ctx, sent: map[string]flow{}, packages: map[string]bool{}}
+	s := &scene{sent: map[string]flow{}, packages: map[string]bool{}}
 	s.p = harness.T(t, harness.Options{Mode: mode, Impatient: true})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	s.ctx = ctx
 	t.Cleanup(cancel)
 	require.NoError(t, s.p.Prepare(ctx))
 	var err error
@@ -157,14 +170,14 @@ func (s *scene) traffic(t *testing.T, pause time.Duration) (stop func()) {
 	return stop
 }
 
-// arrive waits until invoices are at their end, preserved included.
+// arrive waits until invoices are at their end, custody included.
 func (s *scene) arrive(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		s.mu.Lock()
 		f := s.sent[name]
 		s.mu.Unlock()
-		_, err := s.c.AwaitState(s.ctx, name, true, f.end)
+		_, err := s.c.AwaitState(s.ctx, name, !f.incomplete, f.end)
 		require.NoError(t, err)
 	}
 }

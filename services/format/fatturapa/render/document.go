@@ -105,7 +105,11 @@ func (p *page) general(e fatturapa.Element) {
 			continue
 		}
 		if c.ID() == refs[0].ID() {
+			p.raw("<section>\n<h3>")
+			p.say(wordRelated)
+			p.raw("</h3>\n")
 			p.table(wordRelated, refs, true, nil)
+			p.raw("</section>\n")
 		}
 	}
 }

@@ -331,6 +331,24 @@ func wellFormed(t testing.TB, got string) {
 	require.Contains(t, got, `content="default-src 'none'; style-src 'sha256-`)
 }
 
+// FuzzHTML: whatever can be parsed gives a page of known tags and nothing else.
+func FuzzHTML(f *testing.F) {
+	for _, fx := range fixtures {
+		f.Add(read(f, fx.xml))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		file, err := fatturapa.Parse(raw)
+		if err != nil {
+			return
+		}
+		for _, lang := range []string{"it", "en"} {
+			var b bytes.Buffer
+			require.NoError(t, render.HTML(&b, file, render.Options{Lang: lang}))
+			wellFormed(t, b.String())
+		}
+	})
+}
+
 func BenchmarkHTML(b *testing.B) {
 	for _, c := range []struct {
 		name string
@@ -339,6 +357,7 @@ func BenchmarkHTML(b *testing.B) {
 		{"one_line", fatturapatest.Invoice(fatturapatest.Options{})},
 		{"completa", read(b, "../testdata/fpa12_completa.xml")},
 		{"10kB", fatturapatest.Invoice(fatturapatest.Options{Size: 10_000})},
+		{"4.6MB", fatturapatest.Invoice(fatturapatest.Options{Lines: 10_000, Size: 4_600_000})},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			f := parse(b, c.raw)

@@ -250,10 +250,11 @@ func TestInstalmentsAddUp(t *testing.T) {
 		require.NoError(t, err)
 		f, err := fatturapa.Parse(xml)
 		require.NoError(t, err)
-		sum, ok := fatturapa.DecimalFromInt(0, 2), true
+		sum := fatturapa.DecimalFromInt(0, 2)
 		for _, x := range f.Bodies[0].DatiPagamento[0].DettaglioPagamento {
-			sum, ok = sum.Add(x.ImportoPagamento)
+			next, ok := sum.Add(x.ImportoPagamento)
 			require.True(t, ok)
+			sum = next
 		}
 		require.Equal(t, report.Totals.Payable, sum.String())
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -265,6 +267,35 @@ func TestCheckRefusesEndlessLists(t *testing.T) {
 	require.Contains(t, got.out, "its list of members has 1073741824 bytes")
 }
 
+// interrupter cancels a context at the first byte that is written to it.
+type interrupter struct {
+	cancel context.CancelFunc
+	bytes.Buffer
+}
+
+func (i *interrupter) Write(p []byte) (int, error) {
+	i.cancel()
+	return i.Buffer.Write(p)
+}
+
+// TestCheckInterrupted: a run over many files ends at once, and says so.
+func TestCheckInterrupted(t *testing.T) {
+	const many = 2000
+	good := fatturapatest.Invoice(fatturapatest.Options{Data: "2026-05-20"})
+	var members []member
+	for i := range many {
+		members = append(members, member{fmt.Sprintf("%04d.xml", i), good})
+	}
+	name := filepath.Join(t.TempDir(), "many.zip")
+	require.NoError(t, os.WriteFile(name, archive(t, members...), 0o600))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	out := &interrupter{cancel: cancel}
+	c := &cli{in: strings.NewReader(""), out: out, errOut: io.Discard, now: func() time.Time { return day }}
+	require.Equal(t, exitInterrupted, c.run(ctx, []string{"invoice", "check", name}))
+	require.Less(t, strings.Count(out.String(), ": valid\n"), many/2)
+}
+
 func TestCheckWrongWords(t *testing.T) {
 	for args, want := range map[string]string{
 		"invoice check":                           "FILE|DIR|ZIP is missing",
@@ -300,10 +331,7 @@ func TestRender(t *testing.T) {
 	for _, want := range []string{`<html lang="en">`, "Courtesy copy", "--accent:#004488", "IT01234567890_00001.xml.p7m", "20 May 2026"} {
 		require.Contains(t, string(page), want)
 	}
-	f, err := os.Open("good.xml")
-	require.NoError(t, err)
-	defer f.Close()
-	good, err := io.ReadAll(f)
+	good, err := os.ReadFile("good.xml")
 	require.NoError(t, err)
 	onOut := command(t, string(good), "invoice", "render", "-")
 	require.Equal(t, exitOK, onOut.code)

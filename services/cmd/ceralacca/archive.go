@@ -76,7 +76,7 @@ func (c *cli) archiveCommand() *cobra.Command {
 		}
 		return c.print(p, func() { c.showPackage(p) })
 	})
-	return group("archive", "Conservation", closing, list, get, c.unitsCommand(), c.downloadCommand())
+	return group("archive", "Documents in custody and the packages that seal them", closing, list, get, c.unitsCommand(), c.downloadCommand())
 }
 
 func (c *cli) unitsCommand() *cobra.Command {

@@ -104,7 +104,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 			c.table([]string{"CREDENTIAL", "STATE", "KEY", "LEVEL", "NAME", "EXPIRES"}, rows)
 		})
 	}))
-	return group("credential", "Signing credentials", create, imported, list, c.credentialAct("get", "Show a credential", &company,
+	return group("credential", "Signing credentials: keys in Vault and their certificates", create, imported, list, c.credentialAct("get", "Show a credential", &company,
 		func(ctx context.Context, api signv1.SignServiceClient, name string) (*signv1.Credential, error) {
 			return api.GetCredential(ctx, &signv1.GetCredentialRequest{Name: name})
 		}), c.credentialAct("revoke", "Revoke a credential: it signs no more; it is final", &company,

@@ -21,7 +21,7 @@ func (c *cli) invoices() (invoicev1.InvoiceServiceClient, error) {
 }
 
 func (c *cli) invoiceCommand() *cobra.Command {
-	return group("invoice", "Invoices", c.submitCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
+	return group("invoice", "Submit, list, show, check and render invoices", c.submitCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
 		c.checkCommand(), c.renderCommand())
 }
 

@@ -86,7 +86,7 @@ func (c *cli) keyCommand() *cobra.Command {
 		}
 		return c.print(key, func() { c.fields("name", key.GetName(), "revoked", when(key.GetRevokeTime())) })
 	})
-	cmd := group("key", "API keys", create, list, revoke, c.generateCommand())
+	cmd := group("key", "API keys; generate makes one offline", create, list, revoke, c.generateCommand())
 	cmd.PersistentFlags().StringVar(&parent, "owner", "", "tenants/ID, resellers/ID or operators/ID; the tenant when empty")
 	return cmd
 }

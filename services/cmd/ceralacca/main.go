@@ -80,6 +80,7 @@ func (c *cli) command() *cobra.Command {
 	for _, group := range root.Commands() {
 		refuseUnknown(group)
 	}
+	arrange(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }
@@ -101,6 +102,24 @@ func refuseUnknown(cmd *cobra.Command) {
 		return usage("unknown command %q for %q%s; see %s --help", args[0], cmd.CommandPath(), meant, cmd.CommandPath())
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// arrange groups the commands in the help by who needs them.
+func arrange(root *cobra.Command) {
+	for _, g := range []struct{ title, names string }{
+		{"Invoices and what becomes of them:", "invoice trace events sdi archive"},
+		{"How customers are told:", "webhook mail delivery"},
+		{"Who uses the platform:", "reseller tenant company key credential"},
+		{"For operators:", "parked breakers audit config"},
+		{"Offline:", "inspect version"},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, cmd := range root.Commands() {
+			if slices.Contains(strings.Fields(g.names), cmd.Name()) {
+				cmd.GroupID = g.title
+			}
+		}
+	}
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

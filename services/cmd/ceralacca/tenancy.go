@@ -142,7 +142,7 @@ func (c *cli) tenantCommand() *cobra.Command {
 		})
 	}))
 	list.Flags().StringVar(&parent, "reseller", "", "only the tenants of this reseller")
-	return group("tenant", "Customers", create, get, list)
+	return group("tenant", "Customers of the platform", create, get, list)
 }
 
 func prefixed(prefix, name string) string {

@@ -60,6 +60,7 @@ func late(n, millis int) []client.Fault {
 
 // TestExchangeMisbehaves has SdI fail in every way that its documents, or any network, allow.
 func TestExchangeMisbehaves(t *testing.T) {
+	t.Parallel()
 	for _, mode := range exchangeModes {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

@@ -33,6 +33,7 @@ var outages = []outage{
 // TestServersGoAway takes each server away in the middle of a stream of invoices. No process of the platform
 // may end of it, and each must find its own way back.
 func TestServersGoAway(t *testing.T) {
+	t.Parallel()
 	for _, mode := range outageModes {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

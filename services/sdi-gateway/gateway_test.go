@@ -440,3 +440,44 @@ func (b *bundle) awaitAllCount(t *testing.T, n int) {
 		b.await(t)
 	}
 }
+
+// Files and messages that come together are handled together, and the trouble of one is not the others'.
+func TestManyAtOnce(t *testing.T) {
+	b := setup(t)
+	for _, kind := range []string{client.FaultCutBefore, client.FaultEI03, client.FaultHTTP503, client.FaultCutAfterAccept} {
+		_, err := b.sandbox.AddFault(context.Background(), client.Fault{Kind: kind, Count: 1})
+		require.NoError(t, err)
+	}
+	const files = 60
+	owner := b.Host("invoice")
+	require.NoError(t, owner.DB.Tx(context.Background(), "t1", func(ctx context.Context, tx pgx.Tx) error {
+		for n := range files {
+			content := fatturapatest.Invoice(fatturapatest.Options{Formato: "FPR12", CodiceDestinatario: "SBXRC00", Numero: fmt.Sprint(n)})
+			ref, err := owner.Blobs.Put(ctx, "t1", content)
+			require.NoError(t, err)
+			id := uuid.NewString()
+			require.NoError(t, owner.Bus.Emit(bus.WithCorrelation(ctx, id), tx, &invoicev1.InvoiceAccepted{
+				Invoice: "tenants/t1/companies/c1/invoices/" + id, Format: "FPR12", RecipientCode: "SBXRC00",
+				Original: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: "application/xml"},
+			}))
+		}
+		return nil
+	}))
+	transmitted, delivered := map[string]int{}, map[string]int{}
+	for range 2 * files {
+		switch ev := b.await(t).(type) {
+		case *sdiv1.InvoiceTransmitted:
+			transmitted[ev.GetInvoice()]++
+		case *sdiv1.InvoiceDelivered:
+			delivered[ev.GetInvoice()]++
+		default:
+			t.Fatalf("unexpected %T", ev)
+		}
+	}
+	require.Len(t, transmitted, files)
+	require.Len(t, delivered, files)
+	b.once(t, files)
+	require.Positive(t, b.count(t, "SELECT count(*) FROM river_job WHERE kind = 'sdi_transmit_many'"))
+	require.Positive(t, b.count(t, "SELECT count(*) FROM river_job WHERE kind = 'sdi_read_messages'"))
+	require.Zero(t, b.count(t, "SELECT count(*) FROM parked_event"))
+}

@@ -5,18 +5,21 @@ VALUES (sqlc.arg(transmitter), sqlc.arg(after)::bigint)
 ON CONFLICT (transmitter) DO UPDATE SET next = s.next + sqlc.arg(count)::bigint
 RETURNING s.next;
 
--- name: InsertTransmission :execrows
+-- name: InsertTransmissions :many
 INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
-VALUES (@id, @tenant_id, @invoice, @format, @file_name, @file_key, @file_uri, @file_sha256, @traceparent, @created_at, @created_at)
-ON CONFLICT (tenant_id, invoice) DO NOTHING;
+SELECT unnest(@ids::uuid[]), @tenant_id, unnest(@invoices::text[]), unnest(@formats::text[]), unnest(@file_names::text[]),
+       unnest(@file_keys::text[]), unnest(@file_uris::text[]), unnest(@file_hashes::bytea[]), unnest(@traceparents::text[]),
+       @created_at, @created_at
+ON CONFLICT (tenant_id, invoice) DO NOTHING
+RETURNING id;
 
--- name: BeginAttempt :one
+-- name: BeginAttempts :many
 -- Counts the call before it is made: whether a call was made at all decides what control 00002 means later.
 -- attempt_at is a lease too: while a call may be under way anywhere, nobody begins another.
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = @now, updated_at = @now
-WHERE id = @id AND facts = 0 AND (attempt_at IS NULL OR attempt_at < sqlc.arg(stale)::timestamptz)
-RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts;
+WHERE id = ANY(@ids::uuid[]) AND facts = 0 AND (attempt_at IS NULL OR attempt_at < sqlc.arg(stale)::timestamptz)
+RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts, traceparent;
 
 -- name: RecordFailure :exec
 -- A call that surely left nothing at SdI does not count as an attempt.
@@ -28,41 +31,49 @@ WHERE id = @id;
 -- When a call was begun whose end nobody recorded.
 SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0;
 
--- name: LockTransmission :one
+-- name: LockTransmissions :many
+-- In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
 SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
-FROM transmission WHERE id = @id FOR UPDATE;
+FROM transmission WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
 
--- name: UpdateTransmission :exec
-UPDATE transmission
-SET facts = @facts, state = @state, sdi_id = @sdi_id, sent_at = @sent_at, last_error = '', updated_at = @now
-WHERE id = @id;
+-- name: UpdateTransmissions :exec
+UPDATE transmission t
+SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = @now
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@facts::integer[]) AS facts, unnest(@states::text[]) AS state,
+             unnest(@sdi_ids::text[]) AS sdi_id, CAST(unnest(@sent_ats::text[]) AS timestamptz) AS sent_at) u
+WHERE t.id = u.id;
 
--- name: MatchTransmission :one
+-- name: MatchTransmissions :many
 -- By SdI's identifier, or by the name that was reserved before sending; the identifier wins.
-SELECT id, tenant_id, file_sha256, (sdi_id <> '' AND sdi_id = @sdi_id)::bool AS by_id
-FROM transmission
-WHERE (sdi_id = @sdi_id AND sdi_id <> '') OR file_key = @file_key
-ORDER BY by_id DESC
-LIMIT 1;
+SELECT m.message_id, t.id, t.tenant_id, t.file_sha256
+FROM (SELECT unnest(@message_ids::uuid[])::uuid AS message_id, unnest(@sdi_ids::text[])::text AS sdi_id, unnest(@file_keys::text[])::text AS file_key) m
+CROSS JOIN LATERAL (
+    SELECT c.id, c.tenant_id, c.file_sha256 FROM transmission c
+    WHERE (c.sdi_id = m.sdi_id AND c.sdi_id <> '') OR c.file_key = m.file_key
+    ORDER BY (c.sdi_id <> '' AND c.sdi_id = m.sdi_id) DESC
+    LIMIT 1) t;
 
--- name: SaveMessage :one
--- Raw first. The same message again only counts.
+-- name: SaveMessages :many
+-- Raw first. The same message again only counts. Keys come in order and none twice.
 INSERT INTO message (id, operation, file_name, sdi_id, sha256, raw, received_at)
-VALUES (@id, @operation, @file_name, @sdi_id, @sha256, @raw, @received_at)
+SELECT unnest(@ids::uuid[]), unnest(@operations::text[]), unnest(@file_names::text[]), unnest(@sdi_ids::text[]),
+       unnest(@hashes::bytea[]), unnest(@raws::bytea[]), unnest(@received_ats::timestamptz[])
 ON CONFLICT (sdi_id, file_name, sha256) DO UPDATE SET duplicates = message.duplicates + 1
 RETURNING id, (duplicates = 0)::bool AS first;
 
--- name: ReadMessage :one
-SELECT id, file_name, sdi_id, raw, received_at, applied_at FROM message WHERE id = @id;
+-- name: ReadMessages :many
+SELECT id, file_name, sdi_id, raw, received_at FROM message WHERE id = ANY(@ids::uuid[]) AND applied_at IS NULL ORDER BY id;
 
--- name: LockMessage :one
-SELECT applied_at FROM message WHERE id = @id FOR UPDATE;
+-- name: LockMessages :many
+SELECT id FROM message WHERE id = ANY(@ids::uuid[]) AND applied_at IS NULL ORDER BY id FOR UPDATE;
 
--- name: AssignMessage :exec
-UPDATE message
-SET tenant_id = @tenant_id, transmission_id = @transmission_id, type = @type, content_uri = @content_uri,
-    raw = NULL, applied_at = @applied_at, problem = @problem
-WHERE id = @id;
+-- name: AssignMessages :exec
+UPDATE message m
+SET tenant_id = u.tenant_id, transmission_id = u.transmission_id, type = u.type, content_uri = u.content_uri,
+    raw = NULL, applied_at = @applied_at, problem = u.problem
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@tenant_ids::text[]) AS tenant_id, unnest(@transmission_ids::uuid[]) AS transmission_id,
+             unnest(@types::text[]) AS type, unnest(@content_uris::text[]) AS content_uri, unnest(@problems::text[]) AS problem) u
+WHERE m.id = u.id;
 
 -- name: SetMessageProblem :exec
 UPDATE message SET problem = @problem, type = @type WHERE id = @id;

@@ -2,18 +2,18 @@ package sdigateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"net/http"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,140 +36,241 @@ type readArgs struct {
 // Kind names the job in the database.
 func (readArgs) Kind() string { return "sdi_read_message" }
 
-// receive takes one callback in: the raw bytes are committed before SdI gets its answer, since SdI
-// forgets the message on success. Nothing is understood here, so nothing can be refused for its content.
-func (s *Service) receive(r *http.Request, op sdi.Operation, file sdi.FileSdI) error {
-	ctx := r.Context()
-	sum := sha256.Sum256(file.File)
-	id, err := pg.NewID()
-	if err != nil {
-		return err
-	}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		saved, err := db.New(tx).SaveMessage(ctx, db.SaveMessageParams{
-			ID: id, Operation: op.String(), FileName: file.NomeFile, SdiID: file.IdentificativoSdI,
-			Sha256: sum[:], Raw: file.File, ReceivedAt: pg.Time(s.now()),
-		})
-		if err != nil || !saved.First {
-			return err
-		}
-		return s.jobs.InsertTx(ctx, tx, readArgs{Message: saved.ID}, nil)
-	})
-	if err != nil {
-		s.log.ErrorContext(ctx, "a message of SdI was not taken in; SdI will send it again", "operation", op.String(),
-			"sdi_id", file.IdentificativoSdI, "error", err)
-		return &sdi.Fault{Code: "Server", String: "the message could not be stored, send it again"}
-	}
-	return nil
+// readManyArgs is the promise to read messages that were saved together.
+type readManyArgs struct {
+	Messages []uuid.UUID `json:"messages"`
 }
 
-// readMessage understands one message, finds its transmission and moves the state. A message that
-// cannot be read or matched stays as it came, without a tenant, in the list of unmatched messages.
+// Kind names the job in the database.
+func (readManyArgs) Kind() string { return "sdi_read_messages" }
+
+// reading is one message and what it was found to mean.
+type reading struct {
+	db.ReadMessagesRow
+	message *sdi.Message
+	fact    facts
+	match   db.MatchTransmissionsRow
+	ref     blob.Ref
+	problem string       // why it belongs to no transmission; empty when it does
+	fault   *fault.Fault // why it cannot be read
+}
+
+// readMessage reads one message; one that cannot be read parks the job.
 func (s *Service) readMessage(ctx context.Context, job *river.Job[readArgs]) error {
-	var m db.ReadMessageRow
-	var message *sdi.Message
-	var match db.MatchTransmissionRow
-	var parseErr, matchErr error
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		m, err = db.New(tx).ReadMessage(ctx, job.Args.Message)
-		if err != nil || m.AppliedAt != nil {
-			return err
-		}
-		message, parseErr = sdi.ParseMessage(m.FileName, m.Raw)
-		if parseErr != nil {
-			return nil
-		}
-		match, matchErr = db.New(tx).MatchTransmission(ctx, db.MatchTransmissionParams{SdiID: m.SdiID, FileKey: fileKey(m, message)})
-		if errors.Is(matchErr, pgx.ErrNoRows) {
-			return nil
-		}
-		return matchErr
-	})
-	switch {
-	case err != nil || m.AppliedAt != nil:
-		return err
-	case parseErr != nil:
-		return s.unreadable(ctx, m, "", fault.Invalid("SDI_MESSAGE_UNREADABLE", "message %s of file %s cannot be read: %v", m.FileName, m.SdiID, parseErr))
+	list, err := s.read(ctx, []uuid.UUID{job.Args.Message})
+	if err == nil && len(list) == 1 && list[0].fault != nil {
+		return list[0].fault
 	}
-	fact, ok := factOf(message)
-	if !ok {
-		return s.unreadable(ctx, m, string(message.Type()), fault.Invalid("SDI_MESSAGE_UNEXPECTED",
-			"a message of type %s is not for a transmitter", message.Type()))
-	}
-	if matchErr != nil {
-		return s.unmatched(ctx, m, message, "SDI_UNKNOWN_FILE: no transmission has this IdentificativoSdI or file name")
-	}
-	return s.apply(ctx, m, message, fact, match)
+	return err
 }
 
-// unreadable leaves the reason at the message and parks the job.
-func (s *Service) unreadable(ctx context.Context, m db.ReadMessageRow, kind string, cause *fault.Fault) error {
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return db.New(tx).SetMessageProblem(ctx, db.SetMessageProblemParams{ID: m.ID, Type: kind, Problem: cause.Code + ": " + cause.Message})
-	})
+// readMany reads several. Those that cannot be read go on as jobs of their own, which are parked; and all
+// of them do when something fails that may be the trouble of one alone.
+func (s *Service) readMany(ctx context.Context, job *river.Job[readManyArgs]) error {
+	list, err := s.read(ctx, job.Args.Messages)
+	var alone []uuid.UUID
 	if err != nil {
-		return err
+		s.log.WarnContext(ctx, "messages of SdI are read one by one", "count", len(job.Args.Messages), "error", err)
+		alone = job.Args.Messages
 	}
-	return cause
-}
-
-// apply moves the transmission of a message. It was found by the identifier that SdI put on the call, else
-// by the reserved name; a message that states the hash of other bytes is not about our file all the same.
-func (s *Service) apply(ctx context.Context, m db.ReadMessageRow, message *sdi.Message, fact facts, match db.MatchTransmissionRow) error {
-	stated := message.Head().Hash
-	if stated != "" && !strings.EqualFold(stated, hex.EncodeToString(match.FileSha256)) {
-		return s.unmatched(ctx, m, message, fmt.Sprintf("SDI_HASH_MISMATCH: the message is about a file with SHA-256 %s, ours has %x", stated, match.FileSha256))
+	for _, r := range list {
+		if r.fault != nil && err == nil {
+			alone = append(alone, r.ID)
+		}
 	}
-	// The blob comes before the row that names it; a crash in between leaves a blob that the repeat finds again.
-	ref, err := s.blobs.Put(ctx, match.TenantID, m.Raw)
-	if err != nil {
-		return err
+	if len(alone) == 0 {
+		return nil
 	}
 	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return s.move(pg.WithTenant(ctx, match.TenantID), tx, m, message, fact, match.ID, ref)
+		for _, id := range alone {
+			err := s.jobs.InsertTx(ctx, tx, readArgs{Message: id}, nil)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// read understands messages, finds their transmissions and moves the states. A message that cannot be
+// read or matched stays as it came, without a tenant, in the list of unmatched messages.
+func (s *Service) read(ctx context.Context, ids []uuid.UUID) ([]reading, error) {
+	list, err := s.understand(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range list {
+		r := &list[i]
+		if r.fault != nil || r.problem != "" {
+			continue
+		}
+		// The blob comes before the row that names it; a crash in between leaves a blob that the repeat finds again.
+		g.Go(func() (err error) {
+			r.ref, err = s.blobs.Put(gctx, r.match.TenantID, r.Raw)
+			return err
+		})
+	}
+	err = g.Wait()
+	if err != nil {
+		return nil, err
+	}
+	return list, s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return s.apply(ctx, tx, list) })
+}
+
+// understand reads what is not applied yet and finds out whose it is.
+func (s *Service) understand(ctx context.Context, ids []uuid.UUID) (list []reading, err error) {
+	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := db.New(tx).ReadMessages(ctx, ids)
+		if err != nil {
+			return err
+		}
+		var p db.MatchTransmissionsParams
+		for _, m := range rows {
+			r := reading{ReadMessagesRow: m}
+			r.parse()
+			list = append(list, r)
+			if r.fault == nil {
+				p.MessageIds, p.SdiIds, p.FileKeys = append(p.MessageIds, m.ID), append(p.SdiIds, m.SdiID), append(p.FileKeys, r.fileKey())
+			}
+		}
+		matches, err := db.New(tx).MatchTransmissions(ctx, p)
+		if err != nil {
+			return err
+		}
+		found := map[uuid.UUID]db.MatchTransmissionsRow{}
+		for _, m := range matches {
+			found[m.MessageID] = m
+		}
+		for i := range list {
+			list[i].judge(found)
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (r *reading) parse() {
+	message, err := sdi.ParseMessage(r.FileName, r.Raw)
+	if err != nil {
+		r.fault = fault.Invalid("SDI_MESSAGE_UNREADABLE", "message %s of file %s cannot be read: %v", r.FileName, r.SdiID, err)
+		return
+	}
+	r.message = message
+	var ok bool
+	r.fact, ok = factOf(message)
+	if !ok {
+		r.fault = fault.Invalid("SDI_MESSAGE_UNEXPECTED", "a message of type %s is not for a transmitter", message.Type())
+	}
+}
+
+// judge says whether the message is about the transmission that was found by the identifier that SdI put on
+// the call, else by the reserved name. One that states the hash of other bytes is not about our file.
+func (r *reading) judge(found map[uuid.UUID]db.MatchTransmissionsRow) {
+	if r.fault != nil {
+		return
+	}
+	var ok bool
+	r.match, ok = found[r.ID]
+	if !ok {
+		r.problem = "SDI_UNKNOWN_FILE: no transmission has this IdentificativoSdI or file name"
+		return
+	}
+	stated := r.message.Head().Hash
+	if stated != "" && !strings.EqualFold(stated, hex.EncodeToString(r.match.FileSha256)) {
+		r.problem = fmt.Sprintf("SDI_HASH_MISMATCH: the message is about a file with SHA-256 %s, ours has %x", stated, r.match.FileSha256)
+	}
 }
 
 // fileKey is the reserved name that a message speaks of: from its content, else from its own name.
-func fileKey(m db.ReadMessageRow, message *sdi.Message) string {
-	name, err := sdi.ParseFileName(message.Head().NomeFile)
+func (r *reading) fileKey() string {
+	name, err := sdi.ParseFileName(r.message.Head().NomeFile)
 	if err == nil {
 		return sdi.NameKey(name.Stem())
 	}
-	own, err := sdi.ParseMessageName(m.FileName)
+	own, err := sdi.ParseMessageName(r.FileName)
 	if err == nil {
 		return sdi.NameKey(own.Stem)
 	}
 	return ""
 }
 
-func (s *Service) unmatched(ctx context.Context, m db.ReadMessageRow, message *sdi.Message, problem string) error {
-	s.log.WarnContext(ctx, "a message of SdI belongs to no transmission; it is kept", "message", m.ID, "sdi_id", m.SdiID, "problem", problem)
-	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return db.New(tx).SetMessageProblem(ctx, db.SetMessageProblemParams{ID: m.ID, Type: string(message.Type()), Problem: problem})
-	})
+// kept leaves the reason at a message that belongs to nobody.
+func (s *Service) kept(ctx context.Context, tx pgx.Tx, r *reading) error {
+	p := db.SetMessageProblemParams{ID: r.ID, Problem: r.problem}
+	if r.message != nil {
+		p.Type = string(r.message.Type())
+	}
+	if r.fault != nil {
+		p.Problem = r.fault.Code + ": " + r.fault.Message
+	} else {
+		s.log.WarnContext(ctx, "a message of SdI belongs to no transmission; it is kept", "message", r.ID, "sdi_id", r.SdiID, "problem", r.problem)
+	}
+	return db.New(tx).SetMessageProblem(ctx, p)
 }
 
-// move adds the fact to the transmission, in one transaction with the message's assignment and the event.
-func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.ReadMessageRow, message *sdi.Message, fact facts, id uuid.UUID, ref blob.Ref) error {
-	applied, err := db.New(tx).LockMessage(ctx, m.ID)
-	if err != nil || applied != nil {
-		return err
+// apply moves the transmissions of the messages, in one transaction with their assignment and the events.
+func (s *Service) apply(ctx context.Context, tx pgx.Tx, list []reading) error {
+	var messages, transmissions []uuid.UUID
+	for i := range list {
+		r := &list[i]
+		if r.fault != nil || r.problem != "" {
+			err := s.kept(ctx, tx, r)
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		messages, transmissions = append(messages, r.ID), append(transmissions, r.match.ID)
 	}
-	t, err := db.New(tx).LockTransmission(ctx, id)
+	if len(messages) == 0 {
+		return nil
+	}
+	unapplied, err := db.New(tx).LockMessages(ctx, messages)
 	if err != nil {
 		return err
 	}
-	ctx, span := inInvoiceTrace(bus.WithCorrelation(ctx, path.Base(t.Invoice)), t.Traceparent, string(message.Type()))
+	rows, err := db.New(tx).LockTransmissions(ctx, transmissions)
+	if err != nil {
+		return err
+	}
+	known := make(map[uuid.UUID]*db.LockTransmissionsRow, len(rows))
+	for i := range rows {
+		known[rows[i].ID] = &rows[i]
+	}
+	now := pg.Time(s.now())
+	assigned := db.AssignMessagesParams{AppliedAt: &now}
+	moved := map[uuid.UUID]*db.LockTransmissionsRow{}
+	for i := range list {
+		r, t := &list[i], known[list[i].match.ID]
+		if t == nil || r.problem != "" || !slices.Contains(unapplied, r.ID) {
+			continue
+		}
+		problem, err := s.move(pg.WithTenant(ctx, t.TenantID), tx, r, t)
+		if err != nil {
+			return err
+		}
+		moved[t.ID] = t
+		assigned.Ids, assigned.TenantIds = append(assigned.Ids, r.ID), append(assigned.TenantIds, t.TenantID)
+		assigned.TransmissionIds, assigned.Types = append(assigned.TransmissionIds, t.ID), append(assigned.Types, string(r.message.Type()))
+		assigned.ContentUris, assigned.Problems = append(assigned.ContentUris, r.ref.URI()), append(assigned.Problems, problem)
+	}
+	err = s.store(ctx, tx, slices.Collect(maps.Values(moved)))
+	if err != nil || len(assigned.Ids) == 0 {
+		return err
+	}
+	return db.New(tx).AssignMessages(ctx, assigned)
+}
+
+// move adds the fact of a message to its transmission and emits it; it tells what is odd about it.
+func (s *Service) move(ctx context.Context, tx pgx.Tx, r *reading, t *db.LockTransmissionsRow) (problem string, err error) {
+	ctx, span := inInvoiceTrace(bus.WithCorrelation(ctx, path.Base(t.Invoice)), t.Traceparent, string(r.message.Type()))
 	defer span.End()
-	problem := ""
-	before := facts(t.Facts)
-	ns, discarded := message.Contenuto.(*sdi.NotificaScarto)
+	fact, before := r.fact, facts(t.Facts)
+	ns, discarded := r.message.Contenuto.(*sdi.NotificaScarto)
 	switch {
 	case discarded && repeatOfOurs(t.Attempts, ns):
-		problem = "SDI_REPEAT_OF_OURS: SdI discarded our own repeat; the outcome comes for the first call"
-		fact = 0
+		return "SDI_REPEAT_OF_OURS: SdI discarded our own repeat; the outcome comes for the first call", nil
 	case before&fact == 0:
 		t.Facts |= int32(fact)
 		problem = contradiction(t.Format, facts(t.Facts))
@@ -177,19 +278,18 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, m db.ReadMessageRow, mess
 			problem = "SDI_CONTRADICTION: " + problem
 		}
 	}
-	err = s.settle(ctx, tx, &t, m, fact, before)
-	if err != nil {
-		return err
+	// A message about a file proves that SdI has it: when the answer to our call was lost, this is where
+	// we learn the identifier.
+	if r.SdiID != "" {
+		t.SdiID = r.SdiID
 	}
-	now := pg.Time(s.now())
-	err = db.New(tx).AssignMessage(ctx, db.AssignMessageParams{
-		ID: m.ID, TenantID: t.TenantID, TransmissionID: &t.ID, Type: string(message.Type()),
-		ContentUri: ref.URI(), AppliedAt: &now, Problem: problem,
-	})
-	if err != nil || fact == 0 || before&fact != 0 {
-		return err
+	if before&factSent == 0 {
+		err = s.markSent(ctx, tx, t, r.SdiID)
 	}
-	return s.bus.Emit(ctx, tx, eventOf(t, m, message, ref))
+	if err != nil || before&fact != 0 {
+		return problem, err
+	}
+	return problem, s.bus.Emit(ctx, tx, eventOf(t, r))
 }
 
 // inInvoiceTrace goes on in the trace of the invoice: SdI carries no trace context, so what came from it
@@ -202,25 +302,13 @@ func inInvoiceTrace(ctx context.Context, traceparent, kind string) (context.Cont
 	return telemetry.Tracer().Start(telemetry.Extract(ctx, traceparent), "sdi message "+kind, trace.WithLinks(link))
 }
 
-// settle stores the new facts. A message about a file proves that SdI has it: when the answer to
-// our call was lost, this is where we learn the identifier.
-func (s *Service) settle(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow, m db.ReadMessageRow, fact, before facts) error {
-	if fact != 0 && m.SdiID != "" {
-		t.SdiID = m.SdiID
-	}
-	if fact != 0 && before&factSent == 0 {
-		return s.markSent(ctx, tx, t, m.SdiID)
-	}
-	return s.store(ctx, tx, t)
-}
-
 // eventOf is the fact as the other services hear it.
-func eventOf(t db.LockTransmissionRow, m db.ReadMessageRow, message *sdi.Message, ref blob.Ref) proto.Message {
+func eventOf(t *db.LockTransmissionsRow, r *reading) proto.Message {
 	receipt := &sdiv1.Receipt{
-		Type: string(message.Type()), FileName: m.FileName, ReceiveTime: timestamppb.New(m.ReceivedAt),
-		Content: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: messageMediaType(m.FileName)},
+		Type: string(r.message.Type()), FileName: r.FileName, ReceiveTime: timestamppb.New(r.ReceivedAt),
+		Content: &eventv1.Blob{Uri: r.ref.URI(), Sha256: r.ref.SHA256[:], Size: r.ref.Size, MediaType: messageMediaType(r.FileName)},
 	}
-	switch c := message.Contenuto.(type) {
+	switch c := r.message.Contenuto.(type) {
 	case *sdi.RicevutaConsegna:
 		return &sdiv1.InvoiceDelivered{Invoice: t.Invoice, SdiId: t.SdiID, Receipt: receipt, Format: t.Format}
 	case *sdi.NotificaMancataConsegna:

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
@@ -38,6 +39,8 @@ type Service struct {
 	log     *slog.Logger
 	now     func() time.Time
 	cfg     Config
+
+	arrivals chan *arrival // messages on their way into the database
 }
 
 // Target wires the gateway.
@@ -60,6 +63,7 @@ func start(_ context.Context, h *run.Host) error {
 	s := &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
 		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
+		arrivals: make(chan *arrival),
 	}
 	listener, err := s.listen()
 	if err != nil {
@@ -69,7 +73,9 @@ func start(_ context.Context, h *run.Host) error {
 	bus.On(h.Bus, "accepted", s.onInvoiceAccepted)
 	bus.On(h.Bus, "signed", s.onDocumentSigned)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitNext)
+	run.Work(h, run.WorkOptions{Workers: manyWorkers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitMany)
 	run.Work(h, run.WorkOptions{Workers: 8}, s.readMessage)
+	run.Work(h, run.WorkOptions{Workers: 4}, s.readMany)
 	h.Go("file names", s.names.run)
 	h.Go("callback listener", func(ctx context.Context) error { return s.serveCallbacks(ctx, listener) })
 	return nil
@@ -154,6 +160,11 @@ func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) err
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	s.log.InfoContext(ctx, "waiting for messages of SdI", "address", listener.Addr().String())
+	closed := make(chan struct{})
+	var saving sync.WaitGroup
+	saving.Go(func() { s.saveArrivals(context.WithoutCancel(ctx), closed) })
+	defer saving.Wait()
+	defer close(closed) // after the last callback has its answer
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()

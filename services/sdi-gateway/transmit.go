@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +19,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -30,6 +33,28 @@ type transmitArgs struct {
 
 // Kind names the job in the database.
 func (transmitArgs) Kind() string { return "sdi_transmit" }
+
+// transmitManyArgs is the promise to send files of one tenant together: each is a call of its own, and
+// their beginnings and ends are written down in one transaction each.
+type transmitManyArgs struct {
+	Files []promisedFile `json:"files"`
+}
+
+// promisedFile is one of them and the event that asked for it.
+type promisedFile struct {
+	Transmission uuid.UUID `json:"transmission"`
+	Causation    string    `json:"causation,omitempty"`
+}
+
+// Kind names the job in the database.
+func (transmitManyArgs) Kind() string { return "sdi_transmit_many" }
+
+// filesPerJob bounds what one job sends together, and manyWorkers how many such jobs run at a time; the
+// connections to SdI are bounded by Config.Workers all the same.
+const (
+	filesPerJob = 16
+	manyWorkers = 4
+)
 
 // onInvoiceAccepted reserves the name of a file that needs no signature; the others come as DocumentSigned.
 func (s *Service) onInvoiceAccepted(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
@@ -65,18 +90,63 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string
 	if err != nil {
 		return err
 	}
-	inserted, err := db.New(tx).InsertTransmission(ctx, db.InsertTransmissionParams{
-		ID: id, TenantID: pg.Tenant(ctx), Invoice: invoice, Format: format,
-		FileName: name.String(), FileKey: sdi.NameKey(name.Stem()),
-		FileUri: file.GetUri(), FileSha256: ref.SHA256[:], Traceparent: telemetry.Inject(ctx), CreatedAt: pg.Time(s.now()),
-	})
+	unit := pg.UnitOf(ctx, tx)
+	r := &reservations{}
+	if unit != nil {
+		r, _ = unit.Value(reservationsKey{s}, func() any {
+			unit.Before(func(ctx context.Context, tx pgx.Tx) error { return s.promise(ctx, tx, r) })
+			return r
+		}).(*reservations)
+	}
+	r.add(ctx, id, &r.rows)
+	r.rows.CreatedAt = pg.Time(s.now())
+	r.rows.Invoices, r.rows.Formats = append(r.rows.Invoices, invoice), append(r.rows.Formats, format)
+	r.rows.FileNames, r.rows.FileKeys = append(r.rows.FileNames, name.String()), append(r.rows.FileKeys, sdi.NameKey(name.Stem()))
+	r.rows.FileUris, r.rows.FileHashes = append(r.rows.FileUris, file.GetUri()), append(r.rows.FileHashes, ref.SHA256[:])
+	if unit == nil {
+		return s.promise(ctx, tx, r)
+	}
+	return nil
+}
+
+// reservations gathers what the events of one transaction reserve.
+type reservations struct {
+	rows  db.InsertTransmissionsParams
+	asked map[uuid.UUID]context.Context // of the event
+}
+
+type reservationsKey struct{ s *Service }
+
+func (r *reservations) add(ctx context.Context, id uuid.UUID, rows *db.InsertTransmissionsParams) {
+	if r.asked == nil {
+		r.asked = map[uuid.UUID]context.Context{}
+	}
+	r.asked[id] = ctx
+	rows.TenantID = pg.Tenant(ctx)
+	rows.Ids, rows.Traceparents = append(rows.Ids, id), append(rows.Traceparents, telemetry.Inject(ctx))
+}
+
+// promise writes the reservations and the jobs that send the files. An invoice that has its transmission
+// already gets no other; the name just taken stays a gap.
+func (s *Service) promise(ctx context.Context, tx pgx.Tx, r *reservations) error {
+	ids, err := db.New(tx).InsertTransmissions(ctx, r.rows)
 	if err != nil {
 		return err
 	}
-	if inserted == 0 {
-		return nil // the invoice has its transmission already; the name just taken stays a gap
+	if len(ids) == 1 {
+		return s.jobs.InsertTx(r.asked[ids[0]], tx, transmitArgs{Transmission: ids[0]}, nil)
 	}
-	return s.jobs.InsertTx(ctx, tx, transmitArgs{Transmission: id}, nil)
+	for chunk := range slices.Chunk(ids, filesPerJob) {
+		var args transmitManyArgs
+		for _, id := range chunk {
+			args.Files = append(args.Files, promisedFile{Transmission: id, Causation: bus.Meta(r.asked[id]).ID})
+		}
+		err = s.jobs.InsertTx(ctx, tx, args, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // transmitNext sends one file: intent (the reserved name, the counted attempt), act, record. A call
@@ -90,17 +160,14 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	if t == nil {
 		return river.JobSnooze(wait)
 	}
-	ref, err := blob.ParseURI(t.FileUri)
-	if err != nil {
-		return err
-	}
-	content, err := s.blobs.Get(ctx, ref)
-	if err != nil {
-		return err
-	}
-	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
+	answer, called, err := s.transmit(ctx, t)
 	if err == nil {
-		return s.recordSent(ctx, t.ID, answer)
+		return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+			return s.recordSent(ctx, tx, map[uuid.UUID]string{t.ID: answer}, func(ctx context.Context, _ *db.LockTransmissionsRow) context.Context { return ctx })
+		})
+	}
+	if !called {
+		return err
 	}
 	recordErr := s.recordFailure(ctx, *t, err)
 	if recordErr != nil {
@@ -109,27 +176,47 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	if fault.Permanent(err) {
 		return err
 	}
-	// SdI being away is no fault of the job: it waits without spending its attempts, for days if need be.
+	return river.JobSnooze(s.patience(err))
+}
+
+// patience is how long after a failed call the next one is made. SdI being away is no fault of the job: it
+// waits without spending its attempts, for days if need be.
+func (s *Service) patience(err error) time.Duration {
 	if fault.Of(err).Code == codeUnknownOutcome {
-		return river.JobSnooze(s.cfg.ResendAfter)
+		return s.cfg.ResendAfter
 	}
-	return river.JobSnooze(max(fault.Of(err).RetryAfter, s.cfg.RetryEvery))
+	return max(fault.Of(err).RetryAfter, s.cfg.RetryEvery)
+}
+
+// transmit reads the file and makes the call; it gives SdI's identifier. called is false when it failed
+// before the call.
+func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, called bool, err error) {
+	ref, err := blob.ParseURI(t.FileUri)
+	if err != nil {
+		return "", false, err
+	}
+	content, err := s.blobs.Get(ctx, ref)
+	if err != nil {
+		return "", false, err
+	}
+	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
+	return answer.IdentificativoSdI, true, err
 }
 
 // begin counts an attempt and takes its lease. It gives no transmission when there is nothing to send, and
 // a pause when a call was begun and not recorded: its process was killed in the middle, so its outcome is
 // unknown and receipts are awaited before it is repeated.
-func (s *Service) begin(ctx context.Context, id uuid.UUID) (t *db.BeginAttemptRow, wait time.Duration, err error) {
+func (s *Service) begin(ctx context.Context, id uuid.UUID) (t *db.BeginAttemptsRow, wait time.Duration, err error) {
 	lease := s.cfg.CallTimeout + s.cfg.ResendAfter
 	err = s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
 		now := pg.Time(s.now())
-		begun, err := db.New(tx).BeginAttempt(ctx, db.BeginAttemptParams{ID: id, Now: &now, Stale: now.Add(-lease)})
-		if err == nil {
-			t = &begun
-			return nil
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
+		begun, err := db.New(tx).BeginAttempts(ctx, db.BeginAttemptsParams{Ids: []uuid.UUID{id}, Now: &now, Stale: now.Add(-lease)})
+		if err != nil {
 			return err
+		}
+		if len(begun) == 1 {
+			t = &begun[0]
+			return nil
 		}
 		since, err := db.New(tx).AttemptSince(ctx, id)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -202,32 +289,36 @@ func answerFault(answer sdi.RispostaSdIRiceviFile) error {
 		answer.IdentificativoSdI, string(answer.Errore))
 }
 
-// recordSent writes SdI's identifier down and tells the others. A receipt may have been quicker.
-func (s *Service) recordSent(ctx context.Context, id uuid.UUID, answer sdi.RispostaSdIRiceviFile) error {
-	return s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
-		t, err := db.New(tx).LockTransmission(ctx, id)
+// recordSent writes SdI's identifiers down and tells the others. A receipt may have been quicker. story
+// makes the context in which a file's event is emitted.
+func (s *Service) recordSent(ctx context.Context, tx pgx.Tx, sdiIDs map[uuid.UUID]string, story func(context.Context, *db.LockTransmissionsRow) context.Context) error {
+	rows, err := db.New(tx).LockTransmissions(ctx, slices.Collect(maps.Keys(sdiIDs)))
+	if err != nil {
+		return err
+	}
+	var fresh []*db.LockTransmissionsRow
+	for i := range rows {
+		t := &rows[i]
+		if facts(t.Facts)&factSent != 0 {
+			continue
+		}
+		err = s.markSent(story(ctx, t), tx, t, sdiIDs[t.ID])
 		if err != nil {
 			return err
 		}
-		if facts(t.Facts)&factSent != 0 {
-			return nil
-		}
-		return s.markSent(ctx, tx, &t, answer.IdentificativoSdI)
-	})
+		fresh = append(fresh, t)
+	}
+	return s.store(ctx, tx, fresh)
 }
 
-// markSent adds the fact that SdI has the file, and emits InvoiceTransmitted, once.
-func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow, sdiID string) error {
+// markSent adds the fact that SdI has the file, and emits InvoiceTransmitted, once. The caller stores t.
+func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionsRow, sdiID string) error {
 	now := pg.Time(s.now())
 	if t.SdiID == "" {
 		t.SdiID = sdiID
 	}
 	t.SentAt = &now
 	t.Facts |= int32(factSent)
-	err := s.store(ctx, tx, t)
-	if err != nil {
-		return err
-	}
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
 		return err
@@ -239,16 +330,27 @@ func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissio
 	})
 }
 
-func (s *Service) store(ctx context.Context, tx pgx.Tx, t *db.LockTransmissionRow) error {
-	t.State = stateOf(t.Format, facts(t.Facts))
-	return db.New(tx).UpdateTransmission(ctx, db.UpdateTransmissionParams{
-		ID: t.ID, Facts: t.Facts, State: t.State, SdiID: t.SdiID, SentAt: t.SentAt, Now: pg.Time(s.now()),
-	})
+// store writes what is known of each now, and the state that follows from it.
+func (s *Service) store(ctx context.Context, tx pgx.Tx, rows []*db.LockTransmissionsRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	p := db.UpdateTransmissionsParams{Now: pg.Time(s.now())}
+	for _, t := range rows {
+		t.State = stateOf(t.Format, facts(t.Facts))
+		sent := "-infinity" // the query's word for none
+		if t.SentAt != nil {
+			sent = t.SentAt.UTC().Format(time.RFC3339Nano)
+		}
+		p.Ids, p.Facts, p.States = append(p.Ids, t.ID), append(p.Facts, t.Facts), append(p.States, t.State)
+		p.SdiIds, p.SentAts = append(p.SdiIds, t.SdiID), append(p.SentAts, sent)
+	}
+	return db.New(tx).UpdateTransmissions(ctx, p)
 }
 
 // recordFailure keeps the reason where operators see it. When no repeat can help, the customer is
 // told too; the job is parked with its reason and can be retried once that is mended.
-func (s *Service) recordFailure(ctx context.Context, t db.BeginAttemptRow, cause error) error {
+func (s *Service) recordFailure(ctx context.Context, t db.BeginAttemptsRow, cause error) error {
 	f := fault.Of(cause)
 	return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		failure := db.RecordFailureParams{ID: t.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}

@@ -12,32 +12,34 @@ import (
 	"github.com/google/uuid"
 )
 
-const assignMessage = `-- name: AssignMessage :exec
-UPDATE message
-SET tenant_id = $1, transmission_id = $2, type = $3, content_uri = $4,
-    raw = NULL, applied_at = $5, problem = $6
-WHERE id = $7
+const assignMessages = `-- name: AssignMessages :exec
+UPDATE message m
+SET tenant_id = u.tenant_id, transmission_id = u.transmission_id, type = u.type, content_uri = u.content_uri,
+    raw = NULL, applied_at = $1, problem = u.problem
+FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS tenant_id, unnest($4::uuid[]) AS transmission_id,
+             unnest($5::text[]) AS type, unnest($6::text[]) AS content_uri, unnest($7::text[]) AS problem) u
+WHERE m.id = u.id
 `
 
-type AssignMessageParams struct {
-	TenantID       string
-	TransmissionID *uuid.UUID
-	Type           string
-	ContentUri     string
-	AppliedAt      *time.Time
-	Problem        string
-	ID             uuid.UUID
+type AssignMessagesParams struct {
+	AppliedAt       *time.Time
+	Ids             []uuid.UUID
+	TenantIds       []string
+	TransmissionIds []uuid.UUID
+	Types           []string
+	ContentUris     []string
+	Problems        []string
 }
 
-func (q *Queries) AssignMessage(ctx context.Context, arg AssignMessageParams) error {
-	_, err := q.db.Exec(ctx, assignMessage,
-		arg.TenantID,
-		arg.TransmissionID,
-		arg.Type,
-		arg.ContentUri,
+func (q *Queries) AssignMessages(ctx context.Context, arg AssignMessagesParams) error {
+	_, err := q.db.Exec(ctx, assignMessages,
 		arg.AppliedAt,
-		arg.Problem,
-		arg.ID,
+		arg.Ids,
+		arg.TenantIds,
+		arg.TransmissionIds,
+		arg.Types,
+		arg.ContentUris,
+		arg.Problems,
 	)
 	return err
 }
@@ -54,46 +56,61 @@ func (q *Queries) AttemptSince(ctx context.Context, id uuid.UUID) (*time.Time, e
 	return attempt_at, err
 }
 
-const beginAttempt = `-- name: BeginAttempt :one
+const beginAttempts = `-- name: BeginAttempts :many
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = $1, updated_at = $1
-WHERE id = $2 AND facts = 0 AND (attempt_at IS NULL OR attempt_at < $3::timestamptz)
-RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts
+WHERE id = ANY($2::uuid[]) AND facts = 0 AND (attempt_at IS NULL OR attempt_at < $3::timestamptz)
+RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts, traceparent
 `
 
-type BeginAttemptParams struct {
+type BeginAttemptsParams struct {
 	Now   *time.Time
-	ID    uuid.UUID
+	Ids   []uuid.UUID
 	Stale time.Time
 }
 
-type BeginAttemptRow struct {
-	ID         uuid.UUID
-	TenantID   string
-	Invoice    string
-	Format     string
-	FileName   string
-	FileUri    string
-	FileSha256 []byte
-	Attempts   int32
+type BeginAttemptsRow struct {
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	FileName    string
+	FileUri     string
+	FileSha256  []byte
+	Attempts    int32
+	Traceparent string
 }
 
 // Counts the call before it is made: whether a call was made at all decides what control 00002 means later.
 // attempt_at is a lease too: while a call may be under way anywhere, nobody begins another.
-func (q *Queries) BeginAttempt(ctx context.Context, arg BeginAttemptParams) (BeginAttemptRow, error) {
-	row := q.db.QueryRow(ctx, beginAttempt, arg.Now, arg.ID, arg.Stale)
-	var i BeginAttemptRow
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.Invoice,
-		&i.Format,
-		&i.FileName,
-		&i.FileUri,
-		&i.FileSha256,
-		&i.Attempts,
-	)
-	return i, err
+func (q *Queries) BeginAttempts(ctx context.Context, arg BeginAttemptsParams) ([]BeginAttemptsRow, error) {
+	rows, err := q.db.Query(ctx, beginAttempts, arg.Now, arg.Ids, arg.Stale)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BeginAttemptsRow
+	for rows.Next() {
+		var i BeginAttemptsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Invoice,
+			&i.Format,
+			&i.FileName,
+			&i.FileUri,
+			&i.FileSha256,
+			&i.Attempts,
+			&i.Traceparent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getTransmission = `-- name: GetTransmission :one
@@ -173,42 +190,57 @@ func (q *Queries) GetUnmatchedMessage(ctx context.Context, id uuid.UUID) (GetUnm
 	return i, err
 }
 
-const insertTransmission = `-- name: InsertTransmission :execrows
+const insertTransmissions = `-- name: InsertTransmissions :many
 INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+SELECT unnest($1::uuid[]), $2, unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
+       unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::text[]),
+       $10, $10
 ON CONFLICT (tenant_id, invoice) DO NOTHING
+RETURNING id
 `
 
-type InsertTransmissionParams struct {
-	ID          uuid.UUID
-	TenantID    string
-	Invoice     string
-	Format      string
-	FileName    string
-	FileKey     string
-	FileUri     string
-	FileSha256  []byte
-	Traceparent string
-	CreatedAt   time.Time
+type InsertTransmissionsParams struct {
+	Ids          []uuid.UUID
+	TenantID     string
+	Invoices     []string
+	Formats      []string
+	FileNames    []string
+	FileKeys     []string
+	FileUris     []string
+	FileHashes   [][]byte
+	Traceparents []string
+	CreatedAt    time.Time
 }
 
-func (q *Queries) InsertTransmission(ctx context.Context, arg InsertTransmissionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertTransmission,
-		arg.ID,
+func (q *Queries) InsertTransmissions(ctx context.Context, arg InsertTransmissionsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, insertTransmissions,
+		arg.Ids,
 		arg.TenantID,
-		arg.Invoice,
-		arg.Format,
-		arg.FileName,
-		arg.FileKey,
-		arg.FileUri,
-		arg.FileSha256,
-		arg.Traceparent,
+		arg.Invoices,
+		arg.Formats,
+		arg.FileNames,
+		arg.FileKeys,
+		arg.FileUris,
+		arg.FileHashes,
+		arg.Traceparents,
 		arg.CreatedAt,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listMessages = `-- name: ListMessages :many
@@ -393,23 +425,36 @@ func (q *Queries) ListUnmatchedMessages(ctx context.Context, arg ListUnmatchedMe
 	return items, nil
 }
 
-const lockMessage = `-- name: LockMessage :one
-SELECT applied_at FROM message WHERE id = $1 FOR UPDATE
+const lockMessages = `-- name: LockMessages :many
+SELECT id FROM message WHERE id = ANY($1::uuid[]) AND applied_at IS NULL ORDER BY id FOR UPDATE
 `
 
-func (q *Queries) LockMessage(ctx context.Context, id uuid.UUID) (*time.Time, error) {
-	row := q.db.QueryRow(ctx, lockMessage, id)
-	var applied_at *time.Time
-	err := row.Scan(&applied_at)
-	return applied_at, err
+func (q *Queries) LockMessages(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockMessages, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const lockTransmission = `-- name: LockTransmission :one
+const lockTransmissions = `-- name: LockTransmissions :many
 SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
-FROM transmission WHERE id = $1 FOR UPDATE
+FROM transmission WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
-type LockTransmissionRow struct {
+type LockTransmissionsRow struct {
 	ID          uuid.UUID
 	TenantID    string
 	Invoice     string
@@ -425,85 +470,126 @@ type LockTransmissionRow struct {
 	Traceparent string
 }
 
-func (q *Queries) LockTransmission(ctx context.Context, id uuid.UUID) (LockTransmissionRow, error) {
-	row := q.db.QueryRow(ctx, lockTransmission, id)
-	var i LockTransmissionRow
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.Invoice,
-		&i.Format,
-		&i.Facts,
-		&i.State,
-		&i.FileName,
-		&i.FileUri,
-		&i.FileSha256,
-		&i.SdiID,
-		&i.Attempts,
-		&i.SentAt,
-		&i.Traceparent,
-	)
-	return i, err
+// In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
+func (q *Queries) LockTransmissions(ctx context.Context, ids []uuid.UUID) ([]LockTransmissionsRow, error) {
+	rows, err := q.db.Query(ctx, lockTransmissions, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockTransmissionsRow
+	for rows.Next() {
+		var i LockTransmissionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Invoice,
+			&i.Format,
+			&i.Facts,
+			&i.State,
+			&i.FileName,
+			&i.FileUri,
+			&i.FileSha256,
+			&i.SdiID,
+			&i.Attempts,
+			&i.SentAt,
+			&i.Traceparent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const matchTransmission = `-- name: MatchTransmission :one
-SELECT id, tenant_id, file_sha256, (sdi_id <> '' AND sdi_id = $1)::bool AS by_id
-FROM transmission
-WHERE (sdi_id = $1 AND sdi_id <> '') OR file_key = $2
-ORDER BY by_id DESC
-LIMIT 1
+const matchTransmissions = `-- name: MatchTransmissions :many
+SELECT m.message_id, t.id, t.tenant_id, t.file_sha256
+FROM (SELECT unnest($1::uuid[])::uuid AS message_id, unnest($2::text[])::text AS sdi_id, unnest($3::text[])::text AS file_key) m
+CROSS JOIN LATERAL (
+    SELECT c.id, c.tenant_id, c.file_sha256 FROM transmission c
+    WHERE (c.sdi_id = m.sdi_id AND c.sdi_id <> '') OR c.file_key = m.file_key
+    ORDER BY (c.sdi_id <> '' AND c.sdi_id = m.sdi_id) DESC
+    LIMIT 1) t
 `
 
-type MatchTransmissionParams struct {
-	SdiID   string
-	FileKey string
+type MatchTransmissionsParams struct {
+	MessageIds []uuid.UUID
+	SdiIds     []string
+	FileKeys   []string
 }
 
-type MatchTransmissionRow struct {
+type MatchTransmissionsRow struct {
+	MessageID  uuid.UUID
 	ID         uuid.UUID
 	TenantID   string
 	FileSha256 []byte
-	ByID       bool
 }
 
 // By SdI's identifier, or by the name that was reserved before sending; the identifier wins.
-func (q *Queries) MatchTransmission(ctx context.Context, arg MatchTransmissionParams) (MatchTransmissionRow, error) {
-	row := q.db.QueryRow(ctx, matchTransmission, arg.SdiID, arg.FileKey)
-	var i MatchTransmissionRow
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.FileSha256,
-		&i.ByID,
-	)
-	return i, err
+func (q *Queries) MatchTransmissions(ctx context.Context, arg MatchTransmissionsParams) ([]MatchTransmissionsRow, error) {
+	rows, err := q.db.Query(ctx, matchTransmissions, arg.MessageIds, arg.SdiIds, arg.FileKeys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MatchTransmissionsRow
+	for rows.Next() {
+		var i MatchTransmissionsRow
+		if err := rows.Scan(
+			&i.MessageID,
+			&i.ID,
+			&i.TenantID,
+			&i.FileSha256,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const readMessage = `-- name: ReadMessage :one
-SELECT id, file_name, sdi_id, raw, received_at, applied_at FROM message WHERE id = $1
+const readMessages = `-- name: ReadMessages :many
+SELECT id, file_name, sdi_id, raw, received_at FROM message WHERE id = ANY($1::uuid[]) AND applied_at IS NULL ORDER BY id
 `
 
-type ReadMessageRow struct {
+type ReadMessagesRow struct {
 	ID         uuid.UUID
 	FileName   string
 	SdiID      string
 	Raw        []byte
 	ReceivedAt time.Time
-	AppliedAt  *time.Time
 }
 
-func (q *Queries) ReadMessage(ctx context.Context, id uuid.UUID) (ReadMessageRow, error) {
-	row := q.db.QueryRow(ctx, readMessage, id)
-	var i ReadMessageRow
-	err := row.Scan(
-		&i.ID,
-		&i.FileName,
-		&i.SdiID,
-		&i.Raw,
-		&i.ReceivedAt,
-		&i.AppliedAt,
-	)
-	return i, err
+func (q *Queries) ReadMessages(ctx context.Context, ids []uuid.UUID) ([]ReadMessagesRow, error) {
+	rows, err := q.db.Query(ctx, readMessages, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReadMessagesRow
+	for rows.Next() {
+		var i ReadMessagesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FileName,
+			&i.SdiID,
+			&i.Raw,
+			&i.ReceivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const recordFailure = `-- name: RecordFailure :exec
@@ -530,42 +616,56 @@ func (q *Queries) RecordFailure(ctx context.Context, arg RecordFailureParams) er
 	return err
 }
 
-const saveMessage = `-- name: SaveMessage :one
+const saveMessages = `-- name: SaveMessages :many
 INSERT INTO message (id, operation, file_name, sdi_id, sha256, raw, received_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+       unnest($5::bytea[]), unnest($6::bytea[]), unnest($7::timestamptz[])
 ON CONFLICT (sdi_id, file_name, sha256) DO UPDATE SET duplicates = message.duplicates + 1
 RETURNING id, (duplicates = 0)::bool AS first
 `
 
-type SaveMessageParams struct {
-	ID         uuid.UUID
-	Operation  string
-	FileName   string
-	SdiID      string
-	Sha256     []byte
-	Raw        []byte
-	ReceivedAt time.Time
+type SaveMessagesParams struct {
+	Ids         []uuid.UUID
+	Operations  []string
+	FileNames   []string
+	SdiIds      []string
+	Hashes      [][]byte
+	Raws        [][]byte
+	ReceivedAts []time.Time
 }
 
-type SaveMessageRow struct {
+type SaveMessagesRow struct {
 	ID    uuid.UUID
 	First bool
 }
 
-// Raw first. The same message again only counts.
-func (q *Queries) SaveMessage(ctx context.Context, arg SaveMessageParams) (SaveMessageRow, error) {
-	row := q.db.QueryRow(ctx, saveMessage,
-		arg.ID,
-		arg.Operation,
-		arg.FileName,
-		arg.SdiID,
-		arg.Sha256,
-		arg.Raw,
-		arg.ReceivedAt,
+// Raw first. The same message again only counts. Keys come in order and none twice.
+func (q *Queries) SaveMessages(ctx context.Context, arg SaveMessagesParams) ([]SaveMessagesRow, error) {
+	rows, err := q.db.Query(ctx, saveMessages,
+		arg.Ids,
+		arg.Operations,
+		arg.FileNames,
+		arg.SdiIds,
+		arg.Hashes,
+		arg.Raws,
+		arg.ReceivedAts,
 	)
-	var i SaveMessageRow
-	err := row.Scan(&i.ID, &i.First)
-	return i, err
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SaveMessagesRow
+	for rows.Next() {
+		var i SaveMessagesRow
+		if err := rows.Scan(&i.ID, &i.First); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const setMessageProblem = `-- name: SetMessageProblem :exec
@@ -604,29 +704,31 @@ func (q *Queries) TakeNames(ctx context.Context, arg TakeNamesParams) (int64, er
 	return next, err
 }
 
-const updateTransmission = `-- name: UpdateTransmission :exec
-UPDATE transmission
-SET facts = $1, state = $2, sdi_id = $3, sent_at = $4, last_error = '', updated_at = $5
-WHERE id = $6
+const updateTransmissions = `-- name: UpdateTransmissions :exec
+UPDATE transmission t
+SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = $1
+FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::integer[]) AS facts, unnest($4::text[]) AS state,
+             unnest($5::text[]) AS sdi_id, CAST(unnest($6::text[]) AS timestamptz) AS sent_at) u
+WHERE t.id = u.id
 `
 
-type UpdateTransmissionParams struct {
-	Facts  int32
-	State  string
-	SdiID  string
-	SentAt *time.Time
-	Now    time.Time
-	ID     uuid.UUID
+type UpdateTransmissionsParams struct {
+	Now     time.Time
+	Ids     []uuid.UUID
+	Facts   []int32
+	States  []string
+	SdiIds  []string
+	SentAts []string
 }
 
-func (q *Queries) UpdateTransmission(ctx context.Context, arg UpdateTransmissionParams) error {
-	_, err := q.db.Exec(ctx, updateTransmission,
-		arg.Facts,
-		arg.State,
-		arg.SdiID,
-		arg.SentAt,
+func (q *Queries) UpdateTransmissions(ctx context.Context, arg UpdateTransmissionsParams) error {
+	_, err := q.db.Exec(ctx, updateTransmissions,
 		arg.Now,
-		arg.ID,
+		arg.Ids,
+		arg.Facts,
+		arg.States,
+		arg.SdiIds,
+		arg.SentAts,
 	)
 	return err
 }

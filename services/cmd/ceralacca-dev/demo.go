@@ -171,7 +171,7 @@ func (d *demo) follow(ctx context.Context, invoices invoicev1.InvoiceServiceClie
 		if event == nil || event.GetInvoice() != d.invoice.GetName() {
 			continue
 		}
-		d.say("%-32s %s", event.GetType(), details(event))
+		d.say("%s", strings.TrimRight(fmt.Sprintf("%-32s %s", event.GetType(), details(event)), " "))
 		switch event.GetType() {
 		case "invoice.rejected", "invoice.signing_failed", "invoice.transmission_failed":
 			return fmt.Errorf("the journey ended early: %s", event.GetData())

@@ -18,7 +18,7 @@ import (
 const (
 	sequenceBatch  = 2000
 	sequencePoll   = time.Second           // finds what a process that died had committed and not sequenced
-	sequenceLinger = 40 * time.Millisecond // after a batch: the first event is placed at once, under load they gather
+	sequenceLinger = 20 * time.Millisecond // after a batch: the first event is placed at once, under load they gather
 	sequencePause  = 500 * time.Millisecond
 )
 

@@ -306,9 +306,9 @@ func TestTailOutlivesARestart(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.AwaitState(ctx, second, true, invoicev1.InvoiceState_INVOICE_STATE_DELIVERED)
 	require.NoError(t, err)
+	time.Sleep(3 * time.Second) // the tail connects again within a second or two, and the log is complete
 	want, err := c.Events(ctx)
 	require.NoError(t, err)
-	time.Sleep(3 * time.Second) // the tail connects again within a second or two
 	cancel()
 	got := <-ended
 	var exit *exec.ExitError

@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -18,11 +19,13 @@ import (
 //	<dir>/tenants/<tenant>/<first two hex digits>/<hex sha256>
 //	<dir>/incoming/         files being written; emptied at start
 //
-// A blob is written to incoming, synced, given its final name with link(2)
-// (which never replaces an existing file) and the folder is synced: after a
-// power cut a name is either absent or complete.
+// A blob is written to incoming (on Linux to a file without a name), synced,
+// given its final name with link(2) (which never replaces an existing file)
+// and the folder is synced: after a power cut a name is either absent or
+// complete.
 type FS struct {
-	dir string
+	dir      string
+	linkable bool // files need no name before they are complete
 
 	mu    sync.Mutex
 	known map[string]bool // folders that exist and whose entry is on disk
@@ -44,6 +47,7 @@ func OpenFS(dir string) (*FS, error) {
 	if err := s.sweep(); err != nil {
 		return nil, fmt.Errorf("blob: clear %s: %w", s.incoming(), err)
 	}
+	s.linkable = s.canLink()
 	return s, nil
 }
 
@@ -123,12 +127,15 @@ func (s *FS) holds(ref Ref) (bool, error) {
 }
 
 func (s *FS) write(ctx context.Context, tenant string, r io.Reader) (Ref, error) {
-	tmp, err := os.CreateTemp(s.incoming(), "put-*")
+	tmp, link, err := s.create()
 	if err != nil {
 		return Ref{}, unavailable(err, "be written")
 	}
-	defer os.Remove(tmp.Name())
 	defer tmp.Close()
+	if link == nil {
+		link = func(path string) error { return os.Link(tmp.Name(), path) }
+		defer os.Remove(tmp.Name())
+	}
 
 	sum, src := sha256.New(), &source{ctx: ctx, r: r}
 	size, err := io.Copy(io.MultiWriter(tmp, sum), src)
@@ -142,16 +149,41 @@ func (s *FS) write(ctx context.Context, tenant string, r io.Reader) (Ref, error)
 		return Ref{}, unavailable(err, "be written")
 	}
 	ref := Ref{Tenant: tenant, SHA256: [32]byte(sum.Sum(nil)), Size: size}
-	return ref, s.name(tmp.Name(), ref)
+	return ref, s.name(link, ref)
+}
+
+// create opens a file to write to. link gives it a name; nil when it has one already, in incoming.
+func (s *FS) create() (f *os.File, link func(path string) error, err error) {
+	if s.linkable {
+		f, err = nameless(s.incoming())
+		if f != nil || err != nil {
+			return f, func(path string) error { return linkNameless(f, path) }, err
+		}
+	}
+	f, err = os.CreateTemp(s.incoming(), "put-*")
+	return f, nil, err
+}
+
+// canLink tries whether files can do without a name until they are complete: file systems without
+// O_TMPFILE and processes without /proc cannot.
+func (s *FS) canLink() bool {
+	f, err := nameless(s.incoming())
+	if f == nil || err != nil {
+		return false
+	}
+	defer f.Close()
+	path := filepath.Join(s.incoming(), "try-"+rand.Text())
+	defer os.Remove(path)
+	return linkNameless(f, path) == nil
 }
 
 // name gives a complete, synced file its final name.
-func (s *FS) name(tmp string, ref Ref) error {
+func (s *FS) name(link func(path string) error, ref Ref) error {
 	path := s.path(ref)
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return unavailable(err, "be written")
 	}
-	err := os.Link(tmp, path)
+	err := link(path)
 	if errors.Is(err, fs.ErrExist) {
 		// Somebody stored the same bytes first. Their directory entry may
 		// not be on disk yet, so it is synced all the same below.

@@ -25,12 +25,15 @@ const (
 
 const (
 	lifeKey = `hashtextextended('ceralacca job client ' || $1, 0)`
-	// Clients that have running jobs, all but this one.
-	lifeSuspects = `SELECT DISTINCT attempted_by[array_upper(attempted_by, 1)] FROM river_job
-		WHERE state = 'running' AND attempted_by[array_upper(attempted_by, 1)] IS DISTINCT FROM $1`
+	// Clients that have running jobs, and the leader, who alone wakes the jobs whose time has come; all
+	// but this client.
+	lifeSuspects = `SELECT attempted_by[array_upper(attempted_by, 1)] FROM river_job
+		WHERE state = 'running' AND attempted_by[array_upper(attempted_by, 1)] IS DISTINCT FROM $1
+		UNION SELECT leader_id FROM river_leader WHERE leader_id <> $1`
 	// The attempt that was cut off does not count.
 	lifeFree = `UPDATE river_job SET state = 'available', scheduled_at = now(), attempt = greatest(attempt - 1, 0)
 		WHERE state = 'running' AND attempted_by[array_upper(attempted_by, 1)] = $1`
+	lifeDepose = `DELETE FROM river_leader WHERE leader_id = $1`
 )
 
 // hold keeps the lock of this client until ctx ends. The first lock is taken before jobs are fetched.
@@ -115,6 +118,10 @@ func (j *Jobs) freeDead(ctx context.Context, clientID string, misses map[string]
 			}
 			delete(misses, *suspect)
 			freed, err := tx.Exec(ctx, lifeFree, *suspect)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, lifeDepose, *suspect)
 			if err != nil {
 				return err
 			}

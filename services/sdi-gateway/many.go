@@ -21,7 +21,6 @@ import (
 type call struct {
 	db.BeginAttemptsRow
 	sdiID  string
-	called bool
 	err    error
 }
 
@@ -43,7 +42,7 @@ func (s *Service) transmitMany(ctx context.Context, job *river.Job[transmitManyA
 		c := &calls[i]
 		all.Go(func() {
 			ctx := story(ctx, c.TenantID, c.Invoice, cause[c.ID], c.Traceparent)
-			c.sdiID, c.called, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
+			c.sdiID, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
 		})
 	}
 	all.Wait()
@@ -108,19 +107,17 @@ func (s *Service) recordMany(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, ca
 // handOver makes a job of a file whose call failed.
 func (s *Service) handOver(ctx context.Context, tx pgx.Tx, c *call) error {
 	f := fault.Of(c.err)
+	failure := db.RecordFailureParams{ID: c.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}
+	if f.Code != codeUnknownOutcome {
+		failure.Uncount = 1
+	}
+	err := db.New(tx).RecordFailure(ctx, failure)
+	if err != nil {
+		return err
+	}
 	var wait time.Duration
-	if c.called {
-		failure := db.RecordFailureParams{ID: c.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}
-		if f.Code != codeUnknownOutcome {
-			failure.Uncount = 1
-		}
-		err := db.New(tx).RecordFailure(ctx, failure)
-		if err != nil {
-			return err
-		}
-		if !fault.Permanent(c.err) {
-			wait = s.patience(c.err)
-		}
+	if !fault.Permanent(c.err) {
+		wait = s.patience(c.err)
 	}
 	return s.jobs.InsertTx(ctx, tx, transmitArgs{Transmission: c.ID}, &river.InsertOpts{ScheduledAt: s.now().Add(wait)})
 }

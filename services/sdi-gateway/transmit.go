@@ -160,14 +160,11 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	if t == nil {
 		return river.JobSnooze(wait)
 	}
-	answer, called, err := s.transmit(ctx, t)
+	answer, err := s.transmit(ctx, t)
 	if err == nil {
 		return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 			return s.recordSent(ctx, tx, map[uuid.UUID]string{t.ID: answer}, func(ctx context.Context, _ *db.LockTransmissionsRow) context.Context { return ctx })
 		})
-	}
-	if !called {
-		return err
 	}
 	recordErr := s.recordFailure(ctx, *t, err)
 	if recordErr != nil {
@@ -188,19 +185,19 @@ func (s *Service) patience(err error) time.Duration {
 	return max(fault.Of(err).RetryAfter, s.cfg.RetryEvery)
 }
 
-// transmit reads the file and makes the call; it gives SdI's identifier. called is false when it failed
-// before the call.
-func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, called bool, err error) {
+// transmit reads the file and makes the call; it gives SdI's identifier. A file that could not be read was
+// not sent either: it counts as a call that surely left nothing at SdI.
+func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, err error) {
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	content, err := s.blobs.Get(ctx, ref)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
-	return answer.IdentificativoSdI, true, err
+	return answer.IdentificativoSdI, err
 }
 
 // begin counts an attempt and takes its lease. It gives no transmission when there is nothing to send, and

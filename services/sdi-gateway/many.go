@@ -20,8 +20,8 @@ import (
 // call is one RiceviFile call of several.
 type call struct {
 	db.BeginAttemptsRow
-	sdiID  string
-	err    error
+	sdiID string
+	err   error
 }
 
 // transmitMany sends the files of a job at the same time, as transmitNext sends one. What does not succeed

@@ -47,6 +47,8 @@ type Options struct {
 	Dir string
 	// Impatient shortens pauses, for tests that break things.
 	Impatient bool
+	// ECDSAReceipts makes the sandbox sign receipts with P-256 instead of RSA-2048.
+	ECDSAReceipts bool
 	// RSA makes signing keys RSA-3072 instead of P-256.
 	RSA bool
 	// Env is added to the environment of the platform's processes, NAME=value.
@@ -163,6 +165,9 @@ func (p *Platform) startBacking() error {
 	arguments := []string{"backing", "--dir", filepath.Join(p.Dir, "backing")}
 	if p.Impatient {
 		arguments = append(arguments, "--impatient")
+	}
+	if p.ECDSAReceipts {
+		arguments = append(arguments, "--ecdsa-receipts")
 	}
 	cmd := exec.Command(filepath.Join(p.bin, "ceralacca-dev"), arguments...)
 	in, err := cmd.StdinPipe()

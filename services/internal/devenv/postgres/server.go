@@ -31,7 +31,7 @@ var settings = map[string]string{
 	"wal_buffers":                     "16MB",
 	"max_wal_size":                    "4GB",
 	"min_wal_size":                    "256MB",
-	"wal_compression":                 "on",
+	"commit_delay":                    "300", // microseconds in which commits gather for one sync; only when five others are open
 	"checkpoint_timeout":              "15min",
 	"random_page_cost":                "1.1",
 	"effective_io_concurrency":        "64",

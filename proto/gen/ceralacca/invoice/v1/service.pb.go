@@ -29,13 +29,18 @@ type CreateInvoiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// FatturaPA XML, at most 5,000,000 bytes.
+	// FatturaPA XML, at most 5,000,000 bytes. Either this or draft.
 	Content    []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	ExternalId string `protobuf:"bytes,3,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// UUID chosen by the caller and stored before the call; a repeat gives the first answer.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check only, store nothing; the answer has no name.
-	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Business data to compose the file from. Seller, ProgressivoInvio and, with series, the number are
+	// filled in when empty.
+	Draft *Draft `protobuf:"bytes,6,opt,name=draft,proto3" json:"draft,omitempty"`
+	// tenants/{tenant}/companies/{company}/series/{series}: gives the number of the draft.
+	Series        string `protobuf:"bytes,7,opt,name=series,proto3" json:"series,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,6 +110,654 @@ func (x *CreateInvoiceRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *CreateInvoiceRequest) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+func (x *CreateInvoiceRequest) GetSeries() string {
+	if x != nil {
+		return x.Series
+	}
+	return ""
+}
+
+type ComposeInvoiceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Draft         *Draft                 `protobuf:"bytes,2,opt,name=draft,proto3" json:"draft,omitempty"`
+	Series        string                 `protobuf:"bytes,3,opt,name=series,proto3" json:"series,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComposeInvoiceRequest) Reset() {
+	*x = ComposeInvoiceRequest{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComposeInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComposeInvoiceRequest) ProtoMessage() {}
+
+func (x *ComposeInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComposeInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*ComposeInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ComposeInvoiceRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ComposeInvoiceRequest) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceRequest) GetSeries() string {
+	if x != nil {
+		return x.Series
+	}
+	return ""
+}
+
+type ComposeInvoiceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// FatturaPA XML.
+	Content []byte  `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	Totals  *Totals `protobuf:"bytes,2,opt,name=totals,proto3" json:"totals,omitempty"`
+	// Texts that could not be written as they were given.
+	Changes []*TextChange `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	// What is legal and perhaps not meant, for example a stamp duty that is due and not written.
+	Advice []*Advice `protobuf:"bytes,4,rep,name=advice,proto3" json:"advice,omitempty"`
+	// Warnings of the check.
+	Violations []*Violation `protobuf:"bytes,5,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Last day on which the file may be sent; as in Body.
+	IssueTerm     *IssueTerm `protobuf:"bytes,6,opt,name=issue_term,json=issueTerm,proto3" json:"issue_term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComposeInvoiceResponse) Reset() {
+	*x = ComposeInvoiceResponse{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComposeInvoiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComposeInvoiceResponse) ProtoMessage() {}
+
+func (x *ComposeInvoiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComposeInvoiceResponse.ProtoReflect.Descriptor instead.
+func (*ComposeInvoiceResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ComposeInvoiceResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceResponse) GetTotals() *Totals {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceResponse) GetChanges() []*TextChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceResponse) GetAdvice() []*Advice {
+	if x != nil {
+		return x.Advice
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceResponse) GetViolations() []*Violation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *ComposeInvoiceResponse) GetIssueTerm() *IssueTerm {
+	if x != nil {
+		return x.IssueTerm
+	}
+	return nil
+}
+
+type CheckInvoiceRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// FatturaPA XML or .p7m (DER, BER, PEM, base64, nested).
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Name of the file, when its rules are to be checked too.
+	FileName string `protobuf:"bytes,3,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// ISO date at which the rules are those in force; today when empty.
+	Date string `protobuf:"bytes,4,opt,name=date,proto3" json:"date,omitempty"`
+	// it or en; it when empty.
+	LanguageCode string `protobuf:"bytes,5,opt,name=language_code,json=languageCode,proto3" json:"language_code,omitempty"`
+	// Ask the tenant's ledger for numbers used before (00404, 00409).
+	UseLedger     bool `protobuf:"varint,6,opt,name=use_ledger,json=useLedger,proto3" json:"use_ledger,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckInvoiceRequest) Reset() {
+	*x = CheckInvoiceRequest{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckInvoiceRequest) ProtoMessage() {}
+
+func (x *CheckInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*CheckInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CheckInvoiceRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CheckInvoiceRequest) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *CheckInvoiceRequest) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *CheckInvoiceRequest) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *CheckInvoiceRequest) GetLanguageCode() string {
+	if x != nil {
+		return x.LanguageCode
+	}
+	return ""
+}
+
+func (x *CheckInvoiceRequest) GetUseLedger() bool {
+	if x != nil {
+		return x.UseLedger
+	}
+	return false
+}
+
+type CheckInvoiceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// No finding of severity error.
+	Valid      bool         `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
+	Violations []*Violation `protobuf:"bytes,2,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Findings beyond the cap.
+	Omitted int32 `protobuf:"varint,3,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// Names of the rules and of the schema that were applied.
+	RulePack      string `protobuf:"bytes,4,opt,name=rule_pack,json=rulePack,proto3" json:"rule_pack,omitempty"`
+	SchemaVersion string `protobuf:"bytes,5,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Codes of the controls that only SdI can decide, with its registers.
+	NeedsAuthorityData []string `protobuf:"bytes,6,rep,name=needs_authority_data,json=needsAuthorityData,proto3" json:"needs_authority_data,omitempty"`
+	// One for each signature around or in the file; it never blocks reading.
+	Signatures    []*SignatureCheck `protobuf:"bytes,7,rep,name=signatures,proto3" json:"signatures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckInvoiceResponse) Reset() {
+	*x = CheckInvoiceResponse{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckInvoiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckInvoiceResponse) ProtoMessage() {}
+
+func (x *CheckInvoiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckInvoiceResponse.ProtoReflect.Descriptor instead.
+func (*CheckInvoiceResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckInvoiceResponse) GetValid() bool {
+	if x != nil {
+		return x.Valid
+	}
+	return false
+}
+
+func (x *CheckInvoiceResponse) GetViolations() []*Violation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *CheckInvoiceResponse) GetOmitted() int32 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
+func (x *CheckInvoiceResponse) GetRulePack() string {
+	if x != nil {
+		return x.RulePack
+	}
+	return ""
+}
+
+func (x *CheckInvoiceResponse) GetSchemaVersion() string {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return ""
+}
+
+func (x *CheckInvoiceResponse) GetNeedsAuthorityData() []string {
+	if x != nil {
+		return x.NeedsAuthorityData
+	}
+	return nil
+}
+
+func (x *CheckInvoiceResponse) GetSignatures() []*SignatureCheck {
+	if x != nil {
+		return x.Signatures
+	}
+	return nil
+}
+
+type CorrectInvoiceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The invoice that was rejected or refused.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The corrected FatturaPA XML. Either this or draft.
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Number and date of the old invoice when empty.
+	Draft *Draft `protobuf:"bytes,3,opt,name=draft,proto3" json:"draft,omitempty"`
+	// With a draft: gives a new number instead of the old one.
+	Series        string `protobuf:"bytes,4,opt,name=series,proto3" json:"series,omitempty"`
+	ExternalId    string `protobuf:"bytes,5,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CorrectInvoiceRequest) Reset() {
+	*x = CorrectInvoiceRequest{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CorrectInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CorrectInvoiceRequest) ProtoMessage() {}
+
+func (x *CorrectInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CorrectInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*CorrectInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CorrectInvoiceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CorrectInvoiceRequest) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *CorrectInvoiceRequest) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+func (x *CorrectInvoiceRequest) GetSeries() string {
+	if x != nil {
+		return x.Series
+	}
+	return ""
+}
+
+func (x *CorrectInvoiceRequest) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *CorrectInvoiceRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type CompareInvoicesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What name is compared with; the invoice that it corrects when empty.
+	Base          string `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareInvoicesRequest) Reset() {
+	*x = CompareInvoicesRequest{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareInvoicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareInvoicesRequest) ProtoMessage() {}
+
+func (x *CompareInvoicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareInvoicesRequest.ProtoReflect.Descriptor instead.
+func (*CompareInvoicesRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CompareInvoicesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CompareInvoicesRequest) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+type CompareInvoicesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Differences   []*Difference          `protobuf:"bytes,1,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareInvoicesResponse) Reset() {
+	*x = CompareInvoicesResponse{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareInvoicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareInvoicesResponse) ProtoMessage() {}
+
+func (x *CompareInvoicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareInvoicesResponse.ProtoReflect.Descriptor instead.
+func (*CompareInvoicesResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CompareInvoicesResponse) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+type RenderInvoiceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// HTML when unspecified.
+	Format RenderFormat `protobuf:"varint,2,opt,name=format,proto3,enum=ceralacca.invoice.v1.RenderFormat" json:"format,omitempty"`
+	// it or en; the one of the look when empty.
+	LanguageCode  string `protobuf:"bytes,3,opt,name=language_code,json=languageCode,proto3" json:"language_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenderInvoiceRequest) Reset() {
+	*x = RenderInvoiceRequest{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderInvoiceRequest) ProtoMessage() {}
+
+func (x *RenderInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*RenderInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RenderInvoiceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RenderInvoiceRequest) GetFormat() RenderFormat {
+	if x != nil {
+		return x.Format
+	}
+	return RenderFormat_RENDER_FORMAT_UNSPECIFIED
+}
+
+func (x *RenderInvoiceRequest) GetLanguageCode() string {
+	if x != nil {
+		return x.LanguageCode
+	}
+	return ""
+}
+
+type RenderInvoiceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MediaType     string                 `protobuf:"bytes,1,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Content       []byte                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenderInvoiceResponse) Reset() {
+	*x = RenderInvoiceResponse{}
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderInvoiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderInvoiceResponse) ProtoMessage() {}
+
+func (x *RenderInvoiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderInvoiceResponse.ProtoReflect.Descriptor instead.
+func (*RenderInvoiceResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RenderInvoiceResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *RenderInvoiceResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 type GetInvoiceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -114,7 +767,7 @@ type GetInvoiceRequest struct {
 
 func (x *GetInvoiceRequest) Reset() {
 	*x = GetInvoiceRequest{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[1]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -126,7 +779,7 @@ func (x *GetInvoiceRequest) String() string {
 func (*GetInvoiceRequest) ProtoMessage() {}
 
 func (x *GetInvoiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[1]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -139,7 +792,7 @@ func (x *GetInvoiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInvoiceRequest.ProtoReflect.Descriptor instead.
 func (*GetInvoiceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetInvoiceRequest) GetName() string {
@@ -163,7 +816,7 @@ type ListInvoicesRequest struct {
 
 func (x *ListInvoicesRequest) Reset() {
 	*x = ListInvoicesRequest{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[2]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -175,7 +828,7 @@ func (x *ListInvoicesRequest) String() string {
 func (*ListInvoicesRequest) ProtoMessage() {}
 
 func (x *ListInvoicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[2]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -188,7 +841,7 @@ func (x *ListInvoicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvoicesRequest.ProtoReflect.Descriptor instead.
 func (*ListInvoicesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListInvoicesRequest) GetParent() string {
@@ -229,7 +882,7 @@ type ListInvoicesResponse struct {
 
 func (x *ListInvoicesResponse) Reset() {
 	*x = ListInvoicesResponse{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +894,7 @@ func (x *ListInvoicesResponse) String() string {
 func (*ListInvoicesResponse) ProtoMessage() {}
 
 func (x *ListInvoicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +907,7 @@ func (x *ListInvoicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInvoicesResponse.ProtoReflect.Descriptor instead.
 func (*ListInvoicesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListInvoicesResponse) GetInvoices() []*Invoice {
@@ -280,7 +933,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[4]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +945,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[4]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +958,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetDocumentRequest) GetName() string {
@@ -325,7 +978,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[5]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +990,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[5]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +1003,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetDocumentResponse) GetDocument() *Document {
@@ -382,7 +1035,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[6]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +1047,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[6]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +1060,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListEventsRequest) GetParent() string {
@@ -449,7 +1102,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[7]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +1114,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[7]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +1127,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -503,7 +1156,7 @@ type StreamEventsRequest struct {
 
 func (x *StreamEventsRequest) Reset() {
 	*x = StreamEventsRequest{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +1168,7 @@ func (x *StreamEventsRequest) String() string {
 func (*StreamEventsRequest) ProtoMessage() {}
 
 func (x *StreamEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +1181,7 @@ func (x *StreamEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamEventsRequest.ProtoReflect.Descriptor instead.
 func (*StreamEventsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StreamEventsRequest) GetParent() string {
@@ -565,7 +1218,7 @@ type StreamEventsResponse struct {
 
 func (x *StreamEventsResponse) Reset() {
 	*x = StreamEventsResponse{}
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[9]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +1230,7 @@ func (x *StreamEventsResponse) String() string {
 func (*StreamEventsResponse) ProtoMessage() {}
 
 func (x *StreamEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[9]
+	mi := &file_ceralacca_invoice_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +1243,7 @@ func (x *StreamEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamEventsResponse.ProtoReflect.Descriptor instead.
 func (*StreamEventsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_invoice_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamEventsResponse) GetEvent() *Event {
@@ -618,16 +1271,76 @@ var File_ceralacca_invoice_v1_service_proto protoreflect.FileDescriptor
 
 const file_ceralacca_invoice_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\"ceralacca/invoice/v1/service.proto\x12\x14ceralacca.invoice.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/invoice/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n" +
+	"\"ceralacca/invoice/v1/service.proto\x12\x14ceralacca.invoice.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/invoice/v1/draft.proto\x1a ceralacca/invoice/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x03\n" +
 	"\x14CreateInvoiceRequest\x12A\n" +
-	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x12$\n" +
-	"\acontent\x18\x02 \x01(\fB\n" +
-	"\xe0A\x02\xbaH\x04z\x02\x10\x01R\acontent\x12)\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\x12)\n" +
 	"\vexternal_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\n" +
 	"externalId\x12;\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"a\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x121\n" +
+	"\x05draft\x18\x06 \x01(\v2\x1b.ceralacca.invoice.v1.DraftR\x05draft\x12N\n" +
+	"\x06series\x18\a \x01(\tB6\xbaH3r12/^(tenants/[^/]+/companies/[^/]+/series/[^/]+)?$R\x06series\"\xe8\x01\n" +
+	"\x15ComposeInvoiceRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x12<\n" +
+	"\x05draft\x18\x02 \x01(\v2\x1b.ceralacca.invoice.v1.DraftB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x05draft\x12N\n" +
+	"\x06series\x18\x03 \x01(\tB6\xbaH3r12/^(tenants/[^/]+/companies/[^/]+/series/[^/]+)?$R\x06series\"\xdb\x02\n" +
+	"\x16ComposeInvoiceResponse\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x124\n" +
+	"\x06totals\x18\x02 \x01(\v2\x1c.ceralacca.invoice.v1.TotalsR\x06totals\x12:\n" +
+	"\achanges\x18\x03 \x03(\v2 .ceralacca.invoice.v1.TextChangeR\achanges\x124\n" +
+	"\x06advice\x18\x04 \x03(\v2\x1c.ceralacca.invoice.v1.AdviceR\x06advice\x12?\n" +
+	"\n" +
+	"violations\x18\x05 \x03(\v2\x1f.ceralacca.invoice.v1.ViolationR\n" +
+	"violations\x12>\n" +
+	"\n" +
+	"issue_term\x18\x06 \x01(\v2\x1f.ceralacca.invoice.v1.IssueTermR\tissueTerm\"\xb8\x02\n" +
+	"\x13CheckInvoiceRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x12$\n" +
+	"\acontent\x18\x02 \x01(\fB\n" +
+	"\xe0A\x02\xbaH\x04z\x02\x10\x01R\acontent\x12%\n" +
+	"\tfile_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfileName\x12:\n" +
+	"\x04date\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x04date\x126\n" +
+	"\rlanguage_code\x18\x05 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^(it|en)?$R\flanguageCode\x12\x1d\n" +
+	"\n" +
+	"use_ledger\x18\x06 \x01(\bR\tuseLedger\"\xc3\x02\n" +
+	"\x14CheckInvoiceResponse\x12\x14\n" +
+	"\x05valid\x18\x01 \x01(\bR\x05valid\x12?\n" +
+	"\n" +
+	"violations\x18\x02 \x03(\v2\x1f.ceralacca.invoice.v1.ViolationR\n" +
+	"violations\x12\x18\n" +
+	"\aomitted\x18\x03 \x01(\x05R\aomitted\x12\x1b\n" +
+	"\trule_pack\x18\x04 \x01(\tR\brulePack\x12%\n" +
+	"\x0eschema_version\x18\x05 \x01(\tR\rschemaVersion\x120\n" +
+	"\x14needs_authority_data\x18\x06 \x03(\tR\x12needsAuthorityData\x12D\n" +
+	"\n" +
+	"signatures\x18\a \x03(\v2$.ceralacca.invoice.v1.SignatureCheckR\n" +
+	"signatures\"\xea\x02\n" +
+	"\x15CorrectInvoiceRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/companies/[^/]+/invoices/[^/]+$R\x04name\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\x121\n" +
+	"\x05draft\x18\x03 \x01(\v2\x1b.ceralacca.invoice.v1.DraftR\x05draft\x12N\n" +
+	"\x06series\x18\x04 \x01(\tB6\xbaH3r12/^(tenants/[^/]+/companies/[^/]+/series/[^/]+)?$R\x06series\x12)\n" +
+	"\vexternal_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\n" +
+	"externalId\x12;\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"\xb4\x01\n" +
+	"\x16CompareInvoicesRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/companies/[^/]+/invoices/[^/]+$R\x04name\x12L\n" +
+	"\x04base\x18\x02 \x01(\tB8\xbaH5r321^(tenants/[^/]+/companies/[^/]+/invoices/[^/]+)?$R\x04base\"]\n" +
+	"\x17CompareInvoicesResponse\x12B\n" +
+	"\vdifferences\x18\x01 \x03(\v2 .ceralacca.invoice.v1.DifferenceR\vdifferences\"\xe2\x01\n" +
+	"\x14RenderInvoiceRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/companies/[^/]+/invoices/[^/]+$R\x04name\x12D\n" +
+	"\x06format\x18\x02 \x01(\x0e2\".ceralacca.invoice.v1.RenderFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06format\x126\n" +
+	"\rlanguage_code\x18\x03 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^(it|en)?$R\flanguageCode\"P\n" +
+	"\x15RenderInvoiceResponse\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x01 \x01(\tR\tmediaType\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"a\n" +
 	"\x11GetInvoiceRequest\x12L\n" +
 	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/companies/[^/]+/invoices/[^/]+$R\x04name\"\xc2\x01\n" +
 	"\x13ListInvoicesRequest\x12A\n" +
@@ -662,10 +1375,21 @@ const file_ceralacca_invoice_v1_service_proto_rawDesc = "" +
 	"\x14StreamEventsResponse\x121\n" +
 	"\x05event\x18\x01 \x01(\v2\x1b.ceralacca.invoice.v1.EventR\x05event\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x03R\bposition\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xde\x05\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xd7\n" +
+	"\n" +
 	"\x0eInvoiceService\x12p\n" +
 	"\rCreateInvoice\x12*.ceralacca.invoice.v1.CreateInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0einvoices.write\x12k\n" +
+	"\x0einvoices.write\x12\x81\x01\n" +
+	"\x0eComposeInvoice\x12+.ceralacca.invoice.v1.ComposeInvoiceRequest\x1a,.ceralacca.invoice.v1.ComposeInvoiceResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\x0einvoices.write\x12z\n" +
+	"\fCheckInvoice\x12).ceralacca.invoice.v1.CheckInvoiceRequest\x1a*.ceralacca.invoice.v1.CheckInvoiceResponse\"\x13\xb2\xbb\x18\x0f\n" +
+	"\rinvoices.read\x12r\n" +
+	"\x0eCorrectInvoice\x12+.ceralacca.invoice.v1.CorrectInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
+	"\x0einvoices.write\x12\x83\x01\n" +
+	"\x0fCompareInvoices\x12,.ceralacca.invoice.v1.CompareInvoicesRequest\x1a-.ceralacca.invoice.v1.CompareInvoicesResponse\"\x13\xb2\xbb\x18\x0f\n" +
+	"\rinvoices.read\x12}\n" +
+	"\rRenderInvoice\x12*.ceralacca.invoice.v1.RenderInvoiceRequest\x1a+.ceralacca.invoice.v1.RenderInvoiceResponse\"\x13\xb2\xbb\x18\x0f\n" +
+	"\rinvoices.read\x12k\n" +
 	"\n" +
 	"GetInvoice\x12'.ceralacca.invoice.v1.GetInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12|\n" +
@@ -691,46 +1415,86 @@ func file_ceralacca_invoice_v1_service_proto_rawDescGZIP() []byte {
 	return file_ceralacca_invoice_v1_service_proto_rawDescData
 }
 
-var file_ceralacca_invoice_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_ceralacca_invoice_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_ceralacca_invoice_v1_service_proto_goTypes = []any{
-	(*CreateInvoiceRequest)(nil),  // 0: ceralacca.invoice.v1.CreateInvoiceRequest
-	(*GetInvoiceRequest)(nil),     // 1: ceralacca.invoice.v1.GetInvoiceRequest
-	(*ListInvoicesRequest)(nil),   // 2: ceralacca.invoice.v1.ListInvoicesRequest
-	(*ListInvoicesResponse)(nil),  // 3: ceralacca.invoice.v1.ListInvoicesResponse
-	(*GetDocumentRequest)(nil),    // 4: ceralacca.invoice.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),   // 5: ceralacca.invoice.v1.GetDocumentResponse
-	(*ListEventsRequest)(nil),     // 6: ceralacca.invoice.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 7: ceralacca.invoice.v1.ListEventsResponse
-	(*StreamEventsRequest)(nil),   // 8: ceralacca.invoice.v1.StreamEventsRequest
-	(*StreamEventsResponse)(nil),  // 9: ceralacca.invoice.v1.StreamEventsResponse
-	(*Invoice)(nil),               // 10: ceralacca.invoice.v1.Invoice
-	(*Document)(nil),              // 11: ceralacca.invoice.v1.Document
-	(*Event)(nil),                 // 12: ceralacca.invoice.v1.Event
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*CreateInvoiceRequest)(nil),    // 0: ceralacca.invoice.v1.CreateInvoiceRequest
+	(*ComposeInvoiceRequest)(nil),   // 1: ceralacca.invoice.v1.ComposeInvoiceRequest
+	(*ComposeInvoiceResponse)(nil),  // 2: ceralacca.invoice.v1.ComposeInvoiceResponse
+	(*CheckInvoiceRequest)(nil),     // 3: ceralacca.invoice.v1.CheckInvoiceRequest
+	(*CheckInvoiceResponse)(nil),    // 4: ceralacca.invoice.v1.CheckInvoiceResponse
+	(*CorrectInvoiceRequest)(nil),   // 5: ceralacca.invoice.v1.CorrectInvoiceRequest
+	(*CompareInvoicesRequest)(nil),  // 6: ceralacca.invoice.v1.CompareInvoicesRequest
+	(*CompareInvoicesResponse)(nil), // 7: ceralacca.invoice.v1.CompareInvoicesResponse
+	(*RenderInvoiceRequest)(nil),    // 8: ceralacca.invoice.v1.RenderInvoiceRequest
+	(*RenderInvoiceResponse)(nil),   // 9: ceralacca.invoice.v1.RenderInvoiceResponse
+	(*GetInvoiceRequest)(nil),       // 10: ceralacca.invoice.v1.GetInvoiceRequest
+	(*ListInvoicesRequest)(nil),     // 11: ceralacca.invoice.v1.ListInvoicesRequest
+	(*ListInvoicesResponse)(nil),    // 12: ceralacca.invoice.v1.ListInvoicesResponse
+	(*GetDocumentRequest)(nil),      // 13: ceralacca.invoice.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),     // 14: ceralacca.invoice.v1.GetDocumentResponse
+	(*ListEventsRequest)(nil),       // 15: ceralacca.invoice.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),      // 16: ceralacca.invoice.v1.ListEventsResponse
+	(*StreamEventsRequest)(nil),     // 17: ceralacca.invoice.v1.StreamEventsRequest
+	(*StreamEventsResponse)(nil),    // 18: ceralacca.invoice.v1.StreamEventsResponse
+	(*Draft)(nil),                   // 19: ceralacca.invoice.v1.Draft
+	(*Totals)(nil),                  // 20: ceralacca.invoice.v1.Totals
+	(*TextChange)(nil),              // 21: ceralacca.invoice.v1.TextChange
+	(*Advice)(nil),                  // 22: ceralacca.invoice.v1.Advice
+	(*Violation)(nil),               // 23: ceralacca.invoice.v1.Violation
+	(*IssueTerm)(nil),               // 24: ceralacca.invoice.v1.IssueTerm
+	(*SignatureCheck)(nil),          // 25: ceralacca.invoice.v1.SignatureCheck
+	(*Difference)(nil),              // 26: ceralacca.invoice.v1.Difference
+	(RenderFormat)(0),               // 27: ceralacca.invoice.v1.RenderFormat
+	(*Invoice)(nil),                 // 28: ceralacca.invoice.v1.Invoice
+	(*Document)(nil),                // 29: ceralacca.invoice.v1.Document
+	(*Event)(nil),                   // 30: ceralacca.invoice.v1.Event
+	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
 }
 var file_ceralacca_invoice_v1_service_proto_depIdxs = []int32{
-	10, // 0: ceralacca.invoice.v1.ListInvoicesResponse.invoices:type_name -> ceralacca.invoice.v1.Invoice
-	11, // 1: ceralacca.invoice.v1.GetDocumentResponse.document:type_name -> ceralacca.invoice.v1.Document
-	12, // 2: ceralacca.invoice.v1.ListEventsResponse.events:type_name -> ceralacca.invoice.v1.Event
-	12, // 3: ceralacca.invoice.v1.StreamEventsResponse.event:type_name -> ceralacca.invoice.v1.Event
-	13, // 4: ceralacca.invoice.v1.StreamEventsResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 5: ceralacca.invoice.v1.InvoiceService.CreateInvoice:input_type -> ceralacca.invoice.v1.CreateInvoiceRequest
-	1,  // 6: ceralacca.invoice.v1.InvoiceService.GetInvoice:input_type -> ceralacca.invoice.v1.GetInvoiceRequest
-	2,  // 7: ceralacca.invoice.v1.InvoiceService.ListInvoices:input_type -> ceralacca.invoice.v1.ListInvoicesRequest
-	4,  // 8: ceralacca.invoice.v1.InvoiceService.GetDocument:input_type -> ceralacca.invoice.v1.GetDocumentRequest
-	6,  // 9: ceralacca.invoice.v1.InvoiceService.ListEvents:input_type -> ceralacca.invoice.v1.ListEventsRequest
-	8,  // 10: ceralacca.invoice.v1.InvoiceService.StreamEvents:input_type -> ceralacca.invoice.v1.StreamEventsRequest
-	10, // 11: ceralacca.invoice.v1.InvoiceService.CreateInvoice:output_type -> ceralacca.invoice.v1.Invoice
-	10, // 12: ceralacca.invoice.v1.InvoiceService.GetInvoice:output_type -> ceralacca.invoice.v1.Invoice
-	3,  // 13: ceralacca.invoice.v1.InvoiceService.ListInvoices:output_type -> ceralacca.invoice.v1.ListInvoicesResponse
-	5,  // 14: ceralacca.invoice.v1.InvoiceService.GetDocument:output_type -> ceralacca.invoice.v1.GetDocumentResponse
-	7,  // 15: ceralacca.invoice.v1.InvoiceService.ListEvents:output_type -> ceralacca.invoice.v1.ListEventsResponse
-	9,  // 16: ceralacca.invoice.v1.InvoiceService.StreamEvents:output_type -> ceralacca.invoice.v1.StreamEventsResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	19, // 0: ceralacca.invoice.v1.CreateInvoiceRequest.draft:type_name -> ceralacca.invoice.v1.Draft
+	19, // 1: ceralacca.invoice.v1.ComposeInvoiceRequest.draft:type_name -> ceralacca.invoice.v1.Draft
+	20, // 2: ceralacca.invoice.v1.ComposeInvoiceResponse.totals:type_name -> ceralacca.invoice.v1.Totals
+	21, // 3: ceralacca.invoice.v1.ComposeInvoiceResponse.changes:type_name -> ceralacca.invoice.v1.TextChange
+	22, // 4: ceralacca.invoice.v1.ComposeInvoiceResponse.advice:type_name -> ceralacca.invoice.v1.Advice
+	23, // 5: ceralacca.invoice.v1.ComposeInvoiceResponse.violations:type_name -> ceralacca.invoice.v1.Violation
+	24, // 6: ceralacca.invoice.v1.ComposeInvoiceResponse.issue_term:type_name -> ceralacca.invoice.v1.IssueTerm
+	23, // 7: ceralacca.invoice.v1.CheckInvoiceResponse.violations:type_name -> ceralacca.invoice.v1.Violation
+	25, // 8: ceralacca.invoice.v1.CheckInvoiceResponse.signatures:type_name -> ceralacca.invoice.v1.SignatureCheck
+	19, // 9: ceralacca.invoice.v1.CorrectInvoiceRequest.draft:type_name -> ceralacca.invoice.v1.Draft
+	26, // 10: ceralacca.invoice.v1.CompareInvoicesResponse.differences:type_name -> ceralacca.invoice.v1.Difference
+	27, // 11: ceralacca.invoice.v1.RenderInvoiceRequest.format:type_name -> ceralacca.invoice.v1.RenderFormat
+	28, // 12: ceralacca.invoice.v1.ListInvoicesResponse.invoices:type_name -> ceralacca.invoice.v1.Invoice
+	29, // 13: ceralacca.invoice.v1.GetDocumentResponse.document:type_name -> ceralacca.invoice.v1.Document
+	30, // 14: ceralacca.invoice.v1.ListEventsResponse.events:type_name -> ceralacca.invoice.v1.Event
+	30, // 15: ceralacca.invoice.v1.StreamEventsResponse.event:type_name -> ceralacca.invoice.v1.Event
+	31, // 16: ceralacca.invoice.v1.StreamEventsResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 17: ceralacca.invoice.v1.InvoiceService.CreateInvoice:input_type -> ceralacca.invoice.v1.CreateInvoiceRequest
+	1,  // 18: ceralacca.invoice.v1.InvoiceService.ComposeInvoice:input_type -> ceralacca.invoice.v1.ComposeInvoiceRequest
+	3,  // 19: ceralacca.invoice.v1.InvoiceService.CheckInvoice:input_type -> ceralacca.invoice.v1.CheckInvoiceRequest
+	5,  // 20: ceralacca.invoice.v1.InvoiceService.CorrectInvoice:input_type -> ceralacca.invoice.v1.CorrectInvoiceRequest
+	6,  // 21: ceralacca.invoice.v1.InvoiceService.CompareInvoices:input_type -> ceralacca.invoice.v1.CompareInvoicesRequest
+	8,  // 22: ceralacca.invoice.v1.InvoiceService.RenderInvoice:input_type -> ceralacca.invoice.v1.RenderInvoiceRequest
+	10, // 23: ceralacca.invoice.v1.InvoiceService.GetInvoice:input_type -> ceralacca.invoice.v1.GetInvoiceRequest
+	11, // 24: ceralacca.invoice.v1.InvoiceService.ListInvoices:input_type -> ceralacca.invoice.v1.ListInvoicesRequest
+	13, // 25: ceralacca.invoice.v1.InvoiceService.GetDocument:input_type -> ceralacca.invoice.v1.GetDocumentRequest
+	15, // 26: ceralacca.invoice.v1.InvoiceService.ListEvents:input_type -> ceralacca.invoice.v1.ListEventsRequest
+	17, // 27: ceralacca.invoice.v1.InvoiceService.StreamEvents:input_type -> ceralacca.invoice.v1.StreamEventsRequest
+	28, // 28: ceralacca.invoice.v1.InvoiceService.CreateInvoice:output_type -> ceralacca.invoice.v1.Invoice
+	2,  // 29: ceralacca.invoice.v1.InvoiceService.ComposeInvoice:output_type -> ceralacca.invoice.v1.ComposeInvoiceResponse
+	4,  // 30: ceralacca.invoice.v1.InvoiceService.CheckInvoice:output_type -> ceralacca.invoice.v1.CheckInvoiceResponse
+	28, // 31: ceralacca.invoice.v1.InvoiceService.CorrectInvoice:output_type -> ceralacca.invoice.v1.Invoice
+	7,  // 32: ceralacca.invoice.v1.InvoiceService.CompareInvoices:output_type -> ceralacca.invoice.v1.CompareInvoicesResponse
+	9,  // 33: ceralacca.invoice.v1.InvoiceService.RenderInvoice:output_type -> ceralacca.invoice.v1.RenderInvoiceResponse
+	28, // 34: ceralacca.invoice.v1.InvoiceService.GetInvoice:output_type -> ceralacca.invoice.v1.Invoice
+	12, // 35: ceralacca.invoice.v1.InvoiceService.ListInvoices:output_type -> ceralacca.invoice.v1.ListInvoicesResponse
+	14, // 36: ceralacca.invoice.v1.InvoiceService.GetDocument:output_type -> ceralacca.invoice.v1.GetDocumentResponse
+	16, // 37: ceralacca.invoice.v1.InvoiceService.ListEvents:output_type -> ceralacca.invoice.v1.ListEventsResponse
+	18, // 38: ceralacca.invoice.v1.InvoiceService.StreamEvents:output_type -> ceralacca.invoice.v1.StreamEventsResponse
+	28, // [28:39] is the sub-list for method output_type
+	17, // [17:28] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_invoice_v1_service_proto_init() }
@@ -738,6 +1502,7 @@ func file_ceralacca_invoice_v1_service_proto_init() {
 	if File_ceralacca_invoice_v1_service_proto != nil {
 		return
 	}
+	file_ceralacca_invoice_v1_draft_proto_init()
 	file_ceralacca_invoice_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -745,7 +1510,7 @@ func file_ceralacca_invoice_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_invoice_v1_service_proto_rawDesc), len(file_ceralacca_invoice_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

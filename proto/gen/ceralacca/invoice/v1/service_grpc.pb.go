@@ -19,12 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	InvoiceService_CreateInvoice_FullMethodName = "/ceralacca.invoice.v1.InvoiceService/CreateInvoice"
-	InvoiceService_GetInvoice_FullMethodName    = "/ceralacca.invoice.v1.InvoiceService/GetInvoice"
-	InvoiceService_ListInvoices_FullMethodName  = "/ceralacca.invoice.v1.InvoiceService/ListInvoices"
-	InvoiceService_GetDocument_FullMethodName   = "/ceralacca.invoice.v1.InvoiceService/GetDocument"
-	InvoiceService_ListEvents_FullMethodName    = "/ceralacca.invoice.v1.InvoiceService/ListEvents"
-	InvoiceService_StreamEvents_FullMethodName  = "/ceralacca.invoice.v1.InvoiceService/StreamEvents"
+	InvoiceService_CreateInvoice_FullMethodName   = "/ceralacca.invoice.v1.InvoiceService/CreateInvoice"
+	InvoiceService_ComposeInvoice_FullMethodName  = "/ceralacca.invoice.v1.InvoiceService/ComposeInvoice"
+	InvoiceService_CheckInvoice_FullMethodName    = "/ceralacca.invoice.v1.InvoiceService/CheckInvoice"
+	InvoiceService_CorrectInvoice_FullMethodName  = "/ceralacca.invoice.v1.InvoiceService/CorrectInvoice"
+	InvoiceService_CompareInvoices_FullMethodName = "/ceralacca.invoice.v1.InvoiceService/CompareInvoices"
+	InvoiceService_RenderInvoice_FullMethodName   = "/ceralacca.invoice.v1.InvoiceService/RenderInvoice"
+	InvoiceService_GetInvoice_FullMethodName      = "/ceralacca.invoice.v1.InvoiceService/GetInvoice"
+	InvoiceService_ListInvoices_FullMethodName    = "/ceralacca.invoice.v1.InvoiceService/ListInvoices"
+	InvoiceService_GetDocument_FullMethodName     = "/ceralacca.invoice.v1.InvoiceService/GetDocument"
+	InvoiceService_ListEvents_FullMethodName      = "/ceralacca.invoice.v1.InvoiceService/ListEvents"
+	InvoiceService_StreamEvents_FullMethodName    = "/ceralacca.invoice.v1.InvoiceService/StreamEvents"
 )
 
 // InvoiceServiceClient is the client API for InvoiceService service.
@@ -33,9 +38,22 @@ const (
 //
 // Takes invoices in and knows their state. It does not sign, send or keep them.
 type InvoiceServiceClient interface {
-	// Stores a FatturaPA file and promises its journey. INVALID_ARGUMENT with field violations
-	// (field "content", reason the code of the control) when a check fails; nothing is stored then.
+	// Stores a FatturaPA file, or composes one from a draft, and promises its journey. INVALID_ARGUMENT
+	// with field violations (field "content" or the path in the draft, reason the code of the control)
+	// when a check fails; nothing is stored then, and no number of a series is used.
 	CreateInvoice(ctx context.Context, in *CreateInvoiceRequest, opts ...grpc.CallOption) (*Invoice, error)
+	// What CreateInvoice would make of a draft: the file, the totals, what was changed, what is advised.
+	// A number from a series is shown and not used.
+	ComposeInvoice(ctx context.Context, in *ComposeInvoiceRequest, opts ...grpc.CallOption) (*ComposeInvoiceResponse, error)
+	// Judges any FatturaPA file, own or received, by the rules in force at a date. Nothing is stored.
+	CheckInvoice(ctx context.Context, in *CheckInvoiceRequest, opts ...grpc.CallOption) (*CheckInvoiceResponse, error)
+	// A corrected invoice in place of one that SdI rejected (NS) or a public body refused (EC02). The old
+	// one and its documents stay; each names the other.
+	CorrectInvoice(ctx context.Context, in *CorrectInvoiceRequest, opts ...grpc.CallOption) (*Invoice, error)
+	// Where two invoices of the tenant differ, element by element.
+	CompareInvoices(ctx context.Context, in *CompareInvoicesRequest, opts ...grpc.CallOption) (*CompareInvoicesResponse, error)
+	// A copy for people, HTML or PDF, in the look of the company.
+	RenderInvoice(ctx context.Context, in *RenderInvoiceRequest, opts ...grpc.CallOption) (*RenderInvoiceResponse, error)
 	GetInvoice(ctx context.Context, in *GetInvoiceRequest, opts ...grpc.CallOption) (*Invoice, error)
 	ListInvoices(ctx context.Context, in *ListInvoicesRequest, opts ...grpc.CallOption) (*ListInvoicesResponse, error)
 	// The bytes of one document, as they were received or made.
@@ -57,6 +75,56 @@ func (c *invoiceServiceClient) CreateInvoice(ctx context.Context, in *CreateInvo
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Invoice)
 	err := c.cc.Invoke(ctx, InvoiceService_CreateInvoice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *invoiceServiceClient) ComposeInvoice(ctx context.Context, in *ComposeInvoiceRequest, opts ...grpc.CallOption) (*ComposeInvoiceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ComposeInvoiceResponse)
+	err := c.cc.Invoke(ctx, InvoiceService_ComposeInvoice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *invoiceServiceClient) CheckInvoice(ctx context.Context, in *CheckInvoiceRequest, opts ...grpc.CallOption) (*CheckInvoiceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckInvoiceResponse)
+	err := c.cc.Invoke(ctx, InvoiceService_CheckInvoice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *invoiceServiceClient) CorrectInvoice(ctx context.Context, in *CorrectInvoiceRequest, opts ...grpc.CallOption) (*Invoice, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Invoice)
+	err := c.cc.Invoke(ctx, InvoiceService_CorrectInvoice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *invoiceServiceClient) CompareInvoices(ctx context.Context, in *CompareInvoicesRequest, opts ...grpc.CallOption) (*CompareInvoicesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareInvoicesResponse)
+	err := c.cc.Invoke(ctx, InvoiceService_CompareInvoices_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *invoiceServiceClient) RenderInvoice(ctx context.Context, in *RenderInvoiceRequest, opts ...grpc.CallOption) (*RenderInvoiceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenderInvoiceResponse)
+	err := c.cc.Invoke(ctx, InvoiceService_RenderInvoice_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +196,22 @@ type InvoiceService_StreamEventsClient = grpc.ServerStreamingClient[StreamEvents
 //
 // Takes invoices in and knows their state. It does not sign, send or keep them.
 type InvoiceServiceServer interface {
-	// Stores a FatturaPA file and promises its journey. INVALID_ARGUMENT with field violations
-	// (field "content", reason the code of the control) when a check fails; nothing is stored then.
+	// Stores a FatturaPA file, or composes one from a draft, and promises its journey. INVALID_ARGUMENT
+	// with field violations (field "content" or the path in the draft, reason the code of the control)
+	// when a check fails; nothing is stored then, and no number of a series is used.
 	CreateInvoice(context.Context, *CreateInvoiceRequest) (*Invoice, error)
+	// What CreateInvoice would make of a draft: the file, the totals, what was changed, what is advised.
+	// A number from a series is shown and not used.
+	ComposeInvoice(context.Context, *ComposeInvoiceRequest) (*ComposeInvoiceResponse, error)
+	// Judges any FatturaPA file, own or received, by the rules in force at a date. Nothing is stored.
+	CheckInvoice(context.Context, *CheckInvoiceRequest) (*CheckInvoiceResponse, error)
+	// A corrected invoice in place of one that SdI rejected (NS) or a public body refused (EC02). The old
+	// one and its documents stay; each names the other.
+	CorrectInvoice(context.Context, *CorrectInvoiceRequest) (*Invoice, error)
+	// Where two invoices of the tenant differ, element by element.
+	CompareInvoices(context.Context, *CompareInvoicesRequest) (*CompareInvoicesResponse, error)
+	// A copy for people, HTML or PDF, in the look of the company.
+	RenderInvoice(context.Context, *RenderInvoiceRequest) (*RenderInvoiceResponse, error)
 	GetInvoice(context.Context, *GetInvoiceRequest) (*Invoice, error)
 	ListInvoices(context.Context, *ListInvoicesRequest) (*ListInvoicesResponse, error)
 	// The bytes of one document, as they were received or made.
@@ -150,6 +231,21 @@ type UnimplementedInvoiceServiceServer struct{}
 
 func (UnimplementedInvoiceServiceServer) CreateInvoice(context.Context, *CreateInvoiceRequest) (*Invoice, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateInvoice not implemented")
+}
+func (UnimplementedInvoiceServiceServer) ComposeInvoice(context.Context, *ComposeInvoiceRequest) (*ComposeInvoiceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ComposeInvoice not implemented")
+}
+func (UnimplementedInvoiceServiceServer) CheckInvoice(context.Context, *CheckInvoiceRequest) (*CheckInvoiceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckInvoice not implemented")
+}
+func (UnimplementedInvoiceServiceServer) CorrectInvoice(context.Context, *CorrectInvoiceRequest) (*Invoice, error) {
+	return nil, status.Error(codes.Unimplemented, "method CorrectInvoice not implemented")
+}
+func (UnimplementedInvoiceServiceServer) CompareInvoices(context.Context, *CompareInvoicesRequest) (*CompareInvoicesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareInvoices not implemented")
+}
+func (UnimplementedInvoiceServiceServer) RenderInvoice(context.Context, *RenderInvoiceRequest) (*RenderInvoiceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenderInvoice not implemented")
 }
 func (UnimplementedInvoiceServiceServer) GetInvoice(context.Context, *GetInvoiceRequest) (*Invoice, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetInvoice not implemented")
@@ -201,6 +297,96 @@ func _InvoiceService_CreateInvoice_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(InvoiceServiceServer).CreateInvoice(ctx, req.(*CreateInvoiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InvoiceService_ComposeInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComposeInvoiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InvoiceServiceServer).ComposeInvoice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InvoiceService_ComposeInvoice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InvoiceServiceServer).ComposeInvoice(ctx, req.(*ComposeInvoiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InvoiceService_CheckInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckInvoiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InvoiceServiceServer).CheckInvoice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InvoiceService_CheckInvoice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InvoiceServiceServer).CheckInvoice(ctx, req.(*CheckInvoiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InvoiceService_CorrectInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CorrectInvoiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InvoiceServiceServer).CorrectInvoice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InvoiceService_CorrectInvoice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InvoiceServiceServer).CorrectInvoice(ctx, req.(*CorrectInvoiceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InvoiceService_CompareInvoices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareInvoicesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InvoiceServiceServer).CompareInvoices(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InvoiceService_CompareInvoices_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InvoiceServiceServer).CompareInvoices(ctx, req.(*CompareInvoicesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InvoiceService_RenderInvoice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenderInvoiceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InvoiceServiceServer).RenderInvoice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InvoiceService_RenderInvoice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InvoiceServiceServer).RenderInvoice(ctx, req.(*RenderInvoiceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -298,6 +484,26 @@ var InvoiceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateInvoice",
 			Handler:    _InvoiceService_CreateInvoice_Handler,
+		},
+		{
+			MethodName: "ComposeInvoice",
+			Handler:    _InvoiceService_ComposeInvoice_Handler,
+		},
+		{
+			MethodName: "CheckInvoice",
+			Handler:    _InvoiceService_CheckInvoice_Handler,
+		},
+		{
+			MethodName: "CorrectInvoice",
+			Handler:    _InvoiceService_CorrectInvoice_Handler,
+		},
+		{
+			MethodName: "CompareInvoices",
+			Handler:    _InvoiceService_CompareInvoices_Handler,
+		},
+		{
+			MethodName: "RenderInvoice",
+			Handler:    _InvoiceService_RenderInvoice_Handler,
 		},
 		{
 			MethodName: "GetInvoice",

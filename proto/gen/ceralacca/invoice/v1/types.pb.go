@@ -54,6 +54,8 @@ const (
 	InvoiceState_INVOICE_STATE_ATTESTED InvoiceState = 11
 	// The platform could not sign or send it; `failure` says why.
 	InvoiceState_INVOICE_STATE_FAILED InvoiceState = 12
+	// Issued elsewhere and taken in for preservation only; never sent.
+	InvoiceState_INVOICE_STATE_IMPORTED InvoiceState = 13
 )
 
 // Enum value maps for InvoiceState.
@@ -72,6 +74,7 @@ var (
 		10: "INVOICE_STATE_PA_TERM_EXPIRED",
 		11: "INVOICE_STATE_ATTESTED",
 		12: "INVOICE_STATE_FAILED",
+		13: "INVOICE_STATE_IMPORTED",
 	}
 	InvoiceState_value = map[string]int32{
 		"INVOICE_STATE_UNSPECIFIED":                0,
@@ -87,6 +90,7 @@ var (
 		"INVOICE_STATE_PA_TERM_EXPIRED":            10,
 		"INVOICE_STATE_ATTESTED":                   11,
 		"INVOICE_STATE_FAILED":                     12,
+		"INVOICE_STATE_IMPORTED":                   13,
 	}
 )
 
@@ -115,6 +119,56 @@ func (x InvoiceState) Number() protoreflect.EnumNumber {
 // Deprecated: Use InvoiceState.Descriptor instead.
 func (InvoiceState) EnumDescriptor() ([]byte, []int) {
 	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+// What people read.
+type RenderFormat int32
+
+const (
+	RenderFormat_RENDER_FORMAT_UNSPECIFIED RenderFormat = 0
+	RenderFormat_RENDER_FORMAT_HTML        RenderFormat = 1
+	RenderFormat_RENDER_FORMAT_PDF         RenderFormat = 2
+)
+
+// Enum value maps for RenderFormat.
+var (
+	RenderFormat_name = map[int32]string{
+		0: "RENDER_FORMAT_UNSPECIFIED",
+		1: "RENDER_FORMAT_HTML",
+		2: "RENDER_FORMAT_PDF",
+	}
+	RenderFormat_value = map[string]int32{
+		"RENDER_FORMAT_UNSPECIFIED": 0,
+		"RENDER_FORMAT_HTML":        1,
+		"RENDER_FORMAT_PDF":         2,
+	}
+)
+
+func (x RenderFormat) Enum() *RenderFormat {
+	p := new(RenderFormat)
+	*p = x
+	return p
+}
+
+func (x RenderFormat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RenderFormat) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_invoice_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (RenderFormat) Type() protoreflect.EnumType {
+	return &file_ceralacca_invoice_v1_types_proto_enumTypes[1]
+}
+
+func (x RenderFormat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RenderFormat.Descriptor instead.
+func (RenderFormat) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
 // What a document is to its invoice.
@@ -157,11 +211,11 @@ func (x DocumentKind) String() string {
 }
 
 func (DocumentKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ceralacca_invoice_v1_types_proto_enumTypes[1].Descriptor()
+	return file_ceralacca_invoice_v1_types_proto_enumTypes[2].Descriptor()
 }
 
 func (DocumentKind) Type() protoreflect.EnumType {
-	return &file_ceralacca_invoice_v1_types_proto_enumTypes[1]
+	return &file_ceralacca_invoice_v1_types_proto_enumTypes[2]
 }
 
 func (x DocumentKind) Number() protoreflect.EnumNumber {
@@ -170,7 +224,7 @@ func (x DocumentKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DocumentKind.Descriptor instead.
 func (DocumentKind) EnumDescriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 // A file that belongs to an invoice. Its bytes come from GetDocument.
@@ -343,13 +397,17 @@ type Violation struct {
 	// Permanent code, for example 00423; the exchange's own where it has one.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// error or warning.
-	Severity      string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	Hint          string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
-	Xpath         string `protobuf:"bytes,5,opt,name=xpath,proto3" json:"xpath,omitempty"`
-	Line          int32  `protobuf:"varint,6,opt,name=line,proto3" json:"line,omitempty"`
-	Actual        string `protobuf:"bytes,7,opt,name=actual,proto3" json:"actual,omitempty"`
-	Expected      string `protobuf:"bytes,8,opt,name=expected,proto3" json:"expected,omitempty"`
+	Severity string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
+	Message  string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Hint     string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
+	Xpath    string `protobuf:"bytes,5,opt,name=xpath,proto3" json:"xpath,omitempty"`
+	Line     int32  `protobuf:"varint,6,opt,name=line,proto3" json:"line,omitempty"`
+	Actual   string `protobuf:"bytes,7,opt,name=actual,proto3" json:"actual,omitempty"`
+	Expected string `protobuf:"bytes,8,opt,name=expected,proto3" json:"expected,omitempty"`
+	// The same place in the JSON form of the file.
+	JsonPath string `protobuf:"bytes,9,opt,name=json_path,json=jsonPath,proto3" json:"json_path,omitempty"`
+	// Clause of the official text.
+	Clause        string `protobuf:"bytes,10,opt,name=clause,proto3" json:"clause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +498,532 @@ func (x *Violation) GetExpected() string {
 	return ""
 }
 
+func (x *Violation) GetJsonPath() string {
+	if x != nil {
+		return x.JsonPath
+	}
+	return ""
+}
+
+func (x *Violation) GetClause() string {
+	if x != nil {
+		return x.Clause
+	}
+	return ""
+}
+
+// The last day on which a document may be sent to SdI, as the law counts it.
+type IssueTerm struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO date.
+	Date string `protobuf:"bytes,1,opt,name=date,proto3" json:"date,omitempty"`
+	// The rule that gives it, for example "art. 21 c. 4 DPR 633/72".
+	Clause        string `protobuf:"bytes,2,opt,name=clause,proto3" json:"clause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTerm) Reset() {
+	*x = IssueTerm{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTerm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTerm) ProtoMessage() {}
+
+func (x *IssueTerm) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTerm.ProtoReflect.Descriptor instead.
+func (*IssueTerm) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IssueTerm) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *IssueTerm) GetClause() string {
+	if x != nil {
+		return x.Clause
+	}
+	return ""
+}
+
+// Amounts of a document, two decimals each.
+type Totals struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lines and funds, without VAT.
+	Taxable string `protobuf:"bytes,1,opt,name=taxable,proto3" json:"taxable,omitempty"`
+	Tax     string `protobuf:"bytes,2,opt,name=tax,proto3" json:"tax,omitempty"`
+	// The part of tax under split payment.
+	SplitTax string `protobuf:"bytes,3,opt,name=split_tax,json=splitTax,proto3" json:"split_tax,omitempty"`
+	// What the buyer keeps back.
+	Withholdings string `protobuf:"bytes,4,opt,name=withholdings,proto3" json:"withholdings,omitempty"`
+	// ImportoTotaleDocumento.
+	Document string `protobuf:"bytes,5,opt,name=document,proto3" json:"document,omitempty"`
+	// document less split_tax and withholdings.
+	Payable       string        `protobuf:"bytes,6,opt,name=payable,proto3" json:"payable,omitempty"`
+	Summaries     []*VatSummary `protobuf:"bytes,7,rep,name=summaries,proto3" json:"summaries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Totals) Reset() {
+	*x = Totals{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Totals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Totals) ProtoMessage() {}
+
+func (x *Totals) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Totals.ProtoReflect.Descriptor instead.
+func (*Totals) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Totals) GetTaxable() string {
+	if x != nil {
+		return x.Taxable
+	}
+	return ""
+}
+
+func (x *Totals) GetTax() string {
+	if x != nil {
+		return x.Tax
+	}
+	return ""
+}
+
+func (x *Totals) GetSplitTax() string {
+	if x != nil {
+		return x.SplitTax
+	}
+	return ""
+}
+
+func (x *Totals) GetWithholdings() string {
+	if x != nil {
+		return x.Withholdings
+	}
+	return ""
+}
+
+func (x *Totals) GetDocument() string {
+	if x != nil {
+		return x.Document
+	}
+	return ""
+}
+
+func (x *Totals) GetPayable() string {
+	if x != nil {
+		return x.Payable
+	}
+	return ""
+}
+
+func (x *Totals) GetSummaries() []*VatSummary {
+	if x != nil {
+		return x.Summaries
+	}
+	return nil
+}
+
+// One DatiRiepilogo.
+type VatSummary struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Rate           string                 `protobuf:"bytes,1,opt,name=rate,proto3" json:"rate,omitempty"`
+	Nature         string                 `protobuf:"bytes,2,opt,name=nature,proto3" json:"nature,omitempty"`
+	Collectability string                 `protobuf:"bytes,3,opt,name=collectability,proto3" json:"collectability,omitempty"`
+	LegalReference string                 `protobuf:"bytes,4,opt,name=legal_reference,json=legalReference,proto3" json:"legal_reference,omitempty"`
+	Rounding       string                 `protobuf:"bytes,5,opt,name=rounding,proto3" json:"rounding,omitempty"`
+	Taxable        string                 `protobuf:"bytes,6,opt,name=taxable,proto3" json:"taxable,omitempty"`
+	Tax            string                 `protobuf:"bytes,7,opt,name=tax,proto3" json:"tax,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *VatSummary) Reset() {
+	*x = VatSummary{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VatSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VatSummary) ProtoMessage() {}
+
+func (x *VatSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VatSummary.ProtoReflect.Descriptor instead.
+func (*VatSummary) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *VatSummary) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *VatSummary) GetNature() string {
+	if x != nil {
+		return x.Nature
+	}
+	return ""
+}
+
+func (x *VatSummary) GetCollectability() string {
+	if x != nil {
+		return x.Collectability
+	}
+	return ""
+}
+
+func (x *VatSummary) GetLegalReference() string {
+	if x != nil {
+		return x.LegalReference
+	}
+	return ""
+}
+
+func (x *VatSummary) GetRounding() string {
+	if x != nil {
+		return x.Rounding
+	}
+	return ""
+}
+
+func (x *VatSummary) GetTaxable() string {
+	if x != nil {
+		return x.Taxable
+	}
+	return ""
+}
+
+func (x *VatSummary) GetTax() string {
+	if x != nil {
+		return x.Tax
+	}
+	return ""
+}
+
+// A text that was written otherwise than it was given.
+type TextChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path in the draft, for example $.lines[0].description.
+	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	From          string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TextChange) Reset() {
+	*x = TextChange{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TextChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TextChange) ProtoMessage() {}
+
+func (x *TextChange) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TextChange.ProtoReflect.Descriptor instead.
+func (*TextChange) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TextChange) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *TextChange) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *TextChange) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *TextChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// A hint on one place of a draft.
+type Advice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Advice) Reset() {
+	*x = Advice{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Advice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Advice) ProtoMessage() {}
+
+func (x *Advice) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Advice.ProtoReflect.Descriptor instead.
+func (*Advice) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Advice) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Advice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// What is known of one signature.
+type SignatureCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CAdES or XAdES.
+	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
+	// The bytes are those that were signed.
+	Intact      bool                   `protobuf:"varint,2,opt,name=intact,proto3" json:"intact,omitempty"`
+	Signer      string                 `protobuf:"bytes,3,opt,name=signer,proto3" json:"signer,omitempty"`
+	SigningTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=signing_time,json=signingTime,proto3" json:"signing_time,omitempty"`
+	// Everything that is not as it should be; empty when nothing is.
+	Problems      []string `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignatureCheck) Reset() {
+	*x = SignatureCheck{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignatureCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignatureCheck) ProtoMessage() {}
+
+func (x *SignatureCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignatureCheck.ProtoReflect.Descriptor instead.
+func (*SignatureCheck) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SignatureCheck) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *SignatureCheck) GetIntact() bool {
+	if x != nil {
+		return x.Intact
+	}
+	return false
+}
+
+func (x *SignatureCheck) GetSigner() string {
+	if x != nil {
+		return x.Signer
+	}
+	return ""
+}
+
+func (x *SignatureCheck) GetSigningTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SigningTime
+	}
+	return nil
+}
+
+func (x *SignatureCheck) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+// One place where two invoices differ.
+type Difference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Xpath string                 `protobuf:"bytes,1,opt,name=xpath,proto3" json:"xpath,omitempty"`
+	// Empty when the element is new.
+	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// Empty when the element is gone.
+	After         string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Difference) GetXpath() string {
+	if x != nil {
+		return x.Xpath
+	}
+	return ""
+}
+
+func (x *Difference) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *Difference) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 // One invoice document of a file (a lot has several).
 type Body struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -451,14 +1035,15 @@ type Body struct {
 	// ISO 4217.
 	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
 	// ImportoTotaleDocumento as written, decimal point; empty when absent.
-	TotalAmount   string `protobuf:"bytes,5,opt,name=total_amount,json=totalAmount,proto3" json:"total_amount,omitempty"`
+	TotalAmount   string     `protobuf:"bytes,5,opt,name=total_amount,json=totalAmount,proto3" json:"total_amount,omitempty"`
+	IssueTerm     *IssueTerm `protobuf:"bytes,6,opt,name=issue_term,json=issueTerm,proto3" json:"issue_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Body) Reset() {
 	*x = Body{}
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +1055,7 @@ func (x *Body) String() string {
 func (*Body) ProtoMessage() {}
 
 func (x *Body) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +1068,7 @@ func (x *Body) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Body.ProtoReflect.Descriptor instead.
 func (*Body) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Body) GetDocumentType() string {
@@ -521,6 +1106,13 @@ func (x *Body) GetTotalAmount() string {
 	return ""
 }
 
+func (x *Body) GetIssueTerm() *IssueTerm {
+	if x != nil {
+		return x.IssueTerm
+	}
+	return nil
+}
+
 // An invoice file on its way to, through and after SdI.
 type Invoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -551,15 +1143,20 @@ type Invoice struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// OpenTelemetry trace of its journey, 32 hex digits.
-	TraceId       string `protobuf:"bytes,18,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	Etag          string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	TraceId string `protobuf:"bytes,18,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	Etag    string `protobuf:"bytes,19,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The invoice that this one corrects, and the one that corrects it.
+	Corrects    string `protobuf:"bytes,20,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	CorrectedBy string `protobuf:"bytes,21,opt,name=corrected_by,json=correctedBy,proto3" json:"corrected_by,omitempty"`
+	// The batch that it came with.
+	Batch         string `protobuf:"bytes,22,opt,name=batch,proto3" json:"batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Invoice) Reset() {
 	*x = Invoice{}
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[4]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +1168,7 @@ func (x *Invoice) String() string {
 func (*Invoice) ProtoMessage() {}
 
 func (x *Invoice) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[4]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +1181,7 @@ func (x *Invoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoice.ProtoReflect.Descriptor instead.
 func (*Invoice) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Invoice) GetName() string {
@@ -720,6 +1317,27 @@ func (x *Invoice) GetEtag() string {
 	return ""
 }
 
+func (x *Invoice) GetCorrects() string {
+	if x != nil {
+		return x.Corrects
+	}
+	return ""
+}
+
+func (x *Invoice) GetCorrectedBy() string {
+	if x != nil {
+		return x.CorrectedBy
+	}
+	return ""
+}
+
+func (x *Invoice) GetBatch() string {
+	if x != nil {
+		return x.Batch
+	}
+	return ""
+}
+
 // A fact in the tenant's log. The log is ordered, complete, and replayable from any position.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -741,7 +1359,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[5]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +1371,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[5]
+	mi := &file_ceralacca_invoice_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +1384,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_invoice_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Event) GetName() string {
@@ -839,7 +1457,7 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"vat_number\x18\x01 \x01(\tR\tvatNumber\x12\x19\n" +
 	"\btax_code\x18\x02 \x01(\tR\ataxCode\x12!\n" +
-	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\"\xc7\x01\n" +
+	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\"\xfc\x01\n" +
 	"\tViolation\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
@@ -848,14 +1466,59 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\x05xpath\x18\x05 \x01(\tR\x05xpath\x12\x12\n" +
 	"\x04line\x18\x06 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06actual\x18\a \x01(\tR\x06actual\x12\x1a\n" +
-	"\bexpected\x18\b \x01(\tR\bexpected\"\xa1\x01\n" +
+	"\bexpected\x18\b \x01(\tR\bexpected\x12\x1b\n" +
+	"\tjson_path\x18\t \x01(\tR\bjsonPath\x12\x16\n" +
+	"\x06clause\x18\n" +
+	" \x01(\tR\x06clause\"7\n" +
+	"\tIssueTerm\x12\x12\n" +
+	"\x04date\x18\x01 \x01(\tR\x04date\x12\x16\n" +
+	"\x06clause\x18\x02 \x01(\tR\x06clause\"\xeb\x01\n" +
+	"\x06Totals\x12\x18\n" +
+	"\ataxable\x18\x01 \x01(\tR\ataxable\x12\x10\n" +
+	"\x03tax\x18\x02 \x01(\tR\x03tax\x12\x1b\n" +
+	"\tsplit_tax\x18\x03 \x01(\tR\bsplitTax\x12\"\n" +
+	"\fwithholdings\x18\x04 \x01(\tR\fwithholdings\x12\x1a\n" +
+	"\bdocument\x18\x05 \x01(\tR\bdocument\x12\x18\n" +
+	"\apayable\x18\x06 \x01(\tR\apayable\x12>\n" +
+	"\tsummaries\x18\a \x03(\v2 .ceralacca.invoice.v1.VatSummaryR\tsummaries\"\xd1\x01\n" +
+	"\n" +
+	"VatSummary\x12\x12\n" +
+	"\x04rate\x18\x01 \x01(\tR\x04rate\x12\x16\n" +
+	"\x06nature\x18\x02 \x01(\tR\x06nature\x12&\n" +
+	"\x0ecollectability\x18\x03 \x01(\tR\x0ecollectability\x12'\n" +
+	"\x0flegal_reference\x18\x04 \x01(\tR\x0elegalReference\x12\x1a\n" +
+	"\brounding\x18\x05 \x01(\tR\brounding\x12\x18\n" +
+	"\ataxable\x18\x06 \x01(\tR\ataxable\x12\x10\n" +
+	"\x03tax\x18\a \x01(\tR\x03tax\"\\\n" +
+	"\n" +
+	"TextChange\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"0\n" +
+	"\x06Advice\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xb3\x01\n" +
+	"\x0eSignatureCheck\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\tR\x06format\x12\x16\n" +
+	"\x06intact\x18\x02 \x01(\bR\x06intact\x12\x16\n" +
+	"\x06signer\x18\x03 \x01(\tR\x06signer\x12=\n" +
+	"\fsigning_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsigningTime\x12\x1a\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\"P\n" +
+	"\n" +
+	"Difference\x12\x14\n" +
+	"\x05xpath\x18\x01 \x01(\tR\x05xpath\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\"\xe1\x01\n" +
 	"\x04Body\x12#\n" +
 	"\rdocument_type\x18\x01 \x01(\tR\fdocumentType\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12\x1d\n" +
 	"\n" +
 	"issue_date\x18\x03 \x01(\tR\tissueDate\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12!\n" +
-	"\ftotal_amount\x18\x05 \x01(\tR\vtotalAmount\"\xeb\a\n" +
+	"\ftotal_amount\x18\x05 \x01(\tR\vtotalAmount\x12>\n" +
+	"\n" +
+	"issue_term\x18\x06 \x01(\v2\x1f.ceralacca.invoice.v1.IssueTermR\tissueTerm\"\xcf\b\n" +
 	"\aInvoice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".ceralacca.invoice.v1.InvoiceStateB\x03\xe0A\x03R\x05state\x12\x1b\n" +
@@ -881,7 +1544,10 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\vupdate_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x1e\n" +
 	"\btrace_id\x18\x12 \x01(\tB\x03\xe0A\x03R\atraceId\x12\x17\n" +
-	"\x04etag\x18\x13 \x01(\tB\x03\xe0A\x03R\x04etag:f\xeaAc\n" +
+	"\x04etag\x18\x13 \x01(\tB\x03\xe0A\x03R\x04etag\x12\x1f\n" +
+	"\bcorrects\x18\x14 \x01(\tB\x03\xe0A\x03R\bcorrects\x12&\n" +
+	"\fcorrected_by\x18\x15 \x01(\tB\x03\xe0A\x03R\vcorrectedBy\x12\x19\n" +
+	"\x05batch\x18\x16 \x01(\tB\x03\xe0A\x03R\x05batch:f\xeaAc\n" +
 	"\x15ceralacca.dev/Invoice\x127tenants/{tenant}/companies/{company}/invoices/{invoice}*\binvoices2\ainvoice\"\xa7\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -891,7 +1557,7 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\ainvoice\x18\x05 \x01(\tR\ainvoice\x12+\n" +
 	"\x04data\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x04data\x12\x19\n" +
 	"\btrace_id\x18\a \x01(\tR\atraceId:H\xeaAE\n" +
-	"\x13ceralacca.dev/Event\x12\x1ftenants/{tenant}/events/{event}*\x06events2\x05event*\xa3\x03\n" +
+	"\x13ceralacca.dev/Event\x12\x1ftenants/{tenant}/events/{event}*\x06events2\x05event*\xbf\x03\n" +
 	"\fInvoiceState\x12\x1d\n" +
 	"\x19INVOICE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16INVOICE_STATE_ACCEPTED\x10\x01\x12\x18\n" +
@@ -906,7 +1572,12 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\x1dINVOICE_STATE_PA_TERM_EXPIRED\x10\n" +
 	"\x12\x1a\n" +
 	"\x16INVOICE_STATE_ATTESTED\x10\v\x12\x18\n" +
-	"\x14INVOICE_STATE_FAILED\x10\f*~\n" +
+	"\x14INVOICE_STATE_FAILED\x10\f\x12\x1a\n" +
+	"\x16INVOICE_STATE_IMPORTED\x10\r*\\\n" +
+	"\fRenderFormat\x12\x1d\n" +
+	"\x19RENDER_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RENDER_FORMAT_HTML\x10\x01\x12\x15\n" +
+	"\x11RENDER_FORMAT_PDF\x10\x02*~\n" +
 	"\fDocumentKind\x12\x1d\n" +
 	"\x19DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DOCUMENT_KIND_ORIGINAL\x10\x01\x12\x18\n" +
@@ -925,39 +1596,50 @@ func file_ceralacca_invoice_v1_types_proto_rawDescGZIP() []byte {
 	return file_ceralacca_invoice_v1_types_proto_rawDescData
 }
 
-var file_ceralacca_invoice_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ceralacca_invoice_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_ceralacca_invoice_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_ceralacca_invoice_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ceralacca_invoice_v1_types_proto_goTypes = []any{
 	(InvoiceState)(0),             // 0: ceralacca.invoice.v1.InvoiceState
-	(DocumentKind)(0),             // 1: ceralacca.invoice.v1.DocumentKind
-	(*Document)(nil),              // 2: ceralacca.invoice.v1.Document
-	(*Party)(nil),                 // 3: ceralacca.invoice.v1.Party
-	(*Violation)(nil),             // 4: ceralacca.invoice.v1.Violation
-	(*Body)(nil),                  // 5: ceralacca.invoice.v1.Body
-	(*Invoice)(nil),               // 6: ceralacca.invoice.v1.Invoice
-	(*Event)(nil),                 // 7: ceralacca.invoice.v1.Event
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
+	(RenderFormat)(0),             // 1: ceralacca.invoice.v1.RenderFormat
+	(DocumentKind)(0),             // 2: ceralacca.invoice.v1.DocumentKind
+	(*Document)(nil),              // 3: ceralacca.invoice.v1.Document
+	(*Party)(nil),                 // 4: ceralacca.invoice.v1.Party
+	(*Violation)(nil),             // 5: ceralacca.invoice.v1.Violation
+	(*IssueTerm)(nil),             // 6: ceralacca.invoice.v1.IssueTerm
+	(*Totals)(nil),                // 7: ceralacca.invoice.v1.Totals
+	(*VatSummary)(nil),            // 8: ceralacca.invoice.v1.VatSummary
+	(*TextChange)(nil),            // 9: ceralacca.invoice.v1.TextChange
+	(*Advice)(nil),                // 10: ceralacca.invoice.v1.Advice
+	(*SignatureCheck)(nil),        // 11: ceralacca.invoice.v1.SignatureCheck
+	(*Difference)(nil),            // 12: ceralacca.invoice.v1.Difference
+	(*Body)(nil),                  // 13: ceralacca.invoice.v1.Body
+	(*Invoice)(nil),               // 14: ceralacca.invoice.v1.Invoice
+	(*Event)(nil),                 // 15: ceralacca.invoice.v1.Event
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 17: google.protobuf.Struct
 }
 var file_ceralacca_invoice_v1_types_proto_depIdxs = []int32{
-	1,  // 0: ceralacca.invoice.v1.Document.kind:type_name -> ceralacca.invoice.v1.DocumentKind
-	8,  // 1: ceralacca.invoice.v1.Document.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: ceralacca.invoice.v1.Invoice.state:type_name -> ceralacca.invoice.v1.InvoiceState
-	3,  // 3: ceralacca.invoice.v1.Invoice.seller:type_name -> ceralacca.invoice.v1.Party
-	3,  // 4: ceralacca.invoice.v1.Invoice.buyer:type_name -> ceralacca.invoice.v1.Party
-	5,  // 5: ceralacca.invoice.v1.Invoice.bodies:type_name -> ceralacca.invoice.v1.Body
-	2,  // 6: ceralacca.invoice.v1.Invoice.documents:type_name -> ceralacca.invoice.v1.Document
-	4,  // 7: ceralacca.invoice.v1.Invoice.violations:type_name -> ceralacca.invoice.v1.Violation
-	8,  // 8: ceralacca.invoice.v1.Invoice.preserve_time:type_name -> google.protobuf.Timestamp
-	8,  // 9: ceralacca.invoice.v1.Invoice.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 10: ceralacca.invoice.v1.Invoice.update_time:type_name -> google.protobuf.Timestamp
-	8,  // 11: ceralacca.invoice.v1.Event.time:type_name -> google.protobuf.Timestamp
-	9,  // 12: ceralacca.invoice.v1.Event.data:type_name -> google.protobuf.Struct
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	2,  // 0: ceralacca.invoice.v1.Document.kind:type_name -> ceralacca.invoice.v1.DocumentKind
+	16, // 1: ceralacca.invoice.v1.Document.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 2: ceralacca.invoice.v1.Totals.summaries:type_name -> ceralacca.invoice.v1.VatSummary
+	16, // 3: ceralacca.invoice.v1.SignatureCheck.signing_time:type_name -> google.protobuf.Timestamp
+	6,  // 4: ceralacca.invoice.v1.Body.issue_term:type_name -> ceralacca.invoice.v1.IssueTerm
+	0,  // 5: ceralacca.invoice.v1.Invoice.state:type_name -> ceralacca.invoice.v1.InvoiceState
+	4,  // 6: ceralacca.invoice.v1.Invoice.seller:type_name -> ceralacca.invoice.v1.Party
+	4,  // 7: ceralacca.invoice.v1.Invoice.buyer:type_name -> ceralacca.invoice.v1.Party
+	13, // 8: ceralacca.invoice.v1.Invoice.bodies:type_name -> ceralacca.invoice.v1.Body
+	3,  // 9: ceralacca.invoice.v1.Invoice.documents:type_name -> ceralacca.invoice.v1.Document
+	5,  // 10: ceralacca.invoice.v1.Invoice.violations:type_name -> ceralacca.invoice.v1.Violation
+	16, // 11: ceralacca.invoice.v1.Invoice.preserve_time:type_name -> google.protobuf.Timestamp
+	16, // 12: ceralacca.invoice.v1.Invoice.create_time:type_name -> google.protobuf.Timestamp
+	16, // 13: ceralacca.invoice.v1.Invoice.update_time:type_name -> google.protobuf.Timestamp
+	16, // 14: ceralacca.invoice.v1.Event.time:type_name -> google.protobuf.Timestamp
+	17, // 15: ceralacca.invoice.v1.Event.data:type_name -> google.protobuf.Struct
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_invoice_v1_types_proto_init() }
@@ -970,8 +1652,8 @@ func file_ceralacca_invoice_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_invoice_v1_types_proto_rawDesc), len(file_ceralacca_invoice_v1_types_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   6,
+			NumEnums:      3,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

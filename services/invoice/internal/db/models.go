@@ -23,6 +23,21 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type Contact struct {
+	TenantID      string
+	ID            string
+	Party         []byte
+	RecipientCode string
+	CertifiedMail string
+	ExternalID    string
+	VatNumber     string
+	TaxCode       string
+	SearchName    string
+	Version       int32
+	CreateTime    time.Time
+	UpdateTime    time.Time
+}
+
 type Document struct {
 	TenantID    string
 	InvoiceID   uuid.UUID
@@ -112,6 +127,27 @@ type Invoice struct {
 	TraceID         string
 	CreateTime      time.Time
 	UpdateTime      time.Time
+}
+
+type Item struct {
+	TenantID          string
+	ID                string
+	Line              []byte
+	ExternalID        string
+	SearchDescription string
+	Version           int32
+	CreateTime        time.Time
+	UpdateTime        time.Time
+}
+
+type Look struct {
+	TenantID     string
+	CompanyID    string
+	Logo         []byte
+	AccentColor  string
+	LanguageCode string
+	Version      int32
+	UpdateTime   time.Time
 }
 
 type Outbox struct {

@@ -249,6 +249,48 @@ func TestAdmission(t *testing.T) {
 	require.Len(t, h.units(t, ""), 2, "nothing is left behind")
 }
 
+// Invoices issued elsewhere are kept without receipts, one unit each however their files are called.
+func TestImported(t *testing.T) {
+	h := open(t, true)
+	imported := func(n int, change func(*invoicev1.InvoiceSettled)) *invoicev1.InvoiceSettled {
+		ev := h.invoice(t, n)
+		ev.SdiId, ev.Receipts, ev.State, ev.FileName, ev.Format = "", nil, "INVOICE_STATE_IMPORTED", "fattura.xml", "FPR12"
+		change(ev)
+		return ev
+	}
+	events := []*invoicev1.InvoiceSettled{
+		imported(1, func(*invoicev1.InvoiceSettled) {}),
+		imported(2, func(ev *invoicev1.InvoiceSettled) { ev.Received = true }),
+		imported(3, func(ev *invoicev1.InvoiceSettled) { ev.Format = "FPA12" }),
+		imported(4, func(ev *invoicev1.InvoiceSettled) {
+			ev.Format, ev.FileName, ev.Transmitted.MediaType = "PDF", "fattura.pdf", mimePDF
+		}),
+	}
+	h.settle(t, context.Background(), events...)
+	for i, want := range []struct{ class, metadata string }{
+		{"FISC", "<TipologiaDocumentale>Fattura attiva</TipologiaDocumentale>"},
+		{"FISC", "<TipologiaDiFlusso>E</TipologiaDiFlusso>"},
+		{"FISC-PA", "<TipologiaDiFlusso>U</TipologiaDiFlusso>"},
+		{"FISC", "<Formato>PDF</Formato>"},
+	} {
+		h.await(t, "taken", func() bool { return len(h.units(t, events[i].GetInvoice())) == 1 })
+		unit := h.units(t, events[i].GetInvoice())[0]
+		require.Equal(t, conservationv1.UnitState_UNIT_STATE_TAKEN_IN_CHARGE, unit.GetState())
+		require.Equal(t, want.class, unit.GetClass())
+		require.Equal(t, events[i].GetTransmitted().GetSha256(), unit.GetFiles()[0].GetContent().GetSha256())
+		var metadata string
+		require.NoError(t, pgtest.Admin(t, h.DB("conservation")).QueryRow(context.Background(),
+			`SELECT convert_from(content, 'UTF8') FROM unit_file WHERE unit_id = $1 AND role = 'metadata'`, last(unit.GetName())).Scan(&metadata))
+		require.Contains(t, metadata, want.metadata)
+		require.Contains(t, metadata, formedAcquired)
+		require.Contains(t, metadata, "invoice:"+last(events[i].GetInvoice()))
+	}
+	h.settle(t, context.Background(), events...)
+	require.Zero(t, h.parked(t, codeConflict))
+}
+
+func last(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
 func TestLateReceipts(t *testing.T) {
 	h := open(t, true)
 	ev := h.invoice(t, 1)

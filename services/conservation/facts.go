@@ -31,6 +31,11 @@ type facts struct {
 	Bodies   []body `json:"bodies"`
 	Seller   party  `json:"seller"`
 	Buyer    party  `json:"buyer"`
+	// Imported is the id of an invoice that was issued elsewhere and taken in for preservation only: it has
+	// no IdentificativoSdI of ours, and names of such files repeat.
+	Imported string `json:"imported,omitempty"`
+	// Received: the tenant's company is the buyer, and not who issued it.
+	Received bool `json:"received,omitempty"`
 	// Integrates is the digest (base64) of the invoice that later receipts belong to.
 	Integrates string `json:"integrates,omitempty"`
 }
@@ -54,6 +59,9 @@ func factsOf(ev *invoicev1.InvoiceSettled) facts {
 		Seller: party{ev.GetSellerName(), ev.GetSellerVatNumber(), ev.GetSellerTaxCode()},
 		Buyer:  party{ev.GetBuyerName(), ev.GetBuyerVatNumber(), ev.GetBuyerTaxCode()},
 	}
+	if f.State == stateImported {
+		f.Imported, f.Received = ev.GetInvoice()[strings.LastIndexByte(ev.GetInvoice(), '/')+1:], ev.GetReceived()
+	}
 	for _, b := range ev.GetBodies() {
 		f.Bodies = append(f.Bodies, body{b.GetDocumentType(), b.GetNumber(), b.GetIssueDate()})
 	}
@@ -71,6 +79,8 @@ func (f facts) encode() ([]byte, error) {
 // unitKey says which document it is: one unit per key, however often the event comes.
 func (f facts) unitKey() (string, error) {
 	switch {
+	case f.Imported != "":
+		return "IMP|" + f.Imported, nil
 	case f.SdiID != "":
 		return "SDI|" + f.SdiID, nil
 	case f.FileName != "":
@@ -93,6 +103,18 @@ var settled = map[string]struct {
 	"ATTESTED":                   {classPublic, []string{"AT"}},
 }
 
+// stateImported is the state of an invoice that was issued elsewhere: no receipt belongs to it.
+const stateImported = "IMPORTED"
+
+// importClass is where an imported document is kept: with those of public bodies when its format is theirs
+// and the tenant issued it.
+func importClass(ev *invoicev1.InvoiceSettled) string {
+	if strings.HasPrefix(ev.GetFormat(), "FPA") && !ev.GetReceived() {
+		return classPublic
+	}
+	return classPrivate
+}
+
 // refusedNS: the notice of discard makes the invoice one that was never issued.
 const refusedNS = "SCARTATA_MAI_EMESSA: SdI discarded the file, so the invoice was never issued and is not preserved"
 
@@ -107,10 +129,13 @@ func (f facts) admit(ev *invoicev1.InvoiceSettled) (class, problem string, err e
 		return classPrivate, refusedNS, nil
 	}
 	rule, ok := settled[f.State]
+	if f.State == stateImported {
+		rule.class, ok = importClass(ev), true
+	}
 	if !ok {
 		return "", "", fault.Invalid("UNIT_STATE", "an invoice in state %q is not kept: it is not settled", ev.GetState())
 	}
-	if !slices.ContainsFunc(rule.receipts, func(want string) bool { return slices.Contains(types, want) }) {
+	if len(rule.receipts) > 0 && !slices.ContainsFunc(rule.receipts, func(want string) bool { return slices.Contains(types, want) }) {
 		return "", "", fault.Precondition("UNIT_WITHOUT_RECEIPT", "state %s wants a receipt %s, the event brings %q", f.State, strings.Join(rule.receipts, " or "), types)
 	}
 	if f.Seller.Name == "" && f.Seller.anyCode() == "" {

@@ -74,7 +74,7 @@ func formatOf(name string) string {
 	case ".zip":
 		return mimeZIP
 	case ".pdf":
-		return "application/pdf"
+		return mimePDF
 	}
 	return "application/octet-stream"
 }

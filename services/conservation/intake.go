@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -40,6 +41,19 @@ type intake struct {
 	files      []db.UnitFile // document and receipts, without the metadata file
 }
 
+// custody gathers the units of one transaction: the bus hands over many events at a time, and one
+// statement writes them all.
+type custody struct{ arrivals []arrival }
+
+type custodyKey struct{ s *Service }
+
+// arrival is one unit in the story of its event.
+type arrival struct {
+	*intake
+	id    uuid.UUID
+	story context.Context //nolint:containedctx // of the event, for what follows from it
+}
+
 // onInvoiceSettled takes a settled invoice into custody: its bytes are read back and hashed, its
 // metadata file is written, and one row says so. The same event again, or another with the same
 // bytes, changes nothing.
@@ -54,11 +68,27 @@ func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1
 			return err
 		}
 	}
-	fresh, err := s.insert(ctx, tx, in)
-	if err != nil || fresh {
+	return s.gather(ctx, tx, in)
+}
+
+// gather adds a unit to those that the transaction writes.
+func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake) error {
+	id, err := pg.NewID()
+	if err != nil {
 		return err
 	}
-	return s.merge(ctx, tx, in)
+	e := arrival{intake: in, id: id, story: ctx}
+	unit := pg.UnitOf(ctx, tx)
+	if unit == nil {
+		return s.insert(ctx, tx, []arrival{e})
+	}
+	all, _ := unit.Value(custodyKey{s}, func() any {
+		fresh := &custody{}
+		unit.Before(func(ctx context.Context, tx pgx.Tx) error { return s.insert(ctx, tx, fresh.arrivals) })
+		return fresh
+	}).(*custody)
+	all.arrivals = append(all.arrivals, e)
+	return nil
 }
 
 // readSettled reads the event without touching anything.
@@ -139,54 +169,77 @@ func (in *intake) withMetadata() []db.UnitFile {
 	return all
 }
 
-// insert writes a unit; false when its key is taken.
-func (s *Service) insert(ctx context.Context, tx pgx.Tx, in *intake) (bool, error) {
-	id, err := pg.NewID()
-	if err != nil {
-		return false, err
+// insert writes units of one tenant; what an event adds to a unit that holds its key is merged.
+func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival) error {
+	at := pg.Time(s.now())
+	p := db.InsertUnitsParams{TenantID: pg.Tenant(ctx), At: at}
+	var c columns
+	for _, e := range arrivals {
+		err := e.fill(&p, &c)
+		if err != nil {
+			return err
+		}
 	}
-	state, files := "TAKEN_IN_CHARGE", in.files
-	if in.problem != "" {
+	p.Units, p.Ordinals, p.Roles, p.ReceiptTypes, p.FileNames = c.units, c.ordinals, c.roles, c.receiptTypes, c.fileNames
+	p.MediaTypes, p.Hashes, p.Sizes, p.Contents = c.mediaTypes, c.hashes, c.sizes, c.contents
+	written, err := db.New(tx).InsertUnits(ctx, p)
+	if err != nil {
+		return fmt.Errorf("conservation: insert %d units: %w", len(arrivals), err)
+	}
+	for _, e := range arrivals {
+		switch {
+		case !slices.Contains(written, e.id):
+			err = s.merge(e.story, tx, e.intake)
+		case e.problem == "":
+			err = s.bus.Emit(e.story, tx, &conservationv1.UnitTakenInCharge{
+				Unit: unitName(e.tenant, e.id), Subject: e.subject, Time: timestamppb.New(at),
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill adds a unit to the statement that writes it.
+func (e *arrival) fill(p *db.InsertUnitsParams, c *columns) error {
+	state, files := "TAKEN_IN_CHARGE", e.files
+	if e.problem != "" {
 		state = "REFUSED"
 	} else {
-		files = in.withMetadata()
+		files = e.withMetadata()
 	}
-	raw, err := in.facts.encode()
+	raw, err := e.facts.encode()
 	if err != nil {
-		return false, err
+		return err
 	}
-	at := pg.Time(s.now())
-	row := db.InsertUnitParams{
-		ID: id, TenantID: in.tenant, UnitKey: in.key, Subject: in.subject, State: state, Class: in.class, FiscalYear: in.year,
-		Integrates: in.integrates, Facts: raw, Problem: in.problem,
-		Correlation: bus.Correlation(ctx), Causation: bus.Meta(ctx).ID, Traceparent: telemetry.Inject(ctx), At: at,
+	var integrates uuid.UUID // zero is none
+	if e.integrates != nil {
+		integrates = *e.integrates
 	}
-	c := columnsOf(files)
-	row.Ordinals, row.Roles, row.ReceiptTypes, row.FileNames = c.ordinals, c.roles, c.receiptTypes, c.fileNames
-	row.MediaTypes, row.Hashes, row.Sizes, row.Contents = c.mediaTypes, c.hashes, c.sizes, c.contents
-	n, err := db.New(tx).InsertUnit(ctx, row)
-	if err != nil {
-		return false, fmt.Errorf("conservation: insert unit: %w", err)
-	}
-	if n == 0 || in.problem != "" {
-		return n > 0, nil
-	}
-	return true, s.bus.Emit(ctx, tx, &conservationv1.UnitTakenInCharge{
-		Unit: unitName(in.tenant, id), Subject: in.subject, Time: timestamppb.New(at),
-	})
+	p.Ids, p.UnitKeys, p.Subjects = append(p.Ids, e.id), append(p.UnitKeys, e.key), append(p.Subjects, e.subject)
+	p.States, p.Classes, p.FiscalYears = append(p.States, state), append(p.Classes, e.class), append(p.FiscalYears, e.year)
+	p.Integrates, p.Facts, p.Problems = append(p.Integrates, integrates), append(p.Facts, raw), append(p.Problems, e.problem)
+	p.Correlations = append(p.Correlations, bus.Correlation(e.story))
+	p.Causations = append(p.Causations, bus.Meta(e.story).ID)
+	p.Traceparents = append(p.Traceparents, telemetry.Inject(e.story))
+	c.add(e.id, files)
+	return nil
 }
 
 // columns are files as arrays, one statement for all of them.
 type columns struct {
+	units                                      []uuid.UUID
 	ordinals                                   []int32
 	roles, receiptTypes, fileNames, mediaTypes []string
 	hashes, contents                           [][]byte
 	sizes                                      []int64
 }
 
-func columnsOf(files []db.UnitFile) columns {
-	var c columns
+func (c *columns) add(unit uuid.UUID, files []db.UnitFile) {
 	for _, f := range files {
+		c.units = append(c.units, unit)
 		c.ordinals = append(c.ordinals, f.Ordinal)
 		c.roles = append(c.roles, f.Role)
 		c.receiptTypes = append(c.receiptTypes, f.ReceiptType)
@@ -196,7 +249,6 @@ func columnsOf(files []db.UnitFile) columns {
 		c.sizes = append(c.sizes, f.Size)
 		c.contents = append(c.contents, f.Content)
 	}
-	return c
 }
 
 // merge compares the event with the unit that holds its key: nothing new, later receipts, or other
@@ -265,7 +317,8 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)
 	}
-	c := columnsOf(whole.withMetadata())
+	var c columns
+	c.add(old.ID, whole.withMetadata())
 	err = q.AddFiles(ctx, db.AddFilesParams{
 		Unit: old.ID, TenantID: old.TenantID, Ordinals: c.ordinals, Roles: c.roles, ReceiptTypes: c.receiptTypes,
 		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes, Contents: c.contents,
@@ -287,6 +340,9 @@ func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later [
 	more.files, more.integrates, more.class = later, &old.ID, old.Class
 	more.key = in.key + "|+|" + hex.EncodeToString(later[0].Sha256)
 	more.facts.Integrates = base64.StdEncoding.EncodeToString(in.files[0].Sha256)
-	_, err := s.insert(ctx, tx, &more)
-	return err
+	id, err := pg.NewID()
+	if err != nil {
+		return err
+	}
+	return s.insert(ctx, tx, []arrival{{intake: &more, id: id, story: ctx}})
 }

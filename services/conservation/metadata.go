@@ -33,8 +33,15 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 		d.element("ModalitaDiFormazione", formedAcquired)
 		d.element("TipologiaDocumentale", "Ricevuta SdI "+document.ReceiptType)
 	} else {
-		d.element("ModalitaDiFormazione", formedHere)
-		d.element("TipologiaDocumentale", "Fattura attiva")
+		formed, kind := formedHere, "Fattura attiva"
+		if f.Imported != "" {
+			formed = formedAcquired
+		}
+		if f.Received {
+			kind = "Fattura passiva"
+		}
+		d.element("ModalitaDiFormazione", formed)
+		d.element("TipologiaDocumentale", kind)
 	}
 	d.registration(f, integration)
 	d.parties(f)
@@ -67,7 +74,10 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 
 func identifier(f facts, file db.UnitFile) string {
 	id := "sdi:" + f.SdiID
-	if f.SdiID == "" {
+	switch {
+	case f.Imported != "":
+		id = "invoice:" + f.Imported
+	case f.SdiID == "":
 		id = "file:" + f.FileName
 	}
 	if file.Role == "receipt" {
@@ -133,7 +143,7 @@ func (d *xmlText) registration(f facts, integration bool) {
 		numbers = append(numbers, b.Number)
 	}
 	flow := "U"
-	if integration {
+	if integration || f.Received {
 		flow = "E"
 	}
 	d.raw("<DatiDiRegistrazione>")
@@ -201,6 +211,8 @@ func (d *xmlText) format(document db.UnitFile, signed bool) {
 		format = "XML FatturaPA in busta CAdES (p7m)"
 	case document.Role == "receipt":
 		format = "XML messaggio SdI"
+	case document.MediaType == mimePDF:
+		format = "PDF"
 	}
 	d.raw("<IdentificativoDelFormato>")
 	d.element("Formato", format)

@@ -33,6 +33,9 @@ func TestMetadataOfAnyInvoiceIsValid(t *testing.T) {
 			SdiID: rapid.SampledFrom([]string{"1", ""}).Draw(r, "sdi"), FileName: text.Draw(r, "file"), State: "DELIVERED",
 			Signed: rapid.Bool().Draw(r, "signed"), Seller: someone(r, "seller"), Buyer: someone(r, "buyer"),
 		}
+		if rapid.Bool().Draw(r, "imported") {
+			f.State, f.Imported, f.Received = stateImported, "01998c5e-0000-7000-8000-000000000001", rapid.Bool().Draw(r, "received")
+		}
 		for range rapid.IntRange(1, 4).Draw(r, "bodies") {
 			f.Bodies = append(f.Bodies, body{"TD01", text.Draw(r, "number"), "2024-02-29"})
 		}

@@ -101,6 +101,7 @@ const (
 	mimeSigned = "application/pkcs7-mime"
 	mimeStamp  = "application/timestamp-reply"
 	mimeZIP    = "application/zip"
+	mimePDF    = "application/pdf"
 )
 
 func packageMessage(p db.Package) *conservationv1.Package {

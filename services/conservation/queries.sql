@@ -1,18 +1,27 @@
--- name: InsertUnit :execrows
--- The unit with its files, or nothing when its key is taken.
+-- name: InsertUnits :many
+-- Units with their files; those whose key is taken are left out of the answer.
 WITH u AS (
     INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem,
                       correlation, causation, traceparent, created_at)
-    VALUES (@id, @tenant_id, @unit_key, @subject, @state, @class, @fiscal_year, @integrates, @facts, @problem,
-            @correlation, @causation, @traceparent, @at)
+    SELECT n.id, @tenant_id, n.unit_key, n.subject, n.state, n.class, n.fiscal_year, NULLIF(n.integrates, '00000000-0000-0000-0000-000000000000'), n.facts, n.problem,
+           n.correlation, n.causation, n.traceparent, @at
+    FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@unit_keys::text[]) AS unit_key, unnest(@subjects::text[]) AS subject,
+                 unnest(@states::text[]) AS state, unnest(@classes::text[]) AS class, unnest(@fiscal_years::int[]) AS fiscal_year,
+                 unnest(@integrates::uuid[]) AS integrates,
+                 unnest(@facts::jsonb[]) AS facts, unnest(@problems::text[]) AS problem, unnest(@correlations::text[]) AS correlation,
+                 unnest(@causations::text[]) AS causation, unnest(@traceparents::text[]) AS traceparent) AS n
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
+), f AS (
+    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
+    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+    FROM u, (SELECT unnest(@units::uuid[]) AS unit, unnest(@ordinals::int[]) AS ordinal, unnest(@roles::text[]) AS role,
+                    unnest(@receipt_types::text[]) AS receipt_type, unnest(@file_names::text[]) AS file_name,
+                    unnest(@media_types::text[]) AS media_type, unnest(@hashes::bytea[]) AS sha256,
+                    unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content) AS f
+    WHERE f.unit = u.id
 )
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
-FROM u, (SELECT unnest(@ordinals::int[]) AS ordinal, unnest(@roles::text[]) AS role, unnest(@receipt_types::text[]) AS receipt_type,
-                unnest(@file_names::text[]) AS file_name, unnest(@media_types::text[]) AS media_type,
-                unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content) AS f;
+SELECT u.id FROM u;
 
 -- name: LockUnitByKey :one
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,

@@ -45,7 +45,7 @@ type Config struct {
 	Log  *slog.Logger     // default: discarded
 	Now  func() time.Time // real time under the virtual clock; default time.Now
 
-	Workers       int           // parallel callbacks of SdI; default 8
+	Workers       int           // parallel callbacks of SdI; default 32
 	KeepFiles     int           // bytes of so many latest files are kept; default 2000
 	ReceiptDelay  time.Duration // virtual time before the first receipt; default none
 	ECDSAReceipts bool          // sign receipts with P-256 instead of RSA-2048

@@ -21,6 +21,9 @@ import (
 const (
 	savedTogether = 64 // messages in one transaction
 	saveTimeout   = 30 * time.Second
+	// gather is how long more are waited for when the batch before had several: their senders wait
+	// anyway, and a full batch costs hardly more than a single message.
+	gather = 25 * time.Millisecond
 )
 
 // arrival is a message whose sender waits for the answer.
@@ -63,6 +66,7 @@ func (s *Service) receive(r *http.Request, op sdi.Operation, file sdi.FileSdI) e
 
 // saveArrivals commits what has arrived, and what arrives meanwhile next, until closed.
 func (s *Service) saveArrivals(ctx context.Context, closed <-chan struct{}) {
+	busy := false
 	for {
 		var batch []*arrival
 		select {
@@ -71,14 +75,24 @@ func (s *Service) saveArrivals(ctx context.Context, closed <-chan struct{}) {
 		case a := <-s.arrivals:
 			batch = append(batch, a)
 		}
-		for more := true; more && len(batch) < savedTogether; {
+		for enough := time.After(gather); len(batch) < savedTogether; {
 			select {
 			case a := <-s.arrivals:
 				batch = append(batch, a)
+				continue
 			default:
-				more = false
+			}
+			if !busy {
+				break
+			}
+			select {
+			case a := <-s.arrivals:
+				batch = append(batch, a)
+			case <-enough:
+				busy = false
 			}
 		}
+		busy = len(batch) > 1
 		for len(batch) > 0 {
 			batch = s.saveBatch(ctx, batch)
 		}

@@ -36,7 +36,7 @@ type Config struct {
 	// out twice; "" keeps nothing.
 	StateDir string
 
-	Workers       int           // parallel callbacks; default 8
+	Workers       int           // parallel callbacks; default 32
 	KeepFiles     int           // bytes of so many latest files are kept for inspection; default 2000
 	ReceiptDelay  time.Duration // virtual time between reception and the first receipt; default none
 	ECDSAReceipts bool          // sign receipts with P-256 instead of RSA-2048: cheaper, but unlike the real ones
@@ -88,7 +88,7 @@ func New(ctx context.Context, cfg Config) (*Exchange, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Workers <= 0 {
-		cfg.Workers = 8
+		cfg.Workers = 32
 	}
 	if cfg.KeepFiles <= 0 {
 		cfg.KeepFiles = 2000

@@ -252,23 +252,47 @@ func (q *Queries) InsertPackage(ctx context.Context, arg InsertPackageParams) er
 	return err
 }
 
-const insertUnit = `-- name: InsertUnit :execrows
+const insertUnits = `-- name: InsertUnits :many
 WITH u AS (
     INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem,
                       correlation, causation, traceparent, created_at)
-    VALUES ($9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-            $19, $20, $21, $22)
+    SELECT n.id, $1, n.unit_key, n.subject, n.state, n.class, n.fiscal_year, NULLIF(n.integrates, '00000000-0000-0000-0000-000000000000'), n.facts, n.problem,
+           n.correlation, n.causation, n.traceparent, $2
+    FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::text[]) AS unit_key, unnest($5::text[]) AS subject,
+                 unnest($6::text[]) AS state, unnest($7::text[]) AS class, unnest($8::int[]) AS fiscal_year,
+                 unnest($9::uuid[]) AS integrates,
+                 unnest($10::jsonb[]) AS facts, unnest($11::text[]) AS problem, unnest($12::text[]) AS correlation,
+                 unnest($13::text[]) AS causation, unnest($14::text[]) AS traceparent) AS n
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
+), f AS (
+    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
+    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+    FROM u, (SELECT unnest($15::uuid[]) AS unit, unnest($16::int[]) AS ordinal, unnest($17::text[]) AS role,
+                    unnest($18::text[]) AS receipt_type, unnest($19::text[]) AS file_name,
+                    unnest($20::text[]) AS media_type, unnest($21::bytea[]) AS sha256,
+                    unnest($22::bigint[]) AS size, unnest($23::bytea[]) AS content) AS f
+    WHERE f.unit = u.id
 )
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
-FROM u, (SELECT unnest($1::int[]) AS ordinal, unnest($2::text[]) AS role, unnest($3::text[]) AS receipt_type,
-                unnest($4::text[]) AS file_name, unnest($5::text[]) AS media_type,
-                unnest($6::bytea[]) AS sha256, unnest($7::bigint[]) AS size, unnest($8::bytea[]) AS content) AS f
+SELECT u.id FROM u
 `
 
-type InsertUnitParams struct {
+type InsertUnitsParams struct {
+	TenantID     string
+	At           time.Time
+	Ids          []uuid.UUID
+	UnitKeys     []string
+	Subjects     []string
+	States       []string
+	Classes      []string
+	FiscalYears  []int32
+	Integrates   []uuid.UUID
+	Facts        [][]byte
+	Problems     []string
+	Correlations []string
+	Causations   []string
+	Traceparents []string
+	Units        []uuid.UUID
 	Ordinals     []int32
 	Roles        []string
 	ReceiptTypes []string
@@ -277,25 +301,26 @@ type InsertUnitParams struct {
 	Hashes       [][]byte
 	Sizes        []int64
 	Contents     [][]byte
-	ID           uuid.UUID
-	TenantID     string
-	UnitKey      string
-	Subject      string
-	State        string
-	Class        string
-	FiscalYear   int32
-	Integrates   *uuid.UUID
-	Facts        []byte
-	Problem      string
-	Correlation  string
-	Causation    string
-	Traceparent  string
-	At           time.Time
 }
 
-// The unit with its files, or nothing when its key is taken.
-func (q *Queries) InsertUnit(ctx context.Context, arg InsertUnitParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertUnit,
+// Units with their files; those whose key is taken are left out of the answer.
+func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, insertUnits,
+		arg.TenantID,
+		arg.At,
+		arg.Ids,
+		arg.UnitKeys,
+		arg.Subjects,
+		arg.States,
+		arg.Classes,
+		arg.FiscalYears,
+		arg.Integrates,
+		arg.Facts,
+		arg.Problems,
+		arg.Correlations,
+		arg.Causations,
+		arg.Traceparents,
+		arg.Units,
 		arg.Ordinals,
 		arg.Roles,
 		arg.ReceiptTypes,
@@ -304,25 +329,23 @@ func (q *Queries) InsertUnit(ctx context.Context, arg InsertUnitParams) (int64, 
 		arg.Hashes,
 		arg.Sizes,
 		arg.Contents,
-		arg.ID,
-		arg.TenantID,
-		arg.UnitKey,
-		arg.Subject,
-		arg.State,
-		arg.Class,
-		arg.FiscalYear,
-		arg.Integrates,
-		arg.Facts,
-		arg.Problem,
-		arg.Correlation,
-		arg.Causation,
-		arg.Traceparent,
-		arg.At,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listPackages = `-- name: ListPackages :many

@@ -139,30 +139,42 @@ func (c *check) run() {
 	}
 }
 
-// report adds a finding of the current rule, in its own severity.
+// report adds a finding of the current rule, in its own severity. Actual and
+// expected are values or names of elements, that need no translation.
 func (c *check) report(id NodeID, actual, expected string) {
+	c.reportAs(c.rule.severity, id, plain(actual), plain(expected), nil)
+}
+
+// reportText is report where words are needed.
+func (c *check) reportText(id NodeID, actual, expected Text) {
 	c.reportAs(c.rule.severity, id, actual, expected, nil)
 }
 
 // dispute adds a warning of the current rule: the case in which the official
 // texts disagree. which names the texts.
 func (c *check) dispute(id NodeID, actual, expected, which string) {
+	c.disputeText(id, plain(actual), plain(expected), which)
+}
+
+// disputeText is dispute where words are needed.
+func (c *check) disputeText(id NodeID, actual, expected Text, which string) {
 	c.reportAs(SeverityWarning, id, actual, expected, func(x *Finding) { x.Clause += "; " + which })
 }
 
 // unsure adds a warning that only a register can turn into certainty.
-func (c *check) unsure(s Severity, id NodeID, actual, expected string) {
+func (c *check) unsure(s Severity, id NodeID, actual, expected Text) {
 	c.reportAs(s, id, actual, expected, func(x *Finding) { x.NeedsAuthorityData = true })
 }
 
-func (c *check) reportAs(s Severity, id NodeID, actual, expected string, change func(*Finding)) {
+func (c *check) reportAs(s Severity, id NodeID, actual, expected Text, change func(*Finding)) {
 	if len(c.r.Findings) >= maxFindings {
 		c.r.Omitted++
 		return
 	}
 	x := Finding{Code: c.rule.code, Severity: s, Message: c.rule.message, Hint: c.rule.hint,
 		XPath: c.f.XPath(id), JSONPath: c.f.JSONPath(id), Line: c.f.Line(id),
-		Actual: clip(actual), Expected: clip(expected), Clause: c.rule.clause}
+		Clause: c.rule.clause}
+	x.said(actual, expected)
 	if change != nil {
 		change(&x)
 	}

@@ -36,18 +36,17 @@ func decodeText(raw []byte) (text, name string, err *ParseError) {
 	case "UTF-8", "US-ASCII":
 		text = string(raw)
 		if at := firstInvalidUTF8(text); at >= 0 {
-			return "", name, newEncodingError(text, at, "the bytes here are not "+name)
+			return "", name, newEncodingError(text, at, "the bytes here are not %s", name)
 		}
 		return text, name, nil
 	}
 	cm := charmapFor(name)
 	if cm == nil {
-		return "", name, &ParseError{Code: ErrEncoding, Line: 1, Column: 1,
-			Msg: "the declared encoding " + name + " is not supported", Hint: hintFor(ErrEncoding)}
+		return "", name, newParseError(ErrEncoding, 1, 1, "the declared encoding %s is not supported", name)
 	}
 	out, derr := cm.NewDecoder().Bytes(raw)
 	if derr != nil {
-		return "", name, &ParseError{Code: ErrEncoding, Msg: "the bytes are not " + name, Hint: hintFor(ErrEncoding)}
+		return "", name, newParseError(ErrEncoding, 0, 0, "the bytes are not %s", name)
 	}
 	return string(out), name, nil
 }
@@ -117,7 +116,7 @@ func decodeUTF16(raw []byte, big bool) (string, string, *ParseError) {
 		name = "UTF-16BE"
 	}
 	if len(raw)%2 != 0 {
-		return "", name, &ParseError{Code: ErrEncoding, Msg: "UTF-16 text with an odd number of bytes", Hint: hintFor(ErrTruncated)}
+		return "", name, newParseError(ErrEncoding, 0, 0, "UTF-16 text with an odd number of bytes")
 	}
 	var b strings.Builder
 	b.Grow(len(raw)/2 + len(raw)/16)
@@ -145,9 +144,9 @@ func decodeUTF16(raw []byte, big bool) (string, string, *ParseError) {
 }
 
 // newEncodingError places an encoding fault at a byte of the text.
-func newEncodingError(text string, at int, msg string) *ParseError {
+func newEncodingError(text string, at int, format string, args ...any) *ParseError {
 	line, col := position(text, at)
-	return &ParseError{Code: ErrEncoding, Line: line, Column: col, Msg: msg, Hint: hintFor(ErrEncoding)}
+	return newParseError(ErrEncoding, line, col, format, args...)
 }
 
 // firstInvalidUTF8 returns the first byte that is not UTF-8, -1 when all is.

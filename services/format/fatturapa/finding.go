@@ -36,12 +36,43 @@ type Finding struct {
 	XPath    string   // where, e.g. /FatturaElettronica/FatturaElettronicaBody[2]/DatiGenerali
 	JSONPath string   // the same place in the JSON form, e.g. $.FatturaElettronicaBody[1].DatiGenerali
 	Line     int      // from 1; 0 when the finding is about the file
-	Actual   string   // the value found
-	Expected string   // the value, or kind of value, expected
-	Clause   string   // the clause of the official text
+	Actual   string   // the value found; words in it are English
+	Expected string   // the value, or kind of value, expected; words in it are English
+	// ActualIT and ExpectedIT say the same in Italian; "" when there are no words in
+	// Actual and Expected.
+	ActualIT, ExpectedIT string
+	Clause               string // the clause of the official text
 	// NeedsAuthorityData marks a local check of what only a register can decide.
 	NeedsAuthorityData bool
 }
+
+// ActualIn returns the value found in a language: "en" is English, all else Italian.
+func (x *Finding) ActualIn(lang string) string { return either(lang, x.ActualIT, x.Actual) }
+
+// ExpectedIn returns the value expected in a language: "en" is English, all else
+// Italian.
+func (x *Finding) ExpectedIn(lang string) string { return either(lang, x.ExpectedIT, x.Expected) }
+
+func either(lang, italian, english string) string {
+	if lang == "en" || italian == "" {
+		return english
+	}
+	return italian
+}
+
+// said is what a finding says of a value: in words of both languages, or as value.
+func (x *Finding) said(actual, expected Text) {
+	x.Actual, x.Expected = clip(actual.EN), clip(expected.EN)
+	if actual.IT != actual.EN {
+		x.ActualIT = clip(actual.IT)
+	}
+	if expected.IT != expected.EN {
+		x.ExpectedIT = clip(expected.IT)
+	}
+}
+
+// plain is a value that reads the same in both languages.
+func plain(s string) Text { return Text{s, s} }
 
 // Report is the outcome of checking a file.
 type Report struct {

@@ -116,8 +116,7 @@ func Parse(raw []byte) (*File, error) { return ParseWithin(raw, DefaultLimits())
 func ParseWithin(raw []byte, lim Limits) (*File, error) {
 	lim = lim.filled()
 	if len(raw) > lim.MaxBytes || len(raw) > decodedBit-1 {
-		return nil, &ParseError{Code: ErrTooLarge, Hint: hintFor(ErrTooLarge),
-			Msg: sizeMessage(len(raw), lim.MaxBytes)}
+		return nil, newParseError(ErrTooLarge, 0, 0, "the file has %d bytes, the limit is %d", len(raw), lim.MaxBytes)
 	}
 	if err := sniff(raw); err != nil {
 		return nil, err
@@ -143,15 +142,12 @@ func ParseWithin(raw []byte, lim Limits) (*File, error) {
 
 // sniff tells apart what is not XML before any decoding.
 func sniff(raw []byte) *ParseError {
-	fail := func(code ParseCode, msg string) *ParseError {
-		return &ParseError{Code: code, Line: 1, Column: 1, Msg: msg, Hint: hintFor(code)}
-	}
 	i := 0
 	for i < len(raw) && (raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\r' || raw[i] == '\n') {
 		i++
 	}
 	if i == len(raw) {
-		return fail(ErrEmpty, "there is nothing in the file")
+		return newParseError(ErrEmpty, 1, 1, "there is nothing in the file")
 	}
 	rest := raw[i:]
 	head := string(rest[:min(len(rest), 16)])
@@ -160,13 +156,13 @@ func sniff(raw []byte) *ParseError {
 		return nil
 	case rest[0] == 0x30 && len(rest) > 2 && rest[1] >= 0x80,
 		strings.HasPrefix(head, "MII"), strings.HasPrefix(head, "MIA"), strings.HasPrefix(head, "-----BEGIN"):
-		return fail(ErrEnveloped, "this is a signature envelope (.p7m), not XML")
+		return newParseError(ErrEnveloped, 1, 1, "this is a signature envelope (.p7m), not XML")
 	case strings.HasPrefix(head, "PK\x03\x04"):
-		return fail(ErrNotXML, "this is a ZIP archive")
+		return newParseError(ErrNotXML, 1, 1, "this is a ZIP archive")
 	case strings.HasPrefix(head, "%PDF"):
-		return fail(ErrNotXML, "this is a PDF")
+		return newParseError(ErrNotXML, 1, 1, "this is a PDF")
 	case rest[0] == '{', rest[0] == '[':
-		return fail(ErrNotXML, "this looks like JSON")
+		return newParseError(ErrNotXML, 1, 1, "this looks like JSON")
 	}
-	return fail(ErrNotXML, "an XML document starts with '<'")
+	return newParseError(ErrNotXML, 1, 1, "an XML document starts with '<'")
 }

@@ -84,6 +84,12 @@ func TestParseRefuses(t *testing.T) {
 			require.Equal(t, c.line, pe.Line, pe.Error())
 			require.NotEmpty(t, pe.Msg)
 			require.NotEmpty(t, pe.Hint)
+			msg, hint := pe.Text()
+			require.Equal(t, pe.Msg, msg.EN)
+			require.Equal(t, pe.Hint, hint.EN)
+			oneLanguage(t, &fatturapa.Finding{Code: string(pe.Code), Message: msg, Hint: hint})
+			require.NotContains(t, msg.IT, "%!")
+			require.NotEmpty(t, hint.IT)
 		})
 	}
 }

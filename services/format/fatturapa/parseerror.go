@@ -32,6 +32,19 @@ type ParseError struct {
 	Column int
 	Msg    string
 	Hint   string
+
+	italian string // Msg in Italian
+}
+
+// newParseError makes an error at a place; format must be a key of parseItalian.
+func newParseError(code ParseCode, line, column int, format string, args ...any) *ParseError {
+	return &ParseError{Code: code, Line: line, Column: column, Msg: fmt.Sprintf(format, args...), Hint: hintFor(code).EN,
+		italian: fmt.Sprintf(parseItalian[format], args...)}
+}
+
+// Text gives what is wrong and how to mend it in both languages, without the place.
+func (e *ParseError) Text() (msg, hint Text) {
+	return Text{e.italian, e.Msg}, Text{hintFor(e.Code).IT, e.Hint}
 }
 
 // Error gives the fault on one line, in English.
@@ -48,30 +61,30 @@ func (e *ParseError) Error() string {
 }
 
 // hintFor is the usual way to mend each kind of fault.
-func hintFor(code ParseCode) string {
+func hintFor(code ParseCode) Text {
 	switch code {
 	case ErrEmpty:
-		return "send the invoice file itself"
+		return Text{"inviare il file della fattura", "send the invoice file itself"}
 	case ErrNotXML:
-		return "the file must be an XML invoice"
+		return Text{"il file deve essere una fattura in XML", "the file must be an XML invoice"}
 	case ErrEnveloped:
-		return "take the content out of the signature envelope before parsing"
+		return Text{"estrarre il contenuto dalla busta di firma prima della lettura", "take the content out of the signature envelope before parsing"}
 	case ErrTooLarge:
-		return "split the lot or shrink the attachments: SdI takes at most 5 MB"
+		return Text{"dividere il lotto o ridurre gli allegati: il SdI accetta al massimo 5 MB", "split the lot or shrink the attachments: SdI takes at most 5 MB"}
 	case ErrTooDeep, ErrTooMany:
-		return "no invoice needs this: check the program that wrote the file"
+		return Text{"nessuna fattura ne ha bisogno: controllare il programma che ha scritto il file", "no invoice needs this: check the program that wrote the file"}
 	case ErrEncoding:
-		return "write the file as UTF-8, or declare the encoding that it is really in"
+		return Text{"scrivere il file in UTF-8, o dichiarare la codifica che ha davvero", "write the file as UTF-8, or declare the encoding that it is really in"}
 	case ErrTruncated:
-		return "the file was cut: fetch or export it again"
+		return Text{"il file è tagliato: scaricarlo o esportarlo di nuovo", "the file was cut: fetch or export it again"}
 	case ErrDTD:
-		return "remove the DOCTYPE: an invoice needs none"
+		return Text{"togliere il DOCTYPE: una fattura non ne ha bisogno", "remove the DOCTYPE: an invoice needs none"}
 	case ErrEntity:
-		return "write the character itself, or a numeric reference"
+		return Text{"scrivere il carattere stesso, o un riferimento numerico", "write the character itself, or a numeric reference"}
 	case ErrRoot:
-		return "the root must be FatturaElettronica or FatturaElettronicaSemplificata"
+		return Text{"l'elemento radice deve essere FatturaElettronica o FatturaElettronicaSemplificata", "the root must be FatturaElettronica or FatturaElettronicaSemplificata"}
 	case ErrNamespace:
-		return "bind the root to the namespace of its format, e.g. http://ivaservizi.agenziaentrate.gov.it/docs/xsd/fatture/v1.2"
+		return Text{"legare la radice al namespace del suo formato, ad esempio http://ivaservizi.agenziaentrate.gov.it/docs/xsd/fatture/v1.2", "bind the root to the namespace of its format, e.g. http://ivaservizi.agenziaentrate.gov.it/docs/xsd/fatture/v1.2"}
 	}
-	return "mend the XML at this place"
+	return Text{"correggere l'XML in questo punto", "mend the XML at this place"}
 }

@@ -81,7 +81,8 @@ func ValidFileName(name string) bool {
 
 func ruleFileName(c *check) {
 	if c.o.FileName != "" && !ValidFileName(c.o.FileName) {
-		c.report(0, c.o.FileName, "<paese><id>_<1-5 [A-Za-z0-9]>.xml | .xml.p7m | .zip")
+		c.reportText(0, plain(c.o.FileName), Text{"<paese><id>_<1-5 [A-Za-z0-9]>.xml | .xml.p7m | .zip",
+			"<country><id>_<1-5 [A-Za-z0-9]>.xml | .xml.p7m | .zip"})
 	}
 }
 
@@ -107,7 +108,8 @@ func ruleRecipientLength(c *check) {
 		want = 7
 	}
 	if want != 0 && tr.CodiceDestinatario != "" && len(tr.CodiceDestinatario) != want {
-		c.report(c.at(tr.Node, tagCodiceDestinatario), tr.CodiceDestinatario, strconv.Itoa(want)+" caratteri")
+		n := strconv.Itoa(want)
+		c.reportText(c.at(tr.Node, tagCodiceDestinatario), plain(tr.CodiceDestinatario), Text{n + " caratteri", n + " characters"})
 	}
 }
 
@@ -118,6 +120,8 @@ func ruleFormatVersion(c *check) {
 	}
 }
 
+var notItaly = Text{"IdPaese diverso da IT", "an IdPaese other than IT"}
+
 func ruleForeignRecipient(c *check) {
 	tr := &c.f.Header.DatiTrasmissione
 	if tr.CodiceDestinatario != "XXXXXXX" {
@@ -127,9 +131,9 @@ func ruleForeignRecipient(c *check) {
 	id := &buyer.DatiAnagrafici.IdFiscaleIVA
 	switch {
 	case !id.Present():
-		c.report(c.at(tr.Node, tagCodiceDestinatario), "IdFiscaleIVA assente", "IdPaese diverso da IT")
+		c.reportText(c.at(tr.Node, tagCodiceDestinatario), Text{"IdFiscaleIVA assente", "no IdFiscaleIVA"}, notItaly)
 	case id.IdPaese == "IT":
-		c.report(c.at(id.Node, tagIdPaese), id.IdPaese, "IdPaese diverso da IT")
+		c.reportText(c.at(id.Node, tagIdPaese), plain(id.IdPaese), notItaly)
 	}
 }
 

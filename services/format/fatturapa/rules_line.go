@@ -261,7 +261,7 @@ func ruleIntentProtocol(c *check, b *Body) {
 		}
 		for j := range l.AltriDatiGestionali {
 			if a := &l.AltriDatiGestionali[j]; strings.EqualFold(trim(a.TipoDato), "INTENTO") && !validIntent(trim(a.RiferimentoTesto)) {
-				c.unsure(c.rule.severity, c.at(a.Node, tagRiferimentoTesto), a.RiferimentoTesto, "00000000000000000-000000")
+				c.unsure(c.rule.severity, c.at(a.Node, tagRiferimentoTesto), plain(a.RiferimentoTesto), plain("00000000000000000-000000"))
 			}
 		}
 	}

@@ -84,17 +84,18 @@ func ruleSellerNotBuyer(c *check, b *Body) {
 		return
 	}
 	at := c.at(doc.Node, tagTipoDocumento)
-	id := c.seller().IdFiscaleIVA.String()
+	actual := plain(doc.TipoDocumento + " " + c.seller().IdFiscaleIVA.String())
+	apart := Text{"cedente diverso dal cessionario", "a seller other than the buyer"}
 	switch c.sameParty() {
 	case same:
 		if agreed {
-			c.report(at, doc.TipoDocumento+" "+id, "cedente diverso dal cessionario")
+			c.reportText(at, actual, apart)
 		} else {
-			c.dispute(at, doc.TipoDocumento+" "+id, "cedente diverso dal cessionario", "disputed for "+doc.TipoDocumento+": AllA-1.9 and Rappresentazione tabellare only, not Elenco-2.0")
+			c.disputeText(at, actual, apart, "disputed for "+doc.TipoDocumento+": AllA-1.9 and Rappresentazione tabellare only, not Elenco-2.0")
 		}
 	case undecided:
 		if c.buyer().IdFiscaleIVA.Present() {
-			c.unsure(SeverityWarning, at, doc.TipoDocumento+" "+id, "cedente diverso dal cessionario")
+			c.unsure(SeverityWarning, at, actual, apart)
 		}
 	}
 }
@@ -118,7 +119,7 @@ func ruleSellerIsBuyer(c *check, b *Body) {
 			c.dispute(at, actual, expected, "disputed for TD27: AllA-1.9 and Rappresentazione tabellare only, not Elenco-2.0")
 		}
 	case undecided:
-		c.unsure(SeverityWarning, at, actual, expected)
+		c.unsure(SeverityWarning, at, plain(actual), plain(expected))
 	}
 }
 
@@ -132,7 +133,7 @@ func ruleSellerCountry(c *check, b *Body) {
 	switch doc.TipoDocumento {
 	case "TD17", "TD18", "TD19", "TD28":
 		if id.IdPaese == "IT" {
-			c.report(at, doc.TipoDocumento+" IT", "IdPaese diverso da IT")
+			c.reportText(at, plain(doc.TipoDocumento+" IT"), notItaly)
 		}
 	case "TD29":
 		if id.IdPaese != "IT" {

@@ -55,7 +55,7 @@ func (c *check) digits(parent NodeID, t tag, code string, valid func(string) boo
 	if c.o.CheckDigits == CheckDigitsError {
 		s = SeverityError
 	}
-	c.unsure(s, c.at(parent, t), code, "")
+	c.unsure(s, c.at(parent, t), plain(code), plain(""))
 }
 
 // vatDigits looks at Italian VAT numbers only: other countries have other rules.

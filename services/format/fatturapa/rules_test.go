@@ -149,6 +149,7 @@ func runRules(t *testing.T, cases []ruleCase) {
 			got := []string{}
 			for _, x := range r.Findings {
 				got = append(got, x.Code+" "+string(x.Severity))
+				oneLanguage(t, &x)
 				require.NotEmpty(t, x.Message.IT)
 				require.NotEmpty(t, x.Message.EN)
 				require.NotEmpty(t, x.Hint.In("it"))

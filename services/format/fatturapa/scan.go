@@ -1,7 +1,6 @@
 package fatturapa
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -38,14 +37,10 @@ type binding struct {
 	ns     uint8
 }
 
-func sizeMessage(n, limit int) string {
-	return fmt.Sprintf("the file has %d bytes, the limit is %d", n, limit)
-}
-
 // fail makes an error at a place in the text.
 func (p *parser) fail(code ParseCode, at int, format string, args ...any) *ParseError {
 	line, col := position(p.s, at)
-	return &ParseError{Code: code, Line: line, Column: col, Msg: fmt.Sprintf(format, args...), Hint: hintFor(code)}
+	return newParseError(code, line, col, format, args...)
 }
 
 // run parses the whole document.

@@ -83,23 +83,29 @@ type structureCheck struct {
 	ids   map[string]bool
 }
 
+var nothing = Text{}
+
 // add records a violation at an element.
-func (c *structureCheck) add(id NodeID, path string, msg, hint Text, actual, expected string) {
+func (c *structureCheck) add(id NodeID, path string, msg, hint Text, actual string, expected Text) {
 	c.count++
 	if c.count > maxFormatFindings {
 		return
 	}
-	c.r.Findings = append(c.r.Findings, Finding{
+	x := Finding{
 		Code: codeFormat, Severity: SeverityError, Message: msg, Hint: hint,
 		XPath: c.f.XPath(id) + path, JSONPath: c.f.JSONPath(id) + strings.Replace(path, "/", ".", 1), Line: c.f.Line(id),
-		Actual: clip(actual), Expected: expected, Clause: clauseFormat + c.t.version,
-	})
+		Actual: clip(actual), Expected: expected.EN, Clause: clauseFormat + c.t.version,
+	}
+	if expected.IT != expected.EN {
+		x.ExpectedIT = expected.IT
+	}
+	c.r.Findings = append(c.r.Findings, x)
 }
 
 func (c *structureCheck) deviation(d Deviation) {
 	c.add(0, "", Text{"Byte estranei prima o dopo il documento XML (" + d.Name + ")", "Stray bytes before or after the XML document (" + d.Name + ")"},
 		Text{"Eliminare quanto precede la dichiarazione XML e quanto segue l'elemento radice", "Remove what comes before the XML declaration and after the root element"},
-		d.Name, "")
+		d.Name, nothing)
 }
 
 // element checks one element against its type.
@@ -114,7 +120,7 @@ func (c *structureCheck) element(id NodeID, d *typeDef, byDef string) {
 	}
 	if !d.mixed && (n.flags&flagMixed != 0 || n.flags&flagChildren == 0 && n.val.len != 0 && !isBlank(c.f.ref(n.val))) {
 		c.add(id, "", Text{"L'elemento " + c.f.localName(id) + " non può contenere testo", "Element " + c.f.localName(id) + " cannot hold text"},
-			Text{"Togliere il testo fra gli elementi figli", "Remove the text between the child elements"}, c.f.text(id), "")
+			Text{"Togliere il testo fra gli elementi figli", "Remove the text between the child elements"}, c.f.text(id), nothing)
 	}
 	c.children(id, d)
 }
@@ -148,7 +154,7 @@ func (c *structureCheck) children(id NodeID, d *typeDef) {
 		want := strings.Join(d.expected(state), ", ")
 		name := f.localName(id)
 		c.add(id, "", Text{"Nell'elemento " + name + " manca un elemento obbligatorio", "Element " + name + " lacks a mandatory element"},
-			Text{"Aggiungere in fondo a " + name + ": " + want, "Add at the end of " + name + ": " + want}, "", want)
+			Text{"Aggiungere in fondo a " + name + ": " + want, "Add at the end of " + name + ": " + want}, "", plain(want))
 	}
 }
 
@@ -166,7 +172,7 @@ func (c *structureCheck) unexpected(parent, ch NodeID, d *typeDef, state int) {
 		hint = Text{"Lo schema non prevede " + name + " in " + c.f.localName(parent) + ": toglierlo; qui è ammesso: " + want,
 			"The schema has no " + name + " in " + c.f.localName(parent) + ": remove it; allowed here: " + want}
 	}
-	c.add(ch, "", Text{"L'elemento " + name + " non è ammesso in questa posizione", "Element " + name + " is not allowed in this place"}, hint, name, want)
+	c.add(ch, "", Text{"L'elemento " + name + " non è ammesso in questa posizione", "Element " + name + " is not allowed in this place"}, hint, name, plain(want))
 }
 
 // value checks the text of an element without children.
@@ -175,7 +181,7 @@ func (c *structureCheck) value(id NodeID, d *typeDef, byDef string) {
 	if n.flags&flagChildren != 0 {
 		name := c.f.localName(id)
 		c.add(id, "", Text{"L'elemento " + name + " non può contenere altri elementi", "Element " + name + " cannot hold other elements"},
-			Text{"Scrivere in " + name + " solo il valore", "Write only the value into " + name}, c.f.localName(id+1), "")
+			Text{"Scrivere in " + name + " solo il valore", "Write only the value into " + name}, c.f.localName(id+1), nothing)
 		return
 	}
 	s := ""
@@ -196,7 +202,7 @@ func (c *structureCheck) value(id NodeID, d *typeDef, byDef string) {
 	if s == "" {
 		hint = Text{"Un elemento facoltativo senza valore va omesso; valore ammesso: " + it, "Leave an optional element without value out; allowed value: " + en}
 	}
-	c.add(id, "", Text{"Il valore di " + name + " non rispetta il formato", "The value of " + name + " does not fit the format"}, hint, s, en)
+	c.add(id, "", Text{"Il valore di " + name + " non rispetta il formato", "The value of " + name + " does not fit the format"}, hint, s, Text{it, en})
 }
 
 // attributes checks the attributes of one element. Those of XML Schema instance
@@ -219,7 +225,7 @@ func (c *structureCheck) attributes(id NodeID, d *typeDef) {
 		}
 		if decl < 0 {
 			c.add(id, "/@"+a.name, Text{"L'attributo " + a.name + " non è ammesso", "Attribute " + a.name + " is not allowed"},
-				Text{"Togliere l'attributo", "Remove the attribute"}, a.val, "")
+				Text{"Togliere l'attributo", "Remove the attribute"}, a.val, nothing)
 			continue
 		}
 		found |= 1 << decl
@@ -227,7 +233,7 @@ func (c *structureCheck) attributes(id NodeID, d *typeDef) {
 		if !st.valid(a.val) {
 			it, en := st.describe()
 			c.add(id, "/@"+a.name, Text{"Il valore dell'attributo " + a.name + " non rispetta il formato", "The value of attribute " + a.name + " does not fit the format"},
-				Text{"Valore ammesso: " + it, "Allowed value: " + en}, a.val, en)
+				Text{"Valore ammesso: " + it, "Allowed value: " + en}, a.val, Text{it, en})
 		} else if st.kind == kindID {
 			c.unique(id, a.val, "/@"+a.name)
 		}
@@ -236,7 +242,7 @@ func (c *structureCheck) attributes(id NodeID, d *typeDef) {
 		if d.attrs[j].required && found&(1<<j) == 0 {
 			name := d.attrs[j].name
 			c.add(id, "/@"+name, Text{"Manca l'attributo obbligatorio " + name, "The mandatory attribute " + name + " is missing"},
-				Text{"Aggiungere " + name + " all'elemento " + f.localName(id), "Add " + name + " to element " + f.localName(id)}, "", name)
+				Text{"Aggiungere " + name + " all'elemento " + f.localName(id), "Add " + name + " to element " + f.localName(id)}, "", plain(name))
 		}
 	}
 }
@@ -252,7 +258,7 @@ func (c *structureCheck) instance(id NodeID, a *attribute, d *typeDef) {
 		}
 	}
 	c.add(id, "/@"+a.name, Text{"L'attributo xsi:" + a.name + " non è ammesso", "Attribute xsi:" + a.name + " is not allowed"},
-		Text{"Togliere l'attributo; un elemento senza valore va omesso", "Remove the attribute; leave an element without value out"}, a.val, "")
+		Text{"Togliere l'attributo; un elemento senza valore va omesso", "Remove the attribute; leave an element without value out"}, a.val, nothing)
 }
 
 // attrsOf finds the attributes of an element: they are stored in document order.
@@ -280,7 +286,7 @@ func (c *structureCheck) unique(id NodeID, val, path string) {
 	}
 	if c.ids[val] {
 		c.add(id, path, Text{"L'identificativo " + val + " è ripetuto", "Identifier " + val + " is used twice"},
-			Text{"Usare identificativi diversi", "Use different identifiers"}, val, "")
+			Text{"Usare identificativi diversi", "Use different identifiers"}, val, nothing)
 	}
 	c.ids[val] = true
 }
@@ -296,7 +302,7 @@ func (c *structureCheck) wild(id NodeID, lax bool) {
 	if !lax {
 		name := c.f.localName(id)
 		c.add(id, "", Text{"L'elemento " + name + " non è dichiarato in alcuno schema", "Element " + name + " is declared in no schema"},
-			Text{"Togliere l'elemento", "Remove the element"}, name, "")
+			Text{"Togliere l'elemento", "Remove the element"}, name, nothing)
 		return
 	}
 	for ch := c.f.firstChild(id); ch != 0; ch = c.f.nodes[ch].next {

@@ -103,6 +103,7 @@ func TestStructureViolations(t *testing.T) {
 			require.Equal(t, c.jsonPath, x.JSONPath)
 			require.Equal(t, c.actual, strings.TrimSpace(x.Actual))
 			require.Equal(t, c.expected, x.Expected)
+			oneLanguage(t, &x)
 			require.NotEmpty(t, x.Message.IT)
 			require.NotEmpty(t, x.Message.EN)
 			require.NotEmpty(t, x.Hint.IT)

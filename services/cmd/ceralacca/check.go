@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"context"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,9 +22,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/fatturapa"
-	"ceralacca.dev/services/format/sdi"
 )
 
 // checked is the outcome for one file; Valid is null when it was not judged.
@@ -36,6 +36,12 @@ type checked struct {
 	Error     string         `json:"error,omitempty"`     // why a file could not be judged
 	Findings  []checkFinding `json:"findings"`
 	Omitted   int            `json:"omitted,omitempty"` // findings beyond the two hundred that SdI lists
+	// NeedsAuthority are the controls that only the registers of SdI decide.
+	NeedsAuthority []string `json:"needs_authority_data,omitempty"`
+	// Signatures and what is wrong with them stand apart from the invoice: they count for Valid with
+	// --signatures only.
+	Signatures        []signatureDescription `json:"signatures,omitempty"`
+	SignatureFindings []checkFinding         `json:"signature_findings,omitempty"`
 }
 
 type checkFinding struct {
@@ -44,14 +50,18 @@ type checkFinding struct {
 	Message  string `json:"message"`
 	Hint     string `json:"hint,omitempty"`
 	XPath    string `json:"xpath,omitempty"`
+	JSONPath string `json:"json_path,omitempty"` // the place in what invoice convert writes
 	Line     int    `json:"line,omitempty"`
 	Actual   string `json:"actual,omitempty"`
 	Expected string `json:"expected,omitempty"`
+	Clause   string `json:"clause,omitempty"` // of the official text
+	// NeedsAuthorityData marks a local check of what only a register can decide.
+	NeedsAuthorityData bool `json:"needs_authority_data,omitempty"`
 }
 
 func (c *cli) checkCommand() *cobra.Command {
-	var at, lang string
-	var names bool
+	var at, lang, caFile string
+	var names, signatures bool
 	cmd := verb("check FILE|DIR|ZIP...", "Check invoices offline by the rules of SdI", args("FILE|DIR|ZIP..."), func(ctx context.Context, given []string) error {
 		if lang != "it" && lang != "en" {
 			return usage("--lang is it or en, not %q", lang)
@@ -60,7 +70,13 @@ func (c *cli) checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		k := &checker{in: c.in, lang: lang, names: names, at: c.now()}
+		k := &checker{in: c.in, lang: lang, names: names, signatures: signatures, at: c.now()}
+		if caFile != "" {
+			k.roots, err = loadRoots(caFile)
+			if err != nil {
+				return err
+			}
+		}
 		if day != nil {
 			k.at = day.AsTime()
 		}
@@ -68,23 +84,30 @@ func (c *cli) checkCommand() *cobra.Command {
 	})
 	cmd.Long = cmd.Short + `.
 
-No server and no database are needed. Invoices are read from XML, signed files (.p7m, whose signature is not judged:
-see ceralacca inspect), ZIP archives and folders with all that is below them; - is standard input. With --format json
-each file is one JSON object on a line of its own. Controls that need the registers of SdI are not made.
+No server and no database are needed. Invoices are read from XML, signed files (.p7m, or signed XML), ZIP archives and
+folders with all that is below them; - is standard input. With --format json each file is one JSON object on a line of
+its own. Controls that need the registers of SdI are not made; needs_authority_data lists them.
+
+What is true of signatures is told apart and never keeps an invoice from being read and judged: it counts for the
+outcome with --signatures only. Without --roots nobody is asked whom the certificate comes from.
 
 Exit code 0: all are valid; 1: at least one has an error; 2: at least one could not be judged, or there was none.`
 	cmd.Flags().StringVar(&at, "at", "", "day of sending, such as 2026-05-15: its rules are applied; today when empty")
 	cmd.Flags().StringVar(&lang, "lang", "en", "language of the messages: it or en")
+	cmd.Flags().BoolVar(&signatures, "signatures", false, "let signatures count too: one that does not hold makes the file not valid")
+	cmd.Flags().StringVar(&caFile, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&names, "names", false, "judge the file names too, as SdI does when it receives them")
 	return cmd
 }
 
 // checker judges files, several at a time, and gives the outcomes in order.
 type checker struct {
-	in    io.Reader
-	lang  string
-	names bool
-	at    time.Time
+	in         io.Reader
+	lang       string
+	names      bool
+	signatures bool
+	roots      *x509.CertPool
+	at         time.Time
 
 	queue chan *checkUnit // in order, for the one who prints
 	work  chan *checkUnit
@@ -149,7 +172,7 @@ func (k *checker) argument(ctx context.Context, name string) {
 	case info.IsDir():
 		k.folder(ctx, name)
 	case !info.Mode().IsRegular():
-		k.known(ctx, checked{File: name, Error: "this is neither a file nor a folder; standard input is -"})
+		k.known(ctx, checked{File: name, Error: noFile.In(k.lang)})
 	default:
 		k.file(ctx, name, false)
 	}
@@ -168,7 +191,7 @@ func (k *checker) folder(ctx context.Context, root string) {
 			}
 		case entry.IsDir():
 		case !entry.Type().IsRegular():
-			k.known(ctx, checked{File: name, Skipped: "a link or device"})
+			k.known(ctx, checked{File: name, Skipped: aLink.In(k.lang)})
 		default:
 			k.file(ctx, name, true)
 		}
@@ -192,13 +215,22 @@ func (k *checker) file(ctx context.Context, name string, inside bool) {
 	}
 	_ = f.Close()
 	if inside && !endsLikeInvoice(name) {
-		k.known(ctx, checked{File: name, Skipped: notByName})
+		k.known(ctx, checked{File: name, Skipped: notByName.In(k.lang)})
 		return
 	}
 	k.emit(ctx, &checkUnit{name: name, inside: inside, open: func() (io.ReadCloser, error) { return os.Open(name) }})
 }
 
-const notByName = "neither .xml nor .p7m"
+// Why a file of a folder or archive is none to check, or cannot be judged.
+var (
+	notByName = fatturapa.Text{IT: "né .xml né .p7m", EN: "neither .xml nor .p7m"}
+	aLink     = fatturapa.Text{IT: "un collegamento o dispositivo", EN: "a link or device"}
+	noFile    = fatturapa.Text{IT: "non è un file né una cartella; lo standard input è -", EN: "this is neither a file nor a folder; standard input is -"}
+	noArchive = fatturapa.Text{IT: "l'archivio non si legge: ", EN: "the archive cannot be read: "}
+	noMembers = fatturapa.Text{IT: "l'archivio è vuoto", EN: "the archive is empty"}
+	encrypted = fatturapa.Text{IT: "cifrato: il SdI e questo programma leggono solo archivi in chiaro", EN: "encrypted: SdI and this tool read plain archives only"}
+	zipInAZIP = fatturapa.Text{IT: "un archivio dentro un archivio: il SdI non ne accetta; estrarlo e controllarlo a parte", EN: "an archive inside an archive: SdI takes none; unpack it and check it apart"}
+)
 
 func isZIP(head []byte) bool {
 	return string(head) == "PK\x03\x04" || string(head) == "PK\x05\x06"
@@ -214,11 +246,11 @@ func (k *checker) archive(ctx context.Context, name string, f *os.File) {
 	defer f.Close()
 	z, err := openZIP(f)
 	if err != nil {
-		k.known(ctx, checked{File: name, Error: "the archive cannot be read: " + err.Error()})
+		k.known(ctx, checked{File: name, Error: noArchive.In(k.lang) + err.Error()})
 		return
 	}
 	if len(z.File) == 0 {
-		k.known(ctx, checked{File: name, Error: "the archive is empty"})
+		k.known(ctx, checked{File: name, Error: noMembers.In(k.lang)})
 	}
 	var members sync.WaitGroup
 	for _, m := range z.File {
@@ -229,11 +261,11 @@ func (k *checker) archive(ctx context.Context, name string, f *os.File) {
 		switch {
 		case m.FileInfo().IsDir():
 		case m.Flags&1 != 0:
-			k.known(ctx, checked{File: at, Error: "encrypted: SdI and this tool read plain archives only"})
+			k.known(ctx, checked{File: at, Error: encrypted.In(k.lang)})
 		case strings.EqualFold(path.Ext(m.Name), ".zip"):
-			k.known(ctx, checked{File: at, Error: "an archive inside an archive: SdI takes none; unpack it and check it apart"})
+			k.known(ctx, checked{File: at, Error: zipInAZIP.In(k.lang)})
 		case !endsLikeInvoice(m.Name):
-			k.known(ctx, checked{File: at, Skipped: notByName})
+			k.known(ctx, checked{File: at, Skipped: notByName.In(k.lang)})
 		default:
 			members.Add(1)
 			if !k.emit(ctx, &checkUnit{name: at, inside: true, open: m.Open, done: members.Done}) {
@@ -295,112 +327,6 @@ func (k *checker) known(ctx context.Context, r checked) {
 	case k.queue <- u:
 	case <-ctx.Done():
 	}
-}
-
-// judge reads and checks one file.
-func (k *checker) judge(u *checkUnit) checked {
-	r := checked{File: u.name}
-	f, err := u.open()
-	if err != nil {
-		r.Error = err.Error()
-		return r
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, largestFile+1))
-	_ = f.Close() // nothing was written
-	if err != nil {
-		r.Error = err.Error()
-		return r
-	}
-	if len(raw) > largestFile {
-		r.refuse(k.lang, "00003", tooLarge, fmt.Sprintf("> %d bytes", largestFile), 0)
-		return r
-	}
-	content, err := unwrap(raw)
-	if err != nil {
-		r.refuse(k.lang, "00106", brokenEnvelope, err.Error(), 0)
-		return r
-	}
-	file, err := fatturapa.Parse(content)
-	if err != nil {
-		k.unread(&r, u, content, err)
-		return r
-	}
-	o := fatturapa.Options{At: k.at}
-	if k.names && u.name != "-" {
-		o.FileName = path.Base(filepath.ToSlash(u.name))
-	}
-	report := fatturapa.Check(file, o)
-	valid := report.Valid()
-	r.Valid, r.Format, r.Documents, r.Rules, r.Omitted = &valid, file.Formato(), len(file.Bodies), report.RulePack, report.Omitted
-	for _, x := range report.Findings {
-		r.Findings = append(r.Findings, checkFinding{
-			Code: x.Code, Severity: string(x.Severity), Message: x.Message.In(k.lang), Hint: x.Hint.In(k.lang),
-			XPath: x.XPath, Line: x.Line, Actual: x.Actual, Expected: x.Expected,
-		})
-	}
-	return r
-}
-
-// unread tells a message of SdI that lies beside invoices from an invoice that cannot be read.
-func (k *checker) unread(r *checked, u *checkUnit, content []byte, err error) {
-	var parse *fatturapa.ParseError
-	if !errors.As(err, &parse) {
-		r.Error = err.Error()
-		return
-	}
-	if u.inside && (parse.Code == fatturapa.ErrRoot || parse.Code == fatturapa.ErrNamespace) {
-		if m, err := sdi.ParseMessage(path.Base(filepath.ToSlash(u.name)), content); err == nil {
-			r.Skipped = "a message of SdI (" + string(m.Type()) + ")"
-			return
-		}
-	}
-	code, text := "00200", unreadable
-	switch parse.Code {
-	case fatturapa.ErrTooLarge:
-		code, text = "00003", tooLarge
-	case fatturapa.ErrEmpty:
-		code, text = "00106", emptyFile
-	}
-	text.hint.EN = parse.Hint
-	r.refuse(k.lang, code, text, parse.Msg, parse.Line)
-}
-
-// unwrap takes the invoice out of its signature envelopes, if it is in one.
-func unwrap(raw []byte) ([]byte, error) {
-	if !cms.Looks(raw) {
-		return raw, nil
-	}
-	content, layers, err := cms.Open(raw)
-	if err != nil {
-		return nil, err
-	}
-	if len(layers) > 0 && layers[len(layers)-1].Detached {
-		return nil, errors.New("a detached signature: the invoice is not in the file")
-	}
-	return content, nil
-}
-
-// refusal is a finding about a file that could not be read as an invoice.
-type refusal struct{ message, hint fatturapa.Text }
-
-var (
-	unreadable = refusal{fatturapa.Text{IT: "Il file non si legge come fattura", EN: "The file cannot be read as an invoice"},
-		fatturapa.Text{IT: "Correggere il file nel punto indicato, o esportarlo di nuovo", EN: "Mend the file at this place, or export it again"}}
-	emptyFile = refusal{fatturapa.Text{IT: "Il file è vuoto", EN: "The file is empty"},
-		fatturapa.Text{IT: "Inviare il file della fattura", EN: "Send the invoice file itself"}}
-	tooLarge = refusal{fatturapa.Text{IT: "Il file supera la dimensione massima ammessa", EN: "The file is larger than allowed"},
-		fatturapa.Text{IT: "Ridurre gli allegati o dividere il lotto", EN: "Shrink the attachments or split the lot"}}
-	brokenEnvelope = refusal{fatturapa.Text{IT: "La busta di firma non si legge", EN: "The signature envelope cannot be read"},
-		fatturapa.Text{IT: "Firmare di nuovo il file, o trasferirlo in modo binario", EN: "Sign the file again, or transfer it in binary mode"}}
-)
-
-// refuse makes the outcome of a file that SdI would refuse unread.
-func (r *checked) refuse(lang, code string, text refusal, actual string, line int) {
-	invalid := false
-	r.Valid = &invalid
-	r.Findings = append(r.Findings, checkFinding{
-		Code: code, Severity: string(fatturapa.SeverityError), Message: text.message.In(lang), Hint: text.hint.In(lang), Actual: actual, Line: line,
-	})
 }
 
 // checkTotal counts outcomes.
@@ -468,31 +394,61 @@ func (c *cli) showChecked(r *checked, lang string) {
 		state = pick("valido", "valid")
 	}
 	fmt.Fprintf(c.out, "%s: %s\n", printable(r.File), printable(state))
-	for _, f := range r.Findings {
-		where := ""
-		if f.Line > 0 {
-			where += fmt.Sprintf(pick(" riga %d", " line %d"), f.Line)
-		}
-		if f.XPath != "" {
-			where += " " + f.XPath
-		}
-		severity := f.Severity
-		if italian {
-			severity = map[string]string{"error": "errore", "warning": "avviso"}[severity]
-		}
-		fmt.Fprintf(c.out, "  %s %s%s\n    %s\n", severity, f.Code, printable(where), f.Message)
-		if f.Actual != "" {
-			fmt.Fprintf(c.out, "    %s %s\n", pick("trovato:", "found:"), printable(f.Actual))
-		}
-		if f.Expected != "" {
-			fmt.Fprintf(c.out, "    %s %s\n", pick("atteso:", "expected:"), printable(f.Expected))
-		}
-		if f.Hint != "" {
-			fmt.Fprintf(c.out, "    %s %s\n", pick("rimedio:", "mend:"), f.Hint)
-		}
+	for i := range r.Findings {
+		c.showFinding(&r.Findings[i], italian)
 	}
 	if r.Omitted > 0 {
 		fmt.Fprintf(c.out, pick("  e altri %d\n", "  and %d more\n"), r.Omitted)
+	}
+	for _, x := range r.Signatures {
+		holds := pick("integra", "holds")
+		if !x.Holds {
+			holds = pick("NON VALIDA", "DOES NOT HOLD")
+		}
+		fmt.Fprintf(c.out, "  %s %s %s: %s%s\n", pick("firma", "signature"), x.Form, holds, printable(x.Signer), signedAt(x.SigningTime))
+	}
+	for i := range r.SignatureFindings {
+		if !slices.Contains(r.Findings, r.SignatureFindings[i]) {
+			c.showFinding(&r.SignatureFindings[i], italian)
+		}
+	}
+}
+
+func signedAt(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", " + t.Format(time.RFC3339)
+}
+
+// showFinding prints what is wrong, where, with what, and how to mend it.
+func (c *cli) showFinding(f *checkFinding, italian bool) {
+	pick := func(it, en string) string {
+		if italian {
+			return it
+		}
+		return en
+	}
+	where := ""
+	if f.Line > 0 {
+		where += fmt.Sprintf(pick(" riga %d", " line %d"), f.Line)
+	}
+	if f.XPath != "" {
+		where += " " + f.XPath
+	}
+	severity := f.Severity
+	if italian {
+		severity = map[string]string{"error": "errore", "warning": "avviso"}[severity]
+	}
+	fmt.Fprintf(c.out, "  %s %s%s\n    %s\n", severity, f.Code, printable(where), f.Message)
+	if f.Actual != "" {
+		fmt.Fprintf(c.out, "    %s %s\n", pick("trovato:", "found:"), printable(f.Actual))
+	}
+	if f.Expected != "" {
+		fmt.Fprintf(c.out, "    %s %s\n", pick("atteso:", "expected:"), printable(f.Expected))
+	}
+	if f.Hint != "" {
+		fmt.Fprintf(c.out, "    %s %s\n", pick("rimedio:", "mend:"), f.Hint)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/format/signature"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
 )
@@ -40,6 +41,7 @@ type description struct {
 }
 
 type signatureDescription struct {
+	Form        string            `json:"form,omitempty"` // CAdES or XAdES, of an invoice
 	Signer      string            `json:"signer"`
 	Issuer      string            `json:"issuer"`
 	Level       string            `json:"level"`
@@ -260,6 +262,9 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 	if err == nil {
 		d.Kind = "invoice " + file.Formato()
 		d.Invoice = i.invoice(file)
+		if file.Signed {
+			i.signedXML(d, raw)
+		}
 		return
 	}
 	message, messageErr := sdi.ParseMessage(name, raw)
@@ -279,10 +284,35 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 	d.Problems = append(d.Problems, "no invoice: "+plain(err), "no message of SdI: "+plain(messageErr))
 }
 
+// signedXML judges the signatures inside an invoice.
+func (i *inspection) signedXML(d *description, raw []byte) {
+	read, err := signature.Read(raw, signature.Options{At: i.at, Roots: i.roots})
+	if err != nil {
+		d.Problems = append(d.Problems, plain(err))
+		return
+	}
+	for n := range read.Report.Signatures {
+		d.Signatures = append(d.Signatures, describeSignature(&read.Report.Signatures[n]))
+	}
+	d.Problems = append(d.Problems, read.Report.Warnings...)
+}
+
+func describeSignature(s *signature.Signature) signatureDescription {
+	out := signatureDescription{Form: s.Form, Signer: s.Signer(), Level: s.Level, Algorithm: s.Algorithm, SigningTime: s.SigningTime,
+		Checks: map[string]string{}, Holds: s.Holds()}
+	if s.Certificate != nil {
+		out.Issuer = s.Certificate.Issuer.String()
+	}
+	for _, check := range s.Checks {
+		out.Checks[check.Name] = strings.TrimSuffix(string(check.Verdict)+": "+check.Reason, ": ")
+	}
+	return out
+}
+
 // plain is an error without the name of the library that it comes from.
 func plain(err error) string {
 	text := err.Error()
-	for _, library := range []string{"fatturapa: ", "sdi: ", "cades: ", "cms: ", "tsp: "} {
+	for _, library := range []string{"signature: ", "fatturapa: ", "sdi: ", "cades: ", "cms: ", "tsp: "} {
 		text = strings.TrimPrefix(text, library)
 	}
 	return text

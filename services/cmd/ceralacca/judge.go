@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+
+	"ceralacca.dev/services/format/fatturapa"
+	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/format/signature"
+)
+
+// judge reads and checks one file. What is wrong with its signatures is told apart.
+func (k *checker) judge(u *checkUnit) checked {
+	r := checked{File: u.name}
+	f, err := u.open()
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, largestFile+1))
+	_ = f.Close() // nothing was written
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	if len(raw) > largestFile {
+		r.refuse(k.lang, "00003", tooLarge, fmt.Sprintf("> %d", largestFile), 0)
+		return r
+	}
+	file, err := signature.Read(raw, signature.Options{At: k.at, Roots: k.roots})
+	if err != nil {
+		k.unread(&r, u, raw, err)
+		return r
+	}
+	o := fatturapa.Options{At: k.at}
+	if k.names && u.name != "-" {
+		o.FileName = path.Base(filepath.ToSlash(u.name))
+	}
+	k.describe(&r, file, fatturapa.Check(file.Invoice, o))
+	return r
+}
+
+// describe writes the two reports into the outcome.
+func (k *checker) describe(r *checked, file *signature.File, report *fatturapa.Report) {
+	valid := report.Valid()
+	r.Format, r.Documents, r.Rules, r.Omitted = file.Invoice.Formato(), len(file.Invoice.Bodies), report.RulePack, report.Omitted
+	r.NeedsAuthority = report.NeedsAuthority
+	for i := range report.Findings {
+		r.Findings = append(r.Findings, findingOf(&report.Findings[i], k.lang))
+	}
+	for i := range file.Report.Signatures {
+		r.Signatures = append(r.Signatures, describeSignature(&file.Report.Signatures[i]))
+	}
+	for i := range file.Report.Findings {
+		x := findingOf(&file.Report.Findings[i], k.lang)
+		r.SignatureFindings = append(r.SignatureFindings, x)
+		if k.signatures {
+			r.Findings = append(r.Findings, x)
+			valid = false
+		}
+	}
+	r.Valid = &valid
+}
+
+// findingOf is a finding in one language.
+func findingOf(x *fatturapa.Finding, lang string) checkFinding {
+	return checkFinding{
+		Code: x.Code, Severity: string(x.Severity), Message: x.Message.In(lang), Hint: x.Hint.In(lang), XPath: x.XPath, JSONPath: x.JSONPath,
+		Line: x.Line, Actual: x.ActualIn(lang), Expected: x.ExpectedIn(lang), Clause: x.Clause, NeedsAuthorityData: x.NeedsAuthorityData,
+	}
+}
+
+// unread tells a message of SdI that lies beside invoices from an invoice that cannot be read.
+func (k *checker) unread(r *checked, u *checkUnit, raw []byte, err error) {
+	var parse *fatturapa.ParseError
+	if !errors.As(err, &parse) {
+		r.refuse(k.lang, "00106", brokenEnvelope, plain(err), 0)
+		return
+	}
+	if u.inside && (parse.Code == fatturapa.ErrRoot || parse.Code == fatturapa.ErrNamespace) {
+		content, _, _ := signature.Unwrap(raw) // it was unwrapped before
+		if m, err := sdi.ParseMessage(path.Base(filepath.ToSlash(u.name)), content); err == nil {
+			r.Skipped = fatturapa.Text{IT: "un messaggio del SdI (", EN: "a message of SdI ("}.In(k.lang) + string(m.Type()) + ")"
+			return
+		}
+	}
+	code, text := "00200", unreadable
+	switch parse.Code {
+	case fatturapa.ErrTooLarge:
+		code, text = "00003", tooLarge
+	case fatturapa.ErrEmpty:
+		code, text = "00106", emptyFile
+	}
+	what, hint := parse.Text()
+	text.hint = hint
+	r.refuse(k.lang, code, text, what.In(k.lang), parse.Line)
+}
+
+// unwrap takes the invoice out of its signature envelopes, if it is in one.
+func unwrap(raw []byte) ([]byte, error) {
+	content, _, err := signature.Unwrap(raw)
+	var broken *signature.EnvelopeError
+	if errors.As(err, &broken) {
+		return nil, broken.Err // says it all
+	}
+	return content, err
+}
+
+// refusal is a finding about a file that could not be read as an invoice.
+type refusal struct{ message, hint fatturapa.Text }
+
+var (
+	unreadable = refusal{fatturapa.Text{IT: "Il file non si legge come fattura", EN: "The file cannot be read as an invoice"},
+		fatturapa.Text{IT: "Correggere il file nel punto indicato, o esportarlo di nuovo", EN: "Mend the file at this place, or export it again"}}
+	emptyFile = refusal{fatturapa.Text{IT: "Il file è vuoto", EN: "The file is empty"},
+		fatturapa.Text{IT: "Inviare il file della fattura", EN: "Send the invoice file itself"}}
+	tooLarge = refusal{fatturapa.Text{IT: "Il file supera la dimensione massima ammessa", EN: "The file is larger than allowed"},
+		fatturapa.Text{IT: "Ridurre gli allegati o dividere il lotto", EN: "Shrink the attachments or split the lot"}}
+	brokenEnvelope = refusal{fatturapa.Text{IT: "La busta di firma non si legge", EN: "The signature envelope cannot be read"},
+		fatturapa.Text{IT: "Firmare di nuovo il file, o trasferirlo in modo binario", EN: "Sign the file again, or transfer it in binary mode"}}
+)
+
+// refuse makes the outcome of a file that SdI would refuse unread.
+func (r *checked) refuse(lang, code string, text refusal, actual string, line int) {
+	invalid := false
+	r.Valid = &invalid
+	r.Findings = append(r.Findings, checkFinding{
+		Code: code, Severity: string(fatturapa.SeverityError), Message: text.message.In(lang), Hint: text.hint.In(lang), Actual: actual, Line: line,
+	})
+}

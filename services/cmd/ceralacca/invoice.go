@@ -21,8 +21,8 @@ func (c *cli) invoices() (invoicev1.InvoiceServiceClient, error) {
 }
 
 func (c *cli) invoiceCommand() *cobra.Command {
-	return group("invoice", "Submit, list, show, check and render invoices", c.submitCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
-		c.checkCommand(), c.renderCommand())
+	return group("invoice", "Submit, list, show, compose, check, convert and render invoices", c.submitCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
+		c.newCommand(), c.checkCommand(), c.convertCommand(), c.renderCommand())
 }
 
 // read reads a file, or standard input for -.

@@ -173,7 +173,7 @@ func compare(t *testing.T, version string, files []string, raws map[string][]byt
 }
 
 // basesFor gives valid documents of a version to start from.
-func basesFor(t *testing.T, s fatturapa.Schema, version string) []*tnode {
+func basesFor(t testing.TB, s fatturapa.Schema, version string) []*tnode {
 	t.Helper()
 	read := func(name string) *tnode {
 		raw, err := os.ReadFile(filepath.Join("testdata", name))

@@ -239,6 +239,9 @@ func (w *xmlWriter) element(v *jsonValue, d *typeDef, name, path string, depth i
 		}
 		w.escape(v.text, false)
 	case d.facets == nil && v.kind == jsonObject:
+		if len(v.keys) == 0 {
+			break // no line end: it would be a text
+		}
 		w.b = append(w.b, '\n')
 		if err := w.members(v, d, path, depth+1, nil); err != nil {
 			return err

@@ -1,13 +1,17 @@
 package fatturapa_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
@@ -73,6 +77,103 @@ func texts(f *fatturapa.File) []string {
 	}
 	walk(f.Root())
 	return out
+}
+
+// The JSON of the fixtures is frozen: programs of partners read it.
+func TestJSONGolden(t *testing.T) {
+	for _, name := range []string{"fpr12", "fpa12_completa", "fsm10_completa", "lotto"} {
+		raw, err := os.ReadFile("testdata/" + name + ".xml")
+		require.NoError(t, err)
+		f, err := fatturapa.Parse(raw)
+		require.NoError(t, err)
+		require.Empty(t, f.JSONLoss())
+		var b bytes.Buffer
+		require.NoError(t, json.Indent(&b, f.JSON(), "", " "))
+		if *update {
+			require.NoError(t, os.WriteFile("testdata/"+name+".json", b.Bytes(), 0o644))
+		}
+		want, err := os.ReadFile("testdata/" + name + ".json")
+		require.NoError(t, err)
+		require.Equal(t, string(want), b.String(), name)
+	}
+}
+
+// Whatever the file, valid or not: where JSONLoss lists nothing, XML, JSON, XML,
+// JSON is the identity on the data; where it lists something, that is a reason.
+func TestJSONLosesNothingThatItDoesNotName(t *testing.T) {
+	bases := append(basesFor(t, fatturapa.SchemaOrdinary, "1.2.3"), basesFor(t, fatturapa.SchemaSimplified, "1.0.2")...)
+	names := []string{"Sconosciuto", "Note"}
+	for _, b := range bases {
+		b.all(nil, func(n, _ *tnode) {
+			if !slices.Contains(names, n.name) {
+				names = append(names, n.name)
+			}
+		})
+	}
+	whole, named := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		doc := bases[rapid.IntRange(0, len(bases)-1).Draw(t, "base")].clone()
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 7))
+		how := ""
+		for range rapid.IntRange(1, 3).Draw(t, "changes") {
+			how += mutate(r, doc, names) + "; "
+		}
+		f, err := fatturapa.Parse(doc.bytes())
+		if err != nil {
+			return
+		}
+		first := f.JSON()
+		back, err := fatturapa.FromJSON(first)
+		if lost := f.JSONLoss(); len(lost) > 0 {
+			named++
+			return
+		}
+		require.NoError(t, err, how)
+		g, err := fatturapa.Parse(back)
+		require.NoError(t, err, how)
+		second := g.JSON() // keys that were out of order are in the order of the schema now
+		require.JSONEq(t, string(first), string(second), how)
+		again, err := fatturapa.FromJSON(second)
+		require.NoError(t, err, how)
+		require.Equal(t, string(back), string(again), how)
+		// White space in a block without elements is no data.
+		blank := func(list []string) []string {
+			for i := range list {
+				list[i] = strings.TrimSpace(list[i])
+			}
+			slices.Sort(list)
+			return list
+		}
+		require.Equal(t, blank(texts(f)), blank(texts(g)), how)
+		require.Equal(t, f.Versione, g.Versione)
+		require.Equal(t, f.SistemaEmittente, g.SistemaEmittente)
+		whole++
+	})
+	t.Logf("%d files came back whole, of %d something is named", whole, named)
+	require.Greater(t, whole, 30)
+	require.Positive(t, named)
+}
+
+func TestJSONLoss(t *testing.T) {
+	for name, c := range map[string]struct{ in, want string }{
+		"nothing":                  {wrap("<FatturaElettronicaHeader/>"), ""},
+		"schema location":          {strings.Replace(wrap(""), "versione", `xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="a b" versione`, 1), ""},
+		"attribute of the root":    {strings.Replace(wrap(""), "versione", `nota="x" versione`, 1), "/FatturaElettronica/@nota"},
+		"attribute":                {wrap(`<FatturaElettronicaHeader id="1"/>`), "/FatturaElettronica/FatturaElettronicaHeader/@id"},
+		"element":                  {wrap(`<Note>x</Note>`), "/FatturaElettronica/Note"},
+		"element of another space": {wrap(`<FatturaElettronicaBody><a:X xmlns:a="urn:a"/></FatturaElettronicaBody>`), "/FatturaElettronica/FatturaElettronicaBody/X"},
+		"text between elements":    {wrap(`a<FatturaElettronicaHeader/>b`), "/FatturaElettronica/text()"},
+		"text instead of elements": {wrap(`<FatturaElettronicaHeader>a</FatturaElettronicaHeader>`), "/FatturaElettronica/FatturaElettronicaHeader/text()"},
+		"elements in a value":      {wrap(`<FatturaElettronicaHeader><SoggettoEmittente><b/></SoggettoEmittente></FatturaElettronicaHeader>`), "/FatturaElettronica/FatturaElettronicaHeader/SoggettoEmittente/b"},
+		"signature":                {wrap(`<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#" Id="a"/>`), ""},
+	} {
+		f, err := fatturapa.Parse([]byte(c.in))
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, strings.Join(f.JSONLoss(), " "), name)
+	}
+	f, err := fatturapa.Parse([]byte(wrap(strings.Repeat("<X/>", 100))))
+	require.NoError(t, err)
+	require.Len(t, f.JSONLoss(), 50)
 }
 
 func TestJSONForm(t *testing.T) {

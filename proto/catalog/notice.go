@@ -28,7 +28,7 @@ type Notice struct {
 
 // noticeTypes lists the public types in the order of an invoice's life.
 var noticeTypes = []string{
-	"invoice.accepted", "invoice.signed", "invoice.signing_failed", "invoice.transmitted", "invoice.transmission_failed",
+	"invoice.accepted", "invoice.imported", "invoice.signed", "invoice.signing_failed", "invoice.transmitted", "invoice.transmission_failed",
 	"invoice.delivered", "invoice.available", "invoice.delivery_pending", "invoice.rejected",
 	"invoice.pa_accepted", "invoice.pa_refused", "invoice.pa_term_expired", "invoice.attested",
 	"preservation.taken_in_charge", "preservation.sealed",
@@ -48,6 +48,9 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	case *invoicev1.InvoiceAccepted:
 		n = Notice{"invoice.accepted", e.GetInvoice(), map[string]any{
 			"format": e.GetFormat(), "recipient_code": e.GetRecipientCode(), "sign": e.GetSign(), "document": blobData(e.GetOriginal())}}
+	case *invoicev1.InvoiceImported:
+		n = Notice{"invoice.imported", e.GetInvoice(), map[string]any{
+			"format": e.GetFormat(), "received": e.GetReceived(), "document": blobData(e.GetOriginal())}}
 	case *signv1.DocumentSigned:
 		n = Notice{"invoice.signed", e.GetSubject(), map[string]any{
 			"signature": e.GetSignature(), "signing_time": timeData(e.GetSigningTime()), "document": blobData(e.GetSigned())}}

@@ -23,6 +23,7 @@ func TestNotices(t *testing.T) {
 	receipt := &sdiv1.Receipt{Type: "RC", FileName: "IT01_1_RC_001.xml", Content: blob}
 	events := map[string]proto.Message{
 		"invoice.accepted":             &invoicev1.InvoiceAccepted{Invoice: anInvoice, Original: blob},
+		"invoice.imported":             &invoicev1.InvoiceImported{Invoice: anInvoice, Original: blob},
 		"invoice.signed":               &signv1.DocumentSigned{Subject: anInvoice, Signed: blob},
 		"invoice.signing_failed":       &signv1.SigningFailed{Subject: anInvoice, Code: "NO_ACTIVE_CREDENTIAL"},
 		"invoice.transmitted":          &sdiv1.InvoiceTransmitted{Invoice: anInvoice, SdiId: "7"},

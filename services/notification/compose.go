@@ -22,6 +22,9 @@ var phrases = map[string]map[string]phrase{
 	"invoice.accepted": {
 		italian: {"Fattura presa in carico", "La fattura è stata accettata e sarà trasmessa al Sistema di Interscambio."},
 		english: {"Invoice accepted", "The invoice was accepted and will be sent to the exchange system (SdI)."}},
+	"invoice.imported": {
+		italian: {"Fattura importata", "La fattura, emessa altrove, è stata acquisita per la sola conservazione."},
+		english: {"Invoice imported", "The invoice, issued elsewhere, was taken in for preservation only."}},
 	"invoice.signed": {
 		italian: {"Fattura firmata", "La fattura è stata firmata."},
 		english: {"Invoice signed", "The invoice was signed."}},

@@ -132,6 +132,7 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	}
 	notificationv1.RegisterNotificationServiceServer(h.RPC, s)
 	on[*invoicev1.InvoiceAccepted](h.Bus, s, "accepted")
+	on[*invoicev1.InvoiceImported](h.Bus, s, "imported")
 	on[*signv1.DocumentSigned](h.Bus, s, "signed")
 	on[*signv1.SigningFailed](h.Bus, s, "signing-failed")
 	on[*sdiv1.InvoiceTransmitted](h.Bus, s, "transmitted")

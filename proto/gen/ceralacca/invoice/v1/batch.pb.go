@@ -662,7 +662,8 @@ type BatchHead struct {
 	// CREATE when unspecified.
 	Kind        BatchKind `protobuf:"varint,2,opt,name=kind,proto3,enum=ceralacca.invoice.v1.BatchKind" json:"kind,omitempty"`
 	DisplayName string    `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// UUID chosen by the caller and stored before the call; the same id goes on with the same batch.
+	// UUID chosen by the caller and stored before the call; the same id goes on with the same batch, whose id
+	// it is (in small letters).
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -800,7 +801,7 @@ func (x *BatchUpload) GetExternalId() string {
 // A piece of a ZIP archive, at most 1,500,000,000 bytes in all.
 type ArchiveChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Offset of the first byte; what was received already is skipped.
+	// Offset of the first byte; what was received already must be the same and is skipped.
 	Offset        int64  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
 	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -38,8 +38,9 @@ const (
 // an outcome of its own, nothing is dropped in silence, and a broken upload goes on where it stopped.
 type BatchServiceClient interface {
 	// The first message is the head; then files one by one, or one ZIP in chunks. The answer comes when all
-	// was received; work begins before. After a break call again with the same request_id: GetBatch tells
-	// how many files or bytes arrived, and what is sent again is recognised by its index or offset.
+	// was received; work begins before. The id of the batch is the request_id: after a break GetBatch tells how
+	// many files or bytes arrived, and a call with the same request_id goes on there. What is sent again is
+	// compared: other bytes at the same index or offset are refused.
 	CreateInvoices(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CreateInvoicesRequest, Batch], error)
 	GetBatch(ctx context.Context, in *GetBatchRequest, opts ...grpc.CallOption) (*Batch, error)
 	ListBatches(ctx context.Context, in *ListBatchesRequest, opts ...grpc.CallOption) (*ListBatchesResponse, error)
@@ -151,8 +152,9 @@ func (c *batchServiceClient) ImportInvoice(ctx context.Context, in *ImportInvoic
 // an outcome of its own, nothing is dropped in silence, and a broken upload goes on where it stopped.
 type BatchServiceServer interface {
 	// The first message is the head; then files one by one, or one ZIP in chunks. The answer comes when all
-	// was received; work begins before. After a break call again with the same request_id: GetBatch tells
-	// how many files or bytes arrived, and what is sent again is recognised by its index or offset.
+	// was received; work begins before. The id of the batch is the request_id: after a break GetBatch tells how
+	// many files or bytes arrived, and a call with the same request_id goes on there. What is sent again is
+	// compared: other bytes at the same index or offset are refused.
 	CreateInvoices(grpc.ClientStreamingServer[CreateInvoicesRequest, Batch]) error
 	GetBatch(context.Context, *GetBatchRequest) (*Batch, error)
 	ListBatches(context.Context, *ListBatchesRequest) (*ListBatchesResponse, error)

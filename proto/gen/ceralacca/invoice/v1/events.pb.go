@@ -102,7 +102,79 @@ func (x *InvoiceAccepted) GetRecipientCode() string {
 	return ""
 }
 
-// An invoice has reached a state in which its documents are kept: RC, MC, or the end of the flow of a public body.
+// An invoice issued elsewhere was taken in for preservation; it is never signed or sent.
+type InvoiceImported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/companies/{company}/invoices/{invoice}
+	Invoice string `protobuf:"bytes,1,opt,name=invoice,proto3" json:"invoice,omitempty"`
+	// FPA12, FPR12, FSM10, an older format, or PDF.
+	Format   string   `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	Original *v1.Blob `protobuf:"bytes,3,opt,name=original,proto3" json:"original,omitempty"`
+	// The company is the buyer of it, and not who issued it.
+	Received      bool `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvoiceImported) Reset() {
+	*x = InvoiceImported{}
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvoiceImported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvoiceImported) ProtoMessage() {}
+
+func (x *InvoiceImported) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvoiceImported.ProtoReflect.Descriptor instead.
+func (*InvoiceImported) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *InvoiceImported) GetInvoice() string {
+	if x != nil {
+		return x.Invoice
+	}
+	return ""
+}
+
+func (x *InvoiceImported) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *InvoiceImported) GetOriginal() *v1.Blob {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
+func (x *InvoiceImported) GetReceived() bool {
+	if x != nil {
+		return x.Received
+	}
+	return false
+}
+
+// The documents of an invoice are complete and are kept: RC, MC, the end of the flow of a public body, or an import.
 type InvoiceSettled struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Invoice string                 `protobuf:"bytes,1,opt,name=invoice,proto3" json:"invoice,omitempty"`
@@ -124,13 +196,17 @@ type InvoiceSettled struct {
 	BuyerVatNumber  string         `protobuf:"bytes,12,opt,name=buyer_vat_number,json=buyerVatNumber,proto3" json:"buyer_vat_number,omitempty"`
 	BuyerTaxCode    string         `protobuf:"bytes,13,opt,name=buyer_tax_code,json=buyerTaxCode,proto3" json:"buyer_tax_code,omitempty"`
 	BuyerName       string         `protobuf:"bytes,14,opt,name=buyer_name,json=buyerName,proto3" json:"buyer_name,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// FPA12, FPR12, FSM10, an older format, or PDF. Set since the platform takes imports.
+	Format string `protobuf:"bytes,15,opt,name=format,proto3" json:"format,omitempty"`
+	// An import of which the company is the buyer.
+	Received      bool `protobuf:"varint,16,opt,name=received,proto3" json:"received,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InvoiceSettled) Reset() {
 	*x = InvoiceSettled{}
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[1]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -142,7 +218,7 @@ func (x *InvoiceSettled) String() string {
 func (*InvoiceSettled) ProtoMessage() {}
 
 func (x *InvoiceSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[1]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -155,7 +231,7 @@ func (x *InvoiceSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvoiceSettled.ProtoReflect.Descriptor instead.
 func (*InvoiceSettled) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *InvoiceSettled) GetInvoice() string {
@@ -256,6 +332,20 @@ func (x *InvoiceSettled) GetBuyerName() string {
 	return ""
 }
 
+func (x *InvoiceSettled) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *InvoiceSettled) GetReceived() bool {
+	if x != nil {
+		return x.Received
+	}
+	return false
+}
+
 // One document of a settled file.
 type SettledBody struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -269,7 +359,7 @@ type SettledBody struct {
 
 func (x *SettledBody) Reset() {
 	*x = SettledBody{}
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[2]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +371,7 @@ func (x *SettledBody) String() string {
 func (*SettledBody) ProtoMessage() {}
 
 func (x *SettledBody) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[2]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +384,7 @@ func (x *SettledBody) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettledBody.ProtoReflect.Descriptor instead.
 func (*SettledBody) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SettledBody) GetDocumentType() string {
@@ -331,7 +421,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +433,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[3]
+	mi := &file_ceralacca_invoice_v1_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +446,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_invoice_v1_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Receipt) GetType() string {
@@ -391,7 +481,13 @@ const file_ceralacca_invoice_v1_events_proto_rawDesc = "" +
 	"\x04sign\x18\x03 \x01(\bR\x04sign\x124\n" +
 	"\boriginal\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\boriginal\x12%\n" +
 	"\x0erecipient_code\x18\x05 \x01(\tR\rrecipientCode:,\xaa\xbb\x18(\n" +
-	"\x1dceralacca.invoice.accepted.v1\x12\aINVOICE\"\xfc\x04\n" +
+	"\x1dceralacca.invoice.accepted.v1\x12\aINVOICE\"\xc3\x01\n" +
+	"\x0fInvoiceImported\x12\x18\n" +
+	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x16\n" +
+	"\x06format\x18\x02 \x01(\tR\x06format\x124\n" +
+	"\boriginal\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\boriginal\x12\x1a\n" +
+	"\breceived\x18\x04 \x01(\bR\breceived:,\xaa\xbb\x18(\n" +
+	"\x1dceralacca.invoice.imported.v1\x12\aINVOICE\"\xb0\x05\n" +
 	"\x0eInvoiceSettled\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x15\n" +
 	"\x06sdi_id\x18\x02 \x01(\tR\x05sdiId\x12\x1b\n" +
@@ -410,7 +506,9 @@ const file_ceralacca_invoice_v1_events_proto_rawDesc = "" +
 	"\x10buyer_vat_number\x18\f \x01(\tB\x04\xa8\xbb\x18\x01R\x0ebuyerVatNumber\x12*\n" +
 	"\x0ebuyer_tax_code\x18\r \x01(\tB\x04\xa8\xbb\x18\x01R\fbuyerTaxCode\x12#\n" +
 	"\n" +
-	"buyer_name\x18\x0e \x01(\tB\x04\xa8\xbb\x18\x01R\tbuyerName:+\xaa\xbb\x18'\n" +
+	"buyer_name\x18\x0e \x01(\tB\x04\xa8\xbb\x18\x01R\tbuyerName\x12\x16\n" +
+	"\x06format\x18\x0f \x01(\tR\x06format\x12\x1a\n" +
+	"\breceived\x18\x10 \x01(\bR\breceived:+\xaa\xbb\x18'\n" +
 	"\x1cceralacca.invoice.settled.v1\x12\aINVOICE\"i\n" +
 	"\vSettledBody\x12#\n" +
 	"\rdocument_type\x18\x01 \x01(\tR\fdocumentType\x12\x16\n" +
@@ -434,25 +532,27 @@ func file_ceralacca_invoice_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_invoice_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_invoice_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_ceralacca_invoice_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_ceralacca_invoice_v1_events_proto_goTypes = []any{
 	(*InvoiceAccepted)(nil), // 0: ceralacca.invoice.v1.InvoiceAccepted
-	(*InvoiceSettled)(nil),  // 1: ceralacca.invoice.v1.InvoiceSettled
-	(*SettledBody)(nil),     // 2: ceralacca.invoice.v1.SettledBody
-	(*Receipt)(nil),         // 3: ceralacca.invoice.v1.Receipt
-	(*v1.Blob)(nil),         // 4: ceralacca.event.v1.Blob
+	(*InvoiceImported)(nil), // 1: ceralacca.invoice.v1.InvoiceImported
+	(*InvoiceSettled)(nil),  // 2: ceralacca.invoice.v1.InvoiceSettled
+	(*SettledBody)(nil),     // 3: ceralacca.invoice.v1.SettledBody
+	(*Receipt)(nil),         // 4: ceralacca.invoice.v1.Receipt
+	(*v1.Blob)(nil),         // 5: ceralacca.event.v1.Blob
 }
 var file_ceralacca_invoice_v1_events_proto_depIdxs = []int32{
-	4, // 0: ceralacca.invoice.v1.InvoiceAccepted.original:type_name -> ceralacca.event.v1.Blob
-	4, // 1: ceralacca.invoice.v1.InvoiceSettled.transmitted:type_name -> ceralacca.event.v1.Blob
-	3, // 2: ceralacca.invoice.v1.InvoiceSettled.receipts:type_name -> ceralacca.invoice.v1.Receipt
-	2, // 3: ceralacca.invoice.v1.InvoiceSettled.bodies:type_name -> ceralacca.invoice.v1.SettledBody
-	4, // 4: ceralacca.invoice.v1.Receipt.content:type_name -> ceralacca.event.v1.Blob
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: ceralacca.invoice.v1.InvoiceAccepted.original:type_name -> ceralacca.event.v1.Blob
+	5, // 1: ceralacca.invoice.v1.InvoiceImported.original:type_name -> ceralacca.event.v1.Blob
+	5, // 2: ceralacca.invoice.v1.InvoiceSettled.transmitted:type_name -> ceralacca.event.v1.Blob
+	4, // 3: ceralacca.invoice.v1.InvoiceSettled.receipts:type_name -> ceralacca.invoice.v1.Receipt
+	3, // 4: ceralacca.invoice.v1.InvoiceSettled.bodies:type_name -> ceralacca.invoice.v1.SettledBody
+	5, // 5: ceralacca.invoice.v1.Receipt.content:type_name -> ceralacca.event.v1.Blob
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_invoice_v1_events_proto_init() }
@@ -466,7 +566,7 @@ func file_ceralacca_invoice_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_invoice_v1_events_proto_rawDesc), len(file_ceralacca_invoice_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,9 @@ import (
 	"ceralacca.dev/services/format/signature"
 )
 
+// shrink is what to do about a file that was not read to its end.
+var shrink = fatturapa.Text{IT: "Ridurre gli allegati o dividere il lotto", EN: "Shrink the attachments or split the lot"}
+
 // judge reads and checks one file. What is wrong with its signatures is told apart.
 func (k *checker) judge(u *checkUnit) checked {
 	r := checked{File: u.name}
@@ -27,7 +30,9 @@ func (k *checker) judge(u *checkUnit) checked {
 		return r
 	}
 	if len(raw) > largestFile {
-		r.refuse(k.lang, "00003", tooLarge, fmt.Sprintf("> %d", largestFile), 0)
+		x := signature.Refusal(&fatturapa.ParseError{Code: fatturapa.ErrTooLarge})
+		x.Actual, x.Hint = fmt.Sprintf("> %d", largestFile), shrink
+		r.refuse(k.lang, x)
 		return r
 	}
 	file, err := signature.Read(raw, signature.Options{At: k.at, Roots: k.roots})
@@ -76,27 +81,14 @@ func findingOf(x *fatturapa.Finding, lang string) checkFinding {
 // unread tells a message of SdI that lies beside invoices from an invoice that cannot be read.
 func (k *checker) unread(r *checked, u *checkUnit, raw []byte, err error) {
 	var parse *fatturapa.ParseError
-	if !errors.As(err, &parse) {
-		r.refuse(k.lang, "00106", brokenEnvelope, plain(err), 0)
-		return
-	}
-	if u.inside && (parse.Code == fatturapa.ErrRoot || parse.Code == fatturapa.ErrNamespace) {
+	if errors.As(err, &parse) && u.inside && (parse.Code == fatturapa.ErrRoot || parse.Code == fatturapa.ErrNamespace) {
 		content, _, _ := signature.Unwrap(raw) // it was unwrapped before
 		if m, err := sdi.ParseMessage(path.Base(filepath.ToSlash(u.name)), content); err == nil {
 			r.Skipped = fatturapa.Text{IT: "un messaggio del SdI (", EN: "a message of SdI ("}.In(k.lang) + string(m.Type()) + ")"
 			return
 		}
 	}
-	code, text := "00200", unreadable
-	switch parse.Code {
-	case fatturapa.ErrTooLarge:
-		code, text = "00003", tooLarge
-	case fatturapa.ErrEmpty:
-		code, text = "00106", emptyFile
-	}
-	what, hint := parse.Text()
-	text.hint = hint
-	r.refuse(k.lang, code, text, what.In(k.lang), parse.Line)
+	r.refuse(k.lang, signature.Refusal(err))
 }
 
 // unwrap takes the invoice out of its signature envelopes, if it is in one.
@@ -109,25 +101,9 @@ func unwrap(raw []byte) ([]byte, error) {
 	return content, err
 }
 
-// refusal is a finding about a file that could not be read as an invoice.
-type refusal struct{ message, hint fatturapa.Text }
-
-var (
-	unreadable = refusal{fatturapa.Text{IT: "Il file non si legge come fattura", EN: "The file cannot be read as an invoice"},
-		fatturapa.Text{IT: "Correggere il file nel punto indicato, o esportarlo di nuovo", EN: "Mend the file at this place, or export it again"}}
-	emptyFile = refusal{fatturapa.Text{IT: "Il file è vuoto", EN: "The file is empty"},
-		fatturapa.Text{IT: "Inviare il file della fattura", EN: "Send the invoice file itself"}}
-	tooLarge = refusal{fatturapa.Text{IT: "Il file supera la dimensione massima ammessa", EN: "The file is larger than allowed"},
-		fatturapa.Text{IT: "Ridurre gli allegati o dividere il lotto", EN: "Shrink the attachments or split the lot"}}
-	brokenEnvelope = refusal{fatturapa.Text{IT: "La busta di firma non si legge", EN: "The signature envelope cannot be read"},
-		fatturapa.Text{IT: "Firmare di nuovo il file, o trasferirlo in modo binario", EN: "Sign the file again, or transfer it in binary mode"}}
-)
-
 // refuse makes the outcome of a file that SdI would refuse unread.
-func (r *checked) refuse(lang, code string, text refusal, actual string, line int) {
+func (r *checked) refuse(lang string, x fatturapa.Finding) {
 	invalid := false
 	r.Valid = &invalid
-	r.Findings = append(r.Findings, checkFinding{
-		Code: code, Severity: string(fatturapa.SeverityError), Message: text.message.In(lang), Hint: text.hint.In(lang), Actual: actual, Line: line,
-	})
+	r.Findings = append(r.Findings, findingOf(&x, lang))
 }

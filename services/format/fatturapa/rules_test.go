@@ -136,8 +136,13 @@ type ruleCase struct {
 	want  []string
 }
 
+// runRules also freezes what a finding says besides its code: the place in XML and
+// JSON, the values and the clause, in testdata/rules.
 func runRules(t *testing.T, cases []ruleCase) {
+	var said strings.Builder
+	defer func() { rulesGolden(t, said.String()) }()
 	for _, c := range cases {
+		fmt.Fprintf(&said, "%s\n", c.name)
 		t.Run(c.name, func(t *testing.T) {
 			root := readTree(t, fatturapatest.Invoice(c.opts))
 			for _, e := range c.edits {
@@ -149,6 +154,8 @@ func runRules(t *testing.T, cases []ruleCase) {
 			got := []string{}
 			for _, x := range r.Findings {
 				got = append(got, x.Code+" "+string(x.Severity))
+				fmt.Fprintf(&said, "  %s %s line %d\n    %s\n    %s\n    actual %q expected %q\n    trovato %q atteso %q\n    %s\n",
+					x.Code, x.Severity, x.Line, x.XPath, x.JSONPath, x.Actual, x.Expected, x.ActualIn("it"), x.ExpectedIn("it"), x.Clause)
 				oneLanguage(t, &x)
 				require.NotEmpty(t, x.Message.IT)
 				require.NotEmpty(t, x.Message.EN)
@@ -165,6 +172,17 @@ func runRules(t *testing.T, cases []ruleCase) {
 			require.Equal(t, !slices.ContainsFunc(want, func(s string) bool { return strings.HasSuffix(s, "error") }), r.Valid())
 		})
 	}
+}
+
+func rulesGolden(t *testing.T, got string) {
+	path := "testdata/rules/" + t.Name() + ".golden"
+	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
 }
 
 func TestFixturesPassEveryRule(t *testing.T) {

@@ -270,12 +270,24 @@ func TestRefuses(t *testing.T) {
 	for range cms.MaxLayers + 1 {
 		deep = s.p7m(deep)
 	}
+	refusal := func(err error, code string) {
+		t.Helper()
+		x := signature.Refusal(err)
+		require.Equal(t, code, x.Code)
+		require.Equal(t, fatturapa.SeverityError, x.Severity)
+		for _, text := range []string{x.Message.IT, x.Message.EN, x.Hint.IT, x.Hint.EN, x.Actual, x.ActualIT} {
+			require.NotEmpty(t, text)
+		}
+		require.Contains(t, x.Clause, code)
+	}
 	for label, raw := range map[string][]byte{"cut": whole[:len(whole)/2], "nine envelopes": deep, "cut Base64": crlf(whole)[:2000]} {
 		_, err := signature.Read(raw, signature.Options{})
 		require.ErrorAs(t, err, &envelope, label)
+		refusal(err, "00106")
 	}
 	_, err := signature.Read(s.openssl(invoice(), "-outform", "DER"), signature.Options{})
 	require.ErrorIs(t, err, signature.ErrDetached)
+	refusal(err, "00106")
 	for label, c := range map[string]struct {
 		raw  []byte
 		code fatturapa.ParseCode
@@ -295,6 +307,11 @@ func TestRefuses(t *testing.T) {
 		_, err := signature.Read(c.raw, o)
 		require.ErrorAs(t, err, &parse, label)
 		require.Equal(t, c.code, parse.Code, label)
+		want := map[fatturapa.ParseCode]string{fatturapa.ErrEmpty: "00106", fatturapa.ErrTooLarge: "00003"}[c.code]
+		if want == "" {
+			want = "00200"
+		}
+		refusal(err, want)
 	}
 }
 

@@ -73,7 +73,8 @@ func (j *Jobs) newPromises(unit *pg.Unit) *promises {
 }
 
 func (j *Jobs) insert(ctx context.Context, tx pgx.Tx, jobs []river.InsertManyParams) error {
-	_, err := j.promise.InsertManyFastTx(ctx, tx, jobs)
+	// Not the "fast" way: that is a COPY, whose round trips and planning cost more than the few rows here.
+	_, err := j.promise.InsertManyTx(ctx, tx, jobs)
 	if err != nil {
 		return fmt.Errorf("run: insert %d jobs: %w", len(jobs), err)
 	}

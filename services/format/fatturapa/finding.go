@@ -17,7 +17,10 @@ const (
 )
 
 // Text is a sentence in the two languages of the package.
-type Text struct{ IT, EN string }
+type Text struct {
+	IT string `json:"it"`
+	EN string `json:"en"`
+}
 
 // In returns the sentence in a language: "en" is English, all else Italian.
 func (t Text) In(lang string) string {
@@ -29,21 +32,22 @@ func (t Text) In(lang string) string {
 
 // Finding is one thing wrong with a file.
 type Finding struct {
-	Code     string   // permanent code of SdI, e.g. "00423"
-	Severity Severity // error or warning
-	Message  Text     // what is wrong
-	Hint     Text     // how to mend it
-	XPath    string   // where, e.g. /FatturaElettronica/FatturaElettronicaBody[2]/DatiGenerali
-	JSONPath string   // the same place in the JSON form, e.g. $.FatturaElettronicaBody[1].DatiGenerali
-	Line     int      // from 1; 0 when the finding is about the file
-	Actual   string   // the value found; words in it are English
-	Expected string   // the value, or kind of value, expected; words in it are English
+	Code     string   `json:"code"`               // permanent code of SdI, e.g. "00423"
+	Severity Severity `json:"severity"`           // error or warning
+	Message  Text     `json:"message"`            // what is wrong
+	Hint     Text     `json:"hint"`               // how to mend it
+	XPath    string   `json:"xpath,omitempty"`    // where, e.g. /FatturaElettronica/FatturaElettronicaBody[2]/DatiGenerali
+	JSONPath string   `json:"jsonPath,omitempty"` // the same place in the JSON form, e.g. $.FatturaElettronicaBody[1].DatiGenerali
+	Line     int      `json:"line,omitempty"`     // from 1; 0 when the finding is about the file
+	Actual   string   `json:"actual,omitempty"`   // the value found; words in it are English
+	Expected string   `json:"expected,omitempty"` // the value, or kind of value, expected; words in it are English
 	// ActualIT and ExpectedIT say the same in Italian; "" when there are no words in
 	// Actual and Expected.
-	ActualIT, ExpectedIT string
-	Clause               string // the clause of the official text
+	ActualIT   string `json:"actualIT,omitempty"`
+	ExpectedIT string `json:"expectedIT,omitempty"`
+	Clause     string `json:"clause,omitempty"` // the clause of the official text
 	// NeedsAuthorityData marks a local check of what only a register can decide.
-	NeedsAuthorityData bool
+	NeedsAuthorityData bool `json:"needsAuthorityData,omitempty"`
 }
 
 // ActualIn returns the value found in a language: "en" is English, all else Italian.

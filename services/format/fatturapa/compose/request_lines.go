@@ -71,7 +71,7 @@ type Withholding struct {
 // The two practices for the stamp duty.
 const (
 	Absorbed  = "absorbed"  // the seller pays it: no effect on the total
-	Recharged = "recharged" // the buyer pays it back: a line of nature N1 is added
+	Recharged = "recharged" // the buyer pays it back: a line outside VAT is added
 )
 
 // StampDuty asks for DatiBollo. Without it no stamp duty is written, whatever the
@@ -79,8 +79,11 @@ const (
 type StampDuty struct {
 	Practice string `json:"practice,omitempty"` // empty is [Absorbed]
 	Amount   Number `json:"amount,omitempty"`   // empty is 2.00
-	// Description and LegalReference are of the line that recharges it.
+	// Description, Nature and LegalReference are of the line that recharges it. Nature
+	// empty is N1, an advance in the name of the buyer (art. 15 DPR 633/72); who pays a
+	// flat tax gives N2.2, since there it is part of the fee.
 	Description    string `json:"description,omitempty"`
+	Nature         string `json:"nature,omitempty"`
 	LegalReference string `json:"legalReference,omitempty"`
 }
 

@@ -69,15 +69,19 @@ func (c *composer) stampDuty() {
 
 // rechargeStamp adds the line with which the buyer pays the duty back.
 func (c *composer) rechargeStamp(s *StampDuty, amount *big.Rat) {
-	l := Line{Description: s.Description, UnitPrice: Number(money(amount)), Nature: "N1", LegalReference: s.LegalReference}
+	l := Line{Description: s.Description, UnitPrice: Number(money(amount)), Nature: s.Nature, LegalReference: s.LegalReference}
+	if l.Nature == "" {
+		l.Nature = "N1"
+	}
 	if l.Description == "" {
 		l.Description = "Imposta di bollo"
 	}
-	if l.LegalReference == "" {
+	if l.LegalReference == "" && l.Nature == "N1" {
 		l.LegalReference = "Art. 15 DPR 633/72"
 	}
 	sum := lineSum{path: "$.stampDuty", req: &l, price: amount, total: amount}
 	sum.vat = c.vat(sum.path, "", l.Nature, l.LegalReference, "")
+	c.checkVAT(sum.path, sum.vat, "00400", "00401", false)
 	if c.docType == "TD21" {
 		c.refuse("00474", "$.stampDuty.practice", "adds a line without VAT to a TD21", "use absorbed")
 	}

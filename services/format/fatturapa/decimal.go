@@ -3,6 +3,7 @@ package fatturapa
 import (
 	"math/bits"
 	"strings"
+	"time"
 )
 
 // Decimal is an exact decimal number: a coefficient below 2^128 and a number of
@@ -314,6 +315,16 @@ func (d Date) Ordinal() int {
 		return 0
 	}
 	return y*10000 + m*100 + dd
+}
+
+// Time returns midnight UTC of the day; ok is false when there is no such day.
+func (d Date) Time() (t time.Time, ok bool) {
+	y, m, day, ok := d.YMD()
+	if !ok {
+		return time.Time{}, false
+	}
+	t = time.Date(y, time.Month(m), day, 0, 0, 0, 0, time.UTC)
+	return t, t.Day() == day
 }
 
 // digits reads a short run of ASCII digits.

@@ -62,8 +62,11 @@ check-gen: ## generated code is what the generators make today
 
 check: check-gen lint build-alone test ## all that CI checks
 
-build-alone: ## each module builds without the workspace
+build-alone: build-wasm ## each module builds without the workspace
 	@for m in $(MODULES); do (cd $$m && $(ALONE) $(PROGRESS) "building $$m alone" $(GO) build ./...) || exit 1; done
+
+build-wasm: ## the libraries of invoices build for browsers too
+	@cd services && GOOS=js GOARCH=wasm $(PROGRESS) "building the invoice libraries for WebAssembly" $(GO) build ./format/fatturapa/... ./format/signature
 
 vuln: $(govulncheck) ## known vulnerabilities in what services link
 	@cd services && $(BIN)/govulncheck ./...
@@ -106,5 +109,5 @@ help:
 	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
 	/^[a-z0-9%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
 
-.PHONY: demo dev build test test-all test-s3 test-vaultdev lint lint-proto check-gen check build-alone vuln bench \
+.PHONY: demo dev build test test-all test-s3 test-vaultdev lint lint-proto check-gen check build-alone build-wasm vuln bench \
 	gen proto-deps tools prepare clean devenv ceralacca ceralacca-dev help

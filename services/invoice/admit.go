@@ -2,13 +2,14 @@ package invoice
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/format/fatturapa"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/invoice/internal/db"
 )
@@ -26,27 +27,40 @@ type violation struct {
 	Line     int    `json:"line,omitempty"`
 	Actual   string `json:"actual,omitempty"`
 	Expected string `json:"expected,omitempty"`
+	JSONPath string `json:"json_path,omitempty"`
+	Clause   string `json:"clause,omitempty"`
+}
+
+func (v *violation) present() *invoicev1.Violation {
+	return &invoicev1.Violation{Code: v.Code, Severity: v.Severity, Message: v.Message, Hint: v.Hint, Xpath: v.XPath,
+		Line: int32(v.Line), Actual: v.Actual, Expected: v.Expected, JsonPath: v.JSONPath, Clause: v.Clause}
 }
 
 // admission is a file that passed, as far as it is known before it is stored.
 type admission struct {
-	row   db.Invoice // without ids, times and request
-	held  []heldNumber
-	files []body
-	sign  bool
+	row      db.Invoice // without ids, times and request
+	content  []byte
+	ref      blob.Ref // of content, once it is known whose it is
+	media    string
+	held     []heldNumber
+	files    []body
+	warnings []violation
+	sign     bool
 }
 
-// admit reads and checks a file for a company. Invalid INVOICE_UNREADABLE, INVOICE_INVALID (a field
-// violation for each finding, reason = code of the control), FORMAT_NOT_SENDABLE, SELLER_MISMATCH;
-// Precondition SIGNATURE_REQUIRED.
+// admit reads and checks a file for a company. A signature that is on it already must hold, since the file
+// is sent as it is.
+//
+// Invalid INVOICE_UNREADABLE, INVOICE_INVALID (a field violation for each finding, reason = code of the
+// control), SIGNATURE_INVALID (likewise), FORMAT_NOT_SENDABLE, SELLER_MISMATCH; Precondition
+// SIGNATURE_REQUIRED.
 func admit(content []byte, company *tenancyv1.Company, now time.Time) (*admission, error) {
 	if len(content) > maxContent {
-		return nil, contentFault("INVOICE_TOO_LARGE", "00003",
-			fmt.Sprintf("the file has %d bytes and SdI takes at most %d: split the lot or shrink the attachments", len(content), maxContent))
+		return nil, tooLarge(len(content))
 	}
-	file, err := fatturapa.Parse(content)
+	file, signed, err := read(content, now)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
 	warnings, err := check(file, now)
 	if err != nil {
@@ -57,18 +71,29 @@ func admit(content []byte, company *tenancyv1.Company, now time.Time) (*admissio
 		return nil, contentFault("FORMAT_NOT_SENDABLE", "00428",
 			fmt.Sprintf("FormatoTrasmissione %q is not in use any more: write FPA12, FPR12 or FSM10", format))
 	}
-	a := &admission{}
-	if err := a.describe(file, format, warnings); err != nil {
+	a := &admission{content: content, media: mediaXML}
+	if signed == signedAround {
+		a.media = mediaP7M
+	}
+	if err := a.describe(file, format); err != nil {
+		return nil, err
+	}
+	if err := a.warn(warnings...); err != nil {
 		return nil, err
 	}
 	if err := belongs(a, file, company); err != nil {
 		return nil, err
 	}
-	a.sign, err = mustSign(file, format, company)
+	a.sign, err = mustSign(signed != signedNot, format, company)
 	if err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+func tooLarge(size int) error {
+	return contentFault("INVOICE_TOO_LARGE", "00003",
+		fmt.Sprintf("the file has %d bytes and SdI takes at most %d: split the lot or shrink the attachments", size, maxContent))
 }
 
 // contentFault is a fault of the field content.
@@ -76,11 +101,7 @@ func contentFault(code, reason, message string) error {
 	return fault.Invalid(code, "content: %s", message).WithField("content", reason, message)
 }
 
-func unreadable(err error) error {
-	var pe *fatturapa.ParseError
-	if !errors.As(err, &pe) {
-		return fmt.Errorf("invoice: parse: %w", err)
-	}
+func unparsable(pe *fatturapa.ParseError) error {
 	message := pe.Msg
 	if pe.Line > 0 {
 		message = fmt.Sprintf("line %d, column %d: %s", pe.Line, pe.Column, message)
@@ -95,7 +116,7 @@ func unreadable(err error) error {
 }
 
 // describe fills the columns that say what the file is.
-func (a *admission) describe(file *fatturapa.File, format string, warnings []violation) error {
+func (a *admission) describe(file *fatturapa.File, format string) error {
 	h := &file.Header
 	seller, buyer := &h.CedentePrestatore.DatiAnagrafici, &h.CessionarioCommittente.DatiAnagrafici
 	r := &a.row
@@ -127,14 +148,22 @@ func (a *admission) describe(file *fatturapa.File, format string, warnings []vio
 	if err != nil {
 		return fmt.Errorf("invoice: bodies: %w", err)
 	}
-	if warnings == nil {
-		warnings = []violation{}
+	r.Rejections = []byte("[]")
+	return nil
+}
+
+// warn adds warnings to what is kept with the invoice.
+func (a *admission) warn(more ...violation) error {
+	a.warnings = append(a.warnings, more...)
+	a.row.Warnings = []byte("[]")
+	if len(a.warnings) == 0 {
+		return nil
 	}
-	r.Warnings, err = json.Marshal(warnings)
+	raw, err := json.Marshal(a.warnings)
 	if err != nil {
 		return fmt.Errorf("invoice: warnings: %w", err)
 	}
-	r.Rejections = []byte("[]")
+	a.row.Warnings = raw
 	return nil
 }
 
@@ -160,21 +189,24 @@ func belongs(a *admission, file *fatturapa.File, company *tenancyv1.Company) err
 
 func same(a, b string) bool { return a != "" && len(a) > len("IT") && a == b }
 
-// mustSign decides whether the file is signed before it is sent. A file that carries an XML signature
-// already is sent as it is unless the company signs everything.
+// mustSign decides whether the file is signed before it is sent. A file that carries a signature already is
+// sent as it is: another one around it would be no form that SdI takes.
 //
 // spec: AllA-1.9 §2.1: FPA12 is always signed
-func mustSign(file *fatturapa.File, format string, company *tenancyv1.Company) (bool, error) {
+func mustSign(signed bool, format string, company *tenancyv1.Company) (bool, error) {
+	if signed {
+		return false, nil
+	}
 	switch company.GetSignaturePolicy() {
 	case tenancyv1.SignaturePolicy_SIGNATURE_POLICY_ALWAYS:
 		return true, nil
 	case tenancyv1.SignaturePolicy_SIGNATURE_POLICY_NONE:
-		if publicBody(format) && !file.Signed {
+		if publicBody(format) {
 			return false, fault.Precondition("SIGNATURE_REQUIRED",
-				"SdI takes %s files only when signed, and the signature policy of %s is NONE: set it to AUTO or ALWAYS", format, company.GetName()).
+				"content: SdI takes %s files only when signed, and the signature policy of %s is NONE: set it to AUTO or ALWAYS, or send the file signed", format, company.GetName()).
 				WithField("content", "SIGNATURE_REQUIRED", "an FPA12 file must be signed")
 		}
 		return false, nil
 	}
-	return publicBody(format) && !file.Signed, nil
+	return publicBody(format), nil
 }

@@ -57,7 +57,7 @@ func violations(findings []fatturapa.Finding) []violation {
 		}
 		f := &findings[i]
 		out = append(out, violation{Code: f.Code, Severity: string(f.Severity), Message: f.Message.EN, Hint: f.Hint.EN,
-			XPath: f.XPath, Line: f.Line, Actual: f.Actual, Expected: f.Expected})
+			XPath: f.XPath, Line: f.Line, Actual: f.Actual, Expected: f.Expected, JSONPath: f.JSONPath, Clause: f.Clause})
 	}
 	return out
 }

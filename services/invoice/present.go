@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
@@ -26,6 +27,17 @@ func present(row *db.Invoice, documents []db.ListDocumentsRow) (*invoicev1.Invoi
 	stored := row.ID != [16]byte{}
 	if stored {
 		inv.Name, inv.Etag = nameOf(row).String(), strconv.Quote(strconv.Itoa(int(row.Version)))
+	}
+	for _, link := range []struct {
+		to  *uuid.UUID
+		set *string
+	}{{row.Corrects, &inv.Corrects}, {row.CorrectedBy, &inv.CorrectedBy}} {
+		if link.to != nil {
+			*link.set = name{row.TenantID, row.CompanyID, *link.to}.String()
+		}
+	}
+	if row.BatchID != nil {
+		inv.Batch = batchName{row.TenantID, row.CompanyID, *row.BatchID}.String()
 	}
 	if row.PreserveTime != nil {
 		inv.PreserveTime = timestamppb.New(*row.PreserveTime)
@@ -67,8 +79,7 @@ func violationsOf(row *db.Invoice) ([]*invoicev1.Violation, error) {
 			return nil, fmt.Errorf("invoice: violations of %s: %w", row.ID, err)
 		}
 		for _, v := range list {
-			out = append(out, &invoicev1.Violation{Code: v.Code, Severity: v.Severity, Message: v.Message, Hint: v.Hint,
-				Xpath: v.XPath, Line: int32(v.Line), Actual: v.Actual, Expected: v.Expected})
+			out = append(out, v.present())
 		}
 	}
 	return out, nil
@@ -85,14 +96,14 @@ func presentDocument(row *db.Invoice, d db.ListDocumentsRow) (*invoicev1.Documen
 	}
 	if row.ID != [16]byte{} {
 		doc.Name = nameOf(row).String() + "/documents/" + d.ID
-		doc.FileName = fileName(row.ID.String(), row.FileName, doc.GetKind(), d.FileName)
+		doc.FileName = fileName(row.ID.String(), row.FileName, d.MediaType, d.FileName)
 	}
 	return doc, nil
 }
 
 // fileName is what a document is called when it is saved: the name at SdI once it is known, else the
 // id of the invoice; receipts keep theirs.
-func fileName(id, sent string, kind invoicev1.DocumentKind, own string) string {
+func fileName(id, sent, mediaType, own string) string {
 	stem := id
 	if sent != "" {
 		stem = strings.TrimSuffix(strings.TrimSuffix(sent, ".p7m"), ".xml")
@@ -100,7 +111,7 @@ func fileName(id, sent string, kind invoicev1.DocumentKind, own string) string {
 	switch {
 	case own != "":
 		return own
-	case kind == invoicev1.DocumentKind_DOCUMENT_KIND_SIGNED:
+	case mediaType == mediaP7M:
 		return stem + ".xml.p7m"
 	}
 	return stem + ".xml"

@@ -5,10 +5,10 @@
 WITH fresh AS (
     INSERT INTO invoice (tenant_id, id, company_id, facts, state, request_id, request_hash, external_id, format,
         recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name,
-        buyer_vat_number, buyer_tax_code, buyer_name, warnings, trace_id, create_time, update_time)
+        buyer_vat_number, buyer_tax_code, buyer_name, warnings, trace_id, create_time, update_time, corrects)
     VALUES (@tenant_id, @id, @company_id, 0, @state, @request_id, @request_hash, @external_id, @format,
         @recipient_code, @number, CAST(@issue_date::text AS date), @bodies, @seller_vat_number, @seller_tax_code, @seller_name,
-        @buyer_vat_number, @buyer_tax_code, @buyer_name, @warnings, @trace_id, @create_time, @create_time)
+        @buyer_vat_number, @buyer_tax_code, @buyer_name, @warnings, @trace_id, @create_time, @create_time, sqlc.narg(corrects)::uuid)
     ON CONFLICT (tenant_id, request_id) WHERE request_id <> '' DO NOTHING
     RETURNING tenant_id, id, company_id, create_time
 ), numbers AS (

@@ -168,7 +168,7 @@ func (s *Service) GetDocument(ctx context.Context, req *invoicev1.GetDocumentReq
 	kind := invoicev1.DocumentKind(row.Kind)
 	return &invoicev1.GetDocumentResponse{Content: content, Document: &invoicev1.Document{
 		Name: req.GetName(), Kind: kind, ReceiptType: row.ReceiptType,
-		FileName:  fileName(n.id.String(), row.SentName, kind, row.FileName),
+		FileName:  fileName(n.id.String(), row.SentName, row.MediaType, row.FileName),
 		MediaType: row.MediaType, Size: ref.Size, Sha256: ref.SHA256[:], CreateTime: timestamppb.New(row.CreateTime),
 	}}, nil
 }

@@ -42,9 +42,11 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Service answers invoicev1.InvoiceService.
+// Service answers the services of invoicev1.
 type Service struct {
 	invoicev1.UnimplementedInvoiceServiceServer
+	invoicev1.UnimplementedSeriesServiceServer
+	invoicev1.UnimplementedBookServiceServer
 
 	db        *pg.DB
 	bus       *bus.Bus
@@ -56,6 +58,7 @@ type Service struct {
 
 	sequencer sequencer
 	wakes     wakes
+	gates     gates
 }
 
 // Target wires invoice: it takes FatturaPA files in and knows their state. It does not sign, send or
@@ -80,6 +83,9 @@ func newService(h *run.Host, cfg Config) *Service {
 // register says what the service answers, consumes and does by itself.
 func (s *Service) register(h *run.Host) {
 	invoicev1.RegisterInvoiceServiceServer(h.RPC, s)
+	s.registerBatches(h)
+	invoicev1.RegisterSeriesServiceServer(h.RPC, s)
+	invoicev1.RegisterBookServiceServer(h.RPC, s)
 	bus.On(h.Bus, "signed", s.onDocumentSigned)
 	bus.On(h.Bus, "signing-failed", s.onSigningFailed)
 	bus.On(h.Bus, "transmitted", s.onInvoiceTransmitted)

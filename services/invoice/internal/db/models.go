@@ -23,6 +23,54 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type Batch struct {
+	TenantID      string
+	ID            uuid.UUID
+	CompanyID     string
+	Kind          int16
+	DisplayName   string
+	State         int16
+	Failure       string
+	Archive       bool
+	Working       bool
+	ReceivedFiles int64
+	ReceivedBytes int64
+	Files         int64
+	Created       int64
+	Refused       int64
+	Duplicates    int64
+	Cancelled     int64
+	Ignored       int64
+	Seq           *int64
+	CreateTime    time.Time
+	UpdateTime    time.Time
+}
+
+type BatchFile struct {
+	TenantID       string
+	BatchID        uuid.UUID
+	Idx            int64
+	FileName       string
+	Size           int64
+	ExternalID     string
+	Uri            string
+	Place          int32
+	State          int16
+	InvoiceID      *uuid.UUID
+	InvoiceCompany string
+	Code           string
+	Message        string
+	Violations     []byte
+}
+
+type BatchPart struct {
+	TenantID string
+	BatchID  uuid.UUID
+	Start    int64
+	Size     int64
+	Uri      string
+}
+
 type Contact struct {
 	TenantID      string
 	ID            string
@@ -127,6 +175,9 @@ type Invoice struct {
 	TraceID         string
 	CreateTime      time.Time
 	UpdateTime      time.Time
+	Corrects        *uuid.UUID
+	CorrectedBy     *uuid.UUID
+	BatchID         *uuid.UUID
 }
 
 type Item struct {
@@ -188,4 +239,25 @@ type RequestLog struct {
 	RequestHash []byte
 	Response    []byte
 	CreatedAt   time.Time
+}
+
+type Series struct {
+	TenantID    string
+	CompanyID   string
+	ID          string
+	DisplayName string
+	Pattern     string
+	Version     int32
+	CreateTime  time.Time
+	UpdateTime  time.Time
+}
+
+type SeriesYear struct {
+	TenantID  string
+	CompanyID string
+	SeriesID  string
+	Year      int16
+	Next      int64
+	Given     int64
+	LastDate  pgtype.Date
 }

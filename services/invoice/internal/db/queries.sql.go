@@ -24,7 +24,7 @@ func (q *Queries) EventHead(ctx context.Context, tenantID string) (int64, error)
 }
 
 const findByRequest = `-- name: FindByRequest :one
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time FROM invoice WHERE tenant_id = $1 AND request_id = $2
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE tenant_id = $1 AND request_id = $2
 `
 
 type FindByRequestParams struct {
@@ -69,6 +69,9 @@ func (q *Queries) FindByRequest(ctx context.Context, arg FindByRequestParams) (I
 		&i.TraceID,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Corrects,
+		&i.CorrectedBy,
+		&i.BatchID,
 	)
 	return i, err
 }
@@ -164,7 +167,7 @@ func (q *Queries) GetDocument(ctx context.Context, arg GetDocumentParams) (GetDo
 }
 
 const getInvoice = `-- name: GetInvoice :one
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time FROM invoice WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE tenant_id = $1 AND id = $2
 `
 
 type GetInvoiceParams struct {
@@ -209,6 +212,9 @@ func (q *Queries) GetInvoice(ctx context.Context, arg GetInvoiceParams) (Invoice
 		&i.TraceID,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Corrects,
+		&i.CorrectedBy,
+		&i.BatchID,
 	)
 	return i, err
 }
@@ -282,22 +288,22 @@ const insertInvoice = `-- name: InsertInvoice :one
 WITH fresh AS (
     INSERT INTO invoice (tenant_id, id, company_id, facts, state, request_id, request_hash, external_id, format,
         recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name,
-        buyer_vat_number, buyer_tax_code, buyer_name, warnings, trace_id, create_time, update_time)
+        buyer_vat_number, buyer_tax_code, buyer_name, warnings, trace_id, create_time, update_time, corrects)
     VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8,
         $9, $10, CAST($11::text AS date), $12, $13, $14, $15,
-        $16, $17, $18, $19, $20, $21, $21)
+        $16, $17, $18, $19, $20, $21, $21, $22::uuid)
     ON CONFLICT (tenant_id, request_id) WHERE request_id <> '' DO NOTHING
     RETURNING tenant_id, id, company_id, create_time
 ), numbers AS (
     INSERT INTO held_number (tenant_id, issuer, fiscal_year, series, number, invoice_id)
-    SELECT f.tenant_id, unnest($22::text[]), unnest($23::smallint[]), unnest($24::text[]), unnest($25::text[]), f.id
+    SELECT f.tenant_id, unnest($23::text[]), unnest($24::smallint[]), unnest($25::text[]), unnest($26::text[]), f.id
     FROM fresh f
 ), original AS (
     INSERT INTO document (tenant_id, invoice_id, id, kind, receipt_type, file_name, media_type, uri, create_time)
-    SELECT f.tenant_id, f.id, 'original', $26, '', '', $27, $28, f.create_time FROM fresh f
+    SELECT f.tenant_id, f.id, 'original', $27, '', '', $28, $29, f.create_time FROM fresh f
 ), logged AS (
     INSERT INTO event_waiting (tenant_id, id, type, time, company_id, invoice_id, data, trace_id)
-    SELECT f.tenant_id, $29, $30, f.create_time, f.company_id, f.id, $31, $20 FROM fresh f
+    SELECT f.tenant_id, $30, $31, f.create_time, f.company_id, f.id, $32, $20 FROM fresh f
 )
 SELECT id FROM fresh
 `
@@ -324,6 +330,7 @@ type InsertInvoiceParams struct {
 	Warnings        []byte
 	TraceID         string
 	CreateTime      time.Time
+	Corrects        *uuid.UUID
 	Issuers         []string
 	Years           []int16
 	Series          []string
@@ -362,6 +369,7 @@ func (q *Queries) InsertInvoice(ctx context.Context, arg InsertInvoiceParams) (u
 		arg.Warnings,
 		arg.TraceID,
 		arg.CreateTime,
+		arg.Corrects,
 		arg.Issuers,
 		arg.Years,
 		arg.Series,
@@ -492,7 +500,7 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]ListE
 }
 
 const listInvoices = `-- name: ListInvoices :many
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time FROM invoice
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice
 WHERE tenant_id = $1
   AND ($2::text IS NULL OR company_id = $2)
   AND ($3::uuid IS NULL OR id < $3)
@@ -585,6 +593,9 @@ func (q *Queries) ListInvoices(ctx context.Context, arg ListInvoicesParams) ([]I
 			&i.TraceID,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Corrects,
+			&i.CorrectedBy,
+			&i.BatchID,
 		); err != nil {
 			return nil, err
 		}
@@ -597,7 +608,7 @@ func (q *Queries) ListInvoices(ctx context.Context, arg ListInvoicesParams) ([]I
 }
 
 const lockInvoices = `-- name: LockInvoices :many
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time FROM invoice WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // In the order of ids, whoever asks: two transactions that hold the same invoices never wait for each
@@ -646,6 +657,9 @@ func (q *Queries) LockInvoices(ctx context.Context, ids []uuid.UUID) ([]Invoice,
 			&i.TraceID,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Corrects,
+			&i.CorrectedBy,
+			&i.BatchID,
 		); err != nil {
 			return nil, err
 		}

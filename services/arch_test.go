@@ -101,10 +101,12 @@ var formats = map[string][]string{
 	"signature": {"fatturapa", "cms", "cades", "xades"},
 }
 
-// formatDeps are the only foreign modules of format.
+// formatDeps are the only foreign modules of format. The last two make the PDF of an
+// invoice: go-pdf/fpdf its pages, golang.org/x/image the fonts and the pictures.
 var formatDeps = []string{
 	"golang.org/x/crypto", "golang.org/x/text", "github.com/beevik/etree", "go.mozilla.org/pkcs7",
 	"github.com/russellhaering/goxmldsig", "github.com/cockroachdb/apd/v3",
+	"codeberg.org/go-pdf/fpdf", "golang.org/x/image",
 }
 
 // allowed says why p may not import what, or "".

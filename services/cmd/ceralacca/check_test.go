@@ -305,7 +305,8 @@ func TestCheckWrongWords(t *testing.T) {
 		"invoice render a b":                      `"b" is one argument too many`,
 		"invoice render /nonexistent/x.xml":       "no such file",
 		"invoice render --lang de good.xml":       `language "de"`,
-		"invoice render --accent red good.xml":    "give #rrggbb",
+		"invoice render --color red good.xml":     "--color: render: accent \"red\" is no colour: give #rrggbb",
+		"invoice render --format doc good.xml":    "give html or pdf",
 		"invoice render --logo away.png good.xml": "--logo: open away.png",
 		"invoice render cut.xml":                  "truncated",
 		"invoice render broken.xml.p7m":           "broken.xml.p7m: cms:",
@@ -324,7 +325,7 @@ func TestCheckWrongWords(t *testing.T) {
 
 func TestRender(t *testing.T) {
 	t.Chdir(invoiceFiles(t))
-	got := command(t, "", "invoice", "render", "-o", "out.html", "--courtesy", "--lang", "en", "--accent", "#004488", "IT01234567890_00001.xml.p7m")
+	got := command(t, "", "invoice", "render", "-o", "out.html", "--courtesy", "--lang", "en", "--color", "#004488", "IT01234567890_00001.xml.p7m")
 	require.Equal(t, answer{}, got)
 	page, err := os.ReadFile("out.html")
 	require.NoError(t, err)

@@ -22,82 +22,79 @@ var safeTypes = map[string]string{
 var shownAsText = map[string]bool{"xml": true, "html": true, "htm": true, "xhtml": true, "svg": true, "json": true, "eml": true}
 
 // attachments lists the files inside a document.
-func (p *page) attachments(files []fatturapa.Element) {
-	p.raw("<section>\n<h3>")
-	p.say(labelOf("Allegati"))
-	p.raw("</h3>\n<ul class=\"files\">\n")
+func (v *view) attachments(files []fatturapa.Element) {
+	v.out.open(markSection)
+	v.out.open(markHeading)
+	v.say(labelOf("Allegati"))
+	v.out.shut(markHeading)
+	v.out.open(markFiles)
 	for _, e := range files {
-		p.attachment(e)
+		v.file(e)
 	}
-	p.raw("</ul>\n</section>\n")
+	v.out.shut(markFiles)
+	v.out.shut(markSection)
 }
 
-func (p *page) attachment(e fatturapa.Element) {
-	var name, format, packed, content string
+func (v *view) file(e fatturapa.Element) {
+	var name, format, packed, content, description string
 	found := false
-	for c := range p.business(e) {
+	for c := range v.business(e) {
 		if c.HasChildren() {
 			continue
 		}
-		switch p.named(c) {
+		switch v.named(c) {
 		case "NomeAttachment":
 			name = c.Text()
 		case "FormatoAttachment":
 			format = c.Text()
 		case "AlgoritmoCompressione":
 			packed = c.Text()
+		case "DescrizioneAttachment":
+			description = c.Text()
 		case "Attachment":
 			if !found {
 				content, found = c.Text(), true
 			}
 		}
 	}
-	p.attached++
-	p.raw("<li>")
-	p.download(name, format, packed, content)
-	p.raw("\n<dl class=\"in\">\n")
-	for c := range p.business(e) {
-		if p.named(c) != "Attachment" || c.HasChildren() {
-			p.field(c)
+	v.attached++
+	v.out.open(markFile)
+	v.offer(attachment{content: content, description: description}, name, format, packed)
+	v.out.open(markInner)
+	for c := range v.business(e) {
+		if v.named(c) != "Attachment" || c.HasChildren() {
+			v.field(c)
 		}
 	}
-	p.raw("</dl></li>\n")
+	v.out.shut(markInner)
+	v.out.shut(markFile)
 }
 
-// download writes the link. Its target holds letters of Base64 and nothing else.
-func (p *page) download(name, format, packed, content string) {
-	size, ok := base64Size(content)
-	switch {
-	case !ok:
-		p.raw("<strong>")
-		p.say(wordNotBase64)
-		p.raw("</strong>")
-		return
-	case size == 0:
-		p.raw("<strong>")
-		p.say(wordEmptyFile)
-		p.raw("</strong>")
+// offer lets a file be saved, or says why it cannot.
+func (v *view) offer(a attachment, name, format, packed string) {
+	size, ok := base64Size(a.content)
+	if !ok || size == 0 {
+		v.out.open(markStrong)
+		if ok {
+			v.say(wordEmptyFile)
+		} else {
+			v.say(wordNotBase64)
+		}
+		v.out.shut(markStrong)
 		return
 	}
-	file, mime, renamed := p.safeName(name, format, packed, content)
-	p.raw("<a download=\"")
-	p.text(file)
-	p.raw("\" href=\"data:", mime, ";base64,")
-	p.base64(content)
-	p.raw("\">")
-	p.say(wordDownload)
-	p.raw(" ")
-	p.text(file)
-	p.raw("</a> (", sizeText(size, p.lang), ")")
-	if renamed {
-		p.raw(" <span class=\"note\">")
-		p.say(wordRenamed)
-		p.raw("</span>")
+	a.bytes, a.size = size, readableSize(size, v.lang)
+	a.file, a.mime, a.renamed = v.safeName(name, format, packed, a.content)
+	v.out.attachment(a)
+	if a.renamed {
+		v.out.open(markNote)
+		v.say(wordRenamed)
+		v.out.shut(markNote)
 	}
 }
 
 // safeName is the name to save an attachment under, and its type.
-func (p *page) safeName(name, format, packed, content string) (file, mime string, renamed bool) {
+func (v *view) safeName(name, format, packed, content string) (file, mime string, renamed bool) {
 	file = strings.Map(func(r rune) rune {
 		switch {
 		case r == '/', r == '\\', r == ':', r == '*', r == '?', r == '"', r == '<', r == '>', r == '|':
@@ -109,7 +106,7 @@ func (p *page) safeName(name, format, packed, content string) (file, mime string
 	}, name)
 	file = strings.Trim(file, " .")
 	if file == "" {
-		file = "allegato-" + strconv.Itoa(p.attached)
+		file = "allegato-" + strconv.Itoa(v.attached)
 	}
 	ending := endingOf(file)
 	if ending == "" {
@@ -176,20 +173,8 @@ var base64Letter = func() (t [256]bool) {
 	return t
 }()
 
-// base64 writes a text that base64Size has approved, without its white space.
-func (p *page) base64(s string) {
-	for len(s) > 0 {
-		i := strings.IndexAny(s, " \t\r\n")
-		if i < 0 {
-			i = len(s)
-		}
-		p.raw(s[:i])
-		s = s[min(i+1, len(s)):]
-	}
-}
-
-// sizeText writes a size in the unit that fits.
-func sizeText(n int, lang language) string {
+// readableSize writes a size in the unit that fits.
+func readableSize(n int, lang language) string {
 	if n < 1024 {
 		return strconv.Itoa(n) + " byte" + map[bool]string{true: "s"}[lang == english && n != 1]
 	}

@@ -7,210 +7,221 @@ import (
 	"ceralacca.dev/services/format/fatturapa"
 )
 
-// section shows a block with a heading of its own; level is "h2" or "h3".
-func (p *page) section(e fatturapa.Element, level, class string) {
-	p.raw("<section")
-	if class != "" {
-		p.raw(" class=\"", class, "\"")
-	}
-	p.raw(">\n<", level, ">")
-	p.label(e)
-	p.raw("</", level, ">\n<dl class=\"kv\">\n")
+// section shows a block with a heading of its own.
+func (v *view) section(e fatturapa.Element, class, heading mark) {
+	v.out.open(class)
+	v.out.open(heading)
+	v.label(e)
+	v.out.shut(heading)
+	v.out.open(markFields)
 	if e.HasChildren() {
-		p.fields(e)
+		v.fields(e)
 	} else {
-		p.field(e)
+		v.field(e)
 	}
-	p.raw("</dl>\n</section>\n")
+	v.out.shut(markFields)
+	v.out.shut(class)
 }
 
 // label writes the words for an element, or its own name when it is unknown.
-func (p *page) label(e fatturapa.Element) {
-	name := p.named(e)
-	if name == "Data" && p.named(e.Parent()) == "DatiVeicoli" {
-		p.say(wordRegistered)
+func (v *view) label(e fatturapa.Element) {
+	name := v.named(e)
+	if name == "Data" && v.named(e.Parent()) == "DatiVeicoli" {
+		v.say(wordRegistered)
 		return
 	}
 	if d, ok := elements[name]; ok && name != "" {
-		p.say(d.label)
+		v.say(d.label)
 		return
 	}
-	p.text(e.Name())
+	v.out.text(e.Name())
 }
 
 // fields shows the children of a block as rows of the list that is open.
-func (p *page) fields(e fatturapa.Element) {
-	for c := range p.business(e) {
-		p.field(c)
+func (v *view) fields(e fatturapa.Element) {
+	for c := range v.business(e) {
+		v.field(c)
 	}
 }
 
 // field shows one element as a row: a value, an identifier or an address in one
 // line, or a list inside the list. Blocks that only group are not shown as such.
-func (p *page) field(e fatturapa.Element) {
-	d := elements[p.named(e)]
+func (v *view) field(e fatturapa.Element) {
+	name := v.named(e)
+	d := elements[name]
 	if e.HasChildren() && d.kind == kindGroup {
-		p.fields(e)
+		v.fields(e)
 		return
 	}
-	p.raw("<div")
-	if e.HasChildren() && d.kind != kindID && d.kind != kindAddress {
-		p.raw(" class=\"sub\"")
+	m := markField
+	switch {
+	case name == "ImportoTotaleDocumento" && !e.HasChildren():
+		m = markTotal
+	case e.HasChildren() && !d.kind.line():
+		m = markGroup
 	}
-	p.raw("><dt>")
-	p.label(e)
-	p.raw("</dt><dd>")
-	p.content(e, d)
-	p.raw("</dd></div>\n")
+	v.out.open(m)
+	v.out.open(markTerm)
+	v.label(e)
+	v.out.shut(markTerm)
+	v.out.open(markValue)
+	switch {
+	case m == markTotal:
+		v.leaf(d, e.Text())
+		if v.currency != "" {
+			v.out.text("\u00a0")
+			v.out.text(v.currency)
+		}
+	case name == "Denominazione" && !e.HasChildren():
+		v.out.open(markStrong)
+		v.leaf(d, e.Text())
+		v.out.shut(markStrong)
+	default:
+		v.content(e, d)
+	}
+	v.out.shut(markValue)
+	v.out.shut(m)
 }
 
+// line reports whether blocks of a kind are shown in one line.
+func (k kind) line() bool { return k == kindID || k == kindAddress || k == kindChange }
+
 // content shows what an element holds.
-func (p *page) content(e fatturapa.Element, d element) {
+func (v *view) content(e fatturapa.Element, d element) {
 	switch {
 	case !e.HasChildren():
-		p.leaf(d, e.Text())
-	case d.kind == kindID:
-		p.joined(e, idSeparators)
-	case d.kind == kindAddress:
-		p.joined(e, addressSeparators)
+		v.leaf(d, e.Text())
+	case d.kind.line():
+		v.joined(e)
 	default:
-		p.raw("\n<dl class=\"in\">\n")
-		p.fields(e)
-		p.raw("</dl>\n")
+		v.out.open(markInner)
+		v.fields(e)
+		v.out.shut(markInner)
 	}
 }
 
 // leaf shows a value; one that is not there is a dash.
-func (p *page) leaf(d element, v string) {
-	if strings.TrimSpace(v) == "" {
-		p.raw("–")
+func (v *view) leaf(d element, s string) {
+	if strings.TrimSpace(s) == "" {
+		v.out.text("–")
 		return
 	}
 	if d.list != noList {
-		p.code(d.list, v)
+		v.code(d.list, s)
 		return
 	}
-	p.value(d.kind, v)
+	v.value(d.kind, s)
 }
 
 // code shows a code with what it means.
-func (p *page) code(list codeList, v string) {
-	code := strings.TrimSpace(v)
+func (v *view) code(list codeList, s string) {
+	code := strings.TrimSpace(s)
 	w, ok := codeLists[list][code]
 	if !ok {
-		p.text(v)
+		v.out.text(s)
 		return
 	}
 	if !list.bare() {
-		p.raw("<span class=\"code\">")
-		p.text(code)
-		p.raw("</span> ")
+		v.out.open(markCode)
+		v.out.text(code)
+		v.out.shut(markCode)
 	}
-	p.say(w)
+	v.say(w)
 }
 
 // separator is what goes before and after a part of a value in one line.
 type separator struct{ before, after string }
 
-var idSeparators = map[string]separator{
+// separators says which parts are shown in a line without their names.
+var separators = map[string]separator{
 	"IdPaese": {}, "IdCodice": {before: " "},
-}
-
-var addressSeparators = map[string]separator{
+	"CodiceTipo": {}, "CodiceValore": {before: " "},
+	"Tipo": {}, "Percentuale": {before: " "}, "Importo": {before: " "},
 	"Indirizzo": {}, "NumeroCivico": {before: ", "}, "CAP": {before: " – "}, "Comune": {before: " "},
 	"Provincia": {before: " (", after: ")"}, "Nazione": {before: ", "},
 }
 
 // joined shows the children of a block in one line. A child that does not belong
 // there is shown with its name.
-func (p *page) joined(e fatturapa.Element, separators map[string]separator) {
+func (v *view) joined(e fatturapa.Element) {
 	first := true
-	for c := range p.business(e) {
-		s, ok := separators[p.named(c)]
+	for c := range v.business(e) {
+		name := v.named(c)
+		s, ok := separators[name]
 		if c.HasChildren() || !ok {
-			p.raw(" ")
-			p.inline(c)
+			v.out.text(" ")
+			v.inline(c)
 			first = false
 			continue
 		}
-		v := strings.TrimSpace(c.Text())
-		if v == "" {
+		if strings.TrimSpace(c.Text()) == "" {
 			continue
 		}
 		if !first {
-			p.raw(s.before)
+			v.out.text(s.before)
 		}
-		p.text(v)
+		v.leaf(elements[name], strings.TrimSpace(c.Text()))
 		if !first {
-			p.raw(s.after)
+			v.out.text(s.after)
 		}
 		first = false
+	}
+	if first {
+		v.out.text("–")
 	}
 }
 
 // inline shows an element within a line or a cell, its name before its value.
-func (p *page) inline(e fatturapa.Element) {
-	d := elements[p.named(e)]
-	p.raw("<span class=\"item\">")
+func (v *view) inline(e fatturapa.Element) {
+	d := elements[v.named(e)]
+	v.out.open(markItem)
 	if e.HasChildren() && d.kind == kindGroup {
-		for c := range p.business(e) {
-			p.inline(c)
+		for c := range v.business(e) {
+			v.inline(c)
 		}
-		p.raw("</span> ")
+		v.out.shut(markItem)
 		return
 	}
-	p.raw("<span class=\"name\">")
-	p.label(e)
-	p.raw(":</span> ")
+	v.out.open(markName)
+	v.label(e)
+	v.out.text(":")
+	v.out.shut(markName)
 	switch {
 	case !e.HasChildren():
-		p.leaf(d, e.Text())
-	case d.kind == kindID:
-		p.joined(e, idSeparators)
-	case d.kind == kindAddress:
-		p.joined(e, addressSeparators)
+		v.leaf(d, e.Text())
+	case d.kind.line():
+		v.joined(e)
 	default:
-		for c := range p.business(e) {
-			p.inline(c)
+		for c := range v.business(e) {
+			v.inline(c)
 		}
 	}
-	p.raw("</span> ")
+	v.out.shut(markItem)
 }
 
 // table shows blocks of one shape as rows. Columns are the names of their
 // children in the order of the rows; kinds, when asked for, says in a
 // first column which block a row is.
-func (p *page) table(caption words, rows []fatturapa.Element, kinds bool, foot func(columns []string, rest bool)) {
-	columns, rest := p.columns(rows)
-	p.raw("<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"")
-	p.say(caption)
-	p.raw("\">\n<table>\n<caption>")
-	p.say(caption)
-	p.raw("</caption>\n<thead><tr>")
+func (v *view) table(caption words, rows []fatturapa.Element, kinds bool, foot func(columns []string, rest bool)) {
+	columns, rest := v.columns(rows)
+	var heads []column
 	if kinds {
-		p.raw("<th scope=\"col\">")
-		p.say(wordKind)
-		p.raw("</th>")
+		heads = append(heads, column{label: wordKind[v.lang]})
 	}
 	for _, name := range columns {
-		p.raw("<th scope=\"col\"", numberClass(elements[name].kind), ">")
-		p.say(labelOf(name))
-		p.raw("</th>")
+		heads = append(heads, column{label: elements[name].label[v.lang], number: elements[name].kind.number(), long: name == "Descrizione"})
 	}
 	if rest {
-		p.raw("<th scope=\"col\">")
-		p.say(labelOf("AltriDatiGestionali"))
-		p.raw("</th>")
+		heads = append(heads, column{label: labelOf("AltriDatiGestionali")[v.lang]})
 	}
-	p.raw("</tr></thead>\n<tbody>\n")
+	v.out.table(caption[v.lang], heads)
 	for _, row := range rows {
-		p.row(row, columns, rest, kinds)
+		v.row(row, columns, rest, kinds)
 	}
-	p.raw("</tbody>\n")
 	if foot != nil {
 		foot(columns, rest)
 	}
-	p.raw("</table>\n</div>\n")
+	v.out.shut(markTable)
 }
 
 // mostColumns is more than any block of the formats needs. What a file brings
@@ -218,15 +229,34 @@ func (p *page) table(caption words, rows []fatturapa.Element, kinds bool, foot f
 // cannot make a table of a thousand columns.
 const mostColumns = 20
 
+// sameColumn are elements of related documents that mean what others of another
+// name mean there, so that one column holds both.
+var sameColumn = map[string]string{
+	"NumeroDDT": "IdDocumento", "DataDDT": "Data",
+	"NumeroFatturaPrincipale": "IdDocumento", "DataFatturaPrincipale": "Data",
+}
+
+// columnName is the column of an element, "" for one of no known name.
+func (v *view) columnName(c fatturapa.Element) string {
+	name := v.named(c)
+	if same, ok := sameColumn[name]; ok {
+		return same
+	}
+	if _, ok := elements[name]; !ok {
+		return ""
+	}
+	return name
+}
+
 // columns names the columns, and says whether a last one is needed for the rest.
-func (p *page) columns(rows []fatturapa.Element) (columns []string, rest bool) {
+func (v *view) columns(rows []fatturapa.Element) (columns []string, rest bool) {
 	for _, row := range rows {
 		at := len(columns) // a name that earlier rows lack belongs behind the one before it
-		for c := range p.business(row) {
-			name := p.named(c)
+		for c := range v.business(row) {
+			name := v.columnName(c)
 			i := slices.Index(columns, name)
 			if i < 0 {
-				if _, ok := elements[name]; !ok || len(columns) == mostColumns {
+				if name == "" || len(columns) == mostColumns {
 					rest = true
 					continue
 				}
@@ -240,56 +270,54 @@ func (p *page) columns(rows []fatturapa.Element) (columns []string, rest bool) {
 }
 
 // row shows a block; elements of one name share a cell.
-func (p *page) row(row fatturapa.Element, columns []string, rest, kinds bool) {
-	p.raw("<tr>")
+func (v *view) row(row fatturapa.Element, columns []string, rest, kinds bool) {
+	v.out.open(markRow)
 	if kinds {
-		p.raw("<th scope=\"row\">")
-		p.label(row)
-		p.raw("</th>")
+		v.out.cell(cell{head: true})
+		v.label(row)
+		v.out.shut(markCell)
 	}
 	for _, name := range columns {
-		p.raw("<td", numberClass(elements[name].kind), ">")
+		v.out.cell(cell{number: elements[name].kind.number(), long: name == "Descrizione"})
 		first := true
-		for c := range p.business(row) {
-			if p.named(c) != name {
+		for c := range v.business(row) {
+			if v.columnName(c) != name {
 				continue
 			}
-			if !first {
-				p.raw("<br>")
+			switch {
+			case first:
+			case name == "RiferimentoNumeroLinea":
+				v.out.text(", ")
+			default:
+				v.out.next()
 			}
 			first = false
-			p.cell(c)
+			v.cell(c)
 		}
-		p.raw("</td>")
+		v.out.shut(markCell)
 	}
 	if rest {
-		p.raw("<td>")
-		for c := range p.business(row) {
-			if !slices.Contains(columns, p.named(c)) {
-				p.inline(c)
+		v.out.cell(cell{})
+		for c := range v.business(row) {
+			if !slices.Contains(columns, v.columnName(c)) {
+				v.inline(c)
 			}
 		}
-		p.raw("</td>")
+		v.out.shut(markCell)
 	}
-	p.raw("</tr>\n")
+	v.out.shut(markRow)
 }
 
-func (p *page) cell(c fatturapa.Element) {
-	d := elements[p.named(c)]
-	if !c.HasChildren() {
-		p.leaf(d, c.Text())
-		return
+func (v *view) cell(c fatturapa.Element) {
+	d := elements[v.named(c)]
+	switch {
+	case !c.HasChildren():
+		v.leaf(d, c.Text())
+	case d.kind.line():
+		v.joined(c)
+	default:
+		for g := range v.business(c) {
+			v.inline(g)
+		}
 	}
-	for g := range p.business(c) {
-		p.inline(g)
-	}
-}
-
-// numberClass sets numbers to the right.
-func numberClass(k kind) string {
-	switch k {
-	case kindMoney, kindRate, kindQuantity:
-		return ` class="n"`
-	}
-	return ""
 }

@@ -2,84 +2,75 @@ package render
 
 import (
 	"slices"
-	"strconv"
 
 	"ceralacca.dev/services/format/fatturapa"
 )
 
-// documents shows every body of the file.
-func (p *page) documents() {
+// documents shows every body of the file under its title.
+func (v *view) documents(titles []string) {
 	n := 0
-	for c := range p.business(p.f.Root()) {
-		if p.named(c) == "FatturaElettronicaBody" {
-			p.document(c, n)
-			n++
+	for c := range v.business(v.f.Root()) {
+		if v.named(c) != "FatturaElettronicaBody" {
+			continue
 		}
+		title := wordDocument[v.lang]
+		v.currency = ""
+		if n < len(titles) {
+			title = titles[n]
+			v.currency = v.f.Bodies[n].Documento().Divisa
+		}
+		v.out.document(n, title)
+		if c.HasChildren() {
+			v.sections(c, n)
+		} else {
+			v.out.open(markParagraph)
+			v.out.text(c.Text())
+			v.out.shut(markParagraph)
+		}
+		v.out.shut(markDocument)
+		n++
 	}
-}
-
-// document shows one body: n counts from 0 and is its place in the typed view.
-func (p *page) document(body fatturapa.Element, n int) {
-	id := "d" + strconv.Itoa(n+1)
-	p.raw("<article id=\"", id, "\" aria-labelledby=\"", id, "h\">\n<h2 id=\"", id, "h\">")
-	if n < len(p.f.Bodies) {
-		p.heading(&p.f.Bodies[n])
-	} else {
-		p.say(wordDocument)
-	}
-	p.raw("</h2>\n")
-	if n > 0 {
-		p.courtesy() // each document of a lot starts a printed page
-	}
-	if body.HasChildren() {
-		p.sections(body, n)
-	} else {
-		p.raw("<p>")
-		p.text(body.Text())
-		p.raw("</p>\n")
-	}
-	p.raw("</article>\n")
 }
 
 // sections shows the blocks of a body in the order of the file; blocks that
 // repeat and make one table or list are shown where the first of them stands.
-func (p *page) sections(body fatturapa.Element, n int) {
+func (v *view) sections(body fatturapa.Element, n int) {
 	var goods, files []fatturapa.Element
-	for c := range p.business(body) {
-		switch p.block(c) {
+	for c := range v.business(body) {
+		switch v.block(c) {
 		case "DatiBeniServizi":
 			goods = append(goods, c)
 		case "Allegati":
 			files = append(files, c)
 		}
 	}
-	for c := range p.business(body) {
-		switch p.block(c) {
+	for c := range v.business(body) {
+		switch v.block(c) {
 		case "DatiGenerali":
-			p.general(c)
+			v.general(c)
 		case "DatiBeniServizi":
 			if c.ID() == goods[0].ID() {
-				p.goods(goods, n)
+				v.goods(goods, n)
 			}
 		case "DatiPagamento":
-			p.section(c, "h3", "payment")
+			v.section(c, markPayment, markHeading)
 		case "Allegati":
 			if c.ID() == files[0].ID() {
-				p.attachments(files)
+				v.attachments(files)
 			}
 		default:
-			p.section(c, "h3", "")
+			v.section(c, markSection, markHeading)
 		}
 	}
 }
 
 // block is the name of an element that has children: one without, where the
 // format wants some, is shown as the text that it is.
-func (p *page) block(e fatturapa.Element) string {
+func (v *view) block(e fatturapa.Element) string {
 	if !e.HasChildren() {
 		return ""
 	}
-	return p.named(e)
+	return v.named(e)
 }
 
 // related are the blocks that refer to other documents, shown in one table.
@@ -92,42 +83,44 @@ func related(name string) bool {
 	return false
 }
 
-func (p *page) general(e fatturapa.Element) {
+func (v *view) general(e fatturapa.Element) {
 	var refs []fatturapa.Element
-	for c := range p.business(e) {
-		if related(p.block(c)) {
+	for c := range v.business(e) {
+		if related(v.block(c)) {
 			refs = append(refs, c)
 		}
 	}
-	for c := range p.business(e) {
-		if !related(p.block(c)) {
-			p.section(c, "h3", "")
+	for c := range v.business(e) {
+		if !related(v.block(c)) {
+			v.section(c, markSection, markHeading)
 			continue
 		}
 		if c.ID() == refs[0].ID() {
-			p.raw("<section>\n<h3>")
-			p.say(wordRelated)
-			p.raw("</h3>\n")
-			p.table(wordRelated, refs, true, nil)
-			p.raw("</section>\n")
+			v.out.open(markSection)
+			v.out.open(markHeading)
+			v.say(wordRelated)
+			v.out.shut(markHeading)
+			v.table(wordRelated, refs, true, nil)
+			v.out.shut(markSection)
 		}
 	}
 }
 
 // goods shows lines and summaries. In a simplified invoice each block is a line.
-func (p *page) goods(blocks []fatturapa.Element, n int) {
-	if p.f.Schema == fatturapa.SchemaSimplified {
-		p.raw("<section>\n<h3>")
-		p.say(labelOf("DatiBeniServizi"))
-		p.raw("</h3>\n")
-		p.table(labelOf("DatiBeniServizi"), blocks, false, func(columns []string, rest bool) { p.simplifiedFoot(columns, rest, n) })
-		p.raw("</section>\n")
+func (v *view) goods(blocks []fatturapa.Element, n int) {
+	if v.f.Schema == fatturapa.SchemaSimplified {
+		v.out.open(markSection)
+		v.out.open(markHeading)
+		v.say(labelOf("DatiBeniServizi"))
+		v.out.shut(markHeading)
+		v.table(labelOf("DatiBeniServizi"), blocks, false, func(columns []string, rest bool) { v.simplifiedFoot(columns, rest, n) })
+		v.out.shut(markSection)
 		return
 	}
 	for _, b := range blocks {
 		var lines, sums []fatturapa.Element
-		for c := range p.business(b) {
-			switch p.block(c) {
+		for c := range v.business(b) {
+			switch v.block(c) {
 			case "DettaglioLinee":
 				lines = append(lines, c)
 			case "DatiRiepilogo":
@@ -135,22 +128,24 @@ func (p *page) goods(blocks []fatturapa.Element, n int) {
 			}
 		}
 		if len(lines) > 0 {
-			p.raw("<section>\n<h3>")
-			p.say(labelOf("DatiBeniServizi"))
-			p.raw("</h3>\n")
-			p.lines(lines)
-			p.raw("</section>\n")
+			v.out.open(markSection)
+			v.out.open(markHeading)
+			v.say(labelOf("DatiBeniServizi"))
+			v.out.shut(markHeading)
+			v.lines(lines)
+			v.out.shut(markSection)
 		}
 		if len(sums) > 0 {
-			p.raw("<section>\n<h3>")
-			p.say(labelOf("DatiRiepilogo"))
-			p.raw("</h3>\n")
-			p.table(labelOf("DatiRiepilogo"), sums, false, func(columns []string, rest bool) { p.summaryFoot(columns, rest, n) })
-			p.raw("</section>\n")
+			v.out.open(markSection)
+			v.out.open(markHeading)
+			v.say(labelOf("DatiRiepilogo"))
+			v.out.shut(markHeading)
+			v.table(labelOf("DatiRiepilogo"), sums, false, func(columns []string, rest bool) { v.summaryFoot(columns, rest, n) })
+			v.out.shut(markSection)
 		}
-		for c := range p.business(b) {
-			if name := p.block(c); name != "DettaglioLinee" && name != "DatiRiepilogo" {
-				p.section(c, "h3", "")
+		for c := range v.business(b) {
+			if name := v.block(c); name != "DettaglioLinee" && name != "DatiRiepilogo" {
+				v.section(c, markSection, markHeading)
 			}
 		}
 	}
@@ -181,112 +176,89 @@ func lineColumn(name string) int {
 	return -1
 }
 
-func (p *page) lines(lines []fatturapa.Element) {
-	p.raw("<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"")
-	p.say(labelOf("DettaglioLinee"))
-	p.raw("\">\n<table class=\"lines\">\n<caption>")
-	p.say(labelOf("DettaglioLinee"))
-	p.raw("</caption>\n<thead><tr>")
-	for _, col := range lineColumns {
-		p.raw("<th scope=\"col\"")
-		if col.number {
-			p.raw(" class=\"n\"")
-		}
-		p.raw(">")
-		p.say(col.label)
-		p.raw("</th>")
+// lineCells is the number of columns, and one for the details.
+const lineCells = 8
+
+func (v *view) lines(lines []fatturapa.Element) {
+	heads := make([]column, 0, lineCells)
+	for i, col := range lineColumns {
+		heads = append(heads, column{label: col.label[v.lang], number: col.number, long: i == 1})
 	}
-	p.raw("</tr></thead>\n<tbody>\n")
+	v.out.table(labelOf("DettaglioLinee")[v.lang], heads)
 	var cells [lineCells][]fatturapa.Element
 	for _, line := range lines {
 		for i := range cells {
 			cells[i] = cells[i][:0]
 		}
-		for c := range p.business(line) {
-			i := lineColumn(p.named(c))
+		for c := range v.business(line) {
+			i := lineColumn(v.named(c))
 			if i < 0 {
 				i = lineCells - 1
 			}
 			cells[i] = append(cells[i], c)
 		}
-		p.line(&cells)
+		v.line(&cells)
 	}
-	p.raw("</tbody>\n</table>\n</div>\n")
+	v.out.shut(markTable)
 }
 
-// lineCells is the number of columns, and one for the details.
-const lineCells = 8
-
-func (p *page) line(cells *[lineCells][]fatturapa.Element) {
-	p.raw("<tr>")
+func (v *view) line(cells *[lineCells][]fatturapa.Element) {
+	v.out.open(markRow)
 	for i, col := range lineColumns {
-		switch {
-		case i == 0:
-			p.raw("<th scope=\"row\">")
-		case col.number:
-			p.raw("<td class=\"n\">")
-		default:
-			p.raw("<td>")
-		}
+		v.out.cell(cell{head: i == 0, number: col.number, long: i == 1})
 		for j, c := range cells[i] {
-			if j > 0 {
-				p.raw(" ")
-			}
+			name := v.named(c)
 			switch {
-			case c.HasChildren():
-				p.raw("<span class=\"item\">")
-				p.cell(c)
-				p.raw("</span>")
-			case p.named(c) == "Natura":
-				p.raw("<span class=\"item\">") // what it means is in the summary
-				p.text(c.Text())
-				p.raw("</span>")
+			case j == 0:
+			case name == "ScontoMaggiorazione" || c.HasChildren():
+				v.out.next()
 			default:
-				p.leaf(elements[p.named(c)], c.Text())
+				v.out.text(" ")
 			}
-		}
-		if i == 1 && len(cells[lineCells-1]) > 0 {
-			p.raw("<div class=\"more\">")
-			for _, c := range cells[lineCells-1] {
-				p.inline(c)
+			if name == "Natura" && !c.HasChildren() {
+				v.out.text(c.Text()) // what it means is in the summary
+				continue
 			}
-			p.raw("</div>")
+			v.cell(c)
 		}
-		if i == 0 {
-			p.raw("</th>")
-		} else {
-			p.raw("</td>")
+		if more := cells[lineCells-1]; i == 1 && len(more) > 0 {
+			v.out.open(markMore)
+			for _, c := range more {
+				v.inline(c)
+			}
+			v.out.shut(markMore)
 		}
+		v.out.shut(markCell)
 	}
-	p.raw("</tr>\n")
+	v.out.shut(markRow)
 }
 
 // summaryFoot adds up what the summaries say. The sums are ours, and named so:
 // the total of the document is shown as the file has it.
-func (p *page) summaryFoot(columns []string, rest bool, n int) {
-	if n >= len(p.f.Bodies) {
+func (v *view) summaryFoot(columns []string, rest bool, n int) {
+	if n >= len(v.f.Bodies) {
 		return
 	}
 	sums := map[string]fatturapa.Decimal{}
-	for _, r := range p.f.Bodies[n].DatiBeniServizi.DatiRiepilogo {
+	for _, r := range v.f.Bodies[n].DatiBeniServizi.DatiRiepilogo {
 		if !add(sums, "ImponibileImporto", r.ImponibileImporto) || !add(sums, "Imposta", r.Imposta) {
 			return
 		}
 	}
-	p.foot(columns, rest, sums)
+	v.foot(columns, rest, sums)
 }
 
-func (p *page) simplifiedFoot(columns []string, rest bool, n int) {
-	if n >= len(p.f.Bodies) {
+func (v *view) simplifiedFoot(columns []string, rest bool, n int) {
+	if n >= len(v.f.Bodies) {
 		return
 	}
 	sums := map[string]fatturapa.Decimal{}
-	for _, l := range p.f.Bodies[n].BeniServizi {
+	for _, l := range v.f.Bodies[n].BeniServizi {
 		if !add(sums, "Importo", l.Importo) {
 			return
 		}
 	}
-	p.foot(columns, rest, sums)
+	v.foot(columns, rest, sums)
 }
 
 // add is false when a value is no number: then no sum is shown at all.
@@ -304,7 +276,7 @@ func add(sums map[string]fatturapa.Decimal, name string, v fatturapa.Decimal) bo
 	return ok
 }
 
-func (p *page) foot(columns []string, rest bool, sums map[string]fatturapa.Decimal) {
+func (v *view) foot(columns []string, rest bool, sums map[string]fatturapa.Decimal) {
 	before := 0
 	for before < len(columns) {
 		if _, ok := sums[columns[before]]; ok {
@@ -315,21 +287,22 @@ func (p *page) foot(columns []string, rest bool, sums map[string]fatturapa.Decim
 	if before == len(columns) {
 		return
 	}
-	p.raw("<tfoot><tr>")
+	v.out.open(markFoot)
 	if before > 0 {
-		p.raw("<th scope=\"row\" colspan=\"", strconv.Itoa(before), "\">")
-		p.say(wordSum)
-		p.raw("</th>")
+		v.out.cell(cell{head: true, span: before})
+		v.say(wordSum)
+		v.out.shut(markCell)
 	}
 	for _, name := range columns[before:] {
-		p.raw("<td class=\"n\">")
+		v.out.cell(cell{number: true})
 		if sum, ok := sums[name]; ok {
-			p.value(kindMoney, sum.String())
+			v.value(kindMoney, sum.String())
 		}
-		p.raw("</td>")
+		v.out.shut(markCell)
 	}
 	if rest {
-		p.raw("<td></td>")
+		v.out.cell(cell{})
+		v.out.shut(markCell)
 	}
-	p.raw("</tr></tfoot>\n")
+	v.out.shut(markFoot)
 }

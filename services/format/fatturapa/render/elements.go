@@ -89,7 +89,7 @@ var elements = map[string]element{
 	"AliquotaIVA":            {label: words{"Aliquota IVA", "VAT rate"}, kind: kindRate},
 	"Ritenuta":               {label: words{"Soggetto a ritenuta", "Subject to withholding"}, list: listYes},
 	"Natura":                 {label: words{"Natura", "Nature"}, list: listNatura},
-	"ScontoMaggiorazione":    {label: words{"Sconto o maggiorazione", "Discount or surcharge"}},
+	"ScontoMaggiorazione":    {label: words{"Sconto o maggiorazione", "Discount or surcharge"}, kind: kindChange},
 	"Tipo":                   {label: words{"Tipo", "Kind"}, list: listScontoMaggiorazione},
 	"Percentuale":            {label: words{"Percentuale", "Per cent"}, kind: kindRate},
 	"Importo":                {label: words{"Importo", "Amount"}, kind: kindMoney},
@@ -141,7 +141,7 @@ var elements = map[string]element{
 	"DettaglioLinee":          {label: words{"Linee di dettaglio", "Lines"}},
 	"NumeroLinea":             {label: words{"Numero", "Number"}},
 	"TipoCessionePrestazione": {label: words{"Tipo di cessione", "Kind of supply"}, list: listTipoCessione},
-	"CodiceArticolo":          {label: words{"Articolo", "Article"}},
+	"CodiceArticolo":          {label: words{"Articolo", "Article"}, kind: kindID},
 	"CodiceTipo":              {label: words{"Tipo di codice", "Kind of code"}},
 	"CodiceValore":            {label: words{"Valore", "Value"}},
 	"Quantita":                {label: words{"Quantità", "Quantity"}, kind: kindQuantity},
@@ -211,7 +211,7 @@ var (
 	wordKind          = words{"Riferimento", "Reference"}
 	wordRelated       = words{"Documenti di riferimento", "Related documents"}
 	wordRegistered    = words{"Prima immatricolazione", "First registration"}
-	wordSum           = words{"Somma, calcolata per questa pagina", "Sum, computed for this page"}
+	wordSum           = words{"Somma, calcolata per questa vista", "Sum, computed for this view"}
 	wordFileName      = words{"Nome del file", "File name"}
 	wordDownload      = words{"Scarica", "Download"}
 	wordNotBase64     = words{"Il contenuto non è Base64 e non si può scaricare", "The content is not Base64 and cannot be downloaded"}
@@ -220,8 +220,11 @@ var (
 	wordCourtesy      = words{"Copia di cortesia", "Courtesy copy"}
 	wordCourtesyMeans = words{"Non ha valore fiscale: la fattura è il file XML trasmesso attraverso il Sistema di Interscambio.",
 		"Of no fiscal value: the invoice is the XML file sent through the Sistema di Interscambio."}
-	wordView = words{"Questa pagina mostra il contenuto del file XML, che è il solo a fare fede.",
-		"This page shows the content of the XML file, which alone is authoritative."}
-	wordSigned = words{"Il file contiene una firma XML, che questa pagina non verifica.",
-		"The file holds an XML signature, which this page does not verify."}
+	wordPage     = words{"Pagina %d di %d", "Page %d of %d"}
+	wordEmbedded = words{"allegato a questo PDF", "attached to this PDF"}
+	wordLost     = words{"Il segno \ufffd sta per i caratteri che questo PDF non può mostrare.", "The sign \ufffd stands for characters that this PDF cannot show."}
+	wordView     = words{"Questo documento mostra il contenuto del file XML, che è il solo a fare fede.",
+		"This document shows the content of the XML file, which alone is authoritative."}
+	wordSigned = words{"Il file contiene una firma XML, che questo documento non verifica.",
+		"The file holds an XML signature, which this document does not verify."}
 )

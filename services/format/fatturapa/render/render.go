@@ -14,9 +14,14 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+
+	"codeberg.org/go-pdf/fpdf"
+	"golang.org/x/image/font/gofont/gobold"
+	"golang.org/x/image/font/gofont/goregular"
 
 	"ceralacca.dev/services/format/fatturapa"
 )
@@ -55,54 +60,77 @@ type words [2]string
 // HTML writes the page of a file, as UTF-8. Errors: an option that cannot be used
 // (named, with what it should be; nothing is written then), or the error of w.
 func HTML(w io.Writer, f *fatturapa.File, o Options) error {
-	if f == nil {
-		return errors.New("render: no file: parse one with fatturapa.Parse first")
-	}
-	p := &page{w: w, f: f, o: o}
-	switch o.Lang {
-	case "", "it":
-		p.lang = italian
-	case "en":
-		p.lang = english
-	default:
-		return fmt.Errorf("render: language %q is not known: give it or en", o.Lang)
-	}
-	var err error
-	if p.accent, err = readAccent(o.Accent); err != nil {
+	v, accent, logo, err := prepare(f, o)
+	if err != nil {
 		return err
 	}
-	if p.logoType, err = pictureType(o.Logo); err != nil {
-		return err
-	}
-	p.invoice = f.Root().Namespace()
-	p.page()
-	p.flush()
-	if p.err != nil {
-		return fmt.Errorf("render: writing the page: %w", p.err)
+	h := &html{w: w, o: &v.o, lang: v.lang, accent: accent, logo: logo}
+	v.out = h
+	v.show()
+	h.flush()
+	if h.err != nil {
+		return fmt.Errorf("render: writing the page: %w", h.err)
 	}
 	return nil
 }
 
-const largestLogo = 512 << 10
+// PDF writes a file as a PDF of A4 pages that shows what [HTML] shows, with the
+// attachments of the invoice as attachments of the PDF. Dates in it are those of the
+// first document, so the same file and options give the same bytes. Characters that
+// the fonts lack (they have Latin, Greek and Cyrillic) are shown as U+FFFD, and the
+// last page says so. The PDF is not tagged and claims no conformance to PDF/A: who
+// needs a view for assistive technology takes the page. Errors: as of HTML.
+func PDF(w io.Writer, f *fatturapa.File, o Options) error {
+	v, accent, logo, err := prepare(f, o)
+	if err != nil {
+		return err
+	}
+	all, err := loadLetters()
+	if err != nil {
+		return err
+	}
+	p := &pdf{o: &v.o, lang: v.lang}
+	p.doc, p.letters, p.accent = newDocument(v.lang), all, channels(accent)
+	// A copy each: the library writes into the bytes when it pads a table of the font.
+	p.doc.AddUTF8FontFromBytes(family, "", bytes.Clone(goregular.TTF))
+	p.doc.AddUTF8FontFromBytes(family, "B", bytes.Clone(gobold.TTF))
+	if logo.mime != "" {
+		picture, err := printable(o.Logo)
+		if err != nil {
+			return err
+		}
+		p.logo = logoBox{name: "logo", kind: "png"}
+		p.logo.w, p.logo.h = logo.fit()
+		p.doc.RegisterImageOptionsReader(p.logo.name, fpdf.ImageOptions{ImageType: p.logo.kind}, bytes.NewReader(picture))
+	}
+	v.out = p
+	v.show()
+	var raw bytes.Buffer
+	if err := p.doc.Output(&raw); err != nil {
+		return fmt.Errorf("render: making the PDF: %w", err)
+	}
+	return complete(w, raw.Bytes(), p.files)
+}
 
-// pictureType knows pictures by their first bytes; "" when there is none.
-func pictureType(logo []byte) (string, error) {
-	if len(logo) == 0 {
-		return "", nil
+// prepare checks the options; the view that comes out lacks a paper only.
+func prepare(f *fatturapa.File, o Options) (v *view, accent string, logo picture, err error) {
+	if f == nil {
+		return nil, "", picture{}, errors.New("render: no file: parse one with fatturapa.Parse first")
 	}
-	if len(logo) > largestLogo {
-		return "", fmt.Errorf("render: the logo has %d bytes, at most %d are allowed: use a smaller picture", len(logo), largestLogo)
+	v = &view{f: f, o: o, invoice: f.Root().Namespace()}
+	switch o.Lang {
+	case "", "it":
+		v.lang = italian
+	case "en":
+		v.lang = english
+	default:
+		return nil, "", picture{}, fmt.Errorf("render: language %q is not known: give it or en", o.Lang)
 	}
-	head := string(logo[:min(len(logo), 16)])
-	switch {
-	case len(head) > 8 && head[:8] == "\x89PNG\r\n\x1a\n":
-		return "image/png", nil
-	case len(head) > 3 && head[:3] == "\xff\xd8\xff":
-		return "image/jpeg", nil
-	case len(head) > 6 && (head[:6] == "GIF87a" || head[:6] == "GIF89a"):
-		return "image/gif", nil
-	case len(head) > 12 && head[:4] == "RIFF" && head[8:12] == "WEBP":
-		return "image/webp", nil
+	if accent, err = Readable(o.Accent); err != nil {
+		return nil, "", picture{}, err
 	}
-	return "", errors.New("render: the logo is no picture that can be shown: give a PNG, JPEG, GIF or WebP file")
+	if logo, err = readPicture(o.Logo); err != nil {
+		return nil, "", picture{}, err
+	}
+	return v, accent, logo, nil
 }

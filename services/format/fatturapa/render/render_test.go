@@ -25,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// png is a picture of one dot.
-var png, _ = base64.StdEncoding.DecodeString("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+// dot is a picture of one dot.
+var dot, _ = base64.StdEncoding.DecodeString("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
 func read(t testing.TB, name string) []byte {
 	raw, err := os.ReadFile(filepath.FromSlash(name))
@@ -55,7 +55,7 @@ var fixtures = []struct{ golden, xml string }{
 
 func TestGolden(t *testing.T) {
 	for _, fx := range fixtures {
-		for _, o := range []render.Options{{Lang: "it"}, {Lang: "en", Courtesy: true, Logo: png, Accent: "#ffcc00", FileName: "IT00000079996_R0007.xml"}} {
+		for _, o := range []render.Options{{Lang: "it"}, {Lang: "en", Courtesy: true, Logo: dot, Accent: "#ffcc00", FileName: "IT00000079996_R0007.xml"}} {
 			name := filepath.Join("testdata", fx.golden+"."+o.Lang+".html")
 			got := page(t, read(t, fx.xml), o)
 			wellFormed(t, got)
@@ -109,7 +109,7 @@ func TestEveryFieldIsShownAndNothingRuns(t *testing.T) {
 			raw, texts := poison(read(t, fx.xml), payload)
 			require.Greater(t, len(texts), 20)
 			for _, lang := range []string{"it", "en"} {
-				got := page(t, raw, render.Options{Lang: lang, Courtesy: true, FileName: fmt.Sprintf(payload, -1), Logo: png, LogoAlt: fmt.Sprintf(payload, -2)})
+				got := page(t, raw, render.Options{Lang: lang, Courtesy: true, FileName: fmt.Sprintf(payload, -1), Logo: dot, LogoAlt: fmt.Sprintf(payload, -2)})
 				wellFormed(t, got)
 				shown := html.UnescapeString(tag.ReplaceAllString(got, "\x00"))
 				for _, text := range texts {
@@ -236,7 +236,7 @@ func TestRefusals(t *testing.T) {
 		"colour with css": {render.Options{Accent: "#fff}*{"}, "give #rrggbb"},
 		"colour sign":     {render.Options{Accent: "#+12345"}, "give #rrggbb"},
 		"svg logo":        {render.Options{Logo: []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`)}, "no picture"},
-		"huge logo":       {render.Options{Logo: append(slices.Clone(png), make([]byte, 600<<10)...)}, "at most 524288"},
+		"huge logo":       {render.Options{Logo: append(slices.Clone(dot), make([]byte, 600<<10)...)}, "at most 524288"},
 	} {
 		var b bytes.Buffer
 		err := render.HTML(&b, f, c.o)
@@ -347,26 +347,4 @@ func FuzzHTML(f *testing.F) {
 			wellFormed(t, b.String())
 		}
 	})
-}
-
-func BenchmarkHTML(b *testing.B) {
-	for _, c := range []struct {
-		name string
-		raw  []byte
-	}{
-		{"one_line", fatturapatest.Invoice(fatturapatest.Options{})},
-		{"completa", read(b, "../testdata/fpa12_completa.xml")},
-		{"10kB", fatturapatest.Invoice(fatturapatest.Options{Size: 10_000})},
-		{"4.6MB", fatturapatest.Invoice(fatturapatest.Options{Lines: 10_000, Size: 4_600_000})},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			f := parse(b, c.raw)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := render.HTML(io.Discard, f, render.Options{}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 //go:embed style.css
@@ -30,10 +31,12 @@ func accentStyle(accent string) string { return ":root{--accent:" + accent + "}"
 
 const houseAccent = "#8c1c13" // sealing wax
 
-// readAccent checks a colour and darkens it until text in it can be read on white.
+// Readable checks a colour, "#rrggbb", and darkens it until text in it can be read
+// on white; "" gives the colour of the house. Callers that want to tell a tenant
+// that the colour will look different compare it with what they gave.
 //
 // spec: WCAG 2.2, 1.4.3 Contrast (Minimum): 4.5 to 1
-func readAccent(s string) (string, error) {
+func Readable(s string) (string, error) {
 	if s == "" {
 		return houseAccent, nil
 	}
@@ -67,4 +70,10 @@ func luminance(rgb [3]float64) float64 {
 		sum += c * weights[i]
 	}
 	return sum
+}
+
+// channels splits a colour that Readable has returned.
+func channels(accent string) [3]int {
+	v, _ := strconv.ParseUint(strings.TrimPrefix(accent, "#"), 16, 32)
+	return [3]int{int(v >> 16), int(v >> 8 & 0xff), int(v & 0xff)}
 }

@@ -17,57 +17,58 @@ const (
 	kindDate
 	kindTime    // date and time
 	kindGroup   // a block whose children are shown in its place
-	kindID      // country and code in one line
+	kindID      // country and code, or kind and code, in one line
 	kindAddress // in one line
+	kindChange  // a discount or surcharge, in one line
 )
+
+// number reports whether values of a kind are set to the right.
+func (k kind) number() bool { return k == kindMoney || k == kindRate || k == kindQuantity }
 
 // value writes a value for people to read; one that is not what it should be is
 // written as it stands in the file.
-func (p *page) value(k kind, v string) {
-	t := strings.TrimSpace(v)
+func (v *view) value(k kind, s string) {
+	t := strings.TrimSpace(s)
 	switch k {
 	case kindMoney:
-		p.number(t, 2)
+		v.number(t, 2, "")
 	case kindQuantity:
-		p.number(t, 0)
+		v.number(t, 0, "")
 	case kindRate:
-		p.number(t, 2)
-		if _, ok := fatturapa.ParseDecimal(t); ok {
-			p.raw("\u00a0%")
-		}
+		v.number(t, 2, "\u00a0%")
 	case kindDate:
-		p.date(t)
+		v.date(t)
 	case kindTime:
 		day, clock, ok := strings.Cut(t, "T")
-		p.date(day)
+		v.date(day)
 		if ok {
-			p.raw(" ")
-			p.text(clock)
+			v.out.text(" ")
+			v.out.text(clock)
 		}
 	default:
-		p.text(v)
+		v.out.text(s)
 	}
 }
 
 // number writes a decimal with separators of the language and all its decimals;
 // zeros at the end beyond the least number of decimals are dropped.
-func (p *page) number(v string, least int) {
-	if _, ok := fatturapa.ParseDecimal(v); !ok {
-		p.text(v)
+func (v *view) number(s string, least int, unit string) {
+	if _, ok := fatturapa.ParseDecimal(s); !ok {
+		v.out.text(s)
 		return
 	}
 	thousand, point := byte('.'), byte(',')
-	if p.lang == english {
+	if v.lang == english {
 		thousand, point = ',', '.'
 	}
-	sign := ""
-	switch v[0] {
+	b := v.scratch[:0]
+	switch s[0] {
 	case '-':
-		sign, v = "\u2212", v[1:]
+		b, s = append(b, "\u2212"...), s[1:]
 	case '+':
-		v = v[1:]
+		s = s[1:]
 	}
-	whole, fraction, _ := strings.Cut(v, ".")
+	whole, fraction, _ := strings.Cut(s, ".")
 	whole = strings.TrimLeft(whole, "0")
 	if whole == "" {
 		whole = "0"
@@ -75,44 +76,54 @@ func (p *page) number(v string, least int) {
 	for len(fraction) > least && fraction[len(fraction)-1] == '0' {
 		fraction = fraction[:len(fraction)-1]
 	}
-	p.raw(sign)
 	for i := 0; i < len(whole); i++ {
 		if i > 0 && (len(whole)-i)%3 == 0 {
-			p.buf = append(p.buf, thousand)
+			b = append(b, thousand)
 		}
-		p.buf = append(p.buf, whole[i])
+		b = append(b, whole[i])
 	}
 	if len(fraction) > 0 || least > 0 {
-		p.buf = append(p.buf, point)
+		b = append(b, point)
 	}
-	p.raw(fraction)
+	b = append(b, fraction...)
 	for i := len(fraction); i < least; i++ {
-		p.buf = append(p.buf, '0')
+		b = append(b, '0')
 	}
+	b = append(b, unit...)
+	v.out.number(b)
+	v.scratch = b
 }
 
 var months = [13]string{"", "January", "February", "March", "April", "May", "June", "July", "August",
 	"September", "October", "November", "December"}
 
-// date writes 20/05/2026 or 20 May 2026; a time zone stays behind it.
-func (p *page) date(v string) {
-	_, month, _, ok := fatturapa.Date(v).YMD()
+// day writes 20/05/2026 or 20 May 2026, and a time zone apart.
+func (v *view) day(s string) (shown, zone string, ok bool) {
+	s = strings.TrimSpace(s)
+	_, month, _, ok := fatturapa.Date(s).YMD()
 	if !ok {
-		p.text(v)
+		return "", "", false
+	}
+	year, mm, dd := s[0:4], s[5:7], s[8:10]
+	if zone = s[10:]; zone != "" {
+		zone = " " + zone
+	}
+	if v.lang == english {
+		return strings.TrimPrefix(dd, "0") + " " + months[month] + " " + year, zone, true
+	}
+	return dd + "/" + mm + "/" + year, zone, true
+}
+
+// date writes a date; a time zone stays behind it.
+func (v *view) date(s string) {
+	s = strings.TrimSpace(s)
+	shown, zone, ok := v.day(s)
+	if !ok {
+		v.out.text(s)
 		return
 	}
-	year, mm, dd, zone := v[0:4], v[5:7], v[8:10], v[10:]
-	p.raw("<time datetime=\"")
-	p.text(v[:10])
-	p.raw("\">")
-	if p.lang == english {
-		p.raw(strings.TrimPrefix(dd, "0"), " ", months[month], " ", year)
-	} else {
-		p.raw(dd, "/", mm, "/", year)
-	}
-	p.raw("</time>")
+	v.out.date(s[:10], shown)
 	if zone != "" {
-		p.raw(" ")
-		p.text(zone)
+		v.out.text(zone)
 	}
 }

@@ -59,7 +59,7 @@ func TestEveryCodeHasWords(t *testing.T) {
 	for element, candidates := range map[string][]string{
 		"TipoDocumento": numbered("TD", 40), "RegimeFiscale": numbered("RF", 40), "ModalitaPagamento": numbered("MP", 40),
 		"CondizioniPagamento": numbered("TP", 9), "TipoCassa": numbered("TC", 40), "TipoRitenuta": numbered("RT", 20),
-		"EsigibilitaIVA": letters(), "CausalePagamento": append(letters(), lettered()...), "Natura": natures(),
+		"EsigibilitaIVA": capitals(), "CausalePagamento": append(capitals(), lettered()...), "Natura": natures(),
 		"TipoCessionePrestazione": pairs(), "SoggettoEmittente": pairs(), "SocioUnico": pairs(), "StatoLiquidazione": pairs(), "Tipo": pairs(),
 	} {
 		open, shut := "<"+element+">", "</"+element+">"
@@ -98,7 +98,7 @@ func numbered(prefix string, n int) []string {
 	return out
 }
 
-func letters() []string {
+func capitals() []string {
 	var out []string
 	for c := 'A'; c <= 'Z'; c++ {
 		out = append(out, string(c))
@@ -108,7 +108,7 @@ func letters() []string {
 
 func lettered() []string {
 	out := []string{"ZO"}
-	for _, c := range letters() {
+	for _, c := range capitals() {
 		out = append(out, c+"1", c+"2", c+"3")
 	}
 	return out
@@ -127,8 +127,8 @@ func natures() []string {
 
 func pairs() []string {
 	var out []string
-	for _, a := range letters() {
-		for _, b := range letters() {
+	for _, a := range capitals() {
+		for _, b := range capitals() {
 			out = append(out, a+b)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // condition is one comparison of a filter.
 type condition struct {
 	field string
-	op    string // = != < <= > >=
+	op    string // = != < <= > >= :
 	value string
 	at    int // character of the field, from 1
 }
@@ -19,7 +19,7 @@ type condition struct {
 //
 //	filter     = [ condition { "AND" condition } ]
 //	condition  = field operator value
-//	operator   = "=" | "!=" | "<" | "<=" | ">" | ">="
+//	operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
 //	value      = quoted text, or a word of letters, digits and - _ . : + /
 //
 // The fault is Invalid FILTER_INVALID and says at which character.
@@ -53,19 +53,19 @@ type filterParser struct {
 
 func (p *filterParser) condition() (condition, error) {
 	c := condition{at: p.i + 1}
-	c.field = p.word()
+	c.field = p.field()
 	if c.field == "" {
 		return c, p.fail(p.i, "expected the name of a field, found %q", clip(p.s[p.i:]))
 	}
 	p.space()
-	for _, op := range []string{"!=", "<=", ">=", "=", "<", ">"} {
+	for _, op := range []string{"!=", "<=", ">=", "=", "<", ">", ":"} {
 		if strings.HasPrefix(p.s[p.i:], op) {
 			c.op = op
 			break
 		}
 	}
 	if c.op == "" {
-		return c, p.fail(p.i, "expected one of = != < <= > >= after %s", c.field)
+		return c, p.fail(p.i, "expected one of = != < <= > >= : after %s", c.field)
 	}
 	p.i += len(c.op)
 	p.space()
@@ -102,6 +102,15 @@ func (p *filterParser) quoted() (string, error) {
 		}
 	}
 	return "", p.fail(start, "the quote that opens here is never closed")
+}
+
+// field reads the name of a field: a word that ends where the operator : begins.
+func (p *filterParser) field() string {
+	start := p.i
+	for p.i < len(p.s) && isWordByte(p.s[p.i]) && p.s[p.i] != ':' {
+		p.i++
+	}
+	return p.s[start:p.i]
 }
 
 func (p *filterParser) word() string {

@@ -39,7 +39,7 @@ func TestInvoiceFilter(t *testing.T) {
 
 func TestBadFilters(t *testing.T) {
 	for filter, says := range map[string]string{
-		`number`:                          `character 7: expected one of = != < <= > >= after number`,
+		`number`:                          `character 7: expected one of = != < <= > >= : after number`,
 		`number =`:                        `character 9: expected a value after number =`,
 		`number = "1`:                     `character 10: the quote that opens here is never closed`,
 		`number = 1 OR number = 2`:        `only AND is understood`,
@@ -48,6 +48,9 @@ func TestBadFilters(t *testing.T) {
 		`(number = 1)`:                    `expected the name of a field, found "(number = 1)"`,
 		`number = 1 AND number = 2`:       `given twice`,
 		`number > 1`:                      `compared with = only`,
+		`number:1`:                        `compared with = only`,
+		`issue_date:"2026-01-01"`:         `cannot be compared with :`,
+		`state:DELIVERED`:                 `= and != only`,
 		`colour = red`:                    `there is no field "colour"; there are buyer_vat_number, external_id`,
 		`state = HAPPY`:                   `there is no state "HAPPY"`,
 		`state > DELIVERED`:               `= and != only`,

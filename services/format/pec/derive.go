@@ -1,0 +1,313 @@
+package pec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FactKind is what happened to a message that we sent.
+type FactKind uint8
+
+// SMTP facts are ours; the others come from verified receipts.
+const (
+	FactQueued FactKind = iota + 1
+	FactSubmitted
+	FactUnknown  // the connection went away after the end of the data
+	FactRejected // a permanent reply of SMTP
+	FactAccepted
+	FactRefused
+	FactNotice    // notice of missing delivery, 12 or 24 hours: Derive tells them apart
+	FactDelivered // to Recipient
+	FactFailed    // to Recipient, viruses included
+)
+
+// Fact is one thing that is known. The state is a function of the set of facts: order and
+// repetition change nothing.
+type Fact struct {
+	Kind           FactKind
+	At             time.Time // of the event, from daticert
+	Recipient      string
+	Identificativo string
+	Esterni        []string // of an acceptance: recipients without certified mail
+	Cause          Cause
+}
+
+// FactOf turns a receipt into the fact that it certifies. Callers have asked Proven and Match
+// before. ok is false for what is no receipt to a user.
+func FactOf(r *Reading) (f Fact, ok bool) {
+	d := r.Daticert
+	if d == nil {
+		return Fact{}, false
+	}
+	at, err := d.Istante()
+	if err != nil {
+		return Fact{}, false
+	}
+	f = Fact{At: at.UTC(), Identificativo: TrimID(d.Identificativo), Recipient: d.Consegna, Cause: d.Cause()}
+	switch r.Tipo() {
+	case Accettazione:
+		f.Kind, f.Recipient = FactAccepted, ""
+		for _, a := range d.Destinatari {
+			if a.Esterno {
+				f.Esterni = append(f.Esterni, a.Indirizzo)
+			}
+		}
+	case NonAccettazione:
+		f.Kind, f.Recipient = FactRefused, ""
+	case AvvenutaConsegna:
+		f.Kind = FactDelivered
+	case ErroreConsegna:
+		f.Kind = FactFailed
+	case PreavvisoErrore:
+		f.Kind = FactNotice
+	default:
+		return Fact{}, false
+	}
+	return f, true
+}
+
+// SendState is the state of a message that we sent.
+type SendState string
+
+// The states of a message, as the first rule that holds gives them.
+const (
+	SendQueued       SendState = "queued"
+	SendSubmitted    SendState = "awaiting-acceptance"
+	SendUnknown      SendState = "outcome-unknown"
+	SendRejected     SendState = "rejected-by-smtp"
+	SendRefused      SendState = "refused"
+	SendAccepted     SendState = "accepted"
+	SendDelivered    SendState = "delivered"
+	SendPartly       SendState = "partly-delivered"
+	SendNotDelivered SendState = "not-delivered"
+)
+
+// RecipientState is the state for one recipient.
+type RecipientState string
+
+// The states of a recipient, the strongest first.
+const (
+	RecipientDelivered RecipientState = "delivered"
+	RecipientFailed    RecipientState = "not-delivered"
+	RecipientOverdue   RecipientState = "not-delivered-in-time" // 24 hour notice
+	RecipientLate      RecipientState = "late"                  // 12 hour notice
+	RecipientForwarded RecipientState = "forwarded-to-ordinary-mail"
+	RecipientWaiting   RecipientState = "waiting"
+)
+
+// Recipient is one recipient's outcome.
+type Recipient struct {
+	Address string
+	State   RecipientState
+	Final   bool
+	Late    bool // delivered after a notice
+	At      time.Time
+	Cause   Cause
+}
+
+// State is what the facts add up to.
+type State struct {
+	State          SendState
+	Final          bool
+	Implicit       bool // accepted as a receipt of a recipient shows, the acceptance itself is missing
+	Identificativo string
+	Recipients     []Recipient
+	Settled        int
+	Contradictions []string
+}
+
+const (
+	secondNotice  = 22 * time.Hour // the second notice is not issued before. spec: RFC6109 §3.1.6
+	silence       = 48 * time.Hour // after the second notice, then nobody waits any more
+	missingNotice = 26 * time.Hour
+)
+
+// Derive computes the state of a message with these recipients from what is known at now. It is
+// linear in facts and recipients. Contradictions (delivered and failed, two acceptances) are
+// reported; nothing is dropped.
+func Derive(recipients []string, facts []Fact, now time.Time) State {
+	b := newBook(recipients, facts)
+	s := State{Contradictions: b.contradictions, Recipients: make([]Recipient, len(b.order))}
+	final, delivered := 0, 0
+	for i, key := range b.order {
+		r := b.settle(key, now)
+		s.Recipients[i] = r
+		if r.Final {
+			final++
+		}
+		if r.State == RecipientDelivered || r.State == RecipientForwarded {
+			delivered++
+		}
+	}
+	s.Settled = final
+	if len(b.ids) > 0 {
+		s.Identificativo = b.ids[0]
+	}
+	s.State, s.Final = b.overall(final, delivered)
+	s.Implicit = s.State == SendAccepted && !b.has[FactAccepted]
+	return s
+}
+
+// book sorts the facts by what they are about.
+type book struct {
+	order          []string // lower-case addresses in the order given, each once
+	shown          map[string]string
+	by             map[string][]Fact
+	esterni        map[string]bool
+	has            map[FactKind]bool
+	ids            []string
+	accepted       time.Time
+	contradictions []string
+}
+
+func newBook(recipients []string, facts []Fact) *book {
+	b := &book{shown: map[string]string{}, by: map[string][]Fact{}, esterni: map[string]bool{}, has: map[FactKind]bool{}}
+	for _, a := range recipients {
+		key := strings.ToLower(strings.TrimSpace(a))
+		if _, twice := b.shown[key]; !twice {
+			b.shown[key] = a
+			b.order = append(b.order, key)
+		}
+	}
+	ids := map[string]bool{}
+	for _, f := range facts {
+		b.has[f.Kind] = true
+		if f.Identificativo != "" {
+			ids[f.Identificativo] = true
+		}
+		for _, e := range f.Esterni {
+			b.esterni[strings.ToLower(strings.TrimSpace(e))] = true
+		}
+		if f.Kind == FactAccepted && (b.accepted.IsZero() || f.At.Before(b.accepted)) {
+			b.accepted = f.At
+		}
+		if f.Recipient == "" {
+			continue
+		}
+		key := strings.ToLower(strings.TrimSpace(f.Recipient))
+		if _, ours := b.shown[key]; !ours {
+			b.contradict("a receipt for %s, whom the message did not address", f.Recipient)
+			continue
+		}
+		b.by[key] = append(b.by[key], f)
+	}
+	for id := range ids {
+		b.ids = append(b.ids, id)
+	}
+	slices.Sort(b.ids)
+	if len(b.ids) > 1 {
+		b.contradict("the message was accepted %d times: %s", len(b.ids), strings.Join(b.ids, ", "))
+	}
+	if b.has[FactAccepted] && b.has[FactRefused] {
+		b.contradict("the message was both accepted and refused")
+	}
+	slices.Sort(b.contradictions)
+	b.contradictions = slices.Compact(b.contradictions)
+	return b
+}
+
+func (b *book) contradict(format string, args ...any) {
+	b.contradictions = append(b.contradictions, fmt.Sprintf(format, args...))
+}
+
+// settle gives one recipient's state: a delivery wins over everything.
+func (b *book) settle(key string, now time.Time) Recipient {
+	r := Recipient{Address: b.shown[key], State: RecipientWaiting}
+	var delivered, failed *Fact
+	var notices []time.Time
+	facts := b.by[key]
+	for i := range facts {
+		f := &facts[i]
+		switch f.Kind {
+		case FactDelivered:
+			delivered = earlier(delivered, f)
+		case FactFailed:
+			failed = earlier(failed, f)
+		case FactNotice:
+			notices = append(notices, f.At)
+		}
+	}
+	slices.SortFunc(notices, time.Time.Compare)
+	notices = slices.CompactFunc(notices, time.Time.Equal)
+	second, overdue := b.second(notices)
+	switch {
+	case delivered != nil:
+		r.State, r.Final, r.At, r.Late = RecipientDelivered, true, delivered.At, len(notices) > 0
+		if failed != nil {
+			b.contradict("%s: delivered and not delivered", r.Address)
+			slices.Sort(b.contradictions)
+		}
+	case failed != nil:
+		r.State, r.Final, r.At, r.Cause = RecipientFailed, true, failed.At, failed.Cause
+	case overdue:
+		r.State, r.At, r.Final = RecipientOverdue, second, now.Sub(second) >= silence
+	case len(notices) > 0:
+		r.State, r.At = RecipientLate, notices[0]
+	case b.esterni[key]:
+		r.State, r.Final, r.At = RecipientForwarded, true, b.accepted
+	}
+	return r
+}
+
+func earlier(a, f *Fact) *Fact {
+	if a == nil || f.At.Before(a.At) || f.At.Equal(a.At) && f.Cause < a.Cause {
+		return f
+	}
+	return a
+}
+
+// second finds the 24 hour notice: the one issued 22 hours after the acceptance or later, or
+// else the second of two.
+func (b *book) second(notices []time.Time) (time.Time, bool) {
+	for _, t := range notices {
+		if !b.accepted.IsZero() && t.Sub(b.accepted) >= secondNotice {
+			return t, true
+		}
+	}
+	if len(notices) > 1 {
+		return notices[len(notices)-1], true
+	}
+	return time.Time{}, false
+}
+
+func (b *book) overall(final, delivered int) (SendState, bool) {
+	receipts := b.has[FactDelivered] || b.has[FactFailed] || b.has[FactNotice]
+	switch {
+	case b.has[FactRefused] && !b.has[FactAccepted] && !receipts:
+		return SendRefused, true
+	case (b.has[FactAccepted] || receipts) && final == len(b.order) && final > 0:
+		switch delivered {
+		case final:
+			return SendDelivered, true
+		case 0:
+			return SendNotDelivered, true
+		}
+		return SendPartly, true
+	case b.has[FactAccepted] || receipts:
+		return SendAccepted, false
+	case b.has[FactRejected]:
+		return SendRejected, true
+	case b.has[FactSubmitted]:
+		return SendSubmitted, false
+	case b.has[FactUnknown]:
+		return SendUnknown, false
+	}
+	return SendQueued, false
+}
+
+// MissingNotices lists recipients about whom the provider has said nothing although it owed a
+// notice: more than 26 hours after the acceptance. spec: RFC6109 §3.1.6
+func (s State) MissingNotices(accepted, now time.Time) []string {
+	var out []string
+	if accepted.IsZero() || now.Sub(accepted) < missingNotice {
+		return nil
+	}
+	for _, r := range s.Recipients {
+		if r.State == RecipientWaiting {
+			out = append(out, r.Address)
+		}
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+package pec
+
+import (
+	"crypto/sha1" //nolint:gosec // the index of providers names certificates by SHA-1
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"strings"
+)
+
+// Provider is one entry of the trust list: a gestore and the certificates that it signs with.
+type Provider struct {
+	Name    string   // providerName, as in gestore-emittente and in the certificate's subject
+	Signers []string // addresses that it signs as (posta-certificata@...); empty: any of its certificates
+	Domains []string // domains that it manages, lower case; empty: unknown
+	// Certificates are the SHA-256 of its certificates in hex. A provider in renewal has several.
+	Certificates []string
+	// CertificatesSHA1 are the hashes of the index of providers. spec: RFC6109 §5.6
+	CertificatesSHA1 []string
+}
+
+// TrustList is who may sign certified mail. The caller keeps it; its version goes into reports.
+type TrustList struct {
+	Version       string
+	Providers     []Provider
+	Roots         *x509.CertPool // of the authorities behind the providers; nil: chains are not judged
+	Intermediates []*x509.Certificate
+}
+
+// find gives the provider that has the certificate in the list.
+func (l *TrustList) find(cert *x509.Certificate) *Provider {
+	if l == nil {
+		return nil
+	}
+	s256 := sha256.Sum256(cert.Raw)
+	s1 := sha1.Sum(cert.Raw) //nolint:gosec // as the index has it
+	long, short := hex.EncodeToString(s256[:]), hex.EncodeToString(s1[:])
+	for i := range l.Providers {
+		p := &l.Providers[i]
+		if containsFold(p.Certificates, long) || containsFold(p.CertificatesSHA1, short) {
+			return p
+		}
+	}
+	return nil
+}
+
+// Manager gives the provider that manages a domain, nil when none is known.
+func (l *TrustList) Manager(domain string) *Provider {
+	if l == nil {
+		return nil
+	}
+	for i := range l.Providers {
+		if l.Providers[i].Manages(domain) {
+			return &l.Providers[i]
+		}
+	}
+	return nil
+}
+
+// Manages says whether the domain is one of the provider's. spec: RFC6109 §4.5 managedDomains
+func (p *Provider) Manages(domain string) bool { return containsFold(p.Domains, domain) }
+
+func containsFold(list []string, v string) bool {
+	for _, s := range list {
+		if strings.EqualFold(strings.TrimSpace(s), v) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameName compares names of providers: case and blanks differ from file to file.
+func sameName(a, b string) bool {
+	return strings.EqualFold(strings.Join(strings.Fields(a), " "), strings.Join(strings.Fields(b), " "))
+}

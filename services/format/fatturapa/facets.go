@@ -158,7 +158,15 @@ func (st *simpleType) validChars(s string) bool {
 		}
 		n = len(s)
 	case latin1, anyChars:
-		for i := 0; i < len(s); i++ {
+		i := 0
+		for ; i+8 <= len(s); i += 8 { // eight bytes of ASCII are eight characters
+			b := s[i : i+8]
+			if (b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7])&0x80 != 0 {
+				break
+			}
+		}
+		n = i
+		for ; i < len(s); i++ {
 			// U+0080 to U+00FF start with C2 or C3 in UTF-8.
 			if c := s[i]; c < 0x80 || c >= 0xC0 {
 				if c > 0xC3 && st.alphabet == latin1 {

@@ -94,7 +94,9 @@ func ruleLineTotal(c *check, b *Body) {
 			c.bigLineTotal(l)
 			continue
 		}
-		c.lineDifference(l, diff.Abs().Cmp(oneCent), total.Round(8).String())
+		if cmp := diff.Abs().Cmp(oneCent); cmp >= 0 {
+			c.lineDifference(l, cmp, total.Round(8).String())
+		}
 	}
 }
 

@@ -83,10 +83,14 @@ func ruleSellerNotBuyer(c *check, b *Body) {
 	if !agreed && !oneOf(doc.TipoDocumento, "TD01", "TD02", "TD03", "TD06", "TD24", "TD25", "TD28") {
 		return
 	}
+	found := c.sameParty()
+	if found == different {
+		return
+	}
 	at := c.at(doc.Node, tagTipoDocumento)
 	actual := plain(doc.TipoDocumento + " " + c.seller().IdFiscaleIVA.String())
 	apart := Text{"cedente diverso dal cessionario", "a seller other than the buyer"}
-	switch c.sameParty() {
+	switch found {
 	case same:
 		if agreed {
 			c.reportText(at, actual, apart)

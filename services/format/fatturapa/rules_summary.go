@@ -184,6 +184,10 @@ func ruleTaxable(c *check, b *Body) {
 		if s.broken || !ok {
 			continue
 		}
+		cmp := diff.Abs().Cmp(oneEuro)
+		if cmp < 0 {
+			continue
+		}
 		at := s.summary
 		if at == 0 {
 			at = s.line
@@ -197,10 +201,9 @@ func ruleTaxable(c *check, b *Body) {
 		if expected == "" {
 			expected = "0.00"
 		}
-		switch cmp := diff.Abs().Cmp(oneEuro); {
-		case cmp > 0:
+		if cmp > 0 {
 			c.report(at, actual, expected)
-		case cmp == 0:
+		} else {
 			c.dispute(at, actual, expected, disputedEdge)
 		}
 	}

@@ -1970,8 +1970,10 @@ type StampDuty struct {
 	// Description and LegalReference are of the line that recharges it.
 	Description    string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	LegalReference string `protobuf:"bytes,4,opt,name=legal_reference,json=legalReference,proto3" json:"legal_reference,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// nature is that of the line that recharges it; empty is N1.
+	Nature        string `protobuf:"bytes,5,opt,name=nature,proto3" json:"nature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StampDuty) Reset() {
@@ -2028,6 +2030,13 @@ func (x *StampDuty) GetDescription() string {
 func (x *StampDuty) GetLegalReference() string {
 	if x != nil {
 		return x.LegalReference
+	}
+	return ""
+}
+
+func (x *StampDuty) GetNature() string {
+	if x != nil {
+		return x.Nature
 	}
 	return ""
 }
@@ -2545,12 +2554,13 @@ const file_ceralacca_invoice_v1_draft_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04rate\x18\x02 \x01(\tR\x04rate\x12\x14\n" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\x12!\n" +
-	"\fbase_percent\x18\x04 \x01(\tR\vbasePercent\"\x8a\x01\n" +
+	"\fbase_percent\x18\x04 \x01(\tR\vbasePercent\"\xa2\x01\n" +
 	"\tStampDuty\x12\x1a\n" +
 	"\bpractice\x18\x01 \x01(\tR\bpractice\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\tR\x06amount\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12'\n" +
-	"\x0flegal_reference\x18\x04 \x01(\tR\x0elegalReference\"c\n" +
+	"\x0flegal_reference\x18\x04 \x01(\tR\x0elegalReference\x12\x16\n" +
+	"\x06nature\x18\x05 \x01(\tR\x06nature\"c\n" +
 	"\aPayment\x12\x14\n" +
 	"\x05terms\x18\x01 \x01(\tR\x05terms\x12B\n" +
 	"\vinstalments\x18\x02 \x03(\v2 .ceralacca.invoice.v1.InstalmentR\vinstalments\"\xdf\x03\n" +

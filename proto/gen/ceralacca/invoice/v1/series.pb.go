@@ -579,11 +579,12 @@ var File_ceralacca_invoice_v1_series_proto protoreflect.FileDescriptor
 
 const file_ceralacca_invoice_v1_series_proto_rawDesc = "" +
 	"\n" +
-	"!ceralacca/invoice/v1/series.proto\x12\x14ceralacca.invoice.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x03\n" +
+	"!ceralacca/invoice/v1/series.proto\x12\x14ceralacca.invoice.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x03\n" +
 	"\x06Series\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12+\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12&\n" +
-	"\apattern\x18\x03 \x01(\tB\f\xe0A\x02\xbaH\x06r\x04\x10\x01\x18<R\apattern\x126\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12$\n" +
+	"\apattern\x18\x03 \x01(\tB\n" +
+	"\xe0A\x02\xbaH\x04r\x02\x18<R\apattern\x126\n" +
 	"\x05years\x18\x04 \x03(\v2 .ceralacca.invoice.v1.SeriesYearR\x05years\x12@\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +

@@ -99,14 +99,17 @@ var formats = map[string][]string{
 	"fatturapa": {}, "cms": {}, "sincro": {},
 	"sdi": {"fatturapa"}, "pec": {"cms"}, "cades": {"cms", "tsp"}, "tsp": {"cms"}, "xades": {"cms", "tsp"},
 	"signature": {"fatturapa", "cms", "cades", "xades"},
+	"tlog":      {"tsp"}, "ers": {"tsp"},
 }
 
-// formatDeps are the only foreign modules of format. The last two make the PDF of an
-// invoice: go-pdf/fpdf its pages, golang.org/x/image the fonts and the pictures.
+// formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's
+// PDF, golang.org/x/image the fonts and the pictures. golang.org/x/mod has the Merkle tree and
+// the signed notes of tlog: what the Go checksum database runs on, so that the arithmetic of
+// proofs is not written a second time; it needs no other module.
 var formatDeps = []string{
 	"golang.org/x/crypto", "golang.org/x/text", "github.com/beevik/etree", "go.mozilla.org/pkcs7",
 	"github.com/russellhaering/goxmldsig", "github.com/cockroachdb/apd/v3",
-	"codeberg.org/go-pdf/fpdf", "golang.org/x/image",
+	"codeberg.org/go-pdf/fpdf", "golang.org/x/image", "golang.org/x/mod",
 }
 
 // allowed says why p may not import what, or "".

@@ -267,7 +267,8 @@ func (s *Service) ComposeInvoice(ctx context.Context, req *invoicev1.ComposeInvo
 	if err != nil {
 		return nil, err
 	}
-	resp := &invoicev1.ComposeInvoiceResponse{Content: a.content, Totals: totals(&report.Totals)}
+	resp := &invoicev1.ComposeInvoiceResponse{Content: a.content, Totals: totals(&report.Totals),
+		IssueTerm: issueTerm(a.files[0].Type, a.files[0].Date)}
 	for _, c := range report.Changes {
 		resp.Changes = append(resp.Changes, &invoicev1.TextChange{Path: c.Path, From: c.From, To: c.To, Reason: c.Reason})
 	}

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/format/fatturapa"
+	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/invoice/internal/db"
@@ -80,7 +83,11 @@ func (s *Service) toCorrect(ctx context.Context, n name, in *intake) (old *db.In
 			return fmt.Errorf("invoice: read %s: %w", n.id, err)
 		}
 		old = &row
-		return correctable(old)
+		if err := correctable(old); err != nil {
+			return err
+		}
+		in.rejected, err = rejectedOn(ctx, tx, old)
+		return err
 	})
 	return old, before, err
 }
@@ -101,6 +108,32 @@ func correctable(row *db.Invoice) error {
 	}
 }
 
+// rejectedOn is the day of the notice of rejection; empty when there is none, as after a refusal.
+func rejectedOn(ctx context.Context, tx pgx.Tx, row *db.Invoice) (fatturapa.Date, error) {
+	documents, err := q(tx).ListDocuments(ctx, db.ListDocumentsParams{TenantID: row.TenantID, InvoiceIds: []uuid.UUID{row.ID}})
+	if err != nil {
+		return "", fmt.Errorf("invoice: documents of %s: %w", row.ID, err)
+	}
+	for _, d := range documents {
+		if d.ReceiptType == "NS" {
+			return fatturapa.Date(d.CreateTime.In(sdi.Roma()).Format(time.DateOnly)), nil
+		}
+	}
+	return "", nil
+}
+
+// late warns of a correction after the days in which number and date may stay as they were.
+func (in *intake) late(a *admission, now time.Time) error {
+	term, ok := fatturapa.ResendDeadline(in.rejected)
+	today := now.In(sdi.Roma()).Format(time.DateOnly)
+	if !ok || today <= string(term.Day) {
+		return nil
+	}
+	return a.warn(violation{Code: "RESEND_LATE", Severity: "warning", Actual: today, Expected: string(term.Day) + " or earlier", Clause: term.Law,
+		Message: fmt.Sprintf("the invoice was rejected on %s: with the same number and date it had to be sent again within five days", in.rejected),
+		Hint:    "give it a new number and date, or ask whoever keeps the books whether a penalty is due"})
+}
+
 // replace joins the old invoice and the new one, in the transaction that stores the new one. The row of
 // the old one is locked first: of two corrections at a time the second finds the first.
 func (s *Service) replace(ctx context.Context, tx pgx.Tx, in *intake, a *admission) error {
@@ -116,6 +149,9 @@ func (s *Service) replace(ctx context.Context, tx pgx.Tx, in *intake, a *admissi
 		if _, again := in.answered(ctx, tx); again == nil {
 			return errRepeated
 		}
+		return err
+	}
+	if err := in.late(a, s.now()); err != nil {
 		return err
 	}
 	err = q(tx).MarkCorrected(ctx, db.MarkCorrectedParams{TenantID: a.row.TenantID, ID: *in.corrects, CorrectedBy: &a.row.ID, UpdateTime: a.row.CreateTime})

@@ -16,6 +16,7 @@ import (
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
+	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
@@ -40,6 +41,7 @@ type intake struct {
 	hash       []byte // of the request
 	preview    bool   // store nothing
 	corrects   *uuid.UUID
+	rejected   fatturapa.Date // of the invoice to correct, when SdI rejected it
 	// first runs at the beginning of the transaction that stores the invoice; nil for nothing.
 	first func(ctx context.Context, tx pgx.Tx, a *admission) error
 }

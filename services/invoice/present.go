@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/invoice/internal/db"
 )
@@ -51,7 +52,7 @@ func present(row *db.Invoice, documents []db.ListDocumentsRow) (*invoicev1.Invoi
 	}
 	for _, b := range bodies {
 		inv.Bodies = append(inv.Bodies, &invoicev1.Body{DocumentType: b.Type, Number: b.Number, IssueDate: b.Date,
-			Currency: b.Currency, TotalAmount: b.Total})
+			Currency: b.Currency, TotalAmount: b.Total, IssueTerm: issueTerm(b.Type, b.Date)})
 	}
 	inv.Violations, err = violationsOf(row)
 	if err != nil {
@@ -65,6 +66,15 @@ func present(row *db.Invoice, documents []db.ListDocumentsRow) (*invoicev1.Invoi
 		inv.Documents = append(inv.Documents, doc)
 	}
 	return inv, nil
+}
+
+// issueTerm is the last day to send a document, counted from its date; nil for types that have no such term.
+func issueTerm(documentType, date string) *invoicev1.IssueTerm {
+	d, ok := fatturapa.IssueDeadline(documentType, fatturapa.Date(date))
+	if !ok {
+		return nil
+	}
+	return &invoicev1.IssueTerm{Date: string(d.Day), Clause: d.Law}
 }
 
 // violationsOf lists the warnings of our checks and, after a rejection, the errors of SdI.

@@ -90,7 +90,7 @@ func startBeating(t testing.TB, heartbeat time.Duration) *world {
 	n := &neighbours{companies: map[string]*tenancyv1.Company{}, accepted: map[string]*invoicev1.InvoiceAccepted{},
 		settled: map[string][]*invoicev1.InvoiceSettled{}, envelopes: map[string]bus.Envelope{}}
 	add := func(name, vat string, policy tenancyv1.SignaturePolicy) {
-		n.companies[name] = &tenancyv1.Company{Name: name, VatNumber: "IT" + vat, SignaturePolicy: policy}
+		n.companies[name] = &tenancyv1.Company{Name: name, DisplayName: "Acme S.r.l.", VatNumber: "IT" + vat, SignaturePolicy: policy}
 	}
 	add(acmeMain, acmeVAT(), tenancyv1.SignaturePolicy_SIGNATURE_POLICY_AUTO)
 	add("tenants/acme/companies/unsigned", fatturapatest.VATNumber(2), tenancyv1.SignaturePolicy_SIGNATURE_POLICY_NONE)

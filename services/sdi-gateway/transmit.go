@@ -56,12 +56,16 @@ const (
 	manyWorkers = 4
 )
 
-// onInvoiceAccepted reserves the name of a file that needs no signature; the others come as DocumentSigned.
+// onInvoiceAccepted reserves the name of a file that needs no signature of ours; the others come as DocumentSigned.
 func (s *Service) onInvoiceAccepted(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
 	if ev.GetSign() {
 		return nil
 	}
-	return s.reserve(ctx, tx, ev.GetInvoice(), ev.GetFormat(), ev.GetOriginal(), sdi.ExtXML)
+	ext := sdi.ExtXML
+	if ev.GetOriginal().GetMediaType() == mediaP7M {
+		ext = sdi.ExtP7M // it came signed
+	}
+	return s.reserve(ctx, tx, ev.GetInvoice(), ev.GetFormat(), ev.GetOriginal(), ext)
 }
 
 func (s *Service) onDocumentSigned(ctx context.Context, tx pgx.Tx, ev *signv1.DocumentSigned) error {
@@ -371,7 +375,10 @@ func transmissionName(tenant string, id uuid.UUID) string {
 func mediaType(fileName string) string {
 	name, err := sdi.ParseFileName(fileName)
 	if err == nil && name.Ext == sdi.ExtP7M {
-		return "application/pkcs7-mime"
+		return mediaP7M
 	}
 	return "application/xml"
 }
+
+// mediaP7M is the type of a file in a signature envelope.
+const mediaP7M = "application/pkcs7-mime"

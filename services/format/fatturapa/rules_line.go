@@ -95,7 +95,7 @@ func ruleLineTotal(c *check, b *Body) {
 			continue
 		}
 		if cmp := diff.Abs().Cmp(oneCent); cmp >= 0 {
-			c.lineDifference(l, cmp, total.Round(8).String())
+			c.lineDifference(l, cmp, shortest(total.Round(8).String()))
 		}
 	}
 }
@@ -148,6 +148,15 @@ func (l *DettaglioLinee) Totale() (total Decimal, ok bool) {
 	return p.Mul(l.Quantita)
 }
 
+// shortest drops zeros at the end of an amount, down to the cents.
+func shortest(amount string) string {
+	point := strings.IndexByte(amount, '.')
+	for point >= 0 && len(amount)-point > 3 && amount[len(amount)-1] == '0' {
+		amount = amount[:len(amount)-1]
+	}
+	return amount
+}
+
 // rat converts a decimal for the rare sums that need more than 128 bits.
 func (d Decimal) rat() *big.Rat {
 	n := new(big.Int).SetUint64(d.hi)
@@ -183,7 +192,7 @@ func (c *check) bigLineTotal(l *DettaglioLinee) {
 		p.Mul(p, l.Quantita.rat())
 	}
 	diff := new(big.Rat).Sub(p, l.PrezzoTotale.rat())
-	c.lineDifference(l, diff.Abs(diff).Cmp(oneCent.rat()), p.FloatString(8))
+	c.lineDifference(l, diff.Abs(diff).Cmp(oneCent.rat()), shortest(p.FloatString(8)))
 }
 
 // rulePercentRate looks at every rate: lines, pension funds and summaries.

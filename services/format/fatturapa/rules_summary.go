@@ -194,7 +194,7 @@ func ruleTaxable(c *check, b *Body) {
 		} else {
 			at = c.at(at, tagImponibileImporto)
 		}
-		actual, expected := s.taxable.Round(2).String(), s.computed.String()
+		actual, expected := s.taxable.Round(2).String(), shortest(s.computed.String())
 		if actual == "" {
 			actual = "0.00"
 		}

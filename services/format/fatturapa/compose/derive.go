@@ -71,7 +71,7 @@ func DebitNote(original Request, number, date string) Request {
 func variation(original Request, ordinary, simplified, number, date string) Request {
 	r := original
 	r.Lines = slices.Clone(original.Lines)
-	r.Payments, r.Attachments, r.Deliveries, r.Transport, r.MainInvoice = nil, nil, nil, nil, nil
+	r.Payments, r.Attachments, r.Deliveries, r.Transport, r.MainInvoice, r.Vehicle = nil, nil, nil, nil, nil, nil
 	r.Document.Number, r.Document.Date, r.Document.Causes = number, date, nil
 	if original.Format == SimplifiedFormat {
 		r.Document.Type = simplified

@@ -100,6 +100,9 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"empty attachment", "public_split_payment", func(r *R) { r.Attachments[0].Content = nil }, "$.attachments[0].content", ""},
 		{"too large", "public_split_payment", func(r *R) { r.Attachments[0].Content = make([]byte, 4_000_000) }, "$.attachments", "00003"},
 		{"correction of an ordinary document", "minimal", func(r *R) { r.Correction = &compose.Correction{} }, "$.correction", ""},
+		{"vehicle without distance", "vehicle_union", func(r *R) { r.Vehicle.Distance = "" }, "$.vehicle.distance", ""},
+		{"vehicle in a simplified document", "simplified", func(r *R) { r.Vehicle = &compose.Vehicle{} }, "$.vehicle", ""},
+		{"long name of the system", "minimal", func(r *R) { r.Transmission.System = "CERALACCA-9" }, "$.transmission.system", ""},
 		{"not UTF-8", "minimal", func(r *R) { r.Buyer.Name = "caff\xe8" }, "$.buyer.name", ""},
 	}
 	for _, c := range cases {

@@ -15,7 +15,15 @@ const (
 // root writes the document around header and body.
 func (c *composer) root(name, namespace string, header, body func()) {
 	c.w.b.WriteString(`<?xml version="1.0" encoding="UTF-8"?>` + "\n")
-	c.w.b.WriteString("<p:" + name + ` versione="` + c.format + `" xmlns:p="` + namespace + `">` + "\n")
+	c.w.b.WriteString("<p:" + name + ` versione="` + c.format + `"`)
+	if system := c.req.Transmission.System; system != "" {
+		if !systemText.MatchString(system) {
+			c.fail("$.transmission.system", strconv.Quote(system)+" is no name of a program", "use 1 to 10 letters, digits and plain signs")
+		} else {
+			c.w.b.WriteString(` SistemaEmittente="` + system + `"`)
+		}
+	}
+	c.w.b.WriteString(` xmlns:p="` + namespace + `">` + "\n")
 	c.w.depth = 1
 	c.w.block("FatturaElettronicaHeader", header)
 	c.w.block("FatturaElettronicaBody", body)
@@ -42,6 +50,12 @@ func (c *composer) ordinary() {
 				c.summary(&c.summaries[i])
 			}
 		})
+		if v := c.req.Vehicle; v != nil {
+			c.w.block("DatiVeicoli", func() {
+				c.needDate("Data", "$.vehicle.registered", v.Registered)
+				c.needIdentifier("TotalePercorso", "$.vehicle.distance", v.Distance, 15)
+			})
+		}
 		c.payments()
 		c.attachments()
 	})

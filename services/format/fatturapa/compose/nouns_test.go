@@ -56,6 +56,7 @@ func TestWhatAnInvoiceMayNeed(t *testing.T) {
 		{"deferred invoice with transport documents", "deferred_td24", `<TipoDocumento>TD24</TipoDocumento>.*<DatiDDT><NumeroDDT>`, ""},
 		{"deferred invoice of a triangular sale", "deferred_td25", `<TipoDocumento>TD25</TipoDocumento>`, ""},
 		{"declaration of intent", "declaration_of_intent", `<Natura>N3.5</Natura>.*<TipoDato>INTENTO</TipoDato><RiferimentoTesto>[0-9]{17}[-/][0-9]{6}</RiferimentoTesto>.*<RiferimentoData>`, ""},
+		{"new vehicle sold into the Union", "vehicle_union", ` SistemaEmittente="CERALACCA".*</DatiBeniServizi><DatiVeicoli><Data>2026-01-15</Data><TotalePercorso>3500</TotalePercorso></DatiVeicoli>`, ""},
 		{"rounding by summary", "round_summaries", `<PrezzoTotale>[0-9]+\.[0-9]{3,8}</PrezzoTotale>`, ""},
 	} {
 		t.Run(c.noun, func(t *testing.T) {

@@ -29,6 +29,7 @@ type Request struct {
 	Deliveries     []Delivery  `json:"deliveries,omitempty"`     // DatiDDT
 	Transport      *Transport  `json:"transport,omitempty"`      // DatiTrasporto
 	MainInvoice    *Reference  `json:"mainInvoice,omitempty"`    // FatturaPrincipale: number and date
+	Vehicle        *Vehicle    `json:"vehicle,omitempty"`        // DatiVeicoli
 	Correction     *Correction `json:"correction,omitempty"`     // DatiFatturaRettificata, FSM10 only
 
 	Lines        []Line        `json:"lines"`
@@ -54,6 +55,9 @@ type Transmission struct {
 	CertifiedMail string `json:"certifiedMail,omitempty"`
 	Phone         string `json:"phone,omitempty"`
 	Mail          string `json:"mail,omitempty"`
+	// System is SistemaEmittente: the program that wrote the document, 1 to 10
+	// characters.
+	System string `json:"system,omitempty"`
 }
 
 // The kinds of party.
@@ -186,6 +190,14 @@ type Delivery struct {
 	Number string `json:"number"`
 	Date   string `json:"date"`
 	Lines  []int  `json:"lines,omitempty"`
+}
+
+// Vehicle is DatiVeicoli: a new vehicle sold into another state of the Union.
+//
+// spec: art. 38 c. 4 DL 331/93
+type Vehicle struct {
+	Registered string `json:"registered"` // date of first registration
+	Distance   string `json:"distance"`   // kilometres, hours of sailing or flight; 1 to 15 characters
 }
 
 // Transport is DatiTrasporto.

@@ -41,7 +41,7 @@ func (c *composer) refuseOrdinaryOnly() {
 		{"sellerRepresentative", r.SellerRepresentative != nil}, {"intermediary", r.Intermediary != nil}, {"orders", len(r.Orders) > 0},
 		{"contracts", len(r.Contracts) > 0}, {"agreements", len(r.Agreements) > 0}, {"receptions", len(r.Receptions) > 0},
 		{"linkedInvoices", len(r.LinkedInvoices) > 0}, {"workProgress", len(r.WorkProgress) > 0}, {"deliveries", len(r.Deliveries) > 0},
-		{"transport", r.Transport != nil}, {"mainInvoice", r.MainInvoice != nil}, {"funds", len(r.Funds) > 0},
+		{"transport", r.Transport != nil}, {"mainInvoice", r.MainInvoice != nil}, {"vehicle", r.Vehicle != nil}, {"funds", len(r.Funds) > 0},
 		{"withholdings", len(r.Withholdings) > 0}, {"payments", len(r.Payments) > 0}, {"document.causes", len(r.Document.Causes) > 0},
 		{"document.discounts", len(r.Document.Discounts) > 0}, {"document.rounding", r.Document.Rounding != ""},
 		{"document.collectability", r.Document.Collectability != ""}, {"document.article73", r.Document.Article73},

@@ -24,6 +24,7 @@ const (
 	factAT                 facts = 1 << 10 // attestazione di avvenuta trasmissione
 	factInCustody          facts = 1 << 11
 	factPreserved          facts = 1 << 12
+	factImported           facts = 1 << 16 // issued elsewhere, here for preservation only
 )
 
 // delivery is what SdI says only of a file that it has taken as good.
@@ -40,6 +41,8 @@ func (f facts) has(any facts) bool { return f&any != 0 }
 // RC -> NE | DT
 func stateOf(f facts, publicBody bool) invoicev1.InvoiceState {
 	switch {
+	case f.has(factImported):
+		return invoicev1.InvoiceState_INVOICE_STATE_IMPORTED
 	case publicBody && f.has(factAT):
 		return invoicev1.InvoiceState_INVOICE_STATE_ATTESTED
 	case publicBody && f.has(factEC01):

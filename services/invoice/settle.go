@@ -58,7 +58,7 @@ func settled(row *db.Invoice, receipts []*invoicev1.Receipt) (*invoicev1.Invoice
 	}
 	ev := &invoicev1.InvoiceSettled{
 		Invoice: nameOf(row).String(), SdiId: row.SdiID, FileName: row.FileName, Transmitted: transmitted, Receipts: receipts,
-		State:           invoicev1.InvoiceState(row.State).String(),
+		State: invoicev1.InvoiceState(row.State).String(), Format: row.Format,
 		SellerVatNumber: row.SellerVatNumber, SellerTaxCode: row.SellerTaxCode, SellerName: row.SellerName,
 		BuyerVatNumber: row.BuyerVatNumber, BuyerTaxCode: row.BuyerTaxCode, BuyerName: row.BuyerName,
 	}

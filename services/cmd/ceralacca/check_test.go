@@ -339,3 +339,24 @@ func TestRender(t *testing.T) {
 	require.True(t, strings.HasPrefix(onOut.out, "<!DOCTYPE html>\n<html lang=\"it\">"))
 	require.NotContains(t, onOut.out, "Copia di cortesia")
 }
+
+func TestRenderPDF(t *testing.T) {
+	t.Chdir(invoiceFiles(t))
+	got := command(t, "", "invoice", "render", "-o", "out.pdf", "--lang", "en", "--color", "#ffcc00", "IT01234567890_00001.xml.p7m")
+	require.Equal(t, exitOK, got.code)
+	require.Empty(t, got.out)
+	require.Regexp(t, `^note: #ffcc00 cannot be read on white; #[0-9a-f]{6} is used`, got.errOut)
+	pdf, err := os.ReadFile("out.pdf")
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(pdf), "%PDF-"))
+	require.Contains(t, string(pdf), "/Lang (en)")
+
+	onOut := command(t, "", "invoice", "render", "--format", "pdf", "--courtesy", "good.xml")
+	require.Equal(t, exitOK, onOut.code)
+	require.True(t, strings.HasPrefix(onOut.out, "%PDF-"))
+	page := command(t, "", "invoice", "render", "--format", "html", "-o", "odd.pdf", "good.xml")
+	require.Equal(t, answer{}, page, "the format that is given wins over the ending")
+	text, err := os.ReadFile("odd.pdf")
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(text), "<!DOCTYPE html>"))
+}

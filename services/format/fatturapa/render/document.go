@@ -179,10 +179,30 @@ func lineColumn(name string) int {
 // lineCells is the number of columns, and one for the details.
 const lineCells = 8
 
+// usedColumns says which columns are shown: those that every invoice has, and those
+// in which some line has something.
+func (v *view) usedColumns(lines []fatturapa.Element) [lineCells]bool {
+	used := [lineCells]bool{0: true, 1: true, 5: true, 6: true}
+	for _, line := range lines {
+		for c := range v.business(line) {
+			if i := lineColumn(v.named(c)); i >= 0 {
+				used[i] = true
+			}
+		}
+		if used[2] && used[3] && used[4] {
+			break
+		}
+	}
+	return used
+}
+
 func (v *view) lines(lines []fatturapa.Element) {
+	used := v.usedColumns(lines)
 	heads := make([]column, 0, lineCells)
 	for i, col := range lineColumns {
-		heads = append(heads, column{label: col.label[v.lang], number: col.number, long: i == 1})
+		if used[i] {
+			heads = append(heads, column{label: col.label[v.lang], number: col.number, long: i == 1})
+		}
 	}
 	v.out.table(labelOf("DettaglioLinee")[v.lang], heads)
 	var cells [lineCells][]fatturapa.Element
@@ -197,14 +217,17 @@ func (v *view) lines(lines []fatturapa.Element) {
 			}
 			cells[i] = append(cells[i], c)
 		}
-		v.line(&cells)
+		v.line(&cells, &used)
 	}
 	v.out.shut(markTable)
 }
 
-func (v *view) line(cells *[lineCells][]fatturapa.Element) {
+func (v *view) line(cells *[lineCells][]fatturapa.Element, used *[lineCells]bool) {
 	v.out.open(markRow)
 	for i, col := range lineColumns {
+		if !used[i] {
+			continue
+		}
 		v.out.cell(cell{head: i == 0, number: col.number, long: i == 1})
 		for j, c := range cells[i] {
 			name := v.named(c)

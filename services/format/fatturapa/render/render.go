@@ -1,16 +1,20 @@
-// Package render shows an invoice to people: one HTML page that holds the whole
-// file, every document of a lot and its attachments, in Italian or English.
+// Package render shows an invoice to people: the whole file, every document of a lot
+// and its attachments, in Italian or English, as one page of HTML or as a PDF.
 //
-// It owns the layout, the words for elements and codes, and the way numbers and
-// dates are written. The page stands alone: no script, no form, nothing fetched
-// from anywhere, and a content security policy that says so to the browser. Every
-// text of the file is escaped; elements that the format does not know are shown
-// too, under their own names, so that nothing of the file stays hidden. The text
-// of an XML signature is the one exception: the page says only that there is one.
+// Both are painted from one view, so what one shows the other shows too. The package
+// owns the layout, the words for elements and codes, and the way numbers and dates
+// are written. Elements that the format does not know are shown too, under their own
+// names, so that nothing of the file stays hidden; the text of an XML signature is
+// the one exception: the view says only that there is one.
+//
+// The page stands alone: no script, no form, nothing fetched from anywhere, and a
+// content security policy that says so to the browser. Every text of the file is
+// escaped. The PDF holds no action that starts by itself. Attachments keep their type
+// only where opening one starts nothing.
 //
 // It refuses to judge and to compute what binds: whether the invoice is valid is
 // for fatturapa.Check, whether a signature holds for other packages. It reads no
-// file and no clock, so the same file gives the same bytes.
+// file and no clock, so the same file and options give the same bytes.
 package render
 
 import (
@@ -26,21 +30,21 @@ import (
 	"ceralacca.dev/services/format/fatturapa"
 )
 
-// Options chooses language and dress of the page. The zero value is an Italian
-// page without logo.
+// Options chooses language and dress, of the page and of the PDF alike. The zero
+// value is Italian, without logo, in the colour of the house.
 type Options struct {
 	// Lang is "it" or "en"; "" is Italian.
 	Lang string
-	// Logo is a PNG, JPEG, GIF or WebP picture of at most 512 KiB, shown at the top.
-	// SVG is refused: it can hold scripts.
+	// Logo is a PNG, JPEG, GIF or WebP picture of at most 512 KiB and 4 million points,
+	// shown at the top. SVG is refused: it can hold scripts.
 	Logo []byte
 	// LogoAlt says what the logo shows, to those who cannot see it; "" is the name of
-	// the seller.
+	// the seller. The PDF has no use for it.
 	LogoAlt string
 	// Accent is the colour of headings and rules, "#rrggbb"; "" is the house's. It is
-	// darkened as far as reading on white needs (WCAG 2.2, 1.4.3).
+	// darkened as far as reading on white needs (WCAG 2.2, 1.4.3): see [Readable].
 	Accent string
-	// Courtesy marks the page as a courtesy copy, on screen and on each printed document.
+	// Courtesy marks a courtesy copy, on screen and on each printed page.
 	Courtesy bool
 	// FileName is shown in the transmission data; "" leaves it out.
 	FileName string

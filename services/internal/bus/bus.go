@@ -55,6 +55,7 @@ type Bus struct {
 	tracer  trace.Tracer
 	metrics *metrics
 	relay   *relay
+	turns   chan struct{} // held by consumers in a transaction: half of the pool, the rest is for calls
 
 	mu        sync.Mutex
 	consumers map[string]*consumer
@@ -85,6 +86,7 @@ func Open(_ context.Context, cfg Config) (*Bus, error) {
 	b := &Bus{
 		cfg: cfg, log: cfg.Log.With("bus", cfg.Service), now: cfg.Now, db: cfg.DB,
 		tracer: telemetry.Tracer(), metrics: m,
+		turns:     make(chan struct{}, max(cfg.DB.Pool().Config().MaxConns/2, 2)),
 		consumers: map[string]*consumer{}, retriers: map[string]Retrier{},
 	}
 	b.relay = newRelay(b)

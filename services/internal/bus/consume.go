@@ -188,6 +188,17 @@ func (c *consumer) release(cc jetstream.ConsumeContext, arrived <-chan jetstream
 	_ = c.b.cfg.NATS.FlushTimeout(releaseTimeout)
 }
 
+// turn waits until a consumer may begin a transaction. Consumers together hold at most half of the pool:
+// calls find a connection however many events there are. It ends early with ctx.
+func (b *Bus) turn(ctx context.Context) (done func()) {
+	select {
+	case b.turns <- struct{}{}:
+		return func() { <-b.turns }
+	case <-ctx.Done():
+		return func() {}
+	}
+}
+
 // loop hands batches to at most Concurrency transactions at a time. While all are busy arrivals gather,
 // and a busy consumer lingers for more; so batches grow with the load and an idle bus adds no delay.
 func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broken <-chan error, closed <-chan struct{}) error {
@@ -214,10 +225,13 @@ func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broke
 		if wait := p.pause(time.Now(), len(arrived)+1, c.b.cfg.Linger); wait > 0 {
 			_ = sleep(ctx, wait) // ends early with ctx only: then the batch is given back
 		}
+		// Before the batch is gathered, so that it grows while all turns are taken.
+		done := c.b.turn(ctx)
 		batch := c.gather(first, arrived)
 		p.count(len(batch))
 		busy.Go(func() {
 			defer func() { <-slots }()
+			defer done()
 			defer c.held.drop(messages(batch)...)
 			c.handle(ctx, batch)
 		})

@@ -186,6 +186,7 @@ func (p *process) openDB(ctx context.Context, target string) (*pg.DB, error) {
 	}
 	cfg := pg.Config{
 		URL: dsn, Schema: pg.SchemaName(target), MaxConns: conns, ApplicationName: "ceralaccad " + target,
+		MinConns:     conns / 2, // a call does not wait for a login
 		TraceQueries: p.cfg.Database.TraceQueries, Log: p.log,
 	}
 	if p.cfg.Database.AssumeRole {

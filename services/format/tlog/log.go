@@ -101,7 +101,7 @@ func (l *Log) Append(ctx context.Context, entry []byte) (int64, error) {
 		if err := l.put(ctx, Tile{Level: EntryLevel, Index: at / TileWidth, Width: TileWidth}, l.bundle); err != nil {
 			return 0, err
 		}
-		l.bundle = nil // stores may keep what they are given
+		l.bundle = make([]byte, 0, len(l.bundle)) // stores may keep what they are given
 	}
 	if err := l.push(ctx, LeafHash(entry)); err != nil {
 		return 0, err
@@ -127,7 +127,7 @@ func (l *Log) push(ctx context.Context, h Hash) error {
 			return err
 		}
 		h = foldTile(full)
-		l.edge[level] = nil
+		l.edge[level] = make([]byte, 0, len(full))
 	}
 }
 

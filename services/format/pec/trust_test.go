@@ -1,0 +1,315 @@
+package pec
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"ceralacca.dev/services/format/cms"
+	"github.com/stretchr/testify/require"
+)
+
+// signedWith builds a message around a content and a signature of any kind, for what no
+// provider would write.
+func signedWith(header, content string, p7s []byte) []byte {
+	return []byte(header + "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=\"OUT\"\r\n\r\n--OUT\r\n" +
+		content + "\r\n--OUT\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		base64.StdEncoding.EncodeToString(p7s) + "\r\n--OUT--\r\n")
+}
+
+func readAll(t testing.TB, raw []byte) *Reading {
+	t.Helper()
+	r, err := ReadBytes(raw)
+	require.NoError(t, err)
+	return r
+}
+
+// TestAlteredBytes: wherever a byte changes, no receipt is proven. TESTPLAN C3.
+func TestAlteredBytes(t *testing.T) {
+	w := newWorld(t)
+	in := arrived(t, w, draft())
+	act, err := in.Consegna(at, "protocollo@beta.test")
+	require.NoError(t, err)
+	raw, r := written(t, w.beta, act)
+	require.True(t, r.Proven(verified(t, w, r)))
+	start, end := r.Signed.Start, r.Signed.End
+	step := int64(37)
+	for i := start; i < end; i += step {
+		mutant := bytes.Clone(raw)
+		mutant[i] ^= 1
+		m, err := ReadBytes(mutant)
+		require.NoError(t, err)
+		rep := verified(t, w, m)
+		require.False(t, m.Proven(rep), "byte %d of %d", i, len(raw))
+		require.NotEqual(t, StatusValid, rep.Status, "byte %d of %d", i, len(raw))
+	}
+	// signed attributes: flip a byte of the digest inside the signature itself
+	p7s, err := r.P7S.Bytes(0)
+	require.NoError(t, err)
+	digest := p7s[bytes.Index(p7s, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x04})+15:]
+	digest[0] ^= 1
+	content, err := io.ReadAll(r.Signed.Raw())
+	require.NoError(t, err)
+	head := string(raw[:bytes.Index(raw, []byte("MIME-Version"))])
+	rep := verified(t, w, readAll(t, signedWith(head, string(content), p7s)))
+	require.Equal(t, StatusInvalidDigest, rep.Status)
+}
+
+// TestSigners: who signed decides, not that somebody did. TESTPLAN C8 to C11.
+func TestSigners(t *testing.T) {
+	w := newWorld(t)
+	tr := transit(t, draft())
+	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
+	asAlfa := func(from, to time.Time) *Gestore {
+		g := *w.alfa
+		g.Certificate, g.Key = nil, nil
+		c, key := w.certificate(t, g.Address, from, to)
+		g.Certificate, g.Key = c, key
+		return &g
+	}
+	impostor := *w.person
+	impostor.Address = w.alfa.Address // the certificate still says the person
+	other := *w.beta
+	other.Name = w.alfa.Name
+	for _, c := range []struct {
+		name string
+		g    *Gestore
+		v    Verification
+		want Status
+	}{
+		{"the provider", w.alfa, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusValid},
+		{"a person's certificate", w.person, Verification{Trust: w.trust, At: at}, StatusUnlisted},
+		{"a person as the provider", &impostor, Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"another provider accepts", &other, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusUntrusted},
+		{"new certificate, not in the list", asAlfa(at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0)), Verification{Trust: w.trust, At: at}, StatusUnlisted},
+		{"expired at receipt", asAlfa(at.AddDate(-2, 0, 0), at.AddDate(0, 0, -1)), Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"not yet valid", asAlfa(at.AddDate(0, 0, 1), at.AddDate(1, 0, 0)), Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"no list and no roots", w.alfa, Verification{At: at}, StatusUntrusted},
+		{"long after", w.alfa, Verification{Trust: w.trust, At: at.AddDate(5, 0, 0)}, StatusUntrusted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := receipt(c.g)
+			rep, err := r.Verify(c.v)
+			require.NoError(t, err)
+			require.Equal(t, c.want, rep.Status, rep.Reason)
+			require.Equal(t, c.want == StatusValid, r.Proven(rep))
+			require.Equal(t, "unknown", rep.Revocation)
+		})
+	}
+	t.Run("without a time the signature's own counts", func(t *testing.T) {
+		rep, err := receipt(w.alfa).Verify(Verification{Trust: w.trust, Now: at.AddDate(20, 0, 0)})
+		require.NoError(t, err)
+		require.Equal(t, StatusValid, rep.Status, rep.Reason)
+		require.True(t, rep.JudgedAt.Equal(at))
+	})
+	t.Run("renewal: two certificates in the list", func(t *testing.T) {
+		g := asAlfa(at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0))
+		list := *w.trust
+		list.Providers = append([]Provider(nil), list.Providers...)
+		list.Providers[0].Certificates = append([]string{fingerprint(g.Certificate)}, list.Providers[0].Certificates...)
+		for _, who := range []*Gestore{g, w.alfa} {
+			rep, err := receipt(who).Verify(Verification{Trust: &list, At: at})
+			require.NoError(t, err)
+			require.Equal(t, StatusValid, rep.Status, rep.Reason)
+		}
+	})
+	t.Run("by SHA-1 of the index, without roots", func(t *testing.T) {
+		sum := sha1.Sum(w.alfa.Certificate.Raw)
+		list := &TrustList{Providers: []Provider{{Name: w.alfa.Name, CertificatesSHA1: []string{strings.ToUpper(hexOf(sum[:]))}}}}
+		rep, err := receipt(w.alfa).Verify(Verification{Trust: list, At: at})
+		require.NoError(t, err)
+		require.Equal(t, StatusValid, rep.Status, rep.Reason)
+	})
+}
+
+func hexOf(b []byte) string {
+	const digits = "0123456789abcdef"
+	out := make([]byte, 0, 2*len(b))
+	for _, c := range b {
+		out = append(out, digits[c>>4], digits[c&15])
+	}
+	return string(out)
+}
+
+// TestForeignDelivery: a provider that does not manage the recipient's domain cannot prove a delivery.
+func TestForeignDelivery(t *testing.T) {
+	w := newWorld(t)
+	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
+	require.NoError(t, err)
+	_, r := written(t, w.alfa, act)
+	rep := verified(t, w, r)
+	require.Equal(t, StatusValid, rep.Status)
+	require.True(t, rep.Findings.Has(CodeForeignDomain))
+	require.False(t, r.Proven(rep))
+}
+
+const receiptHeader = "X-Ricevuta: accettazione\r\nFrom: posta-certificata@pec.alfa.test\r\nTo: mittente@alfa.test\r\nSubject: ACCETTAZIONE: x\r\n" +
+	"Date: Mon, 14 Sep 2026 10:30:05 +0200\r\nMessage-ID: <r1@pec.alfa.test>\r\nX-Riferimento-Message-ID: <c0ffee.1@alfa.test>\r\n"
+
+func mixedContent(t testing.TB, extra string) string {
+	t.Helper()
+	a := transit(t, draft()).Accettazione(at)
+	a.Dati.Tipo, a.Dati.Gestore = "accettazione", "Gestore Alfa S.p.A."
+	a.Dati.SetIstante(at, rome(t))
+	return "Content-Type: multipart/mixed; boundary=IN\r\n\r\n--IN\r\nContent-Type: text/plain\r\n\r\ntesto\r\n--IN\r\n" +
+		"Content-Type: application/xml; name=daticert.xml\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		base64.StdEncoding.EncodeToString(a.Dati.XML()) + "\r\n" + extra + "--IN--\r\n"
+}
+
+// TestSignatureRules: what a lax verifier takes and this one must not. TESTPLAN C12.
+func TestSignatureRules(t *testing.T) {
+	w := newWorld(t)
+	content := mixedContent(t, "")
+	sum := sha256Of(content)
+	opts := cms.Options{Certificate: w.alfa.Certificate, SigningTime: at}
+	good, err := cms.SignDetached(t.Context(), sum, w.alfa.Key, opts)
+	require.NoError(t, err)
+	attached, err := cms.Sign(t.Context(), []byte(content), w.alfa.Key, opts)
+	require.NoError(t, err)
+	sd, err := cms.Parse(good)
+	require.NoError(t, err)
+	two, err := sd.AddSigner(context.Background(), sum, w.beta.Key, cms.Options{Certificate: w.beta.Certificate, SigningTime: at})
+	require.NoError(t, err)
+	odd := opts
+	odd.ContentType = cms.OIDTSTInfo
+	other, err := cms.SignDetached(t.Context(), sum, w.alfa.Key, odd)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name string
+		p7s  []byte
+		want Status
+	}{
+		{"good", good, StatusValid},
+		{"indefinite lengths", indefinite(good, 3), StatusValid},
+		{"own content inside", attached, StatusInvalidSignature},
+		{"two signatures", two, StatusInvalidSignature},
+		{"other content type", other, StatusInvalidSignature},
+		{"bytes after the end", append(bytes.Clone(good), 0), StatusInvalidSignature},
+		{"cut off", good[:len(good)/2], StatusUnparsable},
+		{"placeholder", []byte("MII...njA=="), StatusUnparsable},
+		{"empty", nil, StatusUnparsable},
+		{"too large", append(bytes.Clone(good), make([]byte, maxP7S)...), StatusUnparsable},
+		{"a bomb of lengths", bytes.Repeat([]byte{0x30, 0x80}, 20_000), StatusUnparsable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := readAll(t, signedWith(receiptHeader, content, c.p7s))
+			rep := verified(t, w, r)
+			require.Equal(t, c.want, rep.Status, rep.Reason)
+			require.Equal(t, c.want == StatusValid, r.Proven(rep), codes(r.Findings))
+		})
+	}
+}
+
+// TestStructures: messages that two parsers could read differently are never proven, even when
+// the signature holds over the bytes. TESTPLAN C14 to C16.
+func TestStructures(t *testing.T) {
+	w := newWorld(t)
+	forge := func(header, content string) []byte {
+		p7s, err := cms.SignDetached(t.Context(), sha256Of(content), w.alfa.Key, cms.Options{Certificate: w.alfa.Certificate, SigningTime: at})
+		require.NoError(t, err)
+		return signedWith(header, content, p7s)
+	}
+	fine := mixedContent(t, "")
+	second := mixedContent(t, "--IN\r\nContent-Type: application/xml; name=daticert.xml\r\n\r\n<postacert/>\r\n")
+	nested := mixedContent(t, "--IN\r\nContent-Type: message/rfc822; name=postacert.eml\r\n\r\nSubject: dentro\r\nContent-Type: multipart/mixed; boundary=X\r\n\r\n--X\r\nContent-Type: application/xml; name=daticert.xml\r\n\r\n<postacert/>\r\n--X--\r\n\r\n")
+	for _, c := range []struct {
+		name   string
+		raw    []byte
+		proven bool
+		code   string
+	}{
+		{"fine", forge(receiptHeader, fine), true, ""},
+		{"another daticert inside the attached message", forge(receiptHeader, nested), true, ""},
+		{"two daticert side by side", forge(receiptHeader, second), false, CodeSeveralDaticert},
+		{"unclosed outer boundary", bytes.Replace(forge(receiptHeader, fine), []byte("--OUT--\r\n"), nil, 1), false, CodeUnclosed},
+		{"unclosed inner boundary", forge(receiptHeader, strings.Replace(fine, "--IN--\r\n", "", 1)), false, CodeUnclosed},
+		{"a third part", bytes.Replace(forge(receiptHeader, fine), []byte("--OUT--\r\n"), []byte("--OUT\r\n\r\nx\r\n--OUT--\r\n"), 1), false, CodeShape},
+		{"part after the end", append(forge(receiptHeader, fine), "--OUT\r\nContent-Type: text/plain\r\n\r\nx\r\n--OUT--\r\n"...), false, CodeAfterClose},
+		{"prefix of the boundary", forge(receiptHeader, strings.Replace(fine, "testo\r\n", "testo\r\n--OUTX\r\n", 1)), false, CodeBoundaryAmbiguous},
+		{"type twice in the header", forge("X-Ricevuta: avvenuta-consegna\r\n"+receiptHeader, fine), false, CodeHeaderDuplicate},
+		{"both kinds of header", forge("X-Trasporto: posta-certificata\r\n"+receiptHeader, fine), false, CodeBothHeaders},
+		{"another type in the header", forge(strings.Replace(receiptHeader, "accettazione", "avvenuta-consegna", 1), fine), false, CodeTipo},
+		{"another original in the header", forge(strings.Replace(receiptHeader, "c0ffee.1", "c0ffee.2", 1), fine), false, CodeMsgID},
+		{"unknown type", forge(strings.Replace(receiptHeader, "accettazione", "mancata-consegna", 1), fine), false, CodeUnknownTipo},
+		{"two senders", forge(strings.Replace(receiptHeader, "From: ", "From: a@b.test, ", 1), fine), false, ""},
+		{"no signature", []byte(receiptHeader + "MIME-Version: 1.0\r\n" + fine), false, ""},
+		{"preamble and epilogue", append(bytes.Replace(forge(receiptHeader, fine), []byte("\r\n--OUT\r\n"), []byte("\r\nThis is signed\r\n--OUT\r\n"), 1), "bye\r\n"...), true, ""},
+		{"boundary with blanks", bytes.Replace(forge(receiptHeader, fine), []byte("--OUT--"), []byte("--OUT-- \t"), 1), true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := readAll(t, c.raw)
+			rep := verified(t, w, r)
+			require.Equal(t, c.proven, r.Proven(rep), "%s %s\n%s", rep.Status, rep.Reason, codes(r.Findings))
+			if c.code != "" {
+				require.True(t, r.Findings.Has(c.code), codes(r.Findings))
+			}
+		})
+	}
+}
+
+func sha256Of(s string) []byte {
+	h := sha256.New()
+	h.Write([]byte(s))
+	return h.Sum(nil)
+}
+
+// TestLineEnds: a copy kept with LF alone verifies after CRLF is put back, and after nothing else. TESTPLAN C6.
+func TestLineEnds(t *testing.T) {
+	w := newWorld(t)
+	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
+	require.NoError(t, err)
+	for _, p := range []Profile{ProfilePlain, ProfileLegalmail} {
+		g := *w.beta
+		g.Profile = p
+		raw, _ := written(t, &g, act)
+		lf := bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
+		r := readAll(t, lf)
+		rep := verified(t, w, r)
+		require.Equal(t, StatusValid, rep.Status, rep.Reason)
+		require.Equal(t, "crlf-restored", rep.LineEnds)
+		require.True(t, r.Proven(rep))
+		spoilt := bytes.Replace(lf, []byte("Gentili"), []byte("Gentile"), 1)
+		require.NotEqual(t, lf, spoilt)
+		require.Equal(t, StatusInvalidDigest, verified(t, w, readAll(t, spoilt)).Status)
+	}
+}
+
+// TestRewrittenByList: a signed message inside another one is attributed to nobody. TESTPLAN C18.
+func TestRewrittenByList(t *testing.T) {
+	w := newWorld(t)
+	raw, _ := written(t, w.alfa, transit(t, draft()).Accettazione(at))
+	cut := bytes.Index(raw, []byte("MIME-Version"))
+	outer := string(raw[:cut]) + "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=LIST\r\n\r\n--LIST\r\n" + string(raw[cut:]) + "\r\n--LIST\r\nContent-Type: text/plain\r\n\r\nfooter\r\n--LIST--\r\n"
+	r := readAll(t, []byte(outer))
+	require.True(t, r.Nested)
+	rep := verified(t, w, r)
+	require.Equal(t, StatusUnparsable, rep.Status)
+	require.False(t, r.Proven(rep))
+	require.NotNil(t, r.Daticert, "it is still read, for display")
+}
+
+// TestAnomalyAroundPEC: a bounced envelope inside an anomaly is content. TESTPLAN C17.
+func TestAnomalyAroundPEC(t *testing.T) {
+	w := newWorld(t)
+	raw, _ := written(t, w.alfa, transit(t, draft()).Busta(at))
+	m, err := ParseBytes(raw)
+	require.NoError(t, err)
+	_, r := written(t, w.beta, Anomalia(m, at, "firma non valida"))
+	require.Equal(t, BustaAnomalia, r.Tipo())
+	require.Nil(t, r.Daticert)
+	require.True(t, r.Proven(verified(t, w, r)), codes(r.Findings))
+	inner, err := r.OriginalMessage()
+	require.NoError(t, err)
+	got, err := io.ReadAll(inner.Raw())
+	require.NoError(t, err)
+	require.Equal(t, string(raw), string(got))
+	_, ok := FactOf(r)
+	require.False(t, ok)
+	require.False(t, Match(r, Sent{MessageID: "c0ffee.1@alfa.test"}).Ours)
+}

@@ -61,13 +61,15 @@ type Draft struct {
 	// FatturaPrincipale: number and date.
 	MainInvoice *DocumentReference `protobuf:"bytes,17,opt,name=main_invoice,json=mainInvoice,proto3" json:"main_invoice,omitempty"`
 	// DatiFatturaRettificata, FSM10 only.
-	Correction    *DraftCorrection   `protobuf:"bytes,18,opt,name=correction,proto3" json:"correction,omitempty"`
-	Lines         []*Line            `protobuf:"bytes,19,rep,name=lines,proto3" json:"lines,omitempty"`
-	Funds         []*Fund            `protobuf:"bytes,20,rep,name=funds,proto3" json:"funds,omitempty"`
-	Withholdings  []*Withholding     `protobuf:"bytes,21,rep,name=withholdings,proto3" json:"withholdings,omitempty"`
-	StampDuty     *StampDuty         `protobuf:"bytes,22,opt,name=stamp_duty,json=stampDuty,proto3" json:"stamp_duty,omitempty"`
-	Payments      []*Payment         `protobuf:"bytes,23,rep,name=payments,proto3" json:"payments,omitempty"`
-	Attachments   []*DraftAttachment `protobuf:"bytes,24,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	Correction   *DraftCorrection   `protobuf:"bytes,18,opt,name=correction,proto3" json:"correction,omitempty"`
+	Lines        []*Line            `protobuf:"bytes,19,rep,name=lines,proto3" json:"lines,omitempty"`
+	Funds        []*Fund            `protobuf:"bytes,20,rep,name=funds,proto3" json:"funds,omitempty"`
+	Withholdings []*Withholding     `protobuf:"bytes,21,rep,name=withholdings,proto3" json:"withholdings,omitempty"`
+	StampDuty    *StampDuty         `protobuf:"bytes,22,opt,name=stamp_duty,json=stampDuty,proto3" json:"stamp_duty,omitempty"`
+	Payments     []*Payment         `protobuf:"bytes,23,rep,name=payments,proto3" json:"payments,omitempty"`
+	Attachments  []*DraftAttachment `protobuf:"bytes,24,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	// DatiVeicoli.
+	Vehicle       *Vehicle `protobuf:"bytes,25,opt,name=vehicle,proto3" json:"vehicle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +272,13 @@ func (x *Draft) GetAttachments() []*DraftAttachment {
 	return nil
 }
 
+func (x *Draft) GetVehicle() *Vehicle {
+	if x != nil {
+		return x.Vehicle
+	}
+	return nil
+}
+
 // Says who sends the file and where to.
 type Transmission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -286,6 +295,8 @@ type Transmission struct {
 	CertifiedMail string `protobuf:"bytes,5,opt,name=certified_mail,json=certifiedMail,proto3" json:"certified_mail,omitempty"`
 	Phone         string `protobuf:"bytes,6,opt,name=phone,proto3" json:"phone,omitempty"`
 	Mail          string `protobuf:"bytes,7,opt,name=mail,proto3" json:"mail,omitempty"`
+	// system is SistemaEmittente: the program that wrote the document, 1 to 10 characters.
+	System        string `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,6 +376,13 @@ func (x *Transmission) GetPhone() string {
 func (x *Transmission) GetMail() string {
 	if x != nil {
 		return x.Mail
+	}
+	return ""
+}
+
+func (x *Transmission) GetSystem() string {
+	if x != nil {
+		return x.System
 	}
 	return ""
 }
@@ -1251,6 +1269,61 @@ func (x *Delivery) GetLines() []int32 {
 	return nil
 }
 
+// DatiVeicoli: a new vehicle sold into another state of the Union.
+type Vehicle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Date of first registration.
+	Registered string `protobuf:"bytes,1,opt,name=registered,proto3" json:"registered,omitempty"`
+	// Kilometres, hours of sailing or of flight; 1 to 15 characters.
+	Distance      string `protobuf:"bytes,2,opt,name=distance,proto3" json:"distance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vehicle) Reset() {
+	*x = Vehicle{}
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vehicle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vehicle) ProtoMessage() {}
+
+func (x *Vehicle) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vehicle.ProtoReflect.Descriptor instead.
+func (*Vehicle) Descriptor() ([]byte, []int) {
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Vehicle) GetRegistered() string {
+	if x != nil {
+		return x.Registered
+	}
+	return ""
+}
+
+func (x *Vehicle) GetDistance() string {
+	if x != nil {
+		return x.Distance
+	}
+	return ""
+}
+
 // DatiTrasporto.
 type Transport struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1275,7 +1348,7 @@ type Transport struct {
 
 func (x *Transport) Reset() {
 	*x = Transport{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[11]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1360,7 @@ func (x *Transport) String() string {
 func (*Transport) ProtoMessage() {}
 
 func (x *Transport) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[11]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1373,7 @@ func (x *Transport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transport.ProtoReflect.Descriptor instead.
 func (*Transport) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Transport) GetCarrier() *Representative {
@@ -1407,7 +1480,7 @@ type DraftCorrection struct {
 
 func (x *DraftCorrection) Reset() {
 	*x = DraftCorrection{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[12]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1492,7 @@ func (x *DraftCorrection) String() string {
 func (*DraftCorrection) ProtoMessage() {}
 
 func (x *DraftCorrection) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[12]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1505,7 @@ func (x *DraftCorrection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DraftCorrection.ProtoReflect.Descriptor instead.
 func (*DraftCorrection) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DraftCorrection) GetNumber() string {
@@ -1497,7 +1570,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[13]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1582,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[13]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1595,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Line) GetDescription() string {
@@ -1662,7 +1735,7 @@ type ItemCode struct {
 
 func (x *ItemCode) Reset() {
 	*x = ItemCode{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[14]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1747,7 @@ func (x *ItemCode) String() string {
 func (*ItemCode) ProtoMessage() {}
 
 func (x *ItemCode) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[14]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1760,7 @@ func (x *ItemCode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemCode.ProtoReflect.Descriptor instead.
 func (*ItemCode) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ItemCode) GetType() string {
@@ -1717,7 +1790,7 @@ type ExtraData struct {
 
 func (x *ExtraData) Reset() {
 	*x = ExtraData{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[15]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1802,7 @@ func (x *ExtraData) String() string {
 func (*ExtraData) ProtoMessage() {}
 
 func (x *ExtraData) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[15]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1815,7 @@ func (x *ExtraData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtraData.ProtoReflect.Descriptor instead.
 func (*ExtraData) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExtraData) GetType() string {
@@ -1794,7 +1867,7 @@ type Fund struct {
 
 func (x *Fund) Reset() {
 	*x = Fund{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[16]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1879,7 @@ func (x *Fund) String() string {
 func (*Fund) ProtoMessage() {}
 
 func (x *Fund) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[16]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1892,7 @@ func (x *Fund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fund.ProtoReflect.Descriptor instead.
 func (*Fund) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Fund) GetType() string {
@@ -1903,7 +1976,7 @@ type Withholding struct {
 
 func (x *Withholding) Reset() {
 	*x = Withholding{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[17]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +1988,7 @@ func (x *Withholding) String() string {
 func (*Withholding) ProtoMessage() {}
 
 func (x *Withholding) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[17]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2001,7 @@ func (x *Withholding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withholding.ProtoReflect.Descriptor instead.
 func (*Withholding) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Withholding) GetType() string {
@@ -1978,7 +2051,7 @@ type StampDuty struct {
 
 func (x *StampDuty) Reset() {
 	*x = StampDuty{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[18]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2063,7 @@ func (x *StampDuty) String() string {
 func (*StampDuty) ProtoMessage() {}
 
 func (x *StampDuty) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[18]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2076,7 @@ func (x *StampDuty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StampDuty.ProtoReflect.Descriptor instead.
 func (*StampDuty) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StampDuty) GetPractice() string {
@@ -2053,7 +2126,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[19]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2138,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[19]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2151,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Payment) GetTerms() string {
@@ -2125,7 +2198,7 @@ type Instalment struct {
 
 func (x *Instalment) Reset() {
 	*x = Instalment{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[20]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2210,7 @@ func (x *Instalment) String() string {
 func (*Instalment) ProtoMessage() {}
 
 func (x *Instalment) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[20]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2223,7 @@ func (x *Instalment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instalment.ProtoReflect.Descriptor instead.
 func (*Instalment) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{20}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Instalment) GetPayee() string {
@@ -2290,7 +2363,7 @@ type DraftAttachment struct {
 
 func (x *DraftAttachment) Reset() {
 	*x = DraftAttachment{}
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[21]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2375,7 @@ func (x *DraftAttachment) String() string {
 func (*DraftAttachment) ProtoMessage() {}
 
 func (x *DraftAttachment) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[21]
+	mi := &file_ceralacca_invoice_v1_draft_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2388,7 @@ func (x *DraftAttachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DraftAttachment.ProtoReflect.Descriptor instead.
 func (*DraftAttachment) Descriptor() ([]byte, []int) {
-	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{21}
+	return file_ceralacca_invoice_v1_draft_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DraftAttachment) GetName() string {
@@ -2357,7 +2430,7 @@ var File_ceralacca_invoice_v1_draft_proto protoreflect.FileDescriptor
 
 const file_ceralacca_invoice_v1_draft_proto_rawDesc = "" +
 	"\n" +
-	" ceralacca/invoice/v1/draft.proto\x12\x14ceralacca.invoice.v1\"\xee\v\n" +
+	" ceralacca/invoice/v1/draft.proto\x12\x14ceralacca.invoice.v1\"\xa7\f\n" +
 	"\x05Draft\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\tR\x06format\x12F\n" +
 	"\ftransmission\x18\x02 \x01(\v2\".ceralacca.invoice.v1.TransmissionR\ftransmission\x128\n" +
@@ -2392,7 +2465,8 @@ const file_ceralacca_invoice_v1_draft_proto_rawDesc = "" +
 	"\n" +
 	"stamp_duty\x18\x16 \x01(\v2\x1f.ceralacca.invoice.v1.StampDutyR\tstampDuty\x129\n" +
 	"\bpayments\x18\x17 \x03(\v2\x1d.ceralacca.invoice.v1.PaymentR\bpayments\x12G\n" +
-	"\vattachments\x18\x18 \x03(\v2%.ceralacca.invoice.v1.DraftAttachmentR\vattachments\"\xf0\x01\n" +
+	"\vattachments\x18\x18 \x03(\v2%.ceralacca.invoice.v1.DraftAttachmentR\vattachments\x127\n" +
+	"\avehicle\x18\x19 \x01(\v2\x1d.ceralacca.invoice.v1.VehicleR\avehicle\"\x88\x02\n" +
 	"\fTransmission\x12%\n" +
 	"\x0esender_country\x18\x01 \x01(\tR\rsenderCountry\x12\x1f\n" +
 	"\vsender_code\x18\x02 \x01(\tR\n" +
@@ -2401,7 +2475,8 @@ const file_ceralacca_invoice_v1_draft_proto_rawDesc = "" +
 	"\x0erecipient_code\x18\x04 \x01(\tR\rrecipientCode\x12%\n" +
 	"\x0ecertified_mail\x18\x05 \x01(\tR\rcertifiedMail\x12\x14\n" +
 	"\x05phone\x18\x06 \x01(\tR\x05phone\x12\x12\n" +
-	"\x04mail\x18\a \x01(\tR\x04mail\"\xb7\x06\n" +
+	"\x04mail\x18\a \x01(\tR\x04mail\x12\x16\n" +
+	"\x06system\x18\b \x01(\tR\x06system\"\xb7\x06\n" +
 	"\n" +
 	"DraftParty\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -2486,7 +2561,12 @@ const file_ceralacca_invoice_v1_draft_proto_rawDesc = "" +
 	"\bDelivery\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\tR\x06number\x12\x12\n" +
 	"\x04date\x18\x02 \x01(\tR\x04date\x12\x14\n" +
-	"\x05lines\x18\x03 \x03(\x05R\x05lines\"\xd5\x03\n" +
+	"\x05lines\x18\x03 \x03(\x05R\x05lines\"E\n" +
+	"\aVehicle\x12\x1e\n" +
+	"\n" +
+	"registered\x18\x01 \x01(\tR\n" +
+	"registered\x12\x1a\n" +
+	"\bdistance\x18\x02 \x01(\tR\bdistance\"\xd5\x03\n" +
 	"\tTransport\x12>\n" +
 	"\acarrier\x18\x01 \x01(\v2$.ceralacca.invoice.v1.RepresentativeR\acarrier\x12\x14\n" +
 	"\x05means\x18\x02 \x01(\tR\x05means\x12\x16\n" +
@@ -2605,7 +2685,7 @@ func file_ceralacca_invoice_v1_draft_proto_rawDescGZIP() []byte {
 	return file_ceralacca_invoice_v1_draft_proto_rawDescData
 }
 
-var file_ceralacca_invoice_v1_draft_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ceralacca_invoice_v1_draft_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_ceralacca_invoice_v1_draft_proto_goTypes = []any{
 	(*Draft)(nil),                // 0: ceralacca.invoice.v1.Draft
 	(*Transmission)(nil),         // 1: ceralacca.invoice.v1.Transmission
@@ -2618,17 +2698,18 @@ var file_ceralacca_invoice_v1_draft_proto_goTypes = []any{
 	(*Discount)(nil),             // 8: ceralacca.invoice.v1.Discount
 	(*DocumentReference)(nil),    // 9: ceralacca.invoice.v1.DocumentReference
 	(*Delivery)(nil),             // 10: ceralacca.invoice.v1.Delivery
-	(*Transport)(nil),            // 11: ceralacca.invoice.v1.Transport
-	(*DraftCorrection)(nil),      // 12: ceralacca.invoice.v1.DraftCorrection
-	(*Line)(nil),                 // 13: ceralacca.invoice.v1.Line
-	(*ItemCode)(nil),             // 14: ceralacca.invoice.v1.ItemCode
-	(*ExtraData)(nil),            // 15: ceralacca.invoice.v1.ExtraData
-	(*Fund)(nil),                 // 16: ceralacca.invoice.v1.Fund
-	(*Withholding)(nil),          // 17: ceralacca.invoice.v1.Withholding
-	(*StampDuty)(nil),            // 18: ceralacca.invoice.v1.StampDuty
-	(*Payment)(nil),              // 19: ceralacca.invoice.v1.Payment
-	(*Instalment)(nil),           // 20: ceralacca.invoice.v1.Instalment
-	(*DraftAttachment)(nil),      // 21: ceralacca.invoice.v1.DraftAttachment
+	(*Vehicle)(nil),              // 11: ceralacca.invoice.v1.Vehicle
+	(*Transport)(nil),            // 12: ceralacca.invoice.v1.Transport
+	(*DraftCorrection)(nil),      // 13: ceralacca.invoice.v1.DraftCorrection
+	(*Line)(nil),                 // 14: ceralacca.invoice.v1.Line
+	(*ItemCode)(nil),             // 15: ceralacca.invoice.v1.ItemCode
+	(*ExtraData)(nil),            // 16: ceralacca.invoice.v1.ExtraData
+	(*Fund)(nil),                 // 17: ceralacca.invoice.v1.Fund
+	(*Withholding)(nil),          // 18: ceralacca.invoice.v1.Withholding
+	(*StampDuty)(nil),            // 19: ceralacca.invoice.v1.StampDuty
+	(*Payment)(nil),              // 20: ceralacca.invoice.v1.Payment
+	(*Instalment)(nil),           // 21: ceralacca.invoice.v1.Instalment
+	(*DraftAttachment)(nil),      // 22: ceralacca.invoice.v1.DraftAttachment
 }
 var file_ceralacca_invoice_v1_draft_proto_depIdxs = []int32{
 	1,  // 0: ceralacca.invoice.v1.Draft.transmission:type_name -> ceralacca.invoice.v1.Transmission
@@ -2643,32 +2724,33 @@ var file_ceralacca_invoice_v1_draft_proto_depIdxs = []int32{
 	9,  // 9: ceralacca.invoice.v1.Draft.receptions:type_name -> ceralacca.invoice.v1.DocumentReference
 	9,  // 10: ceralacca.invoice.v1.Draft.linked_invoices:type_name -> ceralacca.invoice.v1.DocumentReference
 	10, // 11: ceralacca.invoice.v1.Draft.deliveries:type_name -> ceralacca.invoice.v1.Delivery
-	11, // 12: ceralacca.invoice.v1.Draft.transport:type_name -> ceralacca.invoice.v1.Transport
+	12, // 12: ceralacca.invoice.v1.Draft.transport:type_name -> ceralacca.invoice.v1.Transport
 	9,  // 13: ceralacca.invoice.v1.Draft.main_invoice:type_name -> ceralacca.invoice.v1.DocumentReference
-	12, // 14: ceralacca.invoice.v1.Draft.correction:type_name -> ceralacca.invoice.v1.DraftCorrection
-	13, // 15: ceralacca.invoice.v1.Draft.lines:type_name -> ceralacca.invoice.v1.Line
-	16, // 16: ceralacca.invoice.v1.Draft.funds:type_name -> ceralacca.invoice.v1.Fund
-	17, // 17: ceralacca.invoice.v1.Draft.withholdings:type_name -> ceralacca.invoice.v1.Withholding
-	18, // 18: ceralacca.invoice.v1.Draft.stamp_duty:type_name -> ceralacca.invoice.v1.StampDuty
-	19, // 19: ceralacca.invoice.v1.Draft.payments:type_name -> ceralacca.invoice.v1.Payment
-	21, // 20: ceralacca.invoice.v1.Draft.attachments:type_name -> ceralacca.invoice.v1.DraftAttachment
-	3,  // 21: ceralacca.invoice.v1.DraftParty.address:type_name -> ceralacca.invoice.v1.Address
-	3,  // 22: ceralacca.invoice.v1.DraftParty.permanent_establishment:type_name -> ceralacca.invoice.v1.Address
-	4,  // 23: ceralacca.invoice.v1.DraftParty.representative:type_name -> ceralacca.invoice.v1.Representative
-	5,  // 24: ceralacca.invoice.v1.DraftParty.professional_register:type_name -> ceralacca.invoice.v1.ProfessionalRegister
-	6,  // 25: ceralacca.invoice.v1.DraftParty.company_register:type_name -> ceralacca.invoice.v1.CompanyRegister
-	8,  // 26: ceralacca.invoice.v1.DraftDocument.discounts:type_name -> ceralacca.invoice.v1.Discount
-	4,  // 27: ceralacca.invoice.v1.Transport.carrier:type_name -> ceralacca.invoice.v1.Representative
-	3,  // 28: ceralacca.invoice.v1.Transport.destination:type_name -> ceralacca.invoice.v1.Address
-	14, // 29: ceralacca.invoice.v1.Line.codes:type_name -> ceralacca.invoice.v1.ItemCode
-	8,  // 30: ceralacca.invoice.v1.Line.discounts:type_name -> ceralacca.invoice.v1.Discount
-	15, // 31: ceralacca.invoice.v1.Line.extra:type_name -> ceralacca.invoice.v1.ExtraData
-	20, // 32: ceralacca.invoice.v1.Payment.instalments:type_name -> ceralacca.invoice.v1.Instalment
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	13, // 14: ceralacca.invoice.v1.Draft.correction:type_name -> ceralacca.invoice.v1.DraftCorrection
+	14, // 15: ceralacca.invoice.v1.Draft.lines:type_name -> ceralacca.invoice.v1.Line
+	17, // 16: ceralacca.invoice.v1.Draft.funds:type_name -> ceralacca.invoice.v1.Fund
+	18, // 17: ceralacca.invoice.v1.Draft.withholdings:type_name -> ceralacca.invoice.v1.Withholding
+	19, // 18: ceralacca.invoice.v1.Draft.stamp_duty:type_name -> ceralacca.invoice.v1.StampDuty
+	20, // 19: ceralacca.invoice.v1.Draft.payments:type_name -> ceralacca.invoice.v1.Payment
+	22, // 20: ceralacca.invoice.v1.Draft.attachments:type_name -> ceralacca.invoice.v1.DraftAttachment
+	11, // 21: ceralacca.invoice.v1.Draft.vehicle:type_name -> ceralacca.invoice.v1.Vehicle
+	3,  // 22: ceralacca.invoice.v1.DraftParty.address:type_name -> ceralacca.invoice.v1.Address
+	3,  // 23: ceralacca.invoice.v1.DraftParty.permanent_establishment:type_name -> ceralacca.invoice.v1.Address
+	4,  // 24: ceralacca.invoice.v1.DraftParty.representative:type_name -> ceralacca.invoice.v1.Representative
+	5,  // 25: ceralacca.invoice.v1.DraftParty.professional_register:type_name -> ceralacca.invoice.v1.ProfessionalRegister
+	6,  // 26: ceralacca.invoice.v1.DraftParty.company_register:type_name -> ceralacca.invoice.v1.CompanyRegister
+	8,  // 27: ceralacca.invoice.v1.DraftDocument.discounts:type_name -> ceralacca.invoice.v1.Discount
+	4,  // 28: ceralacca.invoice.v1.Transport.carrier:type_name -> ceralacca.invoice.v1.Representative
+	3,  // 29: ceralacca.invoice.v1.Transport.destination:type_name -> ceralacca.invoice.v1.Address
+	15, // 30: ceralacca.invoice.v1.Line.codes:type_name -> ceralacca.invoice.v1.ItemCode
+	8,  // 31: ceralacca.invoice.v1.Line.discounts:type_name -> ceralacca.invoice.v1.Discount
+	16, // 32: ceralacca.invoice.v1.Line.extra:type_name -> ceralacca.invoice.v1.ExtraData
+	21, // 33: ceralacca.invoice.v1.Payment.instalments:type_name -> ceralacca.invoice.v1.Instalment
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_invoice_v1_draft_proto_init() }
@@ -2676,14 +2758,14 @@ func file_ceralacca_invoice_v1_draft_proto_init() {
 	if File_ceralacca_invoice_v1_draft_proto != nil {
 		return
 	}
-	file_ceralacca_invoice_v1_draft_proto_msgTypes[20].OneofWrappers = []any{}
+	file_ceralacca_invoice_v1_draft_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_invoice_v1_draft_proto_rawDesc), len(file_ceralacca_invoice_v1_draft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -84,12 +84,22 @@ func (s *Service) toCorrect(ctx context.Context, n name, in *intake) (old *db.In
 		}
 		old = &row
 		if err := correctable(old); err != nil {
-			return err
+			return in.unlessAnswered(ctx, tx, &before, err)
 		}
 		in.rejected, err = rejectedOn(ctx, tx, old)
 		return err
 	})
 	return old, before, err
+}
+
+// unlessAnswered gives an error back, unless the correction that is there by now came of this very request.
+func (in *intake) unlessAnswered(ctx context.Context, tx pgx.Tx, before **invoicev1.Invoice, err error) error {
+	again, missing := in.answered(ctx, tx)
+	if missing != nil {
+		return err
+	}
+	*before = again
+	return nil
 }
 
 // correctable refuses an invoice that stands, or that was corrected before.
@@ -145,11 +155,11 @@ func (s *Service) replace(ctx context.Context, tx pgx.Tx, in *intake, a *admissi
 		return invoiceMissing(name{in.parent.tenant, in.parent.company, *in.corrects}.String())
 	}
 	if err := correctable(&rows[0]); err != nil {
-		// The first of the two may have been this very request.
-		if _, again := in.answered(ctx, tx); again == nil {
-			return errRepeated
+		var before *invoicev1.Invoice
+		if err := in.unlessAnswered(ctx, tx, &before, err); err != nil {
+			return err
 		}
-		return err
+		return errRepeated
 	}
 	if err := in.late(a, s.now()); err != nil {
 		return err

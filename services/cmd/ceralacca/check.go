@@ -60,7 +60,7 @@ type checkFinding struct {
 }
 
 func (c *cli) checkCommand() *cobra.Command {
-	var at, lang, caFile string
+	var at, lang, caFile, digits string
 	var names, signatures bool
 	cmd := verb("check FILE|DIR|ZIP...", "Check invoices offline by the rules of SdI", args("FILE|DIR|ZIP..."), func(ctx context.Context, given []string) error {
 		if lang != "it" && lang != "en" {
@@ -70,7 +70,11 @@ func (c *cli) checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		k := &checker{in: c.in, lang: lang, names: names, signatures: signatures, at: c.now()}
+		worth, known := map[string]fatturapa.CheckDigits{"off": fatturapa.CheckDigitsOff, "warning": fatturapa.CheckDigitsWarn, "error": fatturapa.CheckDigitsError}[digits]
+		if !known {
+			return usage("--check-digits is off, warning or error, not %q", digits)
+		}
+		k := &checker{in: c.in, lang: lang, names: names, signatures: signatures, digits: worth, at: c.now()}
 		if caFile != "" {
 			k.roots, err = loadRoots(caFile)
 			if err != nil {
@@ -95,6 +99,7 @@ Exit code 0: all are valid; 1: at least one has an error; 2: at least one could 
 	cmd.Flags().StringVar(&at, "at", "", "day of sending, such as 2026-05-15: its rules are applied; today when empty")
 	cmd.Flags().StringVar(&lang, "lang", "en", "language of the messages: it or en")
 	cmd.Flags().BoolVar(&signatures, "signatures", false, "let signatures count too: one that does not hold makes the file not valid")
+	cmd.Flags().StringVar(&digits, "check-digits", "warning", "what a wrong check digit of a VAT number or tax code is worth: off, warning or error")
 	cmd.Flags().StringVar(&caFile, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&names, "names", false, "judge the file names too, as SdI does when it receives them")
 	return cmd
@@ -106,6 +111,7 @@ type checker struct {
 	lang       string
 	names      bool
 	signatures bool
+	digits     fatturapa.CheckDigits
 	roots      *x509.CertPool
 	at         time.Time
 

@@ -40,7 +40,7 @@ func (k *checker) judge(u *checkUnit) checked {
 		k.unread(&r, u, raw, err)
 		return r
 	}
-	o := fatturapa.Options{At: k.at}
+	o := fatturapa.Options{At: k.at, CheckDigits: k.digits}
 	if k.names && u.name != "-" {
 		o.FileName = path.Base(filepath.ToSlash(u.name))
 	}

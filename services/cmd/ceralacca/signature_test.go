@@ -94,6 +94,28 @@ func TestCheckTellsSignaturesApart(t *testing.T) {
 	require.Contains(t, seen.out, "signature 1 DOES NOT HOLD\n")
 }
 
+// TestCheckDigitsAreWorthWhatIsAsked: a wrong check digit is a warning, an error, or nothing.
+func TestCheckDigitsAreWorthWhatIsAsked(t *testing.T) {
+	t.Chdir(t.TempDir())
+	raw := fatturapatest.Invoice(fatturapatest.Options{Data: "2026-03-01", Cessionario: fatturapatest.Party{Paese: "IT", Codice: "01234567890", Denominazione: "x"}})
+	require.NoError(t, os.WriteFile("x.xml", raw, 0o600))
+	for words, want := range map[string]string{"": "warning", "--check-digits warning": "warning", "--check-digits error": "error", "--check-digits off": ""} {
+		got := command(t, "", append([]string{"invoice", "check", "--at", "2026-06-01", "--format", "json", "x.xml"}, strings.Fields(words)...)...)
+		r := outcomes(t, got.out)[0]
+		require.Equal(t, want == "error", got.code == exitRefused, words)
+		if want == "" {
+			require.Empty(t, r.Findings)
+			continue
+		}
+		require.Equal(t, "00305", r.Findings[0].Code)
+		require.Equal(t, want, r.Findings[0].Severity)
+		require.True(t, r.Findings[0].NeedsAuthorityData)
+	}
+	got := command(t, "", "invoice", "check", "--check-digits", "yes", "x.xml")
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.errOut, "--check-digits is off, warning or error")
+}
+
 // TestCheckSpeaksOneLanguage: no word of the other language is in what a finding says.
 func TestCheckSpeaksOneLanguage(t *testing.T) {
 	t.Chdir(t.TempDir())

@@ -17,8 +17,10 @@ func Looks(raw []byte) bool {
 	}
 	if head[0] != tagSequence {
 		text := bytes.TrimSpace(bytes.TrimPrefix(head, utf8BOM))
-		if bytes.HasPrefix(text, []byte("-----BEGIN PKCS7-----")) || bytes.HasPrefix(text, []byte("-----BEGIN CMS-----")) {
-			return true
+		if bytes.HasPrefix(text, []byte("-----BEGIN ")) {
+			// PKCS7 and CMS are the labels of the standard; programs write others, so what
+			// comes after the label decides.
+			_, text, _ = bytes.Cut(text, []byte{'\n'})
 		}
 		if len(text) == 0 || text[0] != 'M' {
 			return false

@@ -117,6 +117,8 @@ func TestReadsEveryForm(t *testing.T) {
 		"BER of indefinite length":      {s.openssl(invoice(), "-nodetach", "-stream", "-outform", "DER"), 1, "CAdES", "UTF-8"},
 		"PEM":                           {s.openssl(invoice(), "-nodetach", "-outform", "PEM"), 1, "CAdES", "UTF-8"},
 		"PEM named PKCS7":               {pem.EncodeToMemory(&pem.Block{Type: "PKCS7", Bytes: s.p7m(invoice())}), 1, "CAdES", "UTF-8"},
+		"PEM with another label":        {bytes.ReplaceAll(pem.EncodeToMemory(&pem.Block{Type: "PKCS #7 SIGNED DATA", Bytes: s.p7m(invoice())}), []byte("\n"), []byte("\r\n")), 1, "CAdES", "UTF-8"},
+		"ISO-8859-1 inside":             {s.p7m(inLatin("ISO-8859-1")), 1, "CAdES", "ISO-8859-1"},
 		"Base64":                        {[]byte(base64.StdEncoding.EncodeToString(s.p7m(invoice()))), 1, "CAdES", "UTF-8"},
 		"Base64 with CRLF":              {crlf(s.p7m(invoice())), 1, "CAdES", "UTF-8"},
 		"Base64 with mark":              {append([]byte("\xEF\xBB\xBF"), crlf(s.p7m(invoice()))...), 1, "CAdES", "UTF-8"},
@@ -293,6 +295,7 @@ func TestRefuses(t *testing.T) {
 		code fatturapa.ParseCode
 	}{
 		"nothing":               {nil, fatturapa.ErrEmpty},
+		"certificate in PEM":    {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.pair.Cert.Raw}), fatturapa.ErrEnveloped},
 		"no XML":                {[]byte("ciao"), fatturapa.ErrNotXML},
 		"another XML":           {s.p7m([]byte("<x/>")), fatturapa.ErrRoot},
 		"nothing inside":        {s.p7m(nil), fatturapa.ErrEmpty},

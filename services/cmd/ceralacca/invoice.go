@@ -21,7 +21,7 @@ func (c *cli) invoices() (invoicev1.InvoiceServiceClient, error) {
 }
 
 func (c *cli) invoiceCommand() *cobra.Command {
-	return group("invoice", "Submit, list, show, compose, check, convert and render invoices", c.submitCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
+	return group("invoice", "Submit, correct, compare, list, show, compose, check, convert and render invoices", c.submitCommand(), c.correctCommand(), c.compareCommand(), c.getCommand(), c.listCommand(), c.documentCommand(),
 		c.newCommand(), c.checkCommand(), c.convertCommand(), c.renderCommand())
 }
 
@@ -70,9 +70,9 @@ func (c *cli) save(file string, content []byte, answer proto.Message) error {
 }
 
 func (c *cli) submitCommand() *cobra.Command {
-	var company, requestID, externalID string
-	var validateOnly bool
-	cmd := verb("submit FILE", "Submit a FatturaPA file; - reads standard input", args("FILE"), func(ctx context.Context, given []string) error {
+	var company, requestID, externalID, series string
+	var validateOnly, draft bool
+	cmd := verb("submit FILE", "Submit a FatturaPA file, signed or not, or the data of an invoice; - reads standard input", args("FILE"), func(ctx context.Context, given []string) error {
 		if company == "" {
 			return usage("no company: give --company or set CERALACCA_COMPANY")
 		}
@@ -85,8 +85,14 @@ func (c *cli) submitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		content, err := c.read(given[0])
+		if series != "" && !draft {
+			return usage("--series numbers a draft: give --draft too")
+		}
+		in, err := c.source(given[0], draft)
 		if err != nil {
+			return err
+		}
+		if series, err = c.seriesName(parent, series); err != nil {
 			return err
 		}
 		api, err := c.invoices()
@@ -94,7 +100,7 @@ func (c *cli) submitCommand() *cobra.Command {
 			return err
 		}
 		made, err := api.CreateInvoice(ctx, &invoicev1.CreateInvoiceRequest{
-			Parent: parent, Content: content, ExternalId: externalID, RequestId: requestID, ValidateOnly: validateOnly,
+			Parent: parent, Content: in.content, Draft: in.draft, Series: series, ExternalId: externalID, RequestId: requestID, ValidateOnly: validateOnly,
 		})
 		if err != nil {
 			return repeatError{err, requestID}
@@ -107,6 +113,8 @@ func (c *cli) submitCommand() *cobra.Command {
 	cmd.Flags().StringVar(&company, "company", os.Getenv("CERALACCA_COMPANY"), "company that issues it (CERALACCA_COMPANY)")
 	cmd.Flags().StringVar(&requestID, "request-id", "", "UUID of this request; repeat it to repeat the request safely")
 	cmd.Flags().StringVar(&externalID, "external-id", "", "your own reference")
+	cmd.Flags().BoolVar(&draft, "draft", false, "FILE is data in JSON, as for ceralacca invoice new; the company fills in who sells")
+	cmd.Flags().StringVar(&series, "series", "", "with --draft: the series that gives the number")
 	cmd.Flags().BoolVar(&validateOnly, "validate-only", false, "check only, store nothing")
 	return cmd
 }
@@ -132,7 +140,7 @@ func (c *cli) getCommand() *cobra.Command {
 func (c *cli) showInvoice(i *invoicev1.Invoice) {
 	c.fields("name", i.GetName(), "state", enum("INVOICE_STATE_", i.GetState()), "failure", i.GetFailure(), "format", i.GetFormat(),
 		"seller", party(i.GetSeller()), "buyer", party(i.GetBuyer()), "recipient code", i.GetRecipientCode(), "external id", i.GetExternalId(),
-		"file name", i.GetFileName(), "SdI id", i.GetSdiId(), "preserved", when(i.GetPreserveTime()), "package", i.GetPackage(),
+		"corrects", i.GetCorrects(), "corrected by", i.GetCorrectedBy(), "file name", i.GetFileName(), "SdI id", i.GetSdiId(), "preserved", when(i.GetPreserveTime()), "package", i.GetPackage(),
 		"created", when(i.GetCreateTime()), "updated", when(i.GetUpdateTime()), "trace", i.GetTraceId())
 	var rows [][]string
 	for _, b := range i.GetBodies() {

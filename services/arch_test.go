@@ -98,6 +98,7 @@ var testKit = []string{"internal/pg/pgtest", "internal/run/runtest", "internal/b
 var formats = map[string][]string{
 	"fatturapa": {}, "cms": {}, "sincro": {},
 	"sdi": {"fatturapa"}, "pec": {"cms"}, "cades": {"cms", "tsp"}, "tsp": {"cms"}, "xades": {"cms", "tsp"},
+	"pades":     {"cades", "cms", "tsp"},
 	"signature": {"fatturapa", "cms", "cades", "xades"},
 	"tlog":      {"tsp"}, "ers": {"tsp"},
 }

@@ -129,7 +129,7 @@ const (
 // reported; nothing is dropped.
 func Derive(recipients []string, facts []Fact, now time.Time) State {
 	b := newBook(recipients, facts)
-	s := State{Contradictions: b.contradictions, Recipients: make([]Recipient, len(b.order))}
+	s := State{Recipients: make([]Recipient, len(b.order))}
 	final, delivered := 0, 0
 	for i, key := range b.order {
 		r := b.settle(key, now)
@@ -142,6 +142,8 @@ func Derive(recipients []string, facts []Fact, now time.Time) State {
 		}
 	}
 	s.Settled = final
+	slices.Sort(b.contradictions)
+	s.Contradictions = slices.Compact(b.contradictions)
 	if len(b.ids) > 0 {
 		s.Identificativo = b.ids[0]
 	}
@@ -203,8 +205,6 @@ func newBook(recipients []string, facts []Fact) *book {
 	if b.has[FactAccepted] && b.has[FactRefused] {
 		b.contradict("the message was both accepted and refused")
 	}
-	slices.Sort(b.contradictions)
-	b.contradictions = slices.Compact(b.contradictions)
 	return b
 }
 
@@ -237,7 +237,6 @@ func (b *book) settle(key string, now time.Time) Recipient {
 		r.State, r.Final, r.At, r.Late = RecipientDelivered, true, delivered.At, len(notices) > 0
 		if failed != nil {
 			b.contradict("%s: delivered and not delivered", r.Address)
-			slices.Sort(b.contradictions)
 		}
 	case failed != nil:
 		r.State, r.Final, r.At, r.Cause = RecipientFailed, true, failed.At, failed.Cause

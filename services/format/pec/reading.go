@@ -95,6 +95,8 @@ func (r *Reading) container() *Part {
 		return r.Signed
 	case r.Root.MediaType == "multipart/mixed":
 		return r.Root // unsigned: read for display, never proven
+	case r.Root.MediaType == "multipart/signed" && len(r.Root.Parts) > 0:
+		return r.Root.Parts[0] // the signature went missing: the same
 	}
 	return nil
 }

@@ -1,0 +1,153 @@
+package pec
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestMatch(t *testing.T) {
+	w := newWorld(t)
+	in := arrived(t, w, draft())
+	act, err := in.Consegna(at, "PROTOCOLLO@beta.test")
+	require.NoError(t, err)
+	_, delivery := written(t, w.beta, act)
+	_, acceptance := written(t, w.alfa, transit(t, draft()).Accettazione(at))
+	ours := Sent{MessageID: "<c0ffee.1@alfa.test>", Identificativo: "0001.20260914103005@pec.alfa.test", Recipients: []string{"protocollo@beta.test", "copia@beta.test"}}
+	m := Match(delivery, ours)
+	require.True(t, m.Ours)
+	require.Equal(t, []string{"protocollo@beta.test"}, m.Recipients)
+	require.Empty(t, m.Findings)
+	require.Equal(t, ours.Recipients, Match(acceptance, ours).Recipients)
+
+	other := ours
+	other.MessageID = "another@alfa.test"
+	require.False(t, Match(delivery, other).Ours, "the identifier does not stand in for a msgid that is another's")
+
+	twice := ours
+	twice.Identificativo = "0002@pec.alfa.test"
+	require.True(t, Match(delivery, twice).Findings.Has(CodeSeconded))
+
+	few := ours
+	few.Recipients = []string{"copia@beta.test"}
+	m = Match(delivery, few)
+	require.True(t, m.Ours)
+	require.Empty(t, m.Recipients)
+	require.True(t, m.Findings.Has(CodeRecipient))
+
+	silent := draft()
+	raw := strings.Replace(string(composed(t, silent)), "Message-ID: <c0ffee.1@alfa.test>\r\n", "", 1)
+	anon, err := ParseBytes([]byte(raw))
+	require.NoError(t, err)
+	tr := NewTransito(anon, envelopeOf(silent), "9@pec.alfa.test", nil)
+	_, r := written(t, w.alfa, tr.Accettazione(at))
+	require.Empty(t, r.Daticert.MsgID)
+	require.Equal(t, "identificativo", Match(r, Sent{MessageID: "x@y", Identificativo: "9@pec.alfa.test"}).By)
+	require.True(t, r.Proven(verified(t, w, r)), codes(r.Findings))
+}
+
+func TestRicevutaFor(t *testing.T) {
+	h := Header{{Name: "To", Value: " A@b.test, c@d.test"}, {Name: "Cc", Value: " c@d.test, e@f.test"}}
+	require.Equal(t, Breve, RicevutaFor(h, "a@B.test", Breve))
+	require.Equal(t, Breve, RicevutaFor(h, "c@d.test", Breve), "in both: To counts")
+	require.Equal(t, Sintetica, RicevutaFor(h, "e@f.test", Completa))
+	require.Equal(t, Completa, RicevutaFor(h, "x@y.test", ""))
+}
+
+// TestDeriveTable walks through the rules one by one. TESTPLAN E2 to E10.
+func TestDeriveTable(t *testing.T) {
+	h := func(n int) time.Time { return at.Add(time.Duration(n) * time.Hour) }
+	acc := Fact{Kind: FactAccepted, At: at, Identificativo: "1"}
+	to := func(k FactKind, hours int, who string) Fact {
+		return Fact{Kind: k, At: h(hours), Recipient: who, Identificativo: "1"}
+	}
+	ext := acc
+	ext.Esterni = []string{"b"}
+	for _, c := range []struct {
+		name  string
+		facts []Fact
+		state SendState
+		final bool
+		who   []RecipientState
+	}{
+		{"nothing", nil, SendQueued, false, []RecipientState{RecipientWaiting, RecipientWaiting}},
+		{"unknown", []Fact{{Kind: FactUnknown}}, SendUnknown, false, nil},
+		{"unknown, then accepted", []Fact{{Kind: FactUnknown}, acc}, SendAccepted, false, nil},
+		{"rejected by SMTP, and yet accepted", []Fact{{Kind: FactRejected}, acc}, SendAccepted, false, nil},
+		{"rejected by SMTP", []Fact{{Kind: FactRejected}}, SendRejected, true, nil},
+		{"submitted", []Fact{{Kind: FactSubmitted}}, SendSubmitted, false, nil},
+		{"refused", []Fact{{Kind: FactSubmitted}, {Kind: FactRefused, At: at}}, SendRefused, true, nil},
+		{"delivered to one, nothing else known", []Fact{to(FactDelivered, 0, "A")}, SendAccepted, false, []RecipientState{RecipientDelivered, RecipientWaiting}},
+		{"all", []Fact{acc, to(FactDelivered, 0, "a"), to(FactDelivered, 1, "b")}, SendDelivered, true, nil},
+		{"one failed", []Fact{acc, to(FactDelivered, 0, "a"), to(FactFailed, 1, "b")}, SendPartly, true, []RecipientState{RecipientDelivered, RecipientFailed}},
+		{"both failed", []Fact{acc, to(FactFailed, 0, "a"), to(FactFailed, 1, "b")}, SendNotDelivered, true, nil},
+		{"12 hour notice", []Fact{acc, to(FactNotice, 12, "a")}, SendAccepted, false, []RecipientState{RecipientLate, RecipientWaiting}},
+		{"24 hour notice alone", []Fact{acc, to(FactNotice, 23, "a")}, SendAccepted, false, []RecipientState{RecipientOverdue, RecipientWaiting}},
+		{"both notices", []Fact{acc, to(FactNotice, 12, "a"), to(FactNotice, 22, "a")}, SendAccepted, false, []RecipientState{RecipientOverdue, RecipientWaiting}},
+		{"late delivery", []Fact{acc, to(FactNotice, 12, "a"), to(FactNotice, 22, "a"), to(FactDelivered, 60, "a")}, SendAccepted, false, []RecipientState{RecipientDelivered, RecipientWaiting}},
+		{"ordinary mail", []Fact{ext, to(FactDelivered, 0, "a")}, SendDelivered, true, []RecipientState{RecipientDelivered, RecipientForwarded}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := Derive([]string{"a", "b", "A"}, c.facts, h(24))
+			require.Equal(t, c.state, s.State)
+			require.Equal(t, c.final, s.Final)
+			require.Empty(t, s.Contradictions)
+			require.Len(t, s.Recipients, 2)
+			for i, want := range c.who {
+				require.Equal(t, want, s.Recipients[i].State)
+			}
+		})
+	}
+	require.True(t, Derive([]string{"a"}, []Fact{acc, to(FactNotice, 23, "a")}, h(23+49)).Final)
+	require.True(t, Derive([]string{"a"}, []Fact{to(FactDelivered, 1, "a")}, h(2)).Recipients[0].Final)
+	require.True(t, Derive([]string{"a", "b"}, []Fact{to(FactDelivered, 1, "a")}, h(2)).Implicit)
+	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, to(FactDelivered, 1, "a"), to(FactFailed, 1, "a")}, h(2)).Contradictions)
+	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, {Kind: FactAccepted, At: at, Identificativo: "2"}}, h(2)).Contradictions)
+	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, to(FactDelivered, 1, "z")}, h(2)).Contradictions)
+	require.Equal(t, []string{"a"}, Derive([]string{"a"}, []Fact{acc}, h(27)).MissingNotices(at, h(27)))
+	require.Empty(t, Derive([]string{"a"}, []Fact{acc}, h(25)).MissingNotices(at, h(25)))
+}
+
+// TestDeriveAnyOrder: order and repetition of facts change nothing; a delivery is never lost.
+// TESTPLAN E1, invariant I5.
+func TestDeriveAnyOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 6).Draw(rt, "recipients")
+		var who []string
+		for i := range n {
+			who = append(who, fmt.Sprintf("r%d@beta.test", i))
+		}
+		var facts []Fact
+		delivered := map[string]bool{}
+		for range rapid.IntRange(0, 20).Draw(rt, "facts") {
+			f := Fact{Kind: FactKind(rapid.IntRange(1, 9).Draw(rt, "kind")), At: at.Add(time.Duration(rapid.IntRange(0, 72).Draw(rt, "hour")) * time.Hour)}
+			if f.Kind >= FactNotice {
+				f.Recipient = rapid.SampledFrom(who).Draw(rt, "who")
+			}
+			if f.Kind >= FactAccepted {
+				f.Identificativo = rapid.SampledFrom([]string{"1", "1", "1", "2"}).Draw(rt, "id")
+			}
+			if f.Kind == FactFailed {
+				f.Cause = rapid.SampledFrom([]Cause{CauseFull, CauseOther}).Draw(rt, "cause")
+			}
+			if f.Kind == FactDelivered {
+				delivered[f.Recipient] = true
+			}
+			facts = append(facts, f)
+		}
+		now := at.Add(100 * time.Hour)
+		want := Derive(who, facts, now)
+		for _, r := range want.Recipients {
+			require.Equal(rt, delivered[r.Address], r.State == RecipientDelivered)
+		}
+		shuffled := append(append([]Fact(nil), facts...), facts...)
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		require.Equal(rt, want, Derive(who, shuffled, now))
+	})
+}

@@ -22,6 +22,7 @@ var (
 	OIDSignatureTimeStamp   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 14}
 
 	oidSHA1   = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
+	oidSHA224 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 4}
 	oidSHA256 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
 	oidSHA384 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
 	oidSHA512 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
@@ -29,6 +30,7 @@ var (
 	oidRSA           = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
 	oidMGF1          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 8}
 	oidRSAPSS        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
+	oidSHA224WithRSA = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 14}
 	oidSHA1WithRSA   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}
 	oidSHA256WithRSA = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
 	oidSHA384WithRSA = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}
@@ -81,6 +83,8 @@ func hashByOID(oid asn1.ObjectIdentifier) crypto.Hash {
 		return crypto.SHA384
 	case oid.Equal(oidSHA512):
 		return crypto.SHA512
+	case oid.Equal(oidSHA224): // old time stamps have it; nothing is written with it
+		return crypto.SHA224
 	case oid.Equal(oidSHA1):
 		return crypto.SHA1
 	}
@@ -99,6 +103,8 @@ func signatureByOID(oid asn1.ObjectIdentifier) (family, crypto.Hash) {
 		return familyRSA, crypto.SHA384
 	case oid.Equal(oidSHA512WithRSA):
 		return familyRSA, crypto.SHA512
+	case oid.Equal(oidSHA224WithRSA):
+		return familyRSA, crypto.SHA224
 	case oid.Equal(oidSHA1WithRSA):
 		return familyRSA, crypto.SHA1
 	case oid.Equal(oidRSAPSS):

@@ -21,6 +21,7 @@ const (
 )
 
 var (
+	oidSHA224 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 4} // in tokens of others only
 	oidSHA256 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
 	oidSHA384 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
 	oidSHA512 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
@@ -341,6 +342,9 @@ func parseInfo(der []byte) (Info, error) {
 		return Info{}, fmt.Errorf("tsp: TSTInfo is malformed (%d bytes after its end): %w", len(rest), err)
 	}
 	h := hashOf(raw.Imprint.HashAlgorithm.Algorithm)
+	if raw.Imprint.HashAlgorithm.Algorithm.Equal(oidSHA224) {
+		h = crypto.SHA224
+	}
 	if h == 0 {
 		return Info{}, fmt.Errorf("tsp: TSTInfo: imprint algorithm %v: %w", raw.Imprint.HashAlgorithm.Algorithm, ErrHash)
 	}

@@ -42,9 +42,12 @@ var helvetica = [...]int16{
 	556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 }
 
+// barred are letters with a stroke, which Unicode does not take apart.
+var barred = strings.NewReplacer("Ł", "L", "ł", "l", "Đ", "D", "đ", "d", "Ħ", "H", "ħ", "h", "Ŧ", "T", "ŧ", "t", "ı", "i")
+
 // winAnsi encodes a line and tells its width at size 1.
 func winAnsi(line string) (out []byte, width float64) {
-	for _, r := range norm.NFC.String(line) {
+	for _, r := range norm.NFC.String(barred.Replace(line)) {
 		b, ok := charmap.Windows1252.EncodeRune(r)
 		base := []rune(norm.NFD.String(string(r)))[0]
 		if !ok {

@@ -180,6 +180,13 @@ func (l *layout) look() (ref, error) {
 		if width, height = r[2]-r[0], r[3]-r[1]; !ok || width <= 0 || height <= 0 {
 			return ref{}, fmt.Errorf("pades: the field %q has no place of its own to draw in: sign it without a box", l.name)
 		}
+		mk, err := l.d.dict(l.target.d.get("MK"))
+		if err != nil {
+			return ref{}, err
+		}
+		if l.turn = int(((integer(mk.get("R"), 0) % 360) + 360) % 360); l.turn == 90 || l.turn == 270 {
+			width, height = height, width
+		}
 	} else {
 		var err error
 		if l.rect, l.turn, err = l.d.place(b, l.page); err != nil {

@@ -42,6 +42,7 @@ type checked struct {
 	// --signatures only.
 	Signatures        []signatureDescription `json:"signatures,omitempty"`
 	SignatureFindings []checkFinding         `json:"signature_findings,omitempty"`
+	SignatureWarnings []string               `json:"signature_warnings,omitempty"` // what is odd and against no control
 }
 
 type checkFinding struct {
@@ -412,6 +413,9 @@ func (c *cli) showChecked(r *checked, lang string) {
 			holds = pick("NON VALIDA", "DOES NOT HOLD")
 		}
 		fmt.Fprintf(c.out, "  %s %s %s: %s%s\n", pick("firma", "signature"), x.Form, holds, printable(x.Signer), signedAt(x.SigningTime))
+	}
+	for _, w := range r.SignatureWarnings {
+		fmt.Fprintf(c.out, "  %s %s\n", pick("nota sulla firma:", "note on the signature:"), printable(w))
 	}
 	for i := range r.SignatureFindings {
 		if !slices.Contains(r.Findings, r.SignatureFindings[i]) {

@@ -40,8 +40,11 @@ func FuzzCheckZIP(f *testing.F) {
 		name := filepath.Join(t.TempDir(), "x.zip")
 		require.NoError(t, os.WriteFile(name, raw, 0o600))
 		var out, errOut bytes.Buffer
-		c := &cli{in: strings.NewReader(""), out: &out, errOut: &errOut, now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
-		code := c.run(t.Context(), []string{"invoice", "check", "--format", "json", "--names", name})
+		c := &cli{out: &out, errOut: &errOut, format: formatJSON}
+		code := exitOK
+		if err := c.checkAll(t.Context(), &checker{lang: "en", names: true, at: time.Unix(1_800_000_000, 0)}, []string{name}); err != nil {
+			code = c.fail(err)
+		}
 		require.Contains(t, []int{exitOK, exitRefused, exitUsage}, code)
 		all := outcomes(t, out.String())
 		require.Equal(t, code == exitRefused, anyInvalid(all) && !anyUnjudged(all), out.String())

@@ -56,8 +56,10 @@ func (k *checker) describe(r *checked, file *signature.File, report *fatturapa.R
 	for i := range report.Findings {
 		r.Findings = append(r.Findings, findingOf(&report.Findings[i], k.lang))
 	}
+	r.SignatureWarnings = file.Report.Warnings
 	for i := range file.Report.Signatures {
 		r.Signatures = append(r.Signatures, describeSignature(&file.Report.Signatures[i]))
+		r.SignatureWarnings = append(r.SignatureWarnings, file.Report.Signatures[i].Warnings...)
 	}
 	for i := range file.Report.Findings {
 		x := findingOf(&file.Report.Findings[i], k.lang)

@@ -86,6 +86,11 @@ func TestCheckTellsSignaturesApart(t *testing.T) {
 	require.Contains(t, italian.out, "  errore 00102\n")
 	require.Contains(t, italian.out, "    trovato: impronta del contenuto\n")
 
+	write("longer.xml.p7m", append(bytes.Clone(p7m), "tail"...))
+	longer := command(t, "", "invoice", "check", "--at", "2026-06-01", "longer.xml.p7m")
+	require.Equal(t, exitOK, longer.code)
+	require.Contains(t, longer.out, "  note on the signature: 4 bytes after the end of the structure are not signed\n")
+
 	seen := command(t, "", "inspect", "signed.xml")
 	require.Equal(t, exitOK, seen.code, seen.errOut)
 	require.Contains(t, seen.out, "signature 1 holds\n")

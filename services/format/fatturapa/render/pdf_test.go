@@ -40,10 +40,9 @@ type word struct {
 }
 
 var (
-	objectStart = regexp.MustCompile(`(?:^|\n)(\d+) 0 obj\n`)
-	contents    = regexp.MustCompile(`/Contents (\d+) 0 R`)
-	written     = regexp.MustCompile(`(?s)BT (-?[0-9.]+) (-?[0-9.]+) Td \(((?:\\.|[^\\()])*)\) Tj ET`)
-	unescape    = strings.NewReplacer(`\\`, `\`, `\(`, `(`, `\)`, `)`, `\r`, "\r")
+	contents = regexp.MustCompile(`/Contents (\d+) 0 R`)
+	written  = regexp.MustCompile(`(?s)BT (-?[0-9.]+) (-?[0-9.]+) Td \(((?:\\.|[^\\()])*)\) Tj ET`)
+	unescape = strings.NewReplacer(`\\`, `\`, `\(`, `(`, `\)`, `)`, `\r`, "\r")
 )
 
 // object returns an object of a PDF by its cross-reference tables, the newest first,

@@ -18,13 +18,18 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func (p *Part) Open() io.Reader {
 	switch p.Encoding {
 	case "base64":
-		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{in: bufio.NewReaderSize(p.Body(), 32<<10)})
+		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{in: p.buffered()})
 	case "quoted-printable":
-		return &qpReader{in: bufio.NewReaderSize(p.Body(), 32<<10)}
+		return &qpReader{in: p.buffered()}
 	case "x-uuencode", "uuencode", "x-uue":
-		return &uuReader{in: bufio.NewReaderSize(p.Body(), 32<<10)}
+		return &uuReader{in: p.buffered()}
 	}
 	return p.Body()
+}
+
+// buffered reads the body with a buffer that a small one does not outgrow.
+func (p *Part) buffered() *bufio.Reader {
+	return bufio.NewReaderSize(p.Body(), int(min(p.End-p.BodyStart+64, 32<<10)))
 }
 
 // Bytes is what Open gives, at most limit bytes (0: the limit of decoded parts); more is a *LimitError.

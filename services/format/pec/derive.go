@@ -131,8 +131,8 @@ func Derive(recipients []string, facts []Fact, now time.Time) State {
 	b := newBook(recipients, facts)
 	s := State{Recipients: make([]Recipient, len(b.order))}
 	final, delivered := 0, 0
-	for i, key := range b.order {
-		r := b.settle(key, now)
+	for i := range b.order {
+		r := b.settle(i, now)
 		s.Recipients[i] = r
 		if r.Final {
 			final++
@@ -154,10 +154,10 @@ func Derive(recipients []string, facts []Fact, now time.Time) State {
 
 // book sorts the facts by what they are about.
 type book struct {
-	order          []string // lower-case addresses in the order given, each once
-	shown          map[string]string
-	by             map[string][]Fact
-	esterni        map[string]bool
+	order          []string // addresses as given, each once
+	index          map[string]int
+	by             [][]*Fact
+	esterni        map[int]bool
 	has            map[FactKind]bool
 	ids            []string
 	accepted       time.Time
@@ -165,22 +165,26 @@ type book struct {
 }
 
 func newBook(recipients []string, facts []Fact) *book {
-	b := &book{shown: map[string]string{}, by: map[string][]Fact{}, esterni: map[string]bool{}, has: map[FactKind]bool{}}
+	b := &book{index: make(map[string]int, len(recipients)), esterni: map[int]bool{}, has: map[FactKind]bool{}}
 	for _, a := range recipients {
 		key := strings.ToLower(strings.TrimSpace(a))
-		if _, twice := b.shown[key]; !twice {
-			b.shown[key] = a
-			b.order = append(b.order, key)
+		if _, twice := b.index[key]; !twice {
+			b.index[key] = len(b.order)
+			b.order = append(b.order, a)
 		}
 	}
+	b.by = make([][]*Fact, len(b.order))
 	ids := map[string]bool{}
-	for _, f := range facts {
+	for n := range facts {
+		f := &facts[n]
 		b.has[f.Kind] = true
 		if f.Identificativo != "" {
 			ids[f.Identificativo] = true
 		}
 		for _, e := range f.Esterni {
-			b.esterni[strings.ToLower(strings.TrimSpace(e))] = true
+			if i, ours := b.index[strings.ToLower(strings.TrimSpace(e))]; ours {
+				b.esterni[i] = true
+			}
 		}
 		if f.Kind == FactAccepted && (b.accepted.IsZero() || f.At.Before(b.accepted)) {
 			b.accepted = f.At
@@ -188,12 +192,12 @@ func newBook(recipients []string, facts []Fact) *book {
 		if f.Recipient == "" {
 			continue
 		}
-		key := strings.ToLower(strings.TrimSpace(f.Recipient))
-		if _, ours := b.shown[key]; !ours {
+		i, ours := b.index[strings.ToLower(strings.TrimSpace(f.Recipient))]
+		if !ours {
 			b.contradict("a receipt for %s, whom the message did not address", f.Recipient)
 			continue
 		}
-		b.by[key] = append(b.by[key], f)
+		b.by[i] = append(b.by[i], f)
 	}
 	for id := range ids {
 		b.ids = append(b.ids, id)
@@ -213,13 +217,11 @@ func (b *book) contradict(format string, args ...any) {
 }
 
 // settle gives one recipient's state: a delivery wins over everything.
-func (b *book) settle(key string, now time.Time) Recipient {
-	r := Recipient{Address: b.shown[key], State: RecipientWaiting}
+func (b *book) settle(i int, now time.Time) Recipient {
+	r := Recipient{Address: b.order[i], State: RecipientWaiting}
 	var delivered, failed *Fact
 	var notices []time.Time
-	facts := b.by[key]
-	for i := range facts {
-		f := &facts[i]
+	for _, f := range b.by[i] {
 		switch f.Kind {
 		case FactDelivered:
 			delivered = earlier(delivered, f)
@@ -244,7 +246,7 @@ func (b *book) settle(key string, now time.Time) Recipient {
 		r.State, r.At, r.Final = RecipientOverdue, second, now.Sub(second) >= silence
 	case len(notices) > 0:
 		r.State, r.At = RecipientLate, notices[0]
-	case b.esterni[key]:
+	case b.esterni[i]:
 		r.State, r.Final, r.At = RecipientForwarded, true, b.accepted
 	}
 	return r

@@ -172,7 +172,7 @@ func transit(t testing.TB, d *Draft) *Transito {
 	t.Helper()
 	m, err := ParseBytes(composed(t, d))
 	require.NoError(t, err)
-	require.Empty(t, CheckSubmission(m, envelopeOf(d), SubmissionLimits{}))
+	require.Empty(t, CheckSubmission(m, envelopeOf(d), SubmissionLimits{Volume: 100 << 20}))
 	return NewTransito(m, envelopeOf(d), "0001.20260914103005@pec.alfa.test", func(a string) bool { return strings.HasSuffix(a, "@example.test") })
 }
 

@@ -28,7 +28,13 @@ type Part struct {
 }
 
 // finish sets where the part ends; a part without a body ends with its header.
+// A message that is all of an enclosing one begins no later than that one ends.
 func (p *Part) finish(end int64) {
+	top := p
+	for top.Parent != nil && top.Parent.MediaType == "message/rfc822" {
+		top = top.Parent
+	}
+	p.Start = min(p.Start, max(end, top.Start))
 	p.End = max(end, p.Start)
 	p.BodyStart = min(p.BodyStart, p.End)
 }

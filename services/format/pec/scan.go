@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Limits of the reader. The zero value takes the defaults.
@@ -71,7 +72,13 @@ func Parse(src io.ReaderAt, size int64, lim Limits) (*Message, error) {
 		return nil, &LimitError{"the size of the message", lim.Size}
 	}
 	m := &Message{Size: size, src: src, lim: lim}
-	s := &scanner{m: m, lim: lim, in: bufio.NewReaderSize(io.NewSectionReader(src, 0, size), 64<<10)}
+	in := lineBuffers.Get().(*bufio.Reader)
+	in.Reset(io.NewSectionReader(src, 0, size))
+	defer func() {
+		in.Reset(nil)
+		lineBuffers.Put(in)
+	}()
+	s := &scanner{m: m, lim: lim, in: in}
 	m.Root = s.start(nil, 0)
 	if err := s.run(); err != nil {
 		return nil, err
@@ -79,6 +86,9 @@ func Parse(src io.ReaderAt, size int64, lim Limits) (*Message, error) {
 	m.Root.Header.duplicates(0, &m.Findings)
 	return m, nil
 }
+
+// lineBuffers are used again: most messages are smaller than the buffer that they are read with.
+var lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 
 // ParseBytes is Parse over bytes under the default limits.
 func ParseBytes(raw []byte) (*Message, error) {

@@ -102,6 +102,20 @@ func TestSigners(t *testing.T) {
 			require.Equal(t, "unknown", rep.Revocation)
 		})
 	}
+	t.Run("a remembered chain is no older than its certificates", func(t *testing.T) {
+		chains := &ChainCache{}
+		g := asAlfa(at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0))
+		r := receipt(g)
+		for _, c := range []struct {
+			when time.Time
+			want string
+		}{{at, "passed"}, {at.AddDate(0, 6, 0), "passed"}, {at.AddDate(2, 0, 0), "failed"}, {at, "passed"}} {
+			rep, err := r.Verify(Verification{Trust: w.trust, At: c.when, Chains: chains})
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(rep.Chain, c.want), rep.Chain)
+		}
+		require.Len(t, chains.held, 1)
+	})
 	t.Run("without a time the signature's own counts", func(t *testing.T) {
 		rep, err := receipt(w.alfa).Verify(Verification{Trust: w.trust, Now: at.AddDate(20, 0, 0)})
 		require.NoError(t, err)

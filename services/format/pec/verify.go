@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -71,6 +70,9 @@ type Verification struct {
 	At time.Time
 	// Now goes into the report as the time of the check.
 	Now time.Time
+	// Chains remembers chains that held, so that a mailbox full of receipts of one provider costs
+	// one check of its chain. nil: each message is judged anew.
+	Chains *ChainCache
 	// Home is the own provider's name: an acceptance signed by another one is refused. "" skips it.
 	Home string
 }
@@ -157,8 +159,12 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 	if si.Certificate != nil {
 		rep.describe(si.Certificate)
 	}
-	rep.Chain = string(si.Trust.Verdict)
-	if si.Trust.Reason != "" {
+	switch rep.Chain = string(si.Trust.Verdict); {
+	case v.Chains.known(sd, rep.JudgedAt):
+		rep.Chain = string(cms.Passed)
+	case si.Trust.Verdict == cms.Passed:
+		v.Chains.keep(si.Certificate, si.Chain)
+	case si.Trust.Reason != "":
 		rep.Chain += ": " + si.Trust.Reason
 	}
 	switch {
@@ -198,7 +204,7 @@ func strictShape(sd *cms.SignedData) string {
 // same bytes with CRLF. Nothing else is ever changed. spec: RFC8551 §3.1.1
 func (r *Reading) check(sd *cms.SignedData, v Verification, rep *Report) (*cms.Report, error) {
 	opts := cms.VerifyOptions{At: rep.JudgedAt}
-	if v.Trust != nil {
+	if v.Trust != nil && !v.Chains.known(sd, rep.JudgedAt) {
 		opts.Roots, opts.Intermediates = v.Trust.Roots, v.Trust.Intermediates
 	}
 	src := &countingReader{in: r.Signed.Raw()}
@@ -221,52 +227,6 @@ func (r *Reading) check(sd *cms.SignedData, v Verification, rep *Report) (*cms.R
 		return again, nil
 	}
 	return result, nil
-}
-
-// countingReader keeps the source's error, which the CMS report would take for the message's fault.
-type countingReader struct {
-	in  io.Reader
-	err error
-}
-
-func (c *countingReader) Read(b []byte) (int, error) {
-	n, err := c.in.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
-	return n, err
-}
-
-// crlfReader turns a bare LF into CRLF.
-type crlfReader struct {
-	in   *bufio.Reader
-	last byte
-	owed bool
-}
-
-func (c *crlfReader) Read(b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
-		if c.owed {
-			b[n], c.owed, c.last = '\n', false, '\n'
-			n++
-			continue
-		}
-		ch, err := c.in.ReadByte()
-		if err != nil {
-			if n > 0 {
-				return n, nil
-			}
-			return 0, err
-		}
-		if ch == '\n' && c.last != '\r' {
-			b[n], c.owed = '\r', true
-		} else {
-			b[n], c.last = ch, ch
-		}
-		n++
-	}
-	return n, nil
 }
 
 func (r *Reading) judgedAt(sd *cms.SignedData, v Verification) time.Time {

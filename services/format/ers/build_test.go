@@ -15,8 +15,10 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -234,19 +236,19 @@ func aged(t testing.TB) (*ers.Record, []ers.Object) {
 	return r, group
 }
 
-// Any single change of the record outside the tokens is seen, all of them tried; inside a token
+// Any single change of the record outside the tokens is seen, byte after byte; inside a token
 // whatever the signature covers is seen, and what it does not cover changes no statement.
 func TestAnyChangeOfARecordIsSeen(t *testing.T) {
 	r, group := aged(t)
 	want, err := r.Verify(group, ers.VerifyOptions{Whole: true})
 	require.NoError(t, err)
 	for _, at := range outside(r) {
-		for bit := range 8 {
+		for _, bit := range []byte{0x01, 0x20, 0x80} { // a number, constructed, class
 			bad := bytes.Clone(r.Raw)
-			bad[at] ^= 1 << bit
+			bad[at] ^= bit
 			if got, err := ers.Parse(bad); err == nil {
 				_, err = got.Verify(group, ers.VerifyOptions{Whole: true})
-				require.Error(t, err, "byte %d, bit %d", at, bit)
+				require.Error(t, err, "byte %d, bit %#x", at, bit)
 			}
 		}
 	}
@@ -342,7 +344,11 @@ func TestRecordsThatAreNone(t *testing.T) {
 		"parts":            {tlv(0x30, version, tlv(0x30, algs256)), "are expected"},
 		"version":          {tlv(0x30, []byte{2, 1, 2}, tlv(0x30, algs256), tlv(0x30)), "version 02"},
 		"six parts":        {tlv(0x30, version, version, version, version, version, version), "more than 5"},
-		"out of place":     {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA1), tlv(0xA0), tlv(0x30)), "out of place"},
+		"out of place":     {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA1, algs256[2:], version), tlv(0xA0), tlv(0x30)), "out of place"},
+		"no crypto info":   {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA0), tlv(0x30)), "attributes are empty"},
+		"crypto info":      {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA0, algs256), tlv(0x30)), "set of values"},
+		"encryption info":  {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA1, version), tlv(0x30)), "an identifier and a value"},
+		"attributes":       {chain(tlv(0xA1, algs256[2:]), token), "set of values"},
 		"unknown part":     {tlv(0x30, version, tlv(0x30, algs256), tlv(0xA2), tlv(0x30)), "out of place"},
 		"no algorithm":     {tlv(0x30, version, tlv(0x30), tlv(0x30, r.Chains[0].Raw)), "there is none"},
 		"SHA-1":            {tlv(0x30, version, tlv(0x30, sha1), tlv(0x30, r.Chains[0].Raw)), "is not one of"},
@@ -379,7 +385,10 @@ func TestRecordsThatAreNone(t *testing.T) {
 			require.ErrorContains(t, err, c.text)
 		})
 	}
-	with, err := ers.Parse(tlv(0x30, version, tlv(0x30, algs256), tlv(0xA0), tlv(0xA1), tlv(0x30, tlv(0x30, tlv(0x30, tlv(0xA1), token)))))
+	oid := algs256[2:]
+	attribute := tlv(0x30, oid, tlv(0x31))
+	with, err := ers.Parse(tlv(0x30, version, tlv(0x30, algs256), tlv(0xA0, attribute), tlv(0xA1, oid, version),
+		tlv(0x30, tlv(0x30, tlv(0x30, tlv(0xA1, attribute), token)))))
 	require.NoError(t, err)
 	require.True(t, with.Encrypted)
 	require.Equal(t, crypto.SHA256, with.Chains[0].Stamps[0].Hash)
@@ -392,9 +401,8 @@ func TestBuildRefuses(t *testing.T) {
 	require.Empty(t, r.Chains[0].Stamps[0].Tree, "one object alone needs no tree")
 	broken := ers.Reader(func() (io.ReadCloser, error) { return nil, errors.New("disk gone") })
 	halfway := ers.Reader(func() (io.ReadCloser, error) {
-		return io.NopCloser(io.MultiReader(strings.NewReader("a"), io.NewSectionReader(nil, -1, 1))), nil
+		return io.NopCloser(io.MultiReader(strings.NewReader("a"), iotest.ErrReader(errors.New("disk gone halfway")))), nil
 	})
-	_ = halfway
 	short := ers.Object(func(crypto.Hash) ([]byte, error) { return []byte{1}, nil })
 	for name, f := range map[string]struct {
 		hash     crypto.Hash
@@ -408,6 +416,7 @@ func TestBuildRefuses(t *testing.T) {
 		"rehash, other data": {crypto.SHA512, []ers.Subject{ers.Rehash(r, docs("b", 1)...)}, "does not verify"},
 		"restamp, other alg": {crypto.SHA512, []ers.Subject{ers.Restamp(r)}, "Rehash"},
 		"unreadable":         {crypto.SHA256, []ers.Subject{ers.Initial(broken)}, "disk gone"},
+		"cut off":            {crypto.SHA256, []ers.Subject{ers.Initial(halfway)}, "gone halfway"},
 		"short digest":       {crypto.SHA256, []ers.Subject{ers.Initial(short)}, "has 1 bytes"},
 		"digest not known":   {crypto.SHA256, []ers.Subject{ers.Initial(ers.Digests(nil))}, "not at hand"},
 	} {
@@ -455,7 +464,7 @@ func TestTokensByOpenSSL(t *testing.T) {
 		for _, s := range c.Stamps {
 			cert := s.Token.Certificate()
 			require.NotNil(t, cert)
-			root := s.Token.Signed.Certificates[len(s.Token.Signed.Certificates)-1]
+			root := s.Token.Signed.Certificates[slices.IndexFunc(s.Token.Signed.Certificates, func(c *x509.Certificate) bool { return c.IsCA })]
 			cmstest.OpenSSL(t, "ts", "-verify", "-token_in", "-in", cmstest.File(t, "t", s.TokenRaw), "-digest", hex.EncodeToString(s.Token.Info.Digest),
 				"-CAfile", cmstest.CertFile(t, root), "-attime", fmt.Sprint(s.Token.Info.Time.Unix()))
 		}

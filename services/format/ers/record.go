@@ -102,7 +102,9 @@ func oidOf(h crypto.Hash) asn1.ObjectIdentifier {
 const (
 	tagInteger  = 0x02
 	tagOctets   = 0x04
+	tagOID      = 0x06
 	tagSequence = 0x30
+	tagSet      = 0x31
 	tagContext0 = 0xA0
 	tagContext1 = 0xA1
 	tagContext2 = 0xA2
@@ -174,7 +176,14 @@ func Parse(raw []byte) (*Record, error) {
 		}
 		last = p.id
 		r.infos = append(r.infos, p.full...)
-		r.Encrypted = r.Encrypted || p.id == tagContext1
+		if p.id == tagContext0 {
+			err = attributes("cryptoInfos", p.body)
+		} else {
+			r.Encrypted, err = true, encryptionInfo(p.body)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := r.readHashes(); err != nil {
 		return nil, err
@@ -183,6 +192,43 @@ func Parse(raw []byte) (*Record, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// attributes looks at the form alone, so that nothing else passes for them.
+// spec: RFC4998 §3.1 (CryptoInfos), §4.1 (Attributes): one at least
+func attributes(where string, body []byte) error {
+	all, err := list(where, "the attributes", body, 256)
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		if a.id != tagSequence {
+			return bad(where, "an attribute is not an identifier with a set of values")
+		}
+		parts, err := list(where, "an attribute", a.body, 2)
+		if err != nil {
+			return err
+		}
+		if len(parts) != 2 || parts[0].id != tagOID || parts[1].id != tagSet {
+			return bad(where, "an attribute is not an identifier with a set of values")
+		}
+	}
+	if len(all) == 0 {
+		return bad(where, "the attributes are empty")
+	}
+	return nil
+}
+
+// encryptionInfo: an identifier and any value. spec: RFC4998 §3.1
+func encryptionInfo(body []byte) error {
+	parts, err := list("encryptionInfo", "it", body, 2)
+	if err != nil {
+		return err
+	}
+	if len(parts) != 2 || parts[0].id != tagOID {
+		return bad("encryptionInfo", "an identifier and a value are expected")
+	}
+	return nil
 }
 
 func (r *Record) readHashes() error {
@@ -287,7 +333,10 @@ func readStamp(where string, e element) (*Stamp, error) {
 			if s.Hash, err = algorithm(where, p.body); err != nil {
 				return nil, err
 			}
-		case tagContext1: // attributes say more about the stamp and have no part in verifying it
+		case tagContext1: // they say more about the stamp and have no part in verifying it
+			if err := attributes(where, p.body); err != nil {
+				return nil, err
+			}
 		case tagContext2:
 			if s.Tree, err = readTree(where, p.body, s.Hash.Size()); err != nil {
 				return nil, err

@@ -99,7 +99,16 @@ func TestVectors(t *testing.T) {
 			require.Equal(t, c.stamps, stamps)
 		})
 	}
-	raw, err := os.ReadFile(filepath.Join(vectors, "BIN-1_ER_malformed.ers"))
+	// Of BSI's record the data are not known here; its first hash leads to its token all the same.
+	raw, err := os.ReadFile(filepath.Join(vectors, "bsi_gov_vte-lza_002.ers"))
+	require.NoError(t, err)
+	r, err := ers.Parse(raw)
+	require.NoError(t, err)
+	rep, err := r.Verify([]ers.Object{sha256Of(t, hex.EncodeToString(r.Chains[0].Stamps[0].Tree[0][0]))}, ers.VerifyOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "2020-02-21T10:15:00Z", rep.Since.Format(time.RFC3339))
+
+	raw, err = os.ReadFile(filepath.Join(vectors, "BIN-1_ER_malformed.ers"))
 	require.NoError(t, err)
 	_, err = ers.Parse(raw)
 	var syntax *ers.SyntaxError

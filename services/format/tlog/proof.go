@@ -18,7 +18,7 @@ const maxProof = 63
 
 // tiles serves merkle's reader from a store; what it gives is checked there against the root.
 type tiles struct {
-	ctx   context.Context //nolint:containedctx // the interface of sumdb/tlog has no room for it, and a reader lives for one call
+	ctx   context.Context // the interface of sumdb/tlog has no room for it; a reader lives for one call
 	store Store
 }
 

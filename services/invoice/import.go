@@ -185,10 +185,10 @@ func readImport(content []byte) (a *admission, buyerIssues bool, err error) {
 		var layers []*cms.SignedData
 		inner, layers, err = cms.Open(content)
 		if err != nil {
-			return nil, false, contentFault("INVOICE_UNREADABLE", "ENVELOPED", fmt.Sprintf("the signature envelope cannot be read (%v): fetch the file again, in binary mode", err))
+			return nil, false, contentFault("INVOICE_UNREADABLE", "ENVELOPE", fmt.Sprintf("the signature envelope cannot be read (%v): fetch the file again, in binary mode", err))
 		}
 		if len(layers) > 0 && layers[len(layers)-1].Detached {
-			return nil, false, contentFault("INVOICE_UNREADABLE", "ENVELOPED", "a detached signature: the invoice is not in the file")
+			return nil, false, contentFault("INVOICE_UNREADABLE", "DETACHED", "a detached signature: the invoice is not in the file")
 		}
 	}
 	file, err := fatturapa.Parse(inner)

@@ -139,6 +139,18 @@ func (c *comparison) step(p difference) error {
 		return nil
 	}
 	if !refA || !refB || ra != rb {
+		// A reference to nothing and null are the same; writers turn one into the other.
+		a, err := c.old.resolve(p.a)
+		if err != nil {
+			return err
+		}
+		b, err := c.now.resolve(p.b)
+		if err != nil {
+			return err
+		}
+		if a == nil && b == nil {
+			return nil
+		}
 		c.note(p.rank, p.owner, "%s refers to something else", p.key)
 		return nil
 	}

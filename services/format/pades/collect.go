@@ -99,7 +99,7 @@ func (d *document) readSignature(s *signed) error {
 }
 
 // checkRange: everything but the value of Contents is signed, from the first byte of the file.
-// spec: EN319142-1 §5.4.3 (ByteRange covers the whole revision but Contents)
+// spec: EN319142-1 §6.3 (ByteRange covers the whole revision but Contents)
 func (d *document) checkRange(s *signed, br array, contents text) string {
 	if len(br) != 4 {
 		return fmt.Sprintf("ByteRange has %d members, 4 are expected", len(br))

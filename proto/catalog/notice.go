@@ -48,6 +48,9 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	case *invoicev1.InvoiceAccepted:
 		n = Notice{"invoice.accepted", e.GetInvoice(), map[string]any{
 			"format": e.GetFormat(), "recipient_code": e.GetRecipientCode(), "sign": e.GetSign(), "document": blobData(e.GetOriginal())}}
+		if e.GetCorrects() != "" {
+			n.Data["corrects"] = e.GetCorrects()
+		}
 	case *invoicev1.InvoiceImported:
 		n = Notice{"invoice.imported", e.GetInvoice(), map[string]any{
 			"format": e.GetFormat(), "received": e.GetReceived(), "document": blobData(e.GetOriginal())}}

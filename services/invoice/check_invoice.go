@@ -3,6 +3,7 @@ package invoice
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,7 +53,9 @@ func (s *Service) CheckInvoice(ctx context.Context, req *invoicev1.CheckInvoiceR
 // checked writes the findings on invoice and signatures in a language.
 func checked(r *fatturapa.Report, signatures *signature.Report, language string) *invoicev1.CheckInvoiceResponse {
 	resp := &invoicev1.CheckInvoiceResponse{Valid: r.Valid() && len(signatures.Findings) == 0, RulePack: r.RulePack, SchemaVersion: r.SchemaVersion,
-		Omitted: int32(r.Omitted), NeedsAuthorityData: append(append([]string(nil), signatures.NeedsAuthority...), r.NeedsAuthority...)}
+		Omitted: int32(r.Omitted), NeedsAuthorityData: slices.Concat(signatures.NeedsAuthority, r.NeedsAuthority)}
+	slices.Sort(resp.NeedsAuthorityData)
+	resp.NeedsAuthorityData = slices.Compact(resp.NeedsAuthorityData)
 	for _, list := range [][]fatturapa.Finding{signatures.Findings, r.Findings} {
 		for i := range list {
 			x := &list[i]

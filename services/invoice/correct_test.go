@@ -66,6 +66,9 @@ func TestCorrectionsMakeAChain(t *testing.T) {
 	require.Equal(t, third.GetName(), w.get(second.GetName()).GetCorrectedBy())
 	require.Equal(t, second.GetName(), w.get(first.GetName()).GetCorrectedBy(), "the first link stays")
 	w.eventually(func() bool { w.n.mu.Lock(); defer w.n.mu.Unlock(); return w.n.accepted[third.GetName()] != nil }, "the correction goes its way")
+	w.n.mu.Lock()
+	require.Equal(t, second.GetName(), w.n.accepted[third.GetName()].GetCorrects(), "and says what it corrects")
+	w.n.mu.Unlock()
 
 	compared, err := w.api.CompareInvoices(t.Context(), &invoicev1.CompareInvoicesRequest{Name: second.GetName()})
 	require.NoError(t, err)

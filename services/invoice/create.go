@@ -154,6 +154,9 @@ func (s *Service) store(ctx context.Context, tx pgx.Tx, a *admission) error {
 		Invoice: nameOf(row).String(), Format: row.Format, Sign: a.sign, RecipientCode: row.RecipientCode,
 		Original: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: a.media},
 	}
+	if row.Corrects != nil {
+		ev.Corrects = name{row.TenantID, row.CompanyID, *row.Corrects}.String()
+	}
 	eventID, err := s.bus.EmitID(ctx, tx, ev)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func envelope(layers []*cms.SignedData) error {
 			fmt.Sprintf("the file is in %d envelopes, one around the other, and SdI takes one: add a second signature beside the first, not around it", len(layers)))
 	}
 	if layers[0].Armour == cms.ArmourPEM {
-		return contentFault("SIGNATURE_INVALID", "ENVELOPE_PEM", "the envelope is written as PEM, which SdI does not take: send it as DER")
+		return contentFault("SIGNATURE_INVALID", "ENVELOPE_PEM", "the envelope is written as PEM, which SdI is not known to take: send it as DER")
 	}
 	return nil
 }

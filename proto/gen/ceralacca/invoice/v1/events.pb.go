@@ -33,6 +33,8 @@ type InvoiceAccepted struct {
 	Sign          bool     `protobuf:"varint,3,opt,name=sign,proto3" json:"sign,omitempty"`
 	Original      *v1.Blob `protobuf:"bytes,4,opt,name=original,proto3" json:"original,omitempty"`
 	RecipientCode string   `protobuf:"bytes,5,opt,name=recipient_code,json=recipientCode,proto3" json:"recipient_code,omitempty"`
+	// The invoice that this one corrects, if any.
+	Corrects      string `protobuf:"bytes,6,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,6 +100,13 @@ func (x *InvoiceAccepted) GetOriginal() *v1.Blob {
 func (x *InvoiceAccepted) GetRecipientCode() string {
 	if x != nil {
 		return x.RecipientCode
+	}
+	return ""
+}
+
+func (x *InvoiceAccepted) GetCorrects() string {
+	if x != nil {
+		return x.Corrects
 	}
 	return ""
 }
@@ -474,13 +483,14 @@ var File_ceralacca_invoice_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_invoice_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"!ceralacca/invoice/v1/events.proto\x12\x14ceralacca.invoice.v1\x1a\x1eceralacca/event/v1/types.proto\"\xe2\x01\n" +
+	"!ceralacca/invoice/v1/events.proto\x12\x14ceralacca.invoice.v1\x1a\x1eceralacca/event/v1/types.proto\"\xfe\x01\n" +
 	"\x0fInvoiceAccepted\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12\x12\n" +
 	"\x04sign\x18\x03 \x01(\bR\x04sign\x124\n" +
 	"\boriginal\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\boriginal\x12%\n" +
-	"\x0erecipient_code\x18\x05 \x01(\tR\rrecipientCode:,\xaa\xbb\x18(\n" +
+	"\x0erecipient_code\x18\x05 \x01(\tR\rrecipientCode\x12\x1a\n" +
+	"\bcorrects\x18\x06 \x01(\tR\bcorrects:,\xaa\xbb\x18(\n" +
 	"\x1dceralacca.invoice.accepted.v1\x12\aINVOICE\"\xc3\x01\n" +
 	"\x0fInvoiceImported\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x16\n" +

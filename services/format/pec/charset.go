@@ -108,9 +108,13 @@ func DecodeText(s string) string {
 	return cleanText(out.String())
 }
 
+// maxWord bounds an encoded word: 75 by the rules, far more in real mail.
+const maxWord = 4 << 10
+
 // encodedWord reads one word at the beginning of s; n is its length, 0 when it is none.
 // Blanks inside the text are tolerated, since they occur. spec: RFC2047 §2
 func encodedWord(s string) (charset string, raw []byte, n int) {
+	s = s[:min(len(s), maxWord)] // or many beginnings without an end would cost their square
 	rest := s[2:]
 	charset, rest, ok := strings.Cut(rest, "?")
 	if !ok || charset == "" || len(charset) > 64 || strings.ContainsAny(charset, " \t=") {
@@ -121,7 +125,7 @@ func encodedWord(s string) (charset string, raw []byte, n int) {
 		return "", nil, 0
 	}
 	end := strings.Index(rest, "?=")
-	if end < 0 || end > 4096 {
+	if end < 0 {
 		return "", nil, 0
 	}
 	// "=?utf-8?Q?=3D?=": the first "?=" may be "?" and an encoded byte

@@ -26,7 +26,7 @@ func (r *Reading) ReadDSN() (*DSN, error) {
 	root := r.Root
 	if r.Claim.Tipo == BustaAnomalia && r.Original != nil {
 		inner, err := r.OriginalMessage()
-		if err != nil {
+		if err != nil || inner == nil {
 			return nil, err
 		}
 		root = inner

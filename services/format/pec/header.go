@@ -75,18 +75,24 @@ func TrimID(id string) string {
 	return strings.TrimSpace(strings.Trim(id, "<>"))
 }
 
-// single lists the fields that may stand once only and on which something depends here.
+// single lists the fields that may stand once only: first those on which trust depends.
 // spec: RFC5322 §3.6
-var single = []string{
-	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
-	"X-Trasporto", "X-Ricevuta", "X-Tiporicevuta", "X-Riferimento-Message-Id", "X-Verificasicurezza",
+var single = []struct {
+	severity Severity
+	names    []string
+}{
+	{Ambiguous, []string{"From", "Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
+		HeaderTrasporto, HeaderRicevuta, HeaderTipoRicevuta, HeaderRiferimento, HeaderSicurezza}},
+	{Notice, []string{"Sender", "Reply-To", "To", "Cc", "Subject", "Date"}},
 }
 
 // duplicates reports fields that stand twice although readers would differ on which one counts.
 func (h Header) duplicates(at int64, fs *Findings) {
-	for _, name := range single {
-		if n := h.Count(name); n > 1 {
-			fs.add(CodeHeaderDuplicate, Ambiguous, at, "%s stands %d times", name, n)
+	for _, group := range single {
+		for _, name := range group.names {
+			if n := h.Count(name); n > 1 {
+				fs.add(CodeHeaderDuplicate, group.severity, at, "%s stands %d times", name, n)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 )
@@ -105,6 +106,10 @@ func (r *Reading) container() *Part {
 // part: a forwarded message brings files of the same names further in.
 func (r *Reading) findParts() error {
 	box := r.container()
+	if r.Claim.Tipo == TipoREM && box != nil {
+		r.Original = sectionOriginal(box)
+		return nil
+	}
 	if box == nil || r.Claim.Tipo != TipoIgnoto && !r.Claim.Tipo.Certified() {
 		return nil
 	}
@@ -154,8 +159,8 @@ func (r *Reading) readDaticert(p *Part) error {
 }
 
 func isLimit(err error) bool {
-	_, ok := err.(*LimitError) //nolint:errorlint // made by Bytes, never wrapped
-	return ok
+	var limit *LimitError
+	return errors.As(err, &limit)
 }
 
 // Tipo is the type with the certification data taken into account: header and daticert have to
@@ -176,12 +181,18 @@ func (r *Reading) Ricevuta() TipoRicevuta {
 	return orDefault(r.Claim.TipoRicevuta, Completa)
 }
 
-// OriginalMessage is the message inside postacert.eml or the anomaly envelope; nil when there is none.
+// OriginalMessage is the message inside postacert.eml or the anomaly envelope; nil when there is
+// none, or one, against the rules encoded, that is empty or too large to be decoded. An error is
+// the source's.
 func (r *Reading) OriginalMessage() (*Part, error) {
 	if r.Original == nil {
 		return nil, nil
 	}
-	return r.Original.Message()
+	p, err := r.Original.Message()
+	if errors.Is(err, ErrEmpty) || isLimit(err) {
+		return nil, nil
+	}
+	return p, err
 }
 
 // judgeShape compares the structure with the one that RFC 6109 prescribes.

@@ -74,20 +74,28 @@ func (r *Reading) ReadREM() (*REMMessage, error) {
 		box = r.Root
 	}
 	for _, p := range box.Parts {
-		switch strings.ToLower(p.Header.Get("REM-Section-Type")) {
-		case "rem_message/original":
-			m.Original = p
-		case "rem_message/xml_evidence":
+		if strings.EqualFold(p.Header.Get("REM-Section-Type"), "rem_message/xml_evidence") {
 			if err := m.evidence(p); err != nil {
 				return nil, err
 			}
 		}
 	}
+	m.Original = r.Original
 	m.judge()
 	if m.Original == nil || len(m.Digest) == 0 {
 		return m, nil
 	}
 	return m, m.compare()
+}
+
+// sectionOriginal is the part with the original, nil when there is none.
+func sectionOriginal(box *Part) *Part {
+	for _, p := range box.Parts {
+		if strings.EqualFold(p.Header.Get("REM-Section-Type"), "rem_message/original") {
+			return p
+		}
+	}
+	return nil
 }
 
 func lastPart(uri string) string {

@@ -203,13 +203,14 @@ func (s *scanner) delimiter(l line) (k int, closing, is bool) {
 			return k, len(rest) > 0, true
 		}
 		if exact {
-			s.m.Findings.add(CodeAfterClose, Ambiguous, l.at, "a delimiter of %q after its closing one", o.delim[2:])
+			s.m.Findings.add(CodeAfterClose, Ambiguous, o.part.Start, "at byte %d stands a delimiter of %q after its closing one", l.at, o.delim[2:])
 			return 0, false, false
 		}
 		ambiguous = k
 	}
 	if ambiguous >= 0 {
-		s.m.Findings.add(CodeBoundaryAmbiguous, Ambiguous, l.at, "the line begins with the boundary %q and goes on", s.stack[ambiguous].delim[2:])
+		o := &s.stack[ambiguous]
+		s.m.Findings.add(CodeBoundaryAmbiguous, Ambiguous, o.part.Start, "the line at byte %d begins with the boundary %q and goes on", l.at, o.delim[2:])
 	}
 	return 0, false, false
 }
@@ -230,7 +231,7 @@ func (s *scanner) delimit(k int, closing bool, l line) error {
 	}
 	for i := len(s.stack) - 1; i > k; i-- {
 		if o := &s.stack[i]; !o.closed {
-			s.unclosed(o, l.at)
+			s.unclosed(o)
 		}
 	}
 	s.stack = s.stack[:k+1]
@@ -247,8 +248,10 @@ func (s *scanner) delimit(k int, closing bool, l line) error {
 	return nil
 }
 
-func (s *scanner) unclosed(o *open, at int64) {
-	s.m.Findings.add(CodeUnclosed, Ambiguous, at, "the multipart %q has no closing delimiter", o.delim[2:])
+// unclosed, like all findings about boundaries, is said of the part that the boundary belongs to:
+// what is odd inside an original is its sender's matter, what is odd around it is not.
+func (s *scanner) unclosed(o *open) {
+	s.m.Findings.add(CodeUnclosed, Ambiguous, o.part.Start, "the multipart %q has no closing delimiter", o.delim[2:])
 }
 
 // start begins a part whose header is at offset at.
@@ -337,12 +340,25 @@ func fieldName(text []byte) int {
 	return i
 }
 
+// oddName says whether a name has characters that RFC 5322 §2.2 does not allow in one.
+func oddName(name []byte) bool {
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *scanner) endField() {
 	if s.field == nil {
 		return
 	}
 	f := Field{Offset: s.fieldAt}
 	if i := fieldName(s.field); i > 0 {
+		if oddName(s.field[:i]) {
+			s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), s.fieldAt, "the name %.40q is none of a field: some readers end the header here", s.field[:i])
+		}
 		f.Name, f.Value = string(bytes.TrimSpace(s.field[:i])), string(s.field[i+1:])
 		s.cur.Header = append(s.cur.Header, f)
 	}
@@ -378,7 +394,7 @@ func (s *scanner) endHeader(at, body int64) error {
 		delim := []byte("--" + boundary)
 		for i := range s.stack {
 			if bytes.Equal(s.stack[i].delim, delim) {
-				s.m.Findings.add(CodeBoundaryReused, Ambiguous, at, "the boundary %q is an enclosing part's", boundary)
+				s.m.Findings.add(CodeBoundaryReused, Ambiguous, s.stack[i].part.Start, "at byte %d the boundary %q is used again", at, boundary)
 			}
 		}
 		s.stack = append(s.stack, open{part: p, delim: delim})
@@ -403,7 +419,7 @@ func (s *scanner) finish() error {
 	}
 	for i := range s.stack {
 		if o := &s.stack[i]; !o.closed {
-			s.unclosed(o, s.pos)
+			s.unclosed(o)
 		}
 	}
 	switch {

@@ -80,7 +80,7 @@ func (r *Reading) ReadSdI() (*SdIMessage, error) {
 		return nil, nil
 	}
 	p, err := r.OriginalMessage()
-	if err != nil {
+	if err != nil || p == nil {
 		return nil, err
 	}
 	sender := ""

@@ -56,6 +56,9 @@ func TransitoOf(r *Reading) (*Transito, error) {
 	if err != nil {
 		return nil, err
 	}
+	if part == nil {
+		return nil, ErrNoEnvelope
+	}
 	d := r.Daticert
 	return &Transito{
 		Identificativo: TrimID(d.Identificativo), MsgID: TrimID(d.MsgID), Mittente: d.Mittente, Risposte: d.Risposte,

@@ -273,6 +273,37 @@ func sha256Of(s string) []byte {
 	return h.Sum(nil)
 }
 
+// TestOddOriginal: whatever a sender sends, the provider's envelope around it stays proven, unless
+// it looks like the envelope's own structure.
+func TestOddOriginal(t *testing.T) {
+	w := newWorld(t)
+	head := "From: mittente@alfa.test\r\nTo: protocollo@beta.test\r\nTo: copia@beta.test\r\nSubject: strano\r\nMessage-ID: <c0ffee.1@alfa.test>\r\n"
+	for name, tail := range map[string]string{
+		"never closed":              "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx",
+		"type twice":                "Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\nx\r\n",
+		"no boundary":               "Content-Type: multipart/mixed\r\n\r\nx\r\n",
+		"own boundary again":        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b--\r\n",
+		"prefix of its boundary":    "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--bc\r\n--b--\r\n",
+		"after its end":             "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--b--\r\n--b\r\n",
+		"broken header":             "nonsense\r\n\r\nx\r\n",
+		"zero bytes, no line end":   "\r\n\x00",
+		"bare line ends":            "\r\na\nb\rc\r\n",
+		"nested beyond the limit":   strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 100),
+		"a forwarded certified one": "Content-Type: message/rfc822\r\n\r\n" + string(signedWith(receiptHeader, mixedContent(t, ""), []byte("x"))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := ParseBytes([]byte(head + tail))
+			require.NoError(t, err)
+			for _, g := range []*Gestore{w.alfa, {Name: w.alfa.Name, Address: w.alfa.Address, Certificate: w.alfa.Certificate, Key: w.alfa.Key, Location: w.alfa.Location, Profile: ProfileLegalmail}} {
+				raw, r := written(t, g, NewTransito(m, Envelope{"mittente@alfa.test", []string{"protocollo@beta.test", "copia@beta.test"}}, "1@pec.alfa.test", nil).Busta(at))
+				rep := verified(t, w, r)
+				require.True(t, r.Proven(rep), "%s %s\n%s", rep.Status, rep.Reason, codes(r.Findings))
+				openssl(t, raw, r)
+			}
+		})
+	}
+}
+
 // TestLineEnds: a copy kept with LF alone verifies after CRLF is put back, and after nothing else. TESTPLAN C6.
 func TestLineEnds(t *testing.T) {
 	w := newWorld(t)

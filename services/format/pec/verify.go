@@ -254,15 +254,18 @@ func (rep *Report) describe(c *x509.Certificate) {
 	rep.Addresses = c.EmailAddresses
 }
 
-// structureFindings are those that bear on what was signed: everything above the original, which
-// may be as odd as its sender made it.
+// inOriginal says whether a finding is about the original, which may be as odd as its sender made it.
+func (r *Reading) inOriginal(f Finding) bool {
+	return r.Original != nil && f.Offset >= r.Original.BodyStart && f.Offset < r.Original.End
+}
+
+// structureFindings are those that bear on what was signed: everything above the original.
 func (r *Reading) structureFindings() Findings {
 	var out Findings
 	for _, f := range r.Message.Findings {
-		if r.Original != nil && f.Offset > r.Original.BodyStart && f.Offset < r.Original.End {
-			continue
+		if !r.inOriginal(f) {
+			out = append(out, f)
 		}
-		out = append(out, f)
 	}
 	for _, f := range r.Findings {
 		switch f.Code {
@@ -375,10 +378,9 @@ func (r *Reading) Proven(rep *Report) bool {
 		return false
 	}
 	for _, f := range r.Findings {
-		if f.Severity < Doubt || r.Original != nil && f.Offset > r.Original.BodyStart && f.Offset < r.Original.End {
-			continue
+		if f.Severity >= Doubt && !r.inOriginal(f) {
+			return false
 		}
-		return false
 	}
 	return true
 }

@@ -91,6 +91,17 @@ func BenchmarkProofs(b *testing.B) {
 		}
 		b.ReportMetric(float64(len(p)), "hashes")
 	})
+	b.Run("inclusion/build-in-batch", func(b *testing.B) { // 500 neighbours, as the receipts of one second
+		p := tlog.NewProver(s, tree)
+		for i := int64(0); b.Loop(); i++ {
+			if i%500 == 0 {
+				p = tlog.NewProver(s, tree)
+			}
+			if _, err := p.Inclusion(context.Background(), at+i%500); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("inclusion/verify", func(b *testing.B) {
 		for b.Loop() {
 			if err := tlog.CheckInclusion(p, tree, at, leaf); err != nil {

@@ -3,8 +3,6 @@ package tlog_test
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"pgregory.net/rapid"
 
+	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/format/tlog/tlogtest"
 )
@@ -221,9 +220,7 @@ func TestKeys(t *testing.T) {
 	_, err := tlog.ParseVerifier(name + "+00000000+" + base64.StdEncoding.EncodeToString(append([]byte{6}, make([]byte, 1312)...)))
 	require.ErrorContains(t, err, "ML-DSA-44 keys are not supported")
 
-	foreign, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	_, err = tlog.NewSigner(origin, foreign)
+	_, err = tlog.NewSigner(origin, cmstest.NewECDSA(t))
 	require.ErrorContains(t, err, "Ed25519")
 	for _, bad := range []string{"", "a b", "a+b", "a\n", "a\u00a0b", "\xff", strings.Repeat("a", 256)} {
 		_, err = tlog.NewSigner(bad, key(1))

@@ -80,6 +80,13 @@ func TestLogAgreesWithTheOracle(t *testing.T) {
 		require.NoError(rt, err)
 		require.Empty(rt, differ(auditPath(at, d), p))
 		require.NoError(rt, tlog.CheckInclusion(p, last, int64(at), tlog.LeafHash(d[at])))
+		prover := tlog.NewProver(s, last)
+		for range 20 {
+			at := rapid.IntRange(0, len(d)-1).Draw(rt, "index of a batch")
+			p, err := prover.Inclusion(t.Context(), int64(at))
+			require.NoError(rt, err)
+			require.Empty(rt, differ(auditPath(at, d), p))
+		}
 		for _, old := range trees {
 			p, err := tlog.Consistency(t.Context(), s, old.Size, last)
 			require.NoError(rt, err)
@@ -105,6 +112,39 @@ func differ(want, got []tlog.Hash) string {
 		return ""
 	}
 	return fmt.Sprintf("want %v, got %v", want, got)
+}
+
+// What a prover keeps was checked: a store that is changed behind its back cannot mislead it.
+func TestProverKeepsCheckedTilesOnly(t *testing.T) {
+	s := &tlogtest.Memory{}
+	d := entries(1000)
+	tree := build(t, s, d)
+	p := tlog.NewProver(s, tree)
+	_, err := p.Inclusion(t.Context(), 10)
+	require.NoError(t, err)
+	for path := range s.Files {
+		s.Files[path][0] ^= 1
+	}
+	proof, err := p.Inclusion(t.Context(), 11)
+	require.NoError(t, err)
+	require.Empty(t, differ(auditPath(11, d), proof))
+	_, err = p.Inclusion(t.Context(), 600) // in a tile that was not read before
+	require.Error(t, err)
+	_, err = p.Inclusion(t.Context(), 12)
+	require.NoError(t, err, "and an error spoils nothing")
+}
+
+// What a prover keeps is bounded, and proofs stay right when it begins anew.
+func TestProverForgets(t *testing.T) {
+	s := &tlogtest.Memory{}
+	d := entries(100_000)
+	tree := build(t, s, d)
+	p := tlog.NewProver(s, tree)
+	for at := int64(0); at < tree.Size; at += 37 {
+		proof, err := p.Inclusion(t.Context(), at)
+		require.NoError(t, err)
+		require.NoError(t, tlog.CheckInclusion(proof, tree, at, tlog.LeafHash(d[at])))
+	}
 }
 
 // The worked example of the tile specification: 70,000 entries.

@@ -16,18 +16,43 @@ var ErrProof = errors.New("tlog: the proof does not lead to the root")
 // maxProof bounds the hashes of a proof: 63 levels. spec: C2SP-witness §add-checkpoint
 const maxProof = 63
 
-// tiles serves merkle's reader from a store; what it gives is checked there against the root.
-type tiles struct {
-	ctx   context.Context // the interface of sumdb/tlog has no room for it; a reader lives for one call
+// Prover builds proofs against one tree. It keeps the tiles that it has checked against the root
+// and the nodes that it has computed, so that the proofs of a batch cost a fraction of single ones;
+// what it keeps is bounded. A Prover is not safe for concurrent use.
+type Prover struct {
 	store Store
+	tree  Tree
+	tiles map[merkle.Tile][]byte // checked
+	nodes map[int64]Hash         // checked, by storage index
 }
 
-func (tiles) Height() int { return tileHeight }
+// What a prover keeps at most: 2 MiB of tiles, and nodes of about the same size.
+const (
+	keptTiles = 256
+	keptNodes = 1 << 15
+)
 
-func (r tiles) ReadTiles(list []merkle.Tile) ([][]byte, error) {
+// NewProver reads nothing yet.
+func NewProver(s Store, tree Tree) *Prover {
+	return &Prover{store: s, tree: tree, tiles: map[merkle.Tile][]byte{}, nodes: map[int64]Hash{}}
+}
+
+// tileReader serves merkle's reader for one call, since its interface has no context.
+type tileReader struct {
+	*Prover
+	get func(Tile) ([]byte, error)
+}
+
+func (tileReader) Height() int { return tileHeight }
+
+func (r tileReader) ReadTiles(list []merkle.Tile) ([][]byte, error) {
 	out := make([][]byte, len(list))
 	for i, t := range list {
-		data, err := read(r.ctx, r.store, Tile{Level: t.L, Index: t.N, Width: t.W})
+		if data, ok := r.tiles[t]; ok {
+			out[i] = data
+			continue
+		}
+		data, err := r.get(Tile{Level: t.L, Index: t.N, Width: t.W})
 		if err != nil {
 			return nil, err
 		}
@@ -36,39 +61,107 @@ func (r tiles) ReadTiles(list []merkle.Tile) ([][]byte, error) {
 	return out, nil
 }
 
-func (tiles) SaveTiles([]merkle.Tile, [][]byte) {}
+// SaveTiles is called with tiles that were checked against the root, and with no others.
+func (r tileReader) SaveTiles(list []merkle.Tile, data [][]byte) {
+	if len(r.tiles) > keptTiles {
+		clear(r.tiles)
+	}
+	for i, t := range list {
+		r.tiles[t] = data[i]
+	}
+}
 
-func reader(ctx context.Context, s Store, tree Tree) merkle.HashReader {
-	return merkle.TileHashReader(merkle.Tree{N: tree.Size, Hash: tree.Root}, tiles{ctx, s})
+// hashes reads nodes that are known to be in the tree.
+func (p *Prover) hashes(ctx context.Context) merkle.HashReaderFunc {
+	return func(indexes []int64) ([]Hash, error) {
+		if len(p.nodes) > keptNodes {
+			clear(p.nodes)
+		}
+		out := make([]Hash, len(indexes))
+		var missing []int64
+		var at []int
+		for i, x := range indexes {
+			if h, ok := p.known(x); ok {
+				out[i] = h
+			} else {
+				missing, at = append(missing, x), append(at, i)
+			}
+		}
+		if len(missing) == 0 {
+			return out, nil
+		}
+		r := tileReader{p, func(t Tile) ([]byte, error) { return read(ctx, p.store, t) }}
+		got, err := merkle.TileHashReader(merkle.Tree{N: p.tree.Size, Hash: p.tree.Root}, r).ReadHashes(missing)
+		if err != nil {
+			return nil, err
+		}
+		for i, h := range got {
+			out[at[i]], p.nodes[missing[i]] = h, h
+		}
+		return out, nil
+	}
+}
+
+// known gives a node from what was checked before.
+func (p *Prover) known(index int64) (Hash, bool) {
+	if h, ok := p.nodes[index]; ok {
+		return h, true
+	}
+	t := merkle.TileForIndex(tileHeight, index)
+	full, ok := tileAt(t.L, t.N, p.tree.Size)
+	if !ok || full.Width < t.W {
+		return Hash{}, false
+	}
+	t.W = full.Width
+	data, ok := p.tiles[t]
+	if !ok {
+		return Hash{}, false
+	}
+	h, err := merkle.HashFromTile(t, data, index)
+	if err != nil {
+		return Hash{}, false
+	}
+	p.nodes[index] = h
+	return h, true
 }
 
 // Inclusion builds the proof that the tree has an entry at index, leaf's sibling first. Every
 // tile that it reads is checked against the tree's root. spec: RFC6962 §2.1.1
-func Inclusion(ctx context.Context, s Store, tree Tree, index int64) ([]Hash, error) {
-	if index < 0 || index >= tree.Size {
-		return nil, fmt.Errorf("tlog: inclusion: the tree has no entry %d, its size is %d", index, tree.Size)
+func (p *Prover) Inclusion(ctx context.Context, index int64) ([]Hash, error) {
+	if index < 0 || index >= p.tree.Size {
+		return nil, fmt.Errorf("tlog: inclusion: the tree has no entry %d, its size is %d", index, p.tree.Size)
 	}
-	p, err := merkle.ProveRecord(tree.Size, index, reader(ctx, s, tree))
+	proof, err := merkle.ProveRecord(p.tree.Size, index, p.hashes(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("tlog: inclusion of %d in %d: %w", index, tree.Size, err)
+		return nil, fmt.Errorf("tlog: inclusion of %d in %d: %w", index, p.tree.Size, err)
 	}
-	return p, nil
+	return proof, nil
 }
 
-// Consistency builds the proof that tree begins with the same entries as the tree of old leaves
-// did. From size 0 and to the same size the proof is empty. spec: RFC6962 §2.1.2
-func Consistency(ctx context.Context, s Store, old int64, tree Tree) ([]Hash, error) {
-	if old < 0 || old > tree.Size {
-		return nil, fmt.Errorf("tlog: consistency: old size %d is not within 0 and %d", old, tree.Size)
+// Consistency builds the proof that the tree begins with the same entries as the tree of old
+// leaves did. From size 0 and to the same size the proof is empty. spec: RFC6962 §2.1.2
+func (p *Prover) Consistency(ctx context.Context, old int64) ([]Hash, error) {
+	if old < 0 || old > p.tree.Size {
+		return nil, fmt.Errorf("tlog: consistency: old size %d is not within 0 and %d", old, p.tree.Size)
 	}
-	if old == 0 || old == tree.Size {
+	if old == 0 || old == p.tree.Size {
 		return nil, nil
 	}
-	p, err := merkle.ProveTree(tree.Size, old, reader(ctx, s, tree))
+	proof, err := merkle.ProveTree(p.tree.Size, old, p.hashes(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("tlog: consistency of %d with %d: %w", old, tree.Size, err)
+		return nil, fmt.Errorf("tlog: consistency of %d with %d: %w", old, p.tree.Size, err)
 	}
-	return p, nil
+	return proof, nil
+}
+
+// Inclusion is Prover.Inclusion for one proof.
+func Inclusion(ctx context.Context, s Store, tree Tree, index int64) ([]Hash, error) {
+	return NewProver(s, tree).Inclusion(ctx, index)
+}
+
+// Consistency is Prover.Consistency for one proof.
+func Consistency(ctx context.Context, s Store, old int64, tree Tree) ([]Hash, error) {
+	return NewProver(s, tree).Consistency(ctx, old)
 }
 
 // CheckInclusion checks that tree has leaf at index. Errors: ErrProof, wrapped.
@@ -117,7 +210,7 @@ func Entries(ctx context.Context, s Store, tree Tree, from int64) iter.Seq2[Entr
 			yield(Entry{}, fmt.Errorf("tlog: entries: index %d is negative", from))
 			return
 		}
-		hashes := reader(ctx, s, tree)
+		hashes := NewProver(s, tree).hashes(ctx)
 		for b := from / TileWidth; ; b++ {
 			t, ok := tileAt(EntryLevel, b, tree.Size)
 			if !ok {

@@ -347,3 +347,30 @@ func TestSequence(t *testing.T) {
 	require.ErrorContains(t, err, "stands before")
 	require.Contains(t, fmt.Sprint(err), "entry 3")
 }
+
+// The log of a new year begins with the last checkpoint of the old one; a tenant's chain goes on.
+func TestNextLog(t *testing.T) {
+	w := newWorld(t)
+	_, raw, end := chain(t, "azienda", 3)
+	last := w.sign(t, build(t, &tlogtest.Memory{}, raw))
+	l, err := end.Next("pda", now.Add(time.Hour), []tlog.Hash{{}}, "")
+	require.NoError(t, err)
+	first, err := l.Marshal()
+	require.NoError(t, err)
+	s := &tlogtest.Memory{}
+	tree := build(t, s, [][]byte{last, first})
+	tail := end.InNextLog()
+	for e, err := range tlog.Entries(t.Context(), s, tree, 0) {
+		require.NoError(t, err)
+		mine, err := tail.Follow(e)
+		require.NoError(t, err)
+		require.Equal(t, e.Index == 1, mine)
+	}
+	require.EqualValues(t, 4, tail.Seq)
+	_, err = tlog.OpenCheckpoint(last, w.policy)
+	require.NoError(t, err)
+	_, err = end.Follow(tlog.Entry{Index: 1, Data: first})
+	require.ErrorIs(t, err, tlog.ErrSequence, "without InNextLog the indexes go backwards")
+	_, err = tail.Follow(tlog.Entry{Index: 5, Data: last})
+	require.Error(t, err, "a checkpoint in the middle is no leaf")
+}

@@ -15,6 +15,7 @@ import (
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/invoice/internal/db"
 )
 
@@ -267,6 +268,10 @@ func (b *batches) CancelBatch(ctx context.Context, req *invoicev1.CancelBatchReq
 		err = q(tx).SetBatchState(ctx, db.SetBatchStateParams{TenantID: n.tenant, ID: n.id, State: stateCancelled, Now: now})
 		if err != nil {
 			return fmt.Errorf("invoice: cancel batch %s: %w", n.id, err)
+		}
+		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "batch.cancel", Resource: batchName{row.TenantID, row.CompanyID, row.ID}.String()})
+		if err != nil {
+			return err
 		}
 		row, err = readBatch(ctx, tx, n)
 		return err

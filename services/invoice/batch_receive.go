@@ -17,6 +17,7 @@ import (
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/invoice/internal/db"
 )
 
@@ -128,10 +129,16 @@ func (b *batches) openUpload(ctx context.Context, head *invoicev1.BatchHead) (*u
 	u := &upload{batches: b, n: batchName{n.tenant, n.company, id}}
 	u.begin()
 	err = b.db.Tx(ctx, n.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := q(tx).InsertBatch(ctx, db.InsertBatchParams{TenantID: n.tenant, ID: id, CompanyID: n.company,
+		fresh, err := q(tx).InsertBatch(ctx, db.InsertBatchParams{TenantID: n.tenant, ID: id, CompanyID: n.company,
 			Kind: int16(head.GetKind()), DisplayName: head.GetDisplayName(), State: stateUploading, Now: pg.Time(b.now())})
 		if err != nil {
 			return fmt.Errorf("invoice: insert batch: %w", err)
+		}
+		if fresh == 1 {
+			err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "batch.begin", Resource: u.n.String(), Detail: map[string]string{"kind": head.GetKind().String()}})
+			if err != nil {
+				return err
+			}
 		}
 		u.row, err = q(tx).GetBatch(ctx, db.GetBatchParams{TenantID: n.tenant, ID: id})
 		return err

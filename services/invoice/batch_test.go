@@ -386,6 +386,8 @@ func TestCancelBatch(t *testing.T) {
 	t.Logf("cancelled after %d of %d", b.GetCreated(), b.GetFiles())
 	require.Contains(t, []invoicev1.BatchState{invoicev1.BatchState_BATCH_STATE_CANCELLED, invoicev1.BatchState_BATCH_STATE_DONE}, b.GetState())
 	require.EqualValues(t, 1200, b.GetCreated()+b.GetCancelled())
+	audited := map[invoicev1.BatchState]int{invoicev1.BatchState_BATCH_STATE_CANCELLED: 2, invoicev1.BatchState_BATCH_STATE_DONE: 1}
+	require.Equal(t, audited[b.GetState()], w.count(`SELECT count(*) FROM audit_entry WHERE action IN ('batch.begin', 'batch.cancel') AND resource = $1`, name))
 	time.Sleep(300 * time.Millisecond) // a run that was in the middle would show by now
 	require.EqualValues(t, b.GetCreated(), w.count(`SELECT count(*) FROM invoice`), "invoices that were created stay, no other comes")
 	require.EqualValues(t, b.GetCancelled(), w.count(`SELECT count(*) FROM batch_file WHERE state = $1`, fileCancelled))

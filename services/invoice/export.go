@@ -16,6 +16,7 @@ import (
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/invoice/internal/db"
 )
 
@@ -54,6 +55,14 @@ func (b *batches) ExportInvoices(req *invoicev1.ExportInvoicesRequest, stream gr
 	p.TenantID, p.PageSize = n.tenant, exportPage
 	if n.company != "-" {
 		p.CompanyID = &n.company
+	}
+	// Data leaves: the record of it does not depend on how far the caller reads.
+	err = b.db.Tx(stream.Context(), n.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "invoices.export", Resource: req.GetParent(),
+			Detail: map[string]string{"kind": req.GetKind().String(), "filter": req.GetFilter()}})
+	})
+	if err != nil {
+		return err
 	}
 	out := bufio.NewWriterSize(chunks{stream}, exportChunk)
 	e, parse, err := b.exporter(req.GetKind(), out)

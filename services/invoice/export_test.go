@@ -144,6 +144,7 @@ func TestExport(t *testing.T) {
 		require.Len(t, objects[2].Lines, 1, "of a simplified invoice")
 		require.NotEmpty(t, objects[2].Lines[0].Total+objects[2].Lines[0].VATRate)
 	})
+	require.NotZero(t, w.count(`SELECT count(*) FROM audit_entry WHERE action = 'invoices.export' AND detail->>'filter' = 'state = DELIVERED'`))
 	stream, err := w.batches().ExportInvoices(t.Context(), &invoicev1.ExportInvoicesRequest{Parent: acmeMain, Kind: invoicev1.ExportKind_EXPORT_KIND_JSON, Filter: "number"})
 	require.NoError(t, err)
 	_, err = stream.Recv()

@@ -2,7 +2,7 @@ package pec
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // the hash of the rules
+	"crypto/sha1" // the hash of the rules
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -46,7 +46,7 @@ func WriteBreve(w io.Writer, p *Part) error {
 		if err := copyRange(w, p.m, at, q.Start); err != nil {
 			return err
 		}
-		h := sha1.New() //nolint:gosec // the hash of the rules
+		h := sha1.New() // the hash of the rules
 		if _, err := io.Copy(h, q.Body()); err != nil {
 			return fmt.Errorf("pec: hash attachment: %w", err)
 		}
@@ -187,7 +187,7 @@ func hashVariant(p *Part, want string) (string, error) {
 }
 
 func sha1Hex(b []byte) string {
-	sum := sha1.Sum(b) //nolint:gosec // the hash of the rules
+	sum := sha1.Sum(b) // the hash of the rules
 	return hex.EncodeToString(sum[:])
 }
 

@@ -3,7 +3,7 @@ package pec
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // providers sign over it, and the sandbox plays providers
+	"crypto/sha1" // providers sign over it, and the sandbox plays providers
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -32,7 +32,7 @@ func (g *Gestore) signed(ctx context.Context, w io.Writer, a *Atto) error {
 	}
 	var h hash.Hash
 	if g.Profile.SHA1 {
-		h = sha1.New() //nolint:gosec // see above
+		h = sha1.New() // see above
 	} else {
 		h = sha256.New()
 	}

@@ -2,7 +2,7 @@ package pec
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // the index names certificates so
+	"crypto/sha1" // the index names certificates so
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"

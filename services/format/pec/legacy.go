@@ -4,7 +4,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // see signSHA1
+	"crypto/sha1" // see signSHA1
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -72,7 +72,7 @@ func signSHA1(digest []byte, key crypto.Signer, o cms.Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha1.Sum(attrs) //nolint:gosec // see above
+	sum := sha1.Sum(attrs) // see above
 	sig, err := key.Sign(rand.Reader, sum[:], crypto.SHA1)
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)

@@ -1,7 +1,7 @@
 package pec
 
 import (
-	"crypto/sha1" //nolint:gosec // the index of providers names certificates by SHA-1
+	"crypto/sha1" // the index of providers names certificates by SHA-1
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -33,7 +33,7 @@ func (l *TrustList) find(cert *x509.Certificate) *Provider {
 		return nil
 	}
 	s256 := sha256.Sum256(cert.Raw)
-	s1 := sha1.Sum(cert.Raw) //nolint:gosec // as the index has it
+	s1 := sha1.Sum(cert.Raw) // as the index has it
 	long, short := hex.EncodeToString(s256[:]), hex.EncodeToString(s1[:])
 	for i := range l.Providers {
 		p := &l.Providers[i]

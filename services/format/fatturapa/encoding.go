@@ -178,7 +178,7 @@ func firstForbidden(s string) int {
 		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 		low := (x - 0x2020202020202020) &^ x & high
-		if low == 0 || low&^(bytesEqual(x, '\n')|bytesEqual(x, '\r')|bytesEqual(x, '\t')) == 0 {
+		if low == 0 || low&^bytesEqual(x, '\n') == 0 || low&^(bytesEqual(x, '\n')|bytesEqual(x, '\r')|bytesEqual(x, '\t')) == 0 {
 			continue
 		}
 		for j := i; j < i+8; j++ {

@@ -156,6 +156,9 @@ func grow[T any](f *File, s []T, c NodeID) []T {
 		}
 		s = make([]T, 0, n)
 	}
+	if len(s) < cap(s) {
+		return s[:len(s)+1] // zero as it was made: nothing to copy
+	}
 	var zero T
 	return append(s, zero)
 }

@@ -28,7 +28,9 @@ type document struct {
 	src  io.ReaderAt
 	size int64
 	lim  Limits
-	work *int64 // bytes that may still be looked at; shared by the revisions of a file
+	// header is where %PDF- stands; places in the file are counted from its first byte all the same.
+	header int64
+	work   *int64 // bytes that may still be looked at; shared by the revisions of a file
 
 	entries  []entry // sorted by number, each number once
 	trailer  *dict
@@ -81,7 +83,7 @@ func (d *document) checkHeader() error {
 	if err := d.readAt(head, 0); err != nil {
 		return err
 	}
-	if !bytes.Contains(head, []byte("%PDF-")) {
+	if d.header = int64(bytes.Index(head, []byte("%PDF-"))); d.header < 0 {
 		return syntax(0, "not a PDF file: there is no %%PDF- header")
 	}
 	return nil

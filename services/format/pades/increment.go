@@ -21,8 +21,15 @@ type edit struct {
 	o object
 }
 
+// maxNewNumber leaves room below the largest number that readers take.
+// spec: ISO32000-1 Annex C.2
+const maxNewNumber = 8388607 - 100
+
 func newIncrement(d *document) (*increment, error) {
 	u := &increment{d: d, nextNum: d.next()}
+	if u.nextNum > maxNewNumber {
+		return nil, beyond("the file numbers its objects up to %d: there is no number left that readers take", u.nextNum-1)
+	}
 	if d.size > 0 {
 		var last [1]byte
 		if err := d.readAt(last[:], d.size-1); err != nil {

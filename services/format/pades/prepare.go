@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -69,33 +70,53 @@ type Prepared struct {
 // Errors: ErrEncrypted, *ForbiddenError, *LimitError, *SyntaxError, those of src and ctx.
 // spec: ISO32000-1 §12.8.1; EN319142-1 §5, §6.3
 func Prepare(ctx context.Context, src io.ReaderAt, size int64, s cades.Signer, o Options) (*Prepared, error) {
-	opts, err := attributes(s, o)
+	p, opts, err := begin(src, size, s, o)
 	if err != nil {
 		return nil, err
+	}
+	if err := p.hash(ctx, io.Discard, opts); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// begin does all that needs no look at the whole file.
+func begin(src io.ReaderAt, size int64, s cades.Signer, o Options) (*Prepared, cms.Options, error) {
+	opts, err := attributes(s, o)
+	if err != nil {
+		return nil, opts, err
 	}
 	d, err := open(src, size, o.Limits)
 	if err != nil {
-		return nil, err
+		return nil, opts, err
+	}
+	if d.header != 0 {
+		return nil, opts, syntax(d.header, "%%PDF- stands here and not at the start: readers count bytes in two ways then, take off what is before it")
 	}
 	room, err := reserveFor(opts, o)
 	if err != nil {
-		return nil, err
+		return nil, opts, err
 	}
 	l := &layout{d: d, o: o, room: room}
 	if err := l.build(); err != nil {
-		return nil, err
+		return nil, opts, err
 	}
-	p := &Prepared{src: src, size: size, tail: l.u.b, gap: l.gap, end: l.end, field: l.name}
+	return &Prepared{src: src, size: size, tail: l.u.b, gap: l.gap, end: l.end, field: l.name}, opts, nil
+}
+
+// hash reads the file, copies it to w on the way, and fixes the signed attributes.
+func (p *Prepared) hash(ctx context.Context, w io.Writer, opts cms.Options) error {
 	h := sha256.New()
-	if err := p.copyFile(ctx, h); err != nil {
-		return nil, err
+	if err := p.copyFile(ctx, io.MultiWriter(h, w)); err != nil {
+		return err
 	}
 	p.hashTail(h)
 	h.Sum(p.sum[:0])
+	var err error
 	if p.signature, err = cms.Prepare(p.sum[:], opts); err != nil {
-		return nil, fmt.Errorf("pades: %w", err)
+		return fmt.Errorf("pades: %w", err)
 	}
-	return p, nil
+	return nil
 }
 
 // attributes: no signing-time attribute, and the signing certificate named.
@@ -248,7 +269,12 @@ func (p *Prepared) write(ctx context.Context, w io.Writer, der []byte) error {
 	if [sha256.Size]byte(again.Sum(nil)) != p.sum {
 		return errors.New("pades: the file changed while it was being signed: discard the output")
 	}
-	hexed := fmt.Appendf(nil, "%x", der)
+	return p.writeTail(w, der)
+}
+
+// writeTail writes the increment with the CMS in its place.
+func (p *Prepared) writeTail(w io.Writer, der []byte) error {
+	hexed := hex.AppendEncode(nil, der)
 	for _, part := range [][]byte{p.tail[:p.gap+1], hexed, p.tail[p.gap+1+len(hexed):]} {
 		if _, err := w.Write(part); err != nil {
 			return fmt.Errorf("pades: write: %w", err)

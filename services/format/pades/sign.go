@@ -2,6 +2,7 @@ package pades
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,39 +14,55 @@ import (
 )
 
 // Sign appends one signature to a PDF and writes the whole to w: PAdES B-B, or B-T with
-// Options.Timestamp. Memory does not grow with the file.
+// Options.Timestamp. The file is read once, and what is written is what was hashed; memory does
+// not grow with it.
 //
 // *cades.TimestampError means that the file was written as B-B, whole and valid, but without its
-// stamp: keep it and call AddTimestamp later. After any other error the output is to be
+// stamp: keep it and call AddTimestamp later. A file that cannot be signed is refused before
+// anything is written; after any other error (of the key, of src, of w) the output is to be
 // discarded. Errors: see Prepare; cms.ErrKeyMismatch, cms.ErrBadSignature, the key's own.
 // spec: EN319142-1 §6
 func Sign(ctx context.Context, w io.Writer, src io.ReaderAt, size int64, s cades.Signer, o Options) error {
-	p, err := Prepare(ctx, src, size, s, o)
+	p, opts, err := begin(src, size, s, o)
 	if err != nil {
+		return err
+	}
+	if pub, ok := s.Chain[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || s.Key == nil || !pub.Equal(s.Key.Public()) {
+		return fmt.Errorf("pades: %w", cms.ErrKeyMismatch)
+	}
+	if err := p.hash(ctx, w, opts); err != nil {
 		return err
 	}
 	sig, err := p.Sign(ctx, s.Key)
 	if err != nil {
 		return err
 	}
-	if o.Timestamp == nil {
-		return p.Write(ctx, w, sig)
-	}
-	attr, err := StampAttribute(ctx, sig, o.Timestamp)
-	if err == nil {
-		_, err = p.assemble(sig, []cms.Attribute{attr})
-		var room *RoomError
-		if err != nil && !errors.As(err, &room) {
-			return err
-		}
-	}
+	der, err := p.assemble(sig, nil)
 	if err != nil {
-		if lost := p.Write(ctx, w, sig); lost != nil {
-			return lost
-		}
-		return &cades.TimestampError{Err: err}
+		return err
 	}
-	return p.Write(ctx, w, sig, attr)
+	if o.Timestamp == nil {
+		return p.writeTail(w, der)
+	}
+	stamped, stampErr := p.stamped(ctx, sig, o.Timestamp)
+	if stampErr == nil {
+		der = stamped
+	}
+	if err := p.writeTail(w, der); err != nil {
+		return err
+	}
+	if stampErr != nil {
+		return &cades.TimestampError{Err: stampErr}
+	}
+	return nil
+}
+
+func (p *Prepared) stamped(ctx context.Context, sig []byte, stamp cades.Stamp) ([]byte, error) {
+	attr, err := StampAttribute(ctx, sig, stamp)
+	if err != nil {
+		return nil, err
+	}
+	return p.assemble(sig, []cms.Attribute{attr})
 }
 
 // StampAttribute gets a signature time-stamp over a signature value, as the unsigned attribute

@@ -198,6 +198,8 @@ func TestRefusesToSign(t *testing.T) {
 	}{
 		"encrypted":              {plain().table("/Encrypt 9 0 R"), pades.Options{}, "encrypted"},
 		"no PDF":                 {[]byte("<html>"), pades.Options{}, "%PDF-"},
+		"not at the start":       {append([]byte("x\n"), file...), pades.Options{}, "not at the start"},
+		"numbers used up":        {appendTo(file, objects{8388600: "1"}, ""), pades.Options{}, "no number left"},
 		"empty":                  {nil, pades.Options{}, "%PDF-"},
 		"certified against":      {certified, pades.Options{}, "allows no changes"},
 		"certified, new box":     {forms, pades.Options{Box: box}, "no new visible field"},

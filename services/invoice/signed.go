@@ -1,13 +1,17 @@
 package invoice
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/format/signature"
+	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/internal/fault"
 )
 
@@ -67,16 +71,35 @@ func envelope(layers []*cms.SignedData) error {
 // holds refuses a file whose signature fails a control.
 func holds(r *signature.Report) error {
 	if len(r.Findings) == 0 {
-		if r.Holds() {
-			return nil
+		if !r.Holds() {
+			return contentFault("SIGNATURE_INVALID", "00102", "the signature of the file cannot be verified: sign it again")
 		}
-		return contentFault("SIGNATURE_INVALID", "00102", "the signature of the file cannot be verified: sign it again")
+		return forSdI(r)
 	}
 	f := fault.Invalid("SIGNATURE_INVALID", "content: SdI would refuse the signature of this file: %s", explain(&r.Findings[0]))
 	for i := range r.Findings[:min(len(r.Findings), maxFindings)] {
 		f = f.WithField("content", r.Findings[i].Code, explain(&r.Findings[i]))
 	}
 	return f
+}
+
+// forSdI refuses signatures that hold and are none of the forms that SdI takes.
+//
+// spec: AllA-1.9 §1.2.1: CAdES-BES or XAdES-BES, with a certificate for signing
+func forSdI(r *signature.Report) error {
+	levels := []string{string(cades.LevelBES), string(cades.LevelT), string(xades.LevelBES)}
+	for i := range r.Signatures {
+		s := &r.Signatures[i]
+		if !slices.Contains(levels, s.Level) {
+			return contentFault("SIGNATURE_INVALID", "00107",
+				fmt.Sprintf("the signature is of the form %s, which does not say with which certificate it was made: sign as CAdES-BES or XAdES-BES", s.Level))
+		}
+		if s.Certificate.KeyUsage&x509.KeyUsageContentCommitment == 0 {
+			return contentFault("SIGNATURE_INVALID", "00107",
+				fmt.Sprintf("the certificate of %s is not for signing documents (its key usage lacks nonRepudiation): sign with one that is", s.Signer()))
+		}
+	}
+	return nil
 }
 
 // unreadable says why there is no invoice to read: INVOICE_TOO_LARGE or INVOICE_UNREADABLE.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
@@ -29,6 +30,14 @@ func newHand(t *testing.T, change ...func(*x509.Certificate)) hand {
 }
 
 func (h hand) p7m(content []byte, at time.Time) []byte {
+	h.t.Helper()
+	out, err := cades.Sign(h.t.Context(), content, cades.Signer{Chain: h.pair.Chain, Key: h.pair.Key}, cades.Options{SigningTime: at})
+	require.NoError(h.t, err)
+	return out
+}
+
+// plain is an envelope without the attributes of CAdES.
+func (h hand) plain(content []byte, at time.Time) []byte {
 	h.t.Helper()
 	out, err := cms.Sign(h.t.Context(), content, h.pair.Key, cms.Options{Certificate: h.pair.Cert, SigningTime: at})
 	require.NoError(h.t, err)
@@ -92,10 +101,12 @@ func TestSignaturesThatSdIWouldRefuse(t *testing.T) {
 	}{
 		"content altered": {flip(good, "Acme"), "SIGNATURE_INVALID", "00102"},
 		"XML altered":     {bytes.Replace(h.xml(file("1")), []byte("<Numero>1<"), []byte("<Numero>2<"), 1), "SIGNATURE_INVALID", "00102"},
-		"no time":         {h.p7m(file("1"), time.Time{}), "SIGNATURE_INVALID", "00103"},
+		"no time":         {h.plain(file("1"), time.Time{}), "SIGNATURE_INVALID", "00103"},
 		"in the future":   {h.p7m(file("1"), time.Now().Add(48*time.Hour)), "SIGNATURE_INVALID", "00105"},
 		"expired":         {newHand(t, func(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(-1, 0, 0) }).p7m(file("1"), time.Now().AddDate(-2, 0, 0)), "SIGNATURE_INVALID", "00100"},
 		"wrong usage":     {newHand(t, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }).p7m(file("1"), before), "SIGNATURE_INVALID", "00107"},
+		"no BES":          {h.plain(file("1"), before), "SIGNATURE_INVALID", "00107"},
+		"for logging in":  {newHand(t, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }).p7m(file("1"), before), "SIGNATURE_INVALID", "00107"},
 		"PEM":             {pemOf, "SIGNATURE_INVALID", "ENVELOPE_PEM"},
 		"nested":          {h.p7m(good, before), "SIGNATURE_INVALID", "ENVELOPE_NESTED"},
 		"cut":             {good[:len(good)-200], "INVOICE_UNREADABLE", "ENVELOPE"},

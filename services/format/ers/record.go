@@ -41,8 +41,8 @@ type Stamp struct {
 }
 
 const (
-	maxSize   = 64 << 20
-	maxChains = 256
+	maxSize   = 16 << 20 // every chain hashes all before it, so size times chains bounds the work
+	maxChains = 64
 	maxStamps = 1024 // in a chain
 	maxLists  = 512  // in a tree
 	maxHashes = 1 << 16

@@ -156,15 +156,17 @@ func (s *Stamp) cover(wanted [][]byte) (root []byte, others int, ok bool) {
 		}
 		return wanted[0], 0, true
 	}
-	left := slices.Clone(s.Tree[0])
+	left := make(map[string]int, len(s.Tree[0]))
+	for _, v := range s.Tree[0] {
+		left[string(v)]++
+	}
 	for _, w := range wanted {
-		at := slices.IndexFunc(left, func(v []byte) bool { return bytes.Equal(v, w) })
-		if at < 0 {
+		if left[string(w)] == 0 {
 			return nil, 0, false
 		}
-		left = slices.Delete(left, at, at+1)
+		left[string(w)]--
 	}
-	return fold(s.Hash, s.Tree), len(left), true
+	return fold(s.Hash, s.Tree), len(s.Tree[0]) - len(wanted), true
 }
 
 func (s *Stamp) notAfter(o VerifyOptions) time.Time {

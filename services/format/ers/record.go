@@ -151,6 +151,8 @@ func Parse(raw []byte) (*Record, error) {
 	raw = bytes.Clone(raw)
 	whole, rest, err := next(raw)
 	switch {
+	case bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))), []byte("<")):
+		return nil, bad("", "it is XML: a record of RFC 6283, and those of RFC 4998 are read here")
 	case err != nil:
 		return nil, bad("", "%v", err)
 	case whole.id != tagSequence:

@@ -115,6 +115,40 @@ func TestVectors(t *testing.T) {
 	require.True(t, errors.As(err, &syntax), err)
 }
 
+// Records of RFC 6283 are told apart; one of them is too broken to look like XML.
+func TestXMLRecordsAreToldApart(t *testing.T) {
+	for _, text := range []string{"<EvidenceRecord/>", "\xef\xbb\xbf<?xml version='1.0'?>", "\n <a>"} {
+		_, err := ers.Parse([]byte(text))
+		require.ErrorContains(t, err, "RFC 6283")
+	}
+	found, err := filepath.Glob(filepath.Join(vectors, "*.xml"))
+	require.NoError(t, err)
+	t.Logf("%d XML records of other makers at hand", len(found))
+	for _, name := range found {
+		raw, err := os.ReadFile(name)
+		require.NoError(t, err)
+		_, err = ers.Parse(raw)
+		var syntax *ers.SyntaxError
+		require.ErrorAs(t, err, &syntax)
+		if filepath.Base(name) != "xml_er-malformed.xml" {
+			require.ErrorContains(t, err, "RFC 6283", name)
+		}
+	}
+}
+
+// Every record at hand is in the table above: a new one is not to be passed over.
+func TestEveryVectorIsInTheTable(t *testing.T) {
+	table, err := os.ReadFile("vectors_test.go")
+	require.NoError(t, err)
+	for _, pattern := range []string{"*.er", "*.ers"} {
+		found, err := filepath.Glob(filepath.Join(vectors, pattern))
+		require.NoError(t, err)
+		for _, name := range found {
+			require.Contains(t, string(table), `"`+filepath.Base(name)+`"`)
+		}
+	}
+}
+
 // What esig/dss computes for the renewals of one of its records.
 func TestRenewalDigestsOfOthers(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(vectors, "er-asn1-simple.ers"))

@@ -8,9 +8,6 @@ SELECT * FROM contact WHERE tenant_id = @tenant_id AND id = @id;
 -- name: LockContact :one
 SELECT * FROM contact WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
 
--- name: GetContacts :many
-SELECT * FROM contact WHERE tenant_id = @tenant_id AND id = ANY(@ids::text[]);
-
 -- name: FindContactByExternalID :one
 SELECT id FROM contact WHERE tenant_id = @tenant_id AND external_id = @external_id;
 
@@ -21,7 +18,7 @@ WHERE tenant_id = @tenant_id AND id > @after
   AND (sqlc.narg(vat_number)::text IS NULL OR vat_number = sqlc.narg(vat_number))
   AND (sqlc.narg(tax_code)::text IS NULL OR tax_code = sqlc.narg(tax_code))
   AND (sqlc.narg(external_id)::text IS NULL OR external_id = sqlc.narg(external_id))
-  AND NOT EXISTS (SELECT 1 FROM unnest(@name_parts::text[]) AS part WHERE position(part IN search_name) = 0)
+  AND (sqlc.narg(names)::text[] IS NULL OR search_name LIKE ALL (sqlc.narg(names)::text[]))
 ORDER BY id LIMIT @page_size;
 
 -- name: UpdateContact :exec
@@ -42,9 +39,6 @@ SELECT * FROM item WHERE tenant_id = @tenant_id AND id = @id;
 -- name: LockItem :one
 SELECT * FROM item WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
 
--- name: GetItems :many
-SELECT * FROM item WHERE tenant_id = @tenant_id AND id = ANY(@ids::text[]);
-
 -- name: FindItemByExternalID :one
 SELECT id FROM item WHERE tenant_id = @tenant_id AND external_id = @external_id;
 
@@ -52,7 +46,7 @@ SELECT id FROM item WHERE tenant_id = @tenant_id AND external_id = @external_id;
 SELECT * FROM item
 WHERE tenant_id = @tenant_id AND id > @after
   AND (sqlc.narg(external_id)::text IS NULL OR external_id = sqlc.narg(external_id))
-  AND NOT EXISTS (SELECT 1 FROM unnest(@description_parts::text[]) AS part WHERE position(part IN search_description) = 0)
+  AND (sqlc.narg(descriptions)::text[] IS NULL OR search_description LIKE ALL (sqlc.narg(descriptions)::text[]))
 ORDER BY id LIMIT @page_size;
 
 -- name: UpdateItem :exec

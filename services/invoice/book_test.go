@@ -117,8 +117,7 @@ func TestBookIsTheTenantsOwn(t *testing.T) {
 			return err
 		},
 	} {
-		requireFault(t, call(), "FOREIGN_RESOURCE", "", "")
-		_ = name
+		t.Run(name, func(t *testing.T) { requireFault(t, call(), "FOREIGN_RESOURCE", "", "") })
 	}
 	// Nor does the database show it to another tenant, whatever the code above it does.
 	err := w.DB("invoice").Tx(ctx, "brio", func(ctx context.Context, tx pgx.Tx) error {

@@ -154,7 +154,7 @@ func contactFilter(filter string) (db.ListContactsParams, error) {
 		case "external_id":
 			err = equals(&p.ExternalID, c)
 		case "display_name":
-			p.NameParts, err = within(p.NameParts, c)
+			p.Names, err = within(p.Names, c)
 		default:
 			err = filterFault(c.at, "there is no field %q; there are vat_number, tax_code, external_id and display_name", c.field)
 		}
@@ -165,13 +165,16 @@ func contactFilter(filter string) (db.ListContactsParams, error) {
 	return p, nil
 }
 
-// within adds a part that a text must have, in any case.
-func within(parts []string, c condition) ([]string, error) {
+// within adds the pattern of a part that a text must have, in any case.
+func within(patterns []string, c condition) ([]string, error) {
 	if c.op != ":" {
 		return nil, filterFault(c.at, "%s can be compared with : only, as in %s:\"part of it\"", c.field, c.field)
 	}
-	return append(parts, searchable(c.value)), nil
+	return append(patterns, "%"+plainPattern.Replace(searchable(c.value))+"%"), nil
 }
+
+// plainPattern makes LIKE take every character for itself.
+var plainPattern = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // searchable is a text as lists search it: in lower case, with single spaces.
 func searchable(s string) string { return strings.Join(strings.Fields(strings.ToLower(s)), " ") }

@@ -146,7 +146,7 @@ func itemFilter(filter string) (db.ListItemsParams, error) {
 		case "external_id":
 			err = equals(&p.ExternalID, c)
 		case "description":
-			p.DescriptionParts, err = within(p.DescriptionParts, c)
+			p.Descriptions, err = within(p.Descriptions, c)
 		default:
 			err = filterFault(c.at, "there is no field %q; there are external_id and description", c.field)
 		}

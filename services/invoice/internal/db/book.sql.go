@@ -99,48 +99,6 @@ func (q *Queries) GetContact(ctx context.Context, arg GetContactParams) (Contact
 	return i, err
 }
 
-const getContacts = `-- name: GetContacts :many
-SELECT tenant_id, id, party, recipient_code, certified_mail, external_id, vat_number, tax_code, search_name, version, create_time, update_time FROM contact WHERE tenant_id = $1 AND id = ANY($2::text[])
-`
-
-type GetContactsParams struct {
-	TenantID string
-	Ids      []string
-}
-
-func (q *Queries) GetContacts(ctx context.Context, arg GetContactsParams) ([]Contact, error) {
-	rows, err := q.db.Query(ctx, getContacts, arg.TenantID, arg.Ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Contact
-	for rows.Next() {
-		var i Contact
-		if err := rows.Scan(
-			&i.TenantID,
-			&i.ID,
-			&i.Party,
-			&i.RecipientCode,
-			&i.CertifiedMail,
-			&i.ExternalID,
-			&i.VatNumber,
-			&i.TaxCode,
-			&i.SearchName,
-			&i.Version,
-			&i.CreateTime,
-			&i.UpdateTime,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const getItem = `-- name: GetItem :one
 SELECT tenant_id, id, line, external_id, search_description, version, create_time, update_time FROM item WHERE tenant_id = $1 AND id = $2
 `
@@ -164,44 +122,6 @@ func (q *Queries) GetItem(ctx context.Context, arg GetItemParams) (Item, error) 
 		&i.UpdateTime,
 	)
 	return i, err
-}
-
-const getItems = `-- name: GetItems :many
-SELECT tenant_id, id, line, external_id, search_description, version, create_time, update_time FROM item WHERE tenant_id = $1 AND id = ANY($2::text[])
-`
-
-type GetItemsParams struct {
-	TenantID string
-	Ids      []string
-}
-
-func (q *Queries) GetItems(ctx context.Context, arg GetItemsParams) ([]Item, error) {
-	rows, err := q.db.Query(ctx, getItems, arg.TenantID, arg.Ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Item
-	for rows.Next() {
-		var i Item
-		if err := rows.Scan(
-			&i.TenantID,
-			&i.ID,
-			&i.Line,
-			&i.ExternalID,
-			&i.SearchDescription,
-			&i.Version,
-			&i.CreateTime,
-			&i.UpdateTime,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const getLook = `-- name: GetLook :one
@@ -313,7 +233,7 @@ WHERE tenant_id = $1 AND id > $2
   AND ($3::text IS NULL OR vat_number = $3)
   AND ($4::text IS NULL OR tax_code = $4)
   AND ($5::text IS NULL OR external_id = $5)
-  AND NOT EXISTS (SELECT 1 FROM unnest($6::text[]) AS part WHERE position(part IN search_name) = 0)
+  AND ($6::text[] IS NULL OR search_name LIKE ALL ($6::text[]))
 ORDER BY id LIMIT $7
 `
 
@@ -323,7 +243,7 @@ type ListContactsParams struct {
 	VatNumber  *string
 	TaxCode    *string
 	ExternalID *string
-	NameParts  []string
+	Names      []string
 	PageSize   int32
 }
 
@@ -335,7 +255,7 @@ func (q *Queries) ListContacts(ctx context.Context, arg ListContactsParams) ([]C
 		arg.VatNumber,
 		arg.TaxCode,
 		arg.ExternalID,
-		arg.NameParts,
+		arg.Names,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -373,16 +293,16 @@ const listItems = `-- name: ListItems :many
 SELECT tenant_id, id, line, external_id, search_description, version, create_time, update_time FROM item
 WHERE tenant_id = $1 AND id > $2
   AND ($3::text IS NULL OR external_id = $3)
-  AND NOT EXISTS (SELECT 1 FROM unnest($4::text[]) AS part WHERE position(part IN search_description) = 0)
+  AND ($4::text[] IS NULL OR search_description LIKE ALL ($4::text[]))
 ORDER BY id LIMIT $5
 `
 
 type ListItemsParams struct {
-	TenantID         string
-	After            string
-	ExternalID       *string
-	DescriptionParts []string
-	PageSize         int32
+	TenantID     string
+	After        string
+	ExternalID   *string
+	Descriptions []string
+	PageSize     int32
 }
 
 func (q *Queries) ListItems(ctx context.Context, arg ListItemsParams) ([]Item, error) {
@@ -390,7 +310,7 @@ func (q *Queries) ListItems(ctx context.Context, arg ListItemsParams) ([]Item, e
 		arg.TenantID,
 		arg.After,
 		arg.ExternalID,
-		arg.DescriptionParts,
+		arg.Descriptions,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -95,6 +95,9 @@ func (d *Draft) Check() Violations {
 	if d.InReplyTo != "" && !validMessageID(d.InReplyTo) {
 		vs.add("IN_REPLY_TO_INVALID", "in_reply_to", "%q is no identifier", d.InReplyTo)
 	}
+	if len(d.Subject) > maxSubject {
+		vs.add("SUBJECT_TOO_LONG", "subject", "%d bytes, at most %d go through every provider", len(d.Subject), maxSubject)
+	}
 	if d.Date.IsZero() {
 		vs.add("DATE_MISSING", "date", "give the time of sending")
 	}
@@ -110,6 +113,9 @@ func (d *Draft) Check() Violations {
 	}
 	return vs
 }
+
+// maxSubject keeps a subject, escaped, inside the texts that readers of daticert take.
+const maxSubject = 8 << 10
 
 // validMessageID: what goes through every provider unchanged.
 func validMessageID(id string) bool {

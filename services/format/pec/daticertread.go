@@ -28,6 +28,7 @@ const (
 	daticertMax       = 4 << 20 // whatever the number of recipients
 	daticertDepth     = 5
 	daticertText      = 4 << 10
+	daticertOggetto   = 32 << 10 // subjects are as long as their senders like
 )
 
 // ParseDaticert reads the certification data. It is strict where a lax reader could be led to
@@ -221,8 +222,12 @@ func (r *daticertReader) chars(t xml.CharData) error {
 	if (len(r.path) == 0) && len(bytes.TrimSpace(t)) > 0 {
 		return r.refuse("text outside of the root element")
 	}
-	if r.text.Len()+len(t) > daticertText {
-		return r.refuse("a text longer than %d bytes", daticertText)
+	limit := daticertText
+	if len(r.path) > 0 && r.path[len(r.path)-1] == "oggetto" {
+		limit = daticertOggetto
+	}
+	if r.text.Len()+len(t) > limit {
+		return r.refuse("a text longer than %d bytes", limit)
 	}
 	r.text.Write(t)
 	return nil

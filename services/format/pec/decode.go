@@ -84,7 +84,6 @@ func (p *Part) Message() (*Part, error) {
 type base64Filter struct {
 	in  *bufio.Reader
 	n   int
-	one [1]byte
 	end bool
 }
 

@@ -18,12 +18,26 @@ func (s Severity) String() string {
 	return [...]string{"", "notice", "doubt", "ambiguous"}[s]
 }
 
+// MarshalText writes the word, so that stored reports can be read.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word.
+func (s *Severity) UnmarshalText(b []byte) error {
+	for _, v := range []Severity{Notice, Doubt, Ambiguous} {
+		if v.String() == string(b) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("pec: %q is no severity", b)
+}
+
 // Finding is something odd in a message. Codes are permanent.
 type Finding struct {
-	Code     string
-	Severity Severity
-	Offset   int64 // in the message; -1 when it has no place
-	Message  string
+	Code     string   `json:"code"`
+	Severity Severity `json:"severity"`
+	Offset   int64    `json:"offset"` // in the message; -1 when it has no place
+	Message  string   `json:"message"`
 }
 
 func (f Finding) String() string {

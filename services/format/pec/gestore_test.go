@@ -2,8 +2,11 @@ package pec
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,6 +161,34 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	_, err := tr.Consegna(at, "altri@beta.test")
 	require.Error(t, err)
+}
+
+// TestLongTexts: a subject of 8 kB, 300 recipients and an error without end are still read and proven.
+func TestLongTexts(t *testing.T) {
+	w := newWorld(t)
+	d := draft()
+	d.Subject, d.Cc = strings.Repeat("📎&<\"", 8<<10/7), nil
+	for i := range 300 {
+		d.To = append(d.To, Address{Addr: fmt.Sprintf("r%03d@beta.test", i)})
+	}
+	m, err := ParseBytes(composed(t, d))
+	require.NoError(t, err)
+	vs := CheckSubmission(m, envelopeOf(d), SubmissionLimits{})
+	require.Len(t, vs, 1, "the number of recipients")
+	tr := NewTransito(m, envelopeOf(d), "1@pec.alfa.test", nil)
+	for _, a := range []Atto{tr.Accettazione(at), tr.Busta(at), tr.NonAccettazione(at, AltroErrore, strings.Repeat("è", 5000))} {
+		_, r := written(t, w.alfa, a)
+		rep := verified(t, w, r)
+		require.True(t, r.Proven(rep), rep.Reason+codes(r.Findings))
+		require.Len(t, r.Daticert.Destinatari, 301)
+		require.Equal(t, d.Subject, r.Daticert.Oggetto)
+		require.Equal(t, prefix(a.Tipo, false)+d.Subject, r.Claim.Subject)
+		report, err := json.Marshal(rep)
+		require.NoError(t, err)
+		var back Report
+		require.NoError(t, json.Unmarshal(report, &back))
+		require.Equal(t, rep.Status, back.Status)
+	}
 }
 
 // TestIdentifiers: each profile's identifiers are different from one another and valid.

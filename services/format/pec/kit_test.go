@@ -211,11 +211,16 @@ func openssl(t *testing.T, raw []byte, r *Reading) {
 	for name, data := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
+	// two processes for each message are slow enough: the older tool sees one profile only
+	older := strings.Contains(t.Name(), "plain")
 	for _, args := range []string{
 		"cms -verify -noverify -inform SMIME -in m.eml -out out",
 		"smime -verify -noverify -inform SMIME -in m.eml -out out",
 		"cms -verify -noverify -binary -inform DER -in p7s -content content -out out",
 	} {
+		if strings.HasPrefix(args, "smime") && !older {
+			continue
+		}
 		cmd := exec.CommandContext(t.Context(), bin, strings.Fields(args)...)
 		cmd.Dir = dir
 		if msg, err := cmd.CombinedOutput(); err != nil {

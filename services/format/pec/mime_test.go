@@ -229,7 +229,6 @@ func TestReceiptOf30MB(t *testing.T) {
 	require.NoError(t, err)
 	info, err := file.Stat()
 	require.NoError(t, err)
-	big, m, d = nil, nil, nil
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

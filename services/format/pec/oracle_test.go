@@ -61,7 +61,7 @@ func TestSMIMEOfPeople(t *testing.T) {
 	}
 	for _, args := range []string{
 		"smime -sign -signer cert.pem -inkey key.pem -in in -out out", "cms -sign -signer cert.pem -inkey key.pem -in in -out out",
-		"cms -sign -nodetach -signer cert.pem -inkey key.pem -in in -out out", "cms -sign -md sha512 -keyopt rsa_padding_mode:pss -signer cert.pem -inkey key.pem -in in -out out",
+		"cms -sign -nodetach -signer cert.pem -inkey key.pem -in in -out out", "cms -sign -md sha512 -signer cert.pem -inkey key.pem -keyopt rsa_padding_mode:pss -in in -out out",
 	} {
 		cmd := exec.CommandContext(t.Context(), bin, strings.Fields(args)...)
 		cmd.Dir = dir

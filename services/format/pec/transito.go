@@ -135,6 +135,16 @@ func (t *Transito) dati() Daticert {
 	return d
 }
 
+// maxEsteso is how long an errore-esteso may be: "a short text" by the DTD.
+const maxEsteso = 500
+
+func clip(s string) string {
+	if len(s) <= maxEsteso {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxEsteso], "")
+}
+
 // Accettazione is the acceptance. spec: RFC6109 §3.1.3
 func (t *Transito) Accettazione(at time.Time) Atto {
 	return Atto{Tipo: Accettazione, Istante: at, Dati: t.dati()}
@@ -144,7 +154,7 @@ func (t *Transito) Accettazione(at time.Time) Atto {
 // spec: RFC6109 §3.1.2, §3.2.3.1
 func (t *Transito) NonAccettazione(at time.Time, e Errore, why string) Atto {
 	a := Atto{Tipo: NonAccettazione, Istante: at, Dati: t.dati(), Dettaglio: why}
-	a.Dati.Errore, a.Dati.ErroreEsteso = e, why
+	a.Dati.Errore, a.Dati.ErroreEsteso = e, clip(why)
 	return a
 }
 
@@ -187,21 +197,21 @@ func (t *Transito) Consegna(at time.Time, recipient string) (Atto, error) {
 // the notice about a virus. spec: RFC6109 §3.2.3.3, §3.3.3
 func (t *Transito) ErroreConsegna(at time.Time, recipient string, e Errore, why string) Atto {
 	a := Atto{Tipo: ErroreConsegna, Istante: at, Dati: t.dati(), Dettaglio: why}
-	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, e, why
+	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, e, clip(why)
 	return a
 }
 
 // Preavviso is the notice after 12 hours, or with second the one at 24. spec: RFC6109 §3.1.6
 func (t *Transito) Preavviso(at time.Time, recipient string, second bool, why string) Atto {
 	a := Atto{Tipo: PreavvisoErrore, Istante: at, Dati: t.dati(), Avviso24: second}
-	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, AltroErrore, why
+	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, AltroErrore, clip(why)
 	return a
 }
 
 // RilevazioneVirus tells the sender's provider that a virus came through. spec: RFC6109 §3.2.3.2
 func (t *Transito) RilevazioneVirus(at time.Time, recipient, service, why string) Atto {
 	a := Atto{Tipo: RilevazioneVirus, Istante: at, Dati: t.dati(), To: service, Dettaglio: why}
-	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, VirusTrovato, why
+	a.Dati.Consegna, a.Dati.Errore, a.Dati.ErroreEsteso = recipient, VirusTrovato, clip(why)
 	return a
 }
 

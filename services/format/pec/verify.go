@@ -48,14 +48,15 @@ type Report struct {
 	// Revocation is always "unknown" here: it is not looked up by this library.
 	Revocation string `json:"revocation"`
 
-	Provider    string    `json:"provider,omitempty"` // name in the trust list
-	TrustList   string    `json:"trust_list,omitempty"`
-	CheckedAt   time.Time `json:"checked_at"`
-	JudgedAt    time.Time `json:"judged_at"`            // the moment that certificates had to be valid at
-	LineEnds    string    `json:"line_ends,omitempty"`  // "crlf-restored" when the copy had LF only
-	Tolerances  []string  `json:"tolerances,omitempty"` // what the CMS reader had to be patient with
-	Findings    Findings  `json:"-"`                    // doubts that come from the signer, besides those of the reading
-	Certificate *x509.Certificate
+	Provider   string    `json:"provider,omitempty"` // name in the trust list
+	TrustList  string    `json:"trust_list,omitempty"`
+	CheckedAt  time.Time `json:"checked_at"`
+	JudgedAt   time.Time `json:"judged_at"`            // the moment that certificates had to be valid at
+	LineEnds   string    `json:"line_ends,omitempty"`  // "crlf-restored" when the copy had LF only
+	Tolerances []string  `json:"tolerances,omitempty"` // what the CMS reader had to be patient with
+	Findings   Findings  `json:"findings,omitempty"`   // doubts that come from the signer, besides those of the reading
+
+	Certificate *x509.Certificate `json:"-"` // the signer's
 }
 
 // maxP7S bounds a signature: those of providers have a few kilobytes.

@@ -179,6 +179,33 @@ func TestNumbersHaveNoGap(t *testing.T) {
 	require.EqualValues(t, want, got.GetYears()[0].GetGiven())
 }
 
+// Two processes meet at the row of the year, and not at a gate in memory.
+func TestNumbersOfTwoProcessesHaveNoGap(t *testing.T) {
+	w := start(t)
+	name := w.series("fe", "{number}")
+	services := []*Service{w.s, newService(w.Host("invoice"), Config{CompanyTTL: time.Minute, Heartbeat: time.Second})}
+	const n = 60
+	numbers, errs := make([]string, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			inv, err := services[i%2].CreateInvoice(t.Context(), &invoicev1.CreateInvoiceRequest{Parent: acmeMain, Draft: draft(""), Series: name})
+			if errs[i] = err; err == nil {
+				numbers[i] = inv.GetBodies()[0].GetNumber()
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for i := range n {
+		require.NoError(t, errs[i])
+		seen[numbers[i]] = true
+	}
+	for i := 1; i <= n; i++ {
+		require.True(t, seen[strconv.Itoa(i)], "%d is missing", i)
+	}
+}
+
 // A number that an invoice with a number of its own holds is used already: the series goes past it.
 func TestSeriesPassesNumbersThatAreHeld(t *testing.T) {
 	w := start(t)

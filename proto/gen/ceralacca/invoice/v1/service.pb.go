@@ -29,7 +29,8 @@ type CreateInvoiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// FatturaPA XML, at most 5,000,000 bytes. Either this or draft.
+	// FatturaPA XML, at most 5,000,000 bytes. Either this or draft. One that is signed already, as XML or
+	// as .p7m (binary or Base64), is sent as it is.
 	Content    []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	ExternalId string `protobuf:"bytes,3,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// UUID chosen by the caller and stored before the call; a repeat gives the first answer.

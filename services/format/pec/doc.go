@@ -17,8 +17,8 @@
 //   - the mail side of the Sistema di Interscambio (SdIAddress, ReadSdI).
 //
 // It refuses to talk to anybody: no network, no files, no clock (times are arguments), and no
-// trust of its own (trust anchors and the list of providers are the caller's). It does not look
-// up revocation, does not make HTML safe for display, and writes no REM.
+// trust of its own (trust anchors, the list of providers and revocation lists are the caller's).
+// It does not make HTML safe for display and writes no REM.
 //
 // The bytes of a message stay with the caller as they came (an io.ReaderAt). Every part knows
 // its range, so whatever is said about a message can be checked on the original.

@@ -82,7 +82,7 @@ func makeWorld(t testing.TB) *world {
 	require.NoError(t, err)
 	authority := func(name string) *x509.Certificate {
 		tpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name, Organization: []string{"NOT VALID"}},
-			NotBefore: at.AddDate(-3, 0, 0), NotAfter: at.AddDate(10, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+			NotBefore: at.AddDate(-3, 0, 0), NotAfter: at.AddDate(10, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 		der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &w.caKey.PublicKey, w.caKey)
 		require.NoError(t, err)
 		c, err := x509.ParseCertificate(der)

@@ -90,6 +90,33 @@ func TestSafeName(t *testing.T) {
 	}
 }
 
+func TestDanger(t *testing.T) {
+	for _, c := range []struct {
+		name, head string
+		danger     bool
+	}{
+		{"fattura.pdf", "%PDF", false}, {"fattura.pdf.exe", "MZ", true}, {"FATTURA.EXE ", "", true}, {"a.docm", "PK", true}, {"a.docx", "PK\x03\x04\x14\x00\x00\x00", false},
+		{"a.zip", "PK\x03\x04\x14\x00\x01\x00", true}, {"foto.jpg", "MZ\x90", true}, {"a\u202efdp.scr", "", true}, {"a.iso", "", true}, {"", "", false}, {"exe", "", true}, {"f.xml.p7m", "0\x80", false},
+	} {
+		require.Equal(t, c.danger, Danger(c.name, []byte(c.head)) != "", c.name)
+	}
+}
+
+func TestAutomatic(t *testing.T) {
+	for head, want := range map[string]bool{
+		"Subject: a": false, "X-Ricevuta: accettazione": true, "X-Trasporto: errore": true, "Auto-Submitted: auto-replied": true, "Auto-Submitted: no": false,
+		"Precedence: bulk": true, "List-Id: x": true, "Return-Path: <>": true, "Return-Path: <a@b.test>": false,
+	} {
+		require.Equal(t, want, readAll(t, []byte(head+"\r\n\r\nx")).Automatic(), head)
+	}
+	w := newWorld(t)
+	raw := strings.Replace(string(composed(t, draft())), "Subject:", "Auto-Submitted: auto-generated\r\nSubject:", 1)
+	m, err := ParseBytes([]byte(raw))
+	require.NoError(t, err)
+	_, r := written(t, w.alfa, NewTransito(m, envelopeOf(draft()), "1@pec.alfa.test", nil).Busta(at))
+	require.True(t, r.Automatic(), "it is the original that a program made")
+}
+
 // TestWild: what arrives really. Each case says what is read and what is reported.
 func TestWild(t *testing.T) {
 	for _, c := range []struct {

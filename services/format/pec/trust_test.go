@@ -3,10 +3,16 @@ package pec
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"io"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +155,53 @@ func hexOf(b []byte) string {
 		out = append(out, digits[c>>4], digits[c&15])
 	}
 	return string(out)
+}
+
+// TestRevocation: by the lists that the caller has, as of the moment of judgement. TESTPLAN C10.
+func TestRevocation(t *testing.T) {
+	w := newWorld(t)
+	_, r := written(t, w.alfa, transit(t, draft()).Accettazione(at))
+	list := func(key crypto.Signer, ca *x509.Certificate, from time.Time, revoked *time.Time) *x509.RevocationList {
+		tpl := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: from.AddDate(0, 0, 7)}
+		if revoked != nil {
+			tpl.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: w.alfa.Certificate.SerialNumber, RevocationTime: *revoked}}
+		}
+		der, err := x509.CreateRevocationList(rand.Reader, tpl, ca, key)
+		require.NoError(t, err)
+		l, err := x509.ParseRevocationList(der)
+		require.NoError(t, err)
+		return l
+	}
+	before, after := at.AddDate(0, 0, -2), at.AddDate(0, 0, 2)
+	forger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	tpl := *w.caAlfa
+	tpl.PublicKey = nil
+	der, err := x509.CreateCertificate(rand.Reader, &tpl, &tpl, &forger.PublicKey, forger)
+	require.NoError(t, err)
+	fake, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name  string
+		lists []*x509.RevocationList
+		state string
+		want  Status
+	}{
+		{"no list", nil, RevocationUnknown, StatusValid},
+		{"current list without it", []*x509.RevocationList{list(w.caKey, w.caAlfa, before, nil)}, RevocationGood, StatusValid},
+		{"list from before, run out", []*x509.RevocationList{list(w.caKey, w.caAlfa, at.AddDate(0, -1, 0), nil)}, RevocationUnknown, StatusValid},
+		{"revoked before", []*x509.RevocationList{list(w.caKey, w.caAlfa, after, &before)}, RevocationRevoked, StatusUntrusted},
+		{"revoked after", []*x509.RevocationList{list(w.caKey, w.caAlfa, after.AddDate(0, 1, 0), &after)}, RevocationGood, StatusValid},
+		{"another authority's list", []*x509.RevocationList{list(w.caKey, w.caBeta, before, &before)}, RevocationUnknown, StatusValid},
+		{"a forged list", []*x509.RevocationList{list(forger, fake, before, &before)}, RevocationUnknown, StatusValid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rep, err := r.Verify(Verification{Trust: w.trust, At: at, Revocations: c.lists})
+			require.NoError(t, err)
+			require.Equal(t, c.state, rep.Revocation)
+			require.Equal(t, c.want, rep.Status, rep.Reason)
+		})
+	}
 }
 
 // TestForeignDelivery: a provider that does not manage the recipient's domain cannot prove a delivery.

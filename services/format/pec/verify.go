@@ -44,9 +44,9 @@ type Report struct {
 	Addresses          []string  `json:"addresses,omitempty"` // e-mail names of the certificate
 	NotBefore          time.Time `json:"not_before,omitzero"`
 	NotAfter           time.Time `json:"not_after,omitzero"`
-	Chain              string    `json:"chain"` // passed, failed, not-judged (with reason)
-	// Revocation is always "unknown" here: it is not looked up by this library.
-	Revocation string `json:"revocation"`
+	Chain              string    `json:"chain"`      // passed, failed, not-judged (with reason)
+	Revocation         string    `json:"revocation"` // unknown, good or revoked, as the lists given say
+	RevokedAt          time.Time `json:"revoked_at,omitzero"`
 
 	Provider   string    `json:"provider,omitempty"` // name in the trust list
 	TrustList  string    `json:"trust_list,omitempty"`
@@ -74,6 +74,9 @@ type Verification struct {
 	// Chains remembers chains that held, so that a mailbox full of receipts of one provider costs
 	// one check of its chain. nil: each message is judged anew.
 	Chains *ChainCache
+	// Revocations are the lists that the caller has; nothing is fetched. Without one that covers
+	// the moment, revocation is "unknown", which refuses nothing and is said.
+	Revocations []*x509.RevocationList
 	// Home is the own provider's name: an acceptance signed by another one is refused. "" skips it.
 	Home string
 }
@@ -83,7 +86,7 @@ type Verification struct {
 // with LF line ends). An error is the source's; everything else is in the report.
 // spec: RFC6109 §2.2.2, §5.5; RFC8551 §3.5.3
 func (r *Reading) Verify(v Verification) (*Report, error) {
-	rep := &Report{Outcome: r.Tipo(), CheckedAt: v.Now, Chain: string(cms.NotJudged), Revocation: "unknown"}
+	rep := &Report{Outcome: r.Tipo(), CheckedAt: v.Now, Chain: string(cms.NotJudged), Revocation: RevocationUnknown}
 	if v.Trust != nil {
 		rep.TrustList = v.Trust.Version
 	}
@@ -159,6 +162,8 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 	}
 	if si.Certificate != nil {
 		rep.describe(si.Certificate)
+		issuers := append(append([]*x509.Certificate(nil), sd.Certificates...), v.anchors().Intermediates...)
+		rep.Revocation, rep.RevokedAt = revocation(si.Certificate, append(issuers, si.Chain...), v.Revocations, rep.JudgedAt)
 	}
 	switch rep.Chain = string(si.Trust.Verdict); {
 	case v.Chains.known(sd, rep.JudgedAt):
@@ -201,12 +206,21 @@ func strictShape(sd *cms.SignedData) string {
 	return ""
 }
 
+// anchors are what the trust list brings to a verification.
+func (v *Verification) anchors() cms.VerifyOptions {
+	if v.Trust == nil {
+		return cms.VerifyOptions{}
+	}
+	return cms.VerifyOptions{Roots: v.Trust.Roots, Intermediates: v.Trust.Intermediates}
+}
+
 // check verifies over the exact bytes, then, for a copy that was kept with LF alone, over the
 // same bytes with CRLF. Nothing else is ever changed. spec: RFC8551 §3.1.1
 func (r *Reading) check(sd *cms.SignedData, v Verification, rep *Report) (*cms.Report, error) {
-	opts := cms.VerifyOptions{At: rep.JudgedAt}
-	if v.Trust != nil && !v.Chains.known(sd, rep.JudgedAt) {
-		opts.Roots, opts.Intermediates = v.Trust.Roots, v.Trust.Intermediates
+	opts := v.anchors()
+	opts.At = rep.JudgedAt
+	if v.Chains.known(sd, rep.JudgedAt) {
+		opts.Roots = nil
 	}
 	src := &countingReader{in: r.Signed.Raw()}
 	opts.Content = src
@@ -308,6 +322,10 @@ func (r *Reading) judgeSigner(rep *Report, v Verification) {
 	}
 	if at := rep.JudgedAt; at.Before(c.NotBefore) || at.After(c.NotAfter) {
 		rep.fail(StatusUntrusted, "at %s the certificate was not valid (%s to %s)", stamp(at), stamp(c.NotBefore), stamp(c.NotAfter))
+		return
+	}
+	if rep.Revocation == RevocationRevoked {
+		rep.fail(StatusUntrusted, "the certificate was revoked on %s", stamp(rep.RevokedAt))
 		return
 	}
 	r.judgeProvider(rep, v, from)

@@ -35,6 +35,8 @@ func (c Checkpoint) Text() []byte {
 	return b.Bytes()
 }
 
+var errEmptyRoot = errors.New("an empty tree has another root")
+
 func checkLine(line string) error {
 	if line == "" || !utf8.ValidString(line) || strings.ContainsFunc(line, unicode.IsControl) {
 		return errors.New("it is empty or has control characters")
@@ -68,7 +70,7 @@ func ParseText(text []byte) (Checkpoint, error) {
 		return bad(3, fmt.Errorf("root: %w", err))
 	}
 	if c.Size == 0 && c.Root != EmptyTree().Root {
-		return bad(3, errors.New("an empty tree has another root"))
+		return bad(3, errEmptyRoot)
 	}
 	for i, e := range lines[3:] {
 		if err := checkLine(e); err != nil {

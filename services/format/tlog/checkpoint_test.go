@@ -228,10 +228,10 @@ func TestKeys(t *testing.T) {
 	}
 	_, err = tlog.NewCosigner("w", key(1), nil)
 	require.ErrorContains(t, err, "clock")
-	old, err := tlog.NewCosigner("w", key(1), func() time.Time { return time.Unix(-1, 0) })
+	old, err := tlog.NewCosigner("w", key(1), func() time.Time { return time.Unix(0, 0) })
 	require.NoError(t, err)
 	_, err = old.Sign([]byte("x"))
-	require.ErrorContains(t, err, "before 1970")
+	require.ErrorContains(t, err, "not after 1970")
 	w := newWorld(t)
 	s := w.open(t, tlog.EmptyTree())
 	_, err = tlog.Cosign(s, w.log)
@@ -391,6 +391,14 @@ func TestWitness(t *testing.T) {
 
 	forked := second
 	forked.Root[0] ^= 1
+	// texts that Checkpoint.Sign refuses to sign
+	rawSign := func(text string) []byte {
+		out, err := note.Sign(&note.Note{Text: text}, w.log)
+		require.NoError(t, err)
+		return out
+	}
+	emptyRoot := rawSign(origin + "\n0\n" + second.Root.String() + "\n")
+	unparsed := rawSign(origin + "\n050\n" + second.Root.String() + "\n")
 	for name, c := range map[string]struct {
 		last   tlog.Tree
 		raw    []byte
@@ -404,9 +412,13 @@ func TestWitness(t *testing.T) {
 		"old beyond":    {first, ask(51, nil, signed(second, origin, w.log)), 400},
 		"long proof":    {first, ask(20, make([]tlog.Hash, 64), signed(second, origin, w.log)), 400},
 		"unknown log":   {first, ask(20, proof, signed(second, "altro.example", w.log)), 404},
+		"all unknown":   {first, ask(20, proof, signed(second, "altro.example", stranger)), 404},
+		"bad signature": {first, ask(20, proof, bytes.Replace(signed(second, origin, w.log), []byte("\n50\n"), []byte("\n51\n"), 1)), 403},
+		"extension":     {first, ask(20, proof, unparsed), 400},
+		"empty root":    {tlog.EmptyTree(), ask(0, nil, emptyRoot), 422},
 		"unsigned":      {first, ask(20, proof, signed(second, origin, stranger)), 403},
 		"stale":         {second, ask(20, proof, signed(second, origin, w.log)), 409},
-		"fork":          {second, ask(50, nil, signed(forked, origin, w.log)), 409},
+		"fork":          {second, ask(50, nil, signed(forked, origin, w.log)), 422},
 		"proof":         {first, ask(20, proof[1:], signed(second, origin, w.log)), 422},
 		"needless":      {tlog.EmptyTree(), ask(0, proof, signed(second, origin, w.log)), 422},
 	} {

@@ -161,8 +161,8 @@ func (s *Signer) Sign(text []byte) ([]byte, error) {
 	msg := text
 	if s.kind == typeCosignature {
 		at := s.now().Unix()
-		if at < 0 {
-			return nil, fmt.Errorf("tlog: cosigner %s: the clock is before 1970", s.name)
+		if at <= 0 { // zero means that no time is stated. spec: C2SP-cosignature §Format
+			return nil, fmt.Errorf("tlog: cosigner %s: the clock is not after 1970", s.name)
 		}
 		sig = binary.BigEndian.AppendUint64(nil, uint64(at))
 		msg = cosigned(uint64(at), text)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -429,4 +430,28 @@ func TestBundles(t *testing.T) {
 	at, err := l.Append(t.Context(), make([]byte, tlog.MaxEntry))
 	require.NoError(t, err, "a refused entry leaves the log as it was")
 	require.Zero(t, at)
+}
+
+// However long the log is, appending keeps its right edge alone.
+func TestAppendInBoundedMemory(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	d := &discard{}
+	l, err := tlog.Open(t.Context(), d, tlog.EmptyTree())
+	require.NoError(t, err)
+	begun := heap()
+	for range 300_000 {
+		_, err := l.Append(t.Context(), leaf400)
+		require.NoError(t, err)
+	}
+	_, err = l.Commit(t.Context())
+	require.NoError(t, err)
+	grown := int64(heap()) - int64(begun)
+	runtime.KeepAlive(l)
+	require.Greater(t, d.bytes, int64(100<<20), "so much was written")
+	require.Less(t, grown, int64(2<<20), "and so little kept")
 }

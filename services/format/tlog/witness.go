@@ -109,12 +109,16 @@ func (w *Witness) Judge(last Tree, raw []byte) (line []byte, next Tree, err erro
 	if err != nil {
 		return refuse(400, "%v", err)
 	}
+	// Whether the log is known comes before whether it signed.
+	if origin, _, _ := strings.Cut(string(r.Checkpoint), "\n"); origin != w.Origin {
+		return refuse(404, "log %.80q is not known here", origin)
+	}
 	s, err := OpenCheckpoint(r.Checkpoint, Policy{Origin: w.Origin, LogKeys: w.LogKeys})
 	switch {
-	case errors.Is(err, ErrOrigin):
-		return refuse(404, "%v", err)
 	case errors.Is(err, ErrSignature):
 		return refuse(403, "%v", err)
+	case errors.Is(err, errEmptyRoot):
+		return refuse(422, "%v", err)
 	case err != nil:
 		return refuse(400, "%v", err)
 	case r.Old > s.Size:
@@ -122,7 +126,7 @@ func (w *Witness) Judge(last Tree, raw []byte) (line []byte, next Tree, err erro
 	case r.Old != last.Size:
 		return refuse(409, "old size is %d, the last one cosigned is %d", r.Old, last.Size)
 	case r.Old == s.Size && last.Root != s.Root:
-		return refuse(409, "a tree of %d entries with another root was cosigned: the log is forked", s.Size)
+		return refuse(422, "a tree of %d entries with another root was cosigned: the log is forked", s.Size)
 	}
 	if err := CheckConsistency(r.Proof, last, s.Tree); err != nil {
 		return refuse(422, "%v", err)

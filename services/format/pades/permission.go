@@ -64,10 +64,9 @@ func (d *document) transform(sig *dict, method name) (*dict, bool, error) {
 
 // locks are the fields that signatures have locked. spec: ISO32000-1 §12.8.2.4
 type locks struct {
-	all     bool
-	only    map[string]bool
-	allBut  []map[string]bool
-	present bool
+	all    bool
+	only   map[string]bool
+	allBut []map[string]bool
 }
 
 func (l *locks) locked(full string) bool {
@@ -127,7 +126,6 @@ func (d *document) locks(all []field) (*locks, error) {
 		default:
 			out.all = true
 		}
-		out.present = true
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"slices"
 	"strconv"
@@ -139,7 +140,7 @@ func (t *tableReader) token() (string, error) {
 	for {
 		c, err := t.r.ReadByte()
 		if err != nil {
-			if n > 0 && err == io.EOF {
+			if n > 0 && errors.Is(err, io.EOF) {
 				break
 			}
 			return "", syntax(t.pos, "the cross-reference table is cut off")

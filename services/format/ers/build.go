@@ -22,7 +22,7 @@ type Subject struct {
 func Initial(objects ...Object) Subject { return Subject{objects: objects} }
 
 // Restamp renews the time stamp: a new one over the last, in the same chain and with its
-// algorithm. The data are not read. spec: RFC4998 §5.2 (time-stamp renewal)
+// algorithm. The data are not read, the last token is verified. spec: RFC4998 §5.2 (time-stamp renewal)
 func Restamp(r *Record) Subject { return Subject{record: r} }
 
 // Rehash renews the hash tree: a new chain, as a rule with a new algorithm, over the data and all
@@ -92,11 +92,15 @@ func (s *Subject) hashes(h crypto.Hash) ([][]byte, error) {
 		}
 		return digests(h, s.objects, evidence(h, s.record.Chains))
 	}
-	chain := s.record.Chains[len(s.record.Chains)-1].Stamps
-	if last := chain[len(chain)-1]; last.Hash == h {
-		return [][]byte{sum(h, last.TokenRaw)}, nil
+	last := s.record.last()
+	if last.Hash != h {
+		return nil, fmt.Errorf("its chain uses %v: a batch with %v renews the hash tree (Rehash), not the time stamp", last.Hash, h)
 	}
-	return nil, fmt.Errorf("its chain uses %v: a batch with %v renews the hash tree (Rehash), not the time stamp", chain[0].Hash, h)
+	// A new stamp over one that does not hold would keep nothing alive.
+	if err := last.Token.Verify(tsp.VerifyOptions{Digest: last.Token.Info.Digest}); err != nil {
+		return nil, fmt.Errorf("its last time stamp does not hold: %w", err)
+	}
+	return [][]byte{sum(h, last.TokenRaw)}, nil
 }
 
 // Root is what the time stamp has to be over: the digest of a request, not to be hashed again.
@@ -188,7 +192,7 @@ func (s *Sealed) Record(i int) ([]byte, error) {
 		return assemble(own, nil, tlv(tagSequence, added)), nil
 	}
 	chain := r.Chains[len(r.Chains)-1]
-	if last := chain.Stamps[len(chain.Stamps)-1].Token.Info.Time; s.token.Info.Time.Before(last) {
+	if last := r.last().Token.Info.Time; s.token.Info.Time.Before(last) {
 		return nil, fmt.Errorf("ers: the new stamp is of %s, before the one that it renews, %s", stamp(s.token.Info.Time), stamp(last))
 	}
 	var chains []byte

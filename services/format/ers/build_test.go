@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,6 +132,9 @@ func TestThirtyYears(t *testing.T) {
 	require.Equal(t, cmstest.Now, rep.Since)
 	require.Equal(t, cmstest.Now.AddDate(30, 0, 0), rep.Until, "the algorithm ends before the certificate")
 	require.Len(t, rep.Stamps, 8)
+	text, err := json.Marshal(rep)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"hash":"SHA-512"`)
 
 	horizon[crypto.SHA256] = cmstest.Now.AddDate(15, 0, 0)
 	rep, err = r.Verify(group, ers.VerifyOptions{Horizon: horizon})
@@ -393,6 +397,10 @@ func TestBuildRefuses(t *testing.T) {
 	data := docs("a", 1)
 	r := c.seal(t, crypto.SHA256, ers.Initial(data...))[0]
 	require.Empty(t, r.Chains[0].Stamps[0].Tree, "one object alone needs no tree")
+	tampered := bytes.Clone(r.Raw)
+	tampered[len(tampered)-1] ^= 1 // the last byte of the signature
+	spoilt, err := ers.Parse(tampered)
+	require.NoError(t, err)
 	broken := ers.Reader(func() (io.ReadCloser, error) { return nil, errors.New("disk gone") })
 	halfway := ers.Reader(func() (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(strings.NewReader("a"), iotest.ErrReader(errors.New("disk gone halfway")))), nil
@@ -409,6 +417,7 @@ func TestBuildRefuses(t *testing.T) {
 		"rehash, no object":  {crypto.SHA512, []ers.Subject{ers.Rehash(r)}, "no data objects"},
 		"rehash, other data": {crypto.SHA512, []ers.Subject{ers.Rehash(r, docs("b", 1)...)}, "does not verify"},
 		"restamp, other alg": {crypto.SHA512, []ers.Subject{ers.Restamp(r)}, "Rehash"},
+		"restamp, no stamp":  {crypto.SHA256, []ers.Subject{ers.Restamp(spoilt)}, "last time stamp does not hold"},
 		"unreadable":         {crypto.SHA256, []ers.Subject{ers.Initial(broken)}, "disk gone"},
 		"cut off":            {crypto.SHA256, []ers.Subject{ers.Initial(halfway)}, "gone halfway"},
 		"short digest":       {crypto.SHA256, []ers.Subject{ers.Initial(short)}, "has 1 bytes"},

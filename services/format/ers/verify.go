@@ -29,10 +29,11 @@ const (
 
 // EvidenceError: the record does not prove what it should.
 type EvidenceError struct {
-	Fault        Fault
-	Chain, Stamp int // from 1; Stamp 0: the chain as a whole
-	Reason       string
-	Err          error // of the token, or nil
+	Fault  Fault  `json:"fault"`
+	Chain  int    `json:"chain"` // from 1
+	Stamp  int    `json:"stamp"` // from 1; 0: the chain as a whole
+	Reason string `json:"reason"`
+	Err    error  `json:"-"` // of the token, or nil
 }
 
 func (e *EvidenceError) Error() string {
@@ -40,10 +41,7 @@ func (e *EvidenceError) Error() string {
 	if e.Stamp > 0 {
 		s += fmt.Sprintf(", stamp %d", e.Stamp)
 	}
-	if s += ": " + e.Reason; e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
+	return s + ": " + e.Reason
 }
 
 func (e *EvidenceError) Unwrap() error { return e.Err }
@@ -63,19 +61,20 @@ type VerifyOptions struct {
 
 // StampReport is one archive time stamp of the record.
 type StampReport struct {
-	Chain, Stamp int // from 1
-	Hash         crypto.Hash
-	Time         time.Time // as the token states it
-	NotAfter     time.Time // of the authority's certificate; zero: the token has none
-	Others       int       // hashes in the first list that are not of what this stamp is about
+	Chain    int       `json:"chain"`             // from 1
+	Stamp    int       `json:"stamp"`             // from 1
+	Hash     string    `json:"hash"`              // for example "SHA-256"
+	Time     time.Time `json:"time"`              // as the token states it
+	NotAfter time.Time `json:"notAfter,omitzero"` // of the authority's certificate; zero: the token has none
+	Others   int       `json:"others"`            // hashes in the first list that are not of what this stamp is about
 }
 
 // Report is what a record proved, or why it proves nothing.
 type Report struct {
-	Since  time.Time // the objects existed by then; means nothing when there are faults
-	Until  time.Time // renew before: the end of the last authority's certificate, or of the algorithm
-	Stamps []StampReport
-	Faults []*EvidenceError // in the order of the record; empty: it holds
+	Since  time.Time        `json:"since"`          // the objects existed by then; means nothing when there are faults
+	Until  time.Time        `json:"until,omitzero"` // renew before: the end of the last authority's certificate, or of the algorithm
+	Stamps []StampReport    `json:"stamps"`
+	Faults []*EvidenceError `json:"faults,omitempty"` // in the order of the record; empty: it holds
 }
 
 func (r *Report) fault(f Fault, chain, stamp int, err error, format string, args ...any) {
@@ -102,7 +101,7 @@ func (r *Record) Verify(objects []Object, o VerifyOptions) (*Report, error) {
 	rep.Since = rep.Stamps[0].Time
 	last := rep.Stamps[len(rep.Stamps)-1]
 	rep.Until = last.NotAfter
-	if end, ok := o.Horizon[last.Hash]; ok && (rep.Until.IsZero() || end.Before(rep.Until)) {
+	if end, ok := o.Horizon[r.last().Hash]; ok && (rep.Until.IsZero() || end.Before(rep.Until)) {
 		rep.Until = end
 	}
 	if len(rep.Faults) > 0 {
@@ -142,7 +141,7 @@ func (r *Record) verifyChain(i int, objects []Object, o VerifyOptions, rep *Repo
 			rep.fault(FaultRoot, i, j, nil, "the hash tree leads to %x, the token stamps %x", root, s.Token.Info.Digest)
 		}
 		r.verifyToken(i, j, o, rep)
-		rep.Stamps = append(rep.Stamps, StampReport{i + 1, j + 1, h, s.Token.Info.Time.UTC(), s.notAfter(o), others})
+		rep.Stamps = append(rep.Stamps, StampReport{i + 1, j + 1, h.String(), s.Token.Info.Time.UTC(), s.notAfter(o), others})
 	}
 	return nil
 }
@@ -176,6 +175,12 @@ func (s *Stamp) notAfter(o VerifyOptions) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// last is the stamp that a renewal is about.
+func (r *Record) last() *Stamp {
+	stamps := r.Chains[len(r.Chains)-1].Stamps
+	return &stamps[len(stamps)-1]
 }
 
 // successor is the stamp that renewed this one, nil for the last.
@@ -218,7 +223,7 @@ func (r *Record) verifyToken(i, j int, o VerifyOptions, rep *Report) {
 	// Whether it stamps the right value was looked at above: here, whether it is a stamp at all.
 	err := s.Token.Verify(tsp.VerifyOptions{Digest: s.Token.Info.Digest, Roots: o.Roots, At: at, Intermediates: o.Intermediates})
 	if err != nil {
-		rep.fault(FaultToken, i, j, err, "the token does not hold")
+		rep.fault(FaultToken, i, j, err, "the token does not hold: %v", err)
 	}
 }
 

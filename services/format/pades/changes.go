@@ -321,9 +321,13 @@ func (c *comparison) newSignature(r ref, f field) {
 		c.note(Annotations, r.num, "the empty signature field %q was added", f.full)
 		return
 	}
+	rank := Signing
+	if v, err := c.now.dict(f.value); err == nil && v.get("SubFilter") == name("ETSI.RFC3161") {
+		rank = LongTerm // spec: EN319142-1 §5.4.3: a document time-stamp is validation data
+	}
 	rect, ok, err := c.now.rectangle(f.d.get("Rect"))
 	if shown := err == nil && ok && rect[2] > rect[0] && rect[3] > rect[1]; !shown {
-		c.note(Signing, r.num, "the signature %q was added", f.full)
+		c.note(rank, r.num, "the signature %q was added", f.full)
 		return
 	}
 	c.visible++
@@ -331,7 +335,7 @@ func (c *comparison) newSignature(r ref, f field) {
 		c.note(Content, r.num, "the visible signature %q was added, which the certification does not allow", f.full)
 		return
 	}
-	c.note(Signing, r.num, "the signature %q was added with a visible box", f.full)
+	c.note(rank, r.num, "the signature %q was added with a visible box", f.full)
 }
 
 // members compares two lists of references. What stays is walked, what went is judged by gone,

@@ -6,6 +6,10 @@
 // signature with or without a visible box, and the judgement of what came after a signature.
 // The CMS inside is cades and cms, time-stamps are tsp.
 //
+// Sign does all at once. With a key elsewhere: Prepare lays out the file, Digest goes to the key,
+// Check judges the value that comes back and Write makes the file. AddTimestamp brings a stamp
+// later. Verify gives a report on every signature of a file.
+//
 // It refuses encrypted files, dynamic XFA forms, fields with seed values, LT and LTA writing
 // (both are recognised when reading), and anything that is drawn: pages are never interpreted.
 // Keys, trust anchors, time of judgement and authorities are the caller's. Reading never

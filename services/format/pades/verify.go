@@ -420,6 +420,7 @@ func (d *document) orphans(ctx context.Context, found []*signed) ([]string, erro
 func (d *document) rangeAt(off int64) (v [4]int64, ok bool) {
 	var a array
 	err := d.parse(off, func(l *lexer) error {
+		l.left = 8 // an array of four, and nothing longer
 		o, err := l.object(0)
 		a, _ = o.(array)
 		return err

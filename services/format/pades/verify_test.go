@@ -338,19 +338,22 @@ func TestWhatIsAfterTheEnd(t *testing.T) {
 // LT and LTA are recognised by their parts.
 func TestLongTermLevels(t *testing.T) {
 	k := newDesk(t)
-	signed := k.sign(plain().table(""), pades.Options{Timestamp: k.stamp})
+	// a certification that allows no changes allows these
+	signed := k.sign(plain().table(""), pades.Options{Timestamp: k.stamp, Certify: pades.NoChanges})
 	field := numberOf(t, signed, "/FT /Sig")
-	store := fmt.Sprintf("<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[%d 0 R]/SigFlags 3>>/DSS<</Certs[70 0 R]/OCSPs[71 0 R]/VRI<</AA<<>>>>>>>>", field)
+	perms := fmt.Sprintf("/Perms<</DocMDP %d 0 R>>", numberOf(t, signed, "/Type /Sig\n"))
+	store := fmt.Sprintf("<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[%d 0 R]/SigFlags 3>>/DSS<</Certs[70 0 R]/OCSPs[71 0 R]/VRI<</AA<<>>>>>>%s>>", field, perms)
 	lt := appendTo(signed, objects{1: store, 70: streamText("", "c"), 71: streamText("", "o")}, "")
 	r := k.verify(lt)
 	require.NoError(t, r.Err())
 	require.Equal(t, pades.LevelLT, r.Signatures[0].Level)
 	require.Equal(t, 1, r.DSS.VRI)
 	lta := handmade{subFilter: "ETSI.RFC3161", contents: k.token, prev: fmt.Sprintf("%d 0 R ", field),
-		catalog: "/DSS<</Certs[70 0 R]/OCSPs[71 0 R]/VRI<</AA<<>>>>>>"}.build(lt)
+		catalog: "/DSS<</Certs[70 0 R]/OCSPs[71 0 R]/VRI<</AA<<>>>>>>" + perms}.build(lt)
 	r = k.verify(lta)
 	require.NoError(t, r.Err())
 	require.Equal(t, pades.LevelLTA, r.Signatures[0].Level)
+	require.Equal(t, pades.LongTerm, r.Signatures[0].Modification)
 	require.Equal(t, pades.KindTimestamp, r.Signatures[1].Kind)
 	require.True(t, r.Signatures[1].WholeFile)
 	pdfsig(t, signed, 1)

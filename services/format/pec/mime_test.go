@@ -117,69 +117,71 @@ func TestAutomatic(t *testing.T) {
 	require.True(t, r.Automatic(), "it is the original that a program made")
 }
 
-// TestWild: what arrives really. Each case says what is read and what is reported.
+// wild is what arrives really. Each case says what is read and what is reported.
+var wild = []struct {
+	name, raw string
+	code      string
+	check     func(t *testing.T, m *Message)
+}{
+	{"no header at all", "just words, no header\n", CodeHeaderBroken, func(t *testing.T, m *Message) {
+		require.Equal(t, int64(0), m.Root.BodyStart)
+	}},
+	{"mailbox line", "From x@y.test Mon Jan 1\nSubject: a\n\nb\n", CodeHeaderMbox, func(t *testing.T, m *Message) {
+		require.Equal(t, "a", m.Root.Header.Get("subject"))
+	}},
+	{"no empty line before the first part", "Content-Type: multipart/mixed; boundary=b\n--b\n\nx\n--b--\n", CodeHeaderBroken, func(t *testing.T, m *Message) {
+		require.Len(t, m.Root.Parts, 1)
+	}},
+	{"no boundary parameter", "Content-Type: multipart/mixed\n\n--b\n\nx\n--b--\n", CodeNoBoundary, nil},
+	{"never closed", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx", CodeUnclosed, func(t *testing.T, m *Message) {
+		require.Equal(t, "x", text(t, m.Root.Parts[0]))
+	}},
+	{"raw 8-bit header", "Subject: citt\xc3\xa0\n\nx", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "città", m.Root.Header.Text("Subject"))
+	}},
+	{"base64 with rubbish", "Content-Transfer-Encoding: base64\n\nY2l.hb w==\n", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "ciao", text(t, m.Root))
+	}},
+	{"base64 in two pieces", "Content-Transfer-Encoding: base64\n\nY2lhbyA=\nY2lhbyA=\n", CodeBareLF, func(t *testing.T, m *Message) {
+		require.True(t, strings.HasPrefix(text(t, m.Root), "ciao "))
+	}},
+	{"broken quoted-printable", "Content-Transfer-Encoding: quoted-printable\n\na=3Db =zz =\nc=", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "a=b =zz c", text(t, m.Root))
+	}},
+	{"uuencode", "Content-Transfer-Encoding: x-uuencode\n\nbegin 644 a\n$8VEA;P``\n`\nend\n", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "ciao", text(t, m.Root))
+	}},
+	{"charset that lies", "Content-Type: text/plain; charset=us-ascii\n\ncitt\xe0", CodeBareLF, func(t *testing.T, m *Message) {
+		s, exact, err := m.Root.Text()
+		require.NoError(t, err)
+		require.False(t, exact)
+		require.Equal(t, "città", s)
+	}},
+	{"digest", "Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: in\n\nx\n--b--\n", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "in", m.Root.Parts[0].Parts[0].Header.Get("Subject"))
+	}},
+	{"attached message in base64", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogaW4KCng=\n", CodeBareLF, func(t *testing.T, m *Message) {
+		p, err := m.Root.Message()
+		require.NoError(t, err)
+		require.Equal(t, "in", p.Header.Get("Subject"))
+	}},
+	{"zero bytes", "Subject: a\n\nx\x00y\n", CodeNUL, nil},
+	{"boundary used twice", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b--\n", CodeBoundaryReused, nil},
+	{"header without end", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n--b--\n", CodeHeaderUnended, nil},
+	{"folded to the right", "Subject: a\n\tb\n c\n\nx", CodeBareLF, func(t *testing.T, m *Message) {
+		require.Equal(t, "a\tb c", m.Root.Header.Get("Subject"))
+	}},
+	{"delimiters on end", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n--b\r\n\r\n--b--\r\n", CodeHeaderUnended, func(t *testing.T, m *Message) {
+		require.Len(t, m.Root.Parts, 2)
+		for _, p := range m.Root.Parts {
+			require.LessOrEqual(t, p.Start, p.BodyStart)
+			require.LessOrEqual(t, p.BodyStart, p.End)
+		}
+	}},
+}
+
 func TestWild(t *testing.T) {
-	for _, c := range []struct {
-		name, raw string
-		code      string
-		check     func(t *testing.T, m *Message)
-	}{
-		{"no header at all", "just words, no header\n", CodeHeaderBroken, func(t *testing.T, m *Message) {
-			require.Equal(t, int64(0), m.Root.BodyStart)
-		}},
-		{"mailbox line", "From x@y.test Mon Jan 1\nSubject: a\n\nb\n", CodeHeaderMbox, func(t *testing.T, m *Message) {
-			require.Equal(t, "a", m.Root.Header.Get("subject"))
-		}},
-		{"no empty line before the first part", "Content-Type: multipart/mixed; boundary=b\n--b\n\nx\n--b--\n", CodeHeaderBroken, func(t *testing.T, m *Message) {
-			require.Len(t, m.Root.Parts, 1)
-		}},
-		{"no boundary parameter", "Content-Type: multipart/mixed\n\n--b\n\nx\n--b--\n", CodeNoBoundary, nil},
-		{"never closed", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx", CodeUnclosed, func(t *testing.T, m *Message) {
-			require.Equal(t, "x", text(t, m.Root.Parts[0]))
-		}},
-		{"raw 8-bit header", "Subject: citt\xc3\xa0\n\nx", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "città", m.Root.Header.Text("Subject"))
-		}},
-		{"base64 with rubbish", "Content-Transfer-Encoding: base64\n\nY2l.hb w==\n", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "ciao", text(t, m.Root))
-		}},
-		{"base64 in two pieces", "Content-Transfer-Encoding: base64\n\nY2lhbyA=\nY2lhbyA=\n", CodeBareLF, func(t *testing.T, m *Message) {
-			require.True(t, strings.HasPrefix(text(t, m.Root), "ciao "))
-		}},
-		{"broken quoted-printable", "Content-Transfer-Encoding: quoted-printable\n\na=3Db =zz =\nc=", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "a=b =zz c", text(t, m.Root))
-		}},
-		{"uuencode", "Content-Transfer-Encoding: x-uuencode\n\nbegin 644 a\n$8VEA;P``\n`\nend\n", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "ciao", text(t, m.Root))
-		}},
-		{"charset that lies", "Content-Type: text/plain; charset=us-ascii\n\ncitt\xe0", CodeBareLF, func(t *testing.T, m *Message) {
-			s, exact, err := m.Root.Text()
-			require.NoError(t, err)
-			require.False(t, exact)
-			require.Equal(t, "città", s)
-		}},
-		{"digest", "Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: in\n\nx\n--b--\n", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "in", m.Root.Parts[0].Parts[0].Header.Get("Subject"))
-		}},
-		{"attached message in base64", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogaW4KCng=\n", CodeBareLF, func(t *testing.T, m *Message) {
-			p, err := m.Root.Message()
-			require.NoError(t, err)
-			require.Equal(t, "in", p.Header.Get("Subject"))
-		}},
-		{"zero bytes", "Subject: a\n\nx\x00y\n", CodeNUL, nil},
-		{"boundary used twice", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b--\n", CodeBoundaryReused, nil},
-		{"header without end", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n--b--\n", CodeHeaderUnended, nil},
-		{"folded to the right", "Subject: a\n\tb\n c\n\nx", CodeBareLF, func(t *testing.T, m *Message) {
-			require.Equal(t, "a\tb c", m.Root.Header.Get("Subject"))
-		}},
-		{"delimiters on end", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n--b\r\n\r\n--b--\r\n", CodeHeaderUnended, func(t *testing.T, m *Message) {
-			require.Len(t, m.Root.Parts, 2)
-			for _, p := range m.Root.Parts {
-				require.LessOrEqual(t, p.Start, p.BodyStart)
-				require.LessOrEqual(t, p.BodyStart, p.End)
-			}
-		}},
-	} {
+	for _, c := range wild {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := ParseBytes([]byte(c.raw))
 			require.NoError(t, err)

@@ -72,13 +72,7 @@ func TestSigners(t *testing.T) {
 	w := newWorld(t)
 	tr := transit(t, draft())
 	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
-	asAlfa := func(from, to time.Time) *Gestore {
-		g := *w.alfa
-		g.Certificate, g.Key = nil, nil
-		c, key := w.certificate(t, g.Address, from, to)
-		g.Certificate, g.Key = c, key
-		return &g
-	}
+	asAlfa := func(from, to time.Time) *Gestore { return w.renewed(t, from, to) }
 	impostor := *w.person
 	impostor.Address = w.alfa.Address // the certificate still says the person
 	other := *w.beta
@@ -108,6 +102,23 @@ func TestSigners(t *testing.T) {
 			require.Equal(t, "unknown", rep.Revocation)
 		})
 	}
+}
+
+// renewed is the first provider under another certificate of its own.
+func (w *world) renewed(t testing.TB, from, to time.Time) *Gestore {
+	t.Helper()
+	g := *w.alfa
+	c, key := w.certificate(t, g.Address, from, to)
+	g.Certificate, g.Key = c, key
+	return &g
+}
+
+// TestSignersOverTime: renewals, remembered chains, the index's hashes. TESTPLAN C9 to C11.
+func TestSignersOverTime(t *testing.T) {
+	w := newWorld(t)
+	tr := transit(t, draft())
+	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
+	asAlfa := func(from, to time.Time) *Gestore { return w.renewed(t, from, to) }
 	t.Run("a remembered chain is no older than its certificates", func(t *testing.T) {
 		chains := &ChainCache{}
 		g := asAlfa(at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0))
@@ -258,6 +269,7 @@ func TestSignatureRules(t *testing.T) {
 		{"two signatures", two, StatusInvalidSignature},
 		{"other content type", other, StatusInvalidSignature},
 		{"bytes after the end", append(bytes.Clone(good), 0), StatusInvalidSignature},
+		{"signature value changed", append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1), StatusInvalidSignature},
 		{"cut off", good[:len(good)/2], StatusUnparsable},
 		{"placeholder", []byte("MII...njA=="), StatusUnparsable},
 		{"empty", nil, StatusUnparsable},

@@ -202,6 +202,50 @@ func TestSdI(t *testing.T) {
 	}
 }
 
+func TestCheckToSdI(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		to    []string
+		files map[string]int
+		codes []string
+	}{
+		{"an invoice", []string{SdIFirst}, map[string]int{"IT01234567890_00001.xml.p7m": 10}, nil},
+		{"an invoice and an outcome", []string{"sdi48@pec.fatturapa.it"}, map[string]int{"IT01234567890_00001.xml": 10, "IT01234567890_11111_EC_001.xml": 5}, nil},
+		{"another recipient too", []string{SdIFirst, "x@y.test"}, map[string]int{"IT01234567890_00001.xml": 10}, []string{"SDI_RECIPIENTS", "SDI_ADDRESS"}},
+		{"no file", []string{SdIFirst}, nil, []string{"SDI_NO_FILE"}},
+		{"a picture only", []string{SdIFirst}, map[string]int{"logo.png": 1}, []string{"SDI_FILE_NAME", "SDI_NO_FILE"}},
+		{"a notice that only the exchange sends", []string{SdIFirst}, map[string]int{"IT01234567890_11111_RC_001.xml": 5}, []string{"SDI_FILE_NAME", "SDI_NO_FILE"}},
+		{"exactly the limit", []string{SdIFirst}, map[string]int{"IT01234567890_00001.zip": SdIFileLimit}, nil},
+		{"a byte more", []string{SdIFirst}, map[string]int{"IT01234567890_00001.zip": SdIFileLimit + 1}, []string{"SDI_FILE_TOO_LARGE"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := draft()
+			d.To, d.Cc, d.Attachments = nil, nil, nil
+			for _, a := range c.to {
+				d.To = append(d.To, Address{Addr: a})
+			}
+			for name, size := range c.files {
+				d.Attachments = append(d.Attachments, BytesFile(name, "", make([]byte, size)))
+			}
+			m, err := ParseBytes(composed(t, d))
+			require.NoError(t, err)
+			vs, err := CheckToSdI(m)
+			require.NoError(t, err)
+			var got []string
+			for _, v := range vs {
+				got = append(got, v.Code)
+			}
+			require.Equal(t, c.codes, got)
+		})
+	}
+	twice := strings.ReplaceAll("To: "+SdIFirst+"\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX\r\n--b\r\nX\r\n--b--\r\n", "X", "Content-Type: text/xml; name=IT01234567890_00001.xml\r\n\r\n<a/>")
+	m, err := ParseBytes([]byte(twice))
+	require.NoError(t, err)
+	vs, err := CheckToSdI(m)
+	require.NoError(t, err)
+	require.Equal(t, "SDI_FILE_TWICE", vs[0].Code)
+}
+
 func TestDSN(t *testing.T) {
 	raw := "From: MAILER-DAEMON@example.test\r\nTo: mittente@alfa.test\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.test\r\n\r\nFinal-Recipient: rfc822; altri@example.test\r\nAction: Failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 no such user\r\n\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <c0ffee.1@alfa.test>\r\n\r\n--b--\r\n"
 	r := readAll(t, []byte(raw))

@@ -144,3 +144,54 @@ func (m *SdIMessage) assignment(p *Part) error {
 	}
 	return nil
 }
+
+// Limits of the certified-mail channel. spec: AllA-1.9 §1.3.1
+const (
+	SdIMessageLimit = 30_000_000 // bytes of the whole message
+	SdIFileLimit    = 5_000_000  // bytes of each file
+)
+
+// CheckToSdI says why a message to the Sistema di Interscambio would not do what its sender
+// wants: one address of the exchange and nobody else, at least one file with a name that the
+// exchange files (an invoice, or the outcome EC of a public buyer), sizes, no name twice.
+// Reading sizes decodes the files. Errors are the source's. spec: AllA-1.9 §1.2.2, §1.3.1
+func CheckToSdI(m *Message) (Violations, error) {
+	var vs Violations
+	h := m.Root.Header
+	to := append(ParseAddresses(h.Get("To")), ParseAddresses(h.Get("Cc"))...)
+	if len(to) != 1 {
+		vs.add("SDI_RECIPIENTS", "to", "%d recipients: send to one address of the exchange alone", len(to))
+	}
+	for _, a := range to {
+		if _, ok := SdIAddress(a.Addr); !ok {
+			vs.add("SDI_ADDRESS", "to", "%q is no address of the exchange (sdiNN@%s)", a.Addr, SdIDomain)
+		}
+	}
+	if m.Size > SdIMessageLimit {
+		vs.add("SDI_TOO_LARGE", "size", "the message has %d bytes, at most %d are taken", m.Size, SdIMessageLimit)
+	}
+	seen := map[string]bool{}
+	for _, a := range m.Root.Attachments() {
+		match := sdiNotice.FindStringSubmatch(a.Sent)
+		outcome := match != nil && strings.EqualFold(match[1], "EC")
+		if !outcome && !sdiInvoice.MatchString(a.Sent) {
+			vs.add("SDI_FILE_NAME", "attachments", "%q is no name that the exchange files", a.Sent)
+			continue
+		}
+		if key := strings.ToLower(a.Sent); seen[key] {
+			vs.add("SDI_FILE_TWICE", "attachments", "%q stands twice", a.Sent)
+		} else {
+			seen[key] = true
+		}
+		if _, err := a.Part.Bytes(SdIFileLimit); err != nil {
+			if !isLimit(err) {
+				return nil, err
+			}
+			vs.add("SDI_FILE_TOO_LARGE", "attachments", "%q has more than %d bytes", a.Sent, SdIFileLimit)
+		}
+	}
+	if len(seen) == 0 {
+		vs.add("SDI_NO_FILE", "attachments", "there is no file that the exchange would take")
+	}
+	return vs, nil
+}

@@ -104,10 +104,15 @@ func (d *document) collect(f *found, b []byte, base int64, last bool) error {
 			f.catalog = ref{e.num, e.gen}
 		}
 	}
+	collectTrailers(f, b, base, last)
+	return nil
+}
+
+func collectTrailers(f *found, b []byte, base int64, last bool) {
 	for at := 0; ; {
 		i := bytes.Index(b[at:], []byte("trailer"))
 		if i < 0 || (at+i >= repairChunk && !last) {
-			return nil
+			return
 		}
 		at += i + len("trailer")
 		if len(f.trailers) == repairObjects {

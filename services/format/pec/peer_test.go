@@ -70,6 +70,46 @@ func TestBreve(t *testing.T) {
 	require.False(t, rep.Proven())
 }
 
+// TestCheckOriginal: the original in a complete receipt is compared with what was sent.
+func TestCheckOriginal(t *testing.T) {
+	w := newWorld(t)
+	raw := composed(t, draft())
+	sent, err := ParseBytes(raw)
+	require.NoError(t, err)
+	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
+	require.NoError(t, err)
+	_, r := written(t, w.beta, act)
+	p, err := r.OriginalMessage()
+	require.NoError(t, err)
+	c, err := CheckOriginal(p, sent.Root)
+	require.NoError(t, err)
+	require.True(t, c.Same())
+	require.Equal(t, "exact", c.Variant)
+	for name, x := range map[string]struct {
+		edit    func(string) string
+		variant string
+		changed []string
+	}{
+		"one line end less": {func(s string) string { return strings.TrimSuffix(s, "\r\n") }, "final-line-end", nil},
+		"LF alone":          {func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }, "line-ends", nil},
+		"other subject":     {func(s string) string { return strings.Replace(s, "Subject: ", "Subject: x", 1) }, "exact", []string{"Subject"}},
+		"other text":        {func(s string) string { return strings.Replace(s, "Gentili", "Gentile", 1) }, "", nil},
+		"a line more":       {func(s string) string { return s + "x" }, "", nil},
+		"trace added":       {func(s string) string { return "Received: by x\r\n" + s }, "exact", nil},
+		"folded otherwise":  {func(s string) string { return strings.Replace(s, "=?=\r\n =?", "=?= =?", 1) }, "exact", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := ParseBytes([]byte(x.edit(string(raw))))
+			require.NoError(t, err)
+			c, err := CheckOriginal(m.Root, sent.Root)
+			require.NoError(t, err)
+			require.Equal(t, x.variant, c.Variant)
+			require.Equal(t, x.variant != "", c.Body)
+			require.Equal(t, x.changed, c.Changed)
+		})
+	}
+}
+
 // TestBreveOfSigned: an original with a signature of its own keeps it; an attached .p7m is a file.
 func TestBreveOfSigned(t *testing.T) {
 	raw := "Content-Type: multipart/signed; boundary=S\r\n\r\n--S\r\nContent-Type: multipart/mixed; boundary=M\r\n\r\n--M\r\nContent-Type: application/pkcs7-mime; name=f.xml.p7m\r\n\r\nMIIB\r\n--M--\r\n\r\n--S\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIIC\r\n--S--\r\n"

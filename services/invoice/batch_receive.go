@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -114,6 +116,9 @@ func (b *batches) CreateInvoices(stream grpc.ClientStreamingServer[invoicev1.Cre
 func (b *batches) openUpload(ctx context.Context, head *invoicev1.BatchHead) (*upload, error) {
 	if head.GetKind() == invoicev1.BatchKind_BATCH_KIND_UNSPECIFIED {
 		head.Kind = invoicev1.BatchKind_BATCH_KIND_CREATE
+	}
+	if err := printable("head.display_name", head.GetDisplayName()); err != nil {
+		return nil, err
 	}
 	if _, err := b.companies.get(ctx, head.GetParent()); err != nil {
 		return nil, err
@@ -223,8 +228,20 @@ func (u *upload) closed() error {
 	return fault.Conflict("BATCH_CLOSED", "batch %s is complete or ended (%s) and takes no more: begin another batch", u.n, invoicev1.BatchState(u.row.State))
 }
 
+// printable refuses text that no table could keep or no terminal should show.
+func printable(field, s string) error {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return nil
+	}
+	return fault.Invalid("REQUEST_INVALID", "%s: %q has control characters: leave them out", field, clip(s)).
+		WithField(field, "CONTROL_CHARACTER", "has control characters")
+}
+
 // takeFile adds a file to the group, or recognises it.
 func (u *upload) takeFile(ctx context.Context, f *invoicev1.BatchUpload) error {
+	if err := printable("file.external_id", f.GetExternalId()); err != nil {
+		return err
+	}
 	f.FileName = shownName(f.GetFileName())
 	next := u.row.ReceivedFiles + int64(len(u.group))
 	switch {

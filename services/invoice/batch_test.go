@@ -278,6 +278,10 @@ func TestUploadGoesOn(t *testing.T) {
 		{"another name", "UPLOAD_DIFFERS", func(u *uploading) { u.file(3, "33", file("3")) }},
 		{"a gap", "UPLOAD_GAP", func(u *uploading) { u.file(50, "50", file("50")) }},
 		{"a chunk", "UPLOAD_MIXED", func(u *uploading) { u.chunk(0, []byte("PK")) }},
+		{"a control character", "REQUEST_INVALID", func(u *uploading) {
+			u.send(&invoicev1.CreateInvoicesRequest{Part: &invoicev1.CreateInvoicesRequest_File{
+				File: &invoicev1.BatchUpload{Index: 11, FileName: "11", ExternalId: "a\x00b"}}})
+		}},
 		{"two heads", "UPLOAD_MIXED", func(u *uploading) {
 			u.send(&invoicev1.CreateInvoicesRequest{Part: &invoicev1.CreateInvoicesRequest_Head{Head: &invoicev1.BatchHead{Parent: acmeMain, RequestId: id}}})
 		}},
@@ -380,9 +384,9 @@ func TestCancelBatch(t *testing.T) {
 		u.file(i, fmt.Sprint(i), file(fmt.Sprint(i)))
 	}
 	name := u.done().GetName()
-	b, err := api.CancelBatch(t.Context(), &invoicev1.CancelBatchRequest{Name: name})
+	_, err := api.CancelBatch(t.Context(), &invoicev1.CancelBatchRequest{Name: name})
 	require.NoError(t, err)
-	b = w.ends(api, name)
+	b := w.ends(api, name)
 	t.Logf("cancelled after %d of %d", b.GetCreated(), b.GetFiles())
 	require.Contains(t, []invoicev1.BatchState{invoicev1.BatchState_BATCH_STATE_CANCELLED, invoicev1.BatchState_BATCH_STATE_DONE}, b.GetState())
 	require.EqualValues(t, 1200, b.GetCreated()+b.GetCancelled())

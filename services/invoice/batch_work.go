@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
-	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
@@ -43,7 +42,6 @@ func (workArgs) Kind() string { return "batch" }
 type turn struct {
 	*batches
 	row     db.Batch
-	company *tenancyv1.Company
 	members []*zip.File // of an archive, by place
 	from    int64       // files below have an outcome, as far as this run knows
 }

@@ -50,6 +50,9 @@ func (b *batches) ImportInvoice(ctx context.Context, req *invoicev1.ImportInvoic
 	if err != nil {
 		return nil, err
 	}
+	if err := printable("external_id", req.GetExternalId()); err != nil {
+		return nil, err
+	}
 	now := pg.Time(b.now())
 	a, received, err := admitImport(req.GetContent(), req.GetMetadata(), company, now)
 	if err != nil {
@@ -212,6 +215,13 @@ func readImport(content []byte) (a *admission, buyerIssues bool, err error) {
 
 // describePDF makes the row of a PDF from what the caller says about it.
 func describePDF(content []byte, m *invoicev1.ImportMetadata) (*admission, error) {
+	for field, text := range map[string]string{"number": m.GetNumber(),
+		"seller.vat_number": m.GetSeller().GetVatNumber(), "seller.tax_code": m.GetSeller().GetTaxCode(), "seller.display_name": m.GetSeller().GetDisplayName(),
+		"buyer.vat_number": m.GetBuyer().GetVatNumber(), "buyer.tax_code": m.GetBuyer().GetTaxCode(), "buyer.display_name": m.GetBuyer().GetDisplayName()} {
+		if err := printable("metadata."+field, text); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := time.Parse(time.DateOnly, m.GetIssueDate()); err != nil {
 		return nil, fault.Invalid("METADATA_INVALID", "metadata.issue_date: %q is no date: write it as 2026-03-31", m.GetIssueDate()).
 			WithField("metadata.issue_date", "METADATA_INVALID", "is no date")

@@ -123,6 +123,7 @@ func TestBadImports(t *testing.T) {
 		"long ago":              {pdf("1"), change(func(m *invoicev1.ImportMetadata) { m.IssueDate = "1999-12-31" }), "DATE_OUT_OF_RANGE"},
 		"nobody issued it":      {pdf("1"), change(func(m *invoicev1.ImportMetadata) { m.Seller = &invoicev1.Party{} }), "METADATA_INVALID"},
 		"pdf of somebody else":  {pdf("1"), change(func(m *invoicev1.ImportMetadata) { m.Seller.VatNumber = "IT" + fatturapatest.VATNumber(60) }), "PARTY_MISMATCH"},
+		"control characters":    {pdf("1"), change(func(m *invoicev1.ImportMetadata) { m.Buyer.DisplayName = "a\x00b" }), "REQUEST_INVALID"},
 		"metadata without type": {pdf("1"), change(func(m *invoicev1.ImportMetadata) { m.DocumentType = "invoice" }), "REQUEST_INVALID"},
 	} {
 		_, err := api.ImportInvoice(t.Context(), &invoicev1.ImportInvoiceRequest{Parent: acmeMain, Content: tt.content, Metadata: tt.metadata})

@@ -84,6 +84,8 @@ const (
 	CredentialKind_CREDENTIAL_KIND_AUTOMATIC CredentialKind = 1
 	// A role of the platform, such as the responsible for conservation.
 	CredentialKind_CREDENTIAL_KIND_ROLE CredentialKind = 2
+	// A person. Signs only what the person authorized with PIN and one-time password (AuthorizationService).
+	CredentialKind_CREDENTIAL_KIND_PERSON CredentialKind = 3
 )
 
 // Enum value maps for CredentialKind.
@@ -92,11 +94,13 @@ var (
 		0: "CREDENTIAL_KIND_UNSPECIFIED",
 		1: "CREDENTIAL_KIND_AUTOMATIC",
 		2: "CREDENTIAL_KIND_ROLE",
+		3: "CREDENTIAL_KIND_PERSON",
 	}
 	CredentialKind_value = map[string]int32{
 		"CREDENTIAL_KIND_UNSPECIFIED": 0,
 		"CREDENTIAL_KIND_AUTOMATIC":   1,
 		"CREDENTIAL_KIND_ROLE":        2,
+		"CREDENTIAL_KIND_PERSON":      3,
 	}
 )
 
@@ -575,11 +579,12 @@ const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\aKeyType\x12\x18\n" +
 	"\x14KEY_TYPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KEY_TYPE_EC_P256\x10\x01\x12\x15\n" +
-	"\x11KEY_TYPE_RSA_3072\x10\x02*j\n" +
+	"\x11KEY_TYPE_RSA_3072\x10\x02*\x86\x01\n" +
 	"\x0eCredentialKind\x12\x1f\n" +
 	"\x1bCREDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CREDENTIAL_KIND_AUTOMATIC\x10\x01\x12\x18\n" +
-	"\x14CREDENTIAL_KIND_ROLE\x10\x02*n\n" +
+	"\x14CREDENTIAL_KIND_ROLE\x10\x02\x12\x1a\n" +
+	"\x16CREDENTIAL_KIND_PERSON\x10\x03*n\n" +
 	"\x0eSignatureLevel\x12\x1f\n" +
 	"\x1bSIGNATURE_LEVEL_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18SIGNATURE_LEVEL_ADVANCED\x10\x01\x12\x1d\n" +

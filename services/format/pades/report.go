@@ -89,10 +89,17 @@ type SignatureReport struct {
 	Signature *cades.SignerReport `json:"signature,omitempty"`
 	// Stamp of a document time-stamp.
 	Stamp *cades.StampReport `json:"stamp,omitempty"`
+	// CMS is the signature or token as it stands in the file, without the padding; nil when it
+	// cannot be read.
+	CMS []byte `json:"-"`
 	// Format: the CMS can be read, and is what the SubFilter promises.
 	Format   cms.Check `json:"format"`
 	Warnings []string  `json:"warnings,omitempty"`
 }
+
+// Revision is how many bytes of the file the signer had before him: the file cut there is the
+// document that was signed, with this signature in it.
+func (r *SignatureReport) Revision() int64 { return r.ByteRange[2] + r.ByteRange[3] }
 
 // Time is that of the first stamp that holds, and whether there is one.
 func (r *SignatureReport) Time() (time.Time, bool) {

@@ -21,6 +21,8 @@ type VerifyOptions struct {
 	TSARoots      *x509.CertPool // of time-stamp authorities; nil: their trust is not judged
 	Intermediates []*x509.Certificate
 	At            time.Time // time of judgement; zero: trust is not judged
+	// RequireContentCommitment wants keyUsage nonRepudiation, as an Italian signing certificate has.
+	RequireContentCommitment bool
 	// AllowAnnotations lets comments be added after a signature that says nothing about it, as
 	// some readers do. By default only filling in, further signatures and validation data may.
 	AllowAnnotations bool
@@ -303,13 +305,18 @@ func (v *verification) signature() error {
 	case len(rep.Signers) != 1:
 		v.r.Format = fail("the CMS holds %d signatures, exactly 1 is expected", len(rep.Signers))
 		return nil
+	case sd.Armour != cms.ArmourNone:
+		v.r.Format = fail("the CMS is text (%s), binary is expected", sd.Armour)
+		return nil
 	case !sd.Detached:
 		v.r.Format = fail("the CMS carries a content of its own, which is not the document")
 		return nil
 	case !padding(v.s.contents, sd.Trailing):
 		v.r.Format = fail("bytes other than zero are hidden after the CMS, where nothing is signed")
 	}
+	v.r.CMS = v.s.contents[:len(v.s.contents)-sd.Trailing]
 	v.r.Signature = &rep.Signers[0]
+	v.usage()
 	if v.s.subFilter != "ETSI.CAdES.detached" {
 		return nil
 	}
@@ -332,6 +339,14 @@ func (v *verification) signature() error {
 	return nil
 }
 
+// usage: spec: EN319412-2 §4.3.2
+func (v *verification) usage() {
+	cert := v.r.Signature.Certificate
+	if v.o.RequireContentCommitment && cert != nil && cert.KeyUsage&x509.KeyUsageContentCommitment == 0 {
+		v.r.Signature.KeyUsage = fail("the certificate is not for signing: keyUsage lacks nonRepudiation")
+	}
+}
+
 // timestamp judges a document time-stamp. spec: EN319142-1 §5.4.3
 func (v *verification) timestamp() error {
 	end := derLength(v.s.contents)
@@ -343,6 +358,13 @@ func (v *verification) timestamp() error {
 		v.r.Format = fail("%v", err)
 		return nil
 	}
+	if end == len(v.s.contents) { // without a length of its own
+		end -= tok.Signed.Trailing
+		if !padding(v.s.contents, tok.Signed.Trailing) {
+			v.r.Format = fail("bytes other than zero are hidden after the token, where nothing is signed")
+		}
+	}
+	v.r.CMS = v.s.contents[:end]
 	h := tok.Info.Hash.New()
 	if _, err := io.Copy(h, v.content()); err != nil {
 		return fmt.Errorf("pades: %w", err)
@@ -372,7 +394,7 @@ func setLevels(r *Report, dssAt map[int64]bool) {
 		for _, later := range r.Signatures[i+1:] {
 			if later.Kind == KindTimestamp && later.Err() == nil {
 				stamped = true
-				archived = archived || dssAt[later.ByteRange[2]+later.ByteRange[3]]
+				archived = archived || dssAt[later.Revision()]
 			}
 		}
 		complete := r.DSS != nil && r.DSS.Certificates > 0 && r.DSS.CRLs+r.DSS.OCSPs > 0

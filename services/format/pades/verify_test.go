@@ -3,6 +3,9 @@ package pades_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -109,6 +112,7 @@ func TestSignatureDictionaries(t *testing.T) {
 		"no signing certificate":     {handmade{subFilter: etsi, contents: k.seal(false)}, "signing-certificate attribute is missing", pades.LevelCMS},
 		"another format":             {handmade{subFilter: "adbe.x509.rsa_sha1", contents: good}, "not supported", ""},
 		"no CMS":                     {handmade{subFilter: etsi, contents: func([]byte) []byte { return []byte("ciao") }}, "format", ""},
+		"text":                       {handmade{subFilter: etsi, contents: func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(good(b))) }}, "binary is expected", pades.LevelCMS},
 		"no token":                   {handmade{subFilter: "ETSI.RFC3161", contents: good}, "format", ""},
 		"token over something else":  {handmade{subFilter: "ETSI.RFC3161", contents: func([]byte) []byte { return k.token([]byte("x")) }}, "stamps other bytes", ""},
 		"content of its own":         {handmade{subFilter: etsi, contents: func(b []byte) []byte { return k.attached(b) }}, "content of its own", pades.LevelCMS},
@@ -446,4 +450,31 @@ func TestSignVerifyProperty(t *testing.T) {
 		}
 		broken(rt, k, out, int(at), byte(rapid.IntRange(1, 255).Draw(rt, "change")))
 	})
+}
+
+// What was signed, the signature itself and the usage of its certificate are at hand.
+func TestWhatTheReportGives(t *testing.T) {
+	k := newDesk(t)
+	first := k.sign(plain(rich).streamed(), pades.Options{Timestamp: k.stamp})
+	k.pair = k.pki.Issue(t, "Server", cmstest.NewECDSA(t), func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature })
+	second := k.sign(first, pades.Options{})
+	o := k.options()
+	o.RequireContentCommitment = true
+	r, err := pades.Verify(t.Context(), bytes.NewReader(second), int64(len(second)), o)
+	require.NoError(t, err)
+	require.Equal(t, first, second[:r.Signatures[0].Revision()])
+	require.NoError(t, r.Signatures[0].Err())
+	require.ErrorContains(t, r.Signatures[1].Err(), "nonRepudiation")
+	require.NoError(t, k.verify(second).Err(), "unless asked for")
+	for _, s := range r.Signatures {
+		sd, err := cms.Parse(s.CMS)
+		require.NoError(t, err)
+		require.Zero(t, sd.Trailing)
+		require.False(t, sd.BER)
+	}
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	for _, want := range []string{`"modification":"signing"`, `"level":"PAdES-B-T"`, `"wholeFile":true`, `"revisions":3`, `"structure":{"verdict":"passed"}`} {
+		require.Contains(t, string(text), want)
+	}
 }

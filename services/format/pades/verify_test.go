@@ -112,7 +112,7 @@ func TestSignatureDictionaries(t *testing.T) {
 		"no signing certificate":     {handmade{subFilter: etsi, contents: k.seal(false)}, "signing-certificate attribute is missing", pades.LevelCMS},
 		"another format":             {handmade{subFilter: "adbe.x509.rsa_sha1", contents: good}, "not supported", ""},
 		"no CMS":                     {handmade{subFilter: etsi, contents: func([]byte) []byte { return []byte("ciao") }}, "format", ""},
-		"text":                       {handmade{subFilter: etsi, contents: func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(good(b))) }}, "binary is expected", pades.LevelCMS},
+		"text":                       {handmade{subFilter: etsi, contents: func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(good(b))) }}, "base64", ""},
 		"no token":                   {handmade{subFilter: "ETSI.RFC3161", contents: good}, "format", ""},
 		"token over something else":  {handmade{subFilter: "ETSI.RFC3161", contents: func([]byte) []byte { return k.token([]byte("x")) }}, "stamps other bytes", ""},
 		"content of its own":         {handmade{subFilter: etsi, contents: func(b []byte) []byte { return k.attached(b) }}, "content of its own", pades.LevelCMS},

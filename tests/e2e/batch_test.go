@@ -193,6 +193,15 @@ func checkImports(ctx context.Context, t *testing.T, cli terminal, c *harness.Cu
 		require.NoError(t, err)
 		require.Len(t, units.GetUnits(), 1)
 	}
+	for _, year := range []int32{2018, 2020} {
+		pkg, err := c.Archive.ClosePackage(c.Ctx(ctx), &conservationv1.ClosePackageRequest{Parent: c.Tenant, FiscalYear: year, RequestId: uuid.NewString()})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			pkg, err = c.Archive.GetPackage(c.Ctx(ctx), &conservationv1.GetPackageRequest{Name: pkg.GetName()})
+			return err == nil && pkg.GetState() == conservationv1.PackageState_PACKAGE_STATE_SEALED
+		}, 30*time.Second, 100*time.Millisecond, "it is sealed like any other")
+		checkPackage(ctx, t, c, pkg)
+	}
 	counts, err := c.Platform.Sandbox.Counts(ctx)
 	require.NoError(t, err)
 	require.Equal(t, goodInvoices, counts.Accepted)

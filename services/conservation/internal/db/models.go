@@ -27,6 +27,42 @@ type Inbox struct {
 	Consumer string
 }
 
+type LogCheckpoint struct {
+	Size      int64
+	Note      []byte
+	SignedAt  time.Time
+	Stamp     []byte
+	StampTime *time.Time
+	StampBy   string
+}
+
+type LogLeaf struct {
+	Idx       int64
+	TenantID  string
+	Sequence  int64
+	SubjectID uuid.UUID
+	Revision  int32
+	Entry     []byte
+	SettledAt time.Time
+}
+
+type LogPending struct {
+	ID        int64
+	TenantID  string
+	Kind      string
+	SubjectID uuid.UUID
+}
+
+type LogTenant struct {
+	TenantID string
+	TagKey   []byte
+}
+
+type LogTile struct {
+	Path string
+	Data []byte
+}
+
 type Outbox struct {
 	Seq         int64
 	ID          uuid.UUID

@@ -20,19 +20,6 @@ type book interface {
 	Item(ctx context.Context, tx pgx.Tx, name string) (*invoicev1.Item, error)
 }
 
-// refersToBook says whether a draft needs the book at all.
-func refersToBook(d *invoicev1.Draft) bool {
-	if d.GetSeller().GetContact() != "" || d.GetBuyer().GetContact() != "" {
-		return true
-	}
-	for _, l := range d.GetLines() {
-		if l.GetItem() != "" {
-			return true
-		}
-	}
-	return false
-}
-
 // lookUp fills what is empty in parties and lines from the book, and the address of the file from the
 // contact of the buyer. Each entry is read once, however many lines name it. NotFound with the path in
 // the draft as field.

@@ -141,10 +141,10 @@ type page struct {
 }
 
 type pageNode struct {
-	o             object
-	media, crop   object
-	rotate        object
-	depth, number int
+	o           object
+	media, crop object
+	rotate      object
+	depth       int
 }
 
 // page finds a page: 1 is the first, -1 the last. spec: ISO32000-1 §7.7.3

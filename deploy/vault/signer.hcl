@@ -31,6 +31,17 @@ path "transit/sign/+" {
   }
 }
 
+# Mix a key that never leaves Vault into what is kept of PINs and spent passwords: who has
+# the database alone can try none.
+path "transit/hmac/+" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "batch_input" = []
+    "key_version" = []
+    "algorithm"   = ["sha2-256"]
+  }
+}
+
 # Enrol a one-time code generator and check a code. Reading totp/code would make
 # codes, which only the holder of the device may.
 path "totp/keys/+" {

@@ -339,6 +339,14 @@ func (s *Service) RevokeCredential(ctx context.Context, req *signv1.RevokeCreden
 		if err != nil {
 			return fmt.Errorf("signer: revoke: %w", err)
 		}
+		devices, err := q.RemoveDevices(ctx, db.RemoveDevicesParams{CredentialID: c.ID, At: ptr(pg.Time(s.now()))})
+		if err != nil {
+			return fmt.Errorf("signer: remove devices: %w", err)
+		}
+		err = s.forgetDevices(ctx, tx, devices...)
+		if err != nil {
+			return err
+		}
 		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "credential.revoke", Resource: nameOfCredential(c)})
 		if err != nil {
 			return err

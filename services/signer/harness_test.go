@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,7 @@ type house struct {
 	ca     *ca.CA
 	client signv1.SignServiceClient
 	probe  *probe
+	config string
 }
 
 type probe struct {
@@ -118,6 +120,12 @@ func blobOf(ref blob.Ref) *eventv1.Blob {
 // open starts Vault and the signer.
 func open(t testing.TB) *house {
 	t.Helper()
+	return openWith(t, nil, "")
+}
+
+// openWith has the process write its log to log (nil: the test's) and adds lines to its section.
+func openWith(t testing.TB, log io.Writer, extra string) *house {
+	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
 	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
@@ -134,11 +142,12 @@ func open(t testing.TB) *house {
 	authority, err := ca.New(ca.Options{})
 	require.NoError(t, err)
 	h := &house{vault: server, ca: authority, probe: &probe{}}
+	h.config = fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: 3s}\n%s",
+		server.Addr, roleFile, secretFile, extra)
 	h.Process = runtest.Start(t, runtest.Options{
 		Dir:     filepath.Join(dir, "process"),
 		Targets: []run.Target{signer.Target, h.probe.target()},
-		Config: fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: 3s}\n",
-			server.Addr, roleFile, secretFile),
+		Config:  h.config, LogOutput: log,
 	})
 	h.client = signv1.NewSignServiceClient(h.Operator("signer"))
 	return h

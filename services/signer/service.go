@@ -2,6 +2,8 @@
 // never leave it, their certificates, and one signature per subject and document, verified before it
 // is released.
 //
+// Persons sign with PIN and one-time password, bound to the documents that they were shown.
+//
 // It refuses keys that could be exported, certificates that are not for signing, and signatures that
 // a second implementation does not verify. It does not judge invoices, keep documents (the blob
 // store does) or send anything anywhere. What it makes with keys in Vault is an advanced electronic
@@ -12,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -31,6 +34,22 @@ type Config struct {
 	Parallel int `yaml:"parallel"`
 	// JobSize is how many documents one job signs at most. They are recorded together.
 	JobSize int `yaml:"job_size"`
+	// Authorization says how persons authorize signatures.
+	Authorization AuthorizationConfig `yaml:"authorization"`
+}
+
+// AuthorizationConfig is about PINs, one-time passwords and challenges.
+type AuthorizationConfig struct {
+	// Issuer is the name under which an app shows the passwords.
+	Issuer string `yaml:"issuer"`
+	// Window is the time in which wrong attempts are counted together.
+	Window time.Duration `yaml:"window"`
+	// Lock is how long too many wrong attempts lock; twice as long each time, up to 64 times.
+	Lock time.Duration `yaml:"lock"`
+	// ChallengeTTL is how long a challenge waits for PIN and password.
+	ChallengeTTL time.Duration `yaml:"challenge_ttl"`
+	// AuthorizationTTL is how long an authorization waits for its use.
+	AuthorizationTTL time.Duration `yaml:"authorization_ttl"`
 }
 
 // VaultConfig says where Vault is and how the signer logs in. The policy it needs is
@@ -44,6 +63,8 @@ type VaultConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Transit is where the transit engine is mounted.
 	Transit string `yaml:"transit_mount"`
+	// TOTP is where the totp engine is mounted.
+	TOTP string `yaml:"totp_mount"`
 	// AppRole is where the approle login is mounted.
 	AppRole string `yaml:"approle_mount"`
 	// RoleIDFile holds the role id of the AppRole.
@@ -66,9 +87,13 @@ type VaultConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Vault: VaultConfig{
-			Transit: "transit", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
+			Transit: "transit", TOTP: "totp", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
 		},
 		Workers: 4, Parallel: 16, JobSize: 32,
+		Authorization: AuthorizationConfig{
+			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
+			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute,
+		},
 	}
 }
 
@@ -86,19 +111,26 @@ func (c *Config) Validate() error {
 	bad(v.TokenFile == "" && !role, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole (or, for development, token_file)")
 	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
 	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
-	bad(v.Transit == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")
+	bad(v.Transit == "" || v.TOTP == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")
 	bad(v.Timeout <= 0, "vault.timeout", "must be more than 0s")
 	bad(v.Batch < 1 || v.Batch > 500, "vault.batch", "must be between 1 and 500")
 	bad(v.InFlight < 1 || v.InFlight > 64, "vault.in_flight", "must be between 1 and 64")
 	bad(c.Workers < 1, "workers", "must be at least 1")
 	bad(c.Parallel < 1, "parallel", "must be at least 1")
 	bad(c.JobSize < 1 || c.JobSize > 1000, "job_size", "must be between 1 and 1000")
+	a := c.Authorization
+	bad(a.Issuer == "" || strings.ContainsAny(a.Issuer, ":/"), "authorization.issuer", "is a name without : and /, such as the one of your product")
+	bad(a.Window < time.Minute, "authorization.window", "must be 1m at least: guesses would have a fresh start too often")
+	bad(a.Lock < time.Second || a.Lock > 24*time.Hour, "authorization.lock", "must be between 1s and 24h")
+	bad(a.ChallengeTTL < time.Second || a.ChallengeTTL > time.Hour, "authorization.challenge_ttl", "must be between 1s and 1h")
+	bad(a.AuthorizationTTL < time.Second || a.AuthorizationTTL > 5*time.Minute, "authorization.authorization_ttl", "must be between 1s and 5m: an authorization is short-lived")
 	return errors.Join(errs...)
 }
 
-// Service answers SignService and signs what is promised.
+// Service answers SignService and AuthorizationService and signs what is promised.
 type Service struct {
 	signv1.UnimplementedSignServiceServer
+	signv1.UnimplementedAuthorizationServiceServer
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -106,6 +138,7 @@ type Service struct {
 	blobs blob.Store
 	vault *transit
 	ready *readyCredentials
+	pins  *pinHasher
 	log   *slog.Logger
 	now   func() time.Time
 	cfg   Config
@@ -127,12 +160,14 @@ func start(_ context.Context, h *run.Host) error {
 	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
-		ready: newReadyCredentials(vault, h.Now), log: h.Log, now: h.Now, cfg: cfg,
+		ready: newReadyCredentials(vault, h.Now), pins: newPinHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)
+	signv1.RegisterAuthorizationServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
+	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)
 	h.Check("vault", vault.check)
 	h.Go("vault-session", vault.session.keep)
 	return nil

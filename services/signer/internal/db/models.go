@@ -22,6 +22,38 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type AuthenticationGuard struct {
+	TenantID    string
+	Subject     string
+	Failures    int32
+	Allowed     int32
+	WindowEnd   time.Time
+	Locks       int32
+	LockedUntil *time.Time
+}
+
+type Challenge struct {
+	ID                  uuid.UUID
+	TenantID            string
+	CredentialID        uuid.UUID
+	Caller              string
+	Hashes              [][]byte
+	Digest              []byte
+	State               string
+	Attempts            int32
+	ExpiresAt           time.Time
+	DeviceID            *uuid.UUID
+	AuthorizationSha256 []byte
+	RequestID           *string
+	SignedSha256        [][]byte
+	SignedSizes         []int64
+	SigningTime         *time.Time
+	CreatedAt           time.Time
+	AuthorizedAt        *time.Time
+	UsedAt              *time.Time
+	SignedAt            *time.Time
+}
+
 type Credential struct {
 	ID         uuid.UUID
 	TenantID   string
@@ -42,9 +74,41 @@ type Credential struct {
 	UpdatedAt  time.Time
 }
 
+type CredentialPin struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	Holder       string
+	Salt         []byte
+	MemoryKib    int32
+	Passes       int32
+	Mac          []byte
+	Version      int32
+	SetAt        time.Time
+}
+
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string
+}
+
+type OtpDevice struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	Type         string
+	DisplayName  string
+	State        string
+	Replaces     *uuid.UUID
+	CreatedAt    time.Time
+	ConfirmedAt  *time.Time
+	RemovedAt    *time.Time
+}
+
+type OtpSpent struct {
+	TenantID string
+	DeviceID uuid.UUID
+	Mac      []byte
+	SpentAt  time.Time
 }
 
 type Outbox struct {

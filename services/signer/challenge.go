@@ -1,0 +1,247 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+func nameOfChallenge(c db.Credential, id uuid.UUID) string {
+	return nameOfCredential(c) + "/challenges/" + id.String()
+}
+
+func parseChallengeName(name string) (credentialName, uuid.UUID, error) {
+	return parseBelow(name, "challenges", "CHALLENGE_NOT_FOUND", "challenge")
+}
+
+func noChallenge(name string) error {
+	return fault.NotFound("CHALLENGE_NOT_FOUND", "there is no challenge %s of yours", name)
+}
+
+// sortedHashes checks the digests of documents and gives them in order.
+// Errors are Invalid: HASH_LENGTH, HASH_TWICE.
+func sortedHashes(hashes [][]byte) ([][]byte, error) {
+	for i, h := range hashes {
+		if len(h) != sha256.Size {
+			return nil, fault.Invalid("HASH_LENGTH", "document_sha256[%d]: %d bytes: a SHA-256 digest has %d", i, len(h), sha256.Size).
+				WithField(fmt.Sprintf("document_sha256[%d]", i), "HASH_LENGTH", "is not 32 bytes")
+		}
+	}
+	sorted := slices.Clone(hashes)
+	slices.SortFunc(sorted, bytes.Compare)
+	for i := 1; i < len(sorted); i++ {
+		if bytes.Equal(sorted[i-1], sorted[i]) {
+			return nil, fault.Invalid("HASH_TWICE", "document_sha256: %x is there twice: name each document once", sorted[i][:4]).
+				WithField("document_sha256", "HASH_TWICE", "holds a document twice")
+		}
+	}
+	return sorted, nil
+}
+
+func digestOf(sorted [][]byte) []byte {
+	sum := sha256.Sum256(bytes.Join(sorted, nil))
+	return sum[:]
+}
+
+// CreateChallenge fixes what a person is asked to sign, for the caller and nobody else.
+func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallengeRequest) (*signv1.Challenge, error) {
+	name, err := parseCredentialName("parent", req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	hashes, err := sortedHashes(req.GetDocumentSha256())
+	if err != nil {
+		return nil, err
+	}
+	if n := int(req.GetSignatureCount()); n != 0 && n != len(hashes) {
+		return nil, fault.Invalid("SIGNATURE_COUNT", "signature_count: %d signatures for %d documents: each document is signed once", n, len(hashes)).
+			WithField("signature_count", "SIGNATURE_COUNT", "is not the number of documents")
+	}
+	id, err := pg.NewID()
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	var made db.Challenge
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q, now := db.New(tx), pg.Time(s.now())
+		a, err = withDevice(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		n, err := q.InsertChallenge(ctx, db.InsertChallengeParams{
+			ID: id, CredentialID: name.id, Caller: callerOf(ctx), Hashes: hashes, Digest: digestOf(hashes),
+			At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL),
+		})
+		if err != nil {
+			return fmt.Errorf("signer: insert challenge: %w", err)
+		}
+		if n == 0 {
+			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name())
+		}
+		made, err = q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx)})
+		if err != nil {
+			return fmt.Errorf("signer: read challenge: %w", err)
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "challenge.create", Resource: nameOfChallenge(a.credential, id),
+			Detail: map[string]string{"documents": fmt.Sprint(len(hashes)), "digest": fmt.Sprintf("%x", made.Digest)},
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.challengeMessage(a.credential, made), nil
+}
+
+func (s *Service) challengeMessage(c db.Credential, ch db.Challenge) *signv1.Challenge {
+	state := ch.State
+	if state != "SIGNED" && !s.now().Before(ch.ExpiresAt) {
+		state = "EXPIRED"
+	}
+	return &signv1.Challenge{
+		Name: nameOfChallenge(c, ch.ID), DocumentSha256: ch.Hashes, Digest: ch.Digest, SignatureCount: int32(len(ch.Hashes)), //nolint:gosec // at most 500
+		State:      signv1.ChallengeState(signv1.ChallengeState_value["CHALLENGE_STATE_"+state]),
+		ExpireTime: timestamppb.New(ch.ExpiresAt), CreateTime: timestamppb.New(ch.CreatedAt),
+	}
+}
+
+// ownChallenge reads a challenge that the caller made.
+func ownChallenge(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) (db.Challenge, error) {
+	ch, err := q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx)})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ch, noChallenge(full)
+	}
+	if err != nil {
+		return ch, fmt.Errorf("signer: read challenge: %w", err)
+	}
+	return ch, nil
+}
+
+// GetChallenge reads a challenge of the caller's.
+func (s *Service) GetChallenge(ctx context.Context, req *signv1.GetChallengeRequest) (*signv1.Challenge, error) {
+	name, id, err := parseChallengeName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.credential(ctx, name.tenant, name.id)
+	if err != nil {
+		return nil, err
+	}
+	if c.CompanyID != name.company {
+		return nil, noChallenge(req.GetName())
+	}
+	var ch db.Challenge
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		ch, err = ownChallenge(ctx, db.New(tx), req.GetName(), name, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.challengeMessage(c, ch), nil
+}
+
+// AuthorizeChallenge turns PIN and password into one authorization for one challenge.
+func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeChallengeRequest) (*signv1.AuthorizeChallengeResponse, error) {
+	name, id, err := parseChallengeName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a, err = withDevice(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		err = s.tryChallenge(ctx, q, req.GetName(), name, id)
+		if err != nil {
+			return err
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.judge(ctx, a, factors{req.GetPin(), req.GetOtp()})
+	if err != nil {
+		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, id) })
+	}
+	return s.authorize(ctx, a, id, v)
+}
+
+// tryChallenge takes one of the attempts of an open challenge.
+func (s *Service) tryChallenge(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) error {
+	now := pg.Time(s.now())
+	ch, err := ownChallenge(ctx, q, full, name, id)
+	if err != nil {
+		return err
+	}
+	n, err := q.TryChallenge(ctx, db.TryChallengeParams{ID: id, Caller: callerOf(ctx), At: now, Allowed: challengeAttempts})
+	if err != nil {
+		return fmt.Errorf("signer: try challenge: %w", err)
+	}
+	switch {
+	case n == 1:
+		return nil
+	case !now.Before(ch.ExpiresAt):
+		return fault.Precondition("CHALLENGE_EXPIRED", "the challenge was open until %s: make another", ch.ExpiresAt.UTC().Format(time.RFC3339))
+	}
+	return fault.Precondition("CHALLENGE_CLOSED", "the challenge is authorized already or had its %d attempts: make another", challengeAttempts)
+}
+
+// authorize is the step that happens once: see the statement.
+func (s *Service) authorize(ctx context.Context, a asked, id uuid.UUID, v verdict) (*signv1.AuthorizeChallengeResponse, error) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	sum := sha256.Sum256(secret)
+	now := pg.Time(s.now())
+	until, right := now.Add(s.cfg.Authorization.AuthorizationTTL), false
+	err := s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		n, err := q.Authorize(ctx, db.AuthorizeParams{
+			ID: id, Caller: callerOf(ctx), AuthorizationSha256: sum[:], At: &now, ExpiresAt: until, PinRight: v.pin, OtpRight: v.otp,
+			PinVersion: a.pin.Version, DeviceID: a.device.ID, Mac: v.mac, Forget: now.Add(-keepSpent),
+		})
+		if err != nil {
+			return fmt.Errorf("signer: authorize: %w", err)
+		}
+		right = n == 1
+		act := telemetry.Act{Action: "challenge.authorize", Resource: nameOfChallenge(a.credential, id), Outcome: codeWrong, Detail: a.detail()}
+		if right {
+			act.Outcome = "ok"
+			err := q.ForgiveAttempt(ctx, db.ForgiveAttemptParams{TenantID: a.credential.TenantID, Subjects: a.subjects(), Cleared: a.name()})
+			if err != nil {
+				return fmt.Errorf("signer: clear attempts: %w", err)
+			}
+		}
+		return telemetry.Audit(ctx, tx, act)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !right {
+		return nil, wrong()
+	}
+	return &signv1.AuthorizeChallengeResponse{
+		Authorization: base64.RawURLEncoding.EncodeToString(secret), ExpireTime: timestamppb.New(until),
+		OtpDevice: nameOfDevice(a.credential, a.device.ID),
+	}, nil
+}

@@ -1,0 +1,362 @@
+package signer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+// ForgetDeviceArgs asks for a removed device's secret to be deleted from Vault.
+type ForgetDeviceArgs struct {
+	Device uuid.UUID `json:"device"`
+}
+
+// Kind names the job.
+func (ForgetDeviceArgs) Kind() string { return "forget_otp_device" }
+
+func (s *Service) forgetDevice(ctx context.Context, job *river.Job[ForgetDeviceArgs]) error {
+	return s.vault.deleteOTP(ctx, job.Args.Device)
+}
+
+func (s *Service) forgetDevices(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
+	for _, id := range ids {
+		err := s.jobs.InsertTx(ctx, tx, ForgetDeviceArgs{Device: id}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nameOfDevice(c db.Credential, id uuid.UUID) string {
+	return nameOfCredential(c) + "/otpDevices/" + id.String()
+}
+
+// parseBelow reads the name of something that belongs to a credential: {credential}/{collection}/{id}.
+func parseBelow(name, collection, code, what string) (credentialName, uuid.UUID, error) {
+	missing := fault.NotFound(code, "there is no %s %s", what, name)
+	parent, own, ok := strings.Cut(name, "/"+collection+"/")
+	if !ok {
+		return credentialName{}, uuid.Nil, missing
+	}
+	of, err := parseCredentialName("name", parent)
+	if err != nil {
+		return of, uuid.Nil, err
+	}
+	id, err := uuid.Parse(own)
+	if err != nil {
+		return of, uuid.Nil, missing
+	}
+	return of, id, nil
+}
+
+func parseDeviceName(name string) (credentialName, uuid.UUID, error) {
+	return parseBelow(name, "otpDevices", "OTP_DEVICE_NOT_FOUND", "device")
+}
+
+func deviceMessage(c db.Credential, d db.OtpDevice) *signv1.OtpDevice {
+	m := &signv1.OtpDevice{
+		Name: nameOfDevice(c, d.ID), DisplayName: d.DisplayName, CreateTime: timestamppb.New(d.CreatedAt),
+		Type:  signv1.OtpDeviceType(signv1.OtpDeviceType_value["OTP_DEVICE_TYPE_"+d.Type]),
+		State: signv1.OtpDeviceState(signv1.OtpDeviceState_value["OTP_DEVICE_STATE_"+d.State]),
+	}
+	if d.ConfirmedAt != nil {
+		m.ConfirmTime = timestamppb.New(*d.ConfirmedAt)
+	}
+	if d.RemovedAt != nil {
+		m.RemoveTime = timestamppb.New(*d.RemovedAt)
+	}
+	return m
+}
+
+func checkDeviceType(d *signv1.OtpDevice) error {
+	if d.GetType() != signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP {
+		return fault.Precondition("UNIMPLEMENTED_DEVICE_TYPE", "devices of type %s are not there yet: enrol one of type TOTP",
+			strings.TrimPrefix(d.GetType().String(), "OTP_DEVICE_TYPE_"))
+	}
+	return nil
+}
+
+// CreateOtpDevice begins to enrol the device of a credential that has none.
+func (s *Service) CreateOtpDevice(ctx context.Context, req *signv1.CreateOtpDeviceRequest) (*signv1.EnrolledOtpDevice, error) {
+	name, err := parseCredentialName("parent", req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	err = checkDeviceType(req.GetOtpDevice())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a, err = withPIN(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		_, err = q.ActiveDevice(ctx, name.id)
+		if err == nil {
+			return deviceExists()
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("signer: read device: %w", err)
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.enrol(ctx, a, factors{pin: req.GetPin()}, req.GetOtpDevice(), nil)
+}
+
+func deviceExists() error {
+	return fault.Precondition("OTP_DEVICE_EXISTS", "the credential has an active device: replace it, with a password of it")
+}
+
+// ReplaceOtpDevice begins to enrol the device that takes the place of the active one.
+func (s *Service) ReplaceOtpDevice(ctx context.Context, req *signv1.ReplaceOtpDeviceRequest) (*signv1.EnrolledOtpDevice, error) {
+	name, id, err := parseDeviceName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	err = checkDeviceType(req.GetOtpDevice())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a, err = withDevice(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		if a.device.ID != id {
+			return fault.Precondition("OTP_DEVICE_STATE", "%s is not the active device: %s is", req.GetName(), nameOfDevice(a.credential, a.device.ID))
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.enrol(ctx, a, factors{req.GetPin(), req.GetOtp()}, req.GetOtpDevice(), &id)
+}
+
+// enrol proves, writes the intent, and makes the secret. When that fails the enrolment is begun again:
+// a device without a secret can confirm nothing.
+func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.OtpDevice, replaces *uuid.UUID) (*signv1.EnrolledOtpDevice, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return nil, err
+	}
+	c, now := a.credential, pg.Time(s.now())
+	var made db.OtpDevice
+	err = s.prove(ctx, a, f, telemetry.Act{Action: "otp_device.enrol", Resource: nameOfDevice(c, id)}, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		old, err := q.DropPendingDevice(ctx, db.DropPendingDeviceParams{CredentialID: c.ID, At: &now})
+		if err != nil {
+			return fmt.Errorf("signer: end earlier enrolment: %w", err)
+		}
+		err = s.forgetDevices(ctx, tx, old...)
+		if err != nil {
+			return err
+		}
+		n, err := q.InsertDevice(ctx, db.InsertDeviceParams{
+			ID: id, CredentialID: c.ID, Type: "TOTP", DisplayName: want.GetDisplayName(), Replaces: replaces, At: now,
+		})
+		if err != nil {
+			return fmt.Errorf("signer: insert device: %w", err)
+		}
+		if n == 0 {
+			return fault.Aborted("OTP_DEVICE_CHANGED", "the active device changed a moment ago, or the credential was revoked: look at it again")
+		}
+		made, err = q.GetDevice(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	secret, err := s.vault.createOTP(ctx, id, s.cfg.Authorization.Issuer, c.ID.String())
+	if err != nil {
+		return nil, err
+	}
+	return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made), OtpauthUri: secret.uri, QrPng: secret.png}, nil
+}
+
+// ownDevice reads a personal credential with its PIN and one of its devices that is not removed.
+func ownDevice(ctx context.Context, q *db.Queries, name credentialName, id uuid.UUID) (asked, error) {
+	a, err := withPIN(ctx, q, name)
+	if err != nil {
+		return a, err
+	}
+	d, err := q.GetDevice(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) || (err == nil && d.CredentialID != a.credential.ID) {
+		return a, fault.NotFound("OTP_DEVICE_NOT_FOUND", "there is no device %s", nameOfDevice(a.credential, id))
+	}
+	if err != nil {
+		return a, fmt.Errorf("signer: read device: %w", err)
+	}
+	if d.State == "REMOVED" {
+		return a, fault.Precondition("OTP_DEVICE_STATE", "device %s is removed", nameOfDevice(a.credential, id))
+	}
+	a.device = &d
+	return a, nil
+}
+
+// ConfirmOtpDevice makes a pending device the active one, in place of the one that it replaces.
+func (s *Service) ConfirmOtpDevice(ctx context.Context, req *signv1.ConfirmOtpDeviceRequest) (*signv1.OtpDevice, error) {
+	name, id, err := parseDeviceName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a, err = ownDevice(ctx, q, name, id)
+		if err != nil {
+			return err
+		}
+		if a.device.State != "PENDING" {
+			return fault.Precondition("OTP_DEVICE_STATE", "device %s is %s: only a pending one is confirmed", req.GetName(), a.device.State)
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := pg.Time(s.now())
+	var done db.OtpDevice
+	act := telemetry.Act{Action: "otp_device.confirm", Resource: req.GetName()}
+	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, act, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		if old := a.device.Replaces; old != nil {
+			n, err := q.RemoveDevice(ctx, db.RemoveDeviceParams{ID: *old, State: "ACTIVE", At: &now})
+			if err != nil {
+				return fmt.Errorf("signer: remove old device: %w", err)
+			}
+			if n == 1 {
+				err = s.forgetDevices(ctx, tx, *old)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		n, err := q.ConfirmDevice(ctx, db.ConfirmDeviceParams{ID: id, At: &now})
+		if err != nil {
+			return fmt.Errorf("signer: confirm device: %w", err)
+		}
+		if n == 0 {
+			return fault.Aborted("OTP_DEVICE_CHANGED", "the devices of the credential changed a moment ago: look at them again")
+		}
+		done, err = q.GetDevice(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return deviceMessage(a.credential, done), nil
+}
+
+// DeleteOtpDevice removes a device for good.
+func (s *Service) DeleteOtpDevice(ctx context.Context, req *signv1.DeleteOtpDeviceRequest) (*signv1.OtpDevice, error) {
+	name, id, err := parseDeviceName(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	state := ""
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a, err = ownDevice(ctx, q, name, id)
+		if err != nil {
+			return err
+		}
+		state = a.device.State
+		if state == "PENDING" {
+			a.device = nil // it has no password to ask for: nobody has confirmed it
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := pg.Time(s.now())
+	var done db.OtpDevice
+	act := telemetry.Act{Action: "otp_device.remove", Resource: req.GetName()}
+	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, act, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		n, err := q.RemoveDevice(ctx, db.RemoveDeviceParams{ID: id, State: state, At: &now})
+		if err != nil {
+			return fmt.Errorf("signer: remove device: %w", err)
+		}
+		if n == 0 {
+			return fault.Aborted("OTP_DEVICE_CHANGED", "the device changed a moment ago: look at it again")
+		}
+		err = s.forgetDevices(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		done, err = q.GetDevice(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return deviceMessage(a.credential, done), nil
+}
+
+// ListOtpDevices lists the devices of a credential, newest first.
+func (s *Service) ListOtpDevices(ctx context.Context, req *signv1.ListOtpDevicesRequest) (*signv1.ListOtpDevicesResponse, error) {
+	name, err := parseCredentialName("parent", req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	size, before, filter := int(req.GetPageSize()), lastID, pg.FilterHash("otpDevices", req.GetParent())
+	if size == 0 {
+		size = defaultPage
+	}
+	_, err = pg.DecodePageToken(req.GetPageToken(), filter, &before)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.credential(ctx, name.tenant, name.id)
+	if err != nil {
+		return nil, err
+	}
+	if c.CompanyID != name.company {
+		return nil, noCredential(req.GetParent())
+	}
+	var rows []db.OtpDevice
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err = db.New(tx).ListDevices(ctx, db.ListDevicesParams{
+			CredentialID: name.id, Before: before, Page: int32(size + 1), //nolint:gosec // at most 1001
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &signv1.ListOtpDevicesResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range rows {
+		resp.OtpDevices = append(resp.OtpDevices, deviceMessage(c, d))
+	}
+	return resp, nil
+}

@@ -1,0 +1,191 @@
+package signer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/crypto/argon2"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+// A PIN is kept as HMAC(key in Vault, argon2id(PIN, salt)). argon2id with 19 MiB and two passes is
+// what OWASP asks for at the least; 8 digits are few for any hash, so the key in Vault is what keeps
+// who has the database from trying them all, and the counters keep who has the API.
+// spec: RFC9106 §3.1
+const (
+	pinDigits    = 8
+	pinMemoryKiB = 19 * 1024
+	pinPasses    = 2
+	pinSaltSize  = 16
+	pinHashers   = 4 // at the same time: each takes its memory
+)
+
+// pinHasher runs argon2id, a few at a time.
+type pinHasher struct{ free chan struct{} }
+
+func newPinHasher() *pinHasher { return &pinHasher{free: make(chan struct{}, pinHashers)} }
+
+// hash waits for its turn as long as ctx lasts.
+func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, memoryKiB, passes int32) ([]byte, error) {
+	select {
+	case p.free <- struct{}{}:
+		defer func() { <-p.free }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return argon2.IDKey([]byte(pin), salt, uint32(passes), uint32(memoryKiB), 1, 32), nil //nolint:gosec // our own rows: small and positive
+}
+
+// pinInput is what Vault makes the MAC of: bound to the credential, so that a row moved to another is worth nothing.
+func pinInput(credential uuid.UUID, hash []byte) []byte {
+	return append([]byte("pin\x00"+credential.String()+"\x00"), hash...)
+}
+
+// checkPIN refuses what is no PIN or the first that anybody tries.
+func checkPIN(pin string) error {
+	if !digits(pin, pinDigits) {
+		return fault.Invalid("PIN_FORMAT", "new_pin: a PIN is %d digits", pinDigits).WithField("new_pin", "PIN_FORMAT", "is not 8 digits")
+	}
+	same, up, down := true, true, true
+	for i := 1; i < len(pin); i++ {
+		step := (int(pin[i]) - int(pin[i-1]) + 10) % 10
+		same, up, down = same && step == 0, up && step == 1, down && step == 9
+	}
+	if same || up || down || pin[:4] == pin[4:] {
+		return fault.Invalid("PIN_WEAK", "new_pin: all the same, in order, or twice the same half: choose another").
+			WithField("new_pin", "PIN_WEAK", "is among the first that anybody tries")
+	}
+	return nil
+}
+
+// newPIN makes what is kept of a PIN.
+func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt, mac []byte, err error) {
+	salt = make([]byte, pinSaltSize)
+	_, _ = rand.Read(salt) // never fails
+	hash, err := s.pins.hash(ctx, pin, salt, pinMemoryKiB, pinPasses)
+	if err != nil {
+		return nil, nil, err
+	}
+	macs, err := s.vault.macs(ctx, c.KeyName, c.KeyVersion, pinInput(c.ID, hash))
+	if err != nil {
+		return nil, nil, err
+	}
+	return salt, macs[0], nil
+}
+
+// SetPin sets the first PIN of a credential, or changes it with the present one and a password.
+func (s *Service) SetPin(ctx context.Context, req *signv1.SetPinRequest) (*signv1.SetPinResponse, error) {
+	name, err := parseCredentialName("name", req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	err = checkPIN(req.GetNewPin())
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		a.credential, err = personal(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		a.pin, err = q.GetPin(ctx, name.id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("signer: read PIN: %w", err)
+		}
+		a, err = withDevice(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		if req.GetHolder() != "" && req.GetHolder() != a.pin.Holder {
+			return fault.Invalid("HOLDER_FIXED", "holder: the credential has its holder, who cannot be changed: create another credential").
+				WithField("holder", "HOLDER_FIXED", "cannot be changed")
+		}
+		return s.count(ctx, q, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if a.pin.Mac == nil {
+		return s.firstPIN(ctx, a.credential, req)
+	}
+	return s.changePIN(ctx, a, req)
+}
+
+func (s *Service) firstPIN(ctx context.Context, c db.Credential, req *signv1.SetPinRequest) (*signv1.SetPinResponse, error) {
+	if req.GetHolder() == "" {
+		return nil, fault.Invalid("HOLDER_MISSING", "holder: say whose credential this is: tenants/{tenant}/users/{user}").
+			WithField("holder", "HOLDER_MISSING", "is required with the first PIN")
+	}
+	if !strings.HasPrefix(req.GetHolder(), "tenants/"+c.TenantID+"/users/") {
+		return nil, fault.Invalid("HOLDER_FOREIGN", "holder: %q is not a user of tenants/%s", req.GetHolder(), c.TenantID).
+			WithField("holder", "HOLDER_FOREIGN", "is of another tenant")
+	}
+	salt, mac, err := s.newPIN(ctx, c, req.GetNewPin())
+	if err != nil {
+		return nil, err
+	}
+	now := pg.Time(s.now())
+	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		n, err := q.InsertPin(ctx, db.InsertPinParams{
+			CredentialID: c.ID, Holder: req.GetHolder(), Salt: salt, MemoryKib: pinMemoryKiB, Passes: pinPasses, Mac: mac, At: now,
+		})
+		if err != nil {
+			return fmt.Errorf("signer: insert PIN: %w", err)
+		}
+		if n == 0 {
+			return fault.Conflict("PIN_EXISTS", "the credential got its PIN a moment ago, or was revoked: look at it again")
+		}
+		for subject, allowed := range map[string]int32{nameOfCredential(c): credentialAttempts, req.GetHolder(): holderAttempts} {
+			err = q.InsertGuard(ctx, db.InsertGuardParams{TenantID: c.TenantID, Subject: subject, Allowed: allowed, At: now})
+			if err != nil {
+				return fmt.Errorf("signer: insert guard: %w", err)
+			}
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "pin.set", Resource: nameOfCredential(c), Detail: map[string]string{"holder": req.GetHolder()},
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &signv1.SetPinResponse{Holder: req.GetHolder(), SetTime: timestamppb.New(now)}, nil
+}
+
+func (s *Service) changePIN(ctx context.Context, a asked, req *signv1.SetPinRequest) (*signv1.SetPinResponse, error) {
+	salt, mac, err := s.newPIN(ctx, a.credential, req.GetNewPin())
+	if err != nil {
+		return nil, s.giveBack(ctx, a, err, nil)
+	}
+	now := pg.Time(s.now())
+	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, telemetry.Act{Action: "pin.change", Resource: a.name()},
+		func(ctx context.Context, tx pgx.Tx) error {
+			n, err := db.New(tx).ChangePin(ctx, db.ChangePinParams{
+				CredentialID: a.credential.ID, Version: a.pin.Version, Salt: salt, MemoryKib: pinMemoryKiB, Passes: pinPasses, Mac: mac, At: now,
+			})
+			if err == nil && n == 0 {
+				return fault.Aborted("PIN_CHANGED", "the PIN was changed a moment ago by another request, or the credential was revoked")
+			}
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &signv1.SetPinResponse{Holder: a.pin.Holder, SetTime: timestamppb.New(now)}, nil
+}

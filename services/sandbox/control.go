@@ -51,11 +51,13 @@ func (s *Server) control() http.Handler {
 	handle("GET /v1/mail", func(r *http.Request) (any, error) { return s.mail.Mails(r.URL.Query().Get("to")), nil })
 	handle("DELETE /v1/mail", func(*http.Request) (any, error) { s.mail.Clear(); return nil, nil })
 
+	s.controlPEC(handle)
+
 	handle("POST /v1/reset", s.postReset)
 	handle("/", func(r *http.Request) (any, error) {
 		return nil, &apiError{http.StatusNotFound, fmt.Sprintf("no %s %s here; sandbox/README.md lists the control API", r.Method, r.URL.Path)}
 	})
-	return http.MaxBytesHandler(mux, 1<<20)
+	return limitBodies(mux)
 }
 
 // plain is an answer that is not JSON.
@@ -131,7 +133,7 @@ func (s *Server) postAdvance(r *http.Request) (any, error) {
 	if err != nil || d < 0 || d > maxAdvance {
 		return nil, bad(fmt.Errorf("by %q must be a positive Go duration of at most ten years, such as 360h", in.By))
 	}
-	_, err = s.clock.Advance(d)
+	err = s.advance(r.Context(), d)
 	if err != nil {
 		return nil, bad(err)
 	}
@@ -234,5 +236,6 @@ func (s *Server) deleteFaults(*http.Request) (any, error) {
 func (s *Server) postReset(r *http.Request) (any, error) {
 	s.exchange.Reset()
 	s.mail.Clear()
+	s.pec.Reset()
 	return s.deleteFaults(r)
 }

@@ -1,6 +1,6 @@
 // Package sandbox starts the simulators of the outside world in one process: the Sistema di
-// Interscambio, a time-stamp authority, a mail sink, a certification authority, and the
-// control API over them.
+// Interscambio, a time-stamp authority, a mail sink, two providers of certified mail, a
+// certification authority, and the control API over them.
 //
 // It owns listeners and wiring. It refuses to be taken for the real thing: it binds loopback
 // only unless told otherwise, certificates and receipts say SANDBOX - NOT VALID, memory is
@@ -25,6 +25,7 @@ import (
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/clock"
 	"ceralacca.dev/services/sandbox/fault"
+	"ceralacca.dev/services/sandbox/pec"
 	"ceralacca.dev/services/sandbox/sdi"
 	"ceralacca.dev/services/sandbox/smtp"
 	"ceralacca.dev/services/sandbox/tsa"
@@ -40,6 +41,10 @@ type Config struct {
 	AllowNonLoopback bool   // must be set to listen anywhere else
 
 	SdIPort, TSAPort, SMTPPort, ControlPort int // 0: any free port
+
+	// PECPorts are those of the certified mail providers by the names of package pec (pec.SMTPS,
+	// pec.IMAPS, ...); one that is not named takes any free port.
+	PECPorts map[string]int
 
 	Seed uint64           // of the choices that production leaves open
 	Log  *slog.Logger     // default: discarded
@@ -63,6 +68,8 @@ type Server struct {
 	exchange *sdi.Exchange
 	tsa      *tsa.Server
 	mail     *smtp.Sink
+	pec      *pec.World
+	posta    *pec.Servers
 
 	https []*http.Server
 	post  net.Listener // of the mail sink
@@ -136,6 +143,15 @@ func (s *Server) build(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("sandbox: time-stamp authority: %w", err)
 	}
 	s.mail = smtp.New(s.clock.Now, s.faults, s.log)
+	if err := s.listenMail(ctx, cfg); err != nil {
+		return err
+	}
+	s.pec, err = pec.New(ctx, pec.Config{
+		CA: s.ca, Clock: s.clock, Faults: s.faults, Log: s.log, Dir: cfg.Dir, Now: cfg.Now, Ordinary: s.endpoints.SMTPAddr,
+	})
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
 	if cfg.Dir == "" {
 		return nil
 	}
@@ -150,19 +166,38 @@ func (s *Server) build(ctx context.Context, cfg Config) error {
 	return nil
 }
 
+func listen(ctx context.Context, cfg Config, what string, port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(cfg.ListenHost, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %s: %w; choose another port, or 0 for a free one", what, err)
+	}
+	return l, nil
+}
+
+// listenMail starts the mail sink: the certified mail providers have to know where it is.
+func (s *Server) listenMail(ctx context.Context, cfg Config) error {
+	l, err := listen(ctx, cfg, "SMTP", cfg.SMTPPort)
+	if err != nil {
+		return err
+	}
+	s.endpoints.SMTPAddr = l.Addr().String()
+	s.post = l
+	s.gone.Go(func() {
+		err := s.mail.Serve(s.post)
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			s.log.Debug("mail sink ended", "error", err.Error())
+		}
+	})
+	return nil
+}
+
 func (s *Server) listen(ctx context.Context, cfg Config) error {
 	server, err := s.ca.IssueServer(cfg.ListenHost, "localhost", "127.0.0.1", "::1")
 	if err != nil {
 		return fmt.Errorf("sandbox: server certificate: %w", err)
 	}
-	open := func(what string, port int) (net.Listener, error) {
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(cfg.ListenHost, strconv.Itoa(port)))
-		if err != nil {
-			return nil, fmt.Errorf("sandbox: %s: %w; choose another port, or 0 for a free one", what, err)
-		}
-		return l, nil
-	}
+	open := func(what string, port int) (net.Listener, error) { return listen(ctx, cfg, what, port) }
 	l, err := open("SdI", cfg.SdIPort)
 	if err != nil {
 		return err
@@ -181,18 +216,13 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	mux.Handle("/tsa", s.tsa)
 	s.serve(l, mux)
 
-	l, err = open("SMTP", cfg.SMTPPort)
-	if err != nil {
-		return err
-	}
-	s.endpoints.SMTPAddr = l.Addr().String()
-	s.post = l
-	s.gone.Go(func() {
-		err := s.mail.Serve(s.post)
-		if err != nil && !errors.Is(err, net.ErrClosed) {
-			s.log.Debug("mail sink ended", "error", err.Error())
-		}
+	s.posta, err = s.pec.Serve(ctx, server, func(_ context.Context, name string) (net.Listener, error) {
+		return open(name, cfg.PECPorts[name])
 	})
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	s.endpoints.PEC = s.posta.Addresses()
 
 	l, err = open("control API", cfg.ControlPort)
 	if err != nil {
@@ -249,7 +279,13 @@ func (s *Server) Close() {
 		if s.post != nil {
 			_ = s.post.Close() // the sink does not know it yet when it was stopped before it began
 		}
+		if s.posta != nil {
+			s.posta.Close()
+		}
 		s.clock.Close()
+		if s.pec != nil {
+			s.pec.Close()
+		}
 		if s.exchange != nil {
 			s.exchange.Close()
 		}

@@ -1,5 +1,5 @@
-// Command ceralacca-sandbox runs the simulators alone: SdI, time-stamp authority, mail sink and
-// certification authority, with their control API. Nothing that it signs, stamps or accepts
+// Command ceralacca-sandbox runs the simulators alone: SdI, time-stamp authority, mail sink,
+// certified mail providers and certification authority, with their control API. Nothing that it signs, stamps or accepts
 // has any legal effect.
 package main
 
@@ -12,10 +12,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
 	"ceralacca.dev/services/sandbox"
+	"ceralacca.dev/services/sandbox/pec"
 )
 
 func main() {
@@ -38,6 +40,20 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs.IntVar(&cfg.SdIPort, "sdi-port", 0, "port of SdI (0: any free one)")
 	fs.IntVar(&cfg.TSAPort, "tsa-port", 0, "port of the time-stamp authority (0: any free one)")
 	fs.IntVar(&cfg.SMTPPort, "smtp-port", 0, "port of the mail sink (0: any free one)")
+	cfg.PECPorts = map[string]int{}
+	for _, f := range []struct{ flag, name, what string }{
+		{"pec-smtps-port", pec.SMTPS, "certified mail, submission with TLS"},
+		{"pec-submission-port", pec.Submission, "certified mail, submission with STARTTLS"},
+		{"pec-imaps-port", pec.IMAPS, "certified mail, IMAP with TLS"},
+		{"pec-pop3s-port", pec.POP3S, "certified mail, POP3 with TLS"},
+		{"pec-mx-port", pec.MX, "certified mail, reception from others"},
+	} {
+		fs.Func(f.flag, "port of "+f.what+" (0: any free one)", func(v string) error {
+			n, err := strconv.ParseUint(v, 10, 16)
+			cfg.PECPorts[f.name] = int(n)
+			return err
+		})
+	}
 	fs.IntVar(&cfg.ControlPort, "control-port", 0, "port of the control API (0: any free one)")
 	fs.Uint64Var(&cfg.Seed, "seed", 1, "seed of the choices that production leaves open")
 	fs.IntVar(&cfg.Workers, "workers", 8, "receipts delivered in parallel")

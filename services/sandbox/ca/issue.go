@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -175,4 +176,33 @@ func (c *CA) IssueReceiptSigner(cn string) (*Issued, error) {
 		return nil, fmt.Errorf("sandbox ca: key: %w", err)
 	}
 	return c.issueFor(cn, x509.Certificate{KeyUsage: x509.KeyUsageContentCommitment}, key)
+}
+
+// IssueMailSigner gives what a provider of certified mail (or a person) signs messages with:
+// RSA-2048, digitalSignature critical, the address as alternative name, key identifiers, and no
+// basic constraints. spec: RFC6109 §2.1, §5.5
+func (c *CA) IssueMailSigner(name, address string) (*Issued, error) {
+	if name == "" || address == "" {
+		return nil, errors.New("sandbox ca: a mail signer needs a name and an address")
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox ca: key: %w", err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("sandbox ca: key: %w", err)
+	}
+	id := sha256.Sum256(spki)
+	now := c.now()
+	cert, err := c.issue(&x509.Certificate{
+		Subject:   pkix.Name{Country: []string{"IT"}, Organization: []string{name}, OrganizationalUnit: []string{Mark}, CommonName: name},
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(c.validity),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+		EmailAddresses: []string{address}, SubjectKeyId: id[:20],
+	}, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &Issued{Chain: []*x509.Certificate{cert, c.cert}, Key: key}, nil
 }

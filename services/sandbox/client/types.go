@@ -12,6 +12,7 @@ type Endpoints struct {
 	SdIURL     string `json:"sdi_url"`     // RiceviFile, https with mutual TLS
 	TSAURL     string `json:"tsa_url"`     // RFC 3161 over plain HTTP
 	SMTPAddr   string `json:"smtp_addr"`   // host:port of the mail sink
+	PEC        PEC    `json:"pec"`         // the certified mail providers
 	ControlURL string `json:"control_url"` // this API
 	CAFile     string `json:"ca_file"`     // PEM of the sandbox authority; "" when no directory was given
 }
@@ -187,6 +188,25 @@ const (
 	FaultMailDelay  = "mail_delay"  // answer DATA after DelayMS
 
 	FaultTSA = "tsa" // Mode is one of package tsa
+
+	FaultPECCutBefore = "pec_cut_before" // cut the submission after its end, message not taken
+	FaultPECCutAfter  = "pec_cut_after"  // take the submission, cut before the answer
+	FaultPECReject    = "pec_reject"     // 550 to RCPT of a submission
+	FaultPECDefer     = "pec_defer"      // 451 to a submission, not taken
+	FaultPECThrottle  = "pec_throttle"   // 550 to MAIL: "Too much traffic from this sender"
+	FaultPECAuth      = "pec_auth"       // refuse a login (SMTP, IMAP, POP3)
+	FaultPECMX        = "pec_mx"         // 451 between providers: the message waits in the queue
+
+	FaultPECDuplicate    = "pec_duplicate"     // a receipt twice
+	FaultPECDrop         = "pec_drop"          // a receipt never
+	FaultPECLate         = "pec_late"          // a receipt After later, on the virtual clock
+	FaultPECBadSignature = "pec_bad_signature" // one signed byte changed
+	FaultPECUnsigned     = "pec_unsigned"      // a perfect receipt without signature
+	FaultPECWrongSigner  = "pec_wrong_signer"  // signed by a person, not by the provider
+	FaultPECBrokenMIME   = "pec_broken_mime"   // cut off in the middle
+
+	FaultPECIMAPCut  = "pec_imap_cut"  // cut the connection in the middle of a literal
+	FaultPECIMAPSlow = "pec_imap_slow" // DelayMS of real time before each FETCH and SELECT
 )
 
 // Fault orders something to go wrong for the next Count matching events.
@@ -199,6 +219,7 @@ type Fault struct {
 	Name        string `json:"name,omitempty"`        // only for this file name; "" any
 	Transmitter string `json:"transmitter,omitempty"` // only for this fiscal id; "" any
 	Type        string `json:"type,omitempty"`        // only for receipts of this type; "" any
+	After       string `json:"after,omitempty"`       // virtual time, a Go duration, for pec_late; default 1h
 	Hits        int    `json:"hits,omitempty"`        // how often it was played, in answers
 }
 

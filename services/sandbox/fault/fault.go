@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ceralacca.dev/services/sandbox/client"
 )
@@ -31,6 +32,22 @@ var (
 	MailData       = []string{client.FaultMailDefer, client.FaultMailCut, client.FaultMailDelay}
 )
 
+// The kinds that hit certified mail: logins, submissions, the hop between providers, receipts,
+// and the mailbox over IMAP.
+var (
+	PECAuth       = []string{client.FaultPECAuth}
+	PECMail       = []string{client.FaultPECThrottle}
+	PECRecipients = []string{client.FaultPECReject}
+	PECData       = []string{client.FaultPECCutBefore, client.FaultPECCutAfter, client.FaultPECDefer}
+	PECHop        = []string{client.FaultPECMX}
+	PECReceipts   = []string{
+		client.FaultPECDuplicate, client.FaultPECDrop, client.FaultPECLate, client.FaultPECBadSignature,
+		client.FaultPECUnsigned, client.FaultPECWrongSigner, client.FaultPECBrokenMIME,
+	}
+	PECFetch = []string{client.FaultPECIMAPCut, client.FaultPECIMAPSlow}
+	PECOpen  = []string{client.FaultPECIMAPSlow}
+)
+
 // A Registry holds the orders. The zero value is empty and ready. Safe for concurrent use.
 type Registry struct {
 	active atomic.Int64 // hits still to give, so that the usual case costs one load
@@ -46,7 +63,7 @@ const maxCount = 1_000_000
 // Add takes an order and returns it with its ID. Faults of the time-stamp authority are not
 // kept here: the caller gives them to it.
 func (r *Registry) Add(f client.Fault) (client.Fault, error) {
-	kinds := slices.Concat(Requests, Receipts, MailRecipients, MailData)
+	kinds := slices.Concat(Requests, Receipts, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
 	if !slices.Contains(kinds, f.Kind) {
 		return client.Fault{}, fmt.Errorf("kind %q is unknown; give one of %s, tsa", f.Kind, strings.Join(kinds, ", "))
 	}
@@ -57,7 +74,14 @@ func (r *Registry) Add(f client.Fault) (client.Fault, error) {
 		return client.Fault{}, fmt.Errorf("count must be 1 to %d, is %d", maxCount, f.Count)
 	}
 	switch f.Kind {
-	case client.FaultDelay, client.FaultMailDelay, client.FaultSlowNotice:
+	case client.FaultPECLate:
+		if f.After == "" {
+			f.After = "1h"
+		}
+		if d, err := time.ParseDuration(f.After); err != nil || d <= 0 || d > 10_000*time.Hour {
+			return client.Fault{}, fmt.Errorf("after %q must be a positive Go duration of at most 10000h", f.After)
+		}
+	case client.FaultDelay, client.FaultMailDelay, client.FaultSlowNotice, client.FaultPECIMAPSlow:
 		if f.DelayMS < 1 || f.DelayMS > 600_000 {
 			return client.Fault{}, fmt.Errorf("%s needs delay_ms between 1 and 600000, has %d", f.Kind, f.DelayMS)
 		}

@@ -100,7 +100,7 @@ var formats = map[string][]string{
 	"sdi": {"fatturapa"}, "pec": {"cms"}, "cades": {"cms", "tsp"}, "tsp": {"cms"}, "xades": {"cms", "tsp"},
 	"pades":     {"cades", "cms", "tsp"},
 	"signature": {"fatturapa", "cms", "cades", "xades"},
-	"tlog":      {"tsp"}, "ers": {"tsp"},
+	"tlog":      {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

@@ -41,11 +41,11 @@ type intake struct {
 	files      []db.UnitFile // document and receipts, without the metadata file
 }
 
-// custody gathers the units of one transaction: the bus hands over many events at a time, and one
+// takings gathers the units of one transaction: the bus hands over many events at a time, and one
 // statement writes them all.
-type custody struct{ arrivals []arrival }
+type takings struct{ arrivals []arrival }
 
-type custodyKey struct{ s *Service }
+type takingsKey struct{ s *Service }
 
 // arrival is one unit in the story of its event.
 type arrival struct {
@@ -82,11 +82,11 @@ func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake) error {
 	if unit == nil {
 		return s.insert(ctx, tx, []arrival{e})
 	}
-	all, _ := unit.Value(custodyKey{s}, func() any {
-		fresh := &custody{}
+	all, _ := unit.Value(takingsKey{s}, func() any {
+		fresh := &takings{}
 		unit.Before(func(ctx context.Context, tx pgx.Tx) error { return s.insert(ctx, tx, fresh.arrivals) })
 		return fresh
-	}).(*custody)
+	}).(*takings)
 	all.arrivals = append(all.arrivals, e)
 	return nil
 }

@@ -44,6 +44,8 @@ type Config struct {
 	MaxUnits int `yaml:"max_units"`
 	// Workers is how many packages are sealed at the same time.
 	Workers int `yaml:"workers"`
+	// Log is the append-only log of evidence.
+	Log LogConfig `yaml:"log"`
 }
 
 // ResponsibleConfig is a person (first and last name) or a body (formal name).
@@ -83,6 +85,7 @@ func DefaultConfig() Config {
 		ClockTolerance: time.Minute,
 		MaxUnits:       10_000,
 		Workers:        2,
+		Log:            LogConfig{Every: time.Second, Batch: 2000},
 	}
 }
 
@@ -118,6 +121,7 @@ func (c *Config) Validate() error {
 	bad(c.ClockTolerance <= 0, "clock_tolerance", "must be more than 0s")
 	bad(c.MaxUnits < 1 || c.MaxUnits > 50_000, "max_units", "must be between 1 and 50000")
 	bad(c.Workers < 1, "workers", "must be at least 1")
+	c.Log.check(bad)
 	return errors.Join(errs...)
 }
 
@@ -131,6 +135,7 @@ type Service struct {
 	blobs  blob.Store
 	signer signv1.SignServiceClient
 	stamps []*authority
+	book   *logbook        // nil: no log is configured
 	steps  map[string]step // by the state they start from
 	log    *slog.Logger
 	now    func() time.Time
@@ -163,7 +168,15 @@ func wire(h *run.Host) (*Service, error) {
 		}
 		s.stamps = append(s.stamps, newAuthority(t, roots, cfg.ClockTolerance, h.Breaker("tsa-"+t.Name), h.Now))
 	}
+	if cfg.Log.on() {
+		s.book, err = newLogbook(s)
+		if err != nil {
+			return nil, err
+		}
+		h.Go("log", s.book.append)
+	}
 	conservationv1.RegisterConservationServiceServer(h.RPC, s)
+	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
 	return s, nil

@@ -48,9 +48,9 @@ func (w *World) access(s *submission, m *rfc.Message, e rfc.Envelope, at time.Ti
 	t := rfc.NewTransito(m, e, s.view.Identificativo, func(a string) bool { return w.manager(a) == nil })
 	violations := rfc.CheckSubmission(m, e, limits)
 	switch {
-	case asks(e.Recipients, magicSilent):
+	case w.asks(e.Recipients, magicSilent):
 		w.log(s, at, s.g, "ignorata", "", "asked for by a recipient")
-	case infected(s.raw, m.Root) || asks(e.Recipients, magicVirusHere):
+	case infected(s.raw, m.Root) || w.asks(e.Recipients, magicVirusHere):
 		w.refuse(s, t.NonAccettazione(at, rfc.VirusTrovato, "5.5.1 - "+s.g.signer.Name+" - presenza di un virus nel messaggio"), at)
 	case len(violations) > 0:
 		why := "5.6.0 - " + s.g.signer.Name + " - "
@@ -61,7 +61,7 @@ func (w *World) access(s *submission, m *rfc.Message, e rfc.Envelope, at time.Ti
 			why += v.Message
 		}
 		w.refuse(s, t.NonAccettazione(at, rfc.AltroErrore, why), at)
-	case asks(e.Recipients, magicRefused):
+	case w.asks(e.Recipients, magicRefused):
 		w.refuse(s, t.NonAccettazione(at, rfc.AltroErrore, "5.6.0 - "+s.g.signer.Name+" - rifiutata a richiesta"), at)
 	default:
 		w.accept(s, t, at)
@@ -84,7 +84,7 @@ func (w *World) accept(s *submission, t *rfc.Transito, at time.Time) {
 	w.mu.Unlock()
 	w.log(s, at, s.g, string(rfc.Accettazione), "", "")
 	receipt := t.Accettazione(at)
-	if asks(s.view.To, magicLateAccept) {
+	if w.asks(s.view.To, magicLateAccept) {
 		w.after(at.Add(time.Hour), func(time.Time) { w.issue(s.g, receipt, s.from, "") })
 	} else {
 		w.issue(s.g, receipt, s.from, "")

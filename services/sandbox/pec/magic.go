@@ -55,10 +55,10 @@ func magic(address string) (string, time.Duration) {
 	return "", 0
 }
 
-// asks says whether one of the recipients asks for an outcome.
-func asks(to []string, outcome string) bool {
+// asks says whether one of the recipients, of a domain of ours, asks for an outcome.
+func (w *World) asks(to []string, outcome string) bool {
 	for _, a := range to {
-		if m, _ := magic(a); m == outcome {
+		if m, _ := magic(a); m == outcome && w.manager(a) != nil {
 			return true
 		}
 	}

@@ -169,10 +169,10 @@ func (s *submitter) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 	if _, ok := s.w.cfg.Faults.Take(fault.Event{Kinds: fault.PECRecipients, Name: to}); ok {
 		return errRejected
 	}
-	switch m, _ := magic(to); m {
-	case magicReject:
+	switch {
+	case s.w.asks([]string{to}, magicReject):
 		return errRejected
-	case magicDefer:
+	case s.w.asks([]string{to}, magicDefer):
 		return errDeferred
 	}
 	s.to = append(s.to, to)
@@ -187,9 +187,9 @@ func (s *submitter) Data(r io.Reader) error {
 	}
 	fate := client.Fault{}
 	switch {
-	case asks(s.to, magicCut):
+	case s.w.asks(s.to, magicCut):
 		fate.Kind = client.FaultPECCutBefore
-	case asks(s.to, magicCutTaken):
+	case s.w.asks(s.to, magicCutTaken):
 		fate.Kind = client.FaultPECCutAfter
 	default:
 		fate, _ = s.w.cfg.Faults.Take(fault.Event{Kinds: fault.PECData, Name: s.from})

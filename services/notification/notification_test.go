@@ -64,6 +64,11 @@ func TestWebhook(t *testing.T) {
 	require.Equal(t, int32(204), d.GetAttempts()[0].GetStatusCode())
 	require.Nil(t, d.GetNextAttemptTime())
 	require.Empty(t, w.deliveries(off.GetName()))
+	w.eventually(func() bool { // the post is out before its row says so
+		return !slices.ContainsFunc(w.deliveries(all.GetName()), func(d *notificationv1.Delivery) bool {
+			return d.GetState() != notificationv1.DeliveryState_DELIVERY_STATE_DELIVERED
+		})
+	}, "both rows of the first endpoint")
 	byInvoice, err := w.api.ListDeliveries(t.Context(), &notificationv1.ListDeliveriesRequest{Parent: "tenants/acme", Invoice: invoiceName, PageSize: 2,
 		State: notificationv1.DeliveryState_DELIVERY_STATE_DELIVERED})
 	require.NoError(t, err)

@@ -95,7 +95,10 @@ func (h *house) counts() (taken, preserved, sealed int) {
 }
 
 // open starts everything; the role credential is ready when certified.
-func open(t testing.TB, certified bool) *house {
+func open(t testing.TB, certified bool) *house { return openWith(t, certified, "") }
+
+// openWith adds lines to the section of conservation.
+func openWith(t testing.TB, certified bool, section string) *house {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	server, err := vault.Start(ctx, vault.Options{Private: true})
@@ -138,7 +141,7 @@ conservation:
   credential: %s/credentials/-
   responsible: {first_name: Maria, last_name: Rossi, id: TINIT-RSSMRA80A01H501U, deed: Atto di nomina del 2 gennaio 2026}
   tsa:
-%s`, server.Addr, file("role", role.RoleID), file("secret", role.SecretID), platform, stamps),
+%s%s`, server.Addr, file("role", role.RoleID), file("secret", role.SecretID), platform, stamps, section),
 	})
 	h.client = conservationv1.NewConservationServiceClient(h.Operator("conservation"))
 	h.sign = signv1.NewSignServiceClient(h.Operator("signer"))

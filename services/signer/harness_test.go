@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
@@ -123,9 +124,14 @@ func open(t testing.TB) *house {
 	return openWith(t, nil, "")
 }
 
-// openWith has the process write its log to log (nil: the test's) and adds lines to its section.
-func openWith(t testing.TB, log io.Writer, extra string) *house {
+// openWith has the process write all its log to log (nil: warnings, to the test's) and adds lines to
+// the signer's section.
+func openWith(t testing.TB, log io.Writer, extra string, spans ...sdktrace.SpanProcessor) *house {
 	t.Helper()
+	level := ""
+	if log != nil {
+		level = "debug"
+	}
 	ctx := context.Background()
 	dir := t.TempDir()
 	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
@@ -147,7 +153,7 @@ func openWith(t testing.TB, log io.Writer, extra string) *house {
 	h.Process = runtest.Start(t, runtest.Options{
 		Dir:     filepath.Join(dir, "process"),
 		Targets: []run.Target{signer.Target, h.probe.target()},
-		Config:  h.config, LogOutput: log,
+		Config:  h.config, LogOutput: log, LogLevel: level, SpanProcessors: spans,
 	})
 	h.client = signv1.NewSignServiceClient(h.Operator("signer"))
 	return h

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -192,6 +195,10 @@ func (w *world) makeSecrets() error {
 	if err != nil {
 		return err
 	}
+	_, err = keepSecret(w.path("secrets", "log.key"), logKey)
+	if err != nil {
+		return err
+	}
 	for name, value := range map[string]string{"signer.role-id": w.signer.RoleID, "signer.secret-id": w.signer.SecretID} {
 		err = os.WriteFile(w.path("secrets", name), []byte(value), 0o600)
 		if err != nil {
@@ -206,6 +213,19 @@ func randomKey() (string, error) {
 	var raw [32]byte
 	_, err := rand.Read(raw[:])
 	return base64.StdEncoding.EncodeToString(raw[:]), err
+}
+
+// logKey is the key of the log of evidence, as openssl genpkey -algorithm ed25519 makes it.
+func logKey() (string, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
 // keepSecret reads a secret, or makes and stores it the first time.

@@ -51,6 +51,7 @@ type Options struct {
 	// it can talk to each other.
 	TLSDir         string
 	LogOutput      io.Writer // default: the test's log
+	LogLevel       string    // default: warn
 	SpanProcessors []sdktrace.SpanProcessor
 }
 
@@ -137,7 +138,11 @@ func (p *Process) start(opts Options, file *run.File) {
 
 func config(opts Options, files rpc.Files) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "log: {level: warn, format: text}\n")
+	level := opts.LogLevel
+	if level == "" {
+		level = "warn"
+	}
+	fmt.Fprintf(&b, "log: {level: %s, format: text}\n", level)
 	if opts.NATS == "" {
 		fmt.Fprintf(&b, "nats: {embedded: {dir: %q}}\n", filepath.Join(opts.Dir, "nats"))
 	} else {

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/tlog"
+)
+
+// Codes of a package that is wrong in itself, whatever the receipts say.
+const (
+	packageInvalid    = "PACKAGE_INVALID"
+	packageUnreadable = "PACKAGE_UNREADABLE"
+)
+
+func (c *cli) conserveVerifyCommand() *cobra.Command {
+	var receipts, checkpoints []string
+	var key, roots string
+	var complete bool
+	cmd := verb("verify PACKAGE", "Verify a package offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
+		raw, err := c.readUpTo(given[0], largestPackage)
+		if err != nil {
+			return err
+		}
+		in := custody.Input{Complete: complete}
+		if len(receipts)+len(checkpoints) > 0 && key == "" {
+			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
+		}
+		if complete && len(receipts) == 0 {
+			return usage("--complete needs a --receipt for each unit of the package")
+		}
+		i := inspection{at: c.now()}
+		if roots != "" {
+			i.roots, err = loadRoots(roots)
+			if err != nil {
+				return err
+			}
+			in.Stamps.Roots = i.roots
+		}
+		report := &custody.Report{}
+		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
+		if key != "" {
+			in.Policy, err = logPolicy(key)
+			if err == nil {
+				err = c.readEvidence(&in, receipts, checkpoints)
+			}
+			if err != nil {
+				return err
+			}
+			more, err := custody.Verify(in)
+			if err != nil {
+				return err
+			}
+			report.Problems, report.Unshown = append(report.Problems, more.Problems...), append(report.Unshown, more.Unshown...)
+			report.Holds = append(report.Holds, more.Holds...)
+		}
+		return c.verdict(report, filepath.Base(given[0]))
+	})
+	cmd.Long = cmd.Short + `.
+
+By itself: every digest, the index, its signature and its time stamp; with --roots also their chain. With receipts: the
+signature of the log, the proof that the leaf is in it, the order of the tenant's leaves, and that the package holds what
+was taken in charge; the receipt of the package (conserve receipt --package) fixes each of its bytes. With checkpoints, in
+the order in which they were obtained: that the log only grew; a log that was forked or rolled back is named so.
+
+Exit code 0: everything that was given holds. 1: something does not. 2: something could not be judged.`
+	cmd.Flags().StringArrayVar(&receipts, "receipt", nil, "a receipt that was kept; may be given several times, or as a pattern such as 'receipts/*'")
+	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, the oldest first; may be given several times")
+	cmd.Flags().StringVar(&key, "log-key", "", "key of the log, or a file with it")
+	cmd.Flags().StringVar(&roots, "roots", "", "certificates to trust, PEM")
+	cmd.Flags().BoolVar(&complete, "complete", false, "every unit of the package must have a receipt")
+	return cmd
+}
+
+// judgePackage says what the package is worth by itself, and reads it for the comparison with receipts.
+func (c *cli) judgePackage(report *custody.Report, i *inspection, name string, raw []byte, in *custody.Input) {
+	problem := func(code, text string) {
+		report.Problems = append(report.Problems, custody.Problem{Code: code, What: name, Message: text})
+	}
+	p, err := custody.ReadPackage(raw)
+	if err != nil {
+		problem(packageUnreadable, err.Error())
+		return
+	}
+	in.Package = p
+	b, err := openBag(raw)
+	switch {
+	case err != nil:
+		problem(packageUnreadable, err.Error())
+		return
+	case b == nil:
+		problem(packageInvalid, "there is no bagit.txt: it is no bag")
+		return
+	}
+	d := &description{}
+	i.archive(d, b)
+	for _, text := range d.Problems {
+		problem(packageInvalid, text)
+	}
+	for _, s := range d.Signatures {
+		if !s.Holds {
+			problem(packageInvalid, fmt.Sprintf("the signature of the index by %s does not hold: %v", s.Signer, s.Checks))
+		}
+	}
+	if t := d.TimeStamp; t != nil && t.Holds != "" && t.Holds != "yes" {
+		problem(packageInvalid, "the time stamp of the index does not hold: "+t.Holds)
+	}
+	if len(report.Problems) == 0 && d.Package != nil {
+		report.Holds = append(report.Holds, "the package in itself: "+d.Package.Checked)
+	}
+}
+
+func (c *cli) readEvidence(in *custody.Input, receipts, checkpoints []string) error {
+	for _, pattern := range receipts {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			files = []string{pattern} // its error names it
+		}
+		for _, file := range files {
+			raw, err := c.readUpTo(file, 1<<20)
+			if err != nil {
+				return err
+			}
+			r, err := tlog.ParseReceipt(raw)
+			if err != nil {
+				return usage("--receipt: %s: %v", file, err)
+			}
+			in.Receipts = append(in.Receipts, custody.Receipt{Name: filepath.Base(file), Receipt: r})
+		}
+	}
+	for _, file := range checkpoints {
+		seen, err := c.readSeen(file)
+		if err != nil {
+			return err
+		}
+		in.Checkpoints = append(in.Checkpoints, seen)
+	}
+	return nil
+}
+
+// verdict prints the report and gives the exit code.
+func (c *cli) verdict(r *custody.Report, name string) error {
+	word, code := "good", exitOK
+	switch {
+	case len(r.Problems) > 0:
+		word, code = "not good", exitRefused
+	case len(r.Unshown) > 0:
+		word, code = "not judged in full", exitUsage
+	}
+	if c.format == formatJSON {
+		printJSON(c.out, struct {
+			Package string `json:"package,omitempty"`
+			Verdict string `json:"verdict"`
+			*custody.Report
+		}{name, word, r})
+	} else {
+		for _, h := range r.Holds {
+			fmt.Fprintln(c.out, "holds      ", h)
+		}
+		for _, u := range r.Unshown {
+			fmt.Fprintln(c.out, "not shown  ", u)
+		}
+		for _, p := range r.Problems {
+			fmt.Fprintf(c.out, "WRONG       %s %s: %s\n", p.Code, p.What, p.Message)
+		}
+		fmt.Fprintln(c.out, word)
+	}
+	if code != exitOK {
+		return quietError(code)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package validation
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+// What is known of a certificate.
+const (
+	stateGood      = "good"
+	stateRevoked   = "revoked"
+	stateSuspended = "suspended"
+	stateUnknown   = "unknown"
+)
+
+// reasonHold is certificateHold. spec: RFC5280 §5.3.1
+const reasonHold = 6
+
+type status struct {
+	state, source string
+	since         time.Time // of the revocation
+}
+
+// ParseCRL reads a list in DER or PEM.
+func ParseCRL(raw []byte) (*x509.RevocationList, error) {
+	if b, _ := pem.Decode(raw); b != nil {
+		raw = b.Bytes
+	}
+	list, err := x509.ParseRevocationList(raw)
+	if err != nil {
+		return nil, fmt.Errorf("validation: revocation list: %w", err)
+	}
+	return list, nil
+}
+
+// revocation says what the given lists and responses know of a certificate at a time. A source
+// speaks for the time when it was made after it, or is still in force at it. Of several, one that
+// says revoked counts more than one that says good.
+// spec: RFC5280 §6.3; RFC6960 §3.2; EN319102-1 §5.2.5
+func (j *judge) revocation(cert, issuer *x509.Certificate, at time.Time) status {
+	best := status{state: stateUnknown}
+	take := func(s status) {
+		rank := []string{stateUnknown, stateGood, stateSuspended, stateRevoked}
+		if slices.Index(rank, s.state) > slices.Index(rank, best.state) {
+			best = s
+		}
+	}
+	for _, l := range j.o.CRLs {
+		if s, ok := fromCRL(l, cert, issuer, at); ok {
+			take(s)
+		}
+	}
+	for _, raw := range j.o.OCSPs {
+		if s, ok := fromOCSP(raw, cert, issuer, at); ok {
+			take(s)
+		}
+	}
+	return best
+}
+
+func fromCRL(l *x509.RevocationList, cert, issuer *x509.Certificate, at time.Time) (status, bool) {
+	if !bytes.Equal(l.RawIssuer, cert.RawIssuer) || l.CheckSignatureFrom(issuer) != nil || partial(l) {
+		return status{}, false
+	}
+	source := "CRL of " + l.ThisUpdate.UTC().Format(time.RFC3339)
+	for i := range l.RevokedCertificateEntries {
+		e := &l.RevokedCertificateEntries[i]
+		if e.SerialNumber.Cmp(cert.SerialNumber) != 0 {
+			continue
+		}
+		if e.ReasonCode == reasonHold {
+			return status{stateSuspended, source, e.RevocationTime}, true
+		}
+		return status{stateRevoked, source, e.RevocationTime}, true
+	}
+	if !speaksFor(l.ThisUpdate, l.NextUpdate, cert, at) {
+		return status{}, false
+	}
+	return status{state: stateGood, source: source}, true
+}
+
+// partial: a list that is a delta, or for a part of the certificates, does not say that one is
+// good. Which part is not read, so such a list is left aside whole. spec: RFC5280 §5.2.4, §5.2.5
+func partial(l *x509.RevocationList) bool {
+	for _, e := range l.Extensions {
+		if s := e.Id.String(); s == "2.5.29.27" || s == "2.5.29.28" && !plainPoint(e.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// plainPoint: an issuing distribution point that only names where the list is kept; any of its
+// other members ([1] to [5]) narrows what the list is about.
+func plainPoint(der []byte) bool {
+	return len(der) >= 4 && der[0] == 0x30 && int(der[1]) == len(der)-2 && der[2] == 0xa0 && int(der[3]) == len(der)-4
+}
+
+func fromOCSP(raw []byte, cert, issuer *x509.Certificate, at time.Time) (status, bool) {
+	r, err := ocsp.ParseResponseForCert(raw, cert, issuer)
+	if err != nil {
+		return status{}, false
+	}
+	// spec: RFC6960 §4.2.2.2 (the responder is the issuer, or has id-kp-OCSPSigning from it)
+	if c := r.Certificate; c != nil && !c.Equal(issuer) &&
+		(!slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) || r.ProducedAt.Before(c.NotBefore) || r.ProducedAt.After(c.NotAfter)) {
+		return status{}, false
+	}
+	source := "OCSP of " + r.ThisUpdate.UTC().Format(time.RFC3339)
+	switch {
+	case r.Status == ocsp.Revoked && r.RevocationReason == ocsp.CertificateHold:
+		return status{stateSuspended, source, r.RevokedAt}, true
+	case r.Status == ocsp.Revoked:
+		return status{stateRevoked, source, r.RevokedAt}, true
+	case r.Status == ocsp.Good && speaksFor(r.ThisUpdate, r.NextUpdate, cert, at):
+		return status{state: stateGood, source: source}, true
+	}
+	return status{}, false
+}
+
+// speaksFor: what is made after the certificate's end may have forgotten it.
+func speaksFor(this, next time.Time, cert *x509.Certificate, at time.Time) bool {
+	if this.After(cert.NotAfter) {
+		return false
+	}
+	return !this.Before(at) || !next.IsZero() && !at.After(next)
+}

@@ -170,7 +170,7 @@ func TestNoCodeTwiceAcrossRestarts(t *testing.T) {
 }
 
 func TestLockOutAndItsEnd(t *testing.T) {
-	h, ctx := openWith(t, nil, "  authorization: {lock: 2s}\n"), context.Background()
+	h, ctx := openWith(t, nil, "  authorization: {lock: 3s}\n"), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(1)
 	ch := s.challenge(t, hashes)
@@ -185,16 +185,16 @@ func TestLockOutAndItsEnd(t *testing.T) {
 	code(t, try("x", "abcdef"), fault.KindDenied, "AUTHENTICATION_FAILED")
 	code(t, try(goodPIN, s.phone.at(0)), fault.KindPrecondition, "CHALLENGE_CLOSED") // three on one challenge
 	ch = s.challenge(t, hashes)
+	otp := s.phone.code()
 	code(t, try("40718361", "000000"), fault.KindDenied, "AUTHENTICATION_FAILED")
 	code(t, try("40718361", "000001"), fault.KindDenied, "AUTHENTICATION_FAILED")
 	ch = s.challenge(t, hashes)
-	otp := s.phone.code()
 	err := try(goodPIN, otp)
 	code(t, err, fault.KindExhausted, "AUTHENTICATION_LOCKED")
 	require.Positive(t, fault.Of(err).RetryAfter)
 	_, err = s.auth.SetPin(ctx, &signv1.SetPinRequest{Name: s.name, NewPin: "59260471", Pin: goodPIN, Otp: otp})
 	code(t, err, fault.KindExhausted, "AUTHENTICATION_LOCKED") // by no other door
-	time.Sleep(2100 * time.Millisecond)
+	time.Sleep(3100 * time.Millisecond)
 	require.NoError(t, try(goodPIN, otp), "the lock has ended, and judged nothing meanwhile")
 
 	var failures, locks int

@@ -100,7 +100,8 @@ var formats = map[string][]string{
 	"sdi": {"fatturapa"}, "pec": {"cms"}, "cades": {"cms", "tsp"}, "tsp": {"cms"}, "xades": {"cms", "tsp"},
 	"pades":     {"cades", "cms", "tsp"},
 	"signature": {"fatturapa", "cms", "cades", "xades"},
-	"tlog":      {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
+	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist"},
+	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

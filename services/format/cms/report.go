@@ -37,6 +37,7 @@ type SignerReport struct {
 	SigningTime time.Time           `json:"signingTime"`
 	Hash        string              `json:"hash"`      // of the content, e.g. "SHA-256"
 	Algorithm   string              `json:"algorithm"` // of the signature, e.g. "RSA", "RSA-PSS", "ECDSA"
+	ValueHash   string              `json:"-"`         // under the signature value, as Hash; empty when not supported
 
 	Signature   Check `json:"signature"`          // the value verifies with the certificate's key
 	Digest      Check `json:"digest"`             // the content is the one signed

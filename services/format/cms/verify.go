@@ -100,11 +100,14 @@ func (f family) String() string {
 }
 
 func (sd *SignedData) verifySigner(si *SignerInfo, o VerifyOptions, digests map[crypto.Hash][]byte, contentErr error) SignerReport {
-	fam, _ := si.algorithms()
+	fam, own := si.algorithms()
 	r := SignerReport{
 		Certificate: si.Certificate(sd.Certificates, o.Intermediates),
 		Hash:        hashName(si.DigestAlgorithm),
 		Algorithm:   fam.String(),
+	}
+	if own != 0 {
+		r.ValueHash = own.String()
 	}
 	r.Digest = si.checkDigest(digests, contentErr)
 	r.ContentType = si.checkContentType(sd.ContentType)

@@ -25,7 +25,7 @@ func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0,
 func DefaultPolicy() []Limit {
 	return []Limit{
 		{"MD5", 0, day(1970, 1, 1)}, {"SHA-1", 0, day(2012, 8, 1)}, {"SHA-224", 0, day(2029, 1, 1)},
-		{"SHA-256", 0, time.Time{}}, {"SHA-384", 0, time.Time{}}, {"SHA-512", 0, time.Time{}},
+		{"SHA-256", 0, time.Time{}}, {"SHA-2", 0, time.Time{}}, {"SHA-384", 0, time.Time{}}, {"SHA-512", 0, time.Time{}},
 		{"RSA", 1024, day(2010, 8, 1)}, {"RSA", 1900, day(2019, 10, 1)}, {"RSA", 3000, day(2029, 1, 1)}, {"RSA", 0, time.Time{}},
 		{"ECDSA", 224, day(2013, 1, 1)}, {"ECDSA", 256, day(2021, 1, 1)}, {"ECDSA", 0, time.Time{}},
 		{"EdDSA", 0, time.Time{}},

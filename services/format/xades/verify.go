@@ -67,9 +67,11 @@ type SignatureReport struct {
 	ID          string              `json:"id,omitempty"`
 	Certificate *x509.Certificate   `json:"-"`
 	Chain       []*x509.Certificate `json:"-"`
-	SigningTime time.Time           `json:"signingTime"`
-	Algorithm   string              `json:"algorithm"`
-	Level       Level               `json:"level"`
+	// Certificates are all that KeyInfo holds and Go can parse.
+	Certificates []*x509.Certificate `json:"-"`
+	SigningTime  time.Time           `json:"signingTime"`
+	Algorithm    string              `json:"algorithm"`
+	Level        Level               `json:"level"`
 
 	Signature  Check `json:"signature"`          // the value verifies with the certificate's key
 	References Check `json:"references"`         // every reference's digest is right
@@ -148,6 +150,7 @@ func (d *document) judge(sig *node, o VerifyOptions) SignatureReport {
 	info := sig.child(nsDSig, "SignedInfo")
 	props := d.checkReferences(&r, sig, info)
 	certs := embedded(sig)
+	r.Certificates = certs
 	d.checkValue(&r, sig, info, slices.Concat(certs, o.Intermediates))
 	r.checkProperties(props, o)
 	if r.Certificate == nil {

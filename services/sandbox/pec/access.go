@@ -41,7 +41,7 @@ func infected(raw []byte, root *rfc.Part) bool {
 
 // access is the point of access: checks, acceptance or refusal, transport envelope.
 // spec: RFC6109 §3.1
-func (w *World) access(s *submission, m *rfc.Message, e rfc.Envelope, at time.Time) {
+func (w *World) access(s *submission, m *rfc.Message, e rfc.Envelope, raw []byte, at time.Time) {
 	w.mu.Lock()
 	limits := s.g.limits
 	w.mu.Unlock()
@@ -50,7 +50,7 @@ func (w *World) access(s *submission, m *rfc.Message, e rfc.Envelope, at time.Ti
 	switch {
 	case w.asks(e.Recipients, magicSilent):
 		w.log(s, at, s.g, "ignorata", "", "asked for by a recipient")
-	case infected(s.raw, m.Root) || w.asks(e.Recipients, magicVirusHere):
+	case infected(raw, m.Root) || w.asks(e.Recipients, magicVirusHere):
 		w.refuse(s, t.NonAccettazione(at, rfc.VirusTrovato, "5.5.1 - "+s.g.signer.Name+" - presenza di un virus nel messaggio"), at)
 	case len(violations) > 0:
 		why := "5.6.0 - " + s.g.signer.Name + " - "

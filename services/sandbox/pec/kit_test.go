@@ -27,6 +27,7 @@ const (
 // net is a running sandbox as a stranger's program sees it: addresses, an authority, a control API.
 type net struct {
 	t    *testing.T
+	srv  *sandbox.Server
 	e    client.PEC
 	c    *client.Client
 	tls  *tls.Config
@@ -39,7 +40,7 @@ func start(t *testing.T) *net {
 	srv, err := sandbox.Start(context.Background(), sandbox.Config{})
 	require.NoError(t, err)
 	t.Cleanup(srv.Close)
-	n := &net{t: t, e: srv.Endpoints().PEC, c: client.New(srv.Endpoints().ControlURL), ca: srv.CAPEM()}
+	n := &net{t: t, srv: srv, e: srv.Endpoints().PEC, c: client.New(srv.Endpoints().ControlURL), ca: srv.CAPEM()}
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(n.ca))
 	n.tls = &tls.Config{RootCAs: pool, ServerName: "localhost"}

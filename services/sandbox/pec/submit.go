@@ -254,7 +254,7 @@ func (w *World) take(m *rfc.Message, e rfc.Envelope, raw []byte) error {
 		w.submissions[n-1].raw = nil
 	}
 	w.mu.Unlock()
-	w.do(func() { w.access(s, m, e, now) })
+	w.do(func() { w.access(s, m, e, raw, now) })
 	return nil
 }
 

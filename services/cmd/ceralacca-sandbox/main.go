@@ -1,6 +1,6 @@
 // Command ceralacca-sandbox runs the simulators alone: SdI, time-stamp authority, mail sink,
-// certified mail providers and certification authority, with their control API. Nothing that it signs, stamps or accepts
-// has any legal effect.
+// certified mail providers and certification authority, with their control API. Nothing that
+// it signs, stamps or accepts has any legal effect.
 package main
 
 import (

@@ -22,16 +22,16 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var key, roots string
 	var complete bool
 	cmd := verb("verify PACKAGE", "Verify a package offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
-		raw, err := c.readUpTo(given[0], largestPackage)
-		if err != nil {
-			return err
-		}
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
 			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
 		}
 		if complete && len(receipts) == 0 {
 			return usage("--complete needs a --receipt for each unit of the package")
+		}
+		raw, err := c.readUpTo(given[0], largestPackage)
+		if err != nil {
+			return err
 		}
 		i := inspection{at: c.now()}
 		if roots != "" {

@@ -85,6 +85,10 @@ func TestWrongWords(t *testing.T) {
 		"nothing to change":    {nil, "company update --tenant acme rossi", "nothing to change"},
 		"credential key":       {nil, "credential create --tenant acme --company c --common-name x --key dsa", "p256 or rsa3072"},
 		"credential company":   {nil, "credential get --tenant acme x", "--company is missing"},
+		"receipt of nothing":   {nil, "conserve receipt", "one of UNIT and --package"},
+		"receipt without key":  {nil, "conserve verify p.zip --receipt r", "--log-key"},
+		"since without key":    {nil, "conserve verify p.zip --complete", "needs a --receipt"},
+		"wrong log key":        {nil, "conserve verify testdata/inspect/package.zip --log-key a+b+c", "--log-key"},
 		"package file":         {nil, "archive download --tenant acme p --file all", "archive, index, signed_index or time_stamp"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -152,7 +152,7 @@ func (o *owner) forge(t require.TestingT, change func(groups []sincro.FileGroup,
 	require.NoError(t, err)
 	groups = change(groups, files)
 	var index bytes.Buffer
-	require.NoError(t, sincro.Write(&index, *head, func(yield func(sincro.FileGroup, error) bool) {
+	require.NoError(t, sincro.Write(&index, head, func(yield func(sincro.FileGroup, error) bool) {
 		for _, g := range groups {
 			for i, f := range g.Files {
 				g.Files[i].Hash = sincro.HashOf(sha256.Sum256(files["data/"+f.Path]))
@@ -178,7 +178,7 @@ func (o *owner) forge(t require.TestingT, change func(groups []sincro.FileGroup,
 // TestOwnerDetectsTampering: what the operator may do to packages and log, the owner sees with what he kept.
 func TestOwnerDetectsTampering(t *testing.T) {
 	h, o := keepEvidence(t)
-	require.NoError(t, h.Stop()) // from here on there is no service
+	h.Stop() // from here on there is no service
 	all := append(slices.Clone(o.receipts), o.sealed)
 
 	good := o.judge(t, o.archive, all, o.old)

@@ -347,3 +347,42 @@ func TestExtendedUnit(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, types(), 3, "nothing new was said")
 }
+
+// BenchmarkLog gives b.N units their leaves; run it with -benchtime 20000x.
+func BenchmarkLog(b *testing.B) {
+	on := pgtest.Schema(b, "conservation")
+	ctx, admin := context.Background(), pgtest.Admin(b, on)
+	for left := b.N; left > 0; left -= 1000 {
+		addUnits(b, on, fmt.Sprintf("tenant-%d", left%7), min(left, 1000))
+	}
+	conn, err := bookOn(b, on, 2000).lead(ctx)
+	require.NoError(b, err)
+	defer func() { require.NoError(b, conn.Close(ctx)) }()
+	w, err := bookOn(b, on, 2000).resume(ctx, conn)
+	require.NoError(b, err)
+	b.ResetTimer()
+	began, cpu := time.Now(), cpuTime(b)
+	for n := 1; n > 0; {
+		n, err = w.round(ctx)
+		require.NoError(b, err)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "leaves/s")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(b.N), "cpu-µs/leaf")
+	var bytes int64
+	require.NoError(b, admin.QueryRow(ctx, `SELECT pg_total_relation_size('log_leaf') + pg_total_relation_size('log_tile') + pg_total_relation_size('log_checkpoint')`).Scan(&bytes))
+	b.ReportMetric(float64(bytes)/float64(b.N), "bytes/leaf")
+	e := evidence{s: &Service{db: on, book: w.logbook}}
+	leaves, err := db.New(admin).SettledFrom(ctx, db.SettledFromParams{Batch: 1 << 30})
+	require.NoError(b, err)
+	began = time.Now()
+	const receipts = 300
+	for i := range receipts {
+		var subject uuid.UUID
+		var tenant string
+		require.NoError(b, admin.QueryRow(ctx, `SELECT subject_id, tenant_id FROM log_leaf WHERE idx = $1`, leaves[i*len(leaves)/receipts].Idx).Scan(&subject, &tenant))
+		_, err = e.receipt(ctx, tenant, "x", subject, 0, false, nil)
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64(time.Since(began).Microseconds())/receipts, "µs/receipt")
+}

@@ -198,6 +198,23 @@ func (c *CA) Pool() *x509.CertPool {
 	return p
 }
 
+// FromTLS takes a certificate with its key from the form of crypto/tls.
+func FromTLS(pair tls.Certificate) (*Issued, error) {
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("sandbox ca: the key does not sign")
+	}
+	i := &Issued{Key: key}
+	for _, der := range pair.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("sandbox ca: certificate: %w", err)
+		}
+		i.Chain = append(i.Chain, c)
+	}
+	return i, nil
+}
+
 // Issued is a certificate with its key.
 type Issued struct {
 	Chain []*x509.Certificate // the certificate, then the authority's

@@ -117,6 +117,7 @@ func TestMagicRecipients(t *testing.T) {
 		{"falsa+7", []string{acc, cons}, []string{acc, cons, pre}},
 		{"altra-firma", []string{acc, cons}, []string{acc, cons, pre}},
 		{"alterata", []string{acc, cons}, []string{acc, cons, pre}},
+		{"troncata", []string{acc, cons}, []string{acc, cons, pre}},
 	}
 	sent := map[string]*rfc.Draft{}
 	for _, c := range cases {
@@ -149,7 +150,7 @@ func (n *net) judge(sent map[string]*rfc.Draft) {
 	why := map[string]rfc.Cause{
 		"sconosciuto": rfc.CauseNoMailbox, "inesistente": rfc.CauseNoMailbox, "no-dominio": rfc.CauseNoDomain, "piena": rfc.CauseFull, "virus": rfc.CauseVirus,
 	}
-	status := map[string]rfc.Status{"falsa+7": rfc.StatusUnsigned, "altra-firma": rfc.StatusUntrusted, "alterata": rfc.StatusInvalidDigest}
+	status := map[string]rfc.Status{"falsa+7": rfc.StatusUnsigned, "altra-firma": rfc.StatusUntrusted, "alterata": rfc.StatusInvalidDigest, "troncata": rfc.StatusUnparsable}
 	for local, d := range sent {
 		for _, m := range n.about(sender, d.MessageID) {
 			r, rep := n.verify(m)

@@ -28,7 +28,7 @@ type Config struct {
 	Clock  *clock.Clock
 	Faults *fault.Registry
 	Log    *slog.Logger
-	Dir    string           // keeps the authorities behind the providers; "" keeps nothing
+	Dir    string           // keeps the providers' authorities and certificates; "" keeps nothing
 	Now    func() time.Time // of the authorities; time.Now when nil
 
 	// Ordinary is the host:port of the server for domains that no provider manages; "" drops
@@ -158,7 +158,7 @@ func (w *World) found(p Provider) error {
 	}
 	own := "pec." + p.Domains[0]
 	address := "posta-certificata@" + own
-	cert, err := authority.IssueMailSigner(p.Name, address)
+	cert, err := w.signer(authority, dir, p.Name, address)
 	if err != nil {
 		return fmt.Errorf("sandbox pec: certificate of %s: %w", p.ID, err)
 	}

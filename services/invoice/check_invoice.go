@@ -43,7 +43,7 @@ func (s *Service) CheckInvoice(ctx context.Context, req *invoicev1.CheckInvoiceR
 	}
 	o := fatturapa.Options{At: at, FileName: req.GetFileName()}
 	if req.GetUseLedger() {
-		if o.Ledger, err = s.ledger(ctx, parent.tenant, f.Invoice); err != nil {
+		if o.Ledger, err = s.ledger(ctx, parent.tenant, f.Invoice, req.GetFileName()); err != nil {
 			return nil, err
 		}
 	}
@@ -96,10 +96,14 @@ func intact(s *signature.Signature) bool {
 	return passed
 }
 
-// ledger answers what the tenant has sent and holds, for the documents of one file.
-func (s *Service) ledger(ctx context.Context, tenant string, file *fatturapa.File) (fatturapa.Ledger, error) {
-	asked := map[fatturapa.DocumentKey]string{}
-	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+// ledger answers what the tenant has sent and holds, for the documents of one file and for its name.
+func (s *Service) ledger(ctx context.Context, tenant string, file *fatturapa.File, fileName string) (fatturapa.Ledger, error) {
+	asked, used := map[fatturapa.DocumentKey]string{}, false
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) (err error) {
+		used, err = q(tx).FileNameUsed(ctx, db.FileNameUsedParams{TenantID: tenant, FileName: fileName})
+		if err != nil {
+			return fmt.Errorf("invoice: who was sent as %q: %w", fileName, err)
+		}
 		for i := range file.Bodies {
 			byAllegato, byElenco := file.Keys(&file.Bodies[i])
 			for _, key := range []fatturapa.DocumentKey{byAllegato, byElenco} {
@@ -118,10 +122,13 @@ func (s *Service) ledger(ctx context.Context, tenant string, file *fatturapa.Fil
 	if err != nil {
 		return fatturapa.Ledger{}, err
 	}
-	return fatturapa.Ledger{Issued: func(key fatturapa.DocumentKey) (string, bool) {
-		which := asked[key]
-		return which, which != ""
-	}}, nil
+	return fatturapa.Ledger{
+		FileNameUsed: func(string) bool { return used },
+		Issued: func(key fatturapa.DocumentKey) (string, bool) {
+			which := asked[key]
+			return which, which != ""
+		},
+	}, nil
 }
 
 // holderOf names the invoice that holds a number, "" for none.

@@ -2,6 +2,7 @@ package invoice
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,12 @@ func TestCheckAgainstTheLedger(t *testing.T) {
 
 	w.reject(inv)
 	require.True(t, w.check(&invoicev1.CheckInvoiceRequest{Content: file("1"), UseLedger: true}).GetValid(), "given back")
+	sent := w.get(inv.GetName()).GetFileName()
+	require.NotEmpty(t, sent)
+	for _, name := range []string{sent, strings.ToLower(sent)} { // a name is never given back
+		require.Contains(t, codesOf(w.check(&invoicev1.CheckInvoiceRequest{Content: file("1"), FileName: name, UseLedger: true})), "00002 error")
+	}
+	require.True(t, w.check(&invoicev1.CheckInvoiceRequest{Content: file("1"), FileName: "IT01234567897_ZZZZZ.xml", UseLedger: true}).GetValid())
 
 	other, err := invoicev1.NewInvoiceServiceClient(w.Tenant("invoice", "brio")).CheckInvoice(t.Context(), &invoicev1.CheckInvoiceRequest{Parent: brioMain, Content: file("1"), UseLedger: true})
 	require.NoError(t, err)

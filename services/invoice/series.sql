@@ -65,3 +65,6 @@ WHERE h.tenant_id = @tenant_id AND h.issuer = @issuer AND h.fiscal_year = @year 
 -- name: MarkCorrected :exec
 UPDATE invoice SET corrected_by = @corrected_by, version = version + 1, update_time = @update_time
 WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: FileNameUsed :one
+SELECT EXISTS (SELECT FROM invoice WHERE tenant_id = @tenant_id AND file_name <> '' AND upper(file_name) = upper(@file_name::text));

@@ -30,6 +30,22 @@ func (q *Queries) DeleteSeries(ctx context.Context, arg DeleteSeriesParams) erro
 	return err
 }
 
+const fileNameUsed = `-- name: FileNameUsed :one
+SELECT EXISTS (SELECT FROM invoice WHERE tenant_id = $1 AND file_name <> '' AND upper(file_name) = upper($2::text))
+`
+
+type FileNameUsedParams struct {
+	TenantID string
+	FileName string
+}
+
+func (q *Queries) FileNameUsed(ctx context.Context, arg FileNameUsedParams) (bool, error) {
+	row := q.db.QueryRow(ctx, fileNameUsed, arg.TenantID, arg.FileName)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const getSeries = `-- name: GetSeries :one
 SELECT tenant_id, company_id, id, display_name, pattern, version, create_time, update_time FROM series WHERE tenant_id = $1 AND company_id = $2 AND id = $3
 `

@@ -285,7 +285,7 @@ type CheckInvoiceRequest struct {
 	Date string `protobuf:"bytes,4,opt,name=date,proto3" json:"date,omitempty"`
 	// it or en; it when empty.
 	LanguageCode string `protobuf:"bytes,5,opt,name=language_code,json=languageCode,proto3" json:"language_code,omitempty"`
-	// Ask the tenant's ledger for numbers used before (00404, 00409).
+	// Ask the tenant's ledger for numbers (00404) and, with file_name, names (00002) that were used before.
 	UseLedger     bool `protobuf:"varint,6,opt,name=use_ledger,json=useLedger,proto3" json:"use_ledger,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

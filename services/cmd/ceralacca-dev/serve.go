@@ -76,6 +76,7 @@ func (w *world) printAddresses(key string) {
   PostgreSQL     %s
   Vault          %s   (token %s)
   mail sink      %s
+  PEC sandbox    SMTPS %s, IMAPS %s   (mittente@alfa.test, destinatario@beta.test, password sandbox)
 
   tenant key     %s
   operator key   %s
@@ -91,7 +92,7 @@ First commands, in another terminal (the CLI finds the address and the key in %s
 
 Ctrl-C ends it; what it holds is kept.
 `, w.ports["rpc"], w.certs.CA, w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,
-		w.sdi.SMTPAddr, key, w.key, w.path("env.sh"), w.path("env.sh"), companyName)
+		w.sdi.SMTPAddr, w.sdi.PEC.SMTPSAddr, w.sdi.PEC.IMAPSAddr, key, w.key, w.path("env.sh"), w.path("env.sh"), companyName)
 }
 
 // writeCLIConfig leaves a file that a shell can read, so that the CLI finds the platform.

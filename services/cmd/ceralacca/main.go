@@ -77,7 +77,7 @@ func (c *cli) command() *cobra.Command {
 		c.invoiceCommand(), c.traceCommand(), c.eventsCommand(), c.webhookCommand(), c.mailCommand(), c.deliveryCommand(),
 		c.sdiCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
-		c.batchCommand(), c.exportCommand(), c.importCommand(), c.inspectCommand(), c.versionCommand())
+		c.batchCommand(), c.exportCommand(), c.importCommand(), c.inspectCommand(), c.verifyCommand(), c.versionCommand())
 	for _, group := range root.Commands() {
 		refuseUnknown(group)
 	}
@@ -112,7 +112,7 @@ func arrange(root *cobra.Command) {
 		{"How customers are told:", "webhook mail delivery"},
 		{"Who uses the platform:", "reseller tenant company key credential"},
 		{"For operators:", "parked breakers audit config"},
-		{"Offline:", "inspect version"},
+		{"Offline:", "inspect verify version"},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, cmd := range root.Commands() {

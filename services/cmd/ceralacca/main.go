@@ -73,7 +73,7 @@ func (c *cli) command() *cobra.Command {
 	})
 	// A group is no command of its own: its usage line without a verb would be wrong.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
-	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(),
+	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(), c.otpCommand(), c.signCommand(),
 		c.invoiceCommand(), c.traceCommand(), c.eventsCommand(), c.webhookCommand(), c.mailCommand(), c.deliveryCommand(),
 		c.sdiCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
@@ -111,6 +111,7 @@ func arrange(root *cobra.Command) {
 		{"Invoices and what becomes of them:", "invoice batch export import render series contacts items look trace events sdi archive conserve"},
 		{"How customers are told:", "webhook mail delivery"},
 		{"Who uses the platform:", "reseller tenant company key credential"},
+		{"Signing as a person:", "sign otp"},
 		{"For operators:", "parked breakers audit config"},
 		{"Offline:", "inspect verify version"},
 	} {

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+)
+
+// mostSigned is how many documents one authorization covers.
+const mostSigned = 500
+
+// toSign is one file and where its signature goes.
+type toSign struct {
+	file, output string
+	hash         []byte
+}
+
+func (c *cli) signCommand() *cobra.Command {
+	p := &personal{secrets: secrets{c: c}}
+	var dir string
+	var force bool
+	cmd := p.flags(verb("sign FILE...", "Sign files as the person who holds a credential, with PIN and one-time password", args("FILE..."), func(ctx context.Context, given []string) error {
+		files, err := prepare(given, dir, force)
+		if err != nil {
+			return err
+		}
+		name, err := p.name()
+		if err != nil {
+			return err
+		}
+		api, err := c.authorizations()
+		if err != nil {
+			return err
+		}
+		return p.sign(ctx, api, name, files)
+	}))
+	cmd.Long += "\n\nEach FILE gets FILE.p7s beside it: a detached CAdES-BES signature (openssl cms -verify -inform DER\n" +
+		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server. The\n" +
+		"signature is an advanced one, not a qualified one."
+	cmd.Flags().StringVar(&dir, "output-dir", "", "folder for the signatures, instead of beside the files")
+	cmd.Flags().BoolVar(&force, "force", false, "write over signatures that are there")
+	return cmd
+}
+
+// prepare reads the files once, before anybody is asked for a secret.
+func prepare(names []string, dir string, force bool) ([]toSign, error) {
+	if len(names) > mostSigned {
+		return nil, usage("%d files: one authorization covers %d", len(names), mostSigned)
+	}
+	var files []toSign
+	hashes, outputs := map[string]string{}, map[string]string{}
+	for _, name := range names {
+		hash, err := hashFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if same, twice := hashes[string(hash)]; twice {
+			return nil, usage("%s and %s are the same bytes: name each document once", same, name)
+		}
+		output := name + ".p7s"
+		if dir != "" {
+			output = filepath.Join(dir, filepath.Base(output))
+		}
+		if other, twice := outputs[output]; twice {
+			return nil, usage("the signatures of %s and %s would both be %s", other, name, output)
+		}
+		if _, err := os.Stat(output); !errors.Is(err, fs.ErrNotExist) && !force {
+			return nil, usage("%s is there already: --force writes over it", output)
+		}
+		hashes[string(hash)], outputs[output] = name, name
+		files = append(files, toSign{file: name, output: output, hash: hash})
+	}
+	return files, nil
+}
+
+func hashFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	return h.Sum(nil), nil
+}
+
+// sign goes the whole way: challenge, secrets, authorization, signatures, files.
+func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign) error {
+	c := p.c
+	var hashes [][]byte
+	for _, f := range files {
+		hashes = append(hashes, f.hash)
+	}
+	ch, err := api.CreateChallenge(ctx, &signv1.CreateChallengeRequest{Parent: name, DocumentSha256: hashes, SignatureCount: int32(len(hashes))}) //nolint:gosec // at most 500
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		fmt.Fprintf(c.errOut, "to sign: %s  SHA-256 %s...\n", printable(f.file), hex.EncodeToString(f.hash[:8]))
+	}
+	fmt.Fprintf(c.errOut, "%d documents, together %s..., until %s\n", len(files), hex.EncodeToString(ch.GetDigest()[:8]), when(ch.GetExpireTime()))
+	pin, otp, err := p.both(ctx, "")
+	if err != nil {
+		return err
+	}
+	given, err := api.AuthorizeChallenge(ctx, &signv1.AuthorizeChallengeRequest{Name: ch.GetName(), Pin: pin, Otp: otp})
+	if err != nil {
+		return err
+	}
+	signed, err := c.signHashes(ctx, api, &signv1.SignHashesRequest{
+		Name: ch.GetName(), Authorization: given.GetAuthorization(), DocumentSha256: hashes, RequestId: uuid.NewString(),
+	})
+	if err != nil {
+		return err
+	}
+	if len(signed.GetSignatures()) != len(files) {
+		return fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d signatures", len(files), len(signed.GetSignatures()))
+	}
+	for i, f := range files {
+		err = f.write(signed.GetSignatures()[i])
+		if err != nil {
+			return err
+		}
+	}
+	return c.print(signed, func() {
+		var rows [][]string
+		for i, f := range files {
+			rows = append(rows, []string{printable(f.output), when(signed.GetSignatures()[i].GetSigningTime()), enum("SIGNATURE_LEVEL_", signed.GetLevel())})
+		}
+		c.table([]string{"SIGNATURE", "SIGNED", "LEVEL"}, rows)
+	})
+}
+
+// write writes a signature, of the file as it was when it was shown: one that changed meanwhile is
+// refused, for the signature is not of what is there now.
+func (f toSign) write(s *signv1.HashSignature) error {
+	now, err := hashFile(f.file)
+	if err != nil {
+		return err
+	}
+	if string(now) != string(f.hash) || string(s.GetDocumentSha256()) != string(f.hash) {
+		return fault.Conflict("DOCUMENT_CHANGED", "%s changed while it was being signed: its signature is not written", f.file)
+	}
+	err = os.WriteFile(f.output, s.GetCms(), 0o644) //nolint:gosec // a signature is for everybody
+	if err != nil {
+		return usage("%v", err)
+	}
+	return nil
+}
+
+// signHashes uses the authorization. While the server is away the same request is repeated: it goes on
+// where it was, and no other could.
+func (c *cli) signHashes(ctx context.Context, api signv1.AuthorizationServiceClient, req *signv1.SignHashesRequest) (*signv1.SignHashesResponse, error) {
+	const tries = 6
+	for i := 1; ; i++ {
+		signed, err := api.SignHashes(ctx, req)
+		if err == nil || fault.Of(err).Kind != fault.KindUnavailable || i == tries {
+			return signed, err
+		}
+		wait := max(fault.Of(err).RetryAfter, time.Duration(i)*time.Second)
+		fmt.Fprintf(c.errOut, "the server is away; again in %s\n", wait)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // what TOTP is made of
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/run/runtest"
+	"ceralacca.dev/services/sandbox/ca"
+	"ceralacca.dev/services/signer"
+)
+
+// startSigner runs a signer with a real Vault.
+func startSigner(t *testing.T) *runtest.Process {
+	t.Helper()
+	ctx, dir := context.Background(), t.TempDir()
+	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	root, err := devenv.Root()
+	require.NoError(t, err)
+	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	require.NoError(t, err)
+	role, secret := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(role, []byte(roles[vault.SignerRole].RoleID), 0o600))
+	require.NoError(t, os.WriteFile(secret, []byte(roles[vault.SignerRole].SecretID), 0o600))
+	return runtest.Start(t, runtest.Options{
+		Targets: []run.Target{signer.Target},
+		Config:  fmt.Sprintf("signer:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}\n", server.Addr, role, secret),
+	})
+}
+
+// oneTime is the code of a step. spec: RFC6238 §4.2
+func oneTime(t *testing.T, address string, step int64) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
+	require.NoError(t, err)
+	mac := hmac.New(sha1.New, secret)
+	require.NoError(t, binary.Write(mac, binary.BigEndian, step))
+	sum := mac.Sum(nil)
+	at := sum[len(sum)-1] & 0xf
+	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1_000_000)
+}
+
+// TestSignAsAPerson goes the whole way of a person through the tool: credential, PIN, device, files.
+func TestSignAsAPerson(t *testing.T) {
+	p, dir := startSigner(t), t.TempDir()
+	key := p.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}})
+	surroundings(t, map[string]string{"SERVER": p.RPC, "CA_FILE": p.Files().CA, "API_KEY": key, "TENANT": "acme", "COMPANY": "main"})
+	t.Setenv("CERALACCA_CREDENTIAL", "")
+	tool := func(want int, in, args string) (string, string) {
+		t.Helper()
+		var out, errOut bytes.Buffer
+		c := &cli{in: strings.NewReader(in), out: &out, errOut: &errOut, now: time.Now}
+		require.Equal(t, want, c.run(context.Background(), strings.Fields(args)), "%s: %s%s", args, out.String(), errOut.String())
+		return out.String(), errOut.String()
+	}
+	read := func(text string) map[string]any {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal([]byte(text), &m), text)
+		return m
+	}
+	out, _ := tool(exitOK, "", "credential create --kind person --common-name Alfa --format json")
+	made := read(out)
+	credential, _ := made["name"].(string)
+	csr, _ := made["csr_pem"].(string)
+	if csr == "" {
+		csr, _ = made["csrPem"].(string)
+	}
+	block, _ := pem.Decode([]byte(csr))
+	require.NotNil(t, block, out)
+	authority, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	cert, err := authority.SignCSR(block.Bytes, ca.ProfileSigning)
+	require.NoError(t, err)
+	chain := filepath.Join(dir, "chain.pem")
+	require.NoError(t, os.WriteFile(chain, append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), authority.CertPEM()...), 0o600))
+	tool(exitOK, "", "credential import "+credential+" "+chain)
+
+	const pin = "40718362"
+	t.Setenv("CERALACCA_CREDENTIAL", credential)
+	pinFile := filepath.Join(dir, "pin")
+	require.NoError(t, os.WriteFile(pinFile, []byte(pin+"\n"), 0o600))
+	_, said := tool(exitRefused, "12345678\n", "otp pin --holder u-17")
+	require.Contains(t, said, "PIN_WEAK")
+	tool(exitOK, pin+"\n", "otp pin --holder u-17")
+	qr := filepath.Join(dir, "qr.png")
+	out, _ = tool(exitOK, "", "otp enrol --name phone --format json --pin-file "+pinFile+" --qr "+qr)
+	enrolled := read(out)
+	address, _ := enrolled["otpauth_uri"].(string)
+	if address == "" {
+		address, _ = enrolled["otpauthUri"].(string)
+	}
+	info, err := os.Stat(qr)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	out, _ = tool(exitOK, "", "otp ls --format json")
+	devices, _ := read(out)["otp_devices"].([]any)
+	if devices == nil {
+		devices, _ = read(out)["otpDevices"].([]any)
+	}
+	require.Len(t, devices, 1)
+	device, _ := devices[0].(map[string]any)["name"].(string)
+	step := time.Now().Unix() / 30
+	out, _ = tool(exitOK, pin+"\n"+oneTime(t, address, step)+"\n", "otp confirm "+device)
+	require.Contains(t, strings.ToLower(out), "active")
+
+	one, two := filepath.Join(dir, "one.pdf"), filepath.Join(dir, "two.txt")
+	require.NoError(t, os.WriteFile(one, bytes.Repeat([]byte("one"), 100_000), 0o600))
+	require.NoError(t, os.WriteFile(two, []byte("two"), 0o600))
+	files := one + " " + two
+	_, said = tool(exitDenied, pin+"\n000000\n", "sign "+files)
+	require.Contains(t, said, "AUTHENTICATION_FAILED")
+	require.NoFileExists(t, one+".p7s")
+	_, said = tool(exitUsage, "", "sign "+files)
+	require.Contains(t, said, "standard input ended")
+	_, said = tool(exitUsage, "", "sign "+one+" "+one)
+	require.Contains(t, said, "the same bytes")
+	out, said = tool(exitOK, pin+"\n"+oneTime(t, address, step+1)+"\n", "sign "+files)
+	require.NotContains(t, out+said, pin)
+	for _, file := range []string{one, two} {
+		roots := filepath.Join(dir, "roots.pem")
+		require.NoError(t, os.WriteFile(roots, authority.CertPEM(), 0o600))
+		heard, err := exec.Command("openssl", "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", file+".p7s", "-content", file,
+			"-CAfile", roots, "-purpose", "any", "-out", filepath.Join(dir, "out")).CombinedOutput()
+		require.NoError(t, err, "%s", heard)
+	}
+	_, said = tool(exitUsage, "", "sign "+files)
+	require.Contains(t, said, "--force")
+	for _, flag := range []string{"--pin 40718362", "--otp 123456"} { // secrets have no flags
+		_, said = tool(exitUsage, "", "sign --force "+flag+" "+files)
+		require.Contains(t, said, "unknown flag")
+	}
+}

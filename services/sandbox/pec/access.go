@@ -132,24 +132,21 @@ func (w *World) watch(s *submission, t *rfc.Transito, recipient string, since ti
 		defer w.mu.Unlock()
 		return !s.settled[key] && (second || !s.taken[key])
 	}
-	notice := func(at time.Time, second bool, why string) {
-		if !owed(second) {
-			return
-		}
-		kind := string(rfc.PreavvisoErrore) + " 12h"
-		if second {
-			kind = string(rfc.PreavvisoErrore) + " 24h"
-		}
-		w.log(s, at, s.g, kind, recipient, why)
-		w.issue(s.g, t.Preavviso(at, recipient, second, why), s.from, "")
+	// the notices are made now: what waits for a day holds no message
+	notice := func(due time.Duration, second bool, kind, why string) {
+		a := t.Preavviso(since, recipient, second, why)
+		w.after(since.Add(due), func(at time.Time) {
+			if !owed(second) {
+				return
+			}
+			a.Istante = at
+			w.log(s, at, s.g, string(rfc.PreavvisoErrore)+kind, recipient, why)
+			w.issue(s.g, a, s.from, "")
+		})
 	}
 	name := s.g.signer.Name
-	w.after(since.Add(firstNotice), func(at time.Time) {
-		notice(at, false, "4.4.7 - "+name+" - non consegnato nelle prime dodici ore")
-	})
-	w.after(since.Add(secondNotice), func(at time.Time) {
-		notice(at, true, "5.4.7 - "+name+" - non consegnato nelle ventiquattro ore")
-	})
+	notice(firstNotice, false, " 12h", "4.4.7 - "+name+" - non consegnato nelle prime dodici ore")
+	notice(secondNotice, true, " 24h", "5.4.7 - "+name+" - non consegnato nelle ventiquattro ore")
 }
 
 // issue signs what a provider says and brings it to its mailbox, with the faults that were

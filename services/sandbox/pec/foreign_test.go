@@ -15,6 +15,7 @@ import (
 	rfc "ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/pec"
+	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -82,7 +83,13 @@ func TestOpenSSLVerifies(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600))
 	good, bad := 0, 0
 	kinds := map[string]bool{}
-	for _, m := range slices.Concat(n.about(sender, ""), n.about(recipient, "")) {
+	c, err := gosmtp.DialStartTLS(n.e.MXAddr, n.tls)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.SendMail("x@example.test", []string{recipient}, strings.NewReader("From: x@example.test\r\nSubject: hi\r\n\r\n.\r\n")))
+	service := n.about("ricevute@pec.alfa.test", "")
+	require.NotEmpty(t, service)
+	for _, m := range slices.Concat(n.about(sender, ""), n.about(recipient, ""), service) {
 		raw, _ := n.read(m)
 		file := filepath.Join(dir, "m.eml")
 		require.NoError(t, os.WriteFile(file, raw, 0o600))
@@ -100,7 +107,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 		kinds[m.Tipo] = true
 	}
 	require.Equal(t, 5, bad)
-	require.Len(t, kinds, 6)
+	require.Len(t, kinds, 9)
 	t.Logf("openssl verified %d messages of %d kinds and refused %d", good, len(kinds), bad)
 
 	// the index of providers
@@ -142,6 +149,11 @@ func TestSwaks(t *testing.T) {
 	}
 	n.proven(sender)
 	n.proven(recipient)
+
+	// a stranger at the point of reception
+	run(t, nil, nil, swaks, "--server", "localhost", "--port", port(t, n.e.MXAddr), "--tls", "--tls-verify", "--tls-ca-path", ca, "--from", "x@example.test",
+		"--to", recipient, "--body", "ciao")
+	require.Equal(t, []string{env, env, anom}, n.types(recipient, ""))
 }
 
 // TestMsmtpAndMbsync: a message sent with msmtp (C, GnuTLS), the mailbox fetched with mbsync (C,

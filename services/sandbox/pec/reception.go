@@ -86,15 +86,9 @@ func (w *World) receive(from string, to []string, raw []byte, at time.Time) erro
 		switch tipo := r.Tipo(); {
 		case valid && tipo == rfc.BustaTrasporto && r.Proven(rep):
 			w.do(func() { w.takeInCharge(g, r, raw, from, to, at) })
-		case valid && tipo.BetweenProviders() && r.Daticert != nil:
-			w.heard(g, r, to, at)
-		case valid && tipo.Receipt() && r.Proven(rep):
-			w.heard(g, r, to, at)
-			for _, a := range to {
-				if mb := w.find(a); mb != nil {
-					w.deposit(mb, raw, at)
-				}
-			}
+		case valid && (tipo.BetweenProviders() && r.Daticert != nil || tipo.Receipt() && r.Proven(rep)):
+			w.heard(g, r, at)
+			w.pass(r, raw, to, at)
 		default:
 			if err := w.anomaly(g, r, rep, raw, to, at); err != nil {
 				return err
@@ -104,8 +98,19 @@ func (w *World) receive(from string, to []string, raw []byte, at time.Time) erro
 	return nil
 }
 
+// pass brings what providers issue to its mailbox. What they tell each other reaches no user.
+// spec: RFC6109 §2.1.1.1.1
+func (w *World) pass(r *rfc.Reading, raw []byte, to []string, at time.Time) {
+	for _, a := range to {
+		service := strings.EqualFold(a, w.manager(a).service)
+		if mb := w.find(a); mb != nil && service == r.Tipo().BetweenProviders() {
+			w.deposit(mb, raw, at)
+		}
+	}
+}
+
 // heard is what a provider learns of its user's message from another provider.
-func (w *World) heard(g *gestore, r *rfc.Reading, to []string, at time.Time) {
+func (w *World) heard(g *gestore, r *rfc.Reading, at time.Time) {
 	d := r.Daticert
 	w.mu.Lock()
 	s := w.byID[rfc.TrimID(d.Identificativo)]

@@ -215,6 +215,10 @@ func (w *World) signIndex() ([]byte, error) {
 
 func (w *World) preset() {
 	for _, g := range w.gestori {
+		service := w.open(g.service)
+		service.mu.Lock()
+		service.state = disabled // to be looked at through the control API
+		service.mu.Unlock()
 		for _, name := range []string{"mittente", "destinatario"} {
 			w.open(name + "@" + g.domains[0])
 		}

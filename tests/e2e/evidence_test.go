@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/tests/harness"
+)
+
+// TestEvidence takes an invoice into custody and verifies it with what its owner kept, the archive's process being dead.
+func TestEvidence(t *testing.T) {
+	inBothModes(t, func(t *testing.T, p *harness.Platform) {
+		c, err := p.Onboard(t.Context(), 1)
+		require.NoError(t, err)
+		cli, dir := terminal{t, p, c.Key, c.Tenant}, t.TempDir()
+		file := func(name string) string { return filepath.Join(dir, name) }
+		require.NoError(t, os.WriteFile(file("invoice.xml"), c.XML("FPR12", "SBXRC00", "E-1"), 0o600))
+		cli.does("invoice", "submit", "--company", "main", file("invoice.xml"))
+		require.Eventually(t, func() bool { return strings.Contains(cli.does("archive", "units"), "TAKEN_IN_CHARGE") }, time.Minute, 100*time.Millisecond)
+		unit := regexp.MustCompile(`(?m)^([0-9a-f-]{36}) `).FindStringSubmatch(cli.does("archive", "units"))[1]
+		eventually := func(arguments ...string) {
+			require.Eventually(t, func() bool {
+				_, errOut, code := cli.run(arguments...)
+				if code != 0 {
+					require.Contains(t, errOut, "RECEIPT_NOT_READY")
+				}
+				return code == 0
+			}, time.Minute, 200*time.Millisecond)
+		}
+		eventually("conserve", "receipt", unit, "-o", file("unit.receipt"))
+		require.Contains(t, cli.says("conserve", "log", "-o", file("log.key")), "origin")
+		require.Contains(t, cli.says("conserve", "checkpoint", "-o", file("first.checkpoint")), "size")
+
+		pkg := field(t, cli.does("archive", "close", "--year", time.Now().Format("2006")), "name")
+		require.Eventually(t, func() bool { return field(t, cli.does("archive", "get", pkg), "state") == "SEALED" }, time.Minute, 100*time.Millisecond)
+		cli.does("archive", "download", pkg, "-o", file("package.zip"))
+		eventually("conserve", "receipt", "--package", pkg, "--latest", "-o", file("package.receipt"))
+		require.Contains(t, cli.says("conserve", "checkpoint", "--since", file("first.checkpoint"), "--log-key", file("log.key"), "-o", file("second.checkpoint")), "good")
+
+		require.NoError(t, p.Kill(p.ProcessOf("conservation")))
+		verify := func(pkg string, more ...string) (string, int) {
+			out, _, code := cli.run(append([]string{
+				"conserve", "verify", file(pkg), "--log-key", file("log.key"), "--roots", p.SdI.CAFile, "--complete",
+				"--receipt", file("unit.receipt"), "--receipt", file("package.receipt"),
+			}, more...)...)
+			return out, code
+		}
+		out, code := verify("package.zip", "--checkpoint", file("first.checkpoint"), "--checkpoint", file("second.checkpoint"))
+		require.Zero(t, code, out)
+		require.Contains(t, out, "1 of 1 units of the package: the files are those that were taken in charge")
+		require.Contains(t, out, "byte for byte the one that was sealed")
+		out, code = verify("package.zip", "--checkpoint", file("second.checkpoint"), "--checkpoint", file("first.checkpoint"))
+		require.Equal(t, 1, code)
+		require.Contains(t, out, "LOG_ROLLED_BACK")
+		raw, err := os.ReadFile(file("package.zip"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file("longer.zip"), append(raw, 0), 0o600))
+		out, code = verify("longer.zip")
+		require.Equal(t, 1, code, out)
+		_, _, code = cli.run("conserve", "verify", file("missing.zip"))
+		require.Equal(t, 2, code)
+	})
+}

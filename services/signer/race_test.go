@@ -178,11 +178,15 @@ func TestLockOutAndItsEnd(t *testing.T) {
 		_, err := s.auth.AuthorizeChallenge(ctx, &signv1.AuthorizeChallengeRequest{Name: ch.GetName(), Pin: pin, Otp: otp})
 		return err
 	}
-	wrongPIN, wrongOTP := try("40718361", s.phone.code()), try(goodPIN, "000000")
+	burnt := s.phone.code()
+	wrongPIN, wrongOTP := try("40718361", burnt), try(goodPIN, "000000")
 	code(t, wrongPIN, fault.KindDenied, "AUTHENTICATION_FAILED")
 	code(t, wrongOTP, fault.KindDenied, "AUTHENTICATION_FAILED")
 	require.Equal(t, fault.Of(wrongPIN).Message, fault.Of(wrongOTP).Message, "one text for both")
-	code(t, try("x", "abcdef"), fault.KindDenied, "AUTHENTICATION_FAILED")
+	code(t, try(goodPIN, burnt), fault.KindDenied, "AUTHENTICATION_FAILED")
+	var spent int
+	require.NoError(t, pgtest.Admin(t, h.DB("signer")).QueryRow(ctx, `SELECT count(*) FROM otp_spent`).Scan(&spent))
+	require.Equal(t, 2, spent, "the one of the enrolment, and the right one beside the wrong PIN")
 	code(t, try(goodPIN, s.phone.at(0)), fault.KindPrecondition, "CHALLENGE_CLOSED") // three on one challenge
 	ch = s.challenge(t, hashes)
 	otp := s.phone.code()

@@ -64,6 +64,8 @@ func TestSignerHasLeastPrivilege(t *testing.T) {
 	require.NoError(t, write("transit/keys/company/csr", nil))
 	_, err = client.Auth().Token().LookupSelfWithContext(t.Context())
 	require.NoError(t, err)
+	mac := map[string]any{"batch_input": []map[string]any{{"input": "AAAA"}}, "key_version": 1, "algorithm": "sha2-256"}
+	require.NoError(t, write("transit/hmac/company", mac))
 	require.NoError(t, write("totp/keys/holder", map[string]any{"generate": true, "issuer": "i", "account_name": "a"}))
 	require.NoError(t, write("totp/code/holder", map[string]any{"code": "000000"}))
 
@@ -78,6 +80,8 @@ func TestSignerHasLeastPrivilege(t *testing.T) {
 		"transit/keys/company/rotate": nil,
 		"transit/sign/company":        wholeDocument,
 		"transit/sign/rsa":            weak,
+		"transit/hmac/rsa":            {"batch_input": mac["batch_input"], "algorithm": "sha2-512"},
+		"transit/verify/company":      {"hmac": "vault:v1:AAAA", "input": "AAAA"},
 		"sys/policies/acl/signer":     {"policy": `path "*" { capabilities = ["sudo"] }`},
 		"secret/data/signer/key":      {"data": map[string]any{"a": "b"}},
 	}

@@ -29,7 +29,7 @@ func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, servic
 		}
 	}
 	if !any {
-		return nil, unsure(NoChain, "no anchors were given to judge the chain by")
+		return nil, unsure(NoChain, "there are no anchors to judge the chain by"+j.withdrawn(leaf, service, at))
 	}
 	pool := x509.NewCertPool()
 	for _, list := range [][]*x509.Certificate{others, j.o.Intermediates} {
@@ -48,7 +48,7 @@ func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, servic
 	if err != nil {
 		var unknown x509.UnknownAuthorityError
 		if errors.As(err, &unknown) {
-			return nil, unsure(NoChain, err.Error()+j.withdrawn(leaf, others, service, at))
+			return nil, unsure(NoChain, err.Error()+j.withdrawn(leaf, service, at))
 		}
 		return nil, unsure(ChainGeneral, err.Error())
 	}
@@ -59,13 +59,17 @@ func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, servic
 	return p, passed()
 }
 
-// withdrawn tells why a listed service is no anchor.
-func (j *judge) withdrawn(leaf *x509.Certificate, others []*x509.Certificate, service string, at time.Time) string {
-	for _, c := range append([]*x509.Certificate{leaf}, others...) {
-		for _, s := range j.o.Trust.Find(c, service) {
-			if st, ok := s.At(at); ok && !st.Granted() {
-				return fmt.Sprintf(" (the trusted list of %s has %q as %s since %s)", s.Territory, s.Name, st.Short(), st.Since.Format(time.DateOnly))
-			}
+// withdrawn tells why the listed service that issued a certificate is no anchor.
+func (j *judge) withdrawn(leaf *x509.Certificate, service string, at time.Time) string {
+	if j.o.Trust == nil {
+		return ""
+	}
+	for _, s := range j.o.Trust.Services {
+		issued := slices.ContainsFunc(s.Certificates, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, leaf.RawIssuer) && leaf.CheckSignatureFrom(c) == nil
+		})
+		if st, ok := s.At(at); issued && ok && st.Type == service && !st.Granted() {
+			return fmt.Sprintf(" (the trusted list of %s has %q as %s since %s)", s.Territory, s.Name, st.Short(), st.Since.Format(time.DateOnly))
 		}
 	}
 	return ""
@@ -92,10 +96,13 @@ func (j *judge) alive(p *path, best, after time.Time, proven bool) Conclusion {
 		}
 	}
 	for i, c := range p.certs {
-		if p.links[i].Anchor {
+		if i > 0 && p.links[i].Anchor {
 			break
 		}
-		s := j.revocation(c, p.certs[i+1], best)
+		s := status{state: stateGood} // a signer who is an anchor himself has no issuer to revoke him
+		if !p.links[i].Anchor {
+			s = j.revocation(c, p.certs[i+1], best)
+		}
 		p.links[i].Revocation, p.links[i].Source, p.links[i].RevokedAt = s.state, s.source, s.since
 		who := commonName(c)
 		switch {

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"math/big"
@@ -161,10 +160,4 @@ func lastByte(raw []byte) []byte {
 	out := bytes.Clone(raw)
 	out[len(out)-1] ^= 1
 	return out
-}
-
-func qcStatements(c *x509.Certificate) {
-	type statement struct{ ID asn1.ObjectIdentifier }
-	der, _ := asn1.Marshal([]statement{{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}}, {asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 4}}})
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3}, Value: der})
 }

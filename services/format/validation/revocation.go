@@ -3,6 +3,8 @@ package validation
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 	"slices"
@@ -65,13 +67,13 @@ func (j *judge) revocation(cert, issuer *x509.Certificate, at time.Time) status 
 }
 
 func fromCRL(l *x509.RevocationList, cert, issuer *x509.Certificate, at time.Time) (status, bool) {
-	if !bytes.Equal(l.RawIssuer, cert.RawIssuer) || l.CheckSignatureFrom(issuer) != nil || partial(l) {
+	if !bytes.Equal(l.RawIssuer, cert.RawIssuer) || l.CheckSignatureFrom(issuer) != nil {
 		return status{}, false
 	}
 	source := "CRL of " + l.ThisUpdate.UTC().Format(time.RFC3339)
 	for i := range l.RevokedCertificateEntries {
 		e := &l.RevokedCertificateEntries[i]
-		if e.SerialNumber.Cmp(cert.SerialNumber) != 0 {
+		if e.SerialNumber.Cmp(cert.SerialNumber) != 0 || slices.ContainsFunc(e.Extensions, ofAnother) {
 			continue
 		}
 		if e.ReasonCode == reasonHold {
@@ -79,27 +81,60 @@ func fromCRL(l *x509.RevocationList, cert, issuer *x509.Certificate, at time.Tim
 		}
 		return status{stateRevoked, source, e.RevocationTime}, true
 	}
-	if !speaksFor(l.ThisUpdate, l.NextUpdate, cert, at) {
+	if !covers(l, cert) || !speaksFor(l.ThisUpdate, l.NextUpdate, cert, at) {
 		return status{}, false
 	}
 	return status{state: stateGood, source: source}, true
 }
 
-// partial: a list that is a delta, or for a part of the certificates, does not say that one is
-// good. Which part is not read, so such a list is left aside whole. spec: RFC5280 §5.2.4, §5.2.5
-func partial(l *x509.RevocationList) bool {
+// ofAnother: the entry of an indirect list is about another issuer's certificate. spec: RFC5280 §5.3.3
+func ofAnother(e pkix.Extension) bool { return e.Id.String() == "2.5.29.29" }
+
+// covers: a delta, an indirect list, or one for some reasons, another kind of certificate or
+// another distribution point does not say that this certificate is good, and is left aside.
+// spec: RFC5280 §5.2.4, §5.2.5, §6.3.3 (b)
+func covers(l *x509.RevocationList, cert *x509.Certificate) bool {
 	for _, e := range l.Extensions {
-		if s := e.Id.String(); s == "2.5.29.27" || s == "2.5.29.28" && !plainPoint(e.Value) {
-			return true
+		switch e.Id.String() {
+		case "2.5.29.27": // deltaCRLIndicator
+			return false
+		case "2.5.29.28": // issuingDistributionPoint
+			members, err := children(e.Value)
+			if err != nil {
+				return false
+			}
+			for _, m := range members {
+				switch {
+				case m.Class != asn1.ClassContextSpecific:
+					return false
+				case m.Tag == 0:
+					if !samePoint(m.FullBytes, cert) {
+						return false
+					}
+				case m.Tag == 1 && !cert.IsCA, m.Tag == 2 && cert.IsCA: // only users', only authorities'
+				default:
+					return false
+				}
+			}
 		}
 	}
-	return false
+	return true
 }
 
-// plainPoint: an issuing distribution point that only names where the list is kept; any of its
-// other members ([1] to [5]) narrows what the list is about.
-func plainPoint(der []byte) bool {
-	return len(der) >= 4 && der[0] == 0x30 && int(der[1]) == len(der)-2 && der[2] == 0xa0 && int(der[3]) == len(der)-4
+// samePoint: one address of the list's distribution point ([0] fullName, [6] URI) is one of the
+// certificate's.
+func samePoint(der []byte, cert *x509.Certificate) bool {
+	names, err := children(der)
+	if err != nil || len(names) != 1 {
+		return false
+	}
+	list, err := children(names[0].FullBytes)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(list, func(n asn1.RawValue) bool {
+		return n.Class == asn1.ClassContextSpecific && n.Tag == 6 && slices.Contains(cert.CRLDistributionPoints, string(n.Bytes))
+	})
 }
 
 func fromOCSP(raw []byte, cert, issuer *x509.Certificate, at time.Time) (status, bool) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -298,6 +299,25 @@ func TestChallengesAndAuthorizationsRefuse(t *testing.T) {
 	code(t, err, fault.KindDenied, "ROLE_NOT_ALLOWED")
 	_, err = signv1.NewAuthorizationServiceClient(h.Tenant("signer", "acme", "credentials.write")).AuthorizeChallenge(ctx, try)
 	require.Equal(t, fault.KindDenied, fault.Of(err).Kind)
+
+	counts := func(tenant string) (n int) {
+		t.Helper()
+		require.NoError(t, h.DB("signer").Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+			n = 0
+			for _, table := range []string{"credential_pin", "otp_device", "otp_spent", "authentication_guard", "challenge"} {
+				var rows int
+				err := tx.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&rows)
+				if err != nil {
+					return err
+				}
+				n += rows
+			}
+			return nil
+		}))
+		return n
+	}
+	require.Zero(t, counts("other"), "through SQL either")
+	require.Equal(t, 1+1+1+2+1, counts("acme"))
 
 	late := s.challenge(t, hashes)
 	h.exec(t, `UPDATE challenge SET expires_at = now() - interval '1 second' WHERE id = $1`, last(late.GetName()))

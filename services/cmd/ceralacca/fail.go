@@ -25,7 +25,7 @@ const exitHelp = `Exit codes:
     0  done
     1  refused: the request is wrong in itself, or a check found errors
     2  wrong arguments, or a file that cannot be read
-    3  not found
+    3  not found; of verify: indeterminate
     4  a wrong key, or a key that may not do this
     5  the server cannot be reached, or asks to try again later
     6  the server failed; its message names the trace

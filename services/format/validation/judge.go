@@ -130,7 +130,7 @@ func (j *judge) conclude(c *candidate, s *Signature, best proof, after time.Time
 	switch {
 	case c.fault.Verdict != "":
 		return c.fault
-	case chain.Verdict == Failed:
+	case chain.Verdict == Failed, chain.Sub == NoChain, chain.Sub == ChainGeneral:
 		return chain
 	case weak != "":
 		return unsure(j.weakness(used, best), weak)

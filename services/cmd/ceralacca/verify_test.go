@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"io"
@@ -137,4 +138,38 @@ func TestVerifyExtracts(t *testing.T) {
 	require.Equal(t, written, again)
 	got = command(t, string(raw), "verify", "-", "--extract", "into")
 	require.Contains(t, got.out, "saved: into/-.content\n")
+}
+
+// TestVerifyByTrustedList: a national list by itself, with who signs it, is enough to trust by.
+func TestVerifyByTrustedList(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pki := cmstest.New(t)
+	pair, agency := pki.Issue(t, "Maria Rossi", cmstest.NewECDSA(t)), pki.Issue(t, "Agency", cmstest.NewECDSA(t))
+	p7m, err := cades.Sign(t.Context(), []byte("text"), cades.Signer{Chain: pair.Chain, Key: pair.Key}, cades.Options{SigningTime: cmstest.Now})
+	require.NoError(t, err)
+	const base = "http://uri.etsi.org/TrstSvc/"
+	text := `<TrustServiceStatusList xmlns="http://uri.etsi.org/02231/v2#"><SchemeInformation><TSLSequenceNumber>7</TSLSequenceNumber><TSLType>` + base + `TrustedList/TSLType/EUgeneric</TSLType><SchemeTerritory>IT</SchemeTerritory><ListIssueDateTime>2026-01-01T00:00:00Z</ListIssueDateTime><NextUpdate><dateTime>2027-01-01T00:00:00Z</dateTime></NextUpdate></SchemeInformation><TrustServiceProviderList><TrustServiceProvider><TSPServices><TSPService><ServiceInformation><ServiceTypeIdentifier>` + base + `Svctype/CA/QC</ServiceTypeIdentifier><ServiceName><Name>CA</Name></ServiceName><ServiceDigitalIdentity><DigitalId><X509Certificate>` +
+		base64.StdEncoding.EncodeToString(pki.Root.Raw) + `</X509Certificate></DigitalId></ServiceDigitalIdentity><ServiceStatus>` + base + `TrustedList/Svcstatus/granted</ServiceStatus><StatusStartingTime>2020-01-01T00:00:00Z</StatusStartingTime></ServiceInformation></TSPService></TSPServices></TrustServiceProvider></TrustServiceProviderList></TrustServiceStatusList>`
+	list, err := xades.Sign(t.Context(), []byte(text), xades.Signer{Chain: agency.Chain[:1], Key: agency.Key}, xades.Options{SigningTime: cmstest.Now})
+	require.NoError(t, err)
+	crl, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: day.Add(-time.Hour), NextUpdate: day.Add(time.Hour)}, pki.Root, pki.Key)
+	require.NoError(t, err)
+	for name, raw := range map[string][]byte{"x.p7m": p7m, "IT.xml": list, "changed.xml": bytes.Replace(list, []byte("2020-01-01"), []byte("2019-01-01"), 1), "crl.der": crl,
+		"agency.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: agency.Cert.Raw}), "other.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Cert.Raw})} {
+		require.NoError(t, os.WriteFile(name, raw, 0o600))
+	}
+	for words, c := range map[string]struct {
+		code int
+		want string
+	}{
+		"--trust-list IT.xml --list-signer agency.pem":                 {exitOK, "qualification: not qualified (the certificate does not state that it is qualified)"},
+		"--trust-list IT.xml --list-signer other.pem":                  {exitUsage, "nobody that is trusted signs this list"},
+		"--trust-list IT.xml":                                          {exitUsage, "nobody that is trusted signs this list"},
+		"--trust-list changed.xml --list-signer agency.pem":            {exitUsage, "does not hold"},
+		"--trust-list IT.xml --list-signer agency.pem --at 2027-02-01": {exitUsage, "get the new one"},
+	} {
+		got := command(t, "", append([]string{"verify", "x.p7m", "--crl", "crl.der"}, strings.Fields(words)...)...)
+		require.Equal(t, c.code, got.code, words+got.out+got.errOut)
+		require.Contains(t, got.out+got.errOut, c.want, words)
+	}
 }

@@ -6,12 +6,23 @@ import (
 	"testing"
 
 	rfc "ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/pec"
+	"github.com/emersion/go-sasl"
+	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
 )
 
-// TestThirtyMegabytes: the legal limit to the byte. What passes comes back whole in the receipt.
-func TestThirtyMegabytes(t *testing.T) {
+// TestSizeLimit: a provider's limit to the byte, a tenth of the legal one (which it has unless told
+// otherwise) to spare time. What passes comes back whole in the receipt.
+func TestSizeLimit(t *testing.T) {
+	const limit = rfc.LegalVolume / 10
 	n := start(t)
+	list, err := n.c.PECProviders(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, int64(rfc.LegalVolume), list[0].Volume)
+	_, err = n.c.SetPECProvider(t.Context(), client.PECProvider{ID: "alfa", Volume: limit})
+	require.NoError(t, err)
 	message := func(id string, size int) []byte {
 		head := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: grande\r\nMessage-ID: <%s>\r\nMIME-Version: 1.0\r\n"+
 			"Content-Type: application/octet-stream; name=grande.bin\r\n\r\n", sender, recipient, id)
@@ -23,10 +34,10 @@ func TestThirtyMegabytes(t *testing.T) {
 		}
 		return append(raw, '\r', '\n')
 	}
-	most := message("most@alfa.test", rfc.LegalVolume)
-	require.Len(t, most, rfc.LegalVolume)
+	most := message("most@alfa.test", limit)
+	require.Len(t, most, limit)
 	require.NoError(t, n.submit(sender, []string{recipient}, most))
-	require.NoError(t, n.submit(sender, []string{recipient}, message("more@alfa.test", rfc.LegalVolume+1)))
+	require.NoError(t, n.submit(sender, []string{recipient}, message("more@alfa.test", limit+1)))
 	n.settle()
 	require.ElementsMatch(t, []string{acc, cons}, n.types(sender, "most@alfa.test"))
 	require.Equal(t, []string{nacc}, n.types(sender, "more@alfa.test"))
@@ -34,5 +45,7 @@ func TestThirtyMegabytes(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(most, got), "the bytes submitted are kept as they came")
 	n.proven(sender)
-	require.Error(t, n.submit(sender, []string{recipient}, make([]byte, 65<<20)), "more than SMTP takes")
+	c := n.dial()
+	require.NoError(t, c.Auth(sasl.NewPlainClient("", sender, pec.DefaultPassword)))
+	require.Equal(t, 552, code(t, c.Mail(sender, &gosmtp.MailOptions{Size: 65 << 20})), "more than SMTP takes")
 }

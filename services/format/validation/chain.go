@@ -179,17 +179,19 @@ func (j *judge) qualify(p *path, best time.Time) Qualification {
 	for _, c := range p.certs {
 		services = append(services, j.o.Trust.Find(c, trustlist.TypeCAQC)...)
 	}
-	for _, s := range services {
+	none := Qualification{Result: "not qualified", Reason: "no service of a trusted list issued the certificate"}
+	for _, s := range services { // one that was granted at both times is enough
 		q := Qualification{Service: s.Name, Country: s.Territory}
 		now, ok := s.At(best)
 		then, okThen := s.At(leaf.NotBefore)
 		if !ok || !okThen || now.Type != trustlist.TypeCAQC || !now.Granted() || !then.Granted() {
 			q.Result, q.Reason = "not qualified", "the service was not granted at the issue of the certificate and at the time of the signature"
-			return q
+			none = q
+			continue
 		}
 		return statements(q, leaf, append(slices.Clone(now.Qualifiers), then.Qualifiers...))
 	}
-	return Qualification{Result: "not qualified", Reason: "no service of a trusted list issued the certificate"}
+	return none
 }
 
 func statements(q Qualification, leaf *x509.Certificate, qualifiers []string) Qualification {

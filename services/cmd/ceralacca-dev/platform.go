@@ -104,7 +104,7 @@ func (p *platform) stop() {
 func (w *world) choosePorts(names ...string) error {
 	for _, name := range names {
 		for _, kind := range []string{"rpc", "admin"} {
-			address, err := freeAddress()
+			address, _, err := devenv.FreeAddress()
 			if err != nil {
 				return err
 			}

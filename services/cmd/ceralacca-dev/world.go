@@ -157,7 +157,7 @@ func (w *world) startSandbox(ctx context.Context, o worldOptions) error {
 		return err
 	}
 	w.sdi = w.sandbox.Endpoints()
-	callback, err := freeAddress()
+	callback, _, err := devenv.FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -242,16 +242,6 @@ func keepSecret(file string, make func() (string, error)) (string, error) {
 		return "", err
 	}
 	return secret, os.WriteFile(file, []byte(secret), 0o600)
-}
-
-// freeAddress finds a loopback port that nobody uses.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }
 
 // close takes everything down, last up first.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -72,7 +71,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, bin: bin}
 	if s.opts.Port == 0 {
-		s.opts.Port, err = freePort()
+		_, s.opts.Port, err = devenv.FreeAddress()
 		if err != nil {
 			return nil, fmt.Errorf("devenv/nats: %w", err)
 		}
@@ -209,17 +208,4 @@ func (s *Server) lastLog() string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 	return strings.Join(lines[max(0, len(lines)-10):], "\n")
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("unexpected listener address %s", l.Addr())
-	}
-	return addr.Port, nil
 }

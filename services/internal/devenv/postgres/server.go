@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,7 +132,7 @@ func environment() []string {
 func (c *Cluster) launch(ctx context.Context) error {
 	var err error
 	for range 5 {
-		c.port, err = freePort()
+		_, c.port, err = devenv.FreeAddress()
 		if err != nil {
 			return fmt.Errorf("devenv/postgres: %w", err)
 		}
@@ -235,17 +234,4 @@ func clip(text string) string {
 		return text[:120]
 	}
 	return text
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("unexpected listener address %s", l.Addr())
-	}
-	return addr.Port, nil
 }

@@ -2,6 +2,7 @@ package sdi
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"ceralacca.dev/services/format/sdi"
@@ -28,7 +29,7 @@ func (e *Exchange) dispatch(r *receipt) {
 		e.mu.Lock()
 		e.held = append(e.held, r)
 		e.mu.Unlock()
-		time.AfterFunc(heldAtMost, e.releaseHeld)
+		time.AfterFunc(heldAtMost, func() { e.releaseHeld(r) })
 		e.goOn(r)
 	case client.FaultSlowNotice:
 		time.AfterFunc(time.Duration(r.order.DelayMS)*time.Millisecond, func() {
@@ -52,13 +53,19 @@ func (e *Exchange) goOn(r *receipt) {
 	}
 }
 
-// releaseHeld lets held receipts go.
-func (e *Exchange) releaseHeld() {
+// releaseHeld lets those of the receipts go that are held still.
+func (e *Exchange) releaseHeld(receipts ...*receipt) {
+	var free []*receipt
 	e.mu.Lock()
-	held := e.held
-	e.held = nil
+	e.held = slices.DeleteFunc(e.held, func(r *receipt) bool {
+		if !slices.Contains(receipts, r) {
+			return false
+		}
+		free = append(free, r)
+		return true
+	})
 	e.mu.Unlock()
-	for _, r := range held {
+	for _, r := range free {
 		e.couriers.do(func(ctx context.Context) { e.attempt(ctx, r) })
 	}
 }
@@ -66,6 +73,9 @@ func (e *Exchange) releaseHeld() {
 // attempt delivers a receipt once and plans the next attempt if that fails. It runs on a
 // worker.
 func (e *Exchange) attempt(ctx context.Context, r *receipt) {
+	e.mu.Lock()
+	overtaken := slices.Clone(e.held) // not those that are held only while this one is on its way
+	e.mu.Unlock()
 	err := e.post(ctx, r)
 	if err == nil && r.order.Kind == client.FaultDuplicate {
 		err = e.post(ctx, r)
@@ -91,10 +101,9 @@ func (e *Exchange) attempt(ctx context.Context, r *receipt) {
 	} else {
 		e.failed(r, err)
 	}
-	waiting := len(e.held) > 0
 	e.mu.Unlock()
-	if waiting && err == nil && r.order.Kind != client.FaultReorder {
-		e.releaseHeld()
+	if err == nil && r.order.Kind != client.FaultReorder {
+		e.releaseHeld(overtaken...)
 	}
 	e.goOn(r)
 }

@@ -13,8 +13,8 @@ const (
 	noVATConsumer   = "0000000"       // private person abroad
 	noVATTerritory  = "99999999999"   // supplier in Livigno or Campione, with country OO
 	foreignPostCode = "00000"
-	toForeign       = "XXXXXXX"
-	toNobody        = "0000000"
+	toForeign       = "XXXXXXX" // the statutory CodiceDestinatario of buyers abroad
+	toNobody        = "0000000" // the one of buyers in Italy who have none
 	freeTerritory   = "OO"
 )
 

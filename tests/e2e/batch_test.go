@@ -94,15 +94,14 @@ func TestBatch(t *testing.T) {
 		cli.refused(3, "BATCH_NOT_FOUND", "batch", "get", uuid.NewString())
 
 		awaitDelivered(ctx, t, c)
-		counts, err := p.Sandbox.Counts(ctx)
+		sent, err := c.Sent(ctx)
 		require.NoError(t, err)
-		require.Equal(t, goodInvoices, counts.Accepted, "each good one was sent once, no other")
-		require.Zero(t, counts.RepeatedNames+counts.RepeatedContents+counts.RepeatedInvoices)
+		require.Equal(t, harness.Sent{Accepted: goodInvoices}, sent, "each good one was sent once, no other")
 
 		checkExports(t, cli)
 		checkUploadOfFiles(t, cli, c)
 		checkImports(ctx, t, cli, c)
-		parked, err := p.Parked(ctx)
+		parked, err := c.Parked(ctx)
 		require.NoError(t, err)
 		require.Empty(t, parked)
 	})
@@ -202,7 +201,7 @@ func checkImports(ctx context.Context, t *testing.T, cli terminal, c *harness.Cu
 		}, 30*time.Second, 100*time.Millisecond, "it is sealed like any other")
 		checkPackage(ctx, t, c, pkg)
 	}
-	counts, err := c.Platform.Sandbox.Counts(ctx)
+	sent, err := c.Sent(ctx)
 	require.NoError(t, err)
-	require.Equal(t, goodInvoices, counts.Accepted)
+	require.Equal(t, goodInvoices, sent.Accepted)
 }

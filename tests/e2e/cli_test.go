@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
@@ -112,13 +114,14 @@ func TestCommandLine(t *testing.T) {
 
 // onboardByHand makes a customer with nothing but the tool and the sandbox's certification authority.
 func onboardByHand(t *testing.T, p *harness.Platform, operator terminal) terminal {
-	operator.does("reseller", "create", "by-hand", "--display-name", "By Hand")
-	require.Contains(t, operator.says("reseller", "get", "by-hand"), "By Hand")
-	require.Contains(t, operator.says("reseller", "ls"), "resellers/by-hand")
-	operator.does("tenant", "create", "hand", "--reseller", "by-hand", "--display-name", "Hand")
-	require.Contains(t, operator.says("tenant", "ls", "--reseller", "by-hand"), "tenants/hand")
-	operator.tenant = "hand"
-	operator.does("company", "create", "main", "--vat", "IT01234567897", "--display-name", "Hand Srl", "--signature", "always")
+	reseller, hand := fmt.Sprintf("by-hand-%d", p.Number(0)), fmt.Sprintf("hand-%d", p.Number(0))
+	operator.does("reseller", "create", reseller, "--display-name", "By Hand")
+	require.Contains(t, operator.says("reseller", "get", reseller), "By Hand")
+	require.Contains(t, operator.says("reseller", "ls"), "resellers/"+reseller)
+	operator.does("tenant", "create", hand, "--reseller", reseller, "--display-name", "Hand")
+	require.Contains(t, operator.says("tenant", "ls", "--reseller", reseller), "tenants/"+hand)
+	operator.tenant = hand
+	operator.does("company", "create", "main", "--vat", "IT"+p.VAT(0), "--display-name", "Hand Srl", "--signature", "always")
 	require.Equal(t, "ABC1234", field(t, operator.says("company", "update", "main", "--recipient-code", "ABC1234"), "recipient code"))
 	require.Equal(t, "ALWAYS", field(t, operator.says("company", "get", "main"), "signature"))
 
@@ -136,20 +139,20 @@ func onboardByHand(t *testing.T, p *harness.Platform, operator terminal) termina
 	require.Contains(t, operator.says("credential", "ls"), "SANDBOX hand")
 
 	key := field(t, operator.does("key", "create", "--display-name", "by hand"), "key")
-	tenant := terminal{t, p, key, "hand"}
+	tenant := terminal{t, p, key, hand}
 	require.Contains(t, tenant.says("key", "ls"), key[:14])
 	reader := field(t, tenant.does("key", "create", "--scopes", "invoices.read"), "key")
-	terminal{t, p, reader, "hand"}.refused(4, "SCOPE_MISSING", "key", "ls")
+	terminal{t, p, reader, hand}.refused(4, "SCOPE_MISSING", "key", "ls")
 	return tenant
 }
 
 // submitByHand sends an invoice on its way and gives its name once it is in custody.
 func submitByHand(t *testing.T, tenant terminal) string {
-	c := &harness.Customer{Platform: tenant.p, VAT: "01234567897"}
+	c := &harness.Customer{Platform: tenant.p, VAT: tenant.p.VAT(0)}
 	file := filepath.Join(t.TempDir(), "invoice.xml")
 	require.NoError(t, os.WriteFile(file, c.XML("FPR12", "SBXRC00", "H-1"), 0o600))
 	require.Contains(t, tenant.says("invoice", "submit", "--company", "main", "--validate-only", file), "valid; nothing was stored")
-	id := "6f1d0a52-6a1c-4f7e-9a55-0d6f3a9b2c10"
+	id := uuid.NewString()
 	name := field(t, tenant.does("invoice", "submit", "--company", "main", "--request-id", id, file), "name")
 	require.Equal(t, name, field(t, tenant.does("invoice", "submit", "--company", "main", "--request-id", id, file), "name"), "a repeat is the same invoice")
 	tenant.refused(1, "INVOICE_DUPLICATE", "invoice", "submit", "--company", "main", file)
@@ -217,13 +220,13 @@ func wrongInput(t *testing.T, tenant terminal, invoice string) {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
-	c := &harness.Customer{Platform: tenant.p, VAT: "01234567897"}
+	c := &harness.Customer{Platform: tenant.p, VAT: tenant.p.VAT(0)}
 	good := c.XML("FPR12", "SBXRC00", "H-2")
 	for code, file := range map[string]string{
 		"INVOICE_UNREADABLE": write("notes.txt", []byte("no XML")),
 		"INVOICE_TOO_LARGE":  write("large.xml", append(bytes.Clone(good), bytes.Repeat([]byte(" "), 6_000_000)...)),
 		"INVOICE_INVALID":    write("bad.xml", bytes.ReplaceAll(good, []byte("<Divisa>EUR"), []byte("<Divisa>EU"))),
-		"SELLER_MISMATCH":    write("other.xml", bytes.ReplaceAll(good, []byte("01234567897"), []byte("02345678904"))),
+		"SELLER_MISMATCH":    write("other.xml", bytes.ReplaceAll(good, []byte(c.VAT), []byte("02345678904"))),
 	} {
 		tenant.refused(1, code, "invoice", "submit", "--company", "main", file)
 	}
@@ -258,7 +261,7 @@ func operateByHand(t *testing.T, operator, tenant terminal) {
 	if operator.p.Mode == harness.ManyProcesses {
 		defer onePartAway(t, operator)
 	}
-	own := regexp.MustCompile(`tenants/hand/apiKeys/\S+`).FindAllString(list, -1)
+	own := regexp.MustCompile(`tenants/`+tenant.tenant+`/apiKeys/\S+`).FindAllString(list, -1)
 	require.Len(t, own, 2)
 	for _, key := range own {
 		operator.does("key", "revoke", key)
@@ -280,8 +283,7 @@ func onePartAway(t *testing.T, operator terminal) {
 
 // TestTailOutlivesARestart: events tail goes on where it was when the server comes back.
 func TestTailOutlivesARestart(t *testing.T) {
-	p := harness.T(t, harness.Options{Mode: harness.OneProcess, Impatient: true})
-	require.NoError(t, p.Prepare(t.Context()))
+	p := harness.Share(t, harness.OneProcess)
 	c, err := p.Onboard(t.Context(), 1)
 	require.NoError(t, err)
 	first, err := c.Submit(t.Context(), "FPR12", "SBXRC00", "T-1")

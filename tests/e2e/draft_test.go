@@ -72,11 +72,10 @@ func TestDraftToDelivery(t *testing.T) {
 			require.NotEqual(t, invoicev1.DocumentKind_DOCUMENT_KIND_SIGNED, d.GetKind(), "it was not signed again")
 		}
 
-		counts, err := p.Sandbox.Counts(ctx)
+		atSdI, err := c.Sent(ctx)
 		require.NoError(t, err)
-		require.Equal(t, 3, counts.Accepted)
-		require.Zero(t, counts.RepeatedNames)
-		parked, err := p.Parked(ctx)
+		require.Equal(t, harness.Sent{Accepted: 3}, atSdI)
+		parked, err := c.Parked(ctx)
 		require.NoError(t, err)
 		require.Empty(t, parked)
 	})

@@ -69,6 +69,11 @@ func As(ctx context.Context, key string) context.Context {
 func (p *Platform) AwaitReady(ctx context.Context) error {
 	for _, name := range p.names() {
 		for {
+			select {
+			case <-p.end(name): // whoever answers on its port now is somebody else
+				return fmt.Errorf("process %s ended; its log: %s", name, p.logFile(name))
+			default:
+			}
 			resp, err := http.Get("http://" + p.Admin[name] + "/readyz")
 			if err == nil {
 				_ = resp.Body.Close()
@@ -79,7 +84,7 @@ func (p *Platform) AwaitReady(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("process %s is not ready: %w; its log: %s", name, ctx.Err(), p.logFile(name))
-			case <-p.ended(name):
+			case <-p.end(name):
 				return fmt.Errorf("process %s ended; its log: %s", name, p.logFile(name))
 			case <-time.After(50 * time.Millisecond):
 			}
@@ -88,7 +93,7 @@ func (p *Platform) AwaitReady(ctx context.Context) error {
 	return nil
 }
 
-func (p *Platform) ended(name string) <-chan struct{} {
+func (p *Platform) end(name string) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.processes[name] == nil {

@@ -36,7 +36,10 @@ type Customer struct {
 }
 
 // archiveCompany is where the configuration files say that the role credential of conservation is.
-const archiveCompany = "tenants/platform/companies/archive"
+const (
+	platformTenant = "tenants/platform"
+	archiveCompany = platformTenant + "/companies/archive"
+)
 
 // Prepare makes what every deployment has once: a reseller, and the credential of the archive.
 func (p *Platform) Prepare(ctx context.Context) error {
@@ -57,7 +60,7 @@ func (p *Platform) Prepare(ctx context.Context) error {
 		return fmt.Errorf("platform tenant: %w", err)
 	}
 	_, err = tenancy.CreateCompany(operator, &tenancyv1.CreateCompanyRequest{
-		Parent: "tenants/platform", CompanyId: "archive",
+		Parent: platformTenant, CompanyId: "archive",
 		Company: &tenancyv1.Company{DisplayName: "Archive", VatNumber: "IT" + fatturapatest.VATNumber(1), SignaturePolicy: tenancyv1.SignaturePolicy_SIGNATURE_POLICY_ALWAYS},
 	})
 	if err != nil {
@@ -66,11 +69,9 @@ func (p *Platform) Prepare(ctx context.Context) error {
 	return p.certify(operator, archiveCompany, signv1.CredentialKind_CREDENTIAL_KIND_ROLE, "role")
 }
 
-// Onboard makes the n-th customer: tenant, company that signs everything, credential, key.
+// Onboard makes the scenario's n-th customer: tenant, company that signs everything, credential, key.
 func (p *Platform) Onboard(ctx context.Context, n int) (*Customer, error) {
-	c := &Customer{
-		Platform: p, Tenant: fmt.Sprintf("tenants/customer-%d", n), VAT: fatturapatest.VATNumber(1000 + n),
-	}
+	c := &Customer{Platform: p, Tenant: fmt.Sprintf("tenants/customer-%d", p.Number(n)), VAT: p.VAT(n)}
 	c.Company = c.Tenant + "/companies/main"
 	err := c.connect()
 	if err != nil {
@@ -103,6 +104,9 @@ func (p *Platform) Onboard(ctx context.Context, n int) (*Customer, error) {
 	c.Key = key.GetSecret()
 	return c, nil
 }
+
+// VAT is the number of the scenario's n-th customer, without country.
+func (p *Platform) VAT(n int) string { return fatturapatest.VATNumber(1000 + p.Number(n)) }
 
 func (c *Customer) connect() error {
 	conns := map[string]*grpc.ClientConn{}

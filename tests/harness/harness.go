@@ -85,6 +85,10 @@ type Platform struct {
 	mu        sync.Mutex
 	processes map[string]*process
 	conns     connections
+
+	// Of a platform that is shared: which scenario it is lent to, and where its logs begin.
+	scenario int
+	logStart map[string]int64
 }
 
 // process is one program under test.
@@ -203,6 +207,9 @@ func (p *Platform) startBacking() error {
 
 // Break tells the backing to stop, kill, start, pause or resume a server: postgres, vault or nats.
 func (p *Platform) Break(act, server string) error {
+	if p.scenario > 0 {
+		return fmt.Errorf("%s %s: this platform is shared; take one of your own with T", act, server)
+	}
 	_, err := fmt.Fprintf(p.command, "%s %s\n", act, server)
 	if err != nil {
 		return err
@@ -358,12 +365,15 @@ func (p *Platform) Logs() (string, error) {
 	return all.String(), nil
 }
 
+func (p *Platform) logNames() []string { return append([]string{"backing"}, p.names()...) }
+
 func (p *Platform) dumpLogs(t testing.TB) {
-	for _, name := range append([]string{"backing"}, p.names()...) {
+	for _, name := range p.logNames() {
 		raw, err := os.ReadFile(p.logFile(name))
 		if err != nil {
 			continue
 		}
+		raw = raw[min(p.logStart[name], int64(len(raw))):]
 		lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 		var wanted []string
 		for _, line := range lines {

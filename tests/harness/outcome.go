@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,6 +15,7 @@ import (
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	operationsv1 "ceralacca.dev/proto/gen/ceralacca/operations/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/sandbox/client"
 )
 
 // Again says that an error is one to repeat the call after.
@@ -98,6 +101,64 @@ func (p *Platform) Parked(ctx context.Context) ([]*operationsv1.ParkedEvent, err
 		all = append(all, page.GetParkedEvents()...)
 	}
 	return all, nil
+}
+
+// Parked lists what could not be handled of the customer's, or of the platform's own.
+func (c *Customer) Parked(ctx context.Context) ([]*operationsv1.ParkedEvent, error) {
+	all, err := c.Platform.Parked(ctx)
+	return slices.DeleteFunc(all, func(e *operationsv1.ParkedEvent) bool {
+		tenant := "tenants/" + strings.TrimPrefix(e.GetTenant(), "tenants/")
+		return e.GetTenant() != "" && tenant != c.Tenant && tenant != platformTenant
+	}), err
+}
+
+// Sent counts the files that SdI took from a customer. Repeats are what exactly-once is judged by, as in the
+// sandbox's client.Counts.
+type Sent struct {
+	Accepted                                          int
+	RepeatedNames, RepeatedContents, RepeatedInvoices int
+}
+
+// Sent asks the sandbox SdI what it took from the customer.
+func (c *Customer) Sent(ctx context.Context) (Sent, error) {
+	page, err := c.Platform.Sandbox.Received(ctx, client.Query{Limit: 1_000_000})
+	if err != nil {
+		return Sent{}, err
+	}
+	names, own := map[string]int{}, map[string]bool{}
+	for _, f := range page.Files {
+		key := strings.ToUpper(f.Name) // SdI does not tell letters by case
+		names[key]++
+		for _, invoice := range f.Invoices {
+			own[key] = own[key] || strings.HasSuffix(invoice.Seller, c.VAT)
+		}
+	}
+	var sent Sent
+	contents := map[string]string{}
+	for _, f := range page.Files {
+		key := strings.ToUpper(f.Name)
+		if !own[key] {
+			// A repeat of a name is discarded unread; it counts with the file whose name it has.
+			if len(f.Invoices) == 0 && names[key] == 1 {
+				return Sent{}, fmt.Errorf("SdI took a file that is nobody's: %s, with the errors %v", f.Name, f.Errors)
+			}
+			continue
+		}
+		sent.Accepted++
+		if first, known := contents[f.SHA256]; known && first != key {
+			sent.RepeatedContents++
+		}
+		contents[f.SHA256] = key
+		if slices.Contains(f.Errors, "00404") {
+			sent.RepeatedInvoices++
+		}
+	}
+	for key := range own {
+		if own[key] && names[key] > 1 {
+			sent.RepeatedNames++
+		}
+	}
+	return sent, nil
 }
 
 // Unmatched lists the messages of SdI that belong to no transmission.

@@ -102,6 +102,7 @@ var formats = map[string][]string{
 	"signature": {"fatturapa", "cms", "cades", "xades"},
 	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
+	"sdiftp": {"sdi", "cms"},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

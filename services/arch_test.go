@@ -86,6 +86,7 @@ var kit = map[string][]string{
 	"auth":      {"fault"},
 	"rpc":       {"auth", "fault"},
 	"blob":      {"fault"},
+	"vault":     {"fault"},
 	"devenv":    {},
 	"run":       {"auth", "blob", "bus", "fault", "pg", "rpc", "telemetry"},
 }

@@ -14,7 +14,7 @@ DO $$
 DECLARE
   service text;
   role    text;
-  names   CONSTANT text[] := ARRAY['tenancy', 'invoice', 'signer', 'sdi_gateway', 'conservation', 'notification'];
+  names   CONSTANT text[] := ARRAY['tenancy', 'invoice', 'signer', 'sdi_gateway', 'pec_gateway', 'conservation', 'notification'];
   limits  CONSTANT text   := 'LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS';
 BEGIN
   -- Nothing is open to everyone: neither the public schema nor temporary tables.

@@ -168,7 +168,7 @@ func start(_ context.Context, h *run.Host) error {
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)
-	h.Check("vault", vault.check)
-	h.Go("vault-session", vault.session.keep)
+	h.Check("vault", vault.session.Check)
+	h.Go("vault-session", vault.session.Keep)
 	return nil
 }

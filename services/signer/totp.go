@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/vault"
 )
 
 // What a TOTP device shows: 6 digits, a new one every 30 seconds, HMAC-SHA-1, which every app knows.
@@ -43,13 +44,13 @@ func (t *transit) createOTP(ctx context.Context, device uuid.UUID, issuer, accou
 		return enrolled{}, err
 	}
 	if secret == nil {
-		return enrolled{}, fault.Internal(codeVaultFault, "Vault answered an enrolment with nothing")
+		return enrolled{}, fault.Internal(vault.CodeFailed, "Vault answered an enrolment with nothing")
 	}
 	uri, _ := secret.Data["url"].(string)
 	text, _ := secret.Data["barcode"].(string)
 	png, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || uri == "" || len(png) == 0 {
-		return enrolled{}, fault.Internal(codeVaultFault, "Vault's answer to an enrolment has no address or no picture")
+		return enrolled{}, fault.Internal(vault.CodeFailed, "Vault's answer to an enrolment has no address or no picture")
 	}
 	return enrolled{uri: uri, png: png}, nil
 }
@@ -81,7 +82,7 @@ func (t *transit) checkOTP(ctx context.Context, device uuid.UUID, password strin
 	}
 	valid, ok := secret.Data["valid"].(bool)
 	if !ok {
-		return false, fault.Internal(codeVaultFault, "Vault's answer to a one-time password is no yes or no")
+		return false, fault.Internal(vault.CodeFailed, "Vault's answer to a one-time password is no yes or no")
 	}
 	return valid, nil
 }
@@ -112,7 +113,7 @@ func (t *transit) macs(ctx context.Context, key string, version int32, inputs ..
 		list, _ = secret.Data["batch_results"].([]any)
 	}
 	if len(list) != len(inputs) {
-		return nil, fault.Internal(codeVaultFault, "Vault answered %d inputs with %d MACs", len(inputs), len(list))
+		return nil, fault.Internal(vault.CodeFailed, "Vault answered %d inputs with %d MACs", len(inputs), len(list))
 	}
 	out := make([][]byte, len(list))
 	for i, item := range list {
@@ -121,7 +122,7 @@ func (t *transit) macs(ctx context.Context, key string, version int32, inputs ..
 		encoded, ok := strings.CutPrefix(text, "vault:v"+strconv.Itoa(int(version))+":")
 		out[i], err = base64.StdEncoding.DecodeString(encoded)
 		if !ok || err != nil || len(out[i]) != 32 {
-			return nil, fault.Internal(codeVaultFault, "Vault's MAC is not one of version %d of the key", version)
+			return nil, fault.Internal(vault.CodeFailed, "Vault's MAC is not one of version %d of the key", version)
 		}
 	}
 	return out, nil

@@ -18,6 +18,7 @@ import (
 
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/vault"
 )
 
 // codeKeyRefused: the key in Vault could leave it, or is not the one that the credential needs.
@@ -29,59 +30,29 @@ type transit struct {
 	cfg     VaultConfig
 	client  *api.Client
 	breaker *run.Breaker
-	session *session
+	session *vault.Session
 }
 
 func openTransit(cfg VaultConfig, breaker *run.Breaker, log *slog.Logger) (*transit, error) {
-	client, err := dial(cfg)
+	session, err := vault.Open(vault.Config{
+		Address: cfg.Address, CAFile: cfg.CAFile, Namespace: cfg.Namespace, AppRole: cfg.AppRole,
+		RoleIDFile: cfg.RoleIDFile, SecretIDFile: cfg.SecretIDFile, TokenFile: cfg.TokenFile, Timeout: cfg.Timeout,
+	}, log)
 	if err != nil {
-		return nil, err
+		return nil, run.BadField("vault", "%v", err)
 	}
-	return &transit{
-		cfg: cfg, client: client, breaker: breaker,
-		session: &session{cfg: cfg, client: client, log: log, wake: make(chan struct{}, 1)},
-	}, nil
+	return &transit{cfg: cfg, client: session.Client(), breaker: breaker, session: session}, nil
 }
 
 // call runs fn behind the breaker. A token that Vault no longer takes is replaced once.
 func (t *transit) call(ctx context.Context, what string, fn func(ctx context.Context) (*api.Secret, error)) (*api.Secret, error) {
 	var secret *api.Secret
 	err := t.breaker.Do(ctx, func(ctx context.Context) error {
-		token := t.client.Token()
-		if token == "" {
-			err := t.session.login(ctx, "")
-			if err != nil {
-				return err
-			}
-			token = t.client.Token()
-		}
 		var err error
-		secret, err = fn(ctx)
-		if denied(err) {
-			loginErr := t.session.login(ctx, token)
-			if loginErr != nil {
-				return loginErr
-			}
-			secret, err = fn(ctx)
-		}
-		return vaultFault(what, err)
+		secret, err = t.session.Do(ctx, what, fn)
+		return err
 	})
 	return secret, err
-}
-
-// check is the signer's readiness: Vault answers, unsealed, and knows us.
-func (t *transit) check(ctx context.Context) error {
-	health, err := t.client.Sys().HealthWithContext(ctx)
-	if err != nil {
-		return vaultFault("the health check", err)
-	}
-	if !health.Initialized || health.Sealed {
-		return fault.Unavailable(codeVaultAway, "Vault is sealed or not initialised: unseal it")
-	}
-	if t.client.Token() == "" {
-		return t.session.login(ctx, "")
-	}
-	return nil
 }
 
 var transitTypes = map[string]string{"EC_P256": "ecdsa-p256", "RSA_3072": "rsa-3072"}
@@ -129,7 +100,7 @@ func (t *transit) readKey(ctx context.Context, name, keyType string) (keyInfo, e
 
 func parseKeyInfo(secret *api.Secret) (keyInfo, error) {
 	bad := func(format string, a ...any) (keyInfo, error) {
-		return keyInfo{}, fault.Internal(codeVaultFault, "Vault's answer about a key: "+format, a...)
+		return keyInfo{}, fault.Internal(vault.CodeFailed, "Vault's answer about a key: "+format, a...)
 	}
 	latest, ok := secret.Data["latest_version"].(json.Number)
 	if !ok {
@@ -187,12 +158,12 @@ func (t *transit) signDigests(ctx context.Context, name string, version int, pub
 		return nil, err
 	}
 	if secret == nil {
-		return nil, fault.Internal(codeVaultFault, "Vault answered a signature with nothing")
+		return nil, fault.Internal(vault.CodeFailed, "Vault answered a signature with nothing")
 	}
 	list, _ := secret.Data["batch_results"].([]any)
 	// HTTP 200 promises nothing about the items: each is looked at, and they are counted.
 	if len(list) != len(digests) {
-		return nil, fault.Internal(codeVaultFault, "Vault answered %d digests with %d signatures", len(digests), len(list))
+		return nil, fault.Internal(vault.CodeFailed, "Vault answered %d digests with %d signatures", len(digests), len(list))
 	}
 	results := make([]signResult, len(list))
 	for i, item := range list {
@@ -210,16 +181,16 @@ type signResult struct {
 func parseSignature(item any, version int) ([]byte, error) {
 	fields, _ := item.(map[string]any)
 	if text, _ := fields["error"].(string); text != "" {
-		return nil, fault.Internal(codeVaultFault, "Vault refused a digest").With(fmt.Errorf("vault: %s", text))
+		return nil, fault.Internal(vault.CodeFailed, "Vault refused a digest").With(fmt.Errorf("vault: %s", text))
 	}
 	text, _ := fields["signature"].(string)
 	encoded, ok := strings.CutPrefix(text, "vault:v"+strconv.Itoa(version)+":")
 	if !ok {
-		return nil, fault.Internal(codeVaultFault, "Vault signed with another version of the key than %d", version)
+		return nil, fault.Internal(vault.CodeFailed, "Vault signed with another version of the key than %d", version)
 	}
 	sig, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return nil, fault.Internal(codeVaultFault, "Vault's signature is not base64").With(err)
+		return nil, fault.Internal(vault.CodeFailed, "Vault's signature is not base64").With(err)
 	}
 	return sig, nil
 }

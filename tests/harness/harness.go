@@ -38,7 +38,7 @@ const (
 var Modes = []Mode{OneProcess, ManyProcesses}
 
 // Targets are the services of the platform.
-var Targets = []string{"tenancy", "invoice", "signer", "sdi-gateway", "conservation", "notification"}
+var Targets = []string{"tenancy", "invoice", "signer", "sdi-gateway", "pec-gateway", "conservation", "notification"}
 
 // Options say what to start.
 type Options struct {

@@ -49,6 +49,12 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	if w.impatient {
 		line("  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms")
 	}
+	line("pec-gateway:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}", w.vault.Addr,
+		w.path("secrets", "pec-gateway.role-id"), w.path("secrets", "pec-gateway.secret-id"))
+	line("  ca_file: %q\n  sandbox: {imap: %q, pop3: %q, smtp: %q}", w.path("sdi", "ca.crt"), w.sdi.PEC.IMAPSAddr, w.sdi.PEC.POP3SAddr, w.sdi.PEC.SMTPSAddr)
+	if w.impatient {
+		line("  poll_every: 1s\n  retry_every: 500ms")
+	}
 	line("conservation:\n  credential: %s/credentials/-", archiveCompany)
 	line("  contract: Development only, no contract stands behind this archive")
 	line("  responsible: {formal_name: SANDBOX Conservation, id: VATIT-%s, role: sandbox, deed: SANDBOX appointment without effect}", transmitter[2:])

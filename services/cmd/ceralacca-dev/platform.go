@@ -14,6 +14,7 @@ import (
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/invoice"
 	"ceralacca.dev/services/notification"
+	pecgateway "ceralacca.dev/services/pec-gateway"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/signer"
 	"ceralacca.dev/services/tenancy"
@@ -21,7 +22,7 @@ import (
 
 // targets are all services, as ceralaccad hosts them.
 var targets = []run.Target{
-	tenancy.Target, invoice.Target, signer.Target, sdigateway.Target, conservation.Target, notification.Target,
+	tenancy.Target, invoice.Target, signer.Target, sdigateway.Target, pecgateway.Target, conservation.Target, notification.Target,
 }
 
 func targetNames() []string {

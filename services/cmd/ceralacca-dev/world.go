@@ -45,7 +45,7 @@ type world struct {
 	postgres *postgres.Cluster
 	database string
 	vault    *vault.Server
-	signer   vault.Credentials
+	logins   map[string]vault.Credentials // of the services that use Vault
 	nats     *nats.Server // nil: embedded, or external by NATS_URL
 	natsURL  string
 	sandbox  *sandbox.Server
@@ -127,11 +127,10 @@ func (w *world) startStores(ctx context.Context, o worldOptions) error {
 	if err != nil {
 		return err
 	}
-	roles, err := w.vault.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	w.logins, err = w.vault.Provision(ctx, filepath.Join(root, "deploy", "vault"))
 	if err != nil {
 		return err
 	}
-	w.signer = roles[vault.SignerRole]
 	switch url := os.Getenv("NATS_URL"); {
 	case url != "" && !o.private:
 		w.natsURL = url
@@ -198,10 +197,12 @@ func (w *world) makeSecrets() error {
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"signer.role-id": w.signer.RoleID, "signer.secret-id": w.signer.SecretID} {
-		err = os.WriteFile(w.path("secrets", name), []byte(value), 0o600)
-		if err != nil {
-			return err
+	for service, login := range w.logins {
+		for name, value := range map[string]string{".role-id": login.RoleID, ".secret-id": login.SecretID} {
+			err = os.WriteFile(w.path("secrets", service+name), []byte(value), 0o600)
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -55,9 +55,10 @@ type router struct {
 
 // services are all targets; owners says which target answers a gRPC service.
 var (
-	services = []string{"tenancy", "invoice", "signer", "sdi-gateway", "conservation", "notification"}
+	services = []string{"tenancy", "invoice", "signer", "sdi-gateway", "pec-gateway", "conservation", "notification"}
 	owners   = map[string]string{
 		"ceralacca.tenancy.v1": "tenancy", "ceralacca.invoice.v1": "invoice", "ceralacca.sign.v1": "signer", "ceralacca.sdi.v1": "sdi-gateway",
+		"ceralacca.pec.v1": "pec-gateway",
 		"ceralacca.conservation.v1": "conservation", "ceralacca.notification.v1": "notification",
 	}
 )

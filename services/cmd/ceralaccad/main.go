@@ -12,6 +12,7 @@ import (
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/invoice"
 	"ceralacca.dev/services/notification"
+	pecgateway "ceralacca.dev/services/pec-gateway"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/signer"
 	"ceralacca.dev/services/tenancy"
@@ -23,6 +24,7 @@ var targets = []run.Target{
 	invoice.Target,
 	signer.Target,
 	sdigateway.Target,
+	pecgateway.Target,
 	conservation.Target,
 	notification.Target,
 }

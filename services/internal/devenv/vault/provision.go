@@ -20,6 +20,7 @@ const (
 	KVPath      = "secret"
 	AppRolePath = "approle"
 	SignerRole  = "signer"
+	PECRole     = "pec-gateway"
 )
 
 // Credentials are what a service logs in with (AppRole).

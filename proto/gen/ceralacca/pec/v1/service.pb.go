@@ -13,6 +13,8 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -81,12 +83,68 @@ func (ReceiptType) EnumDescriptor() ([]byte, []int) {
 	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{0}
 }
 
+type SeenCertificateState int32
+
+const (
+	SeenCertificateState_SEEN_CERTIFICATE_STATE_UNSPECIFIED SeenCertificateState = 0
+	SeenCertificateState_SEEN_CERTIFICATE_STATE_PENDING     SeenCertificateState = 1
+	SeenCertificateState_SEEN_CERTIFICATE_STATE_APPROVED    SeenCertificateState = 2
+	SeenCertificateState_SEEN_CERTIFICATE_STATE_REFUSED     SeenCertificateState = 3
+)
+
+// Enum value maps for SeenCertificateState.
+var (
+	SeenCertificateState_name = map[int32]string{
+		0: "SEEN_CERTIFICATE_STATE_UNSPECIFIED",
+		1: "SEEN_CERTIFICATE_STATE_PENDING",
+		2: "SEEN_CERTIFICATE_STATE_APPROVED",
+		3: "SEEN_CERTIFICATE_STATE_REFUSED",
+	}
+	SeenCertificateState_value = map[string]int32{
+		"SEEN_CERTIFICATE_STATE_UNSPECIFIED": 0,
+		"SEEN_CERTIFICATE_STATE_PENDING":     1,
+		"SEEN_CERTIFICATE_STATE_APPROVED":    2,
+		"SEEN_CERTIFICATE_STATE_REFUSED":     3,
+	}
+)
+
+func (x SeenCertificateState) Enum() *SeenCertificateState {
+	p := new(SeenCertificateState)
+	*p = x
+	return p
+}
+
+func (x SeenCertificateState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SeenCertificateState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_service_proto_enumTypes[1].Descriptor()
+}
+
+func (SeenCertificateState) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_service_proto_enumTypes[1]
+}
+
+func (x SeenCertificateState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SeenCertificateState.Descriptor instead.
+func (SeenCertificateState) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{1}
+}
+
 type CreateMailboxRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}
-	Parent        string   `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	Mailbox       *Mailbox `protobuf:"bytes,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
-	RequestId     string   `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Parent    string   `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Mailbox   *Mailbox `protobuf:"bytes,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	RequestId string   `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Goes to Vault and nowhere else.
+	Password string `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	// Make the mailbox also when it cannot be opened now.
+	Untested      bool `protobuf:"varint,5,opt,name=untested,proto3" json:"untested,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +198,20 @@ func (x *CreateMailboxRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreateMailboxRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *CreateMailboxRequest) GetUntested() bool {
+	if x != nil {
+		return x.Untested
+	}
+	return false
 }
 
 type GetMailboxRequest struct {
@@ -298,6 +370,330 @@ func (x *ListMailboxesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type TestMailboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An existing mailbox: tenants/{tenant}/mailboxes/{mailbox}. Or parent, mailbox and password.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// tenants/{tenant}
+	Parent        string   `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	Mailbox       *Mailbox `protobuf:"bytes,3,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Password      string   `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestMailboxRequest) Reset() {
+	*x = TestMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestMailboxRequest) ProtoMessage() {}
+
+func (x *TestMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestMailboxRequest.ProtoReflect.Descriptor instead.
+func (*TestMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TestMailboxRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TestMailboxRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *TestMailboxRequest) GetMailbox() *Mailbox {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
+func (x *TestMailboxRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+type TestMailboxResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every step passed.
+	Passed        bool           `protobuf:"varint,1,opt,name=passed,proto3" json:"passed,omitempty"`
+	Steps         []*ProbeResult `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestMailboxResponse) Reset() {
+	*x = TestMailboxResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestMailboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestMailboxResponse) ProtoMessage() {}
+
+func (x *TestMailboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestMailboxResponse.ProtoReflect.Descriptor instead.
+func (*TestMailboxResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TestMailboxResponse) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *TestMailboxResponse) GetSteps() []*ProbeResult {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type UpdateMailboxRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mailbox       *Mailbox               `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateMailboxRequest) Reset() {
+	*x = UpdateMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMailboxRequest) ProtoMessage() {}
+
+func (x *UpdateMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMailboxRequest.ProtoReflect.Descriptor instead.
+func (*UpdateMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateMailboxRequest) GetMailbox() *Mailbox {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
+func (x *UpdateMailboxRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type SuspendMailboxRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendMailboxRequest) Reset() {
+	*x = SuspendMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendMailboxRequest) ProtoMessage() {}
+
+func (x *SuspendMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendMailboxRequest.ProtoReflect.Descriptor instead.
+func (*SuspendMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SuspendMailboxRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ResumeMailboxRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeMailboxRequest) Reset() {
+	*x = ResumeMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeMailboxRequest) ProtoMessage() {}
+
+func (x *ResumeMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeMailboxRequest.ProtoReflect.Descriptor instead.
+func (*ResumeMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResumeMailboxRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ChangeMailboxPasswordRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Password string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// Keep it also when the mailbox cannot be opened with it now.
+	Untested      bool `protobuf:"varint,3,opt,name=untested,proto3" json:"untested,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMailboxPasswordRequest) Reset() {
+	*x = ChangeMailboxPasswordRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMailboxPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMailboxPasswordRequest) ProtoMessage() {}
+
+func (x *ChangeMailboxPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMailboxPasswordRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMailboxPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ChangeMailboxPasswordRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ChangeMailboxPasswordRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *ChangeMailboxPasswordRequest) GetUntested() bool {
+	if x != nil {
+		return x.Untested
+	}
+	return false
+}
+
 // A file that goes with a message.
 type Attachment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -309,7 +705,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +717,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +730,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attachment) GetFileName() string {
@@ -369,7 +765,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +777,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +790,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SendMessageRequest) GetParent() string {
@@ -462,7 +858,7 @@ type GetMessageRequest struct {
 
 func (x *GetMessageRequest) Reset() {
 	*x = GetMessageRequest{}
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +870,7 @@ func (x *GetMessageRequest) String() string {
 func (*GetMessageRequest) ProtoMessage() {}
 
 func (x *GetMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +883,7 @@ func (x *GetMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMessageRequest.ProtoReflect.Descriptor instead.
 func (*GetMessageRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetMessageRequest) GetName() string {
@@ -503,14 +899,30 @@ type ListMessagesRequest struct {
 	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// AIP-160: kind, state, from, subject, create_time.
-	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The fields below narrow the list too; empty ones do not count.
+	Folder string `protobuf:"bytes,5,opt,name=folder,proto3" json:"folder,omitempty"`
+	// Part of the sender, of a recipient, of the subject; letters of any case.
+	From    string `protobuf:"bytes,6,opt,name=from,proto3" json:"from,omitempty"`
+	To      string `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`
+	Subject string `protobuf:"bytes,8,opt,name=subject,proto3" json:"subject,omitempty"`
+	// By the moment of receipt: from start_time on, before end_time.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Kind      MessageKind            `protobuf:"varint,11,opt,name=kind,proto3,enum=ceralacca.pec.v1.MessageKind" json:"kind,omitempty"`
+	State     MessageState           `protobuf:"varint,12,opt,name=state,proto3,enum=ceralacca.pec.v1.MessageState" json:"state,omitempty"`
+	Direction MessageDirection       `protobuf:"varint,13,opt,name=direction,proto3,enum=ceralacca.pec.v1.MessageDirection" json:"direction,omitempty"`
+	// Our Message-ID or the provider's identifier.
+	MessageId string `protobuf:"bytes,14,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Receipts of this sent message only.
+	About         string `protobuf:"bytes,15,opt,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListMessagesRequest) Reset() {
 	*x = ListMessagesRequest{}
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[7]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +934,7 @@ func (x *ListMessagesRequest) String() string {
 func (*ListMessagesRequest) ProtoMessage() {}
 
 func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[7]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +947,7 @@ func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesRequest.ProtoReflect.Descriptor instead.
 func (*ListMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMessagesRequest) GetParent() string {
@@ -566,6 +978,83 @@ func (x *ListMessagesRequest) GetFilter() string {
 	return ""
 }
 
+func (x *ListMessagesRequest) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListMessagesRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListMessagesRequest) GetKind() MessageKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MessageKind_MESSAGE_KIND_UNSPECIFIED
+}
+
+func (x *ListMessagesRequest) GetState() MessageState {
+	if x != nil {
+		return x.State
+	}
+	return MessageState_MESSAGE_STATE_UNSPECIFIED
+}
+
+func (x *ListMessagesRequest) GetDirection() MessageDirection {
+	if x != nil {
+		return x.Direction
+	}
+	return MessageDirection_MESSAGE_DIRECTION_UNSPECIFIED
+}
+
+func (x *ListMessagesRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
 type ListMessagesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Messages      []*Message             `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
@@ -576,7 +1065,7 @@ type ListMessagesResponse struct {
 
 func (x *ListMessagesResponse) Reset() {
 	*x = ListMessagesResponse{}
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +1077,7 @@ func (x *ListMessagesResponse) String() string {
 func (*ListMessagesResponse) ProtoMessage() {}
 
 func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +1090,7 @@ func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesResponse.ProtoReflect.Descriptor instead.
 func (*ListMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListMessagesResponse) GetMessages() []*Message {
@@ -618,16 +1107,1180 @@ func (x *ListMessagesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type GetMessageContentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What of it: the whole message as it came when neither is set.
+	//
+	// Types that are valid to be assigned to What:
+	//
+	//	*GetMessageContentRequest_Original
+	//	*GetMessageContentRequest_Part
+	//	*GetMessageContentRequest_Certification
+	What          isGetMessageContentRequest_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMessageContentRequest) Reset() {
+	*x = GetMessageContentRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMessageContentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMessageContentRequest) ProtoMessage() {}
+
+func (x *GetMessageContentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMessageContentRequest.ProtoReflect.Descriptor instead.
+func (*GetMessageContentRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetMessageContentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetMessageContentRequest) GetWhat() isGetMessageContentRequest_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *GetMessageContentRequest) GetOriginal() bool {
+	if x != nil {
+		if x, ok := x.What.(*GetMessageContentRequest_Original); ok {
+			return x.Original
+		}
+	}
+	return false
+}
+
+func (x *GetMessageContentRequest) GetPart() int32 {
+	if x != nil {
+		if x, ok := x.What.(*GetMessageContentRequest_Part); ok {
+			return x.Part
+		}
+	}
+	return 0
+}
+
+func (x *GetMessageContentRequest) GetCertification() bool {
+	if x != nil {
+		if x, ok := x.What.(*GetMessageContentRequest_Certification); ok {
+			return x.Certification
+		}
+	}
+	return false
+}
+
+type isGetMessageContentRequest_What interface {
+	isGetMessageContentRequest_What()
+}
+
+type GetMessageContentRequest_Original struct {
+	// postacert.eml: the message inside a transport envelope, a receipt or an anomaly envelope.
+	Original bool `protobuf:"varint,2,opt,name=original,proto3,oneof"`
+}
+
+type GetMessageContentRequest_Part struct {
+	// A file, by its number; decoded.
+	Part int32 `protobuf:"varint,3,opt,name=part,proto3,oneof"`
+}
+
+type GetMessageContentRequest_Certification struct {
+	// daticert.xml
+	Certification bool `protobuf:"varint,4,opt,name=certification,proto3,oneof"`
+}
+
+func (*GetMessageContentRequest_Original) isGetMessageContentRequest_What() {}
+
+func (*GetMessageContentRequest_Part) isGetMessageContentRequest_What() {}
+
+func (*GetMessageContentRequest_Certification) isGetMessageContentRequest_What() {}
+
+type GetMessageContentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first answer only.
+	FileName      string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	MediaType     string `protobuf:"bytes,2,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMessageContentResponse) Reset() {
+	*x = GetMessageContentResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMessageContentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMessageContentResponse) ProtoMessage() {}
+
+func (x *GetMessageContentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMessageContentResponse.ProtoReflect.Descriptor instead.
+func (*GetMessageContentResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetMessageContentResponse) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *GetMessageContentResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *GetMessageContentResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type GetMessageEvidenceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMessageEvidenceRequest) Reset() {
+	*x = GetMessageEvidenceRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMessageEvidenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMessageEvidenceRequest) ProtoMessage() {}
+
+func (x *GetMessageEvidenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMessageEvidenceRequest.ProtoReflect.Descriptor instead.
+func (*GetMessageEvidenceRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetMessageEvidenceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetMessageEvidenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first answer only.
+	FileName      string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMessageEvidenceResponse) Reset() {
+	*x = GetMessageEvidenceResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMessageEvidenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMessageEvidenceResponse) ProtoMessage() {}
+
+func (x *GetMessageEvidenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMessageEvidenceResponse.ProtoReflect.Descriptor instead.
+func (*GetMessageEvidenceResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetMessageEvidenceResponse) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *GetMessageEvidenceResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type ListQuarantinedMessagesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedMessagesRequest) Reset() {
+	*x = ListQuarantinedMessagesRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedMessagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedMessagesRequest) ProtoMessage() {}
+
+func (x *ListQuarantinedMessagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedMessagesRequest.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedMessagesRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListQuarantinedMessagesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListQuarantinedMessagesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListQuarantinedMessagesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListQuarantinedMessagesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*QuarantinedMessage  `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedMessagesResponse) Reset() {
+	*x = ListQuarantinedMessagesResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedMessagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedMessagesResponse) ProtoMessage() {}
+
+func (x *ListQuarantinedMessagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedMessagesResponse.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedMessagesResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListQuarantinedMessagesResponse) GetMessages() []*QuarantinedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ListQuarantinedMessagesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A message that is kept and shown to nobody unasked.
+type QuarantinedMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Code and words of the reason.
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Content       *v1.Blob               `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantinedMessage) Reset() {
+	*x = QuarantinedMessage{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantinedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantinedMessage) ProtoMessage() {}
+
+func (x *QuarantinedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantinedMessage.ProtoReflect.Descriptor instead.
+func (*QuarantinedMessage) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *QuarantinedMessage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QuarantinedMessage) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *QuarantinedMessage) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QuarantinedMessage) GetContent() *v1.Blob {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *QuarantinedMessage) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+type ReadMessageAgainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadMessageAgainRequest) Reset() {
+	*x = ReadMessageAgainRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadMessageAgainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadMessageAgainRequest) ProtoMessage() {}
+
+func (x *ReadMessageAgainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadMessageAgainRequest.ProtoReflect.Descriptor instead.
+func (*ReadMessageAgainRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReadMessageAgainRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// A provider that may sign certified mail.
+type TrustedProvider struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	DisplayName string                 `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Addresses that it signs as; empty: any of its certificates.
+	Signers []string `protobuf:"bytes,2,rep,name=signers,proto3" json:"signers,omitempty"`
+	Domains []string `protobuf:"bytes,3,rep,name=domains,proto3" json:"domains,omitempty"`
+	// SHA-256 and, from an index of providers, SHA-1 of its certificates, in hexadecimal.
+	CertificatesSha256 []string               `protobuf:"bytes,4,rep,name=certificates_sha256,json=certificatesSha256,proto3" json:"certificates_sha256,omitempty"`
+	CertificatesSha1   []string               `protobuf:"bytes,5,rep,name=certificates_sha1,json=certificatesSha1,proto3" json:"certificates_sha1,omitempty"`
+	UpdateTime         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *TrustedProvider) Reset() {
+	*x = TrustedProvider{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustedProvider) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustedProvider) ProtoMessage() {}
+
+func (x *TrustedProvider) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustedProvider.ProtoReflect.Descriptor instead.
+func (*TrustedProvider) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *TrustedProvider) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *TrustedProvider) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetDomains() []string {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetCertificatesSha256() []string {
+	if x != nil {
+		return x.CertificatesSha256
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetCertificatesSha1() []string {
+	if x != nil {
+		return x.CertificatesSha1
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+type ListTrustedProvidersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrustedProvidersRequest) Reset() {
+	*x = ListTrustedProvidersRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrustedProvidersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrustedProvidersRequest) ProtoMessage() {}
+
+func (x *ListTrustedProvidersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrustedProvidersRequest.ProtoReflect.Descriptor instead.
+func (*ListTrustedProvidersRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListTrustedProvidersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTrustedProvidersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTrustedProvidersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Providers     []*TrustedProvider     `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Version of the list: changes with every change.
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Subjects of the authorities behind the certificates.
+	Authorities   []string `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrustedProvidersResponse) Reset() {
+	*x = ListTrustedProvidersResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrustedProvidersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrustedProvidersResponse) ProtoMessage() {}
+
+func (x *ListTrustedProvidersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrustedProvidersResponse.ProtoReflect.Descriptor instead.
+func (*ListTrustedProvidersResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListTrustedProvidersResponse) GetProviders() []*TrustedProvider {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+func (x *ListTrustedProvidersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListTrustedProvidersResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ListTrustedProvidersResponse) GetAuthorities() []string {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+type ImportTrustListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// LDIF, or the same inside a signed .p7m.
+	Index []byte `protobuf:"bytes,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Authorities behind the certificates of the providers, PEM. They are added to those known.
+	AuthoritiesPem string `protobuf:"bytes,2,opt,name=authorities_pem,json=authoritiesPem,proto3" json:"authorities_pem,omitempty"`
+	// Authority of the signature of a signed index, PEM. Required for a .p7m.
+	IndexAuthorityPem string `protobuf:"bytes,3,opt,name=index_authority_pem,json=indexAuthorityPem,proto3" json:"index_authority_pem,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ImportTrustListRequest) Reset() {
+	*x = ImportTrustListRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTrustListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTrustListRequest) ProtoMessage() {}
+
+func (x *ImportTrustListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTrustListRequest.ProtoReflect.Descriptor instead.
+func (*ImportTrustListRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ImportTrustListRequest) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
+func (x *ImportTrustListRequest) GetAuthoritiesPem() string {
+	if x != nil {
+		return x.AuthoritiesPem
+	}
+	return ""
+}
+
+func (x *ImportTrustListRequest) GetIndexAuthorityPem() string {
+	if x != nil {
+		return x.IndexAuthorityPem
+	}
+	return ""
+}
+
+type ImportTrustListResponse struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ProvidersAdded   int32                  `protobuf:"varint,1,opt,name=providers_added,json=providersAdded,proto3" json:"providers_added,omitempty"`
+	ProvidersChanged int32                  `protobuf:"varint,2,opt,name=providers_changed,json=providersChanged,proto3" json:"providers_changed,omitempty"`
+	AuthoritiesAdded int32                  `protobuf:"varint,3,opt,name=authorities_added,json=authoritiesAdded,proto3" json:"authorities_added,omitempty"`
+	Version          string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ImportTrustListResponse) Reset() {
+	*x = ImportTrustListResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTrustListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTrustListResponse) ProtoMessage() {}
+
+func (x *ImportTrustListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTrustListResponse.ProtoReflect.Descriptor instead.
+func (*ImportTrustListResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ImportTrustListResponse) GetProvidersAdded() int32 {
+	if x != nil {
+		return x.ProvidersAdded
+	}
+	return 0
+}
+
+func (x *ImportTrustListResponse) GetProvidersChanged() int32 {
+	if x != nil {
+		return x.ProvidersChanged
+	}
+	return 0
+}
+
+func (x *ImportTrustListResponse) GetAuthoritiesAdded() int32 {
+	if x != nil {
+		return x.AuthoritiesAdded
+	}
+	return 0
+}
+
+func (x *ImportTrustListResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+// A certificate that signed certified mail and that no list names.
+type SeenCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also how it is named.
+	Sha256         string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Subject        string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Issuer         string                 `protobuf:"bytes,3,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Addresses      []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	NotBefore      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	FirstSeenTime  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=first_seen_time,json=firstSeenTime,proto3" json:"first_seen_time,omitempty"`
+	State          SeenCertificateState   `protobuf:"varint,8,opt,name=state,proto3,enum=ceralacca.pec.v1.SeenCertificateState" json:"state,omitempty"`
+	CertificatePem string                 `protobuf:"bytes,9,opt,name=certificate_pem,json=certificatePem,proto3" json:"certificate_pem,omitempty"`
+	// How many messages it signed.
+	Messages int64 `protobuf:"varint,10,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Provider that it was added to.
+	Provider      string `protobuf:"bytes,11,opt,name=provider,proto3" json:"provider,omitempty"`
+	DecidedBy     string `protobuf:"bytes,12,opt,name=decided_by,json=decidedBy,proto3" json:"decided_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeenCertificate) Reset() {
+	*x = SeenCertificate{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeenCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeenCertificate) ProtoMessage() {}
+
+func (x *SeenCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeenCertificate.ProtoReflect.Descriptor instead.
+func (*SeenCertificate) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SeenCertificate) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *SeenCertificate) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *SeenCertificate) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *SeenCertificate) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *SeenCertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *SeenCertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *SeenCertificate) GetFirstSeenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstSeenTime
+	}
+	return nil
+}
+
+func (x *SeenCertificate) GetState() SeenCertificateState {
+	if x != nil {
+		return x.State
+	}
+	return SeenCertificateState_SEEN_CERTIFICATE_STATE_UNSPECIFIED
+}
+
+func (x *SeenCertificate) GetCertificatePem() string {
+	if x != nil {
+		return x.CertificatePem
+	}
+	return ""
+}
+
+func (x *SeenCertificate) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *SeenCertificate) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *SeenCertificate) GetDecidedBy() string {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return ""
+}
+
+type ListSeenCertificatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         SeenCertificateState   `protobuf:"varint,1,opt,name=state,proto3,enum=ceralacca.pec.v1.SeenCertificateState" json:"state,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSeenCertificatesRequest) Reset() {
+	*x = ListSeenCertificatesRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSeenCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSeenCertificatesRequest) ProtoMessage() {}
+
+func (x *ListSeenCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSeenCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListSeenCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListSeenCertificatesRequest) GetState() SeenCertificateState {
+	if x != nil {
+		return x.State
+	}
+	return SeenCertificateState_SEEN_CERTIFICATE_STATE_UNSPECIFIED
+}
+
+func (x *ListSeenCertificatesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSeenCertificatesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListSeenCertificatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificates  []*SeenCertificate     `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSeenCertificatesResponse) Reset() {
+	*x = ListSeenCertificatesResponse{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSeenCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSeenCertificatesResponse) ProtoMessage() {}
+
+func (x *ListSeenCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSeenCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListSeenCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListSeenCertificatesResponse) GetCertificates() []*SeenCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *ListSeenCertificatesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type DecideSeenCertificateRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Sha256  string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Approve bool                   `protobuf:"varint,2,opt,name=approve,proto3" json:"approve,omitempty"`
+	// Provider that it belongs to; made when the list has none of that name. Required to approve.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideSeenCertificateRequest) Reset() {
+	*x = DecideSeenCertificateRequest{}
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideSeenCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideSeenCertificateRequest) ProtoMessage() {}
+
+func (x *DecideSeenCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideSeenCertificateRequest.ProtoReflect.Descriptor instead.
+func (*DecideSeenCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DecideSeenCertificateRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *DecideSeenCertificateRequest) GetApprove() bool {
+	if x != nil {
+		return x.Approve
+	}
+	return false
+}
+
+func (x *DecideSeenCertificateRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *DecideSeenCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_ceralacca_pec_v1_service_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/pec/v1/service.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xc6\x01\n" +
+	"\x1eceralacca/pec/v1/service.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n" +
 	"\x14CreateMailboxRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12>\n" +
 	"\amailbox\x18\x02 \x01(\v2\x19.ceralacca.pec.v1.MailboxB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\amailbox\x12;\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"R\n" +
+	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12*\n" +
+	"\bpassword\x18\x04 \x01(\tB\x0e\xe0A\x04\xbaH\x05r\x03\x18\xe8\a\x80\x01\x01R\bpassword\x12\x1a\n" +
+	"\buntested\x18\x05 \x01(\bR\buntested\"R\n" +
 	"\x11GetMailboxRequest\x12=\n" +
 	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\"\x91\x01\n" +
 	"\x14ListMailboxesRequest\x121\n" +
@@ -638,7 +2291,27 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"x\n" +
 	"\x15ListMailboxesResponse\x127\n" +
 	"\tmailboxes\x18\x01 \x03(\v2\x19.ceralacca.pec.v1.MailboxR\tmailboxes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"q\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe7\x01\n" +
+	"\x12TestMailboxRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^(tenants/[^/]+/mailboxes/[^/]+)?$R\x04name\x121\n" +
+	"\x06parent\x18\x02 \x01(\tB\x19\xbaH\x16r\x142\x12^(tenants/[^/]+)?$R\x06parent\x123\n" +
+	"\amailbox\x18\x03 \x01(\v2\x19.ceralacca.pec.v1.MailboxR\amailbox\x12*\n" +
+	"\bpassword\x18\x04 \x01(\tB\x0e\xe0A\x04\xbaH\x05r\x03\x18\xe8\a\x80\x01\x01R\bpassword\"b\n" +
+	"\x13TestMailboxResponse\x12\x16\n" +
+	"\x06passed\x18\x01 \x01(\bR\x06passed\x123\n" +
+	"\x05steps\x18\x02 \x03(\v2\x1d.ceralacca.pec.v1.ProbeResultR\x05steps\"\x98\x01\n" +
+	"\x14UpdateMailboxRequest\x12>\n" +
+	"\amailbox\x18\x01 \x01(\v2\x19.ceralacca.pec.v1.MailboxB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\amailbox\x12@\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x02R\n" +
+	"updateMask\"V\n" +
+	"\x15SuspendMailboxRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\"U\n" +
+	"\x14ResumeMailboxRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\"\xaa\x01\n" +
+	"\x1cChangeMailboxPasswordRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\x12/\n" +
+	"\bpassword\x18\x02 \x01(\tB\x13\xe0A\x02\xe0A\x04\xbaH\ar\x05\x10\x01\x18\xe8\a\x80\x01\x01R\bpassword\x12\x1a\n" +
+	"\buntested\x18\x03 \x01(\bR\buntested\"q\n" +
 	"\n" +
 	"Attachment\x12'\n" +
 	"\tfile_name\x18\x01 \x01(\tB\n" +
@@ -655,22 +2328,132 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\b \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId\"a\n" +
 	"\x11GetMessageRequest\x12L\n" +
-	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xc2\x01\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xf4\x05\n" +
 	"\x13ListMessagesRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12 \n" +
-	"\x06filter\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x06filter\"u\n" +
+	"\x06filter\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x06filter\x12 \n" +
+	"\x06folder\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06folder\x12\x1c\n" +
+	"\x04from\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04from\x12\x18\n" +
+	"\x02to\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02to\x12\"\n" +
+	"\asubject\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\asubject\x129\n" +
+	"\n" +
+	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12;\n" +
+	"\x04kind\x18\v \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12>\n" +
+	"\x05state\x18\f \x01(\x0e2\x1e.ceralacca.pec.v1.MessageStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12J\n" +
+	"\tdirection\x18\r \x01(\x0e2\".ceralacca.pec.v1.MessageDirectionB\b\xbaH\x05\x82\x01\x02\x10\x01R\tdirection\x12'\n" +
+	"\n" +
+	"message_id\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\tmessageId\x12N\n" +
+	"\x05about\x18\x0f \x01(\tB8\xbaH5r321^(tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+)?$R\x05about\"u\n" +
 	"\x14ListMessagesResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.ceralacca.pec.v1.MessageR\bmessages\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*z\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd5\x01\n" +
+	"\x18GetMessageContentRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\x12\x1c\n" +
+	"\boriginal\x18\x02 \x01(\bH\x00R\boriginal\x12\x1d\n" +
+	"\x04part\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01H\x00R\x04part\x12&\n" +
+	"\rcertification\x18\x04 \x01(\bH\x00R\rcertificationB\x06\n" +
+	"\x04what\"k\n" +
+	"\x19GetMessageContentResponse\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x02 \x01(\tR\tmediaType\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"i\n" +
+	"\x19GetMessageEvidenceRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"M\n" +
+	"\x1aGetMessageEvidenceResponse\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xab\x01\n" +
+	"\x1eListQuarantinedMessagesRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8b\x01\n" +
+	"\x1fListQuarantinedMessagesResponse\x12@\n" +
+	"\bmessages\x18\x01 \x03(\v2$.ceralacca.pec.v1.QuarantinedMessageR\bmessages\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc7\x01\n" +
+	"\x12QuarantinedMessage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x122\n" +
+	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12=\n" +
+	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"g\n" +
+	"\x17ReadMessageAgainRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\x83\x02\n" +
+	"\x0fTrustedProvider\x12!\n" +
+	"\fdisplay_name\x18\x01 \x01(\tR\vdisplayName\x12\x18\n" +
+	"\asigners\x18\x02 \x03(\tR\asigners\x12\x18\n" +
+	"\adomains\x18\x03 \x03(\tR\adomains\x12/\n" +
+	"\x13certificates_sha256\x18\x04 \x03(\tR\x12certificatesSha256\x12+\n" +
+	"\x11certificates_sha1\x18\x05 \x03(\tR\x10certificatesSha1\x12;\n" +
+	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"e\n" +
+	"\x1bListTrustedProvidersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\xc3\x01\n" +
+	"\x1cListTrustedProvidersResponse\x12?\n" +
+	"\tproviders\x18\x01 \x03(\v2!.ceralacca.pec.v1.TrustedProviderR\tproviders\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
+	"\vauthorities\x18\x04 \x03(\tR\vauthorities\"\xa9\x01\n" +
+	"\x16ImportTrustListRequest\x12 \n" +
+	"\x05index\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\xc0\x8d\xb7\x01R\x05index\x122\n" +
+	"\x0fauthorities_pem\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xc0\x84=R\x0eauthoritiesPem\x129\n" +
+	"\x13index_authority_pem\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06R\x11indexAuthorityPem\"\xb6\x01\n" +
+	"\x17ImportTrustListResponse\x12'\n" +
+	"\x0fproviders_added\x18\x01 \x01(\x05R\x0eprovidersAdded\x12+\n" +
+	"\x11providers_changed\x18\x02 \x01(\x05R\x10providersChanged\x12+\n" +
+	"\x11authorities_added\x18\x03 \x01(\x05R\x10authoritiesAdded\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\"\xef\x03\n" +
+	"\x0fSeenCertificate\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06issuer\x18\x03 \x01(\tR\x06issuer\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12B\n" +
+	"\x0ffirst_seen_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rfirstSeenTime\x12<\n" +
+	"\x05state\x18\b \x01(\x0e2&.ceralacca.pec.v1.SeenCertificateStateR\x05state\x12'\n" +
+	"\x0fcertificate_pem\x18\t \x01(\tR\x0ecertificatePem\x12\x1a\n" +
+	"\bmessages\x18\n" +
+	" \x01(\x03R\bmessages\x12\x1a\n" +
+	"\bprovider\x18\v \x01(\tR\bprovider\x12\x1d\n" +
+	"\n" +
+	"decided_by\x18\f \x01(\tR\tdecidedBy\"\xad\x01\n" +
+	"\x1bListSeenCertificatesRequest\x12F\n" +
+	"\x05state\x18\x01 \x01(\x0e2&.ceralacca.pec.v1.SeenCertificateStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8d\x01\n" +
+	"\x1cListSeenCertificatesResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.ceralacca.pec.v1.SeenCertificateR\fcertificates\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x01\n" +
+	"\x1cDecideSeenCertificateRequest\x120\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x18\xe0A\x02\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\x12\x18\n" +
+	"\aapprove\x18\x02 \x01(\bR\aapprove\x12$\n" +
+	"\bprovider\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bprovider\x12%\n" +
+	"\x06reason\x18\x04 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xe8\aR\x06reason*z\n" +
 	"\vReceiptType\x12\x1c\n" +
 	"\x18RECEIPT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15RECEIPT_TYPE_COMPLETE\x10\x01\x12\x16\n" +
 	"\x12RECEIPT_TYPE_BRIEF\x10\x02\x12\x1a\n" +
-	"\x16RECEIPT_TYPE_SYNTHETIC\x10\x032\xa1\x05\n" +
+	"\x16RECEIPT_TYPE_SYNTHETIC\x10\x03*\xab\x01\n" +
+	"\x14SeenCertificateState\x12&\n" +
+	"\"SEEN_CERTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x1eSEEN_CERTIFICATE_STATE_PENDING\x10\x01\x12#\n" +
+	"\x1fSEEN_CERTIFICATE_STATE_APPROVED\x10\x02\x12\"\n" +
+	"\x1eSEEN_CERTIFICATE_STATE_REFUSED\x10\x032\xb6\r\n" +
 	"\n" +
 	"PecService\x12c\n" +
 	"\rCreateMailbox\x12&.ceralacca.pec.v1.CreateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
@@ -686,7 +2469,33 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"GetMessage\x12#.ceralacca.pec.v1.GetMessageRequest\x1a\x19.ceralacca.pec.v1.Message\"\x10\xb2\xbb\x18\f\n" +
 	"\bpec.read\x18\x01\x12o\n" +
 	"\fListMessages\x12%.ceralacca.pec.v1.ListMessagesRequest\x1a&.ceralacca.pec.v1.ListMessagesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"\bpec.read\x18\x01\x12k\n" +
+	"\vTestMailbox\x12$.ceralacca.pec.v1.TestMailboxRequest\x1a%.ceralacca.pec.v1.TestMailboxResponse\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12c\n" +
+	"\rUpdateMailbox\x12&.ceralacca.pec.v1.UpdateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12e\n" +
+	"\x0eSuspendMailbox\x12'.ceralacca.pec.v1.SuspendMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12c\n" +
+	"\rResumeMailbox\x12&.ceralacca.pec.v1.ResumeMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12s\n" +
+	"\x15ChangeMailboxPassword\x12..ceralacca.pec.v1.ChangeMailboxPasswordRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12~\n" +
+	"\x11GetMessageContent\x12*.ceralacca.pec.v1.GetMessageContentRequest\x1a+.ceralacca.pec.v1.GetMessageContentResponse\"\x0e\xb2\xbb\x18\n" +
+	"\n" +
+	"\bpec.read0\x01\x12\x81\x01\n" +
+	"\x12GetMessageEvidence\x12+.ceralacca.pec.v1.GetMessageEvidenceRequest\x1a,.ceralacca.pec.v1.GetMessageEvidenceResponse\"\x0e\xb2\xbb\x18\n" +
+	"\n" +
+	"\bpec.read0\x01\x12\x90\x01\n" +
+	"\x17ListQuarantinedMessages\x120.ceralacca.pec.v1.ListQuarantinedMessagesRequest\x1a1.ceralacca.pec.v1.ListQuarantinedMessagesResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read\x18\x01\x12i\n" +
+	"\x10ReadMessageAgain\x12).ceralacca.pec.v1.ReadMessageAgainRequest\x1a\x19.ceralacca.pec.v1.Message\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write2\xfe\x03\n" +
+	"\x0fPecTrustService\x12\x87\x01\n" +
+	"\x14ListTrustedProviders\x12-.ceralacca.pec.v1.ListTrustedProvidersRequest\x1a..ceralacca.pec.v1.ListTrustedProvidersResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read\x18\x01\x12n\n" +
+	"\x0fImportTrustList\x12(.ceralacca.pec.v1.ImportTrustListRequest\x1a).ceralacca.pec.v1.ImportTrustListResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12}\n" +
+	"\x14ListSeenCertificates\x12-.ceralacca.pec.v1.ListSeenCertificatesRequest\x1a..ceralacca.pec.v1.ListSeenCertificatesResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12r\n" +
+	"\x15DecideSeenCertificate\x12..ceralacca.pec.v1.DecideSeenCertificateRequest\x1a!.ceralacca.pec.v1.SeenCertificate\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_service_proto_rawDescOnce sync.Once
@@ -700,47 +2509,123 @@ func file_ceralacca_pec_v1_service_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_service_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_pec_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_ceralacca_pec_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_ceralacca_pec_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_ceralacca_pec_v1_service_proto_goTypes = []any{
-	(ReceiptType)(0),              // 0: ceralacca.pec.v1.ReceiptType
-	(*CreateMailboxRequest)(nil),  // 1: ceralacca.pec.v1.CreateMailboxRequest
-	(*GetMailboxRequest)(nil),     // 2: ceralacca.pec.v1.GetMailboxRequest
-	(*ListMailboxesRequest)(nil),  // 3: ceralacca.pec.v1.ListMailboxesRequest
-	(*ListMailboxesResponse)(nil), // 4: ceralacca.pec.v1.ListMailboxesResponse
-	(*Attachment)(nil),            // 5: ceralacca.pec.v1.Attachment
-	(*SendMessageRequest)(nil),    // 6: ceralacca.pec.v1.SendMessageRequest
-	(*GetMessageRequest)(nil),     // 7: ceralacca.pec.v1.GetMessageRequest
-	(*ListMessagesRequest)(nil),   // 8: ceralacca.pec.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),  // 9: ceralacca.pec.v1.ListMessagesResponse
-	(*Mailbox)(nil),               // 10: ceralacca.pec.v1.Mailbox
-	(*v1.Blob)(nil),               // 11: ceralacca.event.v1.Blob
-	(*Message)(nil),               // 12: ceralacca.pec.v1.Message
+	(ReceiptType)(0),                        // 0: ceralacca.pec.v1.ReceiptType
+	(SeenCertificateState)(0),               // 1: ceralacca.pec.v1.SeenCertificateState
+	(*CreateMailboxRequest)(nil),            // 2: ceralacca.pec.v1.CreateMailboxRequest
+	(*GetMailboxRequest)(nil),               // 3: ceralacca.pec.v1.GetMailboxRequest
+	(*ListMailboxesRequest)(nil),            // 4: ceralacca.pec.v1.ListMailboxesRequest
+	(*ListMailboxesResponse)(nil),           // 5: ceralacca.pec.v1.ListMailboxesResponse
+	(*TestMailboxRequest)(nil),              // 6: ceralacca.pec.v1.TestMailboxRequest
+	(*TestMailboxResponse)(nil),             // 7: ceralacca.pec.v1.TestMailboxResponse
+	(*UpdateMailboxRequest)(nil),            // 8: ceralacca.pec.v1.UpdateMailboxRequest
+	(*SuspendMailboxRequest)(nil),           // 9: ceralacca.pec.v1.SuspendMailboxRequest
+	(*ResumeMailboxRequest)(nil),            // 10: ceralacca.pec.v1.ResumeMailboxRequest
+	(*ChangeMailboxPasswordRequest)(nil),    // 11: ceralacca.pec.v1.ChangeMailboxPasswordRequest
+	(*Attachment)(nil),                      // 12: ceralacca.pec.v1.Attachment
+	(*SendMessageRequest)(nil),              // 13: ceralacca.pec.v1.SendMessageRequest
+	(*GetMessageRequest)(nil),               // 14: ceralacca.pec.v1.GetMessageRequest
+	(*ListMessagesRequest)(nil),             // 15: ceralacca.pec.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),            // 16: ceralacca.pec.v1.ListMessagesResponse
+	(*GetMessageContentRequest)(nil),        // 17: ceralacca.pec.v1.GetMessageContentRequest
+	(*GetMessageContentResponse)(nil),       // 18: ceralacca.pec.v1.GetMessageContentResponse
+	(*GetMessageEvidenceRequest)(nil),       // 19: ceralacca.pec.v1.GetMessageEvidenceRequest
+	(*GetMessageEvidenceResponse)(nil),      // 20: ceralacca.pec.v1.GetMessageEvidenceResponse
+	(*ListQuarantinedMessagesRequest)(nil),  // 21: ceralacca.pec.v1.ListQuarantinedMessagesRequest
+	(*ListQuarantinedMessagesResponse)(nil), // 22: ceralacca.pec.v1.ListQuarantinedMessagesResponse
+	(*QuarantinedMessage)(nil),              // 23: ceralacca.pec.v1.QuarantinedMessage
+	(*ReadMessageAgainRequest)(nil),         // 24: ceralacca.pec.v1.ReadMessageAgainRequest
+	(*TrustedProvider)(nil),                 // 25: ceralacca.pec.v1.TrustedProvider
+	(*ListTrustedProvidersRequest)(nil),     // 26: ceralacca.pec.v1.ListTrustedProvidersRequest
+	(*ListTrustedProvidersResponse)(nil),    // 27: ceralacca.pec.v1.ListTrustedProvidersResponse
+	(*ImportTrustListRequest)(nil),          // 28: ceralacca.pec.v1.ImportTrustListRequest
+	(*ImportTrustListResponse)(nil),         // 29: ceralacca.pec.v1.ImportTrustListResponse
+	(*SeenCertificate)(nil),                 // 30: ceralacca.pec.v1.SeenCertificate
+	(*ListSeenCertificatesRequest)(nil),     // 31: ceralacca.pec.v1.ListSeenCertificatesRequest
+	(*ListSeenCertificatesResponse)(nil),    // 32: ceralacca.pec.v1.ListSeenCertificatesResponse
+	(*DecideSeenCertificateRequest)(nil),    // 33: ceralacca.pec.v1.DecideSeenCertificateRequest
+	(*Mailbox)(nil),                         // 34: ceralacca.pec.v1.Mailbox
+	(*ProbeResult)(nil),                     // 35: ceralacca.pec.v1.ProbeResult
+	(*fieldmaskpb.FieldMask)(nil),           // 36: google.protobuf.FieldMask
+	(*v1.Blob)(nil),                         // 37: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),           // 38: google.protobuf.Timestamp
+	(MessageKind)(0),                        // 39: ceralacca.pec.v1.MessageKind
+	(MessageState)(0),                       // 40: ceralacca.pec.v1.MessageState
+	(MessageDirection)(0),                   // 41: ceralacca.pec.v1.MessageDirection
+	(*Message)(nil),                         // 42: ceralacca.pec.v1.Message
 }
 var file_ceralacca_pec_v1_service_proto_depIdxs = []int32{
-	10, // 0: ceralacca.pec.v1.CreateMailboxRequest.mailbox:type_name -> ceralacca.pec.v1.Mailbox
-	10, // 1: ceralacca.pec.v1.ListMailboxesResponse.mailboxes:type_name -> ceralacca.pec.v1.Mailbox
-	11, // 2: ceralacca.pec.v1.Attachment.content:type_name -> ceralacca.event.v1.Blob
-	5,  // 3: ceralacca.pec.v1.SendMessageRequest.attachments:type_name -> ceralacca.pec.v1.Attachment
-	0,  // 4: ceralacca.pec.v1.SendMessageRequest.receipt_type:type_name -> ceralacca.pec.v1.ReceiptType
-	12, // 5: ceralacca.pec.v1.ListMessagesResponse.messages:type_name -> ceralacca.pec.v1.Message
-	1,  // 6: ceralacca.pec.v1.PecService.CreateMailbox:input_type -> ceralacca.pec.v1.CreateMailboxRequest
-	2,  // 7: ceralacca.pec.v1.PecService.GetMailbox:input_type -> ceralacca.pec.v1.GetMailboxRequest
-	3,  // 8: ceralacca.pec.v1.PecService.ListMailboxes:input_type -> ceralacca.pec.v1.ListMailboxesRequest
-	6,  // 9: ceralacca.pec.v1.PecService.SendMessage:input_type -> ceralacca.pec.v1.SendMessageRequest
-	7,  // 10: ceralacca.pec.v1.PecService.GetMessage:input_type -> ceralacca.pec.v1.GetMessageRequest
-	8,  // 11: ceralacca.pec.v1.PecService.ListMessages:input_type -> ceralacca.pec.v1.ListMessagesRequest
-	10, // 12: ceralacca.pec.v1.PecService.CreateMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	10, // 13: ceralacca.pec.v1.PecService.GetMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	4,  // 14: ceralacca.pec.v1.PecService.ListMailboxes:output_type -> ceralacca.pec.v1.ListMailboxesResponse
-	12, // 15: ceralacca.pec.v1.PecService.SendMessage:output_type -> ceralacca.pec.v1.Message
-	12, // 16: ceralacca.pec.v1.PecService.GetMessage:output_type -> ceralacca.pec.v1.Message
-	9,  // 17: ceralacca.pec.v1.PecService.ListMessages:output_type -> ceralacca.pec.v1.ListMessagesResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	34, // 0: ceralacca.pec.v1.CreateMailboxRequest.mailbox:type_name -> ceralacca.pec.v1.Mailbox
+	34, // 1: ceralacca.pec.v1.ListMailboxesResponse.mailboxes:type_name -> ceralacca.pec.v1.Mailbox
+	34, // 2: ceralacca.pec.v1.TestMailboxRequest.mailbox:type_name -> ceralacca.pec.v1.Mailbox
+	35, // 3: ceralacca.pec.v1.TestMailboxResponse.steps:type_name -> ceralacca.pec.v1.ProbeResult
+	34, // 4: ceralacca.pec.v1.UpdateMailboxRequest.mailbox:type_name -> ceralacca.pec.v1.Mailbox
+	36, // 5: ceralacca.pec.v1.UpdateMailboxRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 6: ceralacca.pec.v1.Attachment.content:type_name -> ceralacca.event.v1.Blob
+	12, // 7: ceralacca.pec.v1.SendMessageRequest.attachments:type_name -> ceralacca.pec.v1.Attachment
+	0,  // 8: ceralacca.pec.v1.SendMessageRequest.receipt_type:type_name -> ceralacca.pec.v1.ReceiptType
+	38, // 9: ceralacca.pec.v1.ListMessagesRequest.start_time:type_name -> google.protobuf.Timestamp
+	38, // 10: ceralacca.pec.v1.ListMessagesRequest.end_time:type_name -> google.protobuf.Timestamp
+	39, // 11: ceralacca.pec.v1.ListMessagesRequest.kind:type_name -> ceralacca.pec.v1.MessageKind
+	40, // 12: ceralacca.pec.v1.ListMessagesRequest.state:type_name -> ceralacca.pec.v1.MessageState
+	41, // 13: ceralacca.pec.v1.ListMessagesRequest.direction:type_name -> ceralacca.pec.v1.MessageDirection
+	42, // 14: ceralacca.pec.v1.ListMessagesResponse.messages:type_name -> ceralacca.pec.v1.Message
+	23, // 15: ceralacca.pec.v1.ListQuarantinedMessagesResponse.messages:type_name -> ceralacca.pec.v1.QuarantinedMessage
+	37, // 16: ceralacca.pec.v1.QuarantinedMessage.content:type_name -> ceralacca.event.v1.Blob
+	38, // 17: ceralacca.pec.v1.QuarantinedMessage.receive_time:type_name -> google.protobuf.Timestamp
+	38, // 18: ceralacca.pec.v1.TrustedProvider.update_time:type_name -> google.protobuf.Timestamp
+	25, // 19: ceralacca.pec.v1.ListTrustedProvidersResponse.providers:type_name -> ceralacca.pec.v1.TrustedProvider
+	38, // 20: ceralacca.pec.v1.SeenCertificate.not_before:type_name -> google.protobuf.Timestamp
+	38, // 21: ceralacca.pec.v1.SeenCertificate.not_after:type_name -> google.protobuf.Timestamp
+	38, // 22: ceralacca.pec.v1.SeenCertificate.first_seen_time:type_name -> google.protobuf.Timestamp
+	1,  // 23: ceralacca.pec.v1.SeenCertificate.state:type_name -> ceralacca.pec.v1.SeenCertificateState
+	1,  // 24: ceralacca.pec.v1.ListSeenCertificatesRequest.state:type_name -> ceralacca.pec.v1.SeenCertificateState
+	30, // 25: ceralacca.pec.v1.ListSeenCertificatesResponse.certificates:type_name -> ceralacca.pec.v1.SeenCertificate
+	2,  // 26: ceralacca.pec.v1.PecService.CreateMailbox:input_type -> ceralacca.pec.v1.CreateMailboxRequest
+	3,  // 27: ceralacca.pec.v1.PecService.GetMailbox:input_type -> ceralacca.pec.v1.GetMailboxRequest
+	4,  // 28: ceralacca.pec.v1.PecService.ListMailboxes:input_type -> ceralacca.pec.v1.ListMailboxesRequest
+	13, // 29: ceralacca.pec.v1.PecService.SendMessage:input_type -> ceralacca.pec.v1.SendMessageRequest
+	14, // 30: ceralacca.pec.v1.PecService.GetMessage:input_type -> ceralacca.pec.v1.GetMessageRequest
+	15, // 31: ceralacca.pec.v1.PecService.ListMessages:input_type -> ceralacca.pec.v1.ListMessagesRequest
+	6,  // 32: ceralacca.pec.v1.PecService.TestMailbox:input_type -> ceralacca.pec.v1.TestMailboxRequest
+	8,  // 33: ceralacca.pec.v1.PecService.UpdateMailbox:input_type -> ceralacca.pec.v1.UpdateMailboxRequest
+	9,  // 34: ceralacca.pec.v1.PecService.SuspendMailbox:input_type -> ceralacca.pec.v1.SuspendMailboxRequest
+	10, // 35: ceralacca.pec.v1.PecService.ResumeMailbox:input_type -> ceralacca.pec.v1.ResumeMailboxRequest
+	11, // 36: ceralacca.pec.v1.PecService.ChangeMailboxPassword:input_type -> ceralacca.pec.v1.ChangeMailboxPasswordRequest
+	17, // 37: ceralacca.pec.v1.PecService.GetMessageContent:input_type -> ceralacca.pec.v1.GetMessageContentRequest
+	19, // 38: ceralacca.pec.v1.PecService.GetMessageEvidence:input_type -> ceralacca.pec.v1.GetMessageEvidenceRequest
+	21, // 39: ceralacca.pec.v1.PecService.ListQuarantinedMessages:input_type -> ceralacca.pec.v1.ListQuarantinedMessagesRequest
+	24, // 40: ceralacca.pec.v1.PecService.ReadMessageAgain:input_type -> ceralacca.pec.v1.ReadMessageAgainRequest
+	26, // 41: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:input_type -> ceralacca.pec.v1.ListTrustedProvidersRequest
+	28, // 42: ceralacca.pec.v1.PecTrustService.ImportTrustList:input_type -> ceralacca.pec.v1.ImportTrustListRequest
+	31, // 43: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:input_type -> ceralacca.pec.v1.ListSeenCertificatesRequest
+	33, // 44: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:input_type -> ceralacca.pec.v1.DecideSeenCertificateRequest
+	34, // 45: ceralacca.pec.v1.PecService.CreateMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 46: ceralacca.pec.v1.PecService.GetMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	5,  // 47: ceralacca.pec.v1.PecService.ListMailboxes:output_type -> ceralacca.pec.v1.ListMailboxesResponse
+	42, // 48: ceralacca.pec.v1.PecService.SendMessage:output_type -> ceralacca.pec.v1.Message
+	42, // 49: ceralacca.pec.v1.PecService.GetMessage:output_type -> ceralacca.pec.v1.Message
+	16, // 50: ceralacca.pec.v1.PecService.ListMessages:output_type -> ceralacca.pec.v1.ListMessagesResponse
+	7,  // 51: ceralacca.pec.v1.PecService.TestMailbox:output_type -> ceralacca.pec.v1.TestMailboxResponse
+	34, // 52: ceralacca.pec.v1.PecService.UpdateMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 53: ceralacca.pec.v1.PecService.SuspendMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 54: ceralacca.pec.v1.PecService.ResumeMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 55: ceralacca.pec.v1.PecService.ChangeMailboxPassword:output_type -> ceralacca.pec.v1.Mailbox
+	18, // 56: ceralacca.pec.v1.PecService.GetMessageContent:output_type -> ceralacca.pec.v1.GetMessageContentResponse
+	20, // 57: ceralacca.pec.v1.PecService.GetMessageEvidence:output_type -> ceralacca.pec.v1.GetMessageEvidenceResponse
+	22, // 58: ceralacca.pec.v1.PecService.ListQuarantinedMessages:output_type -> ceralacca.pec.v1.ListQuarantinedMessagesResponse
+	42, // 59: ceralacca.pec.v1.PecService.ReadMessageAgain:output_type -> ceralacca.pec.v1.Message
+	27, // 60: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:output_type -> ceralacca.pec.v1.ListTrustedProvidersResponse
+	29, // 61: ceralacca.pec.v1.PecTrustService.ImportTrustList:output_type -> ceralacca.pec.v1.ImportTrustListResponse
+	32, // 62: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:output_type -> ceralacca.pec.v1.ListSeenCertificatesResponse
+	30, // 63: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:output_type -> ceralacca.pec.v1.SeenCertificate
+	45, // [45:64] is the sub-list for method output_type
+	26, // [26:45] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_service_proto_init() }
@@ -749,15 +2634,20 @@ func file_ceralacca_pec_v1_service_proto_init() {
 		return
 	}
 	file_ceralacca_pec_v1_types_proto_init()
+	file_ceralacca_pec_v1_service_proto_msgTypes[15].OneofWrappers = []any{
+		(*GetMessageContentRequest_Original)(nil),
+		(*GetMessageContentRequest_Part)(nil),
+		(*GetMessageContentRequest_Certification)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_service_proto_rawDesc), len(file_ceralacca_pec_v1_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   9,
+			NumEnums:      2,
+			NumMessages:   32,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_ceralacca_pec_v1_service_proto_goTypes,
 		DependencyIndexes: file_ceralacca_pec_v1_service_proto_depIdxs,

@@ -19,12 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PecService_CreateMailbox_FullMethodName = "/ceralacca.pec.v1.PecService/CreateMailbox"
-	PecService_GetMailbox_FullMethodName    = "/ceralacca.pec.v1.PecService/GetMailbox"
-	PecService_ListMailboxes_FullMethodName = "/ceralacca.pec.v1.PecService/ListMailboxes"
-	PecService_SendMessage_FullMethodName   = "/ceralacca.pec.v1.PecService/SendMessage"
-	PecService_GetMessage_FullMethodName    = "/ceralacca.pec.v1.PecService/GetMessage"
-	PecService_ListMessages_FullMethodName  = "/ceralacca.pec.v1.PecService/ListMessages"
+	PecService_CreateMailbox_FullMethodName           = "/ceralacca.pec.v1.PecService/CreateMailbox"
+	PecService_GetMailbox_FullMethodName              = "/ceralacca.pec.v1.PecService/GetMailbox"
+	PecService_ListMailboxes_FullMethodName           = "/ceralacca.pec.v1.PecService/ListMailboxes"
+	PecService_SendMessage_FullMethodName             = "/ceralacca.pec.v1.PecService/SendMessage"
+	PecService_GetMessage_FullMethodName              = "/ceralacca.pec.v1.PecService/GetMessage"
+	PecService_ListMessages_FullMethodName            = "/ceralacca.pec.v1.PecService/ListMessages"
+	PecService_TestMailbox_FullMethodName             = "/ceralacca.pec.v1.PecService/TestMailbox"
+	PecService_UpdateMailbox_FullMethodName           = "/ceralacca.pec.v1.PecService/UpdateMailbox"
+	PecService_SuspendMailbox_FullMethodName          = "/ceralacca.pec.v1.PecService/SuspendMailbox"
+	PecService_ResumeMailbox_FullMethodName           = "/ceralacca.pec.v1.PecService/ResumeMailbox"
+	PecService_ChangeMailboxPassword_FullMethodName   = "/ceralacca.pec.v1.PecService/ChangeMailboxPassword"
+	PecService_GetMessageContent_FullMethodName       = "/ceralacca.pec.v1.PecService/GetMessageContent"
+	PecService_GetMessageEvidence_FullMethodName      = "/ceralacca.pec.v1.PecService/GetMessageEvidence"
+	PecService_ListQuarantinedMessages_FullMethodName = "/ceralacca.pec.v1.PecService/ListQuarantinedMessages"
+	PecService_ReadMessageAgain_FullMethodName        = "/ceralacca.pec.v1.PecService/ReadMessageAgain"
 )
 
 // PecServiceClient is the client API for PecService service.
@@ -33,7 +42,8 @@ const (
 //
 // Mailboxes of certified e-mail and their messages.
 type PecServiceClient interface {
-	// Makes a mailbox whose credentials were put into Vault beforehand.
+	// Makes a mailbox. Its password goes to Vault and nowhere else; nothing is made when the mailbox cannot be
+	// opened with it, unless `untested` says so. Faults: MAILBOX_EXISTS, MAILBOX_TEST_FAILED.
 	CreateMailbox(ctx context.Context, in *CreateMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
 	GetMailbox(ctx context.Context, in *GetMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
 	ListMailboxes(ctx context.Context, in *ListMailboxesRequest, opts ...grpc.CallOption) (*ListMailboxesResponse, error)
@@ -42,6 +52,26 @@ type PecServiceClient interface {
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
 	// Newest first.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
+	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
+	// tried, otherwise the one in Vault.
+	TestMailbox(ctx context.Context, in *TestMailboxRequest, opts ...grpc.CallOption) (*TestMailboxResponse, error)
+	// Changes what the mask names: label, ordinary_rule, servers, username, access, home_provider.
+	UpdateMailbox(ctx context.Context, in *UpdateMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// Puts the mailbox to rest.
+	SuspendMailbox(ctx context.Context, in *SuspendMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// Presides over it again, and tries at once where it was degraded.
+	ResumeMailbox(ctx context.Context, in *ResumeMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// Puts a new password into Vault after trying it.
+	ChangeMailboxPassword(ctx context.Context, in *ChangeMailboxPasswordRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// The bytes of a message or of a part of it, as they came.
+	GetMessageContent(ctx context.Context, in *GetMessageContentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetMessageContentResponse], error)
+	// A ZIP with the message, its receipts, the reports and what is needed to verify them without us.
+	GetMessageEvidence(ctx context.Context, in *GetMessageEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetMessageEvidenceResponse], error)
+	// Messages that could not be read, or that a rule keeps away. Their bytes are kept.
+	ListQuarantinedMessages(ctx context.Context, in *ListQuarantinedMessagesRequest, opts ...grpc.CallOption) (*ListQuarantinedMessagesResponse, error)
+	// Reads the kept bytes of a message and judges them anew, for example after a change of the trust list. The
+	// earlier report stays beside the new one.
+	ReadMessageAgain(ctx context.Context, in *ReadMessageAgainRequest, opts ...grpc.CallOption) (*Message, error)
 }
 
 type pecServiceClient struct {
@@ -112,13 +142,122 @@ func (c *pecServiceClient) ListMessages(ctx context.Context, in *ListMessagesReq
 	return out, nil
 }
 
+func (c *pecServiceClient) TestMailbox(ctx context.Context, in *TestMailboxRequest, opts ...grpc.CallOption) (*TestMailboxResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestMailboxResponse)
+	err := c.cc.Invoke(ctx, PecService_TestMailbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) UpdateMailbox(ctx context.Context, in *UpdateMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Mailbox)
+	err := c.cc.Invoke(ctx, PecService_UpdateMailbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) SuspendMailbox(ctx context.Context, in *SuspendMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Mailbox)
+	err := c.cc.Invoke(ctx, PecService_SuspendMailbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) ResumeMailbox(ctx context.Context, in *ResumeMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Mailbox)
+	err := c.cc.Invoke(ctx, PecService_ResumeMailbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) ChangeMailboxPassword(ctx context.Context, in *ChangeMailboxPasswordRequest, opts ...grpc.CallOption) (*Mailbox, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Mailbox)
+	err := c.cc.Invoke(ctx, PecService_ChangeMailboxPassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) GetMessageContent(ctx context.Context, in *GetMessageContentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetMessageContentResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PecService_ServiceDesc.Streams[0], PecService_GetMessageContent_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetMessageContentRequest, GetMessageContentResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecService_GetMessageContentClient = grpc.ServerStreamingClient[GetMessageContentResponse]
+
+func (c *pecServiceClient) GetMessageEvidence(ctx context.Context, in *GetMessageEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetMessageEvidenceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PecService_ServiceDesc.Streams[1], PecService_GetMessageEvidence_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetMessageEvidenceRequest, GetMessageEvidenceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecService_GetMessageEvidenceClient = grpc.ServerStreamingClient[GetMessageEvidenceResponse]
+
+func (c *pecServiceClient) ListQuarantinedMessages(ctx context.Context, in *ListQuarantinedMessagesRequest, opts ...grpc.CallOption) (*ListQuarantinedMessagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQuarantinedMessagesResponse)
+	err := c.cc.Invoke(ctx, PecService_ListQuarantinedMessages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecServiceClient) ReadMessageAgain(ctx context.Context, in *ReadMessageAgainRequest, opts ...grpc.CallOption) (*Message, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Message)
+	err := c.cc.Invoke(ctx, PecService_ReadMessageAgain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PecServiceServer is the server API for PecService service.
 // All implementations must embed UnimplementedPecServiceServer
 // for forward compatibility.
 //
 // Mailboxes of certified e-mail and their messages.
 type PecServiceServer interface {
-	// Makes a mailbox whose credentials were put into Vault beforehand.
+	// Makes a mailbox. Its password goes to Vault and nowhere else; nothing is made when the mailbox cannot be
+	// opened with it, unless `untested` says so. Faults: MAILBOX_EXISTS, MAILBOX_TEST_FAILED.
 	CreateMailbox(context.Context, *CreateMailboxRequest) (*Mailbox, error)
 	GetMailbox(context.Context, *GetMailboxRequest) (*Mailbox, error)
 	ListMailboxes(context.Context, *ListMailboxesRequest) (*ListMailboxesResponse, error)
@@ -127,6 +266,26 @@ type PecServiceServer interface {
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
 	// Newest first.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
+	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
+	// tried, otherwise the one in Vault.
+	TestMailbox(context.Context, *TestMailboxRequest) (*TestMailboxResponse, error)
+	// Changes what the mask names: label, ordinary_rule, servers, username, access, home_provider.
+	UpdateMailbox(context.Context, *UpdateMailboxRequest) (*Mailbox, error)
+	// Puts the mailbox to rest.
+	SuspendMailbox(context.Context, *SuspendMailboxRequest) (*Mailbox, error)
+	// Presides over it again, and tries at once where it was degraded.
+	ResumeMailbox(context.Context, *ResumeMailboxRequest) (*Mailbox, error)
+	// Puts a new password into Vault after trying it.
+	ChangeMailboxPassword(context.Context, *ChangeMailboxPasswordRequest) (*Mailbox, error)
+	// The bytes of a message or of a part of it, as they came.
+	GetMessageContent(*GetMessageContentRequest, grpc.ServerStreamingServer[GetMessageContentResponse]) error
+	// A ZIP with the message, its receipts, the reports and what is needed to verify them without us.
+	GetMessageEvidence(*GetMessageEvidenceRequest, grpc.ServerStreamingServer[GetMessageEvidenceResponse]) error
+	// Messages that could not be read, or that a rule keeps away. Their bytes are kept.
+	ListQuarantinedMessages(context.Context, *ListQuarantinedMessagesRequest) (*ListQuarantinedMessagesResponse, error)
+	// Reads the kept bytes of a message and judges them anew, for example after a change of the trust list. The
+	// earlier report stays beside the new one.
+	ReadMessageAgain(context.Context, *ReadMessageAgainRequest) (*Message, error)
 	mustEmbedUnimplementedPecServiceServer()
 }
 
@@ -154,6 +313,33 @@ func (UnimplementedPecServiceServer) GetMessage(context.Context, *GetMessageRequ
 }
 func (UnimplementedPecServiceServer) ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMessages not implemented")
+}
+func (UnimplementedPecServiceServer) TestMailbox(context.Context, *TestMailboxRequest) (*TestMailboxResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestMailbox not implemented")
+}
+func (UnimplementedPecServiceServer) UpdateMailbox(context.Context, *UpdateMailboxRequest) (*Mailbox, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateMailbox not implemented")
+}
+func (UnimplementedPecServiceServer) SuspendMailbox(context.Context, *SuspendMailboxRequest) (*Mailbox, error) {
+	return nil, status.Error(codes.Unimplemented, "method SuspendMailbox not implemented")
+}
+func (UnimplementedPecServiceServer) ResumeMailbox(context.Context, *ResumeMailboxRequest) (*Mailbox, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeMailbox not implemented")
+}
+func (UnimplementedPecServiceServer) ChangeMailboxPassword(context.Context, *ChangeMailboxPasswordRequest) (*Mailbox, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMailboxPassword not implemented")
+}
+func (UnimplementedPecServiceServer) GetMessageContent(*GetMessageContentRequest, grpc.ServerStreamingServer[GetMessageContentResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetMessageContent not implemented")
+}
+func (UnimplementedPecServiceServer) GetMessageEvidence(*GetMessageEvidenceRequest, grpc.ServerStreamingServer[GetMessageEvidenceResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetMessageEvidence not implemented")
+}
+func (UnimplementedPecServiceServer) ListQuarantinedMessages(context.Context, *ListQuarantinedMessagesRequest) (*ListQuarantinedMessagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQuarantinedMessages not implemented")
+}
+func (UnimplementedPecServiceServer) ReadMessageAgain(context.Context, *ReadMessageAgainRequest) (*Message, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadMessageAgain not implemented")
 }
 func (UnimplementedPecServiceServer) mustEmbedUnimplementedPecServiceServer() {}
 func (UnimplementedPecServiceServer) testEmbeddedByValue()                    {}
@@ -284,6 +470,154 @@ func _PecService_ListMessages_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PecService_TestMailbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestMailboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).TestMailbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_TestMailbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).TestMailbox(ctx, req.(*TestMailboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_UpdateMailbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateMailboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).UpdateMailbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_UpdateMailbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).UpdateMailbox(ctx, req.(*UpdateMailboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_SuspendMailbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SuspendMailboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).SuspendMailbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_SuspendMailbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).SuspendMailbox(ctx, req.(*SuspendMailboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_ResumeMailbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeMailboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).ResumeMailbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_ResumeMailbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).ResumeMailbox(ctx, req.(*ResumeMailboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_ChangeMailboxPassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMailboxPasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).ChangeMailboxPassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_ChangeMailboxPassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).ChangeMailboxPassword(ctx, req.(*ChangeMailboxPasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_GetMessageContent_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetMessageContentRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PecServiceServer).GetMessageContent(m, &grpc.GenericServerStream[GetMessageContentRequest, GetMessageContentResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecService_GetMessageContentServer = grpc.ServerStreamingServer[GetMessageContentResponse]
+
+func _PecService_GetMessageEvidence_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetMessageEvidenceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PecServiceServer).GetMessageEvidence(m, &grpc.GenericServerStream[GetMessageEvidenceRequest, GetMessageEvidenceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecService_GetMessageEvidenceServer = grpc.ServerStreamingServer[GetMessageEvidenceResponse]
+
+func _PecService_ListQuarantinedMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQuarantinedMessagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).ListQuarantinedMessages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_ListQuarantinedMessages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).ListQuarantinedMessages(ctx, req.(*ListQuarantinedMessagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecService_ReadMessageAgain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadMessageAgainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecServiceServer).ReadMessageAgain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecService_ReadMessageAgain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecServiceServer).ReadMessageAgain(ctx, req.(*ReadMessageAgainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PecService_ServiceDesc is the grpc.ServiceDesc for PecService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -314,6 +648,275 @@ var PecService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMessages",
 			Handler:    _PecService_ListMessages_Handler,
+		},
+		{
+			MethodName: "TestMailbox",
+			Handler:    _PecService_TestMailbox_Handler,
+		},
+		{
+			MethodName: "UpdateMailbox",
+			Handler:    _PecService_UpdateMailbox_Handler,
+		},
+		{
+			MethodName: "SuspendMailbox",
+			Handler:    _PecService_SuspendMailbox_Handler,
+		},
+		{
+			MethodName: "ResumeMailbox",
+			Handler:    _PecService_ResumeMailbox_Handler,
+		},
+		{
+			MethodName: "ChangeMailboxPassword",
+			Handler:    _PecService_ChangeMailboxPassword_Handler,
+		},
+		{
+			MethodName: "ListQuarantinedMessages",
+			Handler:    _PecService_ListQuarantinedMessages_Handler,
+		},
+		{
+			MethodName: "ReadMessageAgain",
+			Handler:    _PecService_ReadMessageAgain_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "GetMessageContent",
+			Handler:       _PecService_GetMessageContent_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetMessageEvidence",
+			Handler:       _PecService_GetMessageEvidence_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "ceralacca/pec/v1/service.proto",
+}
+
+const (
+	PecTrustService_ListTrustedProviders_FullMethodName  = "/ceralacca.pec.v1.PecTrustService/ListTrustedProviders"
+	PecTrustService_ImportTrustList_FullMethodName       = "/ceralacca.pec.v1.PecTrustService/ImportTrustList"
+	PecTrustService_ListSeenCertificates_FullMethodName  = "/ceralacca.pec.v1.PecTrustService/ListSeenCertificates"
+	PecTrustService_DecideSeenCertificate_FullMethodName = "/ceralacca.pec.v1.PecTrustService/DecideSeenCertificate"
+)
+
+// PecTrustServiceClient is the client API for PecTrustService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Who may sign certified mail: the list that every verification goes by. It belongs to the platform, not to
+// a tenant. Every change is made by a person and recorded.
+type PecTrustServiceClient interface {
+	ListTrustedProviders(ctx context.Context, in *ListTrustedProvidersRequest, opts ...grpc.CallOption) (*ListTrustedProvidersResponse, error)
+	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
+	// certificates. Providers that it does not name stay.
+	ImportTrustList(ctx context.Context, in *ImportTrustListRequest, opts ...grpc.CallOption) (*ImportTrustListResponse, error)
+	// Certificates seen on messages whose signature and chain hold and that no list names.
+	ListSeenCertificates(ctx context.Context, in *ListSeenCertificatesRequest, opts ...grpc.CallOption) (*ListSeenCertificatesResponse, error)
+	// Adds a seen certificate to a provider, or refuses it for good.
+	DecideSeenCertificate(ctx context.Context, in *DecideSeenCertificateRequest, opts ...grpc.CallOption) (*SeenCertificate, error)
+}
+
+type pecTrustServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPecTrustServiceClient(cc grpc.ClientConnInterface) PecTrustServiceClient {
+	return &pecTrustServiceClient{cc}
+}
+
+func (c *pecTrustServiceClient) ListTrustedProviders(ctx context.Context, in *ListTrustedProvidersRequest, opts ...grpc.CallOption) (*ListTrustedProvidersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTrustedProvidersResponse)
+	err := c.cc.Invoke(ctx, PecTrustService_ListTrustedProviders_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecTrustServiceClient) ImportTrustList(ctx context.Context, in *ImportTrustListRequest, opts ...grpc.CallOption) (*ImportTrustListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportTrustListResponse)
+	err := c.cc.Invoke(ctx, PecTrustService_ImportTrustList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecTrustServiceClient) ListSeenCertificates(ctx context.Context, in *ListSeenCertificatesRequest, opts ...grpc.CallOption) (*ListSeenCertificatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSeenCertificatesResponse)
+	err := c.cc.Invoke(ctx, PecTrustService_ListSeenCertificates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecTrustServiceClient) DecideSeenCertificate(ctx context.Context, in *DecideSeenCertificateRequest, opts ...grpc.CallOption) (*SeenCertificate, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SeenCertificate)
+	err := c.cc.Invoke(ctx, PecTrustService_DecideSeenCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PecTrustServiceServer is the server API for PecTrustService service.
+// All implementations must embed UnimplementedPecTrustServiceServer
+// for forward compatibility.
+//
+// Who may sign certified mail: the list that every verification goes by. It belongs to the platform, not to
+// a tenant. Every change is made by a person and recorded.
+type PecTrustServiceServer interface {
+	ListTrustedProviders(context.Context, *ListTrustedProvidersRequest) (*ListTrustedProvidersResponse, error)
+	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
+	// certificates. Providers that it does not name stay.
+	ImportTrustList(context.Context, *ImportTrustListRequest) (*ImportTrustListResponse, error)
+	// Certificates seen on messages whose signature and chain hold and that no list names.
+	ListSeenCertificates(context.Context, *ListSeenCertificatesRequest) (*ListSeenCertificatesResponse, error)
+	// Adds a seen certificate to a provider, or refuses it for good.
+	DecideSeenCertificate(context.Context, *DecideSeenCertificateRequest) (*SeenCertificate, error)
+	mustEmbedUnimplementedPecTrustServiceServer()
+}
+
+// UnimplementedPecTrustServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPecTrustServiceServer struct{}
+
+func (UnimplementedPecTrustServiceServer) ListTrustedProviders(context.Context, *ListTrustedProvidersRequest) (*ListTrustedProvidersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTrustedProviders not implemented")
+}
+func (UnimplementedPecTrustServiceServer) ImportTrustList(context.Context, *ImportTrustListRequest) (*ImportTrustListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportTrustList not implemented")
+}
+func (UnimplementedPecTrustServiceServer) ListSeenCertificates(context.Context, *ListSeenCertificatesRequest) (*ListSeenCertificatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSeenCertificates not implemented")
+}
+func (UnimplementedPecTrustServiceServer) DecideSeenCertificate(context.Context, *DecideSeenCertificateRequest) (*SeenCertificate, error) {
+	return nil, status.Error(codes.Unimplemented, "method DecideSeenCertificate not implemented")
+}
+func (UnimplementedPecTrustServiceServer) mustEmbedUnimplementedPecTrustServiceServer() {}
+func (UnimplementedPecTrustServiceServer) testEmbeddedByValue()                         {}
+
+// UnsafePecTrustServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PecTrustServiceServer will
+// result in compilation errors.
+type UnsafePecTrustServiceServer interface {
+	mustEmbedUnimplementedPecTrustServiceServer()
+}
+
+func RegisterPecTrustServiceServer(s grpc.ServiceRegistrar, srv PecTrustServiceServer) {
+	// If the following call panics, it indicates UnimplementedPecTrustServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&PecTrustService_ServiceDesc, srv)
+}
+
+func _PecTrustService_ListTrustedProviders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTrustedProvidersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).ListTrustedProviders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_ListTrustedProviders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).ListTrustedProviders(ctx, req.(*ListTrustedProvidersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecTrustService_ImportTrustList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportTrustListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).ImportTrustList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_ImportTrustList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).ImportTrustList(ctx, req.(*ImportTrustListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecTrustService_ListSeenCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSeenCertificatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).ListSeenCertificates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_ListSeenCertificates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).ListSeenCertificates(ctx, req.(*ListSeenCertificatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecTrustService_DecideSeenCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecideSeenCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).DecideSeenCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_DecideSeenCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).DecideSeenCertificate(ctx, req.(*DecideSeenCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// PecTrustService_ServiceDesc is the grpc.ServiceDesc for PecTrustService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var PecTrustService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "ceralacca.pec.v1.PecTrustService",
+	HandlerType: (*PecTrustServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListTrustedProviders",
+			Handler:    _PecTrustService_ListTrustedProviders_Handler,
+		},
+		{
+			MethodName: "ImportTrustList",
+			Handler:    _PecTrustService_ImportTrustList_Handler,
+		},
+		{
+			MethodName: "ListSeenCertificates",
+			Handler:    _PecTrustService_ListSeenCertificates_Handler,
+		},
+		{
+			MethodName: "DecideSeenCertificate",
+			Handler:    _PecTrustService_DecideSeenCertificate_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

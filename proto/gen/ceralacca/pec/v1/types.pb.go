@@ -15,6 +15,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -37,6 +38,10 @@ const (
 	MailboxState_MAILBOX_STATE_SUSPENDED MailboxState = 2
 	// It cannot be reached or logged into; `problem` says why.
 	MailboxState_MAILBOX_STATE_DEGRADED MailboxState = 3
+	// Just made: nobody has looked into it yet.
+	MailboxState_MAILBOX_STATE_PENDING MailboxState = 4
+	// Put to rest here by its owner: nothing is received and nothing is sent until it is resumed.
+	MailboxState_MAILBOX_STATE_PAUSED MailboxState = 5
 )
 
 // Enum value maps for MailboxState.
@@ -46,12 +51,16 @@ var (
 		1: "MAILBOX_STATE_ACTIVE",
 		2: "MAILBOX_STATE_SUSPENDED",
 		3: "MAILBOX_STATE_DEGRADED",
+		4: "MAILBOX_STATE_PENDING",
+		5: "MAILBOX_STATE_PAUSED",
 	}
 	MailboxState_value = map[string]int32{
 		"MAILBOX_STATE_UNSPECIFIED": 0,
 		"MAILBOX_STATE_ACTIVE":      1,
 		"MAILBOX_STATE_SUSPENDED":   2,
 		"MAILBOX_STATE_DEGRADED":    3,
+		"MAILBOX_STATE_PENDING":     4,
+		"MAILBOX_STATE_PAUSED":      5,
 	}
 )
 
@@ -80,6 +89,286 @@ func (x MailboxState) Number() protoreflect.EnumNumber {
 // Deprecated: Use MailboxState.Descriptor instead.
 func (MailboxState) EnumDescriptor() ([]byte, []int) {
 	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+// How the mailbox is read.
+type MailboxAccess int32
+
+const (
+	MailboxAccess_MAILBOX_ACCESS_UNSPECIFIED MailboxAccess = 0
+	MailboxAccess_MAILBOX_ACCESS_IMAP        MailboxAccess = 1
+	// One folder, no numbering that lasts: for providers that have nothing else.
+	MailboxAccess_MAILBOX_ACCESS_POP3 MailboxAccess = 2
+)
+
+// Enum value maps for MailboxAccess.
+var (
+	MailboxAccess_name = map[int32]string{
+		0: "MAILBOX_ACCESS_UNSPECIFIED",
+		1: "MAILBOX_ACCESS_IMAP",
+		2: "MAILBOX_ACCESS_POP3",
+	}
+	MailboxAccess_value = map[string]int32{
+		"MAILBOX_ACCESS_UNSPECIFIED": 0,
+		"MAILBOX_ACCESS_IMAP":        1,
+		"MAILBOX_ACCESS_POP3":        2,
+	}
+)
+
+func (x MailboxAccess) Enum() *MailboxAccess {
+	p := new(MailboxAccess)
+	*p = x
+	return p
+}
+
+func (x MailboxAccess) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MailboxAccess) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (MailboxAccess) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[1]
+}
+
+func (x MailboxAccess) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MailboxAccess.Descriptor instead.
+func (MailboxAccess) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+type QuotaLevel int32
+
+const (
+	// The provider does not say: unknown is not the same as good.
+	QuotaLevel_QUOTA_LEVEL_UNSPECIFIED QuotaLevel = 0
+	QuotaLevel_QUOTA_LEVEL_GOOD        QuotaLevel = 1
+	// 70 % and more.
+	QuotaLevel_QUOTA_LEVEL_WARNING QuotaLevel = 2
+	// 90 % and more.
+	QuotaLevel_QUOTA_LEVEL_CRITICAL QuotaLevel = 3
+	QuotaLevel_QUOTA_LEVEL_FULL     QuotaLevel = 4
+)
+
+// Enum value maps for QuotaLevel.
+var (
+	QuotaLevel_name = map[int32]string{
+		0: "QUOTA_LEVEL_UNSPECIFIED",
+		1: "QUOTA_LEVEL_GOOD",
+		2: "QUOTA_LEVEL_WARNING",
+		3: "QUOTA_LEVEL_CRITICAL",
+		4: "QUOTA_LEVEL_FULL",
+	}
+	QuotaLevel_value = map[string]int32{
+		"QUOTA_LEVEL_UNSPECIFIED": 0,
+		"QUOTA_LEVEL_GOOD":        1,
+		"QUOTA_LEVEL_WARNING":     2,
+		"QUOTA_LEVEL_CRITICAL":    3,
+		"QUOTA_LEVEL_FULL":        4,
+	}
+)
+
+func (x QuotaLevel) Enum() *QuotaLevel {
+	p := new(QuotaLevel)
+	*p = x
+	return p
+}
+
+func (x QuotaLevel) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (QuotaLevel) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (QuotaLevel) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[2]
+}
+
+func (x QuotaLevel) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use QuotaLevel.Descriptor instead.
+func (QuotaLevel) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+type OrdinaryAction int32
+
+const (
+	OrdinaryAction_ORDINARY_ACTION_UNSPECIFIED OrdinaryAction = 0
+	// Kept among the others.
+	OrdinaryAction_ORDINARY_ACTION_ACCEPT OrdinaryAction = 1
+	// Kept in a folder of its own.
+	OrdinaryAction_ORDINARY_ACTION_MOVE OrdinaryAction = 2
+	// Kept in quarantine and shown to nobody unasked. Refusing as such is only for the provider to do.
+	OrdinaryAction_ORDINARY_ACTION_REJECT OrdinaryAction = 3
+)
+
+// Enum value maps for OrdinaryAction.
+var (
+	OrdinaryAction_name = map[int32]string{
+		0: "ORDINARY_ACTION_UNSPECIFIED",
+		1: "ORDINARY_ACTION_ACCEPT",
+		2: "ORDINARY_ACTION_MOVE",
+		3: "ORDINARY_ACTION_REJECT",
+	}
+	OrdinaryAction_value = map[string]int32{
+		"ORDINARY_ACTION_UNSPECIFIED": 0,
+		"ORDINARY_ACTION_ACCEPT":      1,
+		"ORDINARY_ACTION_MOVE":        2,
+		"ORDINARY_ACTION_REJECT":      3,
+	}
+)
+
+func (x OrdinaryAction) Enum() *OrdinaryAction {
+	p := new(OrdinaryAction)
+	*p = x
+	return p
+}
+
+func (x OrdinaryAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrdinaryAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (OrdinaryAction) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[3]
+}
+
+func (x OrdinaryAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrdinaryAction.Descriptor instead.
+func (OrdinaryAction) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+type ProbeStep int32
+
+const (
+	ProbeStep_PROBE_STEP_UNSPECIFIED ProbeStep = 0
+	// The name of the server has addresses.
+	ProbeStep_PROBE_STEP_DNS ProbeStep = 1
+	// The server answers and its certificate is good for its name.
+	ProbeStep_PROBE_STEP_TLS ProbeStep = 2
+	// It takes the credentials.
+	ProbeStep_PROBE_STEP_AUTH ProbeStep = 3
+	// The mailbox opens, without marking anything as read.
+	ProbeStep_PROBE_STEP_SELECT ProbeStep = 4
+	// The server for sending takes the credentials too.
+	ProbeStep_PROBE_STEP_SMTP ProbeStep = 5
+)
+
+// Enum value maps for ProbeStep.
+var (
+	ProbeStep_name = map[int32]string{
+		0: "PROBE_STEP_UNSPECIFIED",
+		1: "PROBE_STEP_DNS",
+		2: "PROBE_STEP_TLS",
+		3: "PROBE_STEP_AUTH",
+		4: "PROBE_STEP_SELECT",
+		5: "PROBE_STEP_SMTP",
+	}
+	ProbeStep_value = map[string]int32{
+		"PROBE_STEP_UNSPECIFIED": 0,
+		"PROBE_STEP_DNS":         1,
+		"PROBE_STEP_TLS":         2,
+		"PROBE_STEP_AUTH":        3,
+		"PROBE_STEP_SELECT":      4,
+		"PROBE_STEP_SMTP":        5,
+	}
+)
+
+func (x ProbeStep) Enum() *ProbeStep {
+	p := new(ProbeStep)
+	*p = x
+	return p
+}
+
+func (x ProbeStep) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProbeStep) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[4].Descriptor()
+}
+
+func (ProbeStep) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[4]
+}
+
+func (x ProbeStep) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProbeStep.Descriptor instead.
+func (ProbeStep) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
+type ProbeVerdict int32
+
+const (
+	ProbeVerdict_PROBE_VERDICT_UNSPECIFIED ProbeVerdict = 0
+	ProbeVerdict_PROBE_VERDICT_PASSED      ProbeVerdict = 1
+	ProbeVerdict_PROBE_VERDICT_FAILED      ProbeVerdict = 2
+	// Not tried, because a step before it failed.
+	ProbeVerdict_PROBE_VERDICT_SKIPPED ProbeVerdict = 3
+)
+
+// Enum value maps for ProbeVerdict.
+var (
+	ProbeVerdict_name = map[int32]string{
+		0: "PROBE_VERDICT_UNSPECIFIED",
+		1: "PROBE_VERDICT_PASSED",
+		2: "PROBE_VERDICT_FAILED",
+		3: "PROBE_VERDICT_SKIPPED",
+	}
+	ProbeVerdict_value = map[string]int32{
+		"PROBE_VERDICT_UNSPECIFIED": 0,
+		"PROBE_VERDICT_PASSED":      1,
+		"PROBE_VERDICT_FAILED":      2,
+		"PROBE_VERDICT_SKIPPED":     3,
+	}
+)
+
+func (x ProbeVerdict) Enum() *ProbeVerdict {
+	p := new(ProbeVerdict)
+	*p = x
+	return p
+}
+
+func (x ProbeVerdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProbeVerdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[5].Descriptor()
+}
+
+func (ProbeVerdict) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[5]
+}
+
+func (x ProbeVerdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProbeVerdict.Descriptor instead.
+func (ProbeVerdict) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 // Kinds of certified messages. spec: RFC 6109 §2.1, §3
@@ -146,11 +435,11 @@ func (x MessageKind) String() string {
 }
 
 func (MessageKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ceralacca_pec_v1_types_proto_enumTypes[1].Descriptor()
+	return file_ceralacca_pec_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (MessageKind) Type() protoreflect.EnumType {
-	return &file_ceralacca_pec_v1_types_proto_enumTypes[1]
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[6]
 }
 
 func (x MessageKind) Number() protoreflect.EnumNumber {
@@ -159,7 +448,7 @@ func (x MessageKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MessageKind.Descriptor instead.
 func (MessageKind) EnumDescriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 type MessageState int32
@@ -179,20 +468,26 @@ const (
 	MessageState_MESSAGE_STATE_FAILED           MessageState = 7
 	// Received.
 	MessageState_MESSAGE_STATE_RECEIVED MessageState = 8
+	// Handed over; the acceptance is awaited.
+	MessageState_MESSAGE_STATE_SUBMITTED MessageState = 9
+	// The provider's server did not take it.
+	MessageState_MESSAGE_STATE_REJECTED MessageState = 10
 )
 
 // Enum value maps for MessageState.
 var (
 	MessageState_name = map[int32]string{
-		0: "MESSAGE_STATE_UNSPECIFIED",
-		1: "MESSAGE_STATE_PENDING",
-		2: "MESSAGE_STATE_OUTCOME_UNKNOWN",
-		3: "MESSAGE_STATE_ACCEPTED",
-		4: "MESSAGE_STATE_REFUSED",
-		5: "MESSAGE_STATE_DELIVERED",
-		6: "MESSAGE_STATE_PARTLY_DELIVERED",
-		7: "MESSAGE_STATE_FAILED",
-		8: "MESSAGE_STATE_RECEIVED",
+		0:  "MESSAGE_STATE_UNSPECIFIED",
+		1:  "MESSAGE_STATE_PENDING",
+		2:  "MESSAGE_STATE_OUTCOME_UNKNOWN",
+		3:  "MESSAGE_STATE_ACCEPTED",
+		4:  "MESSAGE_STATE_REFUSED",
+		5:  "MESSAGE_STATE_DELIVERED",
+		6:  "MESSAGE_STATE_PARTLY_DELIVERED",
+		7:  "MESSAGE_STATE_FAILED",
+		8:  "MESSAGE_STATE_RECEIVED",
+		9:  "MESSAGE_STATE_SUBMITTED",
+		10: "MESSAGE_STATE_REJECTED",
 	}
 	MessageState_value = map[string]int32{
 		"MESSAGE_STATE_UNSPECIFIED":      0,
@@ -204,6 +499,8 @@ var (
 		"MESSAGE_STATE_PARTLY_DELIVERED": 6,
 		"MESSAGE_STATE_FAILED":           7,
 		"MESSAGE_STATE_RECEIVED":         8,
+		"MESSAGE_STATE_SUBMITTED":        9,
+		"MESSAGE_STATE_REJECTED":         10,
 	}
 )
 
@@ -218,11 +515,11 @@ func (x MessageState) String() string {
 }
 
 func (MessageState) Descriptor() protoreflect.EnumDescriptor {
-	return file_ceralacca_pec_v1_types_proto_enumTypes[2].Descriptor()
+	return file_ceralacca_pec_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (MessageState) Type() protoreflect.EnumType {
-	return &file_ceralacca_pec_v1_types_proto_enumTypes[2]
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[7]
 }
 
 func (x MessageState) Number() protoreflect.EnumNumber {
@@ -231,7 +528,374 @@ func (x MessageState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MessageState.Descriptor instead.
 func (MessageState) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{7}
+}
+
+type MessageDirection int32
+
+const (
+	MessageDirection_MESSAGE_DIRECTION_UNSPECIFIED MessageDirection = 0
+	MessageDirection_MESSAGE_DIRECTION_RECEIVED    MessageDirection = 1
+	MessageDirection_MESSAGE_DIRECTION_SENT        MessageDirection = 2
+)
+
+// Enum value maps for MessageDirection.
+var (
+	MessageDirection_name = map[int32]string{
+		0: "MESSAGE_DIRECTION_UNSPECIFIED",
+		1: "MESSAGE_DIRECTION_RECEIVED",
+		2: "MESSAGE_DIRECTION_SENT",
+	}
+	MessageDirection_value = map[string]int32{
+		"MESSAGE_DIRECTION_UNSPECIFIED": 0,
+		"MESSAGE_DIRECTION_RECEIVED":    1,
+		"MESSAGE_DIRECTION_SENT":        2,
+	}
+)
+
+func (x MessageDirection) Enum() *MessageDirection {
+	p := new(MessageDirection)
+	*p = x
+	return p
+}
+
+func (x MessageDirection) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MessageDirection) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_pec_v1_types_proto_enumTypes[8].Descriptor()
+}
+
+func (MessageDirection) Type() protoreflect.EnumType {
+	return &file_ceralacca_pec_v1_types_proto_enumTypes[8]
+}
+
+func (x MessageDirection) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MessageDirection.Descriptor instead.
+func (MessageDirection) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+// Servers of a mailbox, host:port, TLS from the first byte. What is empty comes from the preset of the
+// provider.
+type MailboxServers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Imap          string                 `protobuf:"bytes,1,opt,name=imap,proto3" json:"imap,omitempty"`
+	Pop3          string                 `protobuf:"bytes,2,opt,name=pop3,proto3" json:"pop3,omitempty"`
+	Smtp          string                 `protobuf:"bytes,3,opt,name=smtp,proto3" json:"smtp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxServers) Reset() {
+	*x = MailboxServers{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxServers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxServers) ProtoMessage() {}
+
+func (x *MailboxServers) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxServers.ProtoReflect.Descriptor instead.
+func (*MailboxServers) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *MailboxServers) GetImap() string {
+	if x != nil {
+		return x.Imap
+	}
+	return ""
+}
+
+func (x *MailboxServers) GetPop3() string {
+	if x != nil {
+		return x.Pop3
+	}
+	return ""
+}
+
+func (x *MailboxServers) GetSmtp() string {
+	if x != nil {
+		return x.Smtp
+	}
+	return ""
+}
+
+// How far the first reading of everything in the mailbox has come.
+type MailboxSync struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Messages found and messages kept so far.
+	Total         int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	Fetched       int64                  `protobuf:"varint,3,opt,name=fetched,proto3" json:"fetched,omitempty"`
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxSync) Reset() {
+	*x = MailboxSync{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxSync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxSync) ProtoMessage() {}
+
+func (x *MailboxSync) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxSync.ProtoReflect.Descriptor instead.
+func (*MailboxSync) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MailboxSync) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *MailboxSync) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *MailboxSync) GetFetched() int64 {
+	if x != nil {
+		return x.Fetched
+	}
+	return 0
+}
+
+func (x *MailboxSync) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *MailboxSync) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// Room in the mailbox at the provider, in bytes.
+type MailboxQuota struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Used          int64                  `protobuf:"varint,1,opt,name=used,proto3" json:"used,omitempty"`
+	Limit         int64                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Level         QuotaLevel             `protobuf:"varint,3,opt,name=level,proto3,enum=ceralacca.pec.v1.QuotaLevel" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxQuota) Reset() {
+	*x = MailboxQuota{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxQuota) ProtoMessage() {}
+
+func (x *MailboxQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxQuota.ProtoReflect.Descriptor instead.
+func (*MailboxQuota) Descriptor() ([]byte, []int) {
 	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MailboxQuota) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *MailboxQuota) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *MailboxQuota) GetLevel() QuotaLevel {
+	if x != nil {
+		return x.Level
+	}
+	return QuotaLevel_QUOTA_LEVEL_UNSPECIFIED
+}
+
+// What is kept of a mailbox.
+type MailboxCounts struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Messages int64                  `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Could not be read and wait for a person.
+	Quarantined int64 `protobuf:"varint,2,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Claim to be certified and are not proven so.
+	Unproven      int64 `protobuf:"varint,3,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxCounts) Reset() {
+	*x = MailboxCounts{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxCounts) ProtoMessage() {}
+
+func (x *MailboxCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxCounts.ProtoReflect.Descriptor instead.
+func (*MailboxCounts) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MailboxCounts) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *MailboxCounts) GetQuarantined() int64 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
+}
+
+func (x *MailboxCounts) GetUnproven() int64 {
+	if x != nil {
+		return x.Unproven
+	}
+	return 0
+}
+
+// What becomes of mail that is not certified. It is kept in any case.
+type OrdinaryRule struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Action OrdinaryAction         `protobuf:"varint,1,opt,name=action,proto3,enum=ceralacca.pec.v1.OrdinaryAction" json:"action,omitempty"`
+	// Name of the folder of MOVE.
+	Folder        string `protobuf:"bytes,2,opt,name=folder,proto3" json:"folder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrdinaryRule) Reset() {
+	*x = OrdinaryRule{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrdinaryRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrdinaryRule) ProtoMessage() {}
+
+func (x *OrdinaryRule) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrdinaryRule.ProtoReflect.Descriptor instead.
+func (*OrdinaryRule) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OrdinaryRule) GetAction() OrdinaryAction {
+	if x != nil {
+		return x.Action
+	}
+	return OrdinaryAction_ORDINARY_ACTION_UNSPECIFIED
+}
+
+func (x *OrdinaryRule) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
 }
 
 // A mailbox of a certified provider. Its credentials are in Vault, never here.
@@ -240,18 +904,38 @@ type Mailbox struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// Preset of the provider, for example aruba, legalmail, namirial, register or generic.
-	Provider      string                 `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
-	State         MailboxState           `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.pec.v1.MailboxState" json:"state,omitempty"`
-	Problem       string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	Etag          string                 `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Provider   string                 `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	State      MailboxState           `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.pec.v1.MailboxState" json:"state,omitempty"`
+	Problem    string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Etag       string                 `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Name to log in with where it is not the address, as at Legalmail.
+	Username string          `protobuf:"bytes,8,opt,name=username,proto3" json:"username,omitempty"`
+	Servers  *MailboxServers `protobuf:"bytes,9,opt,name=servers,proto3" json:"servers,omitempty"`
+	// IMAP when unspecified.
+	Access MailboxAccess `protobuf:"varint,10,opt,name=access,proto3,enum=ceralacca.pec.v1.MailboxAccess" json:"access,omitempty"`
+	// Keys need the scope mailbox.{label} besides to see this mailbox; empty: any key of the tenant that
+	// may read certified mail.
+	Label        string        `protobuf:"bytes,11,opt,name=label,proto3" json:"label,omitempty"`
+	OrdinaryRule *OrdinaryRule `protobuf:"bytes,12,opt,name=ordinary_rule,json=ordinaryRule,proto3" json:"ordinary_rule,omitempty"`
+	// Name of the certified provider in the trust list whose acceptances count for this mailbox. Empty: the
+	// one that manages the domain of the address.
+	HomeProvider string `protobuf:"bytes,13,opt,name=home_provider,json=homeProvider,proto3" json:"home_provider,omitempty"`
+	// Code of the problem, for example MAILBOX_AUTH_FAILED.
+	ProblemCode     string                 `protobuf:"bytes,14,opt,name=problem_code,json=problemCode,proto3" json:"problem_code,omitempty"`
+	ProblemTime     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=problem_time,json=problemTime,proto3" json:"problem_time,omitempty"`
+	LastPollTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_poll_time,json=lastPollTime,proto3" json:"last_poll_time,omitempty"`
+	LastReceiveTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=last_receive_time,json=lastReceiveTime,proto3" json:"last_receive_time,omitempty"`
+	Sync            *MailboxSync           `protobuf:"bytes,18,opt,name=sync,proto3" json:"sync,omitempty"`
+	Quota           *MailboxQuota          `protobuf:"bytes,19,opt,name=quota,proto3" json:"quota,omitempty"`
+	Counts          *MailboxCounts         `protobuf:"bytes,20,opt,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[0]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +947,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[0]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +960,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{0}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Mailbox) GetName() string {
@@ -328,6 +1012,183 @@ func (x *Mailbox) GetEtag() string {
 	return ""
 }
 
+func (x *Mailbox) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Mailbox) GetServers() *MailboxServers {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *Mailbox) GetAccess() MailboxAccess {
+	if x != nil {
+		return x.Access
+	}
+	return MailboxAccess_MAILBOX_ACCESS_UNSPECIFIED
+}
+
+func (x *Mailbox) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Mailbox) GetOrdinaryRule() *OrdinaryRule {
+	if x != nil {
+		return x.OrdinaryRule
+	}
+	return nil
+}
+
+func (x *Mailbox) GetHomeProvider() string {
+	if x != nil {
+		return x.HomeProvider
+	}
+	return ""
+}
+
+func (x *Mailbox) GetProblemCode() string {
+	if x != nil {
+		return x.ProblemCode
+	}
+	return ""
+}
+
+func (x *Mailbox) GetProblemTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProblemTime
+	}
+	return nil
+}
+
+func (x *Mailbox) GetLastPollTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastPollTime
+	}
+	return nil
+}
+
+func (x *Mailbox) GetLastReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastReceiveTime
+	}
+	return nil
+}
+
+func (x *Mailbox) GetSync() *MailboxSync {
+	if x != nil {
+		return x.Sync
+	}
+	return nil
+}
+
+func (x *Mailbox) GetQuota() *MailboxQuota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+func (x *Mailbox) GetCounts() *MailboxCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// One step of the test of a mailbox.
+type ProbeResult struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    ProbeStep              `protobuf:"varint,1,opt,name=step,proto3,enum=ceralacca.pec.v1.ProbeStep" json:"step,omitempty"`
+	Verdict ProbeVerdict           `protobuf:"varint,2,opt,name=verdict,proto3,enum=ceralacca.pec.v1.ProbeVerdict" json:"verdict,omitempty"`
+	Server  string                 `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// What was found, or what is wrong and how to mend it.
+	Detail        string               `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	Code          string               `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	Duration      *durationpb.Duration `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProbeResult) GetStep() ProbeStep {
+	if x != nil {
+		return x.Step
+	}
+	return ProbeStep_PROBE_STEP_UNSPECIFIED
+}
+
+func (x *ProbeResult) GetVerdict() ProbeVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return ProbeVerdict_PROBE_VERDICT_UNSPECIFIED
+}
+
+func (x *ProbeResult) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
 // One message, sent or received, kept as it came.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -344,14 +1205,39 @@ type Message struct {
 	Content    *v1.Blob               `protobuf:"bytes,9,opt,name=content,proto3" json:"content,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// What the signature check proved; empty when all holds.
-	Doubts        []string `protobuf:"bytes,11,rep,name=doubts,proto3" json:"doubts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Doubts []string `protobuf:"bytes,11,rep,name=doubts,proto3" json:"doubts,omitempty"`
+	// Received or sent through this mailbox.
+	Direction MessageDirection `protobuf:"varint,12,opt,name=direction,proto3,enum=ceralacca.pec.v1.MessageDirection" json:"direction,omitempty"`
+	// Folder here: that of the provider, or the one that a rule names.
+	Folder string `protobuf:"bytes,13,opt,name=folder,proto3" json:"folder,omitempty"`
+	// Type in the words of the law: accettazione, avvenuta-consegna, posta-certificata, ...
+	Type string `protobuf:"bytes,14,opt,name=type,proto3" json:"type,omitempty"`
+	// Signed by a listed provider, about what it says, without any doubt. Only such messages change states.
+	Proven       bool          `protobuf:"varint,15,opt,name=proven,proto3" json:"proven,omitempty"`
+	Verification *Verification `protobuf:"bytes,16,opt,name=verification,proto3" json:"verification,omitempty"`
+	// Who sent it, as the provider certifies it. Empty when nothing is proven; `from` is a claim only.
+	CertifiedSender string `protobuf:"bytes,17,opt,name=certified_sender,json=certifiedSender,proto3" json:"certified_sender,omitempty"`
+	// Moment that the provider certifies.
+	CertifiedTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=certified_time,json=certifiedTime,proto3" json:"certified_time,omitempty"`
+	// When it was fetched or handed over.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The sent message that this receipt is about; empty when it is about none of ours.
+	About string `protobuf:"bytes,20,opt,name=about,proto3" json:"about,omitempty"`
+	// Outcome for each recipient of a sent message.
+	Recipients []*RecipientOutcome `protobuf:"bytes,21,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	// Header of the transport envelope, as it stands. Only in the answer of GetMessage.
+	Headers []*HeaderField `protobuf:"bytes,22,rep,name=headers,proto3" json:"headers,omitempty"`
+	// Files in the message, or in the original inside. Only in the answer of GetMessage.
+	Parts []*MessagePart `protobuf:"bytes,23,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Contradictions among the receipts of a sent message. None is dropped.
+	Contradictions []string `protobuf:"bytes,24,rep,name=contradictions,proto3" json:"contradictions,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +1249,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +1262,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Message) GetName() string {
@@ -456,11 +1342,563 @@ func (x *Message) GetDoubts() []string {
 	return nil
 }
 
+func (x *Message) GetDirection() MessageDirection {
+	if x != nil {
+		return x.Direction
+	}
+	return MessageDirection_MESSAGE_DIRECTION_UNSPECIFIED
+}
+
+func (x *Message) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *Message) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Message) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+func (x *Message) GetVerification() *Verification {
+	if x != nil {
+		return x.Verification
+	}
+	return nil
+}
+
+func (x *Message) GetCertifiedSender() string {
+	if x != nil {
+		return x.CertifiedSender
+	}
+	return ""
+}
+
+func (x *Message) GetCertifiedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertifiedTime
+	}
+	return nil
+}
+
+func (x *Message) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *Message) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Message) GetRecipients() []*RecipientOutcome {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *Message) GetHeaders() []*HeaderField {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Message) GetParts() []*MessagePart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Message) GetContradictions() []string {
+	if x != nil {
+		return x.Contradictions
+	}
+	return nil
+}
+
+// What the check of the signature found. spec: RFC 6109 §2.2.2
+type Verification struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// valid, valid-cert-unlisted, untrusted-signer, invalid-signature, invalid-digest, unparsable, unsigned
+	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// Why it is not valid.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Name of the provider in the trust list.
+	Provider          string   `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	SignerSubject     string   `protobuf:"bytes,4,opt,name=signer_subject,json=signerSubject,proto3" json:"signer_subject,omitempty"`
+	SignerAddresses   []string `protobuf:"bytes,5,rep,name=signer_addresses,json=signerAddresses,proto3" json:"signer_addresses,omitempty"`
+	CertificateSha256 string   `protobuf:"bytes,6,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"`
+	DigestAlgorithm   string   `protobuf:"bytes,7,opt,name=digest_algorithm,json=digestAlgorithm,proto3" json:"digest_algorithm,omitempty"`
+	// passed, failed or not-judged
+	Chain string `protobuf:"bytes,8,opt,name=chain,proto3" json:"chain,omitempty"`
+	// good, revoked or unknown
+	Revocation string                 `protobuf:"bytes,9,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	TrustList  string                 `protobuf:"bytes,10,opt,name=trust_list,json=trustList,proto3" json:"trust_list,omitempty"`
+	CheckTime  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=check_time,json=checkTime,proto3" json:"check_time,omitempty"`
+	// The moment at which the certificates had to be valid.
+	JudgeTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=judge_time,json=judgeTime,proto3" json:"judge_time,omitempty"`
+	Findings      []*MessageFinding      `protobuf:"bytes,13,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verification) Reset() {
+	*x = Verification{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verification) ProtoMessage() {}
+
+func (x *Verification) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verification.ProtoReflect.Descriptor instead.
+func (*Verification) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Verification) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Verification) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Verification) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Verification) GetSignerSubject() string {
+	if x != nil {
+		return x.SignerSubject
+	}
+	return ""
+}
+
+func (x *Verification) GetSignerAddresses() []string {
+	if x != nil {
+		return x.SignerAddresses
+	}
+	return nil
+}
+
+func (x *Verification) GetCertificateSha256() string {
+	if x != nil {
+		return x.CertificateSha256
+	}
+	return ""
+}
+
+func (x *Verification) GetDigestAlgorithm() string {
+	if x != nil {
+		return x.DigestAlgorithm
+	}
+	return ""
+}
+
+func (x *Verification) GetChain() string {
+	if x != nil {
+		return x.Chain
+	}
+	return ""
+}
+
+func (x *Verification) GetRevocation() string {
+	if x != nil {
+		return x.Revocation
+	}
+	return ""
+}
+
+func (x *Verification) GetTrustList() string {
+	if x != nil {
+		return x.TrustList
+	}
+	return ""
+}
+
+func (x *Verification) GetCheckTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckTime
+	}
+	return nil
+}
+
+func (x *Verification) GetJudgeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.JudgeTime
+	}
+	return nil
+}
+
+func (x *Verification) GetFindings() []*MessageFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Something odd in a message. Codes are permanent.
+type MessageFinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// notice, doubt or ambiguous
+	Severity      string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageFinding) Reset() {
+	*x = MessageFinding{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageFinding) ProtoMessage() {}
+
+func (x *MessageFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageFinding.ProtoReflect.Descriptor instead.
+func (*MessageFinding) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MessageFinding) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *MessageFinding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *MessageFinding) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Outcome for one recipient. spec: RFC 6109 §3.3
+type RecipientOutcome struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// waiting, late, delivered, not-delivered, not-delivered-in-time, forwarded-to-ordinary-mail
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Final bool   `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	// Delivered after a notice of missing delivery.
+	Late bool                   `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	// virus, no-mailbox, no-domain, mailbox-full, unreachable, too-large or other
+	Cause         string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipientOutcome) Reset() {
+	*x = RecipientOutcome{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipientOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipientOutcome) ProtoMessage() {}
+
+func (x *RecipientOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipientOutcome.ProtoReflect.Descriptor instead.
+func (*RecipientOutcome) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RecipientOutcome) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RecipientOutcome) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RecipientOutcome) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *RecipientOutcome) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+func (x *RecipientOutcome) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *RecipientOutcome) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+type HeaderField struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeaderField) Reset() {
+	*x = HeaderField{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeaderField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeaderField) ProtoMessage() {}
+
+func (x *HeaderField) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeaderField.ProtoReflect.Descriptor instead.
+func (*HeaderField) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HeaderField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HeaderField) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// A file in a message.
+type MessagePart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number to ask for its bytes with.
+	Number int32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Safe as a file name and unique within the message.
+	FileName  string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// Bytes, still encoded.
+	Size int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// Why it should not be opened without thought; empty when nothing is known against it.
+	Danger string `protobuf:"bytes,5,opt,name=danger,proto3" json:"danger,omitempty"`
+	// Of the original inside the envelope, not of the envelope itself.
+	Original      bool `protobuf:"varint,6,opt,name=original,proto3" json:"original,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessagePart) Reset() {
+	*x = MessagePart{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessagePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessagePart) ProtoMessage() {}
+
+func (x *MessagePart) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessagePart.ProtoReflect.Descriptor instead.
+func (*MessagePart) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MessagePart) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessagePart) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *MessagePart) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *MessagePart) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *MessagePart) GetDanger() string {
+	if x != nil {
+		return x.Danger
+	}
+	return ""
+}
+
+func (x *MessagePart) GetOriginal() bool {
+	if x != nil {
+		return x.Original
+	}
+	return false
+}
+
 var File_ceralacca_pec_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x1cceralacca/pec/v1/types.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n" +
+	"\x1cceralacca/pec/v1/types.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
+	"\x0eMailboxServers\x12\x1c\n" +
+	"\x04imap\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04imap\x12\x1c\n" +
+	"\x04pop3\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04pop3\x12\x1c\n" +
+	"\x04smtp\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04smtp\"\xc3\x01\n" +
+	"\vMailboxSync\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
+	"\afetched\x18\x03 \x01(\x03R\afetched\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"l\n" +
+	"\fMailboxQuota\x12\x12\n" +
+	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x122\n" +
+	"\x05level\x18\x03 \x01(\x0e2\x1c.ceralacca.pec.v1.QuotaLevelR\x05level\"i\n" +
+	"\rMailboxCounts\x12\x1a\n" +
+	"\bmessages\x18\x01 \x01(\x03R\bmessages\x12 \n" +
+	"\vquarantined\x18\x02 \x01(\x03R\vquarantined\x12\x1a\n" +
+	"\bunproven\x18\x03 \x01(\x03R\bunproven\"s\n" +
+	"\fOrdinaryRule\x12B\n" +
+	"\x06action\x18\x01 \x01(\x0e2 .ceralacca.pec.v1.OrdinaryActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12\x1f\n" +
+	"\x06folder\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06folder\"\xff\b\n" +
 	"\aMailbox\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12$\n" +
 	"\aaddress\x18\x02 \x01(\tB\n" +
@@ -470,8 +1908,29 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\aproblem\x18\x05 \x01(\tB\x03\xe0A\x03R\aproblem\x12@\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag:T\xeaAQ\n" +
-	"\x15ceralacca.dev/Mailbox\x12$tenants/{tenant}/mailboxes/{mailbox}*\tmailboxes2\amailbox\"\xfd\x03\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\x12$\n" +
+	"\busername\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\busername\x12:\n" +
+	"\aservers\x18\t \x01(\v2 .ceralacca.pec.v1.MailboxServersR\aservers\x12A\n" +
+	"\x06access\x18\n" +
+	" \x01(\x0e2\x1f.ceralacca.pec.v1.MailboxAccessB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06access\x12*\n" +
+	"\x05label\x18\v \x01(\tB\x14\xbaH\x11r\x0f2\r^[a-z]{0,30}$R\x05label\x12C\n" +
+	"\rordinary_rule\x18\f \x01(\v2\x1e.ceralacca.pec.v1.OrdinaryRuleR\fordinaryRule\x12-\n" +
+	"\rhome_provider\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\fhomeProvider\x12&\n" +
+	"\fproblem_code\x18\x0e \x01(\tB\x03\xe0A\x03R\vproblemCode\x12B\n" +
+	"\fproblem_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\vproblemTime\x12E\n" +
+	"\x0elast_poll_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\flastPollTime\x12K\n" +
+	"\x11last_receive_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastReceiveTime\x126\n" +
+	"\x04sync\x18\x12 \x01(\v2\x1d.ceralacca.pec.v1.MailboxSyncB\x03\xe0A\x03R\x04sync\x129\n" +
+	"\x05quota\x18\x13 \x01(\v2\x1e.ceralacca.pec.v1.MailboxQuotaB\x03\xe0A\x03R\x05quota\x12<\n" +
+	"\x06counts\x18\x14 \x01(\v2\x1f.ceralacca.pec.v1.MailboxCountsB\x03\xe0A\x03R\x06counts:T\xeaAQ\n" +
+	"\x15ceralacca.dev/Mailbox\x12$tenants/{tenant}/mailboxes/{mailbox}*\tmailboxes2\amailbox\"\xf3\x01\n" +
+	"\vProbeResult\x12/\n" +
+	"\x04step\x18\x01 \x01(\x0e2\x1b.ceralacca.pec.v1.ProbeStepR\x04step\x128\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1e.ceralacca.pec.v1.ProbeVerdictR\averdict\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xe4\b\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -487,13 +1946,100 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x16\n" +
-	"\x06doubts\x18\v \x03(\tR\x06doubts:i\xeaAf\n" +
-	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage*\x80\x01\n" +
+	"\x06doubts\x18\v \x03(\tR\x06doubts\x12@\n" +
+	"\tdirection\x18\f \x01(\x0e2\".ceralacca.pec.v1.MessageDirectionR\tdirection\x12\x16\n" +
+	"\x06folder\x18\r \x01(\tR\x06folder\x12\x12\n" +
+	"\x04type\x18\x0e \x01(\tR\x04type\x12\x16\n" +
+	"\x06proven\x18\x0f \x01(\bR\x06proven\x12B\n" +
+	"\fverification\x18\x10 \x01(\v2\x1e.ceralacca.pec.v1.VerificationR\fverification\x12)\n" +
+	"\x10certified_sender\x18\x11 \x01(\tR\x0fcertifiedSender\x12A\n" +
+	"\x0ecertified_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\rcertifiedTime\x12=\n" +
+	"\freceive_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x14\n" +
+	"\x05about\x18\x14 \x01(\tR\x05about\x12B\n" +
+	"\n" +
+	"recipients\x18\x15 \x03(\v2\".ceralacca.pec.v1.RecipientOutcomeR\n" +
+	"recipients\x127\n" +
+	"\aheaders\x18\x16 \x03(\v2\x1d.ceralacca.pec.v1.HeaderFieldR\aheaders\x123\n" +
+	"\x05parts\x18\x17 \x03(\v2\x1d.ceralacca.pec.v1.MessagePartR\x05parts\x12&\n" +
+	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions:i\xeaAf\n" +
+	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x8f\x04\n" +
+	"\fVerification\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12%\n" +
+	"\x0esigner_subject\x18\x04 \x01(\tR\rsignerSubject\x12)\n" +
+	"\x10signer_addresses\x18\x05 \x03(\tR\x0fsignerAddresses\x12-\n" +
+	"\x12certificate_sha256\x18\x06 \x01(\tR\x11certificateSha256\x12)\n" +
+	"\x10digest_algorithm\x18\a \x01(\tR\x0fdigestAlgorithm\x12\x14\n" +
+	"\x05chain\x18\b \x01(\tR\x05chain\x12\x1e\n" +
+	"\n" +
+	"revocation\x18\t \x01(\tR\n" +
+	"revocation\x12\x1d\n" +
+	"\n" +
+	"trust_list\x18\n" +
+	" \x01(\tR\ttrustList\x129\n" +
+	"\n" +
+	"check_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcheckTime\x129\n" +
+	"\n" +
+	"judge_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tjudgeTime\x12<\n" +
+	"\bfindings\x18\r \x03(\v2 .ceralacca.pec.v1.MessageFindingR\bfindings\"Z\n" +
+	"\x0eMessageFinding\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
+	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xb2\x01\n" +
+	"\x10RecipientOutcome\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x12\x12\n" +
+	"\x04late\x18\x04 \x01(\bR\x04late\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\"7\n" +
+	"\vHeaderField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xa9\x01\n" +
+	"\vMessagePart\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x1b\n" +
+	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06danger\x18\x05 \x01(\tR\x06danger\x12\x1a\n" +
+	"\boriginal\x18\x06 \x01(\bR\boriginal*\xb5\x01\n" +
 	"\fMailboxState\x12\x1d\n" +
 	"\x19MAILBOX_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MAILBOX_STATE_ACTIVE\x10\x01\x12\x1b\n" +
 	"\x17MAILBOX_STATE_SUSPENDED\x10\x02\x12\x1a\n" +
-	"\x16MAILBOX_STATE_DEGRADED\x10\x03*\xbc\x02\n" +
+	"\x16MAILBOX_STATE_DEGRADED\x10\x03\x12\x19\n" +
+	"\x15MAILBOX_STATE_PENDING\x10\x04\x12\x18\n" +
+	"\x14MAILBOX_STATE_PAUSED\x10\x05*a\n" +
+	"\rMailboxAccess\x12\x1e\n" +
+	"\x1aMAILBOX_ACCESS_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13MAILBOX_ACCESS_IMAP\x10\x01\x12\x17\n" +
+	"\x13MAILBOX_ACCESS_POP3\x10\x02*\x88\x01\n" +
+	"\n" +
+	"QuotaLevel\x12\x1b\n" +
+	"\x17QUOTA_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10QUOTA_LEVEL_GOOD\x10\x01\x12\x17\n" +
+	"\x13QUOTA_LEVEL_WARNING\x10\x02\x12\x18\n" +
+	"\x14QUOTA_LEVEL_CRITICAL\x10\x03\x12\x14\n" +
+	"\x10QUOTA_LEVEL_FULL\x10\x04*\x83\x01\n" +
+	"\x0eOrdinaryAction\x12\x1f\n" +
+	"\x1bORDINARY_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ORDINARY_ACTION_ACCEPT\x10\x01\x12\x18\n" +
+	"\x14ORDINARY_ACTION_MOVE\x10\x02\x12\x1a\n" +
+	"\x16ORDINARY_ACTION_REJECT\x10\x03*\x90\x01\n" +
+	"\tProbeStep\x12\x1a\n" +
+	"\x16PROBE_STEP_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0ePROBE_STEP_DNS\x10\x01\x12\x12\n" +
+	"\x0ePROBE_STEP_TLS\x10\x02\x12\x13\n" +
+	"\x0fPROBE_STEP_AUTH\x10\x03\x12\x15\n" +
+	"\x11PROBE_STEP_SELECT\x10\x04\x12\x13\n" +
+	"\x0fPROBE_STEP_SMTP\x10\x05*|\n" +
+	"\fProbeVerdict\x12\x1d\n" +
+	"\x19PROBE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PROBE_VERDICT_PASSED\x10\x01\x12\x18\n" +
+	"\x14PROBE_VERDICT_FAILED\x10\x02\x12\x19\n" +
+	"\x15PROBE_VERDICT_SKIPPED\x10\x03*\xbc\x02\n" +
 	"\vMessageKind\x12\x1c\n" +
 	"\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MESSAGE_KIND_ENVELOPE\x10\x01\x12\x1b\n" +
@@ -504,7 +2050,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x1dMESSAGE_KIND_DELIVERY_FAILURE\x10\x06\x12 \n" +
 	"\x1cMESSAGE_KIND_VIRUS_DETECTION\x10\a\x12\x18\n" +
 	"\x14MESSAGE_KIND_ANOMALY\x10\b\x12\x19\n" +
-	"\x15MESSAGE_KIND_ORDINARY\x10\t*\x99\x02\n" +
+	"\x15MESSAGE_KIND_ORDINARY\x10\t*\xd2\x02\n" +
 	"\fMessageState\x12\x1d\n" +
 	"\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MESSAGE_STATE_PENDING\x10\x01\x12!\n" +
@@ -514,7 +2060,14 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x17MESSAGE_STATE_DELIVERED\x10\x05\x12\"\n" +
 	"\x1eMESSAGE_STATE_PARTLY_DELIVERED\x10\x06\x12\x18\n" +
 	"\x14MESSAGE_STATE_FAILED\x10\a\x12\x1a\n" +
-	"\x16MESSAGE_STATE_RECEIVED\x10\bB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"\x16MESSAGE_STATE_RECEIVED\x10\b\x12\x1b\n" +
+	"\x17MESSAGE_STATE_SUBMITTED\x10\t\x12\x1a\n" +
+	"\x16MESSAGE_STATE_REJECTED\x10\n" +
+	"*q\n" +
+	"\x10MessageDirection\x12!\n" +
+	"\x1dMESSAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aMESSAGE_DIRECTION_RECEIVED\x10\x01\x12\x1a\n" +
+	"\x16MESSAGE_DIRECTION_SENT\x10\x02B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_types_proto_rawDescOnce sync.Once
@@ -528,29 +2081,74 @@ func file_ceralacca_pec_v1_types_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_types_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ceralacca_pec_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(MailboxState)(0),             // 0: ceralacca.pec.v1.MailboxState
-	(MessageKind)(0),              // 1: ceralacca.pec.v1.MessageKind
-	(MessageState)(0),             // 2: ceralacca.pec.v1.MessageState
-	(*Mailbox)(nil),               // 3: ceralacca.pec.v1.Mailbox
-	(*Message)(nil),               // 4: ceralacca.pec.v1.Message
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*v1.Blob)(nil),               // 6: ceralacca.event.v1.Blob
+	(MailboxAccess)(0),            // 1: ceralacca.pec.v1.MailboxAccess
+	(QuotaLevel)(0),               // 2: ceralacca.pec.v1.QuotaLevel
+	(OrdinaryAction)(0),           // 3: ceralacca.pec.v1.OrdinaryAction
+	(ProbeStep)(0),                // 4: ceralacca.pec.v1.ProbeStep
+	(ProbeVerdict)(0),             // 5: ceralacca.pec.v1.ProbeVerdict
+	(MessageKind)(0),              // 6: ceralacca.pec.v1.MessageKind
+	(MessageState)(0),             // 7: ceralacca.pec.v1.MessageState
+	(MessageDirection)(0),         // 8: ceralacca.pec.v1.MessageDirection
+	(*MailboxServers)(nil),        // 9: ceralacca.pec.v1.MailboxServers
+	(*MailboxSync)(nil),           // 10: ceralacca.pec.v1.MailboxSync
+	(*MailboxQuota)(nil),          // 11: ceralacca.pec.v1.MailboxQuota
+	(*MailboxCounts)(nil),         // 12: ceralacca.pec.v1.MailboxCounts
+	(*OrdinaryRule)(nil),          // 13: ceralacca.pec.v1.OrdinaryRule
+	(*Mailbox)(nil),               // 14: ceralacca.pec.v1.Mailbox
+	(*ProbeResult)(nil),           // 15: ceralacca.pec.v1.ProbeResult
+	(*Message)(nil),               // 16: ceralacca.pec.v1.Message
+	(*Verification)(nil),          // 17: ceralacca.pec.v1.Verification
+	(*MessageFinding)(nil),        // 18: ceralacca.pec.v1.MessageFinding
+	(*RecipientOutcome)(nil),      // 19: ceralacca.pec.v1.RecipientOutcome
+	(*HeaderField)(nil),           // 20: ceralacca.pec.v1.HeaderField
+	(*MessagePart)(nil),           // 21: ceralacca.pec.v1.MessagePart
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*v1.Blob)(nil),               // 24: ceralacca.event.v1.Blob
 }
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
-	0, // 0: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
-	5, // 1: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
-	1, // 2: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
-	2, // 3: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
-	6, // 4: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	5, // 5: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	22, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
+	22, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 2: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
+	3,  // 3: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
+	0,  // 4: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
+	22, // 5: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 6: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
+	1,  // 7: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
+	13, // 8: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
+	22, // 9: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
+	22, // 10: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
+	22, // 11: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
+	10, // 12: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
+	11, // 13: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
+	12, // 14: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
+	4,  // 15: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
+	5,  // 16: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
+	23, // 17: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
+	6,  // 18: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
+	7,  // 19: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
+	24, // 20: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	22, // 21: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 22: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
+	17, // 23: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
+	22, // 24: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
+	22, // 25: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	19, // 26: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	20, // 27: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
+	21, // 28: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
+	22, // 29: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	22, // 30: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	18, // 31: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	22, // 32: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }
@@ -563,8 +2161,8 @@ func file_ceralacca_pec_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_types_proto_rawDesc), len(file_ceralacca_pec_v1_types_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   2,
+			NumEnums:      9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,121 @@
+package pecgateway
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/vault"
+)
+
+// Config of the pec-gateway.
+type Config struct {
+	// Vault keeps the passwords of the mailboxes.
+	Vault VaultConfig `yaml:"vault"`
+	// CAFile holds authorities of the providers' servers beside the system's, PEM. Empty in production.
+	CAFile string `yaml:"ca_file"`
+	// PollEvery is the pause between two looks into a mailbox; over IMAP new mail is announced in between.
+	PollEvery time.Duration `yaml:"poll_every"`
+	// IdleFor is how long one wait for announcements lasts before it is renewed: providers cut longer ones.
+	IdleFor time.Duration `yaml:"idle_for"`
+	// RetryEvery is the first pause after a visit that failed; it doubles up to retry_most.
+	RetryEvery time.Duration `yaml:"retry_every"`
+	// RetryMost is the longest pause after visits that failed.
+	RetryMost time.Duration `yaml:"retry_most"`
+	// Timeout is how long a provider's server may be silent before the connection is given up.
+	Timeout time.Duration `yaml:"timeout"`
+	// Lease is how long a replica presides over a mailbox without a sign of life before another takes over.
+	Lease time.Duration `yaml:"lease"`
+	// Mailboxes is how many mailboxes one replica presides over at most; each costs a connection.
+	Mailboxes int `yaml:"mailboxes"`
+	// Workers is how many messages are read and verified at the same time, over all mailboxes.
+	Workers int `yaml:"workers"`
+	// MaxMessage is the largest message in bytes that is read; larger ones are archived unread.
+	MaxMessage int64 `yaml:"max_message"`
+	// Sandbox are the servers behind the preset sandbox, host:port; empty: there is no such preset.
+	Sandbox SandboxConfig `yaml:"sandbox"`
+}
+
+// SandboxConfig names the servers of a simulated provider, for development.
+type SandboxConfig struct {
+	// IMAP is the server for reading, host:port.
+	IMAP string `yaml:"imap"`
+	// POP3 is the server for reading without IMAP, host:port.
+	POP3 string `yaml:"pop3"`
+	// SMTP is the server for sending, host:port.
+	SMTP string `yaml:"smtp"`
+}
+
+// VaultConfig says where Vault is and how the pec-gateway logs in. The policy it needs is
+// deploy/vault/pec-gateway.hcl.
+type VaultConfig struct {
+	// Address is the URL, for example https://vault.internal:8200.
+	Address string `yaml:"address"`
+	// CAFile is the CA of Vault's certificate; empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// Namespace of Vault Enterprise or OpenBao; empty: none.
+	Namespace string `yaml:"namespace"`
+	// KV is where the key-value engine (version 2) is mounted.
+	KV string `yaml:"kv_mount"`
+	// AppRole is where the approle login is mounted.
+	AppRole string `yaml:"approle_mount"`
+	// RoleIDFile holds the role id of the AppRole.
+	RoleIDFile string `yaml:"role_id_file"`
+	// SecretIDFile holds the secret id of the AppRole. It is read at each login, so it can be replaced.
+	SecretIDFile string `yaml:"secret_id_file"`
+	// TokenFile holds a token, instead of role_id_file and secret_id_file: for development.
+	TokenFile string `yaml:"token_file"`
+	// Timeout of one call to Vault.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+func defaultConfig() Config {
+	return Config{
+		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
+		PollEvery: time.Minute, IdleFor: 20 * time.Minute, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
+		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
+	}
+}
+
+// Validate says what cannot work, by key.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(when bool, path, format string, a ...any) {
+		if when {
+			errs = append(errs, run.BadField(path, format, a...))
+		}
+	}
+	v := c.Vault
+	role := v.RoleIDFile != "" || v.SecretIDFile != ""
+	bad(v.Address == "", "vault.address", "is missing: the URL of Vault, for example https://vault.internal:8200")
+	bad(v.TokenFile == "" && !role, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole (or, for development, token_file)")
+	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
+	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
+	bad(v.KV == "" || v.AppRole == "", "vault.kv_mount", "mounts cannot be empty")
+	bad(v.Timeout <= 0, "vault.timeout", "must be more than 0s")
+	bad(c.PollEvery < 10*time.Millisecond, "poll_every", "%s is too short: use 1s to 1h, for example 1m", c.PollEvery)
+	// spec: RFC2177 §3: servers may log out a client that waits for 30 minutes
+	bad(c.IdleFor < time.Second || c.IdleFor > 28*time.Minute, "idle_for", "%s is out of range: use 1s to 28m, for example 20m", c.IdleFor)
+	bad(c.RetryEvery <= 0 || c.RetryMost < c.RetryEvery, "retry_every", "must be more than 0s and at most retry_most")
+	bad(c.Timeout < 100*time.Millisecond, "timeout", "%s is too short: use 10s to 5m, for example 1m", c.Timeout)
+	bad(c.Lease < 100*time.Millisecond, "lease", "%s is too short: use 10s to 5m, for example 30s", c.Lease)
+	bad(c.Mailboxes < 1 || c.Mailboxes > 10000, "mailboxes", "must be between 1 and 10000")
+	bad(c.Workers < 1 || c.Workers > 256, "workers", "must be between 1 and 256")
+	bad(c.MaxMessage < 1<<20, "max_message", "must be 1048576 at least: receipts with their originals are larger than that")
+	for key, addr := range map[string]string{"sandbox.imap": c.Sandbox.IMAP, "sandbox.pop3": c.Sandbox.POP3, "sandbox.smtp": c.Sandbox.SMTP} {
+		if addr != "" {
+			_, _, err := net.SplitHostPort(addr)
+			bad(err != nil, key, "%q is no host:port", addr)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// session is what internal/vault logs in with.
+func (v VaultConfig) session() vault.Config {
+	return vault.Config{
+		Address: v.Address, CAFile: v.CAFile, Namespace: v.Namespace, AppRole: v.AppRole,
+		RoleIDFile: v.RoleIDFile, SecretIDFile: v.SecretIDFile, TokenFile: v.TokenFile, Timeout: v.Timeout,
+	}
+}

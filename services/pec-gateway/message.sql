@@ -1,0 +1,96 @@
+-- name: InsertReceived :one
+INSERT INTO message (tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender,
+    recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, content_uri, sha256, size,
+    certified_time, receive_time, create_time)
+VALUES (@tenant_id, @id, @mailbox_id, 1, @kind, @tipo, @state, @message_id, @reference, @identificativo, @from_address, @certified_sender,
+    @recipients, @subject, @folder, @proven, @verification, @report, @doubts, @quarantine_code, @quarantine, @about_id, @content_uri, @sha256, @size,
+    @certified_time, @receive_time, @receive_time)
+ON CONFLICT (tenant_id, mailbox_id, sha256) WHERE direction = 1 DO NOTHING
+RETURNING id;
+
+-- What a second reading of the same bytes changes.
+-- name: UpdateReading :exec
+UPDATE message SET kind = @kind, tipo = @tipo, message_id = @message_id, reference = @reference, identificativo = @identificativo,
+    from_address = @from_address, certified_sender = @certified_sender, recipients = @recipients, subject = @subject, proven = @proven,
+    verification = @verification, report = @report, doubts = @doubts, quarantine_code = @quarantine_code, quarantine = @quarantine,
+    about_id = @about_id, certified_time = @certified_time
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: GetMessage :one
+SELECT * FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND id = @id;
+
+-- name: LockMessage :one
+SELECT * FROM message WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
+
+-- name: MessageOfContent :one
+SELECT id FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND sha256 = @sha256 AND direction = 1;
+
+-- The message of ours that a receipt speaks of, by our identifier first, then by the provider's.
+-- name: SentOf :one
+SELECT * FROM message
+WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = 2
+  AND ((@msgid::text <> '' AND message_id = @msgid) OR (@identificativo::text <> '' AND identificativo = @identificativo))
+ORDER BY (message_id = @msgid) DESC, id LIMIT 1;
+
+-- name: ListMessages :many
+SELECT * FROM message
+WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id
+  AND (quarantine_code <> '') = @quarantined::boolean
+  AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before))
+  AND (@folder::text = '' OR folder = @folder)
+  AND (@from_text::text = '' OR strpos(lower(certified_sender || ' ' || from_address), lower(@from_text)) > 0)
+  AND (@to_text::text = '' OR strpos(lower(array_to_string(recipients, ' ')), lower(@to_text)) > 0)
+  AND (@subject_text::text = '' OR strpos(lower(subject), lower(@subject_text)) > 0)
+  AND (sqlc.narg(start_time)::timestamptz IS NULL OR receive_time >= sqlc.narg(start_time))
+  AND (sqlc.narg(end_time)::timestamptz IS NULL OR receive_time < sqlc.narg(end_time))
+  AND (@kind::smallint = 0 OR kind = @kind)
+  AND (@state::smallint = 0 OR state = @state)
+  AND (@direction::smallint = 0 OR direction = @direction)
+  AND (@identifier::text = '' OR message_id = @identifier OR identificativo = @identifier OR reference = @identifier)
+  AND (sqlc.narg(about_id)::uuid IS NULL OR about_id = sqlc.narg(about_id))
+ORDER BY id DESC LIMIT @page_size;
+
+-- name: ReceiptsOf :many
+SELECT * FROM message WHERE tenant_id = @tenant_id AND about_id = @about_id ORDER BY id;
+
+-- name: InsertLocation :exec
+INSERT INTO location (tenant_id, mailbox_id, folder, uid_validity, uid, message_id)
+VALUES (@tenant_id, @mailbox_id, @folder, @uid_validity, @uid, @message_id)
+ON CONFLICT DO NOTHING;
+
+-- name: KnownUIDs :many
+SELECT uid FROM location WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND folder = @folder AND uid_validity = @uid_validity;
+
+-- name: InsertReport :exec
+INSERT INTO report (tenant_id, message_id, id, status, proven, report, check_time)
+VALUES (@tenant_id, @message_id, @id, @status, @proven, @report, @check_time);
+
+-- name: ListReports :many
+SELECT * FROM report WHERE tenant_id = @tenant_id AND message_id = @message_id ORDER BY id;
+
+-- name: InsertRecipients :exec
+INSERT INTO recipient (tenant_id, message_id, position, address, field)
+SELECT @tenant_id::text, @message_id::uuid, p - 1, (@addresses::text[])[p], (@fields::text[])[p]
+FROM generate_series(1, cardinality(@addresses::text[])) p;
+
+-- name: ListRecipients :many
+SELECT * FROM recipient WHERE tenant_id = @tenant_id AND message_id = @message_id ORDER BY position;
+
+-- name: ListRecipientsOf :many
+SELECT * FROM recipient WHERE tenant_id = @tenant_id AND message_id = ANY(@message_ids::uuid[]) ORDER BY message_id, position;
+
+-- name: UpdateRecipient :exec
+UPDATE recipient SET state = @state, final = @final, late = @late, at = sqlc.narg(at), cause = @cause
+WHERE tenant_id = @tenant_id AND message_id = @message_id AND position = @position;
+
+-- name: InsertFact :execrows
+INSERT INTO fact (tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time)
+VALUES (@tenant_id, @message_id, @id, @kind, @at, @recipient, @identificativo, @external, @cause, sqlc.narg(receipt_id), @create_time)
+ON CONFLICT (tenant_id, message_id, receipt_id) WHERE receipt_id IS NOT NULL DO NOTHING;
+
+-- name: ListFacts :many
+SELECT * FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id ORDER BY id;
+
+-- name: AdvanceMessage :exec
+UPDATE message SET state = @state, identificativo = @identificativo, contradictions = @contradictions
+WHERE tenant_id = @tenant_id AND id = @id;

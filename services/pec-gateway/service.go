@@ -1,0 +1,113 @@
+// Package pecgateway owns the mailboxes of certified mail (PEC, RFC 6109) that tenants give into its
+// keeping: every message that comes in kept as it came and judged by its signature, every receipt
+// counted for the message and the recipient that it is about, every message sent once.
+//
+// It refuses to believe a header: only what a listed provider signed changes a state. It refuses to
+// delete or mark anything at the provider, to keep a password anywhere but in Vault, and to drop what
+// it cannot read.
+package pecgateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// Service answers PecService and PecTrustService and presides over mailboxes.
+type Service struct {
+	pecv1.UnimplementedPecServiceServer
+	pecv1.UnimplementedPecTrustServiceServer
+
+	db       *pg.DB
+	bus      *bus.Bus
+	blobs    blob.Store
+	jobs     *run.Jobs
+	keys     *keyring
+	presets  map[string]servers
+	roots    *x509.CertPool // of the providers' servers
+	log      *slog.Logger
+	now      func() time.Time
+	cfg      Config
+	instance uuid.UUID // of this replica, in leases
+}
+
+// Target wires the gateway.
+var Target = run.Target{Name: "pec-gateway", Start: start}
+
+func start(_ context.Context, h *run.Host) error {
+	cfg := defaultConfig()
+	err := h.Config(&cfg)
+	if err != nil {
+		return err
+	}
+	s := &Service{
+		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, presets: presets(cfg.Sandbox), log: h.Log, now: h.Now, cfg: cfg,
+	}
+	s.instance, err = pg.NewID()
+	if err != nil {
+		return err
+	}
+	s.keys, err = openKeyring(cfg.Vault, h.Breaker("vault"), h.Log)
+	if err != nil {
+		return err
+	}
+	s.roots, err = serverRoots(cfg.CAFile)
+	if err != nil {
+		return err
+	}
+	pecv1.RegisterPecServiceServer(h.RPC, s)
+	pecv1.RegisterPecTrustServiceServer(h.RPC, s)
+	h.Check("vault", s.keys.session.Check)
+	h.Go("vault-session", s.keys.session.Keep)
+	return nil
+}
+
+// serverRoots are the system's authorities and those of the file.
+func serverRoots(file string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a machine without: the file has to do
+	}
+	if file == "" {
+		return pool, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, run.BadField("ca_file", "%v", err)
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, run.BadField("ca_file", "%s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// tlsFor is for one server of a provider. There is no way to do without TLS or with a wrong name.
+func (s *Service) tlsFor(host string) *tls.Config {
+	return &tls.Config{RootCAs: s.roots, ServerName: host, MinVersion: tls.VersionTLS12}
+}
+
+func q(tx pgx.Tx) *db.Queries { return db.New(tx) }
+
+// mailboxName is the resource name of a mailbox.
+func mailboxName(tenant string, id uuid.UUID) string {
+	return fmt.Sprintf("tenants/%s/mailboxes/%s", tenant, id)
+}
+
+// messageName is the resource name of a message.
+func messageName(tenant string, mailbox, id uuid.UUID) string {
+	return mailboxName(tenant, mailbox) + "/messages/" + id.String()
+}

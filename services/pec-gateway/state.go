@@ -1,0 +1,138 @@
+package pecgateway
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// states of a sent message, as the contract names them.
+var states = map[pec.SendState]pecv1.MessageState{
+	pec.SendQueued:       pecv1.MessageState_MESSAGE_STATE_PENDING,
+	pec.SendSubmitted:    pecv1.MessageState_MESSAGE_STATE_SUBMITTED,
+	pec.SendUnknown:      pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN,
+	pec.SendRejected:     pecv1.MessageState_MESSAGE_STATE_REJECTED,
+	pec.SendRefused:      pecv1.MessageState_MESSAGE_STATE_REFUSED,
+	pec.SendAccepted:     pecv1.MessageState_MESSAGE_STATE_ACCEPTED,
+	pec.SendDelivered:    pecv1.MessageState_MESSAGE_STATE_DELIVERED,
+	pec.SendPartly:       pecv1.MessageState_MESSAGE_STATE_PARTLY_DELIVERED,
+	pec.SendNotDelivered: pecv1.MessageState_MESSAGE_STATE_FAILED,
+}
+
+// know adds a fact about a sent message. receipt is the message that proves it, nil for what we did
+// ourselves. It says whether the fact is new. The caller asks advance afterwards, once for all facts.
+func (s *Service) know(ctx context.Context, tx pgx.Tx, message uuid.UUID, f pec.Fact, receipt *uuid.UUID) (bool, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return false, err
+	}
+	external := f.Esterni
+	if external == nil {
+		external = []string{}
+	}
+	n, err := q(tx).InsertFact(ctx, db.InsertFactParams{
+		TenantID: pg.Tenant(ctx), MessageID: message, ID: id, Kind: int16(f.Kind), At: pg.Time(f.At), Recipient: f.Recipient,
+		Identificativo: f.Identificativo, External: external, Cause: string(f.Cause), ReceiptID: receipt, CreateTime: pg.Time(s.now()),
+	})
+	return n == 1, err
+}
+
+// advance makes the state of a sent message and of its recipients what the facts add up to now, and
+// tells when the state of the message changed. The row of the message is locked: advance is the only
+// writer of states.
+func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pec.State, error) {
+	tenant := pg.Tenant(ctx)
+	row, err := q(tx).LockMessage(ctx, db.LockMessageParams{TenantID: tenant, ID: message})
+	if err != nil {
+		return pec.State{}, err
+	}
+	recipients, err := q(tx).ListRecipients(ctx, db.ListRecipientsParams{TenantID: tenant, MessageID: message})
+	if err != nil {
+		return pec.State{}, err
+	}
+	rows, err := q(tx).ListFacts(ctx, db.ListFactsParams{TenantID: tenant, MessageID: message})
+	if err != nil {
+		return pec.State{}, err
+	}
+	addresses := make([]string, len(recipients))
+	for i, r := range recipients {
+		addresses[i] = r.Address
+	}
+	state := pec.Derive(addresses, facts(rows), s.now())
+	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
+	if err != nil {
+		return state, err
+	}
+	return state, s.recordState(ctx, tx, row, state)
+}
+
+func facts(rows []db.Fact) []pec.Fact {
+	out := make([]pec.Fact, len(rows))
+	for i, r := range rows {
+		out[i] = pec.Fact{Kind: pec.FactKind(r.Kind), At: r.At, Recipient: r.Recipient, Identificativo: r.Identificativo,
+			Esterni: r.External, Cause: pec.Cause(r.Cause)}
+	}
+	return out
+}
+
+// recordRecipients writes the outcomes that changed.
+func (s *Service) recordRecipients(ctx context.Context, tx pgx.Tx, rows []db.Recipient, outcomes []pec.Recipient) error {
+	byAddress := make(map[string]pec.Recipient, len(outcomes))
+	for _, o := range outcomes {
+		byAddress[key(o.Address)] = o
+	}
+	for _, r := range rows {
+		o, ok := byAddress[key(r.Address)]
+		if !ok {
+			continue
+		}
+		var at *time.Time
+		if !o.At.IsZero() {
+			t := pg.Time(o.At)
+			at = &t
+		}
+		same := r.State == string(o.State) && r.Final == o.Final && r.Late == o.Late && r.Cause == string(o.Cause) &&
+			(at == nil) == (r.At == nil) && (at == nil || at.Equal(*r.At))
+		if same {
+			continue
+		}
+		err := q(tx).UpdateRecipient(ctx, db.UpdateRecipientParams{
+			TenantID: r.TenantID, MessageID: r.MessageID, Position: r.Position, State: string(o.State), Final: o.Final, Late: o.Late, At: at,
+			Cause: string(o.Cause),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, state pec.State) error {
+	next := states[state.State]
+	identificativo := or(row.Identificativo, state.Identificativo)
+	contradictions := state.Contradictions
+	if contradictions == nil {
+		contradictions = []string{}
+	}
+	if int16(next) == row.State && identificativo == row.Identificativo && slices.Equal(contradictions, row.Contradictions) {
+		return nil
+	}
+	err := q(tx).AdvanceMessage(ctx, db.AdvanceMessageParams{
+		TenantID: row.TenantID, ID: row.ID, State: int16(next), Identificativo: identificativo, Contradictions: contradictions,
+	})
+	if err != nil || int16(next) == row.State {
+		return err
+	}
+	return s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.DeliveryStateChanged{
+		Message: messageName(row.TenantID, row.MailboxID, row.ID), State: next.String(),
+	})
+}

@@ -20,7 +20,7 @@ import (
 type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.
 	Type string
-	// Invoice is the resource name of the invoice that it is about.
+	// Invoice is the resource name of the invoice that it is about, issued or inbound.
 	Invoice string
 	// Data is what the type adds: JSON values by field name. Never document content.
 	Data map[string]any
@@ -32,6 +32,7 @@ var noticeTypes = []string{
 	"invoice.delivered", "invoice.available", "invoice.delivery_pending", "invoice.rejected",
 	"invoice.pa_accepted", "invoice.pa_refused", "invoice.pa_term_expired", "invoice.attested",
 	"preservation.taken_in_charge", "preservation.sealed",
+	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 }
 
 // NoticeTypes returns every type that NoticeOf can give.
@@ -67,7 +68,39 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	default:
 		n = exchangeNotice(ev)
 	}
-	return n, n.Type != "" && strings.Contains(n.Invoice, "/invoices/")
+	return n, n.Type != "" && (strings.Contains(n.Invoice, "/invoices/") || strings.Contains(n.Invoice, inboundSegment))
+}
+
+// inboundSegment is in the names of the files that a company received.
+const inboundSegment = "/inboundInvoices/"
+
+// inboundNotice is NoticeOf for what a company received.
+func inboundNotice(ev proto.Message) Notice {
+	switch e := ev.(type) {
+	case *sdiv1.InboundInvoiceReceived:
+		documents := make([]any, 0, len(e.GetDocuments()))
+		for _, d := range e.GetDocuments() {
+			documents = append(documents, map[string]any{
+				"position": d.GetPosition(), "document_type": d.GetDocumentType(), "number": d.GetNumber(), "date": d.GetDate()})
+		}
+		data := map[string]any{"sdi_id": e.GetSdiId(), "file_name": e.GetFileName(), "format": e.GetFormat(), "recipient_code": e.GetRecipientCode(),
+			"routed_by": e.GetRoutedBy(), "documents": documents, "receive_time": timeData(e.GetReceiveTime()), "document": blobData(e.GetOriginal())}
+		if e.GetAnswerBy() != nil {
+			data["answer_by"] = timeData(e.GetAnswerBy())
+		}
+		return Notice{"inbound.received", e.GetInboundInvoice(), data}
+	case *sdiv1.InboundOutcomeSettled:
+		data := map[string]any{"sdi_id": e.GetSdiId(), "position": e.GetPosition(), "outcome": e.GetOutcome()}
+		if e.GetTaken() {
+			return Notice{"inbound.outcome_taken", e.GetInboundInvoice(), data}
+		}
+		data["code"], data["message"] = e.GetCode(), e.GetMessage()
+		return Notice{"inbound.outcome_refused", e.GetInboundInvoice(), data}
+	case *sdiv1.InboundTermExpired:
+		return Notice{"inbound.term_expired", e.GetInboundInvoice(), map[string]any{"sdi_id": e.GetSdiId(), "receipt": map[string]any{
+			"type": "DT", "file_name": e.GetFileName(), "receive_time": timeData(e.GetReceiveTime()), "document": blobData(e.GetContent())}}}
+	}
+	return Notice{}
 }
 
 // exchangeNotice is NoticeOf for what SdI says.
@@ -110,7 +143,7 @@ func exchangeNotice(ev proto.Message) Notice {
 	case *sdiv1.InvoiceAttested:
 		return Notice{"invoice.attested", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
 	}
-	return Notice{}
+	return inboundNotice(ev)
 }
 
 func receiptData(sdiID string, r *sdiv1.Receipt) map[string]any {

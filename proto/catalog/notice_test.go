@@ -16,7 +16,10 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 )
 
-const anInvoice = "tenants/t/companies/c/invoices/i"
+const (
+	anInvoice = "tenants/t/companies/c/invoices/i"
+	anInbound = "tenants/t/companies/c/inboundInvoices/i"
+)
 
 func TestNotices(t *testing.T) {
 	blob := &eventv1.Blob{Uri: "blob:tenants/t/00?size=3", Sha256: make([]byte, 32), Size: 3, MediaType: "application/xml"}
@@ -38,10 +41,14 @@ func TestNotices(t *testing.T) {
 		"invoice.attested":             &sdiv1.InvoiceAttested{Invoice: anInvoice},
 		"preservation.taken_in_charge": &conservationv1.UnitTakenInCharge{Subject: anInvoice, Unit: "tenants/t/units/u"},
 		"preservation.sealed":          &conservationv1.UnitPreserved{Subject: anInvoice, Package: "tenants/t/packages/p"},
+		"inbound.received":             &sdiv1.InboundInvoiceReceived{InboundInvoice: anInbound, Original: blob, Documents: []*sdiv1.InboundDocument{{Position: 1, Number: "7"}}},
+		"inbound.outcome_taken":        &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC01", Taken: true},
+		"inbound.outcome_refused":      &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC02", Code: "EN01"},
+		"inbound.term_expired":         &sdiv1.InboundTermExpired{InboundInvoice: anInbound, Content: blob},
 	}
 	for want, ev := range events {
 		n, ok := catalog.NoticeOf(ev)
-		if !ok || n.Type != want || n.Invoice != anInvoice {
+		if !ok || n.Type != want || n.Invoice != anInvoice && n.Invoice != anInbound {
 			t.Errorf("%T: %v %+v, want %s", ev, ok, n, want)
 		}
 		if !slices.Contains(catalog.NoticeTypes(), want) {

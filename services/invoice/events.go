@@ -84,7 +84,7 @@ func presentEvent(tenant string, row *db.ListEventsRow) (*invoicev1.Event, error
 	}
 	return &invoicev1.Event{
 		Name: "tenants/" + tenant + "/events/" + row.ID.String(), Position: row.Position, Type: row.Type,
-		Time: timestamppb.New(row.Time), Invoice: name{tenant, row.CompanyID, row.InvoiceID}.String(), Data: data, TraceId: row.TraceID,
+		Time: timestamppb.New(row.Time), Invoice: subjectOf(tenant, row), Data: data, TraceId: row.TraceID,
 	}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
@@ -98,6 +99,9 @@ func (s *Service) register(h *run.Host) {
 	bus.On(h.Bus, "attested", s.onInvoiceAttested)
 	bus.On(h.Bus, "taken-in-charge", s.onUnitTakenInCharge)
 	bus.On(h.Bus, "preserved", s.onUnitPreserved)
+	bus.On(h.Bus, "inbound-received", onInbound[*sdiv1.InboundInvoiceReceived](s))
+	bus.On(h.Bus, "inbound-outcome", onInbound[*sdiv1.InboundOutcomeSettled](s))
+	bus.On(h.Bus, "inbound-term-expired", onInbound[*sdiv1.InboundTermExpired](s))
 	h.Go("sequencer", s.sequence)
 	h.Go("event-wakes", s.listenForEvents)
 }

@@ -25,6 +25,18 @@ var phrases = map[string]map[string]phrase{
 	"invoice.imported": {
 		italian: {"Fattura importata", "La fattura, emessa altrove, è stata acquisita per la sola conservazione."},
 		english: {"Invoice imported", "The invoice, issued elsewhere, was taken in for preservation only."}},
+	"inbound.received": {
+		italian: {"Fattura ricevuta", "Il Sistema di Interscambio ha recapitato una fattura."},
+		english: {"Invoice received", "The exchange system (SdI) has delivered an invoice to you."}},
+	"inbound.outcome_taken": {
+		italian: {"Esito acquisito", "Il Sistema di Interscambio ha preso in carico l'esito della fattura ricevuta."},
+		english: {"Outcome taken", "The exchange system (SdI) has taken your answer to the invoice."}},
+	"inbound.outcome_refused": {
+		italian: {"Esito scartato", "Il Sistema di Interscambio non ha accettato l'esito della fattura ricevuta."},
+		english: {"Outcome refused", "The exchange system (SdI) did not accept your answer to the invoice."}},
+	"inbound.term_expired": {
+		italian: {"Termini decorsi", "Il termine per accettare o rifiutare la fattura ricevuta è trascorso senza esito."},
+		english: {"Term over", "The term to accept or refuse the invoice has passed without an answer."}},
 	"invoice.signed": {
 		italian: {"Fattura firmata", "La fattura è stata firmata."},
 		english: {"Invoice signed", "The invoice was signed."}},

@@ -145,6 +145,9 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*sdiv1.InvoiceAttested](h.Bus, s, "attested")
 	on[*conservationv1.UnitTakenInCharge](h.Bus, s, "taken-in-charge")
 	on[*conservationv1.UnitPreserved](h.Bus, s, "preserved")
+	on[*sdiv1.InboundInvoiceReceived](h.Bus, s, "inbound-received")
+	on[*sdiv1.InboundOutcomeSettled](h.Bus, s, "inbound-outcome")
+	on[*sdiv1.InboundTermExpired](h.Bus, s, "inbound-term-expired")
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: 2 * cfg.Timeout}, s.deliver)
 	h.Go("retention", s.forget)
 	return nil

@@ -31,7 +31,7 @@ func (s *Service) CreateCompany(ctx context.Context, req *tenancyv1.CreateCompan
 	now := pg.Time(s.now())
 	row := db.Company{TenantID: tenant, ID: req.GetCompanyId(), DisplayName: in.GetDisplayName(),
 		VatNumber: normalVAT(in.GetVatNumber()), TaxCode: in.GetTaxCode(), RecipientCode: in.GetRecipientCode(),
-		SignaturePolicy: int16(policy), Version: 1, CreateTime: now, UpdateTime: now}
+		RecipientCodes: codes(in.GetRecipientCodes()), PecAddresses: addresses(in.GetPecAddresses()), SignaturePolicy: int16(policy), Version: 1, CreateTime: now, UpdateTime: now}
 	resp := &tenancyv1.Company{}
 	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := s.mayActFor(ctx, tx, tenant); err != nil {
@@ -39,8 +39,8 @@ func (s *Service) CreateCompany(ctx context.Context, req *tenancyv1.CreateCompan
 		}
 		return rpc.Once(ctx, tx, tenancyv1.TenancyService_CreateCompany_FullMethodName, req.GetRequestId(), req, resp, func() error {
 			err := q(tx).InsertCompany(ctx, db.InsertCompanyParams{TenantID: row.TenantID, ID: row.ID, DisplayName: row.DisplayName,
-				VatNumber: row.VatNumber, TaxCode: row.TaxCode, RecipientCode: row.RecipientCode,
-				SignaturePolicy: row.SignaturePolicy, CreateTime: row.CreateTime})
+				VatNumber: row.VatNumber, TaxCode: row.TaxCode, RecipientCode: row.RecipientCode, RecipientCodes: row.RecipientCodes,
+				PecAddresses: row.PecAddresses, SignaturePolicy: row.SignaturePolicy, CreateTime: row.CreateTime})
 			if err != nil {
 				return companyTaken(err, row)
 			}
@@ -162,8 +162,8 @@ func (s *Service) UpdateCompany(ctx context.Context, req *tenancyv1.UpdateCompan
 			row.Version++
 			row.UpdateTime = pg.Time(s.now())
 			err = q(tx).UpdateCompany(ctx, db.UpdateCompanyParams{DisplayName: row.DisplayName, VatNumber: row.VatNumber, TaxCode: row.TaxCode,
-				RecipientCode: row.RecipientCode, SignaturePolicy: row.SignaturePolicy, Version: row.Version, UpdateTime: row.UpdateTime,
-				TenantID: row.TenantID, ID: row.ID})
+				RecipientCode: row.RecipientCode, RecipientCodes: row.RecipientCodes, PecAddresses: row.PecAddresses,
+				SignaturePolicy: row.SignaturePolicy, Version: row.Version, UpdateTime: row.UpdateTime, TenantID: row.TenantID, ID: row.ID})
 			if err != nil {
 				return companyTaken(err, row)
 			}
@@ -179,10 +179,12 @@ func (s *Service) UpdateCompany(ctx context.Context, req *tenancyv1.UpdateCompan
 
 // companyPaths is the list of fields to change. spec: AIP-134 "update_mask", AIP-161
 func companyPaths(in *tenancyv1.Company, mask []string) ([]string, error) {
-	all := []string{"display_name", "vat_number", "tax_code", "recipient_code", "signature_policy"}
+	all := []string{"display_name", "vat_number", "tax_code", "recipient_code", "recipient_codes", "pec_addresses", "signature_policy"}
 	set := map[string]bool{
 		"display_name": in.GetDisplayName() != "", "vat_number": in.GetVatNumber() != "", "tax_code": in.GetTaxCode() != "",
 		"recipient_code":   in.GetRecipientCode() != "",
+		"recipient_codes":  len(in.GetRecipientCodes()) > 0,
+		"pec_addresses":    len(in.GetPecAddresses()) > 0,
 		"signature_policy": in.GetSignaturePolicy() != tenancyv1.SignaturePolicy_SIGNATURE_POLICY_UNSPECIFIED,
 	}
 	if len(mask) == 1 && mask[0] == "*" {
@@ -214,6 +216,10 @@ func applyCompany(row *db.Company, in *tenancyv1.Company, paths []string) error 
 			row.DisplayName = in.GetDisplayName() // never empty: its rule in the contract
 		case "recipient_code":
 			row.RecipientCode = in.GetRecipientCode()
+		case "recipient_codes":
+			row.RecipientCodes = codes(in.GetRecipientCodes())
+		case "pec_addresses":
+			row.PecAddresses = addresses(in.GetPecAddresses())
 		case "signature_policy":
 			if in.GetSignaturePolicy() == tenancyv1.SignaturePolicy_SIGNATURE_POLICY_UNSPECIFIED {
 				return fault.Invalid("FIELD_REQUIRED", "company.signature_policy: name NONE, AUTO or ALWAYS").
@@ -248,6 +254,7 @@ func companyName(row db.Company) string { return "tenants/" + row.TenantID + "/c
 func fillCompany(c *tenancyv1.Company, row db.Company) {
 	c.Name, c.DisplayName = companyName(row), row.DisplayName
 	c.VatNumber, c.TaxCode, c.RecipientCode = row.VatNumber, row.TaxCode, row.RecipientCode
+	c.RecipientCodes, c.PecAddresses = row.RecipientCodes, row.PecAddresses
 	c.SignaturePolicy = tenancyv1.SignaturePolicy(row.SignaturePolicy)
 	c.CreateTime, c.UpdateTime, c.Etag = timestamppb.New(row.CreateTime), timestamppb.New(row.UpdateTime), etag(row.Version)
 }

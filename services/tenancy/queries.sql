@@ -20,25 +20,40 @@ WHERE tenant_id > @after AND (@reseller_id::text = '' OR reseller_id = @reseller
 ORDER BY tenant_id LIMIT @page_size;
 
 -- name: InsertCompany :exec
-INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, create_time, update_time)
-VALUES (@tenant_id, @id, @display_name, @vat_number, @tax_code, @recipient_code, @signature_policy, @create_time, @create_time);
+INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, recipient_codes, pec_addresses, signature_policy, create_time, update_time)
+VALUES (@tenant_id, @id, @display_name, @vat_number, @tax_code, @recipient_code, @recipient_codes, @pec_addresses, @signature_policy, @create_time, @create_time);
 
 -- name: GetCompany :one
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: LockCompany :one
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
 
 -- name: ListCompanies :many
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = @tenant_id AND id > @after ORDER BY id LIMIT @page_size;
 
 -- name: UpdateCompany :exec
 UPDATE company SET display_name = @display_name, vat_number = @vat_number, tax_code = @tax_code,
-    recipient_code = @recipient_code, signature_policy = @signature_policy, version = @version, update_time = @update_time
+    recipient_code = @recipient_code, recipient_codes = @recipient_codes, pec_addresses = @pec_addresses, signature_policy = @signature_policy, version = @version, update_time = @update_time
 WHERE tenant_id = @tenant_id AND id = @id;
+
+-- Over all tenants, in the system's scope. A tax code of eleven digits is the VAT number of the same subject, as a rule.
+-- name: LookUpRecipients :many
+SELECT tenant_id, id,
+       (@code::text <> '' AND (recipient_code = @code OR @code = ANY(recipient_codes)))::bool AS by_code,
+       (@pec::text <> '' AND @pec = ANY(pec_addresses))::bool AS by_pec,
+       (@vat::text <> '' AND vat_number = @vat)::bool AS by_vat,
+       (@tax::text <> '' AND (tax_code = @tax OR vat_number = 'IT' || @tax))::bool AS by_tax
+FROM company
+WHERE (@code::text <> '' AND (recipient_code = @code OR recipient_codes @> ARRAY[@code::text]))
+   OR (@pec::text <> '' AND pec_addresses @> ARRAY[@pec::text])
+   OR (@vat::text <> '' AND vat_number = @vat)
+   OR (@tax::text <> '' AND (tax_code = @tax OR vat_number = 'IT' || @tax::text))
+ORDER BY tenant_id, id
+LIMIT 1000;
 
 -- name: InsertApiKey :exec
 INSERT INTO api_key (id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time)

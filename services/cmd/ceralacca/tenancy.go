@@ -233,6 +233,8 @@ func companyFlags(cmd *cobra.Command, company *tenancyv1.Company) {
 	cmd.Flags().StringVar(&company.VatNumber, "vat", "", "VAT number with its country, IT01234567897; once set it stays")
 	cmd.Flags().StringVar(&company.TaxCode, "tax-code", "", "tax code, 11 digits or 16 characters; once set it stays")
 	cmd.Flags().StringVar(&company.RecipientCode, "recipient-code", "", "code on which the company receives")
+	cmd.Flags().StringSliceVar(&company.RecipientCodes, "recipient-codes", nil, "further codes on which it receives, such as the offices of a public body: A1,B2")
+	cmd.Flags().StringSliceVar(&company.PecAddresses, "pec-addresses", nil, "certified addresses on which it receives")
 }
 
 // companyUpdate changes what its flags name and nothing else.
@@ -251,10 +253,10 @@ func (c *cli) companyUpdate() *cobra.Command {
 		}
 		given.SignaturePolicy = tenancyv1.SignaturePolicy(chosen)
 		paths := map[string]string{"display-name": "display_name", "vat": "vat_number", "tax-code": "tax_code",
-			"recipient-code": "recipient_code", "signature": "signature_policy"}
+			"recipient-code": "recipient_code", "recipient-codes": "recipient_codes", "pec-addresses": "pec_addresses", "signature": "signature_policy"}
 		maps.DeleteFunc(paths, func(flag, _ string) bool { return !cmd.Flags().Changed(flag) })
 		if len(paths) == 0 {
-			return usage("nothing to change: give --display-name, --recipient-code, --signature, --vat or --tax-code")
+			return usage("nothing to change: give --display-name, --recipient-code, --recipient-codes, --pec-addresses, --signature, --vat or --tax-code")
 		}
 		api, err := c.tenancy()
 		if err != nil {
@@ -268,7 +270,12 @@ func (c *cli) companyUpdate() *cobra.Command {
 		mask := &fieldmaskpb.FieldMask{Paths: slices.Sorted(maps.Values(paths))}
 		for _, path := range mask.Paths {
 			field := given.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(path))
-			company.ProtoReflect().Set(field, given.ProtoReflect().Get(field))
+			value := given.ProtoReflect().Get(field)
+			if field.IsList() && !value.List().IsValid() {
+				company.ProtoReflect().Clear(field) // an empty list was given
+				continue
+			}
+			company.ProtoReflect().Set(field, value)
 		}
 		changed, err := api.UpdateCompany(ctx, &tenancyv1.UpdateCompanyRequest{Company: company, UpdateMask: mask, RequestId: uuid.NewString()})
 		if err != nil {
@@ -283,5 +290,5 @@ func (c *cli) companyUpdate() *cobra.Command {
 
 func (c *cli) showCompany(co *tenancyv1.Company) {
 	c.fields("name", co.GetName(), "display name", co.GetDisplayName(), "VAT number", co.GetVatNumber(), "tax code", co.GetTaxCode(),
-		"recipient code", co.GetRecipientCode(), "signature", enum("SIGNATURE_POLICY_", co.GetSignaturePolicy()), "created", when(co.GetCreateTime()))
+		"recipient code", co.GetRecipientCode(), "further codes", strings.Join(co.GetRecipientCodes(), " "), "PEC addresses", strings.Join(co.GetPecAddresses(), " "), "signature", enum("SIGNATURE_POLICY_", co.GetSignaturePolicy()), "created", when(co.GetCreateTime()))
 }

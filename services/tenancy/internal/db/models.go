@@ -49,6 +49,8 @@ type Company struct {
 	Version         int32
 	CreateTime      time.Time
 	UpdateTime      time.Time
+	RecipientCodes  []string
+	PecAddresses    []string
 }
 
 type Inbox struct {

@@ -79,7 +79,7 @@ func (q *Queries) GetApiKey(ctx context.Context, arg GetApiKeyParams) (ApiKey, e
 }
 
 const getCompany = `-- name: GetCompany :one
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = $1 AND id = $2
 `
 
@@ -102,6 +102,8 @@ func (q *Queries) GetCompany(ctx context.Context, arg GetCompanyParams) (Company
 		&i.Version,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.RecipientCodes,
+		&i.PecAddresses,
 	)
 	return i, err
 }
@@ -199,8 +201,8 @@ func (q *Queries) InsertBootstrapKey(ctx context.Context, arg InsertBootstrapKey
 }
 
 const insertCompany = `-- name: InsertCompany :exec
-INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, recipient_codes, pec_addresses, signature_policy, create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
 `
 
 type InsertCompanyParams struct {
@@ -210,6 +212,8 @@ type InsertCompanyParams struct {
 	VatNumber       string
 	TaxCode         string
 	RecipientCode   string
+	RecipientCodes  []string
+	PecAddresses    []string
 	SignaturePolicy int16
 	CreateTime      time.Time
 }
@@ -222,6 +226,8 @@ func (q *Queries) InsertCompany(ctx context.Context, arg InsertCompanyParams) er
 		arg.VatNumber,
 		arg.TaxCode,
 		arg.RecipientCode,
+		arg.RecipientCodes,
+		arg.PecAddresses,
 		arg.SignaturePolicy,
 		arg.CreateTime,
 	)
@@ -317,7 +323,7 @@ func (q *Queries) ListApiKeys(ctx context.Context, arg ListApiKeysParams) ([]Api
 }
 
 const listCompanies = `-- name: ListCompanies :many
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
@@ -347,6 +353,8 @@ func (q *Queries) ListCompanies(ctx context.Context, arg ListCompaniesParams) ([
 			&i.Version,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.RecipientCodes,
+			&i.PecAddresses,
 		); err != nil {
 			return nil, err
 		}
@@ -426,7 +434,7 @@ func (q *Queries) ListTenants(ctx context.Context, arg ListTenantsParams) ([]Ten
 }
 
 const lockCompany = `-- name: LockCompany :one
-SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time
+SELECT tenant_id, id, display_name, vat_number, tax_code, recipient_code, signature_policy, version, create_time, update_time, recipient_codes, pec_addresses
 FROM company WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
@@ -449,8 +457,74 @@ func (q *Queries) LockCompany(ctx context.Context, arg LockCompanyParams) (Compa
 		&i.Version,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.RecipientCodes,
+		&i.PecAddresses,
 	)
 	return i, err
+}
+
+const lookUpRecipients = `-- name: LookUpRecipients :many
+SELECT tenant_id, id,
+       ($1::text <> '' AND (recipient_code = $1 OR $1 = ANY(recipient_codes)))::bool AS by_code,
+       ($2::text <> '' AND $2 = ANY(pec_addresses))::bool AS by_pec,
+       ($3::text <> '' AND vat_number = $3)::bool AS by_vat,
+       ($4::text <> '' AND (tax_code = $4 OR vat_number = 'IT' || $4))::bool AS by_tax
+FROM company
+WHERE ($1::text <> '' AND (recipient_code = $1 OR recipient_codes @> ARRAY[$1::text]))
+   OR ($2::text <> '' AND pec_addresses @> ARRAY[$2::text])
+   OR ($3::text <> '' AND vat_number = $3)
+   OR ($4::text <> '' AND (tax_code = $4 OR vat_number = 'IT' || $4::text))
+ORDER BY tenant_id, id
+LIMIT 1000
+`
+
+type LookUpRecipientsParams struct {
+	Code string
+	Pec  string
+	Vat  string
+	Tax  string
+}
+
+type LookUpRecipientsRow struct {
+	TenantID string
+	ID       string
+	ByCode   bool
+	ByPec    bool
+	ByVat    bool
+	ByTax    bool
+}
+
+// Over all tenants, in the system's scope. A tax code of eleven digits is the VAT number of the same subject, as a rule.
+func (q *Queries) LookUpRecipients(ctx context.Context, arg LookUpRecipientsParams) ([]LookUpRecipientsRow, error) {
+	rows, err := q.db.Query(ctx, lookUpRecipients,
+		arg.Code,
+		arg.Pec,
+		arg.Vat,
+		arg.Tax,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LookUpRecipientsRow
+	for rows.Next() {
+		var i LookUpRecipientsRow
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.ByCode,
+			&i.ByPec,
+			&i.ByVat,
+			&i.ByTax,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const retireBootstrapKeys = `-- name: RetireBootstrapKeys :exec
@@ -527,8 +601,8 @@ func (q *Queries) TouchApiKeys(ctx context.Context, arg TouchApiKeysParams) erro
 
 const updateCompany = `-- name: UpdateCompany :exec
 UPDATE company SET display_name = $1, vat_number = $2, tax_code = $3,
-    recipient_code = $4, signature_policy = $5, version = $6, update_time = $7
-WHERE tenant_id = $8 AND id = $9
+    recipient_code = $4, recipient_codes = $5, pec_addresses = $6, signature_policy = $7, version = $8, update_time = $9
+WHERE tenant_id = $10 AND id = $11
 `
 
 type UpdateCompanyParams struct {
@@ -536,6 +610,8 @@ type UpdateCompanyParams struct {
 	VatNumber       string
 	TaxCode         string
 	RecipientCode   string
+	RecipientCodes  []string
+	PecAddresses    []string
 	SignaturePolicy int16
 	Version         int32
 	UpdateTime      time.Time
@@ -549,6 +625,8 @@ func (q *Queries) UpdateCompany(ctx context.Context, arg UpdateCompanyParams) er
 		arg.VatNumber,
 		arg.TaxCode,
 		arg.RecipientCode,
+		arg.RecipientCodes,
+		arg.PecAddresses,
 		arg.SignaturePolicy,
 		arg.Version,
 		arg.UpdateTime,

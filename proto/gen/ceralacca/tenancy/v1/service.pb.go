@@ -676,6 +676,145 @@ func (x *ListCompaniesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type LookUpRecipientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each may be empty. A code that many companies share is answered with all of them.
+	RecipientCode string `protobuf:"bytes,1,opt,name=recipient_code,json=recipientCode,proto3" json:"recipient_code,omitempty"`
+	PecAddress    string `protobuf:"bytes,2,opt,name=pec_address,json=pecAddress,proto3" json:"pec_address,omitempty"`
+	// Country first, for example IT01234567897.
+	VatNumber     string `protobuf:"bytes,3,opt,name=vat_number,json=vatNumber,proto3" json:"vat_number,omitempty"`
+	TaxCode       string `protobuf:"bytes,4,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookUpRecipientsRequest) Reset() {
+	*x = LookUpRecipientsRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookUpRecipientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookUpRecipientsRequest) ProtoMessage() {}
+
+func (x *LookUpRecipientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookUpRecipientsRequest.ProtoReflect.Descriptor instead.
+func (*LookUpRecipientsRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LookUpRecipientsRequest) GetRecipientCode() string {
+	if x != nil {
+		return x.RecipientCode
+	}
+	return ""
+}
+
+func (x *LookUpRecipientsRequest) GetPecAddress() string {
+	if x != nil {
+		return x.PecAddress
+	}
+	return ""
+}
+
+func (x *LookUpRecipientsRequest) GetVatNumber() string {
+	if x != nil {
+		return x.VatNumber
+	}
+	return ""
+}
+
+func (x *LookUpRecipientsRequest) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+// Companies by what they were found by: tenants/{tenant}/companies/{company}, sorted, at most 1000 each.
+type LookUpRecipientsResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ByRecipientCode []string               `protobuf:"bytes,1,rep,name=by_recipient_code,json=byRecipientCode,proto3" json:"by_recipient_code,omitempty"`
+	ByPecAddress    []string               `protobuf:"bytes,2,rep,name=by_pec_address,json=byPecAddress,proto3" json:"by_pec_address,omitempty"`
+	ByVatNumber     []string               `protobuf:"bytes,3,rep,name=by_vat_number,json=byVatNumber,proto3" json:"by_vat_number,omitempty"`
+	ByTaxCode       []string               `protobuf:"bytes,4,rep,name=by_tax_code,json=byTaxCode,proto3" json:"by_tax_code,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LookUpRecipientsResponse) Reset() {
+	*x = LookUpRecipientsResponse{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookUpRecipientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookUpRecipientsResponse) ProtoMessage() {}
+
+func (x *LookUpRecipientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookUpRecipientsResponse.ProtoReflect.Descriptor instead.
+func (*LookUpRecipientsResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LookUpRecipientsResponse) GetByRecipientCode() []string {
+	if x != nil {
+		return x.ByRecipientCode
+	}
+	return nil
+}
+
+func (x *LookUpRecipientsResponse) GetByPecAddress() []string {
+	if x != nil {
+		return x.ByPecAddress
+	}
+	return nil
+}
+
+func (x *LookUpRecipientsResponse) GetByVatNumber() []string {
+	if x != nil {
+		return x.ByVatNumber
+	}
+	return nil
+}
+
+func (x *LookUpRecipientsResponse) GetByTaxCode() []string {
+	if x != nil {
+		return x.ByTaxCode
+	}
+	return nil
+}
+
 type UpdateCompanyRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Company *Company               `protobuf:"bytes,1,opt,name=company,proto3" json:"company,omitempty"`
@@ -688,7 +827,7 @@ type UpdateCompanyRequest struct {
 
 func (x *UpdateCompanyRequest) Reset() {
 	*x = UpdateCompanyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +839,7 @@ func (x *UpdateCompanyRequest) String() string {
 func (*UpdateCompanyRequest) ProtoMessage() {}
 
 func (x *UpdateCompanyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +852,7 @@ func (x *UpdateCompanyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCompanyRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCompanyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateCompanyRequest) GetCompany() *Company {
@@ -748,7 +887,7 @@ type CreateApiKeyRequest struct {
 
 func (x *CreateApiKeyRequest) Reset() {
 	*x = CreateApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +899,7 @@ func (x *CreateApiKeyRequest) String() string {
 func (*CreateApiKeyRequest) ProtoMessage() {}
 
 func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +912,7 @@ func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateApiKeyRequest) GetParent() string {
@@ -799,7 +938,7 @@ type GetApiKeyRequest struct {
 
 func (x *GetApiKeyRequest) Reset() {
 	*x = GetApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +950,7 @@ func (x *GetApiKeyRequest) String() string {
 func (*GetApiKeyRequest) ProtoMessage() {}
 
 func (x *GetApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +963,7 @@ func (x *GetApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetApiKeyRequest) GetName() string {
@@ -845,7 +984,7 @@ type ListApiKeysRequest struct {
 
 func (x *ListApiKeysRequest) Reset() {
 	*x = ListApiKeysRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +996,7 @@ func (x *ListApiKeysRequest) String() string {
 func (*ListApiKeysRequest) ProtoMessage() {}
 
 func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1009,7 @@ func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListApiKeysRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListApiKeysRequest) GetParent() string {
@@ -904,7 +1043,7 @@ type ListApiKeysResponse struct {
 
 func (x *ListApiKeysResponse) Reset() {
 	*x = ListApiKeysResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1055,7 @@ func (x *ListApiKeysResponse) String() string {
 func (*ListApiKeysResponse) ProtoMessage() {}
 
 func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1068,7 @@ func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListApiKeysResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListApiKeysResponse) GetApiKeys() []*ApiKey {
@@ -955,7 +1094,7 @@ type RevokeApiKeyRequest struct {
 
 func (x *RevokeApiKeyRequest) Reset() {
 	*x = RevokeApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1106,7 @@ func (x *RevokeApiKeyRequest) String() string {
 func (*RevokeApiKeyRequest) ProtoMessage() {}
 
 func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1119,7 @@ func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RevokeApiKeyRequest) GetName() string {
@@ -1000,7 +1139,7 @@ type ResolveApiKeyRequest struct {
 
 func (x *ResolveApiKeyRequest) Reset() {
 	*x = ResolveApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1151,7 @@ func (x *ResolveApiKeyRequest) String() string {
 func (*ResolveApiKeyRequest) ProtoMessage() {}
 
 func (x *ResolveApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1164,7 @@ func (x *ResolveApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*ResolveApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResolveApiKeyRequest) GetSecretSha256() []byte {
@@ -1053,7 +1192,7 @@ type ResolveApiKeyResponse struct {
 
 func (x *ResolveApiKeyResponse) Reset() {
 	*x = ResolveApiKeyResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1204,7 @@ func (x *ResolveApiKeyResponse) String() string {
 func (*ResolveApiKeyResponse) ProtoMessage() {}
 
 func (x *ResolveApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1217,7 @@ func (x *ResolveApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*ResolveApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResolveApiKeyResponse) GetApiKey() string {
@@ -1177,7 +1316,19 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"|\n" +
 	"\x15ListCompaniesResponse\x12;\n" +
 	"\tcompanies\x18\x01 \x03(\v2\x1d.ceralacca.tenancy.v1.CompanyR\tcompanies\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd4\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd2\x01\n" +
+	"\x17LookUpRecipientsRequest\x12@\n" +
+	"\x0erecipient_code\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^([A-Z0-9]{6,7})?$R\rrecipientCode\x12)\n" +
+	"\vpec_address\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\n" +
+	"pecAddress\x12&\n" +
+	"\n" +
+	"vat_number\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18\x1eR\tvatNumber\x12\"\n" +
+	"\btax_code\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x1cR\ataxCode\"\xb0\x01\n" +
+	"\x18LookUpRecipientsResponse\x12*\n" +
+	"\x11by_recipient_code\x18\x01 \x03(\tR\x0fbyRecipientCode\x12$\n" +
+	"\x0eby_pec_address\x18\x02 \x03(\tR\fbyPecAddress\x12\"\n" +
+	"\rby_vat_number\x18\x03 \x03(\tR\vbyVatNumber\x12\x1e\n" +
+	"\vby_tax_code\x18\x04 \x03(\tR\tbyTaxCode\"\xd4\x01\n" +
 	"\x14UpdateCompanyRequest\x12B\n" +
 	"\acompany\x18\x01 \x01(\v2\x1d.ceralacca.tenancy.v1.CompanyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\acompany\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1208,7 +1359,7 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"\breseller\x18\x03 \x01(\tR\breseller\x12\x16\n" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x16\n" +
 	"\x06scopes\x18\x05 \x03(\tR\x06scopes\x12\x12\n" +
-	"\x04live\x18\x06 \x01(\bR\x04live2\xd9\x0e\n" +
+	"\x04live\x18\x06 \x01(\bR\x04live2\xed\x0f\n" +
 	"\x0eTenancyService\x12e\n" +
 	"\x0eCreateReseller\x12+.ceralacca.tenancy.v1.CreateResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12a\n" +
 	"\vGetReseller\x12(.ceralacca.tenancy.v1.GetResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12p\n" +
@@ -1223,7 +1374,8 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"GetCompany\x12'.ceralacca.tenancy.v1.GetCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"P\xb2\xbb\x18L\n" +
 	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x01\x12\x80\x01\n" +
 	"\rListCompanies\x12*.ceralacca.tenancy.v1.ListCompaniesRequest\x1a+.ceralacca.tenancy.v1.ListCompaniesResponse\"\x16\xb2\xbb\x18\x12\n" +
-	"\ftenancy.read\x18\x01 \x01\x12s\n" +
+	"\ftenancy.read\x18\x01 \x01\x12\x91\x01\n" +
+	"\x10LookUpRecipients\x12-.ceralacca.tenancy.v1.LookUpRecipientsRequest\x1a..ceralacca.tenancy.v1.LookUpRecipientsResponse\"\x1e\xb2\xbb\x18\x1a\x12\vsdi-gateway\x12\vpec-gateway\x12s\n" +
 	"\rUpdateCompany\x12*.ceralacca.tenancy.v1.UpdateCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"\x17\xb2\xbb\x18\x13\n" +
 	"\rtenancy.write\x18\x01 \x01\x12m\n" +
 	"\fCreateApiKey\x12).ceralacca.tenancy.v1.CreateApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x14\xb2\xbb\x18\x10\n" +
@@ -1250,45 +1402,47 @@ func file_ceralacca_tenancy_v1_service_proto_rawDescGZIP() []byte {
 	return file_ceralacca_tenancy_v1_service_proto_rawDescData
 }
 
-var file_ceralacca_tenancy_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_ceralacca_tenancy_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ceralacca_tenancy_v1_service_proto_goTypes = []any{
-	(*CreateResellerRequest)(nil), // 0: ceralacca.tenancy.v1.CreateResellerRequest
-	(*GetResellerRequest)(nil),    // 1: ceralacca.tenancy.v1.GetResellerRequest
-	(*ListResellersRequest)(nil),  // 2: ceralacca.tenancy.v1.ListResellersRequest
-	(*ListResellersResponse)(nil), // 3: ceralacca.tenancy.v1.ListResellersResponse
-	(*CreateTenantRequest)(nil),   // 4: ceralacca.tenancy.v1.CreateTenantRequest
-	(*GetTenantRequest)(nil),      // 5: ceralacca.tenancy.v1.GetTenantRequest
-	(*ListTenantsRequest)(nil),    // 6: ceralacca.tenancy.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 7: ceralacca.tenancy.v1.ListTenantsResponse
-	(*CreateCompanyRequest)(nil),  // 8: ceralacca.tenancy.v1.CreateCompanyRequest
-	(*GetCompanyRequest)(nil),     // 9: ceralacca.tenancy.v1.GetCompanyRequest
-	(*ListCompaniesRequest)(nil),  // 10: ceralacca.tenancy.v1.ListCompaniesRequest
-	(*ListCompaniesResponse)(nil), // 11: ceralacca.tenancy.v1.ListCompaniesResponse
-	(*UpdateCompanyRequest)(nil),  // 12: ceralacca.tenancy.v1.UpdateCompanyRequest
-	(*CreateApiKeyRequest)(nil),   // 13: ceralacca.tenancy.v1.CreateApiKeyRequest
-	(*GetApiKeyRequest)(nil),      // 14: ceralacca.tenancy.v1.GetApiKeyRequest
-	(*ListApiKeysRequest)(nil),    // 15: ceralacca.tenancy.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),   // 16: ceralacca.tenancy.v1.ListApiKeysResponse
-	(*RevokeApiKeyRequest)(nil),   // 17: ceralacca.tenancy.v1.RevokeApiKeyRequest
-	(*ResolveApiKeyRequest)(nil),  // 18: ceralacca.tenancy.v1.ResolveApiKeyRequest
-	(*ResolveApiKeyResponse)(nil), // 19: ceralacca.tenancy.v1.ResolveApiKeyResponse
-	(*Reseller)(nil),              // 20: ceralacca.tenancy.v1.Reseller
-	(*Tenant)(nil),                // 21: ceralacca.tenancy.v1.Tenant
-	(*Company)(nil),               // 22: ceralacca.tenancy.v1.Company
-	(*fieldmaskpb.FieldMask)(nil), // 23: google.protobuf.FieldMask
-	(*ApiKey)(nil),                // 24: ceralacca.tenancy.v1.ApiKey
+	(*CreateResellerRequest)(nil),    // 0: ceralacca.tenancy.v1.CreateResellerRequest
+	(*GetResellerRequest)(nil),       // 1: ceralacca.tenancy.v1.GetResellerRequest
+	(*ListResellersRequest)(nil),     // 2: ceralacca.tenancy.v1.ListResellersRequest
+	(*ListResellersResponse)(nil),    // 3: ceralacca.tenancy.v1.ListResellersResponse
+	(*CreateTenantRequest)(nil),      // 4: ceralacca.tenancy.v1.CreateTenantRequest
+	(*GetTenantRequest)(nil),         // 5: ceralacca.tenancy.v1.GetTenantRequest
+	(*ListTenantsRequest)(nil),       // 6: ceralacca.tenancy.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),      // 7: ceralacca.tenancy.v1.ListTenantsResponse
+	(*CreateCompanyRequest)(nil),     // 8: ceralacca.tenancy.v1.CreateCompanyRequest
+	(*GetCompanyRequest)(nil),        // 9: ceralacca.tenancy.v1.GetCompanyRequest
+	(*ListCompaniesRequest)(nil),     // 10: ceralacca.tenancy.v1.ListCompaniesRequest
+	(*ListCompaniesResponse)(nil),    // 11: ceralacca.tenancy.v1.ListCompaniesResponse
+	(*LookUpRecipientsRequest)(nil),  // 12: ceralacca.tenancy.v1.LookUpRecipientsRequest
+	(*LookUpRecipientsResponse)(nil), // 13: ceralacca.tenancy.v1.LookUpRecipientsResponse
+	(*UpdateCompanyRequest)(nil),     // 14: ceralacca.tenancy.v1.UpdateCompanyRequest
+	(*CreateApiKeyRequest)(nil),      // 15: ceralacca.tenancy.v1.CreateApiKeyRequest
+	(*GetApiKeyRequest)(nil),         // 16: ceralacca.tenancy.v1.GetApiKeyRequest
+	(*ListApiKeysRequest)(nil),       // 17: ceralacca.tenancy.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),      // 18: ceralacca.tenancy.v1.ListApiKeysResponse
+	(*RevokeApiKeyRequest)(nil),      // 19: ceralacca.tenancy.v1.RevokeApiKeyRequest
+	(*ResolveApiKeyRequest)(nil),     // 20: ceralacca.tenancy.v1.ResolveApiKeyRequest
+	(*ResolveApiKeyResponse)(nil),    // 21: ceralacca.tenancy.v1.ResolveApiKeyResponse
+	(*Reseller)(nil),                 // 22: ceralacca.tenancy.v1.Reseller
+	(*Tenant)(nil),                   // 23: ceralacca.tenancy.v1.Tenant
+	(*Company)(nil),                  // 24: ceralacca.tenancy.v1.Company
+	(*fieldmaskpb.FieldMask)(nil),    // 25: google.protobuf.FieldMask
+	(*ApiKey)(nil),                   // 26: ceralacca.tenancy.v1.ApiKey
 }
 var file_ceralacca_tenancy_v1_service_proto_depIdxs = []int32{
-	20, // 0: ceralacca.tenancy.v1.CreateResellerRequest.reseller:type_name -> ceralacca.tenancy.v1.Reseller
-	20, // 1: ceralacca.tenancy.v1.ListResellersResponse.resellers:type_name -> ceralacca.tenancy.v1.Reseller
-	21, // 2: ceralacca.tenancy.v1.CreateTenantRequest.tenant:type_name -> ceralacca.tenancy.v1.Tenant
-	21, // 3: ceralacca.tenancy.v1.ListTenantsResponse.tenants:type_name -> ceralacca.tenancy.v1.Tenant
-	22, // 4: ceralacca.tenancy.v1.CreateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
-	22, // 5: ceralacca.tenancy.v1.ListCompaniesResponse.companies:type_name -> ceralacca.tenancy.v1.Company
-	22, // 6: ceralacca.tenancy.v1.UpdateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
-	23, // 7: ceralacca.tenancy.v1.UpdateCompanyRequest.update_mask:type_name -> google.protobuf.FieldMask
-	24, // 8: ceralacca.tenancy.v1.CreateApiKeyRequest.api_key:type_name -> ceralacca.tenancy.v1.ApiKey
-	24, // 9: ceralacca.tenancy.v1.ListApiKeysResponse.api_keys:type_name -> ceralacca.tenancy.v1.ApiKey
+	22, // 0: ceralacca.tenancy.v1.CreateResellerRequest.reseller:type_name -> ceralacca.tenancy.v1.Reseller
+	22, // 1: ceralacca.tenancy.v1.ListResellersResponse.resellers:type_name -> ceralacca.tenancy.v1.Reseller
+	23, // 2: ceralacca.tenancy.v1.CreateTenantRequest.tenant:type_name -> ceralacca.tenancy.v1.Tenant
+	23, // 3: ceralacca.tenancy.v1.ListTenantsResponse.tenants:type_name -> ceralacca.tenancy.v1.Tenant
+	24, // 4: ceralacca.tenancy.v1.CreateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
+	24, // 5: ceralacca.tenancy.v1.ListCompaniesResponse.companies:type_name -> ceralacca.tenancy.v1.Company
+	24, // 6: ceralacca.tenancy.v1.UpdateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
+	25, // 7: ceralacca.tenancy.v1.UpdateCompanyRequest.update_mask:type_name -> google.protobuf.FieldMask
+	26, // 8: ceralacca.tenancy.v1.CreateApiKeyRequest.api_key:type_name -> ceralacca.tenancy.v1.ApiKey
+	26, // 9: ceralacca.tenancy.v1.ListApiKeysResponse.api_keys:type_name -> ceralacca.tenancy.v1.ApiKey
 	0,  // 10: ceralacca.tenancy.v1.TenancyService.CreateReseller:input_type -> ceralacca.tenancy.v1.CreateResellerRequest
 	1,  // 11: ceralacca.tenancy.v1.TenancyService.GetReseller:input_type -> ceralacca.tenancy.v1.GetResellerRequest
 	2,  // 12: ceralacca.tenancy.v1.TenancyService.ListResellers:input_type -> ceralacca.tenancy.v1.ListResellersRequest
@@ -1298,29 +1452,31 @@ var file_ceralacca_tenancy_v1_service_proto_depIdxs = []int32{
 	8,  // 16: ceralacca.tenancy.v1.TenancyService.CreateCompany:input_type -> ceralacca.tenancy.v1.CreateCompanyRequest
 	9,  // 17: ceralacca.tenancy.v1.TenancyService.GetCompany:input_type -> ceralacca.tenancy.v1.GetCompanyRequest
 	10, // 18: ceralacca.tenancy.v1.TenancyService.ListCompanies:input_type -> ceralacca.tenancy.v1.ListCompaniesRequest
-	12, // 19: ceralacca.tenancy.v1.TenancyService.UpdateCompany:input_type -> ceralacca.tenancy.v1.UpdateCompanyRequest
-	13, // 20: ceralacca.tenancy.v1.TenancyService.CreateApiKey:input_type -> ceralacca.tenancy.v1.CreateApiKeyRequest
-	14, // 21: ceralacca.tenancy.v1.TenancyService.GetApiKey:input_type -> ceralacca.tenancy.v1.GetApiKeyRequest
-	15, // 22: ceralacca.tenancy.v1.TenancyService.ListApiKeys:input_type -> ceralacca.tenancy.v1.ListApiKeysRequest
-	17, // 23: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:input_type -> ceralacca.tenancy.v1.RevokeApiKeyRequest
-	18, // 24: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:input_type -> ceralacca.tenancy.v1.ResolveApiKeyRequest
-	20, // 25: ceralacca.tenancy.v1.TenancyService.CreateReseller:output_type -> ceralacca.tenancy.v1.Reseller
-	20, // 26: ceralacca.tenancy.v1.TenancyService.GetReseller:output_type -> ceralacca.tenancy.v1.Reseller
-	3,  // 27: ceralacca.tenancy.v1.TenancyService.ListResellers:output_type -> ceralacca.tenancy.v1.ListResellersResponse
-	21, // 28: ceralacca.tenancy.v1.TenancyService.CreateTenant:output_type -> ceralacca.tenancy.v1.Tenant
-	21, // 29: ceralacca.tenancy.v1.TenancyService.GetTenant:output_type -> ceralacca.tenancy.v1.Tenant
-	7,  // 30: ceralacca.tenancy.v1.TenancyService.ListTenants:output_type -> ceralacca.tenancy.v1.ListTenantsResponse
-	22, // 31: ceralacca.tenancy.v1.TenancyService.CreateCompany:output_type -> ceralacca.tenancy.v1.Company
-	22, // 32: ceralacca.tenancy.v1.TenancyService.GetCompany:output_type -> ceralacca.tenancy.v1.Company
-	11, // 33: ceralacca.tenancy.v1.TenancyService.ListCompanies:output_type -> ceralacca.tenancy.v1.ListCompaniesResponse
-	22, // 34: ceralacca.tenancy.v1.TenancyService.UpdateCompany:output_type -> ceralacca.tenancy.v1.Company
-	24, // 35: ceralacca.tenancy.v1.TenancyService.CreateApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	24, // 36: ceralacca.tenancy.v1.TenancyService.GetApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	16, // 37: ceralacca.tenancy.v1.TenancyService.ListApiKeys:output_type -> ceralacca.tenancy.v1.ListApiKeysResponse
-	24, // 38: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	19, // 39: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:output_type -> ceralacca.tenancy.v1.ResolveApiKeyResponse
-	25, // [25:40] is the sub-list for method output_type
-	10, // [10:25] is the sub-list for method input_type
+	12, // 19: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:input_type -> ceralacca.tenancy.v1.LookUpRecipientsRequest
+	14, // 20: ceralacca.tenancy.v1.TenancyService.UpdateCompany:input_type -> ceralacca.tenancy.v1.UpdateCompanyRequest
+	15, // 21: ceralacca.tenancy.v1.TenancyService.CreateApiKey:input_type -> ceralacca.tenancy.v1.CreateApiKeyRequest
+	16, // 22: ceralacca.tenancy.v1.TenancyService.GetApiKey:input_type -> ceralacca.tenancy.v1.GetApiKeyRequest
+	17, // 23: ceralacca.tenancy.v1.TenancyService.ListApiKeys:input_type -> ceralacca.tenancy.v1.ListApiKeysRequest
+	19, // 24: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:input_type -> ceralacca.tenancy.v1.RevokeApiKeyRequest
+	20, // 25: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:input_type -> ceralacca.tenancy.v1.ResolveApiKeyRequest
+	22, // 26: ceralacca.tenancy.v1.TenancyService.CreateReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	22, // 27: ceralacca.tenancy.v1.TenancyService.GetReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	3,  // 28: ceralacca.tenancy.v1.TenancyService.ListResellers:output_type -> ceralacca.tenancy.v1.ListResellersResponse
+	23, // 29: ceralacca.tenancy.v1.TenancyService.CreateTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	23, // 30: ceralacca.tenancy.v1.TenancyService.GetTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	7,  // 31: ceralacca.tenancy.v1.TenancyService.ListTenants:output_type -> ceralacca.tenancy.v1.ListTenantsResponse
+	24, // 32: ceralacca.tenancy.v1.TenancyService.CreateCompany:output_type -> ceralacca.tenancy.v1.Company
+	24, // 33: ceralacca.tenancy.v1.TenancyService.GetCompany:output_type -> ceralacca.tenancy.v1.Company
+	11, // 34: ceralacca.tenancy.v1.TenancyService.ListCompanies:output_type -> ceralacca.tenancy.v1.ListCompaniesResponse
+	13, // 35: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:output_type -> ceralacca.tenancy.v1.LookUpRecipientsResponse
+	24, // 36: ceralacca.tenancy.v1.TenancyService.UpdateCompany:output_type -> ceralacca.tenancy.v1.Company
+	26, // 37: ceralacca.tenancy.v1.TenancyService.CreateApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	26, // 38: ceralacca.tenancy.v1.TenancyService.GetApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	18, // 39: ceralacca.tenancy.v1.TenancyService.ListApiKeys:output_type -> ceralacca.tenancy.v1.ListApiKeysResponse
+	26, // 40: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	21, // 41: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:output_type -> ceralacca.tenancy.v1.ResolveApiKeyResponse
+	26, // [26:42] is the sub-list for method output_type
+	10, // [10:26] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1338,7 +1494,7 @@ func file_ceralacca_tenancy_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_tenancy_v1_service_proto_rawDesc), len(file_ceralacca_tenancy_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

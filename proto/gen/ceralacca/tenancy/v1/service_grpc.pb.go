@@ -19,21 +19,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TenancyService_CreateReseller_FullMethodName = "/ceralacca.tenancy.v1.TenancyService/CreateReseller"
-	TenancyService_GetReseller_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/GetReseller"
-	TenancyService_ListResellers_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/ListResellers"
-	TenancyService_CreateTenant_FullMethodName   = "/ceralacca.tenancy.v1.TenancyService/CreateTenant"
-	TenancyService_GetTenant_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/GetTenant"
-	TenancyService_ListTenants_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ListTenants"
-	TenancyService_CreateCompany_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/CreateCompany"
-	TenancyService_GetCompany_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/GetCompany"
-	TenancyService_ListCompanies_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/ListCompanies"
-	TenancyService_UpdateCompany_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/UpdateCompany"
-	TenancyService_CreateApiKey_FullMethodName   = "/ceralacca.tenancy.v1.TenancyService/CreateApiKey"
-	TenancyService_GetApiKey_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/GetApiKey"
-	TenancyService_ListApiKeys_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ListApiKeys"
-	TenancyService_RevokeApiKey_FullMethodName   = "/ceralacca.tenancy.v1.TenancyService/RevokeApiKey"
-	TenancyService_ResolveApiKey_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/ResolveApiKey"
+	TenancyService_CreateReseller_FullMethodName   = "/ceralacca.tenancy.v1.TenancyService/CreateReseller"
+	TenancyService_GetReseller_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/GetReseller"
+	TenancyService_ListResellers_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ListResellers"
+	TenancyService_CreateTenant_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/CreateTenant"
+	TenancyService_GetTenant_FullMethodName        = "/ceralacca.tenancy.v1.TenancyService/GetTenant"
+	TenancyService_ListTenants_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/ListTenants"
+	TenancyService_CreateCompany_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/CreateCompany"
+	TenancyService_GetCompany_FullMethodName       = "/ceralacca.tenancy.v1.TenancyService/GetCompany"
+	TenancyService_ListCompanies_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ListCompanies"
+	TenancyService_LookUpRecipients_FullMethodName = "/ceralacca.tenancy.v1.TenancyService/LookUpRecipients"
+	TenancyService_UpdateCompany_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/UpdateCompany"
+	TenancyService_CreateApiKey_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/CreateApiKey"
+	TenancyService_GetApiKey_FullMethodName        = "/ceralacca.tenancy.v1.TenancyService/GetApiKey"
+	TenancyService_ListApiKeys_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/ListApiKeys"
+	TenancyService_RevokeApiKey_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/RevokeApiKey"
+	TenancyService_ResolveApiKey_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ResolveApiKey"
 )
 
 // TenancyServiceClient is the client API for TenancyService service.
@@ -51,6 +52,8 @@ type TenancyServiceClient interface {
 	CreateCompany(ctx context.Context, in *CreateCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	GetCompany(ctx context.Context, in *GetCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	ListCompanies(ctx context.Context, in *ListCompaniesRequest, opts ...grpc.CallOption) (*ListCompaniesResponse, error)
+	// Tells the gateway which companies a document that came in may be for, over all tenants.
+	LookUpRecipients(ctx context.Context, in *LookUpRecipientsRequest, opts ...grpc.CallOption) (*LookUpRecipientsResponse, error)
 	UpdateCompany(ctx context.Context, in *UpdateCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	// The answer is the only place where the secret is shown.
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
@@ -160,6 +163,16 @@ func (c *tenancyServiceClient) ListCompanies(ctx context.Context, in *ListCompan
 	return out, nil
 }
 
+func (c *tenancyServiceClient) LookUpRecipients(ctx context.Context, in *LookUpRecipientsRequest, opts ...grpc.CallOption) (*LookUpRecipientsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LookUpRecipientsResponse)
+	err := c.cc.Invoke(ctx, TenancyService_LookUpRecipients_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tenancyServiceClient) UpdateCompany(ctx context.Context, in *UpdateCompanyRequest, opts ...grpc.CallOption) (*Company, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Company)
@@ -235,6 +248,8 @@ type TenancyServiceServer interface {
 	CreateCompany(context.Context, *CreateCompanyRequest) (*Company, error)
 	GetCompany(context.Context, *GetCompanyRequest) (*Company, error)
 	ListCompanies(context.Context, *ListCompaniesRequest) (*ListCompaniesResponse, error)
+	// Tells the gateway which companies a document that came in may be for, over all tenants.
+	LookUpRecipients(context.Context, *LookUpRecipientsRequest) (*LookUpRecipientsResponse, error)
 	UpdateCompany(context.Context, *UpdateCompanyRequest) (*Company, error)
 	// The answer is the only place where the secret is shown.
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*ApiKey, error)
@@ -280,6 +295,9 @@ func (UnimplementedTenancyServiceServer) GetCompany(context.Context, *GetCompany
 }
 func (UnimplementedTenancyServiceServer) ListCompanies(context.Context, *ListCompaniesRequest) (*ListCompaniesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCompanies not implemented")
+}
+func (UnimplementedTenancyServiceServer) LookUpRecipients(context.Context, *LookUpRecipientsRequest) (*LookUpRecipientsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LookUpRecipients not implemented")
 }
 func (UnimplementedTenancyServiceServer) UpdateCompany(context.Context, *UpdateCompanyRequest) (*Company, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateCompany not implemented")
@@ -482,6 +500,24 @@ func _TenancyService_ListCompanies_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TenancyService_LookUpRecipients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LookUpRecipientsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).LookUpRecipients(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_LookUpRecipients_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).LookUpRecipients(ctx, req.(*LookUpRecipientsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TenancyService_UpdateCompany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateCompanyRequest)
 	if err := dec(in); err != nil {
@@ -632,6 +668,10 @@ var TenancyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListCompanies",
 			Handler:    _TenancyService_ListCompanies_Handler,
+		},
+		{
+			MethodName: "LookUpRecipients",
+			Handler:    _TenancyService_LookUpRecipients_Handler,
 		},
 		{
 			MethodName: "UpdateCompany",

@@ -323,8 +323,12 @@ type Company struct {
 	CreateTime      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	UpdateTime      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	Etag            string                 `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Further recipient codes on which the company receives: the offices of a public body, other channels.
+	RecipientCodes []string `protobuf:"bytes,10,rep,name=recipient_codes,json=recipientCodes,proto3" json:"recipient_codes,omitempty"`
+	// Certified addresses (PECDestinatario) on which the company receives.
+	PecAddresses  []string `protobuf:"bytes,11,rep,name=pec_addresses,json=pecAddresses,proto3" json:"pec_addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Company) Reset() {
@@ -418,6 +422,20 @@ func (x *Company) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Company) GetRecipientCodes() []string {
+	if x != nil {
+		return x.RecipientCodes
+	}
+	return nil
+}
+
+func (x *Company) GetPecAddresses() []string {
+	if x != nil {
+		return x.PecAddresses
+	}
+	return nil
 }
 
 // A key that calls the API. The secret is shown once, when the key is created.
@@ -586,7 +604,7 @@ const file_ceralacca_tenancy_v1_types_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12\x12\n" +
 	"\x04etag\x18\x05 \x01(\tR\x04etag:<\xeaA9\n" +
-	"\x14ceralacca.dev/Tenant\x12\x10tenants/{tenant}*\atenants2\x06tenant\"\xe8\x04\n" +
+	"\x14ceralacca.dev/Tenant\x12\x10tenants/{tenant}*\atenants2\x06tenant\"\x85\x06\n" +
 	"\aCompany\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12D\n" +
@@ -599,7 +617,10 @@ const file_ceralacca_tenancy_v1_types_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\t \x01(\tR\x04etag:T\xeaAQ\n" +
+	"\x04etag\x18\t \x01(\tR\x04etag\x12I\n" +
+	"\x0frecipient_codes\x18\n" +
+	" \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xc8\x01\x18\x01\"\x13r\x112\x0f^[A-Z0-9]{6,7}$R\x0erecipientCodes\x12P\n" +
+	"\rpec_addresses\x18\v \x03(\tB+\xbaH(\x92\x01%\x102\x18\x01\"\x1fr\x1d2\x1b^[^@ ]{1,128}@[^@ ]{1,127}$R\fpecAddresses:T\xeaAQ\n" +
 	"\x15ceralacca.dev/Company\x12$tenants/{tenant}/companies/{company}*\tcompanies2\acompany\"\x86\x05\n" +
 	"\x06ApiKey\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12+\n" +

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// A Client calls one SOAP endpoint: SdI's RiceviFile when a transmitter uses it, a
-// transmitter's TrasmissioneFatture when the sandbox does. It never retries by itself: a
+// A Client calls one SOAP endpoint: SdI's RiceviFile or RiceviNotifica when the platform uses it, a
+// transmitter's TrasmissioneFatture or a receiver's RicezioneFatture when the sandbox does. It never retries by itself: a
 // repeated submission is the caller's decision. Safe for concurrent use.
 type Client struct {
 	HTTP     *http.Client // with the mutual-TLS transport; required

@@ -57,7 +57,7 @@ func EncodeRiceviFile(f FileSdIBase, enc Encoding) (Payload, error) {
 
 // EncodeNotifica encodes a callback. Errors wrap ErrField or ErrUnknownOperation.
 func EncodeNotifica(op Operation, f FileSdI, enc Encoding) (Payload, error) {
-	if !op.Valid() || op == OpRiceviFile {
+	if !op.callback() {
 		return Payload{}, fmt.Errorf("%w: %s is not a callback", ErrUnknownOperation, op)
 	}
 	if !validID(f.IdentificativoSdI) {
@@ -81,7 +81,6 @@ func validID(s string) bool {
 const (
 	envelopeHead = `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="` + nsEnvelope + `"><soapenv:Body>`
 	envelopeTail = `</soapenv:Body></soapenv:Envelope>`
-	xopInclude   = `<xop:Include xmlns:xop="` + nsXOP + `" href="cid:` + fileID + `"/>`
 )
 
 func encodeRequest(req Request, enc Encoding) (Payload, error) {
@@ -102,13 +101,8 @@ func encodeRequest(req Request, enc Encoding) (Payload, error) {
 		b = appendElement(b, "IdentificativoSdI", req.IdentificativoSdI)
 	}
 	b = appendElement(b, "NomeFile", req.NomeFile)
-	b = append(b, "<File>"...)
-	if enc == XOP {
-		b = append(b, xopInclude...)
-	} else {
-		b = base64.StdEncoding.AppendEncode(b, req.File)
-	}
-	b = append(b, "</File></types:"...)
+	b = appendBinary(b, "File", fileID, req.File, enc)
+	b = append(b, "</types:"...)
 	b = append(b, el...)
 	b = append(b, '>')
 	b = append(b, envelopeTail...)

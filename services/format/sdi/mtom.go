@@ -195,16 +195,23 @@ const (
 	Plain                     // text/xml, file as base64 in the envelope
 )
 
-// A Payload is an encoded SOAP message, ready to travel. It does not copy the file.
+// maxChunks are an envelope, two files, and what stands between them.
+const maxChunks = 5
+
+// A Payload is an encoded SOAP message, ready to travel. It does not copy the files.
 type Payload struct {
 	ContentType string
 	SOAPAction  string // without quotes; "" for answers
-	chunks      [3][]byte
+	chunks      [maxChunks][]byte
 }
 
 // Len is the number of bytes of the body.
 func (p *Payload) Len() int64 {
-	return int64(len(p.chunks[0]) + len(p.chunks[1]) + len(p.chunks[2]))
+	var n int64
+	for _, c := range p.chunks {
+		n += int64(len(c))
+	}
+	return n
 }
 
 // Reader reads the body from its beginning; each call gives a new reader.
@@ -238,7 +245,7 @@ func (p *Payload) Bytes() []byte {
 }
 
 type payloadReader struct {
-	chunks [3][]byte
+	chunks [maxChunks][]byte
 	i      int
 }
 
@@ -255,15 +262,30 @@ func (r *payloadReader) Read(b []byte) (int, error) {
 }
 
 const (
-	rootID = "envelope@sdi"
-	fileID = "file@sdi"
+	rootID     = "envelope@sdi"
+	fileID     = "file@sdi"
+	metadataID = "metadata@sdi"
 )
+
+// attachment is a file that an envelope points to.
+type attachment struct {
+	id   string
+	data []byte
+}
 
 // wrap puts an envelope, and a file that the envelope points to when enc is XOP, into a
 // payload.
 func wrap(env, file []byte, enc Encoding) Payload {
+	if file == nil {
+		return wrapAll(env, enc)
+	}
+	return wrapAll(env, enc, attachment{fileID, file})
+}
+
+// wrapAll is wrap for at most two files.
+func wrapAll(env []byte, enc Encoding, files ...attachment) Payload {
 	if enc == Plain {
-		return Payload{ContentType: "text/xml; charset=utf-8", chunks: [3][]byte{env}}
+		return Payload{ContentType: "text/xml; charset=utf-8", chunks: [maxChunks][]byte{env}}
 	}
 	boundary := "sdi-" + rand.Text()
 	rootType, partType := typeXML, "text/xml; charset=utf-8"
@@ -277,17 +299,19 @@ func wrap(env, file []byte, enc Encoding) Payload {
 	head = append(head, partType...)
 	head = append(head, "\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <"+rootID+">\r\n\r\n"...)
 	head = append(head, env...)
-	tail := "\r\n--" + boundary + "--\r\n"
 	p := Payload{
 		ContentType: typeMultipart + `; type="` + rootType + `"; boundary="` + boundary + `"; start="<` + rootID + `>"; start-info="text/xml"`,
 	}
-	if enc == XOP && file != nil {
-		head = append(head, "\r\n--"...)
-		head = append(head, boundary...)
-		head = append(head, "\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <"+fileID+">\r\n\r\n"...)
-		p.chunks = [3][]byte{head, file, []byte(tail)}
-		return p
+	n := 0
+	if enc == XOP {
+		for _, f := range files {
+			head = append(head, "\r\n--"...)
+			head = append(head, boundary...)
+			head = append(head, "\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <"+f.id+">\r\n\r\n"...)
+			p.chunks[n], p.chunks[n+1] = head, f.data
+			n, head = n+2, nil
+		}
 	}
-	p.chunks = [3][]byte{append(head, tail...)}
+	p.chunks[n] = append(head, "\r\n--"+boundary+"--\r\n"...)
 	return p
 }

@@ -102,7 +102,7 @@ func TestRequestRoundTrip(t *testing.T) {
 	file := []byte("\x00binary\r\n--sdi-\r\n <&> \xff")
 	for _, enc := range []Encoding{XOP, Multipart, Plain} {
 		c := &Client{HTTP: srv.Client(), URL: srv.URL, Encoding: enc}
-		for op := OpRicevutaConsegna; op.Valid(); op++ {
+		for op := OpRicevutaConsegna; op.callback(); op++ {
 			f := FileSdI{IdentificativoSdI: "999147483647", NomeFile: "IT01234567890_00001_RC_001.xml", File: file}
 			require.NoError(t, c.Notifica(context.Background(), op, f))
 			require.Equal(t, Request{Operation: op, IdentificativoSdI: f.IdentificativoSdI, NomeFile: f.NomeFile, File: file}, got)

@@ -35,7 +35,7 @@ type ServerOptions struct {
 // RiceviFileHandler serves SdIRiceviFile: what SdI exposes.
 func RiceviFileHandler(fn RiceviFileFunc, opt ServerOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, ok := receive(w, r, opt, func(op Operation) bool { return op == OpRiceviFile })
+		req, ok := receive(w, r, opt, transmission, func(op Operation) bool { return op == OpRiceviFile })
 		if !ok {
 			return
 		}
@@ -58,7 +58,7 @@ func RiceviFileHandler(fn RiceviFileFunc, opt ServerOptions) http.Handler {
 // spec: WS-I BP-1.1 R2714
 func TrasmissioneFattureHandler(fn NotificaFunc, opt ServerOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, ok := receive(w, r, opt, func(op Operation) bool { return op != OpRiceviFile })
+		req, ok := receive(w, r, opt, transmission, Operation.callback)
 		if !ok {
 			return
 		}
@@ -71,13 +71,13 @@ func TrasmissioneFattureHandler(fn NotificaFunc, opt ServerOptions) http.Handler
 	})
 }
 
-func receive(w http.ResponseWriter, r *http.Request, opt ServerOptions, served func(Operation) bool) (Request, bool) {
+func receive(w http.ResponseWriter, r *http.Request, opt ServerOptions, find serves, served func(Operation) bool) (Request, bool) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "this is a SOAP endpoint: POST a SOAP 1.1 envelope", http.StatusMethodNotAllowed)
 		return Request{}, false
 	}
-	req, err := readRequest(r, opt.Limits, served)
+	req, err := readRequest(r, opt.Limits, find, served)
 	if err == nil {
 		return req, true
 	}
@@ -97,7 +97,7 @@ func receive(w http.ResponseWriter, r *http.Request, opt ServerOptions, served f
 	return Request{}, false
 }
 
-func readRequest(r *http.Request, lim Limits, served func(Operation) bool) (Request, error) {
+func readRequest(r *http.Request, lim Limits, find serves, served func(Operation) bool) (Request, error) {
 	lim = lim.filled()
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return Request{}, parseErr("Content-Encoding", ErrContentType, "%q; send the body uncompressed", clip(enc, 40))
@@ -106,7 +106,7 @@ func readRequest(r *http.Request, lim Limits, served func(Operation) bool) (Requ
 	if err != nil {
 		return Request{}, err
 	}
-	req, err := DecodeRequest(r.Header.Get("Content-Type"), r.Header.Get("SOAPAction"), body, lim)
+	req, err := decodeRequest(r.Header.Get("Content-Type"), r.Header.Get("SOAPAction"), body, lim, find)
 	if err != nil {
 		return Request{}, err
 	}

@@ -17,11 +17,13 @@ const (
 	nsDSig         = "http://www.w3.org/2000/09/xmldsig#"
 )
 
-// Operation is one of the SOAP operations of the SDICoop transmission side.
-// spec: SDICoop-T-3.2 (WSDL SdIRiceviFile 1.0, TrasmissioneFatture 1.1)
+// Operation is one of the SOAP operations of SDICoop, on the transmission and on the reception side.
+// spec: SDICoop-T-3.2 (WSDL SdIRiceviFile 1.0, TrasmissioneFatture 1.1), SDICoop-R-3.2 (WSDL RicezioneFatture 1.0,
+// SdIRiceviNotifica 1.0)
 type Operation uint8
 
-// OpRiceviFile is exposed by SdI; the six others by the transmitter, one-way.
+// OpRiceviFile is exposed by SdI; the six that follow by the transmitter, one-way. OpRiceviFatture and
+// OpDecorrenzaTerminiCommittente (one-way) are exposed by the receiver, OpEsitoCommittente by SdI.
 const (
 	OpRiceviFile                      Operation = iota + 1 // submit one file
 	OpRicevutaConsegna                                     // receipt of delivery
@@ -30,6 +32,9 @@ const (
 	OpNotificaEsito                                        // outcome by the public buyer
 	OpNotificaDecorrenzaTermini                            // the buyer's term has expired
 	OpAttestazioneTrasmissioneFattura                      // attestation of transmission
+	OpRiceviFatture                                        // SdI delivers a file with its metadata
+	OpDecorrenzaTerminiCommittente                         // SdI tells the receiver that its term has expired
+	OpEsitoCommittente                                     // the receiver's outcome, to SdI
 )
 
 var operations = [...]struct{ name, action, element string }{
@@ -40,6 +45,10 @@ var operations = [...]struct{ name, action, element string }{
 	OpNotificaEsito:                   {"NotificaEsito", "http://www.fatturapa.it/TrasmissioneFatture/NotificaEsito", "notificaEsito"},
 	OpNotificaDecorrenzaTermini:       {"NotificaDecorrenzaTermini", "http://www.fatturapa.it/TrasmissioneFatture/NotificaDecorrenzaTermini", "notificaDecorrenzaTermini"},
 	OpAttestazioneTrasmissioneFattura: {"AttestazioneTrasmissioneFattura", "http://www.fatturapa.it/TrasmissioneFatture/AttestazioneTrasmissioneFattura", "attestazioneTrasmissioneFattura"},
+	// The action has a suffix that the operation has not: that is how the WSDL writes it.
+	OpRiceviFatture:                {"RiceviFatture", "http://www.fatturapa.it/RicezioneFatture/RiceviFattureSdI", "fileSdIConMetadati"},
+	OpDecorrenzaTerminiCommittente: {"NotificaDecorrenzaTermini", "http://www.fatturapa.it/RicezioneFatture/NotificaDecorrenzaTermini", "fileSdI"},
+	OpEsitoCommittente:             {"NotificaEsito", "http://www.fatturapa.it/SdIRicezioneNotifiche/NotificaEsito", "fileSdI"},
 }
 
 // Valid says whether op is one of the declared operations.
@@ -63,8 +72,17 @@ func (op Operation) SOAPAction() string {
 
 func (op Operation) element() string { return operations[op].element }
 
-func operationByElement(local []byte) (Operation, bool) {
-	for op := OpRiceviFile; int(op) < len(operations); op++ {
+// callback says whether op is one of those that a transmitter exposes.
+func (op Operation) callback() bool {
+	return op > OpRiceviFile && op <= OpAttestazioneTrasmissioneFattura
+}
+
+// transmission finds the operation of the transmission side by the element in the body.
+func transmission(local []byte, space string) (Operation, bool) {
+	if space != nsTrasmissione {
+		return 0, false
+	}
+	for op := OpRiceviFile; op <= OpAttestazioneTrasmissioneFattura; op++ {
 		if operations[op].element == string(local) {
 			return op, true
 		}
@@ -92,13 +110,15 @@ func OperationFor(t MessageType) (Operation, bool) {
 	return 0, false
 }
 
-// A Request is one SOAP request of either service, decoded.
+// A Request is one SOAP request of any of the services, decoded.
 type Request struct {
 	Operation         Operation
-	IdentificativoSdI string // callbacks only: decimal digits, up to 12; kept as text, as received
+	IdentificativoSdI string // all but RiceviFile: decimal digits, up to 12; kept as text, as received
 	NomeFile          string
 	File              []byte
-	XOP               bool // the file travelled as a MIME part
+	NomeFileMetadati  string // RiceviFatture only
+	Metadati          []byte // RiceviFatture only
+	XOP               bool   // a file travelled as a MIME part
 }
 
 // Limits bound what decoding accepts. Zero fields take the defaults.
@@ -129,13 +149,20 @@ func (l Limits) filled() Limits {
 	return l
 }
 
-// DecodeRequest reads a request from its HTTP headers and whole body: text/xml with inline
+// DecodeRequest reads a request of the transmission side from its HTTP headers and whole body: text/xml with inline
 // base64, multipart/related with XOP, or multipart/related with inline base64. It answers
 // to SOAP 1.1 only. soapAction may be empty; if it names another operation than the body
 // does, the error is ErrActionMismatch. The returned file may alias body.
 //
 // Errors are *ParseError, or ErrTooLarge wrapped. FaultFor turns them into SOAP faults.
 func DecodeRequest(contentType, soapAction string, body []byte, lim Limits) (Request, error) {
+	return decodeRequest(contentType, soapAction, body, lim, transmission)
+}
+
+// serves finds the operation that an endpoint means by an element of a namespace.
+type serves func(local []byte, space string) (Operation, bool)
+
+func decodeRequest(contentType, soapAction string, body []byte, lim Limits, find serves) (Request, error) {
 	lim = lim.filled()
 	root, parts, err := splitBody(contentType, body, lim)
 	if err != nil {
@@ -144,7 +171,7 @@ func DecodeRequest(contentType, soapAction string, body []byte, lim Limits) (Req
 	d := &envelope{parts: parts, lim: lim}
 	var req Request
 	err = d.read(root, func(r *xmlReader) error {
-		return d.request(r, &req)
+		return d.request(r, &req, find)
 	})
 	if err != nil {
 		return Request{}, err
@@ -217,13 +244,13 @@ func (d *envelope) header(r *xmlReader) error {
 	})
 }
 
-func (d *envelope) request(r *xmlReader, req *Request) error {
-	op, ok := operationByElement(r.local)
-	if !ok || r.space != nsTrasmissione {
+func (d *envelope) request(r *xmlReader, req *Request, find serves) error {
+	op, ok := find(r.local, r.space)
+	if !ok {
 		return r.fail(ErrUnknownOperation, "%s in namespace %q", clip(string(r.local), 60), clip(r.space, 80))
 	}
 	req.Operation = op
-	var hasID, hasName, hasFile bool
+	var hasID, hasName, hasFile, hasMetadata bool
 	err := r.each(func() error {
 		var err error
 		switch string(r.local) {
@@ -239,6 +266,14 @@ func (d *envelope) request(r *xmlReader, req *Request) error {
 			}
 			hasFile = true
 			req.File, err = d.binary(r, "File")
+		case "NomeFileMetadati":
+			req.NomeFileMetadati, err = r.value()
+		case "Metadati":
+			if hasMetadata {
+				return r.fail(ErrField, "Metadati is given twice")
+			}
+			hasMetadata = true
+			req.Metadati, err = d.binary(r, "Metadati")
 		default:
 			err = r.skip()
 		}

@@ -31,6 +31,7 @@ var noticeTypes = []string{
 	"invoice.accepted", "invoice.imported", "invoice.signed", "invoice.signing_failed", "invoice.transmitted", "invoice.transmission_failed",
 	"invoice.delivered", "invoice.available", "invoice.delivery_pending", "invoice.rejected",
 	"invoice.pa_accepted", "invoice.pa_refused", "invoice.pa_term_expired", "invoice.attested",
+	"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent",
 	"preservation.taken_in_charge", "preservation.sealed",
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 }
@@ -129,6 +130,9 @@ func exchangeNotice(ev proto.Message) Notice {
 			errs = append(errs, map[string]any{"code": x.GetCode(), "message": x.GetMessage(), "hint": x.GetHint()})
 		}
 		data["errors"] = errs
+		if e.GetResendByTime() != nil {
+			data["resend_by_time"] = timeData(e.GetResendByTime())
+		}
 		return Notice{"invoice.rejected", e.GetInvoice(), data}
 	case *sdiv1.InvoiceOutcomeReceived:
 		kind := "invoice.pa_accepted"
@@ -142,8 +146,26 @@ func exchangeNotice(ev proto.Message) Notice {
 		return Notice{"invoice.pa_term_expired", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
 	case *sdiv1.InvoiceAttested:
 		return Notice{"invoice.attested", e.GetInvoice(), receiptData(e.GetSdiId(), e.GetReceipt())}
+	case *sdiv1.DeadlineReached:
+		return Notice{deadlineType(e), e.GetInvoice(), map[string]any{
+			"transmission": e.GetTransmission(), "sdi_id": e.GetSdiId(), "due_time": timeData(e.GetDueTime())}}
 	}
 	return inboundNotice(ev)
+}
+
+// deadlineType names the terms about which a customer can do something; empty for the others.
+func deadlineType(e *sdiv1.DeadlineReached) string {
+	switch kind, passed := e.GetKind(), e.GetPassed(); {
+	case kind == sdiv1.DeadlineKind_DEADLINE_KIND_RECEIPT && passed:
+		return "invoice.receipt_overdue"
+	case kind == sdiv1.DeadlineKind_DEADLINE_KIND_RESEND && passed:
+		return "invoice.resend_expired"
+	case kind == sdiv1.DeadlineKind_DEADLINE_KIND_RESEND:
+		return "invoice.resend_due"
+	case kind == sdiv1.DeadlineKind_DEADLINE_KIND_OUTCOME && passed:
+		return "invoice.pa_silent"
+	}
+	return ""
 }
 
 func receiptData(sdiID string, r *sdiv1.Receipt) map[string]any {

@@ -39,6 +39,10 @@ func TestNotices(t *testing.T) {
 		"invoice.pa_refused":           &sdiv1.InvoiceOutcomeReceived{Invoice: anInvoice, Outcome: "EC02"},
 		"invoice.pa_term_expired":      &sdiv1.InvoiceTermExpired{Invoice: anInvoice},
 		"invoice.attested":             &sdiv1.InvoiceAttested{Invoice: anInvoice},
+		"invoice.receipt_overdue":      &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_RECEIPT, Passed: true},
+		"invoice.resend_due":           &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_RESEND},
+		"invoice.resend_expired":       &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_RESEND, Passed: true},
+		"invoice.pa_silent":            &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_OUTCOME, Passed: true},
 		"preservation.taken_in_charge": &conservationv1.UnitTakenInCharge{Subject: anInvoice, Unit: "tenants/t/units/u"},
 		"preservation.sealed":          &conservationv1.UnitPreserved{Subject: anInvoice, Package: "tenants/t/packages/p"},
 		"inbound.received":             &sdiv1.InboundInvoiceReceived{InboundInvoice: anInbound, Original: blob, Documents: []*sdiv1.InboundDocument{{Position: 1, Number: "7"}}},
@@ -72,6 +76,7 @@ func TestEventsThatNobodyIsToldOf(t *testing.T) {
 		&invoicev1.InvoiceSettled{Invoice: anInvoice},
 		&signv1.DocumentSigned{Subject: "tenants/t/packages/p"},
 		&conservationv1.PackageSealed{Package: "tenants/t/packages/p"},
+		&sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_ATTESTATION, Passed: true},
 	} {
 		if n, ok := catalog.NoticeOf(ev); ok {
 			t.Errorf("%T gives %+v", ev, n)

@@ -73,6 +73,18 @@ var phrases = map[string]map[string]phrase{
 	"invoice.attested": {
 		italian: {"Attestazione di trasmissione", "La consegna all'amministrazione è impossibile; l'attestazione prova la trasmissione."},
 		english: {"Transmission attested", "Delivery to the public body is impossible; the attestation proves the transmission."}},
+	"invoice.receipt_overdue": {
+		italian: {"Nessuna ricevuta dal Sistema di Interscambio", "Sono passati cinque giorni dalla trasmissione senza ricevute: l'esito va verificato nel portale. Non inviate di nuovo la fattura."},
+		english: {"No receipt from the exchange system (SdI)", "Five days have passed since transmission without a receipt: look the outcome up in the portal. Do not send the invoice again."}},
+	"invoice.resend_due": {
+		italian: {"Fattura scartata: il termine si avvicina", "La fattura scartata va corretta e inviata di nuovo entro cinque giorni dallo scarto."},
+		english: {"Rejected invoice: the term is near", "A rejected invoice is to be corrected and sent again within five days of the rejection."}},
+	"invoice.resend_expired": {
+		italian: {"Fattura scartata: termine scaduto", "I cinque giorni per inviare di nuovo la fattura scartata sono passati: può essere dovuta una sanzione."},
+		english: {"Rejected invoice: the term has passed", "The five days for sending the rejected invoice again have passed: a fine may be due."}},
+	"invoice.pa_silent": {
+		italian: {"L'amministrazione non ha risposto", "Sono passati quindici giorni senza esito. Il silenzio non è né accettazione né rifiuto."},
+		english: {"The public body has not answered", "Fifteen days have passed without an outcome. Silence is neither acceptance nor refusal."}},
 	"preservation.taken_in_charge": {
 		italian: {"Fattura in conservazione", "La fattura e le sue ricevute sono state prese in carico dalla conservazione."},
 		english: {"Invoice in custody", "The invoice and its receipts were taken in charge by the archive."}},
@@ -89,6 +101,8 @@ var details = []struct{ field, italian, english string }{
 	{"message", "Messaggio", "Message"},
 	{"description", "Descrizione", "Description"},
 	{"package", "Pacchetto", "Package"},
+	{"resend_by_time", "Da inviare entro", "To be sent by"},
+	{"due_time", "Termine", "Term"},
 }
 
 // compose writes subject and text of the mail about a delivery. Nothing of the document is in it.

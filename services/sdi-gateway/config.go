@@ -30,8 +30,20 @@ type Config struct {
 	// ResendAfter is how long receipts are awaited before a call with an unknown outcome is repeated,
 	// always under the same file name. Default 2m.
 	ResendAfter time.Duration `yaml:"resend_after"`
-	// RetryEvery is the pause between calls while SdI cannot be reached. Default 10s.
+	// RetryEvery is the pause after the first call that found SdI away; it doubles with each that does. Default 10s.
 	RetryEvery time.Duration `yaml:"retry_every"`
+	// RetryMost is the longest such pause. Default 1m.
+	RetryMost time.Duration `yaml:"retry_most"`
+	// DrainRate is how many files a second leave the backlog after an outage or a pause, of all processes
+	// together; 0 sets no bound. Default 200.
+	DrainRate float64 `yaml:"drain_rate"`
+	// DeadlineEvery is how often terms are looked at. Default 1m.
+	DeadlineEvery time.Duration `yaml:"deadline_every"`
+	// DeadlineNotice is how long before its end the customer is reminded of a term that is theirs. Default 24h.
+	DeadlineNotice time.Duration `yaml:"deadline_notice"`
+	// ReceiptCAFile holds the authorities that sign SdI's messages, PEM. Without it the signatures are checked
+	// and their signers are not judged.
+	ReceiptCAFile string `yaml:"receipt_ca_file"`
 	// Workers is how many files are sent at the same time. Default 16.
 	Workers int `yaml:"workers"`
 }
@@ -50,7 +62,8 @@ type CallbackConfig struct {
 }
 
 func defaultConfig() Config {
-	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16}
+	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16,
+		RetryMost: time.Minute, DrainRate: 200, DeadlineEvery: time.Minute, DeadlineNotice: 24 * time.Hour}
 }
 
 // Validate says which value cannot work.
@@ -78,10 +91,19 @@ func (c *Config) Validate() error {
 	for _, d := range []struct {
 		key   string
 		value time.Duration
-	}{{"call_timeout", c.CallTimeout}, {"resend_after", c.ResendAfter}, {"retry_every", c.RetryEvery}} {
+	}{{"call_timeout", c.CallTimeout}, {"resend_after", c.ResendAfter}, {"retry_every", c.RetryEvery}, {"deadline_every", c.DeadlineEvery}} {
 		if d.value < 100*time.Millisecond {
-			problems = append(problems, run.BadField(d.key, "%s is less than 100ms: it would press SdI", d.value))
+			problems = append(problems, run.BadField(d.key, "%s is less than 100ms: too often", d.value))
 		}
+	}
+	if c.RetryMost < c.RetryEvery {
+		problems = append(problems, run.BadField("retry_most", "%s is less than retry_every (%s)", c.RetryMost, c.RetryEvery))
+	}
+	if c.DrainRate < 0 {
+		problems = append(problems, run.BadField("drain_rate", "%v is negative; 0 sets no bound", c.DrainRate))
+	}
+	if c.DeadlineNotice < 0 {
+		problems = append(problems, run.BadField("deadline_notice", "%s is negative", c.DeadlineNotice))
 	}
 	return errors.Join(problems...)
 }

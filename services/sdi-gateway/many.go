@@ -20,8 +20,9 @@ import (
 // call is one RiceviFile call of several.
 type call struct {
 	db.BeginAttemptsRow
-	sdiID string
-	err   error
+	sdiID  string
+	sendBy *time.Time // of one that failed, when the file tells
+	err    error
 }
 
 // transmitMany sends the files of a job at the same time, as transmitNext sends one. What does not succeed
@@ -33,6 +34,10 @@ func (s *Service) transmitMany(ctx context.Context, job *river.Job[transmitManyA
 	for i, f := range job.Args.Files {
 		ids[i], cause[f.Transmission] = f.Transmission, f.Causation
 	}
+	ids, err := s.holdBack(ctx, ids, false)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
 	calls, err := s.beginMany(ctx, ids)
 	if err != nil {
 		return err
@@ -42,7 +47,7 @@ func (s *Service) transmitMany(ctx context.Context, job *river.Job[transmitManyA
 		c := &calls[i]
 		all.Go(func() {
 			ctx := story(ctx, c.TenantID, c.Invoice, cause[c.ID], c.Traceparent)
-			c.sdiID, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
+			c.sdiID, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
 		})
 	}
 	all.Wait()
@@ -53,7 +58,7 @@ func (s *Service) transmitMany(ctx context.Context, job *river.Job[transmitManyA
 
 // story is ctx in the trace, the correlation and the cause of one invoice.
 func story(ctx context.Context, tenant, invoice, causation, traceparent string) context.Context {
-	ctx = telemetry.Extract(ctx, traceparent)
+	ctx = pg.WithTenant(telemetry.Extract(ctx, traceparent), tenant)
 	return bus.WithMeta(ctx, bus.Envelope{ID: causation, Tenant: tenant, Correlation: path.Base(invoice), Trace: traceparent})
 }
 
@@ -70,8 +75,8 @@ func (s *Service) beginMany(ctx context.Context, ids []uuid.UUID) ([]call, error
 	return calls, err
 }
 
-// recordMany writes down what became of the calls and promises the rest as jobs of their own: those
-// that failed, and those that could not be begun, because they are done or somebody holds their lease.
+// recordMany writes down what became of the calls. Those that SdI refused, and those that could not be begun,
+// because they are done or somebody holds their lease, are promised as jobs of their own.
 func (s *Service) recordMany(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, calls []call, cause map[uuid.UUID]string) error {
 	sent := map[uuid.UUID]string{}
 	begun := map[uuid.UUID]bool{}
@@ -104,20 +109,26 @@ func (s *Service) recordMany(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, ca
 	})
 }
 
-// handOver makes a job of a file whose call failed.
+// handOver keeps a file whose call failed: in the backlog, or as a job when SdI refused it, which tells of it.
 func (s *Service) handOver(ctx context.Context, tx pgx.Tx, c *call) error {
-	f := fault.Of(c.err)
-	failure := db.RecordFailureParams{ID: c.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}
-	if f.Code != codeUnknownOutcome {
-		failure.Uncount = 1
-	}
-	err := db.New(tx).RecordFailure(ctx, failure)
-	if err != nil {
+	err := db.New(tx).RecordFailure(ctx, s.failure(c.ID, c.sendBy, c.err))
+	if err != nil || !fault.Permanent(c.err) {
 		return err
 	}
-	var wait time.Duration
-	if !fault.Permanent(c.err) {
-		wait = s.patience(c.err)
+	return s.jobs.InsertTx(ctx, tx, transmitArgs{Transmission: c.ID}, nil)
+}
+
+// failure is what is written down of a call that failed. A file that may be sent again waits in the backlog.
+func (s *Service) failure(id uuid.UUID, sendBy *time.Time, cause error) db.RecordFailureParams {
+	now := pg.Time(s.now())
+	f := fault.Of(cause)
+	p := db.RecordFailureParams{ID: id, LastError: f.Code + ": " + f.Message, Now: now, SendBy: sendBy}
+	if f.Code != codeUnknownOutcome {
+		p.Uncount = 1
 	}
-	return s.jobs.InsertTx(ctx, tx, transmitArgs{Transmission: c.ID}, &river.InsertOpts{ScheduledAt: s.now().Add(wait)})
+	if !fault.Permanent(cause) {
+		next := pg.Time(now.Add(s.patience(cause)))
+		p.Held, p.NextAt = heldRetry+": "+p.LastError, &next
+	}
+	return p
 }

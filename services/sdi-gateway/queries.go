@@ -11,6 +11,7 @@ import (
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
@@ -31,7 +32,7 @@ func (s *Service) GetTransmission(ctx context.Context, req *sdiv1.GetTransmissio
 		if err != nil {
 			return err
 		}
-		list, err := withMessages(ctx, tx, []db.ListTransmissionsRow{db.ListTransmissionsRow(row)})
+		list, err := s.withMessages(ctx, tx, []db.ListTransmissionsRow{db.ListTransmissionsRow(row)})
 		if err != nil {
 			return err
 		}
@@ -68,13 +69,13 @@ func (s *Service) ListTransmissions(ctx context.Context, req *sdiv1.ListTransmis
 				return err
 			}
 		}
-		out.Transmissions, err = withMessages(ctx, tx, rows)
+		out.Transmissions, err = s.withMessages(ctx, tx, rows)
 		return err
 	})
 	return out, err
 }
 
-func withMessages(ctx context.Context, tx pgx.Tx, rows []db.ListTransmissionsRow) ([]*sdiv1.Transmission, error) {
+func (s *Service) withMessages(ctx context.Context, tx pgx.Tx, rows []db.ListTransmissionsRow) ([]*sdiv1.Transmission, error) {
 	ids := make([]uuid.UUID, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
@@ -97,10 +98,15 @@ func withMessages(ctx context.Context, tx pgx.Tx, rows []db.ListTransmissionsRow
 			Name: transmissionName(row.TenantID, row.ID), Invoice: row.Invoice, State: stateEnum(row.State),
 			FileName: row.FileName, SdiId: row.SdiID, Attempts: row.Attempts, LastError: row.LastError,
 			Messages: byTransmission[row.ID], CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
+			SendTime: stamp(row.SentAt), Held: row.Held, NextAttemptTime: stamp(row.NextAt), SendByTime: stamp(row.SendBy),
+			Deadline: deadline(row.DueKind, row.DueAt, s.now()),
 		}
-		if row.SentAt != nil {
-			t.SendTime = timestamppb.New(*row.SentAt)
+		if t.GetDeadline() != nil {
+			t.Deadline.Transmission, t.Deadline.Invoice, t.Deadline.CorrectedBy = t.GetName(), t.GetInvoice(), row.CorrectedBy
+			t.Deadline.FileName, t.Deadline.SdiId = t.GetFileName(), t.GetSdiId()
 		}
+		light := sdi.SegnaleDi(sdi.Stato(row.State), row.Format == formatPublic)
+		t.Light, t.LightReason, t.LightReasonIt = sdiv1.TrafficLight(light.Luce), light.English, light.Italiano
 		list[i] = t
 	}
 	return list, nil
@@ -115,7 +121,7 @@ func matchedMessage(m db.ListMessagesRow) (*sdiv1.Message, error) {
 		Name: transmissionName(m.TenantID, *m.TransmissionID) + "/messages/" + m.ID.String(),
 		Type: m.Type, FileName: m.FileName, SdiId: m.SdiID,
 		Content:     &eventv1.Blob{Uri: m.ContentUri, Sha256: m.Sha256, Size: ref.Size, MediaType: messageMediaType(m.FileName)},
-		ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem,
+		ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem, Signature: sealMessage(m.Signature),
 	}, nil
 }
 
@@ -141,10 +147,7 @@ func (s *Service) ListUnmatchedMessages(ctx context.Context, req *sdiv1.ListUnma
 			}
 		}
 		for _, m := range rows {
-			out.Messages = append(out.Messages, &sdiv1.Message{
-				Name: "messages/" + m.ID.String(), Type: m.Type, FileName: m.FileName, SdiId: m.SdiID,
-				ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem,
-			})
+			out.Messages = append(out.Messages, unmatchedMessage(m))
 		}
 		return nil
 	})
@@ -171,7 +174,7 @@ func (s *Service) GetUnmatchedMessage(ctx context.Context, req *sdiv1.GetUnmatch
 	return &sdiv1.GetUnmatchedMessageResponse{
 		Message: &sdiv1.Message{
 			Name: req.GetName(), Type: m.Type, FileName: m.FileName, SdiId: m.SdiID,
-			ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem,
+			ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem, Signature: sealMessage(m.Signature),
 		},
 		Content: m.Raw,
 	}, nil

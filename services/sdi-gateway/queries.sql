@@ -22,10 +22,14 @@ WHERE id = ANY(@ids::uuid[]) AND facts = 0 AND (attempt_at IS NULL OR attempt_at
 RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts, traceparent;
 
 -- name: RecordFailure :exec
--- A call that surely left nothing at SdI does not count as an attempt.
+-- A call that surely left nothing at SdI does not count as an attempt. The file goes to the backlog when held says why.
 UPDATE transmission
-SET last_error = @last_error, updated_at = @now, attempts = attempts - sqlc.arg(uncount)::int, attempt_at = NULL
-WHERE id = @id;
+SET last_error = @last_error, updated_at = @now, attempts = attempts - sqlc.arg(uncount)::int, attempt_at = NULL,
+    held = @held, held_by = NULL, next_at = sqlc.narg(next_at),
+    send_by = LEAST(coalesce(sqlc.narg(send_by), send_by, created_at + interval '12 days'),
+                    (SELECT c.due_at FROM transmission c WHERE c.tenant_id = transmission.tenant_id AND c.corrected_by = transmission.invoice
+                                                          AND c.corrected_by <> '' AND c.due_kind = 'RESEND' LIMIT 1))
+WHERE transmission.id = @id;
 
 -- name: AttemptSince :one
 -- When a call was begun whose end nobody recorded.
@@ -33,14 +37,21 @@ SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0;
 
 -- name: LockTransmissions :many
 -- In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
-SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
+SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent,
+       rc_at, mc_at, ns_at, due_kind, due_at, due_told
 FROM transmission WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: UpdateTransmissions :exec
+-- A file that SdI has waits no longer.
 UPDATE transmission t
-SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = @now
+SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = @now,
+    rc_at = nullif(u.rc_at, '-infinity'), mc_at = nullif(u.mc_at, '-infinity'), ns_at = nullif(u.ns_at, '-infinity'),
+    due_kind = u.due_kind, due_at = nullif(u.due_at, '-infinity'), due_told = u.due_told, held = '', held_by = NULL, next_at = NULL
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@facts::integer[]) AS facts, unnest(@states::text[]) AS state,
-             unnest(@sdi_ids::text[]) AS sdi_id, CAST(unnest(@sent_ats::text[]) AS timestamptz) AS sent_at) u
+             unnest(@sdi_ids::text[]) AS sdi_id, CAST(unnest(@sent_ats::text[]) AS timestamptz) AS sent_at,
+             CAST(unnest(@rc_ats::text[]) AS timestamptz) AS rc_at, CAST(unnest(@mc_ats::text[]) AS timestamptz) AS mc_at,
+             CAST(unnest(@ns_ats::text[]) AS timestamptz) AS ns_at, unnest(@due_kinds::text[]) AS due_kind,
+             CAST(unnest(@due_ats::text[]) AS timestamptz) AS due_at, unnest(@due_tolds::smallint[]) AS due_told) u
 WHERE t.id = u.id;
 
 -- name: MatchTransmissions :many
@@ -70,20 +81,23 @@ SELECT id FROM message WHERE id = ANY(@ids::uuid[]) AND applied_at IS NULL ORDER
 -- name: AssignMessages :exec
 UPDATE message m
 SET tenant_id = u.tenant_id, transmission_id = u.transmission_id, type = u.type, content_uri = u.content_uri,
-    raw = NULL, applied_at = @applied_at, problem = u.problem
+    raw = NULL, applied_at = @applied_at, problem = u.problem, signature = u.signature
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@tenant_ids::text[]) AS tenant_id, unnest(@transmission_ids::uuid[]) AS transmission_id,
-             unnest(@types::text[]) AS type, unnest(@content_uris::text[]) AS content_uri, unnest(@problems::text[]) AS problem) u
+             unnest(@types::text[]) AS type, unnest(@content_uris::text[]) AS content_uri, unnest(@problems::text[]) AS problem,
+             unnest(@signatures::text[]) AS signature) u
 WHERE m.id = u.id;
 
 -- name: SetMessageProblem :exec
-UPDATE message SET problem = @problem, type = @type WHERE id = @id;
+UPDATE message SET problem = @problem, type = @type, signature = @signature WHERE id = @id;
 
 -- name: GetTransmission :one
-SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
 FROM transmission WHERE id = @id;
 
 -- name: ListTransmissions :many
-SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
 FROM transmission
 WHERE tenant_id = @tenant_id
   AND (@invoice::text = '' OR invoice = @invoice)
@@ -93,18 +107,18 @@ ORDER BY id DESC
 LIMIT @n;
 
 -- name: ListMessages :many
-SELECT id, tenant_id, transmission_id, type, file_name, sdi_id, sha256, content_uri, received_at, duplicates, problem
+SELECT id, tenant_id, transmission_id, type, file_name, sdi_id, sha256, content_uri, received_at, duplicates, problem, signature
 FROM message WHERE transmission_id = ANY(@transmission_ids::uuid[])
 ORDER BY received_at, id;
 
 -- name: ListUnmatchedMessages :many
-SELECT id, type, file_name, sdi_id, sha256, octet_length(raw)::bigint AS size, received_at, duplicates, problem
+SELECT id, type, file_name, sdi_id, sha256, octet_length(raw)::bigint AS size, received_at, duplicates, problem, signature
 FROM message
 WHERE transmission_id IS NULL AND id < @before
 ORDER BY id DESC
 LIMIT @n;
 
 -- name: GetUnmatchedMessage :one
-SELECT id, type, file_name, sdi_id, sha256, raw, received_at, duplicates, problem
+SELECT id, type, file_name, sdi_id, sha256, raw, received_at, duplicates, problem, signature
 FROM message
 WHERE id = @id AND transmission_id IS NULL;

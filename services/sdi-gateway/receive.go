@@ -51,7 +51,9 @@ type reading struct {
 	fact    facts
 	match   db.MatchTransmissionsRow
 	ref     blob.Ref
-	problem string       // why it belongs to no transmission; empty when it does
+	problem string // why it belongs to no transmission; empty when it does
+	claim   string // whose decision it was that it belongs to one; empty when it was nobody's
+	seal    sealReport
 	fault   *fault.Fault // why it cannot be read
 }
 
@@ -129,6 +131,9 @@ func (s *Service) understand(ctx context.Context, ids []uuid.UUID) (list []readi
 		for _, m := range rows {
 			r := reading{ReadMessagesRow: m}
 			r.parse()
+			if r.message != nil {
+				r.seal = checkSeal(r.message, s.receipts, s.now())
+			}
 			list = append(list, r)
 			if r.fault == nil {
 				p.MessageIds, p.SdiIds, p.FileKeys = append(p.MessageIds, m.ID), append(p.SdiIds, m.SdiID), append(p.FileKeys, r.fileKey())
@@ -199,7 +204,7 @@ func (r *reading) fileKey() string {
 func (s *Service) kept(ctx context.Context, tx pgx.Tx, r *reading) error {
 	p := db.SetMessageProblemParams{ID: r.ID, Problem: r.problem}
 	if r.message != nil {
-		p.Type = string(r.message.Type())
+		p.Type, p.Signature = string(r.message.Type()), r.seal.text()
 	}
 	if r.fault != nil {
 		p.Problem = r.fault.Code + ": " + r.fault.Message
@@ -250,10 +255,14 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, list []reading) error {
 		if err != nil {
 			return err
 		}
+		if r.claim != "" {
+			problem = strings.TrimSuffix(r.claim+"; "+problem, "; ")
+		}
 		moved[t.ID] = t
 		assigned.Ids, assigned.TenantIds = append(assigned.Ids, r.ID), append(assigned.TenantIds, t.TenantID)
 		assigned.TransmissionIds, assigned.Types = append(assigned.TransmissionIds, t.ID), append(assigned.Types, string(r.message.Type()))
 		assigned.ContentUris, assigned.Problems = append(assigned.ContentUris, r.ref.URI()), append(assigned.Problems, problem)
+		assigned.Signatures = append(assigned.Signatures, r.seal.text())
 	}
 	err = s.store(ctx, tx, slices.Collect(maps.Values(moved)))
 	if err != nil || len(assigned.Ids) == 0 {
@@ -273,6 +282,7 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, r *reading, t *db.LockTra
 		return "SDI_REPEAT_OF_OURS: SdI discarded our own repeat; the outcome comes for the first call", nil
 	case before&fact == 0:
 		t.Facts |= int32(fact)
+		mark(t, r)
 		problem = contradiction(t.Format, facts(t.Facts))
 		if problem != "" {
 			problem = "SDI_CONTRADICTION: " + problem
@@ -280,7 +290,7 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, r *reading, t *db.LockTra
 	}
 	// A message about a file proves that SdI has it: when the answer to our call was lost, this is where
 	// we learn the identifier.
-	if r.SdiID != "" {
+	if r.SdiID != "" && (r.claim == "" || t.SdiID == "") {
 		t.SdiID = r.SdiID
 	}
 	if before&factSent == 0 {
@@ -315,6 +325,9 @@ func eventOf(t *db.LockTransmissionsRow, r *reading) proto.Message {
 		return &sdiv1.InvoiceNotDelivered{Invoice: t.Invoice, SdiId: t.SdiID, Receipt: receipt, Format: t.Format}
 	case *sdi.NotificaScarto:
 		discarded := &sdiv1.InvoiceDiscarded{Invoice: t.Invoice, SdiId: t.SdiID, Receipt: receipt}
+		if t.NsAt != nil {
+			discarded.ResendByTime = timestamppb.New(endOfDay(*t.NsAt, resendDays))
+		}
 		for _, e := range c.ListaErrori {
 			discarded.Errors = append(discarded.Errors, &sdiv1.RejectionError{Code: e.Codice, Message: e.Descrizione, Hint: e.Suggerimento})
 		}

@@ -28,6 +28,7 @@ import (
 // Service is the gateway.
 type Service struct {
 	sdiv1.UnimplementedSdiServiceServer
+	sdiv1.UnimplementedSdiOperationsServiceServer
 
 	db      *pg.DB
 	bus     *bus.Bus
@@ -41,6 +42,11 @@ type Service struct {
 	cfg     Config
 
 	arrivals chan *arrival // messages on their way into the database
+
+	gate     *gate
+	wake     chan struct{} // a drainer has something to do
+	again    chan struct{} // watch looks at once
+	receipts *x509.CertPool
 }
 
 // Target wires the gateway.
@@ -63,20 +69,33 @@ func start(_ context.Context, h *run.Host) error {
 	s := &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
 		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
-		arrivals: make(chan *arrival),
+		arrivals: make(chan *arrival), gate: &gate{}, wake: make(chan struct{}, drainers), again: make(chan struct{}, 1),
+	}
+	if cfg.ReceiptCAFile != "" {
+		s.receipts, err = loadRoots("sdi-gateway.receipt_ca_file", cfg.ReceiptCAFile)
+		if err != nil {
+			return err
+		}
 	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
 	}
 	sdiv1.RegisterSdiServiceServer(h.RPC, s)
+	sdiv1.RegisterSdiOperationsServiceServer(h.RPC, s)
 	bus.On(h.Bus, "accepted", s.onInvoiceAccepted)
 	bus.On(h.Bus, "signed", s.onDocumentSigned)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitNext)
 	run.Work(h, run.WorkOptions{Workers: manyWorkers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitMany)
 	run.Work(h, run.WorkOptions{Workers: 8}, s.readMessage)
 	run.Work(h, run.WorkOptions{Workers: 4}, s.readMany)
+	run.Work(h, run.WorkOptions{Workers: 1}, s.watchTerms)
 	h.Go("file names", s.names.run)
+	h.Go("terms", s.promiseTerms)
+	h.Go("state of sending", s.watch)
+	for range drainers {
+		h.Go("backlog", s.drain)
+	}
 	h.Go("callback listener", func(ctx context.Context) error { return s.serveCallbacks(ctx, listener) })
 	return nil
 }

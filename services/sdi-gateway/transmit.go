@@ -29,6 +29,8 @@ import (
 // transmitArgs is the promise to send one file.
 type transmitArgs struct {
 	Transmission uuid.UUID `json:"transmission"`
+	// Forced: a person wants it tried although SdI does not answer or others wait; a pause holds all the same.
+	Forced bool `json:"forced,omitempty"`
 }
 
 // Kind names the job in the database.
@@ -58,6 +60,12 @@ const (
 
 // onInvoiceAccepted reserves the name of a file that needs no signature of ours; the others come as DocumentSigned.
 func (s *Service) onInvoiceAccepted(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
+	if ev.GetCorrects() != "" {
+		err := db.New(tx).SetCorrected(ctx, db.SetCorrectedParams{TenantID: pg.Tenant(ctx), Invoice: ev.GetCorrects(), CorrectedBy: ev.GetInvoice()})
+		if err != nil {
+			return err
+		}
+	}
 	if ev.GetSign() {
 		return nil
 	}
@@ -153,10 +161,14 @@ func (s *Service) promise(ctx context.Context, tx pgx.Tx, r *reservations) error
 	return nil
 }
 
-// transmitNext sends one file: intent (the reserved name, the counted attempt), act, record. A call
-// whose outcome is unknown is repeated under the same name, and only after resend_after: when the
-// first call had arrived its receipts come within that time and nothing is repeated at all.
+// transmitNext sends one file: intent (the reserved name, the counted attempt), act, record. What failed and may
+// be repeated goes to the backlog. A call whose outcome is unknown is repeated under the same name, and only
+// after resend_after: when the first call had arrived its receipts come within that time and nothing is repeated.
 func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]) error {
+	free, err := s.holdBack(ctx, []uuid.UUID{job.Args.Transmission}, job.Args.Forced)
+	if err != nil || len(free) == 0 {
+		return err
+	}
 	t, wait, err := s.begin(ctx, job.Args.Transmission)
 	if err != nil || t == nil && wait == 0 {
 		return err // nil: sent, or a receipt has told us that it was
@@ -164,24 +176,23 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	if t == nil {
 		return river.JobSnooze(wait)
 	}
-	answer, err := s.transmit(ctx, t)
+	answer, by, err := s.transmit(ctx, t)
 	if err == nil {
 		return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 			return s.recordSent(ctx, tx, map[uuid.UUID]string{t.ID: answer}, func(ctx context.Context, _ *db.LockTransmissionsRow) context.Context { return ctx })
 		})
 	}
-	recordErr := s.recordFailure(ctx, *t, err)
+	recordErr := s.recordFailure(ctx, *t, by, err)
 	if recordErr != nil {
 		return errors.Join(err, recordErr)
 	}
 	if fault.Permanent(err) {
 		return err
 	}
-	return river.JobSnooze(s.patience(err))
+	return nil // it waits in the backlog, for days if need be
 }
 
-// patience is how long after a failed call the next one is made. SdI being away is no fault of the job: it
-// waits without spending its attempts, for days if need be.
+// patience is how long after a failed call the next one is made at the earliest.
 func (s *Service) patience(err error) time.Duration {
 	if fault.Of(err).Code == codeUnknownOutcome {
 		return s.cfg.ResendAfter
@@ -189,19 +200,25 @@ func (s *Service) patience(err error) time.Duration {
 	return max(fault.Of(err).RetryAfter, s.cfg.RetryEvery)
 }
 
-// transmit reads the file and makes the call; it gives SdI's identifier. A file that could not be read was
-// not sent either: it counts as a call that surely left nothing at SdI.
-func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, err error) {
+// transmit reads the file and makes the call; it gives SdI's identifier, or else by when the file must be sent. A
+// file that could not be read was not sent either: it counts as a call that surely left nothing at SdI.
+func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, by *time.Time, err error) {
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	content, err := s.blobs.Get(ctx, ref)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
-	return answer.IdentificativoSdI, err
+	if err != nil {
+		at, ok := fileSendBy(content)
+		if ok {
+			by = &at
+		}
+	}
+	return answer.IdentificativoSdI, by, err
 }
 
 // begin counts an attempt and takes its lease. It gives no transmission when there is nothing to send, and
@@ -339,26 +356,29 @@ func (s *Service) store(ctx context.Context, tx pgx.Tx, rows []*db.LockTransmiss
 	p := db.UpdateTransmissionsParams{Now: pg.Time(s.now())}
 	for _, t := range rows {
 		t.State = stateOf(t.Format, facts(t.Facts))
-		sent := "-infinity" // the query's word for none
-		if t.SentAt != nil {
-			sent = t.SentAt.UTC().Format(time.RFC3339Nano)
-		}
+		setTerm(t)
 		p.Ids, p.Facts, p.States = append(p.Ids, t.ID), append(p.Facts, t.Facts), append(p.States, t.State)
-		p.SdiIds, p.SentAts = append(p.SdiIds, t.SdiID), append(p.SentAts, sent)
+		p.SdiIds, p.SentAts = append(p.SdiIds, t.SdiID), append(p.SentAts, timeText(t.SentAt))
+		p.RcAts, p.McAts, p.NsAts = append(p.RcAts, timeText(t.RcAt)), append(p.McAts, timeText(t.McAt)), append(p.NsAts, timeText(t.NsAt))
+		p.DueKinds, p.DueAts, p.DueTolds = append(p.DueKinds, t.DueKind), append(p.DueAts, timeText(t.DueAt)), append(p.DueTolds, t.DueTold)
 	}
 	return db.New(tx).UpdateTransmissions(ctx, p)
 }
 
+// timeText is a time as the query takes it; -infinity is its word for none.
+func timeText(t *time.Time) string {
+	if t == nil {
+		return "-infinity"
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
 // recordFailure keeps the reason where operators see it. When no repeat can help, the customer is
 // told too; the job is parked with its reason and can be retried once that is mended.
-func (s *Service) recordFailure(ctx context.Context, t db.BeginAttemptsRow, cause error) error {
+func (s *Service) recordFailure(ctx context.Context, t db.BeginAttemptsRow, by *time.Time, cause error) error {
 	f := fault.Of(cause)
 	return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		failure := db.RecordFailureParams{ID: t.ID, LastError: f.Code + ": " + f.Message, Now: pg.Time(s.now())}
-		if f.Code != codeUnknownOutcome {
-			failure.Uncount = 1
-		}
-		err := db.New(tx).RecordFailure(ctx, failure)
+		err := db.New(tx).RecordFailure(ctx, s.failure(t.ID, by, cause))
 		if err != nil || !fault.Permanent(cause) {
 			return err
 		}

@@ -22,6 +22,16 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type Endpoint struct {
+	Name        string
+	Tokens      float64
+	TokensAt    time.Time
+	OutageSince *time.Time
+	Failures    int32
+	RetryAt     *time.Time
+	LastError   string
+}
+
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string
@@ -42,6 +52,7 @@ type Message struct {
 	AppliedAt      *time.Time
 	Duplicates     int32
 	Problem        string
+	Signature      string
 }
 
 type NameSeries struct {
@@ -80,6 +91,20 @@ type ParkedEvent struct {
 	RetriedAt   *time.Time
 }
 
+type Pause struct {
+	ID         uuid.UUID
+	TenantID   string
+	Company    string
+	Reason     string
+	CreatedBy  string
+	ByOperator bool
+	CreatedAt  time.Time
+	StartsAt   time.Time
+	EndsAt     *time.Time
+	EndedAt    *time.Time
+	EndedBy    string
+}
+
 type RequestLog struct {
 	TenantID    string
 	Method      string
@@ -108,4 +133,15 @@ type Transmission struct {
 	AttemptAt   *time.Time
 	SentAt      *time.Time
 	UpdatedAt   time.Time
+	RcAt        *time.Time
+	McAt        *time.Time
+	NsAt        *time.Time
+	DueKind     string
+	DueAt       *time.Time
+	DueTold     int16
+	CorrectedBy string
+	Held        string
+	HeldBy      *uuid.UUID
+	NextAt      *time.Time
+	SendBy      *time.Time
 }

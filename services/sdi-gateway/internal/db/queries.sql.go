@@ -15,9 +15,10 @@ import (
 const assignMessages = `-- name: AssignMessages :exec
 UPDATE message m
 SET tenant_id = u.tenant_id, transmission_id = u.transmission_id, type = u.type, content_uri = u.content_uri,
-    raw = NULL, applied_at = $1, problem = u.problem
+    raw = NULL, applied_at = $1, problem = u.problem, signature = u.signature
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS tenant_id, unnest($4::uuid[]) AS transmission_id,
-             unnest($5::text[]) AS type, unnest($6::text[]) AS content_uri, unnest($7::text[]) AS problem) u
+             unnest($5::text[]) AS type, unnest($6::text[]) AS content_uri, unnest($7::text[]) AS problem,
+             unnest($8::text[]) AS signature) u
 WHERE m.id = u.id
 `
 
@@ -29,6 +30,7 @@ type AssignMessagesParams struct {
 	Types           []string
 	ContentUris     []string
 	Problems        []string
+	Signatures      []string
 }
 
 func (q *Queries) AssignMessages(ctx context.Context, arg AssignMessagesParams) error {
@@ -40,6 +42,7 @@ func (q *Queries) AssignMessages(ctx context.Context, arg AssignMessagesParams) 
 		arg.Types,
 		arg.ContentUris,
 		arg.Problems,
+		arg.Signatures,
 	)
 	return err
 }
@@ -114,24 +117,32 @@ func (q *Queries) BeginAttempts(ctx context.Context, arg BeginAttemptsParams) ([
 }
 
 const getTransmission = `-- name: GetTransmission :one
-SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
 FROM transmission WHERE id = $1
 `
 
 type GetTransmissionRow struct {
-	ID        uuid.UUID
-	TenantID  string
-	Invoice   string
-	Format    string
-	Facts     int32
-	State     string
-	FileName  string
-	SdiID     string
-	Attempts  int32
-	LastError string
-	CreatedAt time.Time
-	SentAt    *time.Time
-	UpdatedAt time.Time
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	Facts       int32
+	State       string
+	FileName    string
+	SdiID       string
+	Attempts    int32
+	LastError   string
+	CreatedAt   time.Time
+	SentAt      *time.Time
+	UpdatedAt   time.Time
+	DueKind     string
+	DueAt       *time.Time
+	DueTold     int16
+	CorrectedBy string
+	Held        string
+	NextAt      *time.Time
+	SendBy      *time.Time
 }
 
 func (q *Queries) GetTransmission(ctx context.Context, id uuid.UUID) (GetTransmissionRow, error) {
@@ -151,12 +162,19 @@ func (q *Queries) GetTransmission(ctx context.Context, id uuid.UUID) (GetTransmi
 		&i.CreatedAt,
 		&i.SentAt,
 		&i.UpdatedAt,
+		&i.DueKind,
+		&i.DueAt,
+		&i.DueTold,
+		&i.CorrectedBy,
+		&i.Held,
+		&i.NextAt,
+		&i.SendBy,
 	)
 	return i, err
 }
 
 const getUnmatchedMessage = `-- name: GetUnmatchedMessage :one
-SELECT id, type, file_name, sdi_id, sha256, raw, received_at, duplicates, problem
+SELECT id, type, file_name, sdi_id, sha256, raw, received_at, duplicates, problem, signature
 FROM message
 WHERE id = $1 AND transmission_id IS NULL
 `
@@ -171,6 +189,7 @@ type GetUnmatchedMessageRow struct {
 	ReceivedAt time.Time
 	Duplicates int32
 	Problem    string
+	Signature  string
 }
 
 func (q *Queries) GetUnmatchedMessage(ctx context.Context, id uuid.UUID) (GetUnmatchedMessageRow, error) {
@@ -186,6 +205,7 @@ func (q *Queries) GetUnmatchedMessage(ctx context.Context, id uuid.UUID) (GetUnm
 		&i.ReceivedAt,
 		&i.Duplicates,
 		&i.Problem,
+		&i.Signature,
 	)
 	return i, err
 }
@@ -244,7 +264,7 @@ func (q *Queries) InsertTransmissions(ctx context.Context, arg InsertTransmissio
 }
 
 const listMessages = `-- name: ListMessages :many
-SELECT id, tenant_id, transmission_id, type, file_name, sdi_id, sha256, content_uri, received_at, duplicates, problem
+SELECT id, tenant_id, transmission_id, type, file_name, sdi_id, sha256, content_uri, received_at, duplicates, problem, signature
 FROM message WHERE transmission_id = ANY($1::uuid[])
 ORDER BY received_at, id
 `
@@ -261,6 +281,7 @@ type ListMessagesRow struct {
 	ReceivedAt     time.Time
 	Duplicates     int32
 	Problem        string
+	Signature      string
 }
 
 func (q *Queries) ListMessages(ctx context.Context, transmissionIds []uuid.UUID) ([]ListMessagesRow, error) {
@@ -284,6 +305,7 @@ func (q *Queries) ListMessages(ctx context.Context, transmissionIds []uuid.UUID)
 			&i.ReceivedAt,
 			&i.Duplicates,
 			&i.Problem,
+			&i.Signature,
 		); err != nil {
 			return nil, err
 		}
@@ -296,7 +318,8 @@ func (q *Queries) ListMessages(ctx context.Context, transmissionIds []uuid.UUID)
 }
 
 const listTransmissions = `-- name: ListTransmissions :many
-SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at
+SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
 FROM transmission
 WHERE tenant_id = $1
   AND ($2::text = '' OR invoice = $2)
@@ -315,19 +338,26 @@ type ListTransmissionsParams struct {
 }
 
 type ListTransmissionsRow struct {
-	ID        uuid.UUID
-	TenantID  string
-	Invoice   string
-	Format    string
-	Facts     int32
-	State     string
-	FileName  string
-	SdiID     string
-	Attempts  int32
-	LastError string
-	CreatedAt time.Time
-	SentAt    *time.Time
-	UpdatedAt time.Time
+	ID          uuid.UUID
+	TenantID    string
+	Invoice     string
+	Format      string
+	Facts       int32
+	State       string
+	FileName    string
+	SdiID       string
+	Attempts    int32
+	LastError   string
+	CreatedAt   time.Time
+	SentAt      *time.Time
+	UpdatedAt   time.Time
+	DueKind     string
+	DueAt       *time.Time
+	DueTold     int16
+	CorrectedBy string
+	Held        string
+	NextAt      *time.Time
+	SendBy      *time.Time
 }
 
 func (q *Queries) ListTransmissions(ctx context.Context, arg ListTransmissionsParams) ([]ListTransmissionsRow, error) {
@@ -359,6 +389,13 @@ func (q *Queries) ListTransmissions(ctx context.Context, arg ListTransmissionsPa
 			&i.CreatedAt,
 			&i.SentAt,
 			&i.UpdatedAt,
+			&i.DueKind,
+			&i.DueAt,
+			&i.DueTold,
+			&i.CorrectedBy,
+			&i.Held,
+			&i.NextAt,
+			&i.SendBy,
 		); err != nil {
 			return nil, err
 		}
@@ -371,7 +408,7 @@ func (q *Queries) ListTransmissions(ctx context.Context, arg ListTransmissionsPa
 }
 
 const listUnmatchedMessages = `-- name: ListUnmatchedMessages :many
-SELECT id, type, file_name, sdi_id, sha256, octet_length(raw)::bigint AS size, received_at, duplicates, problem
+SELECT id, type, file_name, sdi_id, sha256, octet_length(raw)::bigint AS size, received_at, duplicates, problem, signature
 FROM message
 WHERE transmission_id IS NULL AND id < $1
 ORDER BY id DESC
@@ -393,6 +430,7 @@ type ListUnmatchedMessagesRow struct {
 	ReceivedAt time.Time
 	Duplicates int32
 	Problem    string
+	Signature  string
 }
 
 func (q *Queries) ListUnmatchedMessages(ctx context.Context, arg ListUnmatchedMessagesParams) ([]ListUnmatchedMessagesRow, error) {
@@ -414,6 +452,7 @@ func (q *Queries) ListUnmatchedMessages(ctx context.Context, arg ListUnmatchedMe
 			&i.ReceivedAt,
 			&i.Duplicates,
 			&i.Problem,
+			&i.Signature,
 		); err != nil {
 			return nil, err
 		}
@@ -450,7 +489,8 @@ func (q *Queries) LockMessages(ctx context.Context, ids []uuid.UUID) ([]uuid.UUI
 }
 
 const lockTransmissions = `-- name: LockTransmissions :many
-SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent
+SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent,
+       rc_at, mc_at, ns_at, due_kind, due_at, due_told
 FROM transmission WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
@@ -468,6 +508,12 @@ type LockTransmissionsRow struct {
 	Attempts    int32
 	SentAt      *time.Time
 	Traceparent string
+	RcAt        *time.Time
+	McAt        *time.Time
+	NsAt        *time.Time
+	DueKind     string
+	DueAt       *time.Time
+	DueTold     int16
 }
 
 // In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
@@ -494,6 +540,12 @@ func (q *Queries) LockTransmissions(ctx context.Context, ids []uuid.UUID) ([]Loc
 			&i.Attempts,
 			&i.SentAt,
 			&i.Traceparent,
+			&i.RcAt,
+			&i.McAt,
+			&i.NsAt,
+			&i.DueKind,
+			&i.DueAt,
+			&i.DueTold,
 		); err != nil {
 			return nil, err
 		}
@@ -594,23 +646,33 @@ func (q *Queries) ReadMessages(ctx context.Context, ids []uuid.UUID) ([]ReadMess
 
 const recordFailure = `-- name: RecordFailure :exec
 UPDATE transmission
-SET last_error = $1, updated_at = $2, attempts = attempts - $3::int, attempt_at = NULL
-WHERE id = $4
+SET last_error = $1, updated_at = $2, attempts = attempts - $3::int, attempt_at = NULL,
+    held = $4, held_by = NULL, next_at = $5,
+    send_by = LEAST(coalesce($6, send_by, created_at + interval '12 days'),
+                    (SELECT c.due_at FROM transmission c WHERE c.tenant_id = transmission.tenant_id AND c.corrected_by = transmission.invoice
+                                                          AND c.corrected_by <> '' AND c.due_kind = 'RESEND' LIMIT 1))
+WHERE transmission.id = $7
 `
 
 type RecordFailureParams struct {
 	LastError string
 	Now       time.Time
 	Uncount   int32
+	Held      string
+	NextAt    *time.Time
+	SendBy    *time.Time
 	ID        uuid.UUID
 }
 
-// A call that surely left nothing at SdI does not count as an attempt.
+// A call that surely left nothing at SdI does not count as an attempt. The file goes to the backlog when held says why.
 func (q *Queries) RecordFailure(ctx context.Context, arg RecordFailureParams) error {
 	_, err := q.db.Exec(ctx, recordFailure,
 		arg.LastError,
 		arg.Now,
 		arg.Uncount,
+		arg.Held,
+		arg.NextAt,
+		arg.SendBy,
 		arg.ID,
 	)
 	return err
@@ -669,17 +731,23 @@ func (q *Queries) SaveMessages(ctx context.Context, arg SaveMessagesParams) ([]S
 }
 
 const setMessageProblem = `-- name: SetMessageProblem :exec
-UPDATE message SET problem = $1, type = $2 WHERE id = $3
+UPDATE message SET problem = $1, type = $2, signature = $3 WHERE id = $4
 `
 
 type SetMessageProblemParams struct {
-	Problem string
-	Type    string
-	ID      uuid.UUID
+	Problem   string
+	Type      string
+	Signature string
+	ID        uuid.UUID
 }
 
 func (q *Queries) SetMessageProblem(ctx context.Context, arg SetMessageProblemParams) error {
-	_, err := q.db.Exec(ctx, setMessageProblem, arg.Problem, arg.Type, arg.ID)
+	_, err := q.db.Exec(ctx, setMessageProblem,
+		arg.Problem,
+		arg.Type,
+		arg.Signature,
+		arg.ID,
+	)
 	return err
 }
 
@@ -706,21 +774,33 @@ func (q *Queries) TakeNames(ctx context.Context, arg TakeNamesParams) (int64, er
 
 const updateTransmissions = `-- name: UpdateTransmissions :exec
 UPDATE transmission t
-SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = $1
+SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = $1,
+    rc_at = nullif(u.rc_at, '-infinity'), mc_at = nullif(u.mc_at, '-infinity'), ns_at = nullif(u.ns_at, '-infinity'),
+    due_kind = u.due_kind, due_at = nullif(u.due_at, '-infinity'), due_told = u.due_told, held = '', held_by = NULL, next_at = NULL
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::integer[]) AS facts, unnest($4::text[]) AS state,
-             unnest($5::text[]) AS sdi_id, CAST(unnest($6::text[]) AS timestamptz) AS sent_at) u
+             unnest($5::text[]) AS sdi_id, CAST(unnest($6::text[]) AS timestamptz) AS sent_at,
+             CAST(unnest($7::text[]) AS timestamptz) AS rc_at, CAST(unnest($8::text[]) AS timestamptz) AS mc_at,
+             CAST(unnest($9::text[]) AS timestamptz) AS ns_at, unnest($10::text[]) AS due_kind,
+             CAST(unnest($11::text[]) AS timestamptz) AS due_at, unnest($12::smallint[]) AS due_told) u
 WHERE t.id = u.id
 `
 
 type UpdateTransmissionsParams struct {
-	Now     time.Time
-	Ids     []uuid.UUID
-	Facts   []int32
-	States  []string
-	SdiIds  []string
-	SentAts []string
+	Now      time.Time
+	Ids      []uuid.UUID
+	Facts    []int32
+	States   []string
+	SdiIds   []string
+	SentAts  []string
+	RcAts    []string
+	McAts    []string
+	NsAts    []string
+	DueKinds []string
+	DueAts   []string
+	DueTolds []int16
 }
 
+// A file that SdI has waits no longer.
 func (q *Queries) UpdateTransmissions(ctx context.Context, arg UpdateTransmissionsParams) error {
 	_, err := q.db.Exec(ctx, updateTransmissions,
 		arg.Now,
@@ -729,6 +809,12 @@ func (q *Queries) UpdateTransmissions(ctx context.Context, arg UpdateTransmissio
 		arg.States,
 		arg.SdiIds,
 		arg.SentAts,
+		arg.RcAts,
+		arg.McAts,
+		arg.NsAts,
+		arg.DueKinds,
+		arg.DueAts,
+		arg.DueTolds,
 	)
 	return err
 }

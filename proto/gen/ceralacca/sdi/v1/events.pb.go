@@ -381,11 +381,13 @@ func (x *RejectionError) GetHint() string {
 
 // NS: controls failed, the invoice counts as not issued.
 type InvoiceDiscarded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Invoice       string                 `protobuf:"bytes,1,opt,name=invoice,proto3" json:"invoice,omitempty"`
-	SdiId         string                 `protobuf:"bytes,2,opt,name=sdi_id,json=sdiId,proto3" json:"sdi_id,omitempty"`
-	Receipt       *Receipt               `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	Errors        []*RejectionError      `protobuf:"bytes,4,rep,name=errors,proto3" json:"errors,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Invoice string                 `protobuf:"bytes,1,opt,name=invoice,proto3" json:"invoice,omitempty"`
+	SdiId   string                 `protobuf:"bytes,2,opt,name=sdi_id,json=sdiId,proto3" json:"sdi_id,omitempty"`
+	Receipt *Receipt               `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Errors  []*RejectionError      `protobuf:"bytes,4,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Last moment for sending it again, corrected; set since the platform watches terms.
+	ResendByTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=resend_by_time,json=resendByTime,proto3" json:"resend_by_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -444,6 +446,13 @@ func (x *InvoiceDiscarded) GetReceipt() *Receipt {
 func (x *InvoiceDiscarded) GetErrors() []*RejectionError {
 	if x != nil {
 		return x.Errors
+	}
+	return nil
+}
+
+func (x *InvoiceDiscarded) GetResendByTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResendByTime
 	}
 	return nil
 }
@@ -717,11 +726,106 @@ func (x *TransmissionFailed) GetMessage() string {
 	return ""
 }
 
+// A term about a transmission is near, or has passed. Each is told once.
+type DeadlineReached struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Invoice      string                 `protobuf:"bytes,1,opt,name=invoice,proto3" json:"invoice,omitempty"`
+	Transmission string                 `protobuf:"bytes,2,opt,name=transmission,proto3" json:"transmission,omitempty"`
+	SdiId        string                 `protobuf:"bytes,3,opt,name=sdi_id,json=sdiId,proto3" json:"sdi_id,omitempty"`
+	Kind         DeadlineKind           `protobuf:"varint,4,opt,name=kind,proto3,enum=ceralacca.sdi.v1.DeadlineKind" json:"kind,omitempty"`
+	DueTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// It has passed; otherwise it is near.
+	Passed bool `protobuf:"varint,6,opt,name=passed,proto3" json:"passed,omitempty"`
+	// FPA12, FPR12 or FSM10.
+	Format        string `protobuf:"bytes,7,opt,name=format,proto3" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadlineReached) Reset() {
+	*x = DeadlineReached{}
+	mi := &file_ceralacca_sdi_v1_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadlineReached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadlineReached) ProtoMessage() {}
+
+func (x *DeadlineReached) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadlineReached.ProtoReflect.Descriptor instead.
+func (*DeadlineReached) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeadlineReached) GetInvoice() string {
+	if x != nil {
+		return x.Invoice
+	}
+	return ""
+}
+
+func (x *DeadlineReached) GetTransmission() string {
+	if x != nil {
+		return x.Transmission
+	}
+	return ""
+}
+
+func (x *DeadlineReached) GetSdiId() string {
+	if x != nil {
+		return x.SdiId
+	}
+	return ""
+}
+
+func (x *DeadlineReached) GetKind() DeadlineKind {
+	if x != nil {
+		return x.Kind
+	}
+	return DeadlineKind_DEADLINE_KIND_UNSPECIFIED
+}
+
+func (x *DeadlineReached) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *DeadlineReached) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *DeadlineReached) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
 var File_ceralacca_sdi_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1dceralacca/sdi/v1/events.proto\x12\x10ceralacca.sdi.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n" +
+	"\x1dceralacca/sdi/v1/events.proto\x12\x10ceralacca.sdi.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/sdi/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n" +
 	"\aReceipt\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1b\n" +
 	"\tfile_name\x18\x02 \x01(\tR\bfileName\x122\n" +
@@ -750,12 +854,13 @@ const file_ceralacca_sdi_v1_events_proto_rawDesc = "" +
 	"\x0eRejectionError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
-	"\x04hint\x18\x03 \x01(\tR\x04hint\"\xd9\x01\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint\"\x9b\x02\n" +
 	"\x10InvoiceDiscarded\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x15\n" +
 	"\x06sdi_id\x18\x02 \x01(\tR\x05sdiId\x123\n" +
 	"\areceipt\x18\x03 \x01(\v2\x19.ceralacca.sdi.v1.ReceiptR\areceipt\x128\n" +
-	"\x06errors\x18\x04 \x03(\v2 .ceralacca.sdi.v1.RejectionErrorR\x06errors:%\xaa\xbb\x18!\n" +
+	"\x06errors\x18\x04 \x03(\v2 .ceralacca.sdi.v1.RejectionErrorR\x06errors\x12@\n" +
+	"\x0eresend_by_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\fresendByTime:%\xaa\xbb\x18!\n" +
 	"\x1aceralacca.sdi.discarded.v1\x12\x03SDI\"\xe8\x01\n" +
 	"\x16InvoiceOutcomeReceived\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x15\n" +
@@ -779,7 +884,16 @@ const file_ceralacca_sdi_v1_events_proto_rawDesc = "" +
 	"\ftransmission\x18\x02 \x01(\tR\ftransmission\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage:/\xaa\xbb\x18+\n" +
-	"$ceralacca.sdi.transmission_failed.v1\x12\x03SDIB0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
+	"$ceralacca.sdi.transmission_failed.v1\x12\x03SDI\"\xaf\x02\n" +
+	"\x0fDeadlineReached\x12\x18\n" +
+	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\"\n" +
+	"\ftransmission\x18\x02 \x01(\tR\ftransmission\x12\x15\n" +
+	"\x06sdi_id\x18\x03 \x01(\tR\x05sdiId\x122\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x1e.ceralacca.sdi.v1.DeadlineKindR\x04kind\x125\n" +
+	"\bdue_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x16\n" +
+	"\x06passed\x18\x06 \x01(\bR\x06passed\x12\x16\n" +
+	"\x06format\x18\a \x01(\tR\x06format:,\xaa\xbb\x18(\n" +
+	"!ceralacca.sdi.deadline_reached.v1\x12\x03SDIB0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
 var (
 	file_ceralacca_sdi_v1_events_proto_rawDescOnce sync.Once
@@ -793,7 +907,7 @@ func file_ceralacca_sdi_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_sdi_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_sdi_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_ceralacca_sdi_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_ceralacca_sdi_v1_events_proto_goTypes = []any{
 	(*Receipt)(nil),                // 0: ceralacca.sdi.v1.Receipt
 	(*InvoiceTransmitted)(nil),     // 1: ceralacca.sdi.v1.InvoiceTransmitted
@@ -805,26 +919,31 @@ var file_ceralacca_sdi_v1_events_proto_goTypes = []any{
 	(*InvoiceTermExpired)(nil),     // 7: ceralacca.sdi.v1.InvoiceTermExpired
 	(*InvoiceAttested)(nil),        // 8: ceralacca.sdi.v1.InvoiceAttested
 	(*TransmissionFailed)(nil),     // 9: ceralacca.sdi.v1.TransmissionFailed
-	(*v1.Blob)(nil),                // 10: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
+	(*DeadlineReached)(nil),        // 10: ceralacca.sdi.v1.DeadlineReached
+	(*v1.Blob)(nil),                // 11: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(DeadlineKind)(0),              // 13: ceralacca.sdi.v1.DeadlineKind
 }
 var file_ceralacca_sdi_v1_events_proto_depIdxs = []int32{
-	10, // 0: ceralacca.sdi.v1.Receipt.content:type_name -> ceralacca.event.v1.Blob
-	11, // 1: ceralacca.sdi.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
-	10, // 2: ceralacca.sdi.v1.InvoiceTransmitted.transmitted:type_name -> ceralacca.event.v1.Blob
-	11, // 3: ceralacca.sdi.v1.InvoiceTransmitted.send_time:type_name -> google.protobuf.Timestamp
+	11, // 0: ceralacca.sdi.v1.Receipt.content:type_name -> ceralacca.event.v1.Blob
+	12, // 1: ceralacca.sdi.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
+	11, // 2: ceralacca.sdi.v1.InvoiceTransmitted.transmitted:type_name -> ceralacca.event.v1.Blob
+	12, // 3: ceralacca.sdi.v1.InvoiceTransmitted.send_time:type_name -> google.protobuf.Timestamp
 	0,  // 4: ceralacca.sdi.v1.InvoiceDelivered.receipt:type_name -> ceralacca.sdi.v1.Receipt
 	0,  // 5: ceralacca.sdi.v1.InvoiceNotDelivered.receipt:type_name -> ceralacca.sdi.v1.Receipt
 	0,  // 6: ceralacca.sdi.v1.InvoiceDiscarded.receipt:type_name -> ceralacca.sdi.v1.Receipt
 	4,  // 7: ceralacca.sdi.v1.InvoiceDiscarded.errors:type_name -> ceralacca.sdi.v1.RejectionError
-	0,  // 8: ceralacca.sdi.v1.InvoiceOutcomeReceived.receipt:type_name -> ceralacca.sdi.v1.Receipt
-	0,  // 9: ceralacca.sdi.v1.InvoiceTermExpired.receipt:type_name -> ceralacca.sdi.v1.Receipt
-	0,  // 10: ceralacca.sdi.v1.InvoiceAttested.receipt:type_name -> ceralacca.sdi.v1.Receipt
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 8: ceralacca.sdi.v1.InvoiceDiscarded.resend_by_time:type_name -> google.protobuf.Timestamp
+	0,  // 9: ceralacca.sdi.v1.InvoiceOutcomeReceived.receipt:type_name -> ceralacca.sdi.v1.Receipt
+	0,  // 10: ceralacca.sdi.v1.InvoiceTermExpired.receipt:type_name -> ceralacca.sdi.v1.Receipt
+	0,  // 11: ceralacca.sdi.v1.InvoiceAttested.receipt:type_name -> ceralacca.sdi.v1.Receipt
+	13, // 12: ceralacca.sdi.v1.DeadlineReached.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
+	12, // 13: ceralacca.sdi.v1.DeadlineReached.due_time:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_events_proto_init() }
@@ -832,13 +951,14 @@ func file_ceralacca_sdi_v1_events_proto_init() {
 	if File_ceralacca_sdi_v1_events_proto != nil {
 		return
 	}
+	file_ceralacca_sdi_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_events_proto_rawDesc), len(file_ceralacca_sdi_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -110,6 +110,185 @@ func (TransmissionState) EnumDescriptor() ([]byte, []int) {
 	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{0}
 }
 
+// The signal that people know from the portal of SdI.
+type TrafficLight int32
+
+const (
+	TrafficLight_TRAFFIC_LIGHT_UNSPECIFIED TrafficLight = 0
+	// On its way: nothing is decided.
+	TrafficLight_TRAFFIC_LIGHT_BLACK TrafficLight = 1
+	// Issued and delivered, or accepted.
+	TrafficLight_TRAFFIC_LIGHT_GREEN TrafficLight = 2
+	// Issued, and there is something to know or to do.
+	TrafficLight_TRAFFIC_LIGHT_YELLOW TrafficLight = 3
+	// Not issued, or refused.
+	TrafficLight_TRAFFIC_LIGHT_RED TrafficLight = 4
+)
+
+// Enum value maps for TrafficLight.
+var (
+	TrafficLight_name = map[int32]string{
+		0: "TRAFFIC_LIGHT_UNSPECIFIED",
+		1: "TRAFFIC_LIGHT_BLACK",
+		2: "TRAFFIC_LIGHT_GREEN",
+		3: "TRAFFIC_LIGHT_YELLOW",
+		4: "TRAFFIC_LIGHT_RED",
+	}
+	TrafficLight_value = map[string]int32{
+		"TRAFFIC_LIGHT_UNSPECIFIED": 0,
+		"TRAFFIC_LIGHT_BLACK":       1,
+		"TRAFFIC_LIGHT_GREEN":       2,
+		"TRAFFIC_LIGHT_YELLOW":      3,
+		"TRAFFIC_LIGHT_RED":         4,
+	}
+)
+
+func (x TrafficLight) Enum() *TrafficLight {
+	p := new(TrafficLight)
+	*p = x
+	return p
+}
+
+func (x TrafficLight) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TrafficLight) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_sdi_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (TrafficLight) Type() protoreflect.EnumType {
+	return &file_ceralacca_sdi_v1_types_proto_enumTypes[1]
+}
+
+func (x TrafficLight) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TrafficLight.Descriptor instead.
+func (TrafficLight) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+// Which term of a transmission runs.
+type DeadlineKind int32
+
+const (
+	DeadlineKind_DEADLINE_KIND_UNSPECIFIED DeadlineKind = 0
+	// SdI owes its first message (RC, MC or NS) within 5 days of reception.
+	DeadlineKind_DEADLINE_KIND_RECEIPT DeadlineKind = 1
+	// A discarded invoice is to be sent again, corrected, within 5 days of the NS.
+	DeadlineKind_DEADLINE_KIND_RESEND DeadlineKind = 2
+	// A public body answers within 15 days of delivery, or stays silent: silence is neither yes nor no.
+	DeadlineKind_DEADLINE_KIND_OUTCOME DeadlineKind = 3
+	// SdI tries for 10 more days to deliver to a public body, then attests that it could not (AT).
+	DeadlineKind_DEADLINE_KIND_ATTESTATION DeadlineKind = 4
+)
+
+// Enum value maps for DeadlineKind.
+var (
+	DeadlineKind_name = map[int32]string{
+		0: "DEADLINE_KIND_UNSPECIFIED",
+		1: "DEADLINE_KIND_RECEIPT",
+		2: "DEADLINE_KIND_RESEND",
+		3: "DEADLINE_KIND_OUTCOME",
+		4: "DEADLINE_KIND_ATTESTATION",
+	}
+	DeadlineKind_value = map[string]int32{
+		"DEADLINE_KIND_UNSPECIFIED": 0,
+		"DEADLINE_KIND_RECEIPT":     1,
+		"DEADLINE_KIND_RESEND":      2,
+		"DEADLINE_KIND_OUTCOME":     3,
+		"DEADLINE_KIND_ATTESTATION": 4,
+	}
+)
+
+func (x DeadlineKind) Enum() *DeadlineKind {
+	p := new(DeadlineKind)
+	*p = x
+	return p
+}
+
+func (x DeadlineKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DeadlineKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_sdi_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (DeadlineKind) Type() protoreflect.EnumType {
+	return &file_ceralacca_sdi_v1_types_proto_enumTypes[2]
+}
+
+func (x DeadlineKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DeadlineKind.Descriptor instead.
+func (DeadlineKind) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+type MessageSignature_Verdict int32
+
+const (
+	MessageSignature_VERDICT_UNSPECIFIED MessageSignature_Verdict = 0
+	// The signature covers the whole message and holds; whether its signer is trusted says `trusted`.
+	MessageSignature_VERDICT_HOLDS MessageSignature_Verdict = 1
+	// It does not hold: the message was changed, or the signature is about something else.
+	MessageSignature_VERDICT_BROKEN MessageSignature_Verdict = 2
+	// The message carries none.
+	MessageSignature_VERDICT_ABSENT MessageSignature_Verdict = 3
+	// The message could not be read far enough.
+	MessageSignature_VERDICT_UNREADABLE MessageSignature_Verdict = 4
+)
+
+// Enum value maps for MessageSignature_Verdict.
+var (
+	MessageSignature_Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_HOLDS",
+		2: "VERDICT_BROKEN",
+		3: "VERDICT_ABSENT",
+		4: "VERDICT_UNREADABLE",
+	}
+	MessageSignature_Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_HOLDS":       1,
+		"VERDICT_BROKEN":      2,
+		"VERDICT_ABSENT":      3,
+		"VERDICT_UNREADABLE":  4,
+	}
+)
+
+func (x MessageSignature_Verdict) Enum() *MessageSignature_Verdict {
+	p := new(MessageSignature_Verdict)
+	*p = x
+	return p
+}
+
+func (x MessageSignature_Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MessageSignature_Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_sdi_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (MessageSignature_Verdict) Type() protoreflect.EnumType {
+	return &file_ceralacca_sdi_v1_types_proto_enumTypes[3]
+}
+
+func (x MessageSignature_Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MessageSignature_Verdict.Descriptor instead.
+func (MessageSignature_Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // A message of SdI, kept as it was received.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -123,7 +302,9 @@ type Message struct {
 	// How often the same message came again.
 	Duplicates int32 `protobuf:"varint,7,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
 	// Why it could not be read or matched; empty when it was.
-	Problem       string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	// What the check of its XAdES signature found; absent for messages taken in before there was a check.
+	Signature     *MessageSignature `protobuf:"bytes,9,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +395,223 @@ func (x *Message) GetProblem() string {
 	return ""
 }
 
+func (x *Message) GetSignature() *MessageSignature {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// What a check of SdI's signature on a message found. It proves what is true of the message, and decides
+// nothing: the connection over which a message came has shown its own certificate.
+type MessageSignature struct {
+	state   protoimpl.MessageState   `protogen:"open.v1"`
+	Verdict MessageSignature_Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=ceralacca.sdi.v1.MessageSignature_Verdict" json:"verdict,omitempty"`
+	// Subject of the certificate.
+	Signer      string                 `protobuf:"bytes,2,opt,name=signer,proto3" json:"signer,omitempty"`
+	Issuer      string                 `protobuf:"bytes,3,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Algorithm   string                 `protobuf:"bytes,4,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	SigningTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=signing_time,json=signingTime,proto3" json:"signing_time,omitempty"`
+	// The chain leads to a configured authority; absent authorities leave it false and say so in findings.
+	Trusted bool `protobuf:"varint,6,opt,name=trusted,proto3" json:"trusted,omitempty"`
+	// What was not passed, in words: the check and its reason.
+	Findings      []string `protobuf:"bytes,7,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageSignature) Reset() {
+	*x = MessageSignature{}
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageSignature) ProtoMessage() {}
+
+func (x *MessageSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageSignature.ProtoReflect.Descriptor instead.
+func (*MessageSignature) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MessageSignature) GetVerdict() MessageSignature_Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return MessageSignature_VERDICT_UNSPECIFIED
+}
+
+func (x *MessageSignature) GetSigner() string {
+	if x != nil {
+		return x.Signer
+	}
+	return ""
+}
+
+func (x *MessageSignature) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *MessageSignature) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *MessageSignature) GetSigningTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SigningTime
+	}
+	return nil
+}
+
+func (x *MessageSignature) GetTrusted() bool {
+	if x != nil {
+		return x.Trusted
+	}
+	return false
+}
+
+func (x *MessageSignature) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// A term that runs for a transmission. Days are of the calendar in Italy; a term ends with its last day.
+type Deadline struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/transmissions/{transmission}
+	Transmission string                 `protobuf:"bytes,1,opt,name=transmission,proto3" json:"transmission,omitempty"`
+	Invoice      string                 `protobuf:"bytes,2,opt,name=invoice,proto3" json:"invoice,omitempty"`
+	Kind         DeadlineKind           `protobuf:"varint,3,opt,name=kind,proto3,enum=ceralacca.sdi.v1.DeadlineKind" json:"kind,omitempty"`
+	DueTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// It has passed.
+	Overdue  bool   `protobuf:"varint,5,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	FileName string `protobuf:"bytes,6,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	SdiId    string `protobuf:"bytes,7,opt,name=sdi_id,json=sdiId,proto3" json:"sdi_id,omitempty"`
+	// The invoice that corrects this one and has not reached SdI yet; for RESEND.
+	CorrectedBy string `protobuf:"bytes,8,opt,name=corrected_by,json=correctedBy,proto3" json:"corrected_by,omitempty"`
+	// What it means and what to do, in words.
+	Advice        string `protobuf:"bytes,9,opt,name=advice,proto3" json:"advice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deadline) Reset() {
+	*x = Deadline{}
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deadline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deadline) ProtoMessage() {}
+
+func (x *Deadline) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deadline.ProtoReflect.Descriptor instead.
+func (*Deadline) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Deadline) GetTransmission() string {
+	if x != nil {
+		return x.Transmission
+	}
+	return ""
+}
+
+func (x *Deadline) GetInvoice() string {
+	if x != nil {
+		return x.Invoice
+	}
+	return ""
+}
+
+func (x *Deadline) GetKind() DeadlineKind {
+	if x != nil {
+		return x.Kind
+	}
+	return DeadlineKind_DEADLINE_KIND_UNSPECIFIED
+}
+
+func (x *Deadline) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *Deadline) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
+func (x *Deadline) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *Deadline) GetSdiId() string {
+	if x != nil {
+		return x.SdiId
+	}
+	return ""
+}
+
+func (x *Deadline) GetCorrectedBy() string {
+	if x != nil {
+		return x.CorrectedBy
+	}
+	return ""
+}
+
+func (x *Deadline) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
 // One file on its way to SdI. Its name at SdI is reserved before anything is sent and never changes.
 type Transmission struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -225,18 +623,30 @@ type Transmission struct {
 	// Times that RiceviFile was called for it; every call with the same name and the same bytes.
 	Attempts int32 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// What the last call that failed said.
-	LastError     string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	Messages      []*Message             `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	SendTime      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	LastError  string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	Messages   []*Message             `protobuf:"bytes,8,rep,name=messages,proto3" json:"messages,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	SendTime   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	Light      TrafficLight           `protobuf:"varint,20,opt,name=light,proto3,enum=ceralacca.sdi.v1.TrafficLight" json:"light,omitempty"`
+	// Why the light has this colour, in English and in Italian.
+	LightReason   string `protobuf:"bytes,21,opt,name=light_reason,json=lightReason,proto3" json:"light_reason,omitempty"`
+	LightReasonIt string `protobuf:"bytes,22,opt,name=light_reason_it,json=lightReasonIt,proto3" json:"light_reason_it,omitempty"`
+	// Why it waits in the backlog: a code (PAUSED, OUTAGE, DRAINING, RETRY), a colon, and words. Empty when it does not.
+	Held string `protobuf:"bytes,23,opt,name=held,proto3" json:"held,omitempty"`
+	// When it is sent at the earliest, while it waits.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// The day by which the law wants it sent, as far as the file tells; known of files that wait.
+	SendByTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=send_by_time,json=sendByTime,proto3" json:"send_by_time,omitempty"`
+	// The term that runs, if any.
+	Deadline      *Deadline `protobuf:"bytes,26,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Transmission) Reset() {
 	*x = Transmission{}
-	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -248,7 +658,7 @@ func (x *Transmission) String() string {
 func (*Transmission) ProtoMessage() {}
 
 func (x *Transmission) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_sdi_v1_types_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -261,7 +671,7 @@ func (x *Transmission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transmission.ProtoReflect.Descriptor instead.
 func (*Transmission) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_sdi_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Transmission) GetName() string {
@@ -341,11 +751,60 @@ func (x *Transmission) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Transmission) GetLight() TrafficLight {
+	if x != nil {
+		return x.Light
+	}
+	return TrafficLight_TRAFFIC_LIGHT_UNSPECIFIED
+}
+
+func (x *Transmission) GetLightReason() string {
+	if x != nil {
+		return x.LightReason
+	}
+	return ""
+}
+
+func (x *Transmission) GetLightReasonIt() string {
+	if x != nil {
+		return x.LightReasonIt
+	}
+	return ""
+}
+
+func (x *Transmission) GetHeld() string {
+	if x != nil {
+		return x.Held
+	}
+	return ""
+}
+
+func (x *Transmission) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *Transmission) GetSendByTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SendByTime
+	}
+	return nil
+}
+
+func (x *Transmission) GetDeadline() *Deadline {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
 var File_ceralacca_sdi_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x1cceralacca/sdi/v1/types.proto\x12\x10ceralacca.sdi.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x03\n" +
+	"\x1cceralacca/sdi/v1/types.proto\x12\x10ceralacca.sdi.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x03\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1b\n" +
@@ -356,8 +815,33 @@ const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"duplicates\x18\a \x01(\x05R\n" +
 	"duplicates\x12\x18\n" +
-	"\aproblem\x18\b \x01(\tR\aproblem:\x87\x01\xeaA\x83\x01\n" +
-	"\x18ceralacca.dev/SdiMessage\x12@tenants/{tenant}/transmissions/{transmission}/messages/{message}\x12\x12messages/{message}*\bmessages2\amessage\"\xc2\x04\n" +
+	"\aproblem\x18\b \x01(\tR\aproblem\x12@\n" +
+	"\tsignature\x18\t \x01(\v2\".ceralacca.sdi.v1.MessageSignatureR\tsignature:\x87\x01\xeaA\x83\x01\n" +
+	"\x18ceralacca.dev/SdiMessage\x12@tenants/{tenant}/transmissions/{transmission}/messages/{message}\x12\x12messages/{message}*\bmessages2\amessage\"\x92\x03\n" +
+	"\x10MessageSignature\x12D\n" +
+	"\averdict\x18\x01 \x01(\x0e2*.ceralacca.sdi.v1.MessageSignature.VerdictR\averdict\x12\x16\n" +
+	"\x06signer\x18\x02 \x01(\tR\x06signer\x12\x16\n" +
+	"\x06issuer\x18\x03 \x01(\tR\x06issuer\x12\x1c\n" +
+	"\talgorithm\x18\x04 \x01(\tR\talgorithm\x12=\n" +
+	"\fsigning_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vsigningTime\x12\x18\n" +
+	"\atrusted\x18\x06 \x01(\bR\atrusted\x12\x1a\n" +
+	"\bfindings\x18\a \x03(\tR\bfindings\"u\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rVERDICT_HOLDS\x10\x01\x12\x12\n" +
+	"\x0eVERDICT_BROKEN\x10\x02\x12\x12\n" +
+	"\x0eVERDICT_ABSENT\x10\x03\x12\x16\n" +
+	"\x12VERDICT_UNREADABLE\x10\x04\"\xbc\x02\n" +
+	"\bDeadline\x12\"\n" +
+	"\ftransmission\x18\x01 \x01(\tR\ftransmission\x12\x18\n" +
+	"\ainvoice\x18\x02 \x01(\tR\ainvoice\x122\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1e.ceralacca.sdi.v1.DeadlineKindR\x04kind\x125\n" +
+	"\bdue_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x18\n" +
+	"\aoverdue\x18\x05 \x01(\bR\aoverdue\x12\x1b\n" +
+	"\tfile_name\x18\x06 \x01(\tR\bfileName\x12\x15\n" +
+	"\x06sdi_id\x18\a \x01(\tR\x05sdiId\x12!\n" +
+	"\fcorrected_by\x18\b \x01(\tR\vcorrectedBy\x12\x16\n" +
+	"\x06advice\x18\t \x01(\tR\x06advice\"\x95\a\n" +
 	"\fTransmission\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x18\n" +
 	"\ainvoice\x18\x02 \x01(\tR\ainvoice\x129\n" +
@@ -373,7 +857,15 @@ const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\tsend_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime:k\xeaAh\n" +
+	"updateTime\x124\n" +
+	"\x05light\x18\x14 \x01(\x0e2\x1e.ceralacca.sdi.v1.TrafficLightR\x05light\x12!\n" +
+	"\flight_reason\x18\x15 \x01(\tR\vlightReason\x12&\n" +
+	"\x0flight_reason_it\x18\x16 \x01(\tR\rlightReasonIt\x12\x12\n" +
+	"\x04held\x18\x17 \x01(\tR\x04held\x12F\n" +
+	"\x11next_attempt_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12<\n" +
+	"\fsend_by_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"sendByTime\x126\n" +
+	"\bdeadline\x18\x1a \x01(\v2\x1a.ceralacca.sdi.v1.DeadlineR\bdeadline:k\xeaAh\n" +
 	"\x1aceralacca.dev/Transmission\x12-tenants/{tenant}/transmissions/{transmission}*\rtransmissions2\ftransmission*\x8a\x03\n" +
 	"\x11TransmissionState\x12\"\n" +
 	"\x1eTRANSMISSION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
@@ -387,7 +879,19 @@ const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\x1aTRANSMISSION_STATE_REFUSED\x10\b\x12#\n" +
 	"\x1fTRANSMISSION_STATE_TERM_EXPIRED\x10\t\x12\x1f\n" +
 	"\x1bTRANSMISSION_STATE_ATTESTED\x10\n" +
-	"B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
+	"*\x90\x01\n" +
+	"\fTrafficLight\x12\x1d\n" +
+	"\x19TRAFFIC_LIGHT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TRAFFIC_LIGHT_BLACK\x10\x01\x12\x17\n" +
+	"\x13TRAFFIC_LIGHT_GREEN\x10\x02\x12\x18\n" +
+	"\x14TRAFFIC_LIGHT_YELLOW\x10\x03\x12\x15\n" +
+	"\x11TRAFFIC_LIGHT_RED\x10\x04*\x9c\x01\n" +
+	"\fDeadlineKind\x12\x1d\n" +
+	"\x19DEADLINE_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15DEADLINE_KIND_RECEIPT\x10\x01\x12\x18\n" +
+	"\x14DEADLINE_KIND_RESEND\x10\x02\x12\x19\n" +
+	"\x15DEADLINE_KIND_OUTCOME\x10\x03\x12\x1d\n" +
+	"\x19DEADLINE_KIND_ATTESTATION\x10\x04B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
 var (
 	file_ceralacca_sdi_v1_types_proto_rawDescOnce sync.Once
@@ -401,28 +905,42 @@ func file_ceralacca_sdi_v1_types_proto_rawDescGZIP() []byte {
 	return file_ceralacca_sdi_v1_types_proto_rawDescData
 }
 
-var file_ceralacca_sdi_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_sdi_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ceralacca_sdi_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_ceralacca_sdi_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_ceralacca_sdi_v1_types_proto_goTypes = []any{
 	(TransmissionState)(0),        // 0: ceralacca.sdi.v1.TransmissionState
-	(*Message)(nil),               // 1: ceralacca.sdi.v1.Message
-	(*Transmission)(nil),          // 2: ceralacca.sdi.v1.Transmission
-	(*v1.Blob)(nil),               // 3: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(TrafficLight)(0),             // 1: ceralacca.sdi.v1.TrafficLight
+	(DeadlineKind)(0),             // 2: ceralacca.sdi.v1.DeadlineKind
+	(MessageSignature_Verdict)(0), // 3: ceralacca.sdi.v1.MessageSignature.Verdict
+	(*Message)(nil),               // 4: ceralacca.sdi.v1.Message
+	(*MessageSignature)(nil),      // 5: ceralacca.sdi.v1.MessageSignature
+	(*Deadline)(nil),              // 6: ceralacca.sdi.v1.Deadline
+	(*Transmission)(nil),          // 7: ceralacca.sdi.v1.Transmission
+	(*v1.Blob)(nil),               // 8: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_ceralacca_sdi_v1_types_proto_depIdxs = []int32{
-	3, // 0: ceralacca.sdi.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	4, // 1: ceralacca.sdi.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
-	0, // 2: ceralacca.sdi.v1.Transmission.state:type_name -> ceralacca.sdi.v1.TransmissionState
-	1, // 3: ceralacca.sdi.v1.Transmission.messages:type_name -> ceralacca.sdi.v1.Message
-	4, // 4: ceralacca.sdi.v1.Transmission.create_time:type_name -> google.protobuf.Timestamp
-	4, // 5: ceralacca.sdi.v1.Transmission.send_time:type_name -> google.protobuf.Timestamp
-	4, // 6: ceralacca.sdi.v1.Transmission.update_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	8,  // 0: ceralacca.sdi.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	9,  // 1: ceralacca.sdi.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	5,  // 2: ceralacca.sdi.v1.Message.signature:type_name -> ceralacca.sdi.v1.MessageSignature
+	3,  // 3: ceralacca.sdi.v1.MessageSignature.verdict:type_name -> ceralacca.sdi.v1.MessageSignature.Verdict
+	9,  // 4: ceralacca.sdi.v1.MessageSignature.signing_time:type_name -> google.protobuf.Timestamp
+	2,  // 5: ceralacca.sdi.v1.Deadline.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
+	9,  // 6: ceralacca.sdi.v1.Deadline.due_time:type_name -> google.protobuf.Timestamp
+	0,  // 7: ceralacca.sdi.v1.Transmission.state:type_name -> ceralacca.sdi.v1.TransmissionState
+	4,  // 8: ceralacca.sdi.v1.Transmission.messages:type_name -> ceralacca.sdi.v1.Message
+	9,  // 9: ceralacca.sdi.v1.Transmission.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 10: ceralacca.sdi.v1.Transmission.send_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: ceralacca.sdi.v1.Transmission.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 12: ceralacca.sdi.v1.Transmission.light:type_name -> ceralacca.sdi.v1.TrafficLight
+	9,  // 13: ceralacca.sdi.v1.Transmission.next_attempt_time:type_name -> google.protobuf.Timestamp
+	9,  // 14: ceralacca.sdi.v1.Transmission.send_by_time:type_name -> google.protobuf.Timestamp
+	6,  // 15: ceralacca.sdi.v1.Transmission.deadline:type_name -> ceralacca.sdi.v1.Deadline
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_types_proto_init() }
@@ -435,8 +953,8 @@ func file_ceralacca_sdi_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_types_proto_rawDesc), len(file_ceralacca_sdi_v1_types_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   2,
+			NumEnums:      4,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,6 +88,7 @@ var kit = map[string][]string{
 	"blob":      {"fault"},
 	"vault":     {"fault"},
 	"devenv":    {},
+	"guard":     {},
 	"run":       {"auth", "blob", "bus", "fault", "pg", "rpc", "telemetry"},
 }
 
@@ -101,7 +102,7 @@ var formats = map[string][]string{
 	"sdi": {"fatturapa"}, "pec": {"cms"}, "cades": {"cms", "tsp"}, "tsp": {"cms"}, "xades": {"cms", "tsp"},
 	"pades":     {"cades", "cms", "tsp"},
 	"signature": {"fatturapa", "cms", "cades", "xades"},
-	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist"},
+	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist", "fatturapa"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 	"sdiftp": {"sdi", "cms"},
 }

@@ -90,7 +90,7 @@ func tooMany(count int64, what string) error {
 // that, only RotateWebhookSecret replaces. Invalid WEBHOOK_URL_INVALID, EVENT_TYPE_UNKNOWN.
 func (s *Service) CreateWebhookEndpoint(ctx context.Context, req *notificationv1.CreateWebhookEndpointRequest) (*notificationv1.WebhookEndpoint, error) {
 	in := req.GetWebhookEndpoint()
-	if err := s.guard.checkURL(in.GetUrl()); err != nil {
+	if err := checkURL(s.guard, in.GetUrl()); err != nil {
 		return nil, err
 	}
 	if err := checkTypes("webhook_endpoint.event_types", in.GetEventTypes()); err != nil {
@@ -240,7 +240,7 @@ func (s *Service) UpdateWebhookEndpoint(ctx context.Context, req *notificationv1
 		return nil, err
 	}
 	if slices.Contains(paths, "url") {
-		if err := s.guard.checkURL(in.GetUrl()); err != nil {
+		if err := checkURL(s.guard, in.GetUrl()); err != nil {
 			return nil, err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/guard"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/notification/internal/db"
@@ -115,7 +116,7 @@ type Service struct {
 	now     func() time.Time
 	cfg     Config
 	sealer  *sealer
-	guard   guard
+	guard   guard.Guard
 	http    *http.Client
 	mail    *mailer // nil without SMTP
 }
@@ -158,12 +159,12 @@ func newService(h *run.Host, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, run.BadField("secret_key_file", "%v", err)
 	}
-	guard, err := newGuard(cfg.AllowNetworks)
+	reach, err := guard.New(cfg.AllowNetworks)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{db: h.DB, bus: h.Bus, jobs: h.Jobs, breaker: h.Breaker, log: h.Log, now: h.Now, cfg: cfg,
-		sealer: sealer, guard: guard, http: guard.client(cfg.Timeout)}
+		sealer: sealer, guard: reach, http: reach.Client(cfg.Timeout)}
 	if cfg.SMTP.Address != "" {
 		s.mail, err = newMailer(cfg.SMTP, cfg.Timeout)
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"ceralacca.dev/services/format/trustlist"
 	"ceralacca.dev/services/format/validation"
+	"ceralacca.dev/services/format/validation/verdict"
 )
 
 // exitIndeterminate is of verify: none failed, and not all could be judged to the end.
@@ -62,7 +63,7 @@ func (c *cli) verifyCommand() *cobra.Command {
 			if c.format == formatJSON {
 				printJSON(c.out, j)
 			} else {
-				c.showJudgement(j, v.lang == "it")
+				c.showJudgement(j, v.lang)
 			}
 			code = worseExit(code, j.code())
 		}
@@ -274,29 +275,9 @@ func worseExit(a, b int) int {
 	return a
 }
 
-// verifyWords are the names of the lines in both languages.
-var verifyWords = map[string]string{
-	"signature": "firma", "time stamp": "marca temporale", "signer": "firmatario", "id": "codice", "organization": "organizzazione",
-	"issuer": "emittente", "level": "livello", "stated time": "ora dichiarata", "proven time": "ora provata", "judged at": "giudicata al",
-	"qualification": "qualificazione", "authority": "autorità", "time": "ora", "reason": "motivo", "detail": "dettaglio", "algorithms": "algoritmi",
-	"revocation": "revoca", "content": "contenuto", "saved": "salvato", "warning": "avviso", "intact": "integra", "yes": "sì", "no": "no", "qualified": "qualificata",
-	"qualified signature": "firma qualificata", "qualified seal": "sigillo qualificato", "not qualified": "non qualificata", "undetermined": "non determinata",
-	"advanced signature with a qualified certificate": "firma avanzata con certificato qualificato", "advanced seal with a qualified certificate": "sigillo avanzato con certificato qualificato",
-}
-
-func (c *cli) showJudgement(j *judgement, italian bool) {
-	say := func(word string) string {
-		if t, ok := verifyWords[word]; ok && italian {
-			return t
-		}
-		return word
-	}
-	pick := func(t validation.Text) string {
-		if italian {
-			return t.IT
-		}
-		return t.EN
-	}
+func (c *cli) showJudgement(j *judgement, lang string) {
+	say := func(word string) string { return verdict.Word(word, lang) }
+	pick := func(t validation.Text) string { return verdict.Pick(t, lang) }
 	if j.Report == nil {
 		fmt.Fprintf(c.errOut, "ceralacca: %s: %s\n", j.File, j.Error)
 		return

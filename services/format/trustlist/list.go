@@ -34,6 +34,9 @@ type List struct {
 	LOTL      bool
 	Services  []*Service
 	Pointers  []Pointer
+	// Information are the addresses of the scheme: of a LOTL its pivots, the newest first, and
+	// then the notice of the Official Journal that names who signs the oldest.
+	Information []string
 
 	raw []byte
 }
@@ -42,6 +45,7 @@ type List struct {
 type Pointer struct {
 	Territory string
 	Location  string
+	MIME      string // empty: not said
 	LOTL      bool
 	Signers   []*x509.Certificate
 }
@@ -149,6 +153,9 @@ func (w *wireList) list(raw []byte) (*List, error) {
 			return nil, err
 		}
 	}
+	for _, uri := range w.Information {
+		l.Information = append(l.Information, strings.TrimSpace(uri))
+	}
 	if len(w.Pointers) > maxPointers {
 		return nil, fmt.Errorf("trustlist: %d pointers, the limit is %d", len(w.Pointers), maxPointers)
 	}
@@ -157,6 +164,9 @@ func (w *wireList) list(raw []byte) (*List, error) {
 		for _, info := range p.Information {
 			if t := strings.TrimSpace(info.Territory); t != "" {
 				out.Territory = strings.ToUpper(t)
+			}
+			if m := strings.TrimSpace(info.MIME); m != "" {
+				out.MIME = m
 			}
 			out.LOTL = out.LOTL || strings.TrimSpace(info.Type) == typeEUList
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ceralacca.dev/services/format/xades"
@@ -75,6 +76,81 @@ func Load(raws [][]byte, signers []*x509.Certificate, at time.Time) (*Trust, err
 		t.Services = append(t.Services, l.Services...)
 	}
 	return t, nil
+}
+
+// Follow verifies a LOTL with its pivots, in any order, and gives the newest. It is for callers that
+// take each national list by itself: see Admit. Errors: as of Load.
+func Follow(raws [][]byte, signers []*x509.Certificate, at time.Time) (*List, error) {
+	var lotls []*List
+	for _, raw := range raws {
+		l, err := Parse(raw)
+		if err != nil {
+			return nil, err
+		}
+		if !l.LOTL {
+			return nil, fmt.Errorf("trustlist: the list of %s is no list of the lists", l.Territory)
+		}
+		lotls = append(lotls, l)
+	}
+	top, err := follow(lotls, signers, at)
+	if err == nil && top == nil {
+		err = errors.New("trustlist: no list of the lists was given")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return top, nil
+}
+
+// Admit verifies a national list by what a LOTL that Follow gave says of its territory.
+// Errors: as of Load.
+func (l *List) Admit(raw []byte, at time.Time) (*List, error) {
+	national, err := Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if national.LOTL {
+		return nil, errors.New("trustlist: a list of the lists is no national list")
+	}
+	return national.admitted(l.named(national.Territory), at)
+}
+
+// Single verifies a national list by certificates that the caller trusts to sign it.
+// Errors: as of Load.
+func Single(raw []byte, signers []*x509.Certificate, at time.Time) (*List, error) {
+	l, err := Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if l.LOTL {
+		return nil, errors.New("trustlist: a list of the lists is no national list")
+	}
+	return l.admitted(signers, at)
+}
+
+func (l *List) admitted(signers []*x509.Certificate, at time.Time) (*List, error) {
+	if err := l.verify(signers); err != nil {
+		return nil, err
+	}
+	return l, l.current(at)
+}
+
+// Current is nil while the list may be relied on. Errors: *ExpiredError.
+func (l *List) Current(at time.Time) error { return l.current(at) }
+
+// Pivots are the addresses of the pivots that lead from the certificates of the Official Journal
+// to this list. spec: TS119615 §4.2; TS119612 §5.3.7
+func (l *List) Pivots() []string {
+	var out []string
+	for _, uri := range l.Information {
+		if strings.Contains(uri, "eur-lex.europa.eu") {
+			break
+		}
+		if strings.HasSuffix(strings.ToLower(uri), ".xml") {
+			out = append(out, uri)
+		}
+	}
+	return out
 }
 
 // follow walks the pivots to the newest LOTL; only that one has to be current.

@@ -5,14 +5,15 @@ import "encoding/xml"
 // The members of a list that are read. Namespaces are those of TS 119 612 version 2.
 // spec: TS119612 annex C
 type wireList struct {
-	XMLName   xml.Name       `xml:"http://uri.etsi.org/02231/v2# TrustServiceStatusList"`
-	Sequence  int            `xml:"SchemeInformation>TSLSequenceNumber"`
-	Type      string         `xml:"SchemeInformation>TSLType"`
-	Territory string         `xml:"SchemeInformation>SchemeTerritory"`
-	Issued    string         `xml:"SchemeInformation>ListIssueDateTime"`
-	Next      string         `xml:"SchemeInformation>NextUpdate>dateTime"`
-	Pointers  []wirePointer  `xml:"SchemeInformation>PointersToOtherTSL>OtherTSLPointer"`
-	Providers []wireProvider `xml:"TrustServiceProviderList>TrustServiceProvider"`
+	XMLName     xml.Name       `xml:"http://uri.etsi.org/02231/v2# TrustServiceStatusList"`
+	Sequence    int            `xml:"SchemeInformation>TSLSequenceNumber"`
+	Type        string         `xml:"SchemeInformation>TSLType"`
+	Territory   string         `xml:"SchemeInformation>SchemeTerritory"`
+	Information []string       `xml:"SchemeInformation>SchemeInformationURI>URI"`
+	Issued      string         `xml:"SchemeInformation>ListIssueDateTime"`
+	Next        string         `xml:"SchemeInformation>NextUpdate>dateTime"`
+	Pointers    []wirePointer  `xml:"SchemeInformation>PointersToOtherTSL>OtherTSLPointer"`
+	Providers   []wireProvider `xml:"TrustServiceProviderList>TrustServiceProvider"`
 }
 
 type wirePointer struct {
@@ -21,6 +22,7 @@ type wirePointer struct {
 	Information  []struct {
 		Type      string `xml:"TSLType"`
 		Territory string `xml:"SchemeTerritory"`
+		MIME      string `xml:"MimeType"`
 	} `xml:"AdditionalInformation>OtherInformation"`
 }
 

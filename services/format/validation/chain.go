@@ -129,7 +129,11 @@ func (j *judge) alive(p *path, best, after time.Time, proven bool) Conclusion {
 			}
 			keep(unsure(sub, fmt.Sprintf("%s is valid from %s to %s, and the signature is proven for %s only", who, stamp(c.NotBefore), stamp(c.NotAfter), stamp(best))))
 		case s.state == stateUnknown:
-			keep(unsure(TryLater, "no revocation list or OCSP response speaks for "+who+" at "+stamp(best)))
+			why := "no revocation list or OCSP response speaks for " + who + " at " + stamp(best)
+			if s.why != "" {
+				why += ": " + s.why
+			}
+			keep(unsure(TryLater, why))
 		}
 	}
 	return out

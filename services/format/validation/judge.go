@@ -24,6 +24,20 @@ type Options struct {
 	OCSPs         [][]byte // DER of OCSPResponse
 	Content       []byte   // of a detached signature or a time-stamp; nil: not given
 	Policy        []Limit  // nil: DefaultPolicy
+	// Ask, when set, is asked for what the given lists and responses do not know.
+	Ask Ask
+}
+
+// Ask gets revocation data of a certificate whose issuer is known. It is asked about certificates
+// of a chain that leads to an anchor only, so addresses in certificates that nobody trusted issued
+// are never followed. What it brings is judged like what the caller gave; an error leaves the
+// certificate unknown and stands in the reason.
+type Ask func(ctx context.Context, cert, issuer *x509.Certificate) (Evidence, error)
+
+// Evidence is revocation data, not yet judged.
+type Evidence struct {
+	CRLs  []*x509.RevocationList
+	OCSPs [][]byte // DER of OCSPResponse
 }
 
 // ErrUnsigned: there is nothing to judge in the file.
@@ -142,7 +156,7 @@ func (j *judge) conclude(c *candidate, s *Signature, best proof, after time.Time
 // been there, cannot be mended by an older proof.
 func (j *judge) weakness(used []primitive, best proof) Sub {
 	for _, p := range used {
-		if list, weak := weigh(j.o.Policy, []primitive{p}, best.at); weak != "" && !list[0].Until.After(day(1970, 1, 1)) {
+		if list, weak := weigh(j.o.Policy, []primitive{p}, best.at); weak != "" && !list[0].Until.After(never) {
 			return CryptoConstraints
 		}
 	}

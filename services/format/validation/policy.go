@@ -14,23 +14,33 @@ import (
 type Limit struct {
 	Name  string    // of a hash as in crypto.Hash.String, or RSA, ECDSA, EdDSA
 	Below int       // bits of the key; 0: any size
-	Until time.Time // zero: no end is set; 1970-01-01: never
+	Until time.Time // zero: no end is set; 1970-01-01: at no time
 }
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
 
-// DefaultPolicy is the dated table of algorithms. The dates of what is still in use are those of
-// TS 119 312; those of what is long gone follow the practice of European validators.
-// spec: TS119312 §5, §9 (RSA from 1900 to 2999 bits ends with 2028)
+// DefaultPolicy is the dated table of algorithms: a primitive is relied on before its date. The
+// dates are those that European validators took from the editions of the standard named beside
+// them; RSA from 1900 to 2999 bits has that of the edition of 2026, which is later by three years.
+// What the present edition recommends has no end here: the horizon of an edition is none.
+// spec: TS119312 §5, §9 (V1.1.1, V1.4.2, 2026); before it TS 102 176-1 V2.0.0 and V2.1.1
 func DefaultPolicy() []Limit {
 	return []Limit{
-		{"MD5", 0, day(1970, 1, 1)}, {"SHA-1", 0, day(2012, 8, 1)}, {"SHA-224", 0, day(2029, 1, 1)},
+		{"MD5", 0, never}, {"SHA-1", 0, day(2009, 1, 1)}, // TS 102 176-1 V2.0.0
+		{"SHA-224", 0, day(2026, 1, 1)}, // V1.4.2
 		{"SHA-256", 0, time.Time{}}, {"SHA-2", 0, time.Time{}}, {"SHA-384", 0, time.Time{}}, {"SHA-512", 0, time.Time{}},
-		{"RSA", 1024, day(2010, 8, 1)}, {"RSA", 1900, day(2019, 10, 1)}, {"RSA", 3000, day(2029, 1, 1)}, {"RSA", 0, time.Time{}},
-		{"ECDSA", 224, day(2013, 1, 1)}, {"ECDSA", 256, day(2021, 1, 1)}, {"ECDSA", 0, time.Time{}},
+		{"RSA", 1024, never}, {"RSA", 1536, day(2009, 1, 1)}, // TS 102 176-1 V2.0.0
+		{"RSA", 1900, day(2016, 1, 1)},                          // V1.1.1
+		{"RSA", 3000, day(2029, 1, 1)}, {"RSA", 0, time.Time{}}, // edition of 2026
+		{"ECDSA", 160, never}, {"ECDSA", 224, day(2013, 1, 1)}, // TS 102 176-1 V2.1.1
+		{"ECDSA", 256, day(2016, 1, 1)}, {"ECDSA", 0, time.Time{}}, // V1.1.1
+		// Not in the standard's list of suites; RFC 8410 and EN 319 122-1 let it be used.
 		{"EdDSA", 0, time.Time{}},
 	}
 }
+
+// never was relied on at no time that matters.
+var never = day(1970, 1, 1)
 
 // primitive is one algorithm in use.
 type primitive struct {

@@ -27,6 +27,7 @@ const reasonHold = 6
 type status struct {
 	state, source string
 	since         time.Time // of the revocation
+	why           string    // nothing could be learnt, when something went wrong
 }
 
 // ParseCRL reads a list in DER or PEM.
@@ -53,14 +54,24 @@ func (j *judge) revocation(cert, issuer *x509.Certificate, at time.Time) status 
 			best = s
 		}
 	}
-	for _, l := range j.o.CRLs {
-		if s, ok := fromCRL(l, cert, issuer, at); ok {
-			take(s)
+	read := func(e Evidence) {
+		for _, l := range e.CRLs {
+			if s, ok := fromCRL(l, cert, issuer, at); ok {
+				take(s)
+			}
+		}
+		for _, raw := range e.OCSPs {
+			if s, ok := fromOCSP(raw, cert, issuer, at); ok {
+				take(s)
+			}
 		}
 	}
-	for _, raw := range j.o.OCSPs {
-		if s, ok := fromOCSP(raw, cert, issuer, at); ok {
-			take(s)
+	read(Evidence{j.o.CRLs, j.o.OCSPs})
+	if best.state == stateUnknown && j.o.Ask != nil {
+		e, err := j.o.Ask(j.ctx, cert, issuer)
+		read(e)
+		if err != nil && best.state == stateUnknown {
+			best.why = err.Error()
 		}
 	}
 	return best
@@ -77,9 +88,9 @@ func fromCRL(l *x509.RevocationList, cert, issuer *x509.Certificate, at time.Tim
 			continue
 		}
 		if e.ReasonCode == reasonHold {
-			return status{stateSuspended, source, e.RevocationTime}, true
+			return status{state: stateSuspended, source: source, since: e.RevocationTime}, true
 		}
-		return status{stateRevoked, source, e.RevocationTime}, true
+		return status{state: stateRevoked, source: source, since: e.RevocationTime}, true
 	}
 	if !covers(l, cert) || !speaksFor(l.ThisUpdate, l.NextUpdate, cert, at) {
 		return status{}, false
@@ -150,13 +161,24 @@ func fromOCSP(raw []byte, cert, issuer *x509.Certificate, at time.Time) (status,
 	source := "OCSP of " + r.ThisUpdate.UTC().Format(time.RFC3339)
 	switch {
 	case r.Status == ocsp.Revoked && r.RevocationReason == ocsp.CertificateHold:
-		return status{stateSuspended, source, r.RevokedAt}, true
+		return status{state: stateSuspended, source: source, since: r.RevokedAt}, true
 	case r.Status == ocsp.Revoked:
-		return status{stateRevoked, source, r.RevokedAt}, true
-	case r.Status == ocsp.Good && speaksFor(r.ThisUpdate, r.NextUpdate, cert, at):
+		return status{state: stateRevoked, source: source, since: r.RevokedAt}, true
+	case r.Status == ocsp.Good && speaksFor(r.ThisUpdate, nextOf(r), cert, at):
 		return status{state: stateGood, source: source}, true
 	}
 	return status{}, false
+}
+
+// fresh is how long a response counts that does not say how long it is in force: its responder
+// always has newer information, and it takes a moment to arrive. spec: RFC6960 §4.2.2.1
+const fresh = 5 * time.Minute
+
+func nextOf(r *ocsp.Response) time.Time {
+	if r.NextUpdate.IsZero() {
+		return r.ThisUpdate.Add(fresh)
+	}
+	return r.NextUpdate
 }
 
 // speaksFor: what is made after the certificate's end may have forgotten it.

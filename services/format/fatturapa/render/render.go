@@ -19,13 +19,8 @@ package render
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-
-	"codeberg.org/go-pdf/fpdf"
-	"golang.org/x/image/font/gofont/gobold"
-	"golang.org/x/image/font/gofont/goregular"
 
 	"ceralacca.dev/services/format/fatturapa"
 )
@@ -89,23 +84,9 @@ func PDF(w io.Writer, f *fatturapa.File, o Options) error {
 	if err != nil {
 		return err
 	}
-	all, err := loadLetters()
+	p, err := newPDF(&v.o, v.lang, accent, logo)
 	if err != nil {
 		return err
-	}
-	p := &pdf{o: &v.o, lang: v.lang}
-	p.doc, p.letters, p.accent = newDocument(v.lang), all, channels(accent)
-	// A copy each: the library writes into the bytes when it pads a table of the font.
-	p.doc.AddUTF8FontFromBytes(family, "", bytes.Clone(goregular.TTF))
-	p.doc.AddUTF8FontFromBytes(family, "B", bytes.Clone(gobold.TTF))
-	if logo.mime != "" {
-		picture, err := printable(o.Logo)
-		if err != nil {
-			return err
-		}
-		p.logo = logoBox{name: "logo", kind: "png"}
-		p.logo.w, p.logo.h = logo.fit()
-		p.doc.RegisterImageOptionsReader(p.logo.name, fpdf.ImageOptions{ImageType: p.logo.kind}, bytes.NewReader(picture))
 	}
 	v.out = p
 	v.show()
@@ -119,21 +100,10 @@ func PDF(w io.Writer, f *fatturapa.File, o Options) error {
 // prepare checks the options; the view that comes out lacks a paper only.
 func prepare(f *fatturapa.File, o Options) (v *view, accent string, logo picture, err error) {
 	if f == nil {
-		return nil, "", picture{}, errors.New("render: no file: parse one with fatturapa.Parse first")
+		return nil, "", picture{}, errNoFile
 	}
 	v = &view{f: f, o: o, invoice: f.Root().Namespace()}
-	switch o.Lang {
-	case "", "it":
-		v.lang = italian
-	case "en":
-		v.lang = english
-	default:
-		return nil, "", picture{}, fmt.Errorf("render: language %q is not known: give it or en", o.Lang)
-	}
-	if accent, err = Readable(o.Accent); err != nil {
-		return nil, "", picture{}, err
-	}
-	if logo, err = readPicture(o.Logo); err != nil {
+	if v.lang, accent, logo, err = dress(o); err != nil {
 		return nil, "", picture{}, err
 	}
 	return v, accent, logo, nil

@@ -36,6 +36,8 @@ type Config struct {
 	JobSize int `yaml:"job_size"`
 	// Authorization says how persons authorize signatures.
 	Authorization AuthorizationConfig `yaml:"authorization"`
+	// Verification says by what files are judged that others signed.
+	Verification VerificationConfig `yaml:"verification"`
 }
 
 // AuthorizationConfig is about PINs, one-time passwords and challenges.
@@ -94,6 +96,7 @@ func DefaultConfig() Config {
 			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
 			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute,
 		},
+		Verification: defaultVerification(),
 	}
 }
 
@@ -124,13 +127,17 @@ func (c *Config) Validate() error {
 	bad(a.Lock < time.Second || a.Lock > 24*time.Hour, "authorization.lock", "must be between 1s and 24h")
 	bad(a.ChallengeTTL < time.Second || a.ChallengeTTL > time.Hour, "authorization.challenge_ttl", "must be between 1s and 1h")
 	bad(a.AuthorizationTTL < time.Second || a.AuthorizationTTL > 5*time.Minute, "authorization.authorization_ttl", "must be between 1s and 5m: an authorization is short-lived")
+	c.Verification.validate(bad)
 	return errors.Join(errs...)
 }
 
-// Service answers SignService and AuthorizationService and signs what is promised.
+// Service answers SignService, AuthorizationService and VerificationService, and signs what is promised.
 type Service struct {
 	signv1.UnimplementedSignServiceServer
 	signv1.UnimplementedAuthorizationServiceServer
+	signv1.UnimplementedVerificationServiceServer
+
+	verifier *verifier
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -158,17 +165,23 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	verifier, err := newVerifier(cfg.Verification, h.Now, h.Log)
+	if err != nil {
+		return err
+	}
 	s := &Service{
-		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		verifier: verifier, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPinHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)
 	signv1.RegisterAuthorizationServiceServer(h.RPC, s)
+	signv1.RegisterVerificationServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)
 	h.Check("vault", vault.session.Check)
 	h.Go("vault-session", vault.session.Keep)
+	h.Go("trusted-lists", func(ctx context.Context) error { return verifier.lists.Run(ctx, cfg.Verification.RefreshEvery) })
 	return nil
 }

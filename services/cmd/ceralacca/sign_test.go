@@ -146,6 +146,16 @@ func TestSignAsAPerson(t *testing.T) {
 			"-CAfile", roots, "-purpose", "any", "-out", filepath.Join(dir, "out")).CombinedOutput()
 		require.NoError(t, err, "%s", heard)
 	}
+	// The platform judges what was signed with it like anything else: nobody told it whom to trust.
+	page := filepath.Join(dir, "report.html")
+	out, said = tool(exitIndeterminate, "", "verify --online "+two+".p7s --content "+two+" --report "+page)
+	require.Contains(t, out, "NO_CERTIFICATE_CHAIN_FOUND", said)
+	require.Contains(t, out, "intact: yes")
+	require.FileExists(t, page)
+	out, _ = tool(exitRefused, "", "verify --online "+two+".p7s --content "+one+" --format json")
+	require.Equal(t, "HASH_FAILURE", read(out)["sub_indication"])
+	_, said = tool(exitUsage, "", "verify --online "+two)
+	require.Contains(t, said, "FILE_UNSIGNED")
 	_, said = tool(exitUsage, "", "sign "+files)
 	require.Contains(t, said, "--force")
 	for _, flag := range []string{"--pin 40718362", "--otp 123456"} { // secrets have no flags

@@ -19,7 +19,7 @@ import (
 
 	"ceralacca.dev/services/format/trustlist"
 	"ceralacca.dev/services/format/validation"
-	"ceralacca.dev/services/format/validation/verdict"
+	reports "ceralacca.dev/services/format/validation/verdict"
 )
 
 // exitIndeterminate is of verify: none failed, and not all could be judged to the end.
@@ -31,6 +31,7 @@ type judgement struct {
 	*validation.Report
 	Text    string     `json:"text,omitempty"` // the conclusion in the language asked for
 	Content *contentOf `json:"content,omitempty"`
+	Notes   []string   `json:"notes,omitempty"` // what must be known beside the report
 	Error   string     `json:"error,omitempty"`
 }
 
@@ -43,13 +44,14 @@ type contentOf struct {
 
 // verification are the flags of verify.
 type verification struct {
-	content, roots, at, lang, extract string
-	lists, signers, crls, ocsps       []string
+	content, roots, at, lang, extract, report string
+	lists, signers, crls, ocsps               []string
+	online                                    bool
 }
 
 func (c *cli) verifyCommand() *cobra.Command {
 	var v verification
-	cmd := verb("verify FILE...", "Judge signatures and time stamps offline: total-passed, indeterminate or total-failed, and why", args("FILE..."), func(ctx context.Context, given []string) error {
+	cmd := verb("verify FILE...", "Judge signatures and time stamps: total-passed, indeterminate or total-failed, and why", args("FILE..."), func(ctx context.Context, given []string) error {
 		o, err := c.judgeBy(&v, given)
 		if err != nil {
 			return err
@@ -75,8 +77,8 @@ func (c *cli) verifyCommand() *cobra.Command {
 	cmd.Long = cmd.Short + `.
 
 Takes .p7m (attached, detached with --content, envelopes inside each other), XML and PDF with signatures, .tsr and
-.tsd time stamps, and .m7m. The verdicts and reasons are those of ETSI EN 319 102-1. Nothing is fetched: total-passed
-needs whom to trust (--roots, or --trust-list with the certificate of who signs it) and revocation data of every
+.tsd time stamps, and .m7m. The verdicts and reasons are those of ETSI EN 319 102-1. It works offline, nothing is
+fetched and no byte of FILE leaves this machine, unless --online has the platform judge it. Offline, total-passed needs whom to trust (--roots, or --trust-list with the certificate of who signs it) and revocation data of every
 certificate but the roots (--crl, --ocsp). What the signature is legally (qualified or not) is told only from trusted
 lists. "inspect" describes a file, "verify" judges it.
 
@@ -92,6 +94,8 @@ holds no signature); 3: none failed and at least one is indeterminate. JSON is o
 	f.StringVar(&v.at, "at", "", "time of judgement, such as 2026-05-15 or 2026-05-15T12:00:00Z; now when empty")
 	f.StringVar(&v.lang, "lang", "en", "language of the text: it or en")
 	f.StringVar(&v.extract, "extract", "", "folder to write what was signed to, out of its envelopes; nothing is overwritten")
+	f.StringVar(&v.report, "report", "", "also write the report to this file: .html, .pdf or .json; for one FILE")
+	f.BoolVar(&v.online, "online", false, "send FILE to the platform, which judges by its trusted lists and asks for revocation (OCSP, CRL)")
 	return cmd
 }
 
@@ -103,6 +107,12 @@ func (c *cli) judgeBy(v *verification, given []string) (validation.Options, erro
 	}
 	if v.content != "" && len(given) > 1 {
 		return o, usage("--content is for one FILE, and there are %d", len(given))
+	}
+	if v.report != "" && len(given) > 1 {
+		return o, usage("--report is for one FILE, and there are %d", len(given))
+	}
+	if err := v.checkOnline(); err != nil {
+		return o, err
 	}
 	if len(v.lists) == 0 && len(v.signers) > 0 {
 		return o, usage("--list-signer without --trust-list")
@@ -209,7 +219,11 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 		j.Error = err.Error()
 		return j
 	}
-	j.Report, err = validation.Validate(ctx, raw, o)
+	if v.online {
+		j.Report, j.Notes, err = c.judgeOnline(ctx, name, raw, v, o)
+	} else {
+		j.Report, err = validation.Validate(ctx, raw, o)
+	}
 	if err != nil {
 		j.Error = strings.TrimPrefix(err.Error(), "validation: ")
 		if errors.Is(err, validation.ErrUnsigned) && v.lang == "it" {
@@ -229,6 +243,11 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 			if j.Content.Saved, err = save(v.extract, name, content); err != nil {
 				j.Error = "--extract: " + err.Error()
 			}
+		}
+	}
+	if v.report != "" {
+		if err := v.writeReport(j, name, raw); err != nil {
+			j.Error = "--report: " + err.Error()
 		}
 	}
 	return j
@@ -276,8 +295,8 @@ func worseExit(a, b int) int {
 }
 
 func (c *cli) showJudgement(j *judgement, lang string) {
-	say := func(word string) string { return verdict.Word(word, lang) }
-	pick := func(t validation.Text) string { return verdict.Pick(t, lang) }
+	say := func(word string) string { return reports.Word(word, lang) }
+	pick := func(t validation.Text) string { return reports.Pick(t, lang) }
 	if j.Report == nil {
 		fmt.Fprintf(c.errOut, "ceralacca: %s: %s\n", j.File, j.Error)
 		return
@@ -297,7 +316,7 @@ func (c *cli) showJudgement(j *judgement, lang string) {
 	for i := range j.Stamps {
 		c.showStamp(&j.Stamps[i], "  ", say, pick)
 	}
-	for _, w := range j.Warnings {
+	for _, w := range append(slices.Clone(j.Warnings), j.Notes...) {
 		fmt.Fprintf(c.out, "  %s: %s\n", say("warning"), w)
 	}
 	if j.Report.Content != nil && j.Content != nil {

@@ -78,6 +78,11 @@ func TestVerify(t *testing.T) {
 		"Italian, not signed":   {"plain.txt --lang it", exitUsage, "né firme né marche"},
 		"language":              {"good.xml --lang fr", exitUsage, "--lang is it or en"},
 		"content of two":        {"good.xml good.p7s --content content", exitUsage, "--content is for one FILE"},
+		"report":                {"good.xml.p7m --report report.pdf" + trusted, exitOK, ": total-passed\n"},
+		"report of two":         {"good.xml good.p7s --report a.html", exitUsage, "--report is for one FILE"},
+		"report as what":        {"good.xml --report a.doc", exitUsage, ".html, .pdf or .json"},
+		"online, own roots":     {"good.xml --online --roots roots.pem", exitUsage, "leave --roots"},
+		"online, no server":     {"good.xml --online", exitUsage, "no server"},
 		"list that is none":     {"good.xml --crl content", exitUsage, "--crl: content"},
 		"signer, no list":       {"good.xml --list-signer roots.pem", exitUsage, "without --trust-list"},
 		"trusted list unsigned": {"good.xml --list-signer roots.pem --trust-list content", exitUsage, "not a trusted list"},
@@ -89,6 +94,9 @@ func TestVerify(t *testing.T) {
 			require.Equal(t, c.code, command(t, "", append([]string{"verify", "--format", "json"}, strings.Fields(c.words)...)...).code)
 		})
 	}
+	pdf, err := os.ReadFile("report.pdf")
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(pdf, []byte("%PDF-")))
 	got := command(t, "", "verify", "--format", "json", "good.xml.p7m", "bad.xml.p7m", "plain.txt", "--roots", "roots.pem", "--crl", "crl.der")
 	decoder := json.NewDecoder(strings.NewReader(got.out))
 	var verdicts []string

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/format/validation"
+	reports "ceralacca.dev/services/format/validation/verdict"
+)
+
+// verifyChunk is the size of the pieces in which a file goes to the platform.
+const verifyChunk = 256 << 10
+
+// checkOnline refuses what the platform does not take from its callers.
+func (v *verification) checkOnline() error {
+	if v.online && (v.roots != "" || len(v.lists)+len(v.signers)+len(v.crls)+len(v.ocsps) > 0) {
+		return usage("--online judges by the platform's trusted lists and by what it fetches: leave --roots, --trust-list, --list-signer, --crl and --ocsp out")
+	}
+	if ext := strings.ToLower(filepath.Ext(v.report)); v.report != "" && ext != ".html" && ext != ".pdf" && ext != ".json" {
+		return usage("--report ends with .html, .pdf or .json, and %s does not", v.report)
+	}
+	return nil
+}
+
+// judgeOnline has the platform judge a file: it knows the trusted lists and asks for revocation.
+func (c *cli) judgeOnline(ctx context.Context, name string, raw []byte, v *verification, o validation.Options) (*validation.Report, []string, error) {
+	conn, err := c.dial()
+	if err != nil {
+		return nil, nil, err
+	}
+	parent, err := c.tenantName()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := signv1.NewVerificationServiceClient(conn).Verify(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	head := &signv1.VerifyHead{
+		Parent: parent, FileName: filepath.Base(name), Language: v.lang, Views: []signv1.ReportView{signv1.ReportView_REPORT_VIEW_JSON}, ReturnContent: true,
+	}
+	if v.at != "" {
+		head.At = timestamppb.New(o.At)
+	}
+	err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_Head{Head: head}})
+	for rest := raw; err == nil && len(rest) > 0; {
+		n := min(len(rest), verifyChunk)
+		err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_FileChunk{FileChunk: rest[:n]}})
+		rest = rest[n:]
+	}
+	for rest, begun := o.Content, false; err == nil && (len(rest) > 0 || o.Content != nil && !begun); begun = true {
+		n := min(len(rest), verifyChunk)
+		err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_ContentChunk{ContentChunk: rest[:n]}})
+		rest = rest[n:]
+	}
+	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: the server has answered already
+		return nil, nil, err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, nil, err
+	}
+	return readVerdict(stream.Recv)
+}
+
+// readVerdict takes the answer apart.
+func readVerdict(next func() (*signv1.VerifyResponse, error)) (*validation.Report, []string, error) {
+	var text, content bytes.Buffer
+	var head *signv1.VerificationReport
+	for {
+		m, err := next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		switch part := m.GetPart().(type) {
+		case *signv1.VerifyResponse_Report:
+			head = part.Report
+		case *signv1.VerifyResponse_View:
+			text.Write(part.View.GetData())
+		case *signv1.VerifyResponse_ContentChunk:
+			content.Write(part.ContentChunk)
+		}
+	}
+	r := &validation.Report{}
+	if err := json.Unmarshal(text.Bytes(), r); err != nil {
+		return nil, nil, fmt.Errorf("the answer of the platform cannot be read: %w", err)
+	}
+	if head.GetContent() != nil {
+		r.Content = append([]byte{}, content.Bytes()...)
+	}
+	return r, head.GetNotes(), nil
+}
+
+// writeReport keeps the report as a page, a PDF or JSON, by the name's ending.
+func (v *verification) writeReport(j *judgement, name string, raw []byte) error {
+	sum := sha256.Sum256(raw)
+	about := reports.File{Name: filepath.Base(name), Size: int64(len(raw)), SHA256: sum[:], Notes: j.Notes}
+	var b bytes.Buffer
+	var err error
+	switch strings.ToLower(filepath.Ext(v.report)) {
+	case ".html":
+		err = reports.HTML(&b, j.Report, about, reports.Options{Lang: v.lang})
+	case ".pdf":
+		err = reports.PDF(&b, j.Report, about, reports.Options{Lang: v.lang})
+	default:
+		err = reports.JSON(&b, j.Report, about, v.lang)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(v.report, b.Bytes(), 0o600)
+}

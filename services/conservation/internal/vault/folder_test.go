@@ -1,0 +1,130 @@
+package vault_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/conservation/internal/vault"
+)
+
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	suite(t, v, func(t *testing.T, key string, data []byte) {
+		t.Helper()
+		path := filepath.Join(dir, "objects", key)
+		require.NoError(t, os.Remove(path))
+		if data != nil {
+			require.NoError(t, os.WriteFile(path, data, 0o600))
+		}
+	})
+}
+
+// Test37_QuarantineKeepsTheDamagedCopy: what was damaged is evidence, and is not deleted by its repair.
+func Test37_QuarantineKeepsTheDamagedCopy(t *testing.T) {
+	dir := t.TempDir()
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	data, bad := []byte("the good bytes"), []byte("the bad bytes.")
+	o := object("t/x.zip", data)
+	require.NoError(t, v.Put(t.Context(), o, bytes.NewReader(data), vault.Lock{Until: someday}))
+	path := filepath.Join(dir, "objects", "t", "x.zip")
+	require.NoError(t, os.Chmod(path, 0o600))
+	require.NoError(t, os.WriteFile(path, bad, 0o600))
+	where, err := v.Replace(t.Context(), o, bytes.NewReader(data), vault.Lock{})
+	require.NoError(t, err)
+	kept, err := os.ReadFile(filepath.Join(dir, where))
+	require.NoError(t, err)
+	require.Equal(t, bad, kept)
+	require.Equal(t, data, read(t, v, o))
+}
+
+// TestFolderGone: a disk that is not mounted is no lost object.
+func TestFolderGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "disk")
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	data := []byte("x")
+	o := object("x", data)
+	require.NoError(t, v.Put(t.Context(), o, bytes.NewReader(data), vault.Lock{}))
+	require.NoError(t, os.Rename(dir, dir+".away"))
+	require.Equal(t, "VAULT_UNAVAILABLE", code(v.Check(t.Context())))
+	require.Equal(t, "VAULT_UNAVAILABLE", code(vault.Verify(t.Context(), v, o)))
+	require.Equal(t, "VAULT_UNAVAILABLE", code(v.Put(t.Context(), object("y", data), bytes.NewReader(data), vault.Lock{})))
+	_, err = v.Replace(t.Context(), o, bytes.NewReader(data), vault.Lock{})
+	require.Equal(t, "VAULT_UNAVAILABLE", code(err))
+	for _, err := range v.List(t.Context(), "") {
+		require.Equal(t, "VAULT_UNAVAILABLE", code(err))
+	}
+	require.NoError(t, os.Rename(dir+".away", dir))
+	require.NoError(t, vault.Verify(t.Context(), v, o))
+}
+
+// TestFolderSweep: what a dead process left half-written goes, what is being written stays.
+func TestFolderSweep(t *testing.T) {
+	dir := t.TempDir()
+	_, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	old, young := filepath.Join(dir, "incoming", "put-old"), filepath.Join(dir, "incoming", "put-young")
+	for _, name := range []string{old, young} {
+		require.NoError(t, os.WriteFile(name, []byte("half"), 0o600))
+	}
+	require.NoError(t, os.Chtimes(old, time.Now().Add(-2*time.Hour), time.Now().Add(-2*time.Hour)))
+	_, err = vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	require.NoFileExists(t, old)
+	require.FileExists(t, young)
+	_, err = vault.OpenFolder(old+"/x/\x00", time.Now)
+	require.ErrorContains(t, err, "cannot be used")
+}
+
+// Test40_TwoProcessesRaceOnOneKey: of two processes that write a key at once, one wins and its bytes are whole.
+func Test40_TwoProcessesRaceOnOneKey(t *testing.T) {
+	if dir := os.Getenv("VAULT_RACE"); dir != "" { // the child
+		v, err := vault.OpenFolder(dir, time.Now)
+		require.NoError(t, err)
+		data := []byte(strings.Repeat(os.Getenv("VAULT_RACER"), 50_000))
+		won := 0
+		for i := range 50 {
+			err = v.Put(t.Context(), object("k"+string(rune('A'+i%26))+string(rune('a'+i/26)), data), bytes.NewReader(data), vault.Lock{})
+			switch code(err) {
+			case "":
+				won++
+			case "OBJECT_CONFLICT":
+			default:
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "won-"+os.Getenv("VAULT_RACER")), []byte(strings.Repeat("+", won)), 0o600))
+		return
+	}
+	dir := t.TempDir()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	var racers []*exec.Cmd
+	for _, name := range []string{"a", "b"} {
+		cmd := exec.Command(self, "-test.run", "^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), "VAULT_RACE="+dir, "VAULT_RACER="+name)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		require.NoError(t, cmd.Start())
+		racers = append(racers, cmd)
+	}
+	for _, cmd := range racers {
+		require.NoError(t, cmd.Wait())
+	}
+	wins := 0
+	for _, name := range []string{"a", "b"} {
+		won, err := os.ReadFile(filepath.Join(dir, "won-"+name))
+		require.NoError(t, err)
+		wins += len(won)
+	}
+	require.Equal(t, 50, wins, "each key has one winner")
+}

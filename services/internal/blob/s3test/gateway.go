@@ -1,0 +1,75 @@
+package s3test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+
+// The credentials of the gateway's owner.
+const (
+	AccessKey = "test-access"
+	SecretKey = "test-secret-test-secret"
+)
+
+// binary returns versitygw, building it when it is not there.
+func binary(t testing.TB) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "env", "GOMOD").Output()
+	require.NoError(t, err)
+	cache := filepath.Join(filepath.Dir(string(bytes.TrimSpace(out))), "..", ".cache", "bin")
+	path := filepath.Join(cache, "versitygw")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	t.Logf("building %s into .cache/bin: about a minute, once", module)
+	require.NoError(t, os.MkdirAll(cache, 0o755))
+	build := exec.CommandContext(t.Context(), "go", "install", module)
+	build.Dir = t.TempDir()
+	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOBIN="+cache, "CGO_ENABLED=0")
+	output, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return path
+}
+
+// Serve runs the gateway on loopback over a folder of the test, with further options of its posix back end,
+// and gives its host:port.
+func Serve(t testing.TB, posix ...string) (endpoint string) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	endpoint = l.Addr().String()
+	require.NoError(t, l.Close())
+	var log bytes.Buffer
+	args := append([]string{"--port", endpoint, "posix"}, posix...)
+	cmd := exec.Command(binary(t), append(args, dir)...)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait() // ended by our signal
+		if t.Failed() {
+			t.Logf("versitygw:\n%s", log.String())
+		}
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.DialTimeout("tcp", endpoint, time.Second)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	return endpoint
+}
+

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 )
@@ -27,15 +30,51 @@ const (
 	stampFile      = "data/PIndex.xml.p7m.tsr"
 )
 
-// writeArchive streams the package into the store and reads it back from there.
+// objectSpace makes the id of a package's object from the package's, so that a repeat writes the same.
+var objectSpace = uuid.MustParse("f0a2a1b7-6f57-4a52-8f0e-2c6a4b8a3d11")
+
+// writeArchive makes the package and stores it in every replica, from which it is read back. Without
+// replicas it goes to the platform's store.
 func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error) {
 	read, write := io.Pipe()
 	go func() {
-		a := &archive{s: s, p: p, zip: zip.NewWriter(write)}
+		a := &archive{s: s, p: p, zip: zip.NewWriter(write), files: cabinet{s: s}}
 		write.CloseWithError(a.write(ctx))
 	}()
-	ref, err := s.blobs.PutReader(ctx, p.TenantID, read)
-	_ = read.Close() // ends the writer when the store gave up first
+	defer read.Close() // ends the writer when the store gives up first
+	if s.replicas == nil {
+		return s.writeBlob(ctx, p, read)
+	}
+	sum := sha256.New()
+	file, size, err := spool(io.TeeReader(read, sum))
+	if err != nil {
+		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
+	}
+	defer drop(file)
+	o := packageObject(p, [32]byte(sum.Sum(nil)), size)
+	s.replicas.place(o)
+	err = s.replicas.write(ctx, o, file)
+	if err != nil {
+		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
+	}
+	return result{ref: blob.Ref{Tenant: p.TenantID, SHA256: o.SHA256, Size: o.Size}, object: o}, nil
+}
+
+func packageObject(p db.Package, sum [32]byte, size int64) *object {
+	return &object{
+		id: uuid.NewSHA1(objectSpace, p.ID[:]), kind: kindPackage, retain: retainUntil(p.FiscalYear),
+		Object: vault.Object{Key: "tenants/" + p.TenantID + "/packages/" + p.ID.String() + ".zip", Size: size, SHA256: sum},
+	}
+}
+
+// retainUntil is the end of the tenth year after the one in which the documents of a fiscal year are declared.
+// spec: CC art. 2220
+func retainUntil(fiscalYear int32) time.Time {
+	return time.Date(int(fiscalYear)+1+retentionYears, time.December, 31, 23, 59, 59, 0, time.UTC)
+}
+
+func (s *Service) writeBlob(ctx context.Context, p db.Package, from io.Reader) (result, error) {
+	ref, err := s.blobs.PutReader(ctx, p.TenantID, from)
 	if err != nil {
 		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
 	}
@@ -69,6 +108,7 @@ type archive struct {
 	tags     bytes.Buffer
 	bytes    int64 // of the payload
 	count    int
+	files    cabinet
 }
 
 func (a *archive) write(ctx context.Context) error {
@@ -107,9 +147,9 @@ func (a *archive) write(ctx context.Context) error {
 
 // entry is one payload file.
 type entry struct {
-	name   string
-	ref    blob.Ref
-	inline []byte // instead of the store
+	name string
+	ref  blob.Ref
+	file *db.UnitFile // nil: an output of the sealing, which the platform's store has
 }
 
 // entries gives the payload in the order of names: the index first (capitals sort so), then units.
@@ -131,7 +171,7 @@ func (a *archive) entries(ctx context.Context, yield func(entry) error) error {
 		}
 		list := make([]entry, len(m.files))
 		for i, f := range m.files {
-			list[i] = entry{"data/" + m.path(f), fileRef(f), f.Content}
+			list[i] = entry{"data/" + m.path(f), fileRef(f), &f}
 		}
 		slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 		for _, e := range list {
@@ -156,11 +196,12 @@ func (a *archive) payloadList(ctx context.Context) error {
 
 func (a *archive) payload(ctx context.Context) error {
 	return a.entries(ctx, func(e entry) error {
-		if e.inline != nil {
-			if sha256.Sum256(e.inline) != e.ref.SHA256 {
-				return fault.Internal("METADATA_CORRUPT", "%s is not what was taken in", e.name)
+		if e.file != nil {
+			raw, err := a.files.file(ctx, *e.file)
+			if err != nil {
+				return fmt.Errorf("conservation: %s: %w", e.name, err)
 			}
-			return a.add(e.name, bytes.NewReader(e.inline), e.ref.Size)
+			return a.add(e.name, bytes.NewReader(raw), e.ref.Size)
 		}
 		r, err := a.s.blobs.Open(ctx, e.ref)
 		if err != nil {

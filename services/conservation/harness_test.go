@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,8 +57,13 @@ type house struct {
 	sign    signv1.SignServiceClient
 	spans   *tracetest.InMemoryExporter
 	probe   *run.Host
+	disks   [2]string // of the replicas; empty when there are none
+	dir     string
 
 	mu        sync.Mutex
+	degraded  []*conservationv1.StorageDegraded
+	restored  []*conservationv1.StorageRestored
+	repairs   []*conservationv1.CopyRepaired
 	taken     []*conservationv1.UnitTakenInCharge
 	preserved []*conservationv1.UnitPreserved
 	sealed    []*conservationv1.PackageSealed
@@ -84,6 +90,24 @@ func (h *house) probeTarget() run.Target {
 			h.sealed = append(h.sealed, ev)
 			return nil
 		})
+		bus.On(host.Bus, "degraded", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageDegraded) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.degraded = append(h.degraded, ev)
+			return nil
+		})
+		bus.On(host.Bus, "restored", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageRestored) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.restored = append(h.restored, ev)
+			return nil
+		})
+		bus.On(host.Bus, "repaired", func(_ context.Context, _ pgx.Tx, ev *conservationv1.CopyRepaired) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.repairs = append(h.repairs, ev)
+			return nil
+		})
 		return nil
 	}}
 }
@@ -97,9 +121,14 @@ func (h *house) counts() (taken, preserved, sealed int) {
 // open starts everything; the role credential is ready when certified.
 func open(t testing.TB, certified bool) *house { return openWith(t, certified, "") }
 
-// openWith adds lines to the section of conservation.
+// openWith adds lines to the section of conservation. It has two replicas, unless the lines say otherwise.
 func openWith(t testing.TB, certified bool, section string) *house {
 	t.Helper()
+	disks := [2]string{}
+	if !strings.Contains(section, "storage:") {
+		disks = [2]string{t.TempDir(), t.TempDir()}
+		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, degrade_after: 100ms}\n", disks[0], disks[1])
+	}
 	ctx, dir := context.Background(), t.TempDir()
 	server, err := vault.Start(ctx, vault.Options{Private: true})
 	require.NoError(t, err)
@@ -111,7 +140,7 @@ func openWith(t testing.TB, certified bool, section string) *house {
 	role := roles[vault.SignerRole]
 	authority, err := ca.New(ca.Options{})
 	require.NoError(t, err)
-	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter()}
+	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir}
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -41,9 +42,12 @@ type intake struct {
 	files      []db.UnitFile // document and receipts, without the metadata file
 }
 
-// takings gathers the units of one transaction: the bus hands over many events at a time, and one
-// statement writes them all.
-type takings struct{ arrivals []arrival }
+// takings gathers the units of one transaction: the bus hands over many events at a time, one statement
+// writes them all, and one object in each replica holds their bytes.
+type takings struct {
+	arrivals []arrival
+	bag      *satchel
+}
 
 type takingsKey struct{ s *Service }
 
@@ -62,33 +66,62 @@ func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1
 	if err != nil {
 		return err
 	}
-	for _, f := range in.files {
-		err = s.readBack(ctx, fileRef(f))
+	contents := make([][]byte, len(in.files))
+	for i, f := range in.files {
+		contents[i], err = s.readBack(ctx, fileRef(f))
 		if err != nil {
 			return err
 		}
 	}
-	return s.gather(ctx, tx, in)
+	return s.gather(ctx, tx, in, contents)
 }
 
-// gather adds a unit to those that the transaction writes.
-func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake) error {
+// gather adds a unit to those that the transaction writes. What is refused is not kept.
+func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, contents [][]byte) error {
 	id, err := pg.NewID()
 	if err != nil {
 		return err
 	}
-	e := arrival{intake: in, id: id, story: ctx}
 	unit := pg.UnitOf(ctx, tx)
 	if unit == nil {
-		return s.insert(ctx, tx, []arrival{e})
+		return fault.Internal("UNIT_WITHOUT_TRANSACTION", "units are taken in within the transaction of their events")
 	}
 	all, _ := unit.Value(takingsKey{s}, func() any {
-		fresh := &takings{}
-		unit.Before(func(ctx context.Context, tx pgx.Tx) error { return s.insert(ctx, tx, fresh.arrivals) })
+		fresh := &takings{bag: &satchel{r: s.replicas, tenant: in.tenant, ctx: ctx, wait: unit.Join}}
+		unit.Before(func(ctx context.Context, tx pgx.Tx) error { return s.write(ctx, tx, fresh) })
 		return fresh
 	}).(*takings)
-	all.arrivals = append(all.arrivals, e)
+	if all.bag.isFull() { // what is in hand is written down first, so that its list is its own
+		err = s.write(ctx, tx, all)
+		if err != nil {
+			return err
+		}
+	}
+	for i := range in.files {
+		if in.problem != "" {
+			break
+		}
+		err = all.bag.add(id, &in.files[i], contents[i])
+		if err != nil {
+			return err
+		}
+	}
+	all.arrivals = append(all.arrivals, arrival{intake: in, id: id, story: ctx})
 	return nil
+}
+
+// write writes down what was gathered so far.
+func (s *Service) write(ctx context.Context, tx pgx.Tx, t *takings) error {
+	arrivals := t.arrivals
+	t.arrivals = nil
+	if len(arrivals) == 0 {
+		return nil
+	}
+	err := s.insert(ctx, tx, arrivals, t.bag)
+	if err != nil {
+		return err
+	}
+	return t.bag.keep(ctx, tx)
 }
 
 // readSettled reads the event without touching anything.
@@ -146,17 +179,17 @@ func (in *intake) file(role, receiptType, name string, b *eventv1.Blob) (db.Unit
 }
 
 // readBack proves that the store holds the bytes that the event speaks of.
-func (s *Service) readBack(ctx context.Context, ref blob.Ref) error {
-	_, err := s.blobs.Get(ctx, ref)
+func (s *Service) readBack(ctx context.Context, ref blob.Ref) ([]byte, error) {
+	raw, err := s.blobs.Get(ctx, ref)
 	if err != nil {
-		return fmt.Errorf("conservation: read back: %w", err)
+		return nil, fmt.Errorf("conservation: read back: %w", err)
 	}
-	return nil
+	return raw, nil
 }
 
 // withMetadata makes the metadata file and gives all files, numbered. It is kept in its row: see
 // migration 0002.
-func (in *intake) withMetadata() []db.UnitFile {
+func (in *intake) withMetadata(unit uuid.UUID, bag *satchel) ([]db.UnitFile, error) {
 	raw := metadataOf(in.facts, in.files)
 	sum := sha256.Sum256(raw)
 	all := append(in.files[:len(in.files):len(in.files)], db.UnitFile{
@@ -166,22 +199,25 @@ func (in *intake) withMetadata() []db.UnitFile {
 	for i := range all {
 		all[i].Ordinal = int32(i) //nolint:gosec // a handful
 	}
-	return all
+	return all, bag.add(unit, &all[len(all)-1], raw)
 }
 
 // insert writes units of one tenant; what an event adds to a unit that holds its key is merged.
-func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival) error {
+func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival, bag *satchel) error {
 	at := pg.Time(s.now())
 	p := db.InsertUnitsParams{TenantID: pg.Tenant(ctx), At: at}
 	var c columns
+	records := map[uuid.UUID]record{}
 	for _, e := range arrivals {
-		err := e.fill(&p, &c)
+		r, err := e.fill(&p, &c, bag, at)
 		if err != nil {
 			return err
 		}
+		records[e.id] = r
 	}
 	p.Units, p.Ordinals, p.Roles, p.ReceiptTypes, p.FileNames = c.units, c.ordinals, c.roles, c.receiptTypes, c.fileNames
 	p.MediaTypes, p.Hashes, p.Sizes, p.Contents = c.mediaTypes, c.hashes, c.sizes, c.contents
+	p.Objects, p.Offsets = c.objects, c.offsets
 	written, err := db.New(tx).InsertUnits(ctx, p)
 	if err != nil {
 		return fmt.Errorf("conservation: insert %d units: %w", len(arrivals), err)
@@ -189,10 +225,14 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival) err
 	for _, e := range arrivals {
 		switch {
 		case !slices.Contains(written, e.id):
-			err = s.merge(e.story, tx, e.intake)
+			err = s.merge(e.story, tx, e.intake, bag)
 		case e.problem == "":
+			err = bag.note(records[e.id])
+			if err != nil {
+				return err
+			}
 			err = s.bus.Emit(e.story, tx, &conservationv1.UnitTakenInCharge{
-				Unit: unitName(e.tenant, e.id), Subject: e.subject, Time: timestamppb.New(at),
+				Unit: unitName(e.tenant, e.id), Subject: e.subject, Time: timestamppb.New(at), Copies: bag.copies(),
 			})
 		}
 		if err != nil {
@@ -202,17 +242,20 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival) err
 	return nil
 }
 
-// fill adds a unit to the statement that writes it.
-func (e *arrival) fill(p *db.InsertUnitsParams, c *columns) error {
+// fill adds a unit to the statement that writes it, and gives it as the archive's own objects list it.
+func (e *arrival) fill(p *db.InsertUnitsParams, c *columns, bag *satchel, at time.Time) (record, error) {
 	state, files := "TAKEN_IN_CHARGE", e.files
+	raw, err := e.facts.encode()
+	if err != nil {
+		return record{}, err
+	}
 	if e.problem != "" {
 		state = "REFUSED"
 	} else {
-		files = e.withMetadata()
-	}
-	raw, err := e.facts.encode()
-	if err != nil {
-		return err
+		files, err = e.withMetadata(e.id, bag)
+		if err != nil {
+			return record{}, err
+		}
 	}
 	var integrates uuid.UUID // zero is none
 	if e.integrates != nil {
@@ -225,7 +268,11 @@ func (e *arrival) fill(p *db.InsertUnitsParams, c *columns) error {
 	p.Causations = append(p.Causations, bus.Meta(e.story).ID)
 	p.Traceparents = append(p.Traceparents, telemetry.Inject(e.story))
 	c.add(e.id, files)
-	return nil
+	unit := db.Unit{
+		ID: e.id, TenantID: e.tenant, UnitKey: e.key, Subject: e.subject, Class: e.class, FiscalYear: e.year,
+		Integrates: e.integrates, CreatedAt: at,
+	}
+	return recordOf(unit, e.facts, files), nil
 }
 
 // columns are files as arrays, one statement for all of them.
@@ -234,7 +281,8 @@ type columns struct {
 	ordinals                                   []int32
 	roles, receiptTypes, fileNames, mediaTypes []string
 	hashes, contents                           [][]byte
-	sizes                                      []int64
+	sizes, offsets                             []int64
+	objects                                    []uuid.UUID // zero: in the platform's store
 }
 
 func (c *columns) add(unit uuid.UUID, files []db.UnitFile) {
@@ -248,12 +296,17 @@ func (c *columns) add(unit uuid.UUID, files []db.UnitFile) {
 		c.hashes = append(c.hashes, f.Sha256)
 		c.sizes = append(c.sizes, f.Size)
 		c.contents = append(c.contents, f.Content)
+		object, offset := uuid.Nil, int64(0)
+		if f.ObjectID != nil {
+			object, offset = *f.ObjectID, *f.ObjectOffset
+		}
+		c.objects, c.offsets = append(c.objects, object), append(c.offsets, offset)
 	}
 }
 
 // merge compares the event with the unit that holds its key: nothing new, later receipts, or other
 // bytes under the same name.
-func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake) error {
+func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake, bag *satchel) error {
 	q := db.New(tx)
 	old, err := q.LockUnitByKey(ctx, db.LockUnitByKeyParams{TenantID: in.tenant, UnitKey: in.key})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -271,9 +324,9 @@ func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake) error {
 		return err
 	}
 	if old.State == "TAKEN_IN_CHARGE" {
-		return s.extend(ctx, tx, old, held, later, in)
+		return s.extend(ctx, tx, old, held, later, in, bag)
 	}
-	return s.integrate(ctx, tx, old, later, in)
+	return s.integrate(ctx, tx, old, later, in, bag)
 }
 
 // unheld gives the files of the event that the archive lacks.
@@ -300,7 +353,7 @@ next:
 }
 
 // extend adds later receipts to a unit that is in no package yet; its metadata file is made anew.
-func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, later []db.UnitFile, in *intake) error {
+func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, later []db.UnitFile, in *intake, bag *satchel) error {
 	whole := *in
 	whole.files = nil
 	for _, f := range append(held, later...) {
@@ -317,11 +370,19 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)
 	}
+	files, err := whole.withMetadata(old.ID, bag)
+	if err != nil {
+		return err
+	}
+	err = bag.note(recordOf(old, in.facts, files))
+	if err != nil {
+		return err
+	}
 	var c columns
-	c.add(old.ID, whole.withMetadata())
+	c.add(old.ID, files)
 	err = q.AddFiles(ctx, db.AddFilesParams{
 		Unit: old.ID, TenantID: old.TenantID, Ordinals: c.ordinals, Roles: c.roles, ReceiptTypes: c.receiptTypes,
-		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes, Contents: c.contents,
+		FileNames: c.fileNames, MediaTypes: c.mediaTypes, Hashes: c.hashes, Sizes: c.sizes, Contents: c.contents, Objects: c.objects, Offsets: c.offsets,
 	})
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)
@@ -335,7 +396,7 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 
 // integrate takes later receipts in as a unit of their own that refers to the first: a package that
 // is closed never changes.
-func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later []db.UnitFile, in *intake) error {
+func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later []db.UnitFile, in *intake, bag *satchel) error {
 	more := *in
 	more.files, more.integrates, more.class = later, &old.ID, old.Class
 	more.key = in.key + "|+|" + hex.EncodeToString(later[0].Sha256)
@@ -344,5 +405,5 @@ func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later [
 	if err != nil {
 		return err
 	}
-	return s.insert(ctx, tx, []arrival{{intake: &more, id: id, story: ctx}})
+	return s.insert(ctx, tx, []arrival{{intake: &more, id: id, story: ctx}}, bag)
 }

@@ -124,6 +124,9 @@ func packageMessage(p db.Package) *conservationv1.Package {
 	m.SignedIndex = stored(p.SignedSha256, p.SignedSize, mimeSigned)
 	m.TimeStamp = stored(p.StampSha256, p.StampSize, mimeStamp)
 	m.Archive = stored(p.ArchiveSha256, p.ArchiveSize, mimeZIP)
+	if p.ObjectID != nil {
+		m.Archive.Uri = "" // it is in the archive's own replicas: DownloadPackageFile gives it
+	}
 	if p.StampTime != nil {
 		m.StampTime = timestamppb.New(*p.StampTime)
 	}

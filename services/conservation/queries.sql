@@ -13,12 +13,15 @@ WITH u AS (
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
 ), f AS (
-    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content,
+                           object_id, object_offset)
+    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+           NULLIF(f.object, '00000000-0000-0000-0000-000000000000'), CASE WHEN f.object <> '00000000-0000-0000-0000-000000000000' THEN f.place END
     FROM u, (SELECT unnest(@units::uuid[]) AS unit, unnest(@ordinals::int[]) AS ordinal, unnest(@roles::text[]) AS role,
                     unnest(@receipt_types::text[]) AS receipt_type, unnest(@file_names::text[]) AS file_name,
                     unnest(@media_types::text[]) AS media_type, unnest(@hashes::bytea[]) AS sha256,
-                    unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content) AS f
+                    unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content,
+                    unnest(@objects::uuid[]) AS object, unnest(@offsets::bigint[]) AS place) AS f
     WHERE f.unit = u.id
 )
 SELECT u.id FROM u;
@@ -42,12 +45,13 @@ WHERE tenant_id = @tenant_id AND (@subject::text = '' OR subject = @subject)
 ORDER BY id DESC LIMIT @page;
 
 -- name: FilesOf :many
-SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content
+SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content, object_id, object_offset
 FROM unit_file WHERE unit_id = ANY(@units::uuid[]) ORDER BY unit_id, ordinal;
 
 -- name: FilesOfStory :many
 -- The files of a unit and of its integrations.
-SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+       f.object_id, f.object_offset
 FROM unit_file f JOIN unit u ON u.id = f.unit_id
 WHERE u.id = @unit OR u.integrates = @unit::uuid ORDER BY f.unit_id, f.ordinal;
 
@@ -55,10 +59,13 @@ WHERE u.id = @unit OR u.integrates = @unit::uuid ORDER BY f.unit_id, f.ordinal;
 DELETE FROM unit_file WHERE unit_id = @unit;
 
 -- name: AddFiles :exec
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-SELECT @unit, unnest(@ordinals::int[]), @tenant_id, unnest(@roles::text[]), unnest(@receipt_types::text[]),
-       unnest(@file_names::text[]), unnest(@media_types::text[]), unnest(@hashes::bytea[]), unnest(@sizes::bigint[]),
-       unnest(@contents::bytea[]);
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content, object_id, object_offset)
+SELECT @unit, f.ordinal, @tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+       NULLIF(f.object, '00000000-0000-0000-0000-000000000000'), CASE WHEN f.object <> '00000000-0000-0000-0000-000000000000' THEN f.place END
+FROM (SELECT unnest(@ordinals::int[]) AS ordinal, unnest(@roles::text[]) AS role, unnest(@receipt_types::text[]) AS receipt_type,
+             unnest(@file_names::text[]) AS file_name, unnest(@media_types::text[]) AS media_type, unnest(@hashes::bytea[]) AS sha256,
+             unnest(@sizes::bigint[]) AS size, unnest(@contents::bytea[]) AS content,
+             unnest(@objects::uuid[]) AS object, unnest(@offsets::bigint[]) AS place) AS f;
 
 -- name: SetFacts :exec
 UPDATE unit SET facts = @facts WHERE id = @id;
@@ -85,12 +92,12 @@ WHERE unit.id = m.id AND unit.state = 'TAKEN_IN_CHARGE';
 
 -- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
 FROM package WHERE id = @id;
 
 -- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
 FROM package WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: Members :many
@@ -112,7 +119,7 @@ UPDATE package SET state = 'STAMPED', stamp_sha256 = @sha256, stamp_size = @size
 WHERE id = @id AND state = 'SIGNED';
 
 -- name: SetSealed :execrows
-UPDATE package SET state = 'SEALED', archive_sha256 = @sha256, archive_size = @size, sealed_at = @at, last_error = '', attempts = 0
+UPDATE package SET state = 'SEALED', archive_sha256 = @sha256, archive_size = @size, sealed_at = @at, object_id = sqlc.narg('object'), last_error = '', attempts = 0
 WHERE id = @id AND state = 'STAMPED';
 
 -- name: SetTrouble :exec

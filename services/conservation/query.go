@@ -197,7 +197,7 @@ func (s *Service) DownloadPackageFile(req *conservationv1.DownloadPackageFileReq
 	if ref.SHA256 == [32]byte{} {
 		return fault.Precondition("FILE_NOT_READY", "package is %s: this file comes later; follow it with GetPackage", p.State)
 	}
-	r, err := s.blobs.Open(ctx, ref)
+	r, err := s.openFile(ctx, p, req.GetFile(), ref)
 	if err != nil {
 		return err
 	}
@@ -206,6 +206,43 @@ func (s *Service) DownloadPackageFile(req *conservationv1.DownloadPackageFileReq
 		err = closeErr
 	}
 	return err
+}
+
+// openFile opens a file of a package where it is.
+func (s *Service) openFile(ctx context.Context, p db.Package, file conservationv1.PackageFile, ref blob.Ref) (io.ReadCloser, error) {
+	if file != conservationv1.PackageFile_PACKAGE_FILE_ARCHIVE || p.ObjectID == nil {
+		return s.blobs.Open(ctx, ref)
+	}
+	if s.replicas == nil {
+		return nil, errStorageOff()
+	}
+	o, err := s.object(ctx, p.TenantID, *p.ObjectID)
+	if err != nil {
+		return nil, err
+	}
+	return s.replicas.open(ctx, o)
+}
+
+// object reads the row of an object of the archive.
+func (s *Service) object(ctx context.Context, tenant string, id uuid.UUID) (db.ArchiveObject, error) {
+	var o db.ArchiveObject
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		o, err = db.New(tx).GetObject(ctx, id)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return o, fault.Internal("OBJECT_UNKNOWN", "there is no row of object %s: the database was changed by hand, or restored", id)
+	}
+	return o, err
+}
+
+func errStorageOff() error {
+	return fault.Precondition("STORAGE_OFF", "this document is in the archive's replicas, and none are configured: put conservation.storage back")
+}
+
+func errCorruptFile(f db.UnitFile) error {
+	return fault.Internal("FILE_CORRUPT", "%s of unit %s is not what was taken in", f.FileName, f.UnitID)
 }
 
 func send(r io.Reader, stream grpc.ServerStreamingServer[conservationv1.DownloadPackageFileResponse]) error {

@@ -24,8 +24,9 @@ import (
 
 // result is the stored output of a step.
 type result struct {
-	ref  blob.Ref
-	time time.Time // that the stamp attests
+	ref    blob.Ref
+	time   time.Time // that the stamp attests
+	object *object   // of the archive; nil: in the platform's store
 }
 
 // step leads from one state of a package to the next: an act whose output bytes are stored, then a
@@ -143,9 +144,20 @@ func (s *Service) keepStamp(ctx context.Context, tx pgx.Tx, p db.Package, r resu
 func (s *Service) keepArchive(ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error) {
 	q := db.New(tx)
 	at := pg.Time(s.now())
-	n, err := q.SetSealed(ctx, db.SetSealedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size, At: &at})
+	sealed := db.SetSealedParams{ID: p.ID, Sha256: r.ref.SHA256[:], Size: &r.ref.Size, At: &at}
+	copies := int32(0)
+	if r.object != nil {
+		sealed.Object, copies = &r.object.id, int32(len(r.object.to)) //nolint:gosec // two
+	}
+	n, err := q.SetSealed(ctx, sealed)
 	if err != nil || n == 0 {
 		return n, err
+	}
+	if r.object != nil {
+		err = s.replicas.record(ctx, tx, p.TenantID, []*object{r.object})
+		if err != nil {
+			return 0, err
+		}
 	}
 	members, err := q.PreserveMembers(ctx, p.ID)
 	if err != nil {
@@ -169,7 +181,7 @@ func (s *Service) keepArchive(ctx context.Context, tx pgx.Tx, p db.Package, r re
 		}
 	}
 	err = s.bus.Emit(bus.WithCorrelation(ctx, p.Correlation), tx, &conservationv1.PackageSealed{
-		Package: name, UnitCount: p.UnitCount, StampTime: stamped, ArchiveSha256: r.ref.SHA256[:],
+		Package: name, UnitCount: p.UnitCount, StampTime: stamped, ArchiveSha256: r.ref.SHA256[:], Copies: copies,
 	})
 	if err != nil {
 		return 0, err

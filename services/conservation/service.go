@@ -46,6 +46,8 @@ type Config struct {
 	Workers int `yaml:"workers"`
 	// Log is the append-only log of evidence.
 	Log LogConfig `yaml:"log"`
+	// Storage is where the archive keeps its own two copies.
+	Storage StorageConfig `yaml:"storage"`
 }
 
 // ResponsibleConfig is a person (first and last name) or a body (formal name).
@@ -86,6 +88,7 @@ func DefaultConfig() Config {
 		MaxUnits:       10_000,
 		Workers:        2,
 		Log:            LogConfig{Every: time.Second, Batch: 2000},
+		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
 	}
 }
 
@@ -122,6 +125,7 @@ func (c *Config) Validate() error {
 	bad(c.MaxUnits < 1 || c.MaxUnits > 50_000, "max_units", "must be between 1 and 50000")
 	bad(c.Workers < 1, "workers", "must be at least 1")
 	c.Log.check(bad)
+	c.Storage.check(bad)
 	return errors.Join(errs...)
 }
 
@@ -129,17 +133,18 @@ func (c *Config) Validate() error {
 type Service struct {
 	conservationv1.UnimplementedConservationServiceServer
 
-	db     *pg.DB
-	bus    *bus.Bus
-	jobs   *run.Jobs
-	blobs  blob.Store
-	signer signv1.SignServiceClient
-	stamps []*authority
-	book   *logbook        // nil: no log is configured
-	steps  map[string]step // by the state they start from
-	log    *slog.Logger
-	now    func() time.Time
-	cfg    Config
+	db       *pg.DB
+	bus      *bus.Bus
+	jobs     *run.Jobs
+	blobs    blob.Store
+	signer   signv1.SignServiceClient
+	stamps   []*authority
+	book     *logbook        // nil: no log is configured
+	replicas *replicas       // nil: no storage is configured, documents rest on blobs alone
+	steps    map[string]step // by the state they start from
+	log      *slog.Logger
+	now      func() time.Time
+	cfg      Config
 }
 
 // Target wires conservation: it takes settled invoices into custody and seals packages by command.
@@ -175,7 +180,20 @@ func wire(h *run.Host) (*Service, error) {
 		}
 		h.Go("log", s.book.append)
 	}
+	if cfg.Storage.on() {
+		s.replicas, err = newReplicas(s)
+		if err != nil {
+			return nil, err
+		}
+		err = s.replicas.observe()
+		if err != nil {
+			return nil, err
+		}
+		h.Go("replicas", s.watch)
+		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: 30 * time.Minute}, s.mend)
+	}
 	conservationv1.RegisterConservationServiceServer(h.RPC, s)
+	conservationv1.RegisterStorageServiceServer(h.RPC, storage{s: s})
 	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)

@@ -87,14 +87,14 @@ func (w *world) path(elem ...string) string {
 func (w *world) prepareDir(fresh bool) error {
 	if fresh {
 		// The database is dropped by name and the cluster kept: initdb is the slow part of a start.
-		for _, name := range []string{"blob", "nats", "vault", "sandbox", "rpc", "secrets", "sdi"} {
+		for _, name := range []string{"blob", "archive", "nats", "vault", "sandbox", "rpc", "secrets", "sdi"} {
 			err := os.RemoveAll(w.path(name))
 			if err != nil {
 				return fmt.Errorf("forget the last run: %w", err)
 			}
 		}
 	}
-	for _, name := range []string{"blob", "nats", "vault", "sandbox", "secrets", "sdi"} {
+	for _, name := range []string{"blob", "archive/primary", "archive/second", "nats", "vault", "sandbox", "secrets", "sdi"} {
 		err := os.MkdirAll(w.path(name), 0o700)
 		if err != nil {
 			return err

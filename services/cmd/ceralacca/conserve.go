@@ -21,7 +21,7 @@ func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
 
 func (c *cli) conserveCommand() *cobra.Command {
 	return group("conserve", "Evidence of what is in custody: receipts, checkpoints, and their check offline",
-		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand())
+		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.storageCommand(), c.damagesCommand())
 }
 
 func (c *cli) receiptCommand() *cobra.Command {

@@ -292,6 +292,7 @@ func TestSeveralKeepsTenantsApart(t *testing.T) {
 	db := pgtest.Schema(t, service)
 	ctx := t.Context()
 	var log []string
+	var refuse error
 	part := func(tenant string, see int) pg.Part {
 		return pg.Part{Tenant: tenant, Run: func(ctx context.Context, tx pgx.Tx) error {
 			require.Equal(t, tenant, pg.Tenant(ctx))
@@ -305,6 +306,7 @@ func TestSeveralKeepsTenantsApart(t *testing.T) {
 				return err
 			})
 			u.After(func() { log = append(log, "after "+tenant) })
+			u.Join(func() error { log = append(log, "join "+tenant); return refuse })
 			if tenant == "" {
 				return nil
 			}
@@ -313,7 +315,8 @@ func TestSeveralKeepsTenantsApart(t *testing.T) {
 	}
 	require.NoError(t, db.Several(ctx, nil))
 	require.NoError(t, db.Several(ctx, []pg.Part{part("anna", 1), part("bruno", 1), part("", 2), part("anna", 2)}))
-	require.Equal(t, []string{"before anna", "before bruno", "before ", "before anna", "after anna", "after bruno", "after ", "after anna"}, log)
+	require.Equal(t, []string{"before anna", "before bruno", "before ", "before anna",
+		"join anna", "join bruno", "join ", "join anna", "after anna", "after bruno", "after ", "after anna"}, log)
 
 	foreign := pg.Part{Tenant: "bruno", Run: func(ctx context.Context, tx pgx.Tx) error { return insertParked(ctx, tx, "anna") }}
 	log = nil
@@ -324,6 +327,9 @@ func TestSeveralKeepsTenantsApart(t *testing.T) {
 		require.Equal(t, 3, n, "all parts or none")
 		return err
 	}))
+	refuse, log = errors.New("the disk was full"), nil
+	require.ErrorIs(t, db.Several(ctx, []pg.Part{part("anna", 3), part("bruno", 2)}), refuse)
+	require.Equal(t, []string{"before anna", "before bruno", "join anna"}, log, "what was begun in a part has to have ended well")
 }
 
 func TestAPanicRollsBackAndGivesTheConnectionBack(t *testing.T) {

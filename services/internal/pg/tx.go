@@ -17,6 +17,7 @@ type Unit struct {
 	tx     pgx.Tx
 	before []func(ctx context.Context, tx pgx.Tx) error
 	after  []func()
+	joins  []func() error
 	values map[any]any
 }
 
@@ -38,6 +39,11 @@ func (u *Unit) Before(fn func(ctx context.Context, tx pgx.Tx) error) { u.before 
 // After runs fn once the transaction is committed, never when it is rolled back. fn must be quick
 // and cannot fail.
 func (u *Unit) After(fn func()) { u.after = append(u.after, fn) }
+
+// Join runs fn when all parts of the transaction are done, as the last thing before COMMIT; an error rolls
+// back. It is for an act that a part has begun and that must have ended well, such as a write to a disk: those
+// of several tenants then run side by side. fn has no rows: the scope may be another tenant's by then.
+func (u *Unit) Join(fn func() error) { u.joins = append(u.joins, fn) }
 
 // Value is what was stored under key for this transaction; the first call makes it.
 func (u *Unit) Value(key any, make func() any) any {
@@ -142,6 +148,7 @@ func (db *DB) run(ctx context.Context, parts []Part) (err error) {
 		}
 	}()
 	var after []func()
+	var joins []func() error
 	for i, p := range parts {
 		if i > 0 && p.Tenant != parts[i-1].Tenant {
 			err = change(ctx, tx, parts[i-1].Tenant, p.Tenant)
@@ -154,7 +161,13 @@ func (db *DB) run(ctx context.Context, parts []Part) (err error) {
 		if err != nil {
 			return err
 		}
-		after = append(after, u.after...)
+		after, joins = append(after, u.after...), append(joins, u.joins...)
+	}
+	for _, f := range joins {
+		err = f()
+		if err != nil {
+			return Error(err)
+		}
 	}
 	err = tx.Commit(ctx)
 	if err != nil {

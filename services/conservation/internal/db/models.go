@@ -10,6 +10,43 @@ import (
 	"github.com/google/uuid"
 )
 
+type ArchiveCopy struct {
+	ObjectID  uuid.UUID
+	Replica   string
+	TenantID  string
+	State     string
+	CheckedAt *time.Time
+	CheckDue  time.Time
+}
+
+type ArchiveDamage struct {
+	ID         uuid.UUID
+	ObjectID   uuid.UUID
+	TenantID   string
+	Replica    string
+	Problem    string
+	FoundAt    time.Time
+	Quarantine string
+	RepairedAt *time.Time
+}
+
+type ArchiveObject struct {
+	ID          uuid.UUID
+	TenantID    string
+	Kind        string
+	Key         string
+	Sha256      []byte
+	Size        int64
+	RetainUntil time.Time
+	CreatedAt   time.Time
+}
+
+type ArchiveOutage struct {
+	Replica string
+	Since   time.Time
+	Reason  string
+}
+
 type AuditEntry struct {
 	ID       uuid.UUID
 	TenantID string
@@ -99,6 +136,7 @@ type Package struct {
 	Attempts      int32
 	Correlation   string
 	Traceparent   string
+	ObjectID      *uuid.UUID
 }
 
 type PackageLine struct {
@@ -156,14 +194,16 @@ type Unit struct {
 }
 
 type UnitFile struct {
-	UnitID      uuid.UUID
-	Ordinal     int32
-	TenantID    string
-	Role        string
-	ReceiptType string
-	FileName    string
-	MediaType   string
-	Sha256      []byte
-	Size        int64
-	Content     []byte
+	UnitID       uuid.UUID
+	Ordinal      int32
+	TenantID     string
+	Role         string
+	ReceiptType  string
+	FileName     string
+	MediaType    string
+	Sha256       []byte
+	Size         int64
+	Content      []byte
+	ObjectID     *uuid.UUID
+	ObjectOffset *int64
 }

@@ -13,16 +13,19 @@ import (
 )
 
 const addFiles = `-- name: AddFiles :exec
-INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-SELECT $1, unnest($2::int[]), $3, unnest($4::text[]), unnest($5::text[]),
-       unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::bigint[]),
-       unnest($10::bytea[])
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content, object_id, object_offset)
+SELECT $1, f.ordinal, $2, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+       NULLIF(f.object, '00000000-0000-0000-0000-000000000000'), CASE WHEN f.object <> '00000000-0000-0000-0000-000000000000' THEN f.place END
+FROM (SELECT unnest($3::int[]) AS ordinal, unnest($4::text[]) AS role, unnest($5::text[]) AS receipt_type,
+             unnest($6::text[]) AS file_name, unnest($7::text[]) AS media_type, unnest($8::bytea[]) AS sha256,
+             unnest($9::bigint[]) AS size, unnest($10::bytea[]) AS content,
+             unnest($11::uuid[]) AS object, unnest($12::bigint[]) AS place) AS f
 `
 
 type AddFilesParams struct {
 	Unit         uuid.UUID
-	Ordinals     []int32
 	TenantID     string
+	Ordinals     []int32
 	Roles        []string
 	ReceiptTypes []string
 	FileNames    []string
@@ -30,13 +33,15 @@ type AddFilesParams struct {
 	Hashes       [][]byte
 	Sizes        []int64
 	Contents     [][]byte
+	Objects      []uuid.UUID
+	Offsets      []int64
 }
 
 func (q *Queries) AddFiles(ctx context.Context, arg AddFilesParams) error {
 	_, err := q.db.Exec(ctx, addFiles,
 		arg.Unit,
-		arg.Ordinals,
 		arg.TenantID,
+		arg.Ordinals,
 		arg.Roles,
 		arg.ReceiptTypes,
 		arg.FileNames,
@@ -44,6 +49,8 @@ func (q *Queries) AddFiles(ctx context.Context, arg AddFilesParams) error {
 		arg.Hashes,
 		arg.Sizes,
 		arg.Contents,
+		arg.Objects,
+		arg.Offsets,
 	)
 	return err
 }
@@ -78,7 +85,7 @@ func (q *Queries) DropFiles(ctx context.Context, unit uuid.UUID) error {
 }
 
 const filesOf = `-- name: FilesOf :many
-SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content
+SELECT unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content, object_id, object_offset
 FROM unit_file WHERE unit_id = ANY($1::uuid[]) ORDER BY unit_id, ordinal
 `
 
@@ -102,6 +109,8 @@ func (q *Queries) FilesOf(ctx context.Context, units []uuid.UUID) ([]UnitFile, e
 			&i.Sha256,
 			&i.Size,
 			&i.Content,
+			&i.ObjectID,
+			&i.ObjectOffset,
 		); err != nil {
 			return nil, err
 		}
@@ -114,7 +123,8 @@ func (q *Queries) FilesOf(ctx context.Context, units []uuid.UUID) ([]UnitFile, e
 }
 
 const filesOfStory = `-- name: FilesOfStory :many
-SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+SELECT f.unit_id, f.ordinal, f.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+       f.object_id, f.object_offset
 FROM unit_file f JOIN unit u ON u.id = f.unit_id
 WHERE u.id = $1 OR u.integrates = $1::uuid ORDER BY f.unit_id, f.ordinal
 `
@@ -140,6 +150,8 @@ func (q *Queries) FilesOfStory(ctx context.Context, unit uuid.UUID) ([]UnitFile,
 			&i.Sha256,
 			&i.Size,
 			&i.Content,
+			&i.ObjectID,
+			&i.ObjectOffset,
 		); err != nil {
 			return nil, err
 		}
@@ -153,7 +165,7 @@ func (q *Queries) FilesOfStory(ctx context.Context, unit uuid.UUID) ([]UnitFile,
 
 const getPackage = `-- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
 FROM package WHERE id = $1
 `
 
@@ -184,6 +196,7 @@ func (q *Queries) GetPackage(ctx context.Context, id uuid.UUID) (Package, error)
 		&i.Attempts,
 		&i.Correlation,
 		&i.Traceparent,
+		&i.ObjectID,
 	)
 	return i, err
 }
@@ -266,12 +279,15 @@ WITH u AS (
     ON CONFLICT (tenant_id, unit_key) DO NOTHING
     RETURNING unit.id, unit.tenant_id
 ), f AS (
-    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content)
-    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content
+    INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, content,
+                           object_id, object_offset)
+    SELECT u.id, f.ordinal, u.tenant_id, f.role, f.receipt_type, f.file_name, f.media_type, f.sha256, f.size, f.content,
+           NULLIF(f.object, '00000000-0000-0000-0000-000000000000'), CASE WHEN f.object <> '00000000-0000-0000-0000-000000000000' THEN f.place END
     FROM u, (SELECT unnest($15::uuid[]) AS unit, unnest($16::int[]) AS ordinal, unnest($17::text[]) AS role,
                     unnest($18::text[]) AS receipt_type, unnest($19::text[]) AS file_name,
                     unnest($20::text[]) AS media_type, unnest($21::bytea[]) AS sha256,
-                    unnest($22::bigint[]) AS size, unnest($23::bytea[]) AS content) AS f
+                    unnest($22::bigint[]) AS size, unnest($23::bytea[]) AS content,
+                    unnest($24::uuid[]) AS object, unnest($25::bigint[]) AS place) AS f
     WHERE f.unit = u.id
 )
 SELECT u.id FROM u
@@ -301,6 +317,8 @@ type InsertUnitsParams struct {
 	Hashes       [][]byte
 	Sizes        []int64
 	Contents     [][]byte
+	Objects      []uuid.UUID
+	Offsets      []int64
 }
 
 // Units with their files; those whose key is taken are left out of the answer.
@@ -329,6 +347,8 @@ func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uui
 		arg.Hashes,
 		arg.Sizes,
 		arg.Contents,
+		arg.Objects,
+		arg.Offsets,
 	)
 	if err != nil {
 		return nil, err
@@ -350,7 +370,7 @@ func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uui
 
 const listPackages = `-- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
 FROM package WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -393,6 +413,7 @@ func (q *Queries) ListPackages(ctx context.Context, arg ListPackagesParams) ([]P
 			&i.Attempts,
 			&i.Correlation,
 			&i.Traceparent,
+			&i.ObjectID,
 		); err != nil {
 			return nil, err
 		}
@@ -669,14 +690,15 @@ func (q *Queries) SetIndexed(ctx context.Context, arg SetIndexedParams) (int64, 
 }
 
 const setSealed = `-- name: SetSealed :execrows
-UPDATE package SET state = 'SEALED', archive_sha256 = $1, archive_size = $2, sealed_at = $3, last_error = '', attempts = 0
-WHERE id = $4 AND state = 'STAMPED'
+UPDATE package SET state = 'SEALED', archive_sha256 = $1, archive_size = $2, sealed_at = $3, object_id = $4, last_error = '', attempts = 0
+WHERE id = $5 AND state = 'STAMPED'
 `
 
 type SetSealedParams struct {
 	Sha256 []byte
 	Size   *int64
 	At     *time.Time
+	Object *uuid.UUID
 	ID     uuid.UUID
 }
 
@@ -685,6 +707,7 @@ func (q *Queries) SetSealed(ctx context.Context, arg SetSealedParams) (int64, er
 		arg.Sha256,
 		arg.Size,
 		arg.At,
+		arg.Object,
 		arg.ID,
 	)
 	if err != nil {

@@ -29,6 +29,7 @@ type Folder struct {
 	now func() time.Time
 
 	mu    sync.Mutex
+	ready bool
 	known map[string]bool // folders that exist and whose entry is on disk
 }
 
@@ -37,26 +38,40 @@ var _ Vault = (*Folder)(nil)
 // staleAfter is the age at which a half-written file is nobody's any more.
 const staleAfter = time.Hour
 
-// OpenFolder prepares the folder, created if missing.
+// OpenFolder names the folder. It must exist, and is looked at when it is first used: it is not made here,
+// since a disk that is not mounted would then look like an empty vault.
 func OpenFolder(dir string, now func() time.Time) (*Folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("vault: folder %s: %w", dir, err)
 	}
-	f := &Folder{dir: dir, now: now, known: map[string]bool{}}
-	err = os.MkdirAll(dir, 0o750)
+	return &Folder{dir: dir, now: now, known: map[string]bool{}}, nil
+}
+
+// prepare makes what the folder holds, once.
+func (f *Folder) prepare() error {
+	f.mu.Lock()
+	ready := f.ready
+	f.mu.Unlock()
+	if ready {
+		return nil
+	}
+	_, err := os.Stat(f.dir)
 	for _, sub := range []string{"objects", "incoming", "quarantine"} {
 		if err == nil {
-			err = f.makeDir(filepath.Join(dir, sub))
+			err = f.makeDir(filepath.Join(f.dir, sub))
 		}
 	}
 	if err == nil {
 		err = f.sweep()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("vault: folder %s cannot be used: %w (give it to the user of this process)", dir, err)
+		return unavailable(err, "%s cannot be used: mount it, or make it once and give it to the user of this process", f)
 	}
-	return f, nil
+	f.mu.Lock()
+	f.ready = true
+	f.mu.Unlock()
+	return nil
 }
 
 // sweep removes what processes that died left half-written. Young files may be another process's.
@@ -81,11 +96,17 @@ func (f *Folder) sweep() error {
 // String is the folder.
 func (f *Folder) String() string { return "folder " + f.dir }
 
-func (f *Folder) path(key string) string { return filepath.Join(f.dir, "objects", filepath.FromSlash(key)) }
+func (f *Folder) path(key string) string {
+	return filepath.Join(f.dir, "objects", filepath.FromSlash(key))
+}
 
 // Put implements Vault.
 func (f *Folder) Put(ctx context.Context, o Object, r io.ReaderAt, _ Lock) error {
 	err := checkKey(o.Key)
+	if err != nil {
+		return err
+	}
+	err = f.prepare()
 	if err != nil {
 		return err
 	}
@@ -235,7 +256,11 @@ func (f *Folder) walk(ctx context.Context, folder, prefix string, yield func(Ent
 
 // Check writes and removes a small file, which notices a full, read-only or unmounted file system.
 func (f *Folder) Check(context.Context) error {
-	_, err := os.Stat(filepath.Join(f.dir, "objects"))
+	err := f.prepare()
+	if err != nil {
+		return err
+	}
+	_, err = os.Stat(filepath.Join(f.dir, "objects"))
 	if err != nil {
 		return unavailable(err, "%s cannot be used", f)
 	}

@@ -75,7 +75,9 @@ func checkKey(key string) error {
 	return nil
 }
 
-func notFound(key string) error { return fault.NotFound("OBJECT_NOT_FOUND", "there is no object %s", key) }
+func notFound(key string) error {
+	return fault.NotFound("OBJECT_NOT_FOUND", "there is no object %s", key)
+}
 
 func conflict(key string) error {
 	return fault.Conflict("OBJECT_CONFLICT", "object %s is there with other bytes; nothing was replaced", key)

@@ -72,4 +72,3 @@ func Serve(t testing.TB, posix ...string) (endpoint string) {
 	}, 20*time.Second, 20*time.Millisecond)
 	return endpoint
 }
-

@@ -29,8 +29,11 @@ type UnitTakenInCharge struct {
 	// tenants/{tenant}/units/{unit}
 	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
 	// The invoice.
-	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Subject string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Replicas of the archive that hold it. 1: the other one was away, and owes its copy. 0: no replicas are
+	// configured.
+	Copies        int32 `protobuf:"varint,4,opt,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -84,6 +87,13 @@ func (x *UnitTakenInCharge) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *UnitTakenInCharge) GetCopies() int32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
 }
 
 // The package of a document was signed and stamped; one event per document of the package.
@@ -163,6 +173,8 @@ type PackageSealed struct {
 	UnitCount     int32                  `protobuf:"varint,2,opt,name=unit_count,json=unitCount,proto3" json:"unit_count,omitempty"`
 	StampTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
 	ArchiveSha256 []byte                 `protobuf:"bytes,4,opt,name=archive_sha256,json=archiveSha256,proto3" json:"archive_sha256,omitempty"`
+	// Replicas that hold the package, as in UnitTakenInCharge.
+	Copies        int32 `protobuf:"varint,5,opt,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,15 +237,270 @@ func (x *PackageSealed) GetArchiveSha256() []byte {
 	return nil
 }
 
+func (x *PackageSealed) GetCopies() int32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+// A replica of the archive has been away for so long that documents are taken in with one copy. Of the whole
+// installation, of no tenant.
+type StorageDegraded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// primary or second.
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageDegraded) Reset() {
+	*x = StorageDegraded{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageDegraded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageDegraded) ProtoMessage() {}
+
+func (x *StorageDegraded) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageDegraded.ProtoReflect.Descriptor instead.
+func (*StorageDegraded) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StorageDegraded) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *StorageDegraded) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *StorageDegraded) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The replica is back: documents are taken in with two copies again, and what it owes is being copied.
+type StorageRestored struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	OwedCopies    int64                  `protobuf:"varint,3,opt,name=owed_copies,json=owedCopies,proto3" json:"owed_copies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageRestored) Reset() {
+	*x = StorageRestored{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageRestored) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageRestored) ProtoMessage() {}
+
+func (x *StorageRestored) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageRestored.ProtoReflect.Descriptor instead.
+func (*StorageRestored) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StorageRestored) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *StorageRestored) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *StorageRestored) GetOwedCopies() int64 {
+	if x != nil {
+		return x.OwedCopies
+	}
+	return 0
+}
+
+// A copy of an object of the archive is not what was stored. It is repaired from the other one.
+type CopyDamaged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Replica       string                 `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
+	Problem       string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyDamaged) Reset() {
+	*x = CopyDamaged{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyDamaged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyDamaged) ProtoMessage() {}
+
+func (x *CopyDamaged) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyDamaged.ProtoReflect.Descriptor instead.
+func (*CopyDamaged) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CopyDamaged) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *CopyDamaged) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *CopyDamaged) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// The copy was made again from the good one; the damaged one is kept apart.
+type CopyRepaired struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Object  string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Replica string                 `protobuf:"bytes,2,opt,name=replica,proto3" json:"replica,omitempty"`
+	// Where the damaged bytes are; empty when there were none.
+	Quarantine    string `protobuf:"bytes,3,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRepaired) Reset() {
+	*x = CopyRepaired{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRepaired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRepaired) ProtoMessage() {}
+
+func (x *CopyRepaired) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRepaired.ProtoReflect.Descriptor instead.
+func (*CopyRepaired) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CopyRepaired) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *CopyRepaired) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *CopyRepaired) GetQuarantine() string {
+	if x != nil {
+		return x.Quarantine
+	}
+	return ""
+}
+
 var File_ceralacca_conservation_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"&ceralacca/conservation/v1/events.proto\x12\x19ceralacca.conservation.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n" +
+	"&ceralacca/conservation/v1/events.proto\x12\x19ceralacca.conservation.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x01\n" +
 	"\x11UnitTakenInCharge\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time:B\xaa\xbb\x18>\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06copies\x18\x04 \x01(\x05R\x06copies:B\xaa\xbb\x18>\n" +
 	".ceralacca.conservation.unit_taken_in_charge.v1\x12\fCONSERVATION\"\xd0\x01\n" +
 	"\rUnitPreserved\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x18\n" +
@@ -241,15 +508,39 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\apackage\x18\x03 \x01(\tR\apackage\x129\n" +
 	"\n" +
 	"stamp_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime:<\xaa\xbb\x188\n" +
-	"(ceralacca.conservation.unit_preserved.v1\x12\fCONSERVATION\"\xe8\x01\n" +
+	"(ceralacca.conservation.unit_preserved.v1\x12\fCONSERVATION\"\x80\x02\n" +
 	"\rPackageSealed\x12\x18\n" +
 	"\apackage\x18\x01 \x01(\tR\apackage\x12\x1d\n" +
 	"\n" +
 	"unit_count\x18\x02 \x01(\x05R\tunitCount\x129\n" +
 	"\n" +
 	"stamp_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x12%\n" +
-	"\x0earchive_sha256\x18\x04 \x01(\fR\rarchiveSha256:<\xaa\xbb\x188\n" +
-	"(ceralacca.conservation.package_sealed.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\x0earchive_sha256\x18\x04 \x01(\fR\rarchiveSha256\x12\x16\n" +
+	"\x06copies\x18\x05 \x01(\x05R\x06copies:<\xaa\xbb\x188\n" +
+	"(ceralacca.conservation.package_sealed.v1\x12\fCONSERVATION\"\xb5\x01\n" +
+	"\x0fStorageDegraded\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason:>\xaa\xbb\x18:\n" +
+	"*ceralacca.conservation.storage_degraded.v1\x12\fCONSERVATION\"\xbe\x01\n" +
+	"\x0fStorageRestored\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1f\n" +
+	"\vowed_copies\x18\x03 \x01(\x03R\n" +
+	"owedCopies:>\xaa\xbb\x18:\n" +
+	"*ceralacca.conservation.storage_restored.v1\x12\fCONSERVATION\"\x95\x01\n" +
+	"\vCopyDamaged\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12\x18\n" +
+	"\areplica\x18\x02 \x01(\tR\areplica\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem::\xaa\xbb\x186\n" +
+	"&ceralacca.conservation.copy_damaged.v1\x12\fCONSERVATION\"\x9d\x01\n" +
+	"\fCopyRepaired\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12\x18\n" +
+	"\areplica\x18\x02 \x01(\tR\areplica\x12\x1e\n" +
+	"\n" +
+	"quarantine\x18\x03 \x01(\tR\n" +
+	"quarantine:;\xaa\xbb\x187\n" +
+	"'ceralacca.conservation.copy_repaired.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_events_proto_rawDescOnce sync.Once
@@ -263,22 +554,28 @@ func file_ceralacca_conservation_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*UnitTakenInCharge)(nil),     // 0: ceralacca.conservation.v1.UnitTakenInCharge
 	(*UnitPreserved)(nil),         // 1: ceralacca.conservation.v1.UnitPreserved
 	(*PackageSealed)(nil),         // 2: ceralacca.conservation.v1.PackageSealed
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*StorageDegraded)(nil),       // 3: ceralacca.conservation.v1.StorageDegraded
+	(*StorageRestored)(nil),       // 4: ceralacca.conservation.v1.StorageRestored
+	(*CopyDamaged)(nil),           // 5: ceralacca.conservation.v1.CopyDamaged
+	(*CopyRepaired)(nil),          // 6: ceralacca.conservation.v1.CopyRepaired
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
-	3, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
-	3, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
-	3, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
+	7, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
+	7, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
+	7, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
+	7, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_events_proto_init() }
@@ -292,7 +589,7 @@ func file_ceralacca_conservation_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_events_proto_rawDesc), len(file_ceralacca_conservation_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,69 @@
+-- name: InsertObjects :exec
+-- Objects of one tenant with their copies; what is there already stays as it is.
+WITH o AS (
+    INSERT INTO archive_object (id, tenant_id, kind, key, sha256, size, retain_until, created_at)
+    SELECT n.id, @tenant_id, @kind, n.key, n.sha256, n.size, @retain_until, @at
+    FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@keys::text[]) AS key, unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size) AS n
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id
+)
+INSERT INTO archive_copy (object_id, replica, tenant_id, state, checked_at, check_due)
+SELECT o.id, c.replica, o.tenant_id, c.state, CASE WHEN c.state = 'GOOD' THEN @at::timestamptz END, @due
+FROM o, (SELECT unnest(@replicas::text[]) AS replica, unnest(@states::text[]) AS state) AS c;
+
+-- name: GetObject :one
+SELECT id, tenant_id, kind, key, sha256, size, retain_until, created_at FROM archive_object WHERE id = @id;
+
+-- name: GetObjects :many
+SELECT id, tenant_id, kind, key, sha256, size, retain_until, created_at FROM archive_object WHERE id = ANY(@ids::uuid[]);
+
+-- name: CopiesOf :many
+SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = @object ORDER BY replica;
+
+-- name: LockCopies :many
+SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = @object ORDER BY replica FOR UPDATE;
+
+-- name: OwedCopies :many
+-- Copies that a replica owes, for one who copies them: others pass them over.
+SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy
+WHERE state = 'OWED' AND replica = @replica ORDER BY object_id LIMIT @page FOR UPDATE SKIP LOCKED;
+
+-- name: SetCopy :exec
+UPDATE archive_copy SET state = @state, checked_at = COALESCE(sqlc.narg('checked_at'), checked_at), check_due = COALESCE(sqlc.narg('check_due'), check_due)
+WHERE object_id = @object AND replica = @replica;
+
+-- name: CountCopies :many
+SELECT replica, state, count(*) AS copies FROM archive_copy WHERE state <> 'GOOD' GROUP BY replica, state;
+
+-- name: OldestCheck :one
+-- The good copy that waits longest for its check.
+SELECT COALESCE(min(checked_at), @now::timestamptz)::timestamptz FROM archive_copy WHERE state = 'GOOD';
+
+-- name: InsertDamage :execrows
+INSERT INTO archive_damage (id, object_id, tenant_id, replica, problem, found_at)
+VALUES (@id, @object, @tenant_id, @replica, @problem, @at)
+ON CONFLICT (object_id, replica) WHERE repaired_at IS NULL DO NOTHING;
+
+-- name: SetRepaired :exec
+UPDATE archive_damage SET repaired_at = @at, quarantine = @quarantine WHERE object_id = @object AND replica = @replica AND repaired_at IS NULL;
+
+-- name: ListDamages :many
+SELECT d.id, d.tenant_id, d.replica, d.problem, d.found_at, d.quarantine, d.repaired_at, o.key, o.kind, o.sha256, o.size
+FROM archive_damage d JOIN archive_object o ON o.id = d.object_id
+WHERE d.id < @before AND (NOT @open::bool OR d.repaired_at IS NULL) ORDER BY d.id DESC LIMIT @page;
+
+-- name: Outages :many
+SELECT replica, since, reason FROM archive_outage ORDER BY replica;
+
+-- name: InsertOutage :execrows
+INSERT INTO archive_outage (replica, since, reason) VALUES (@replica, @since, @reason) ON CONFLICT (replica) DO NOTHING;
+
+-- name: EndOutage :many
+DELETE FROM archive_outage WHERE replica = @replica RETURNING since;
+
+-- name: PackagesWithoutObject :many
+-- Packages that were sealed before there were replicas.
+SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL ORDER BY id LIMIT @page;
+
+-- name: AdoptPackage :execrows
+UPDATE package SET object_id = @object WHERE id = @id AND state = 'SEALED' AND object_id IS NULL;

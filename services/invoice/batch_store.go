@@ -30,9 +30,10 @@ type arrival struct {
 	externalID  string
 	ownName     string // of the original, when it keeps the one that it came with
 	ref         blob.Ref
-	received    bool // imported, and the company is the buyer
-	lost        bool // set by storeMany: somebody took its number first
-	stored      bool // in the transaction that writes outcomes
+	span        trace.SpanContext // of the request that brought it; the trace of the caller when invalid
+	received    bool              // imported, and the company is the buyer
+	lost        bool              // set by storeMany: somebody took its number first
+	stored      bool              // in the transaction that writes outcomes
 }
 
 // arrivals is what storeMany stores: all of one company, all sent or all imported.
@@ -118,6 +119,9 @@ func (s *Service) addInvoice(ctx context.Context, tx pgx.Tx, in *arrivals, r *ar
 		var span trace.Span
 		ctx, span = telemetry.Tracer().Start(ctx, "invoice of a batch", trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
 		defer span.End()
+	}
+	if r.span.IsValid() {
+		ctx = trace.ContextWithSpanContext(ctx, r.span)
 	}
 	ctx = bus.WithCorrelation(ctx, r.id.String())
 	row := &r.a.row

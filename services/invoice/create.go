@@ -107,6 +107,14 @@ func (s *Service) take(ctx context.Context, in *intake, a *admission) (*invoicev
 
 // put stores an admitted file. errNumberTaken when another invoice holds its number.
 func (s *Service) put(ctx context.Context, in *intake, a *admission) (*invoicev1.Invoice, error) {
+	if in.preview || in.first != nil || in.corrects != nil {
+		return s.putAlone(ctx, in, a) // its transaction does more than store
+	}
+	return s.gather.put(ctx, in, a)
+}
+
+// putAlone is put in a transaction of the file's own.
+func (s *Service) putAlone(ctx context.Context, in *intake, a *admission) (*invoicev1.Invoice, error) {
 	now := pg.Time(s.now())
 	row := &a.row
 	row.TenantID, row.CompanyID, row.ExternalID, row.RequestID = in.parent.tenant, in.parent.company, in.externalID, in.requestID

@@ -27,6 +27,9 @@ SELECT id FROM fresh;
 -- name: FindByRequest :one
 SELECT * FROM invoice WHERE tenant_id = @tenant_id AND request_id = @request_id;
 
+-- name: KnownRequests :many
+SELECT request_id FROM invoice WHERE tenant_id = @tenant_id AND request_id = ANY(@request_ids::text[]) AND request_id <> '';
+
 -- name: FindHolder :one
 SELECT i.id, i.company_id, i.state, i.sdi_id, h.number
 FROM held_number h JOIN invoice i ON i.tenant_id = h.tenant_id AND i.id = h.invoice_id

@@ -60,6 +60,7 @@ type Service struct {
 	sequencer sequencer
 	wakes     wakes
 	gates     gates
+	gather    *gatherer
 }
 
 // Target wires invoice: it takes FatturaPA files in and knows their state. It does not sign, send or
@@ -74,11 +75,13 @@ var Target = run.Target{Name: "invoice", Start: func(_ context.Context, h *run.H
 }}
 
 func newService(h *run.Host, cfg Config) *Service {
-	return &Service{
+	s := &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, log: h.Log, now: h.Now, heartbeat: cfg.Heartbeat,
 		companies: newCompanies(tenancyv1.NewTenancyServiceClient(h.Dial("tenancy")), cfg.CompanyTTL, h.Now),
 		sequencer: newSequencer(),
 	}
+	s.gather = newGatherer(s)
+	return s
 }
 
 // register says what the service answers, consumes and does by itself.

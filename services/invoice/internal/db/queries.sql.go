@@ -386,6 +386,35 @@ func (q *Queries) InsertInvoice(ctx context.Context, arg InsertInvoiceParams) (u
 	return id, err
 }
 
+const knownRequests = `-- name: KnownRequests :many
+SELECT request_id FROM invoice WHERE tenant_id = $1 AND request_id = ANY($2::text[]) AND request_id <> ''
+`
+
+type KnownRequestsParams struct {
+	TenantID   string
+	RequestIds []string
+}
+
+func (q *Queries) KnownRequests(ctx context.Context, arg KnownRequestsParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, knownRequests, arg.TenantID, arg.RequestIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var request_id string
+		if err := rows.Scan(&request_id); err != nil {
+			return nil, err
+		}
+		items = append(items, request_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listDocuments = `-- name: ListDocuments :many
 SELECT invoice_id, id, kind, receipt_type, file_name, media_type, uri, create_time FROM document
 WHERE tenant_id = $1 AND invoice_id = ANY($2::uuid[])

@@ -64,6 +64,11 @@ SELECT id, 'webhook'::text AS channel, event_types FROM webhook_endpoint w WHERE
 UNION ALL
 SELECT id, 'email'::text, event_types FROM email_subscription e WHERE e.tenant_id = @tenant_id;
 
+-- name: TenantsWithTargets :many
+SELECT tenant_id FROM webhook_endpoint WHERE tenant_id = ANY(@tenants::text[]) AND NOT disabled
+UNION
+SELECT tenant_id FROM email_subscription WHERE tenant_id = ANY(@tenants::text[]);
+
 -- A repeat of an event makes no second delivery; only new ones come back, to be promised as jobs.
 -- name: InsertDeliveries :many
 INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time)

@@ -175,7 +175,17 @@ func newService(h *run.Host, cfg Config) (*Service, error) {
 }
 
 func on[E proto.Message](b *bus.Bus, s *Service, name string) {
-	bus.On(b, name, func(ctx context.Context, tx pgx.Tx, ev E) error { return s.tell(ctx, tx, ev) })
+	bus.On(b, name, func(ctx context.Context, tx pgx.Tx, ev E) error { return s.tell(ctx, tx, ev) }, bus.Concerning(s.listening))
+}
+
+// listening gives those of the tenants who have anybody to be told. Of the others an event would leave a
+// row in the inbox and nothing else.
+func (s *Service) listening(ctx context.Context, tenants []string) (named []string, err error) {
+	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		named, err = q(tx).TenantsWithTargets(ctx, tenants)
+		return err
+	})
+	return named, err
 }
 
 // forget removes old deliveries from the history, once an hour.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +44,32 @@ func TestAnEventReachesEveryConsumerOnce(t *testing.T) {
 	w.eventuallyNoted("second", want...)
 	w.settled(p)
 	require.Equal(t, 600, w.scalar(`SELECT count(*) FROM inbox`))
+}
+
+func TestEventsOfTenantsThatAreNotConcerned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t, func(b *bus.Bus) {
+		bus.On(b, "some", noting("some"), bus.Concerning(func(_ context.Context, tenants []string) ([]string, error) {
+			return slices.DeleteFunc(slices.Clone(tenants), func(t string) bool { return t != "tenant3" }), nil
+		}))
+		bus.On(b, "blind", noting("blind"), bus.Concerning(func(context.Context, []string) ([]string, error) {
+			return nil, errors.New("nobody knows")
+		}))
+	})
+	all := names("inv", 70)
+	var mine []string
+	for i, name := range all {
+		p.emit(t, fmt.Sprintf("tenant%d", i%7), name)
+		if i%7 == 3 {
+			mine = append(mine, name)
+		}
+	}
+	w.eventuallyNoted("some", mine...)
+	w.eventuallyNoted("blind", all...)
+	w.settled(p)
+	require.Len(t, w.noted("some"), len(mine))
+	require.Equal(t, len(mine)+len(all), w.scalar(`SELECT count(*) FROM inbox`), "of the others nothing is kept")
 }
 
 func TestARolledBackTransactionPublishesNothing(t *testing.T) {

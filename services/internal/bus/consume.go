@@ -30,6 +30,8 @@ type consumer struct {
 	decode  func([]byte) (proto.Message, error)
 	handler func(ctx context.Context, tx pgx.Tx, ev proto.Message) error
 	metrics *consumerMetrics
+	// concerned is nil when events of every tenant are handled; see Concerning.
+	concerned func(ctx context.Context, tenants []string) ([]string, error)
 
 	attached atomic.Bool
 	held     held
@@ -57,7 +59,7 @@ type delivery struct {
 //
 // h's error decides: fault.Permanent parks the event at once; any other is tried again with growing
 // pauses, and parked after Config.MaxAttempts deliveries. Events come in any order.
-func On[E proto.Message](b *Bus, name string, h func(ctx context.Context, tx pgx.Tx, ev E) error) {
+func On[E proto.Message](b *Bus, name string, h func(ctx context.Context, tx pgx.Tx, ev E) error, options ...Option) {
 	var zero E
 	b.add(name, zero, func(ctx context.Context, tx pgx.Tx, ev proto.Message) error {
 		e, ok := ev.(E)
@@ -65,10 +67,21 @@ func On[E proto.Message](b *Bus, name string, h func(ctx context.Context, tx pgx
 			return fault.Internal("EVENT_TYPE", "consumer %s got %T", name, ev)
 		}
 		return h(ctx, tx, e)
-	})
+	}, options...)
 }
 
-func (b *Bus) add(name string, zero proto.Message, h func(ctx context.Context, tx pgx.Tx, ev proto.Message) error) {
+// Option is a choice about one consumer.
+type Option func(*consumer)
+
+// Concerning keeps events of tenants to whom the handler would do nothing away from it, and from the
+// inbox: they are acknowledged at once. Of a batch's tenants (bare ids, each once) concerned gives those
+// whose events are to be handled; it is asked anew for each batch, outside of any transaction, and when it
+// fails all are handled. Events without a tenant always are.
+func Concerning(concerned func(ctx context.Context, tenants []string) ([]string, error)) Option {
+	return func(c *consumer) { c.concerned = concerned }
+}
+
+func (b *Bus) add(name string, zero proto.Message, h func(ctx context.Context, tx pgx.Tx, ev proto.Message) error, options ...Option) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	refuse := func(format string, a ...any) {
@@ -96,6 +109,9 @@ func (b *Bus) add(name string, zero proto.Message, h func(ctx context.Context, t
 				ev := mt.New().Interface()
 				return ev, proto.Unmarshal(raw, ev)
 			},
+		}
+		for _, o := range options {
+			o(b.consumers[name])
 		}
 	}
 }

@@ -34,7 +34,39 @@ func (c *consumer) handle(ctx context.Context, group []*delivery) {
 		}
 		sound = append(sound, d)
 	}
-	c.settle(ctx, sound)
+	c.settle(ctx, c.ofConcern(ctx, sound))
+}
+
+// ofConcern acknowledges the deliveries that concern nobody, and gives the others.
+func (c *consumer) ofConcern(ctx context.Context, group []*delivery) []*delivery {
+	if c.concerned == nil {
+		return group
+	}
+	var tenants []string
+	for _, d := range group { // in order of tenants
+		if t := d.env.Tenant; t != "" && (len(tenants) == 0 || tenants[len(tenants)-1] != t) {
+			tenants = append(tenants, t)
+		}
+	}
+	if len(tenants) == 0 {
+		return group
+	}
+	named, err := c.concerned(ctx, tenants)
+	if err != nil {
+		c.b.log.DebugContext(ctx, "whom events concern is not known, all are handled", "consumer", c.name, "error", err)
+		return group
+	}
+	var mine, others []*delivery
+	for _, d := range group {
+		if d.env.Tenant == "" || slices.Contains(named, d.env.Tenant) {
+			mine = append(mine, d)
+		} else {
+			others = append(others, d)
+		}
+	}
+	c.ack(ctx, others)
+	c.metrics.count(ctx, c.metrics.handled, len(others))
+	return mine
 }
 
 // settle handles a batch in one transaction. When a delivery fails, those before it are handled again

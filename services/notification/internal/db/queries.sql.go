@@ -634,6 +634,32 @@ func (q *Queries) RotateSecret(ctx context.Context, arg RotateSecretParams) erro
 	return err
 }
 
+const tenantsWithTargets = `-- name: TenantsWithTargets :many
+SELECT tenant_id FROM webhook_endpoint WHERE tenant_id = ANY($1::text[]) AND NOT disabled
+UNION
+SELECT tenant_id FROM email_subscription WHERE tenant_id = ANY($1::text[])
+`
+
+func (q *Queries) TenantsWithTargets(ctx context.Context, tenants []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, tenantsWithTargets, tenants)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var tenant_id string
+		if err := rows.Scan(&tenant_id); err != nil {
+			return nil, err
+		}
+		items = append(items, tenant_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const updateEndpoint = `-- name: UpdateEndpoint :exec
 UPDATE webhook_endpoint SET url = $1, event_types = $2, disabled = $3, disable_reason = $4,
     failing_since = $5, version = version + 1, update_time = $6

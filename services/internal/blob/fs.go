@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -100,7 +99,15 @@ func (s *FS) Put(ctx context.Context, tenant string, data []byte) (Ref, error) {
 	if found, err := s.holds(ref); err != nil || found {
 		return ref, err
 	}
-	return s.write(ctx, tenant, bytes.NewReader(data))
+	if err := ctx.Err(); err != nil {
+		return Ref{}, err
+	}
+	return s.write(func(w io.Writer) (Ref, error) {
+		if _, err := w.Write(data); err != nil {
+			return Ref{}, unavailable(err, "be written")
+		}
+		return ref, nil
+	})
 }
 
 // PutReader stores a stream; see Store.
@@ -108,7 +115,17 @@ func (s *FS) PutReader(ctx context.Context, tenant string, r io.Reader) (Ref, er
 	if err := checkTenant(tenant); err != nil {
 		return Ref{}, err
 	}
-	return s.write(ctx, tenant, r)
+	return s.write(func(w io.Writer) (Ref, error) {
+		sum, src := sha256.New(), &source{ctx: ctx, r: r}
+		size, err := io.Copy(io.MultiWriter(w, sum), src)
+		if src.err != nil {
+			return Ref{}, src.err // the caller's reader failed, not the store
+		}
+		if err != nil {
+			return Ref{}, unavailable(err, "be written")
+		}
+		return Ref{Tenant: tenant, SHA256: [32]byte(sum.Sum(nil)), Size: size}, nil
+	})
 }
 
 // holds reports whether the blob is there in full length. A file of another
@@ -126,7 +143,8 @@ func (s *FS) holds(ref Ref) (bool, error) {
 	return true, nil
 }
 
-func (s *FS) write(ctx context.Context, tenant string, r io.Reader) (Ref, error) {
+// write makes a file of what fill writes, and names it as fill says.
+func (s *FS) write(fill func(w io.Writer) (Ref, error)) (Ref, error) {
 	tmp, link, err := s.create()
 	if err != nil {
 		return Ref{}, unavailable(err, "be written")
@@ -137,18 +155,13 @@ func (s *FS) write(ctx context.Context, tenant string, r io.Reader) (Ref, error)
 		defer os.Remove(tmp.Name())
 	}
 
-	sum, src := sha256.New(), &source{ctx: ctx, r: r}
-	size, err := io.Copy(io.MultiWriter(tmp, sum), src)
-	if src.err != nil {
-		return Ref{}, src.err // the caller's reader failed, not the store
-	}
+	ref, err := fill(tmp)
 	if err != nil {
-		return Ref{}, unavailable(err, "be written")
+		return Ref{}, err
 	}
 	if err := errors.Join(tmp.Chmod(0o440), tmp.Sync()); err != nil {
 		return Ref{}, unavailable(err, "be written")
 	}
-	ref := Ref{Tenant: tenant, SHA256: [32]byte(sum.Sum(nil)), Size: size}
 	return ref, s.name(link, ref)
 }
 

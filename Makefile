@@ -9,12 +9,20 @@ CACHE    := $(ROOT)/.cache
 BIN      := $(CACHE)/bin
 PROGRESS := $(ROOT)/deploy/progress.sh
 MODULES  := proto migrations services tests
+# What is cached does not depend on where the checkout lies: a fresh clone builds what has changed.
+export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath
 # Tools and modules that must not see the workspace.
 ALONE    := GOWORK=off
 # The whole run, per package: the slowest ones kill and restart real servers.
 TIMEOUT  ?= 10m
 # Further words for go test, the demo or a bench, e.g. make test ARGS='-run Signed -v'
 ARGS     ?=
+# Test packages at a time: one more than processors, since those that kill servers wait much.
+AT_ONCE  ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# The longest first, so that no processor idles at the end. go test prints results in this order.
+TESTED   := ./tests/... work
+# make lint vets tests too, with more analyzers than go test would.
+GO_TEST   = $(GO) test -count=1 -vet=off
 
 include deploy/tools.mk
 
@@ -33,10 +41,10 @@ build: ## every program into .cache/bin
 ## Check
 
 test: prepare ## all tests of the workspace, on real servers
-	@$(BIN)/devenv with-postgres $(GO) test -count=1 -timeout $(TIMEOUT) $(ARGS) work
+	@$(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -timeout $(TIMEOUT) $(ARGS) $(TESTED)
 
 test-all: prepare $(versitygw) ## the same with faults, soaks and S3, and the dev Vault's own tests
-	@$(BIN)/devenv with-postgres $(GO) test -tags soak,s3 -count=1 -timeout 40m $(ARGS) work
+	@$(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -tags soak,s3 -timeout 40m $(ARGS) $(TESTED)
 	@$(MAKE) test-vaultdev
 
 test-s3: $(versitygw) ## blob stores against a real S3-compatible server
@@ -48,8 +56,8 @@ test-vaultdev: ## the tests of the dev Vault (a module of its own)
 lint: $(golangci_lint) lint-proto ## gofmt, go vet, golangci-lint, buf lint and breaking
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
-	@$(PROGRESS) "go vet" $(GO) vet work
 	@$(PROGRESS) "golangci-lint" $(BIN)/golangci-lint run $(MODULES:%=./%/...)
+	@$(PROGRESS) "go vet" $(GO) vet $$(deploy/unlinted.sh)
 	@cd deploy/protodeps && $(ALONE) $(GO) vet .
 	@echo "lint: clean"
 
@@ -62,8 +70,9 @@ check-gen: ## generated code is what the generators make today
 
 check: check-gen lint build-alone test ## all that CI checks
 
+# go list -export compiles and links nothing: the programs are linked where they are used.
 build-alone: build-wasm ## each module builds without the workspace
-	@for m in $(MODULES); do (cd $$m && $(ALONE) $(PROGRESS) "building $$m alone" $(GO) build ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && $(ALONE) $(PROGRESS) "compiling $$m alone" $(GO) list -export -f '{{""}}' ./...) || exit 1; done
 
 build-wasm: ## the libraries of invoices build for browsers too
 	@cd services && GOOS=js GOARCH=wasm $(PROGRESS) "building the invoice libraries for WebAssembly" $(GO) build ./format/fatturapa/... ./format/signature

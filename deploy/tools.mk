@@ -15,7 +15,7 @@ define tool
 $(subst -,_,$(1)) := $(BIN)/.$(1)@$(3)
 $(BIN)/.$(1)@$(3):
 	@mkdir -p $(BIN)
-	@$(PROGRESS) "building $(1) $(3)" env GOBIN=$(BIN) GOWORK=off GOFLAGS= $(GO) install -v $(2)@$(3)
+	@$(PROGRESS) "building $(1) $(3)" env GOWORK=off GOFLAGS= $(GO) run -v -exec '$(ROOT)/deploy/keep.sh $(BIN)/$(1)' $(2)@$(3)
 	@rm -f $(BIN)/.$(1)@* && touch $$@
 endef
 

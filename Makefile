@@ -70,7 +70,7 @@ check-gen: ## generated code is what the generators make today
 
 check: check-gen lint build-alone test ## all that CI checks
 
-# go list -export compiles and links nothing: the programs are linked where they are used.
+# go list -export compiles every package, as go build does, and links no program: tests and tools do that.
 build-alone: build-wasm ## each module builds without the workspace
 	@for m in $(MODULES); do (cd $$m && $(ALONE) $(PROGRESS) "compiling $$m alone" $(GO) list -export -f '{{""}}' ./...) || exit 1; done
 

@@ -46,7 +46,7 @@ type world struct {
 	database string
 	vault    *vault.Server
 	logins   map[string]vault.Credentials // of the services that use Vault
-	nats     *nats.Server // nil: embedded, or external by NATS_URL
+	nats     *nats.Server                 // nil: embedded, or external by NATS_URL
 	natsURL  string
 	sandbox  *sandbox.Server
 	sdi      client.Endpoints

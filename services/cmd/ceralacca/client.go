@@ -58,7 +58,7 @@ var (
 	services = []string{"tenancy", "invoice", "signer", "sdi-gateway", "pec-gateway", "conservation", "notification"}
 	owners   = map[string]string{
 		"ceralacca.tenancy.v1": "tenancy", "ceralacca.invoice.v1": "invoice", "ceralacca.sign.v1": "signer", "ceralacca.sdi.v1": "sdi-gateway",
-		"ceralacca.pec.v1": "pec-gateway",
+		"ceralacca.pec.v1":          "pec-gateway",
 		"ceralacca.conservation.v1": "conservation", "ceralacca.notification.v1": "notification",
 	}
 )

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -16,16 +18,26 @@ const (
 )
 
 // FreeAddress finds a port of the loopback interface that nobody uses, for a server that is told its
-// port before it starts. Where a program can listen on port 0 itself, that is better.
+// port before it starts. Where a program can listen on port 0 itself, that is better. No other process
+// of this user gets the port from FreeAddress while this one lives, whether its server is up or not.
 func FreeAddress() (address string, port int, err error) {
 	for range 100 {
 		port = firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // a port is no secret
 		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		var mine *FileLock
+		mine, err = TryLock(filepath.Join(os.TempDir(), fmt.Sprintf("ceralacca-ports-%d", os.Getuid()), strconv.Itoa(port)), true)
+		if err != nil {
+			return "", 0, err
+		}
+		if mine == nil {
+			continue
+		}
 		var l net.Listener
 		l, err = net.Listen("tcp", address)
 		if err == nil {
-			return address, port, l.Close()
+			return address, port, l.Close() // the lock goes with the process
 		}
+		mine.Unlock()
 	}
 	return "", 0, fmt.Errorf("devenv: no free port between %d and %d on 127.0.0.1: %w", firstPort, lastPort, err)
 }

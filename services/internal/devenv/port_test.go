@@ -1,7 +1,11 @@
 package devenv
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,4 +19,13 @@ func TestFreeAddress(t *testing.T) {
 	l, err := net.Listen("tcp", address)
 	require.NoError(t, err, "it is free")
 	require.NoError(t, l.Close())
+}
+
+// What one process was given, no other is, though nobody listens there.
+func TestFreeAddressIsHeld(t *testing.T) {
+	_, port, err := FreeAddress()
+	require.NoError(t, err)
+	l, err := TryLock(filepath.Join(os.TempDir(), fmt.Sprintf("ceralacca-ports-%d", os.Getuid()), strconv.Itoa(port)), true)
+	require.NoError(t, err)
+	require.Nil(t, l)
 }

@@ -1,11 +1,11 @@
 #!/bin/sh
 # bench.sh AREA [WORDS...]
 # Runs the measurement of one area: `pipeline` is the load program or benchmark of
-# tests/load, any other area is a package of services with benchmarks.
+# tests/load, `sdi` the way to SdI through the gateway, any other area a package of services with benchmarks.
 set -eu
 area=$1
 shift
-for dir in $([ "$area" = pipeline ] && echo tests/load) "services/format/$area" "services/$area" "services/internal/$area"; do
+for dir in $([ "$area" = pipeline ] && echo tests/load) $([ "$area" = sdi ] && echo services/sdi-gateway) "services/format/$area" "services/$area" "services/internal/$area"; do
 	[ -d "$dir" ] || continue
 	cd "$dir"
 	if [ "$(go list -f '{{.Name}}' .)" = main ]; then

@@ -2,6 +2,7 @@ package sdigateway_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox"
@@ -43,14 +45,34 @@ type bundle struct {
 	heard    chan proto.Message
 	callback string
 	certs    string
+	deaf     bool
+}
+
+// options of a bundle.
+type options struct {
+	now         func() time.Time // default: real time
+	config      string           // further lines of the gateway's section
+	resendAfter string           // default 1s
+	sandbox     client.Endpoints // one that runs already; default: one in this process
+	db          *pg.DB           // of the gateway; default: a schema of the tests' server
+	quiet       bool             // logs errors only, and nobody listens to events
 }
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
-	b := &bundle{sandbox: client.New(world.Endpoints().ControlURL), heard: make(chan proto.Message, 1000), certs: t.TempDir()}
+	return setupWith(t, options{})
+}
+
+func setupWith(t testing.TB, o options) *bundle {
+	t.Helper()
+	endpoints := o.sandbox
+	if endpoints.SdIURL == "" {
+		world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
+		require.NoError(t, err)
+		t.Cleanup(world.Close)
+		endpoints = world.Endpoints()
+	}
+	b := &bundle{sandbox: client.New(endpoints.ControlURL), deaf: o.quiet, heard: make(chan proto.Message, 1000), certs: t.TempDir()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	b.callback = listener.Addr().String()
@@ -65,6 +87,10 @@ func setup(t *testing.T) *bundle {
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(b.certs, name), []byte(pem), 0o600))
 	}
+	level := ""
+	if o.quiet {
+		level = "error"
+	}
 	b.Process = runtest.Start(t, runtest.Options{
 		Targets: []run.Target{sdigateway.Target, b.listener()},
 		Config: fmt.Sprintf(`sdi-gateway:
@@ -75,10 +101,11 @@ func setup(t *testing.T) *bundle {
   ca_file: %[3]s/ca.crt
   callback: {listen: "%[4]s", cert_file: %[3]s/server.crt, key_file: %[3]s/server.key}
   call_timeout: 5s
-  resend_after: 1s
+  resend_after: %[5]s
   retry_every: 200ms
-breaker: {open: 100ms}
-`, fiscalID, world.Endpoints().SdIURL, b.certs, b.callback),
+%[6]sbreaker: {open: 100ms}
+`, fiscalID, endpoints.SdIURL, b.certs, b.callback, cmp.Or(o.resendAfter, "1s"), o.config),
+		Now: o.now, DB: map[string]*pg.DB{"sdi-gateway": o.db}, LogLevel: level,
 	})
 	b.api = sdiv1.NewSdiServiceClient(b.Operator("sdi-gateway"))
 	return b
@@ -87,6 +114,9 @@ breaker: {open: 100ms}
 // listener plays the invoice service: it owns InvoiceAccepted and hears what the gateway says.
 func (b *bundle) listener() run.Target {
 	return run.Target{Name: "invoice", Start: func(_ context.Context, h *run.Host) error {
+		if b.deaf {
+			return nil
+		}
 		hear(h.Bus, b, &sdiv1.InvoiceTransmitted{})
 		hear(h.Bus, b, &sdiv1.InvoiceDelivered{})
 		hear(h.Bus, b, &sdiv1.InvoiceNotDelivered{})
@@ -95,6 +125,7 @@ func (b *bundle) listener() run.Target {
 		hear(h.Bus, b, &sdiv1.InvoiceTermExpired{})
 		hear(h.Bus, b, &sdiv1.InvoiceAttested{})
 		hear(h.Bus, b, &sdiv1.TransmissionFailed{})
+		hear(h.Bus, b, &sdiv1.DeadlineReached{})
 		return nil
 	}}
 }
@@ -131,7 +162,7 @@ func (b *bundle) emit(t *testing.T, ev *invoicev1.InvoiceAccepted) {
 }
 
 // count runs a query over all tenants of the gateway's schema.
-func (b *bundle) count(t *testing.T, query string) int {
+func (b *bundle) count(t testing.TB, query string) int {
 	t.Helper()
 	var n int
 	require.NoError(t, b.Host("sdi-gateway").DB.System(context.Background(), func(ctx context.Context, tx pgx.Tx) error {
@@ -364,7 +395,7 @@ func (b *bundle) deliver(t *testing.T, id, name string, content []byte) {
 	require.NoError(t, caller.Notifica(context.Background(), sdi.OpRicevutaConsegna, sdi.FileSdI{IdentificativoSdI: id, NomeFile: name, File: content}))
 }
 
-func (b *bundle) httpClient(t *testing.T, withCertificate bool) *http.Client {
+func (b *bundle) httpClient(t testing.TB, withCertificate bool) *http.Client {
 	t.Helper()
 	cfg := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the server's certificate is not what is tested
 	if withCertificate {

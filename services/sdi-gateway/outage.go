@@ -44,6 +44,16 @@ type gate struct {
 	pauses   []db.OpenPausesRow
 	outage   *time.Time
 	draining bool
+	failures int64 // of the breaker, as watch last saw them
+}
+
+// failed says whether calls have failed since it was last asked.
+func (g *gate) failed(failures int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	more := failures > g.failures
+	g.failures = failures
+	return more
 }
 
 func (g *gate) set(pauses []db.OpenPausesRow, outage *time.Time, draining bool) {
@@ -161,8 +171,11 @@ func (s *Service) holdBack(ctx context.Context, ids []uuid.UUID, forced bool) ([
 	})
 }
 
-// breakerOpen is the state of a circuit breaker that lets no call through.
-const breakerOpen = "open"
+// States of a circuit breaker: it lets no call through, or all.
+const (
+	breakerOpen   = "open"
+	breakerClosed = "closed"
+)
 
 // sendBys reads from files that are about to wait by when they have to be sent.
 func (s *Service) sendBys(ctx context.Context, rows []db.ReadUnsentRow) ([]time.Time, error) {
@@ -284,7 +297,9 @@ func (s *Service) look(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
-		if breaker.State == breakerOpen && e.OutageSince == nil {
+		// A breaker that is not closed may be left over from an outage that another replica has seen the end of:
+		// only calls that failed since then make a new one.
+		if s.gate.failed(breaker.Failures) && breaker.State != breakerClosed && e.OutageSince == nil {
 			err = q.SetOutage(ctx, db.SetOutageParams{Name: s.cfg.Transmitter, Now: &now, RetryAt: s.nextTrial(now, 0), LastError: breaker.LastError})
 			if err != nil {
 				return err

@@ -71,7 +71,10 @@ func (s *Service) PauseSending(ctx context.Context, req *sdiv1.PauseSendingReque
 			return telemetry.Audit(ctx, tx, telemetry.Act{Action: "sending.pause", Resource: out.GetName(), Detail: detail})
 		})
 	})
-	s.lookAgain()
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.look(ctx) // in force here once this is answered
 	return out, err
 }
 

@@ -179,6 +179,9 @@ func (s *Service) recordTrial(ctx context.Context, tx pgx.Tx, done step) error {
 		return nil // our own trouble: the trial was not made
 	}
 	now := pg.Time(s.now())
+	if fault.Of(err).Code == codeBreakerOpen {
+		return q.SetRetry(ctx, db.SetRetryParams{Name: s.cfg.Transmitter, RetryAt: s.nextTrial(now, 0)}) // no call was made
+	}
 	e, readErr := q.LockEndpoint(ctx, s.cfg.Transmitter)
 	if readErr != nil {
 		return readErr

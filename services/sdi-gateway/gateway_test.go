@@ -55,6 +55,7 @@ type options struct {
 	resendAfter string           // default 1s
 	sandbox     client.Endpoints // one that runs already; default: one in this process
 	db          *pg.DB           // of the gateway; default: a schema of the tests' server
+	callback    string           // further keys of the callback
 	quiet       bool             // logs errors only, and nobody listens to events
 }
 
@@ -99,12 +100,12 @@ func setupWith(t testing.TB, o options) *bundle {
   client_cert_file: %[3]s/client.crt
   client_key_file: %[3]s/client.key
   ca_file: %[3]s/ca.crt
-  callback: {listen: "%[4]s", cert_file: %[3]s/server.crt, key_file: %[3]s/server.key}
+  callback: {listen: "%[4]s", cert_file: %[3]s/server.crt, key_file: %[3]s/server.key%[7]s}
   call_timeout: 5s
   resend_after: %[5]s
   retry_every: 200ms
 %[6]sbreaker: {open: 100ms}
-`, fiscalID, endpoints.SdIURL, b.certs, b.callback, cmp.Or(o.resendAfter, "1s"), o.config),
+`, fiscalID, endpoints.SdIURL, b.certs, b.callback, cmp.Or(o.resendAfter, "1s"), o.config, o.callback),
 		Now: o.now, DB: map[string]*pg.DB{"sdi-gateway": o.db}, LogLevel: level,
 	})
 	b.api = sdiv1.NewSdiServiceClient(b.Operator("sdi-gateway"))

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -171,12 +172,14 @@ func (s *Service) checkClient(state tls.ConnectionState) error {
 }
 
 func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) error {
+	door, err := newDoorkeeper(s.log)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler: sdi.TrasmissioneFattureHandler(s.receive, sdi.ServerOptions{Refused: func(r *http.Request, err error) {
-			s.log.WarnContext(r.Context(), "a callback could not be read and was refused", "remote", r.RemoteAddr, "error", err)
-		}}),
+		Handler:           sdi.TrasmissioneFattureHandler(s.receive, sdi.ServerOptions{Refused: door.request}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog: log.New(door, "", 0),
 	}
 	s.log.InfoContext(ctx, "waiting for messages of SdI", "address", listener.Addr().String())
 	closed := make(chan struct{})
@@ -191,7 +194,7 @@ func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) err
 		defer cancel()
 		stopped <- server.Shutdown(drain)
 	}()
-	err := server.Serve(listener)
+	err = server.Serve(listener)
 	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("sdi-gateway: callback listener: %w", err)
 	}

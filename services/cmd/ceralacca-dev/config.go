@@ -47,7 +47,7 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("  client_cert_file: %q\n  client_key_file: %q\n  ca_file: %q", w.path("sdi", "client.crt"), w.path("sdi", "client.key"), w.path("sdi", "ca.crt"))
 	line("  callback: {listen: %q, cert_file: %q, key_file: %q}", w.ports["callback"], w.path("sdi", "server.crt"), w.path("sdi", "server.key"))
 	if w.impatient {
-		line("  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms")
+		line("  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms\n  retry_most: 2s")
 	}
 	line("pec-gateway:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}", w.vault.Addr,
 		w.path("secrets", "pec-gateway.role-id"), w.path("secrets", "pec-gateway.secret-id"))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"path"
@@ -28,6 +29,7 @@ const (
 	indexFile      = "data/PIndex.xml"
 	signedFile     = "data/PIndex.xml.p7m"
 	stampFile      = "data/PIndex.xml.p7m.tsr"
+	packageFile    = "package.json"
 )
 
 // objectSpace makes the id of a package's object from the package's, so that a repeat writes the same.
@@ -109,13 +111,23 @@ type archive struct {
 	bytes    int64 // of the payload
 	count    int
 	files    cabinet
+	list     *bytes.Buffer // gathers units.jsonl; nil: not, or not any more
 }
 
 func (a *archive) write(ctx context.Context) error {
-	err := a.payloadList(ctx)
+	t, err := decodeTerms(a.p.Terms)
 	if err != nil {
 		return err
 	}
+	var list bytes.Buffer
+	if t.Layout > layoutBare {
+		a.list = &list
+	}
+	err = a.payloadList(ctx)
+	if err != nil {
+		return err
+	}
+	a.list = nil
 	info := fmt.Sprintf("Bagging-Date: %s\nExternal-Identifier: urn:uuid:%s\nPayload-Oxum: %d.%d\n",
 		a.p.ClosedAt.UTC().Format(time.DateOnly), a.p.ID, a.bytes, a.count)
 	err = a.tag("bag-info.txt", []byte(info))
@@ -134,7 +146,17 @@ func (a *archive) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if t.Layout > layoutBare {
+		err = a.packageRecord()
+		if err != nil {
+			return err
+		}
+		a.tagLine(intakeList, list.Bytes()) // its name sorts behind the list of tag files
+	}
 	err = a.add("tagmanifest-sha256.txt", bytes.NewReader(a.tags.Bytes()), int64(a.tags.Len()))
+	if err == nil && t.Layout > layoutBare {
+		err = a.add(intakeList, bytes.NewReader(list.Bytes()), int64(list.Len()))
+	}
 	if err != nil {
 		return err
 	}
@@ -166,6 +188,10 @@ func (a *archive) entries(ctx context.Context, yield func(entry) error) error {
 		}
 	}
 	for m, err := range a.s.members(ctx, p) {
+		if err != nil {
+			return err
+		}
+		err = a.listUnit(m)
 		if err != nil {
 			return err
 		}
@@ -217,9 +243,44 @@ func (a *archive) payload(ctx context.Context) error {
 
 // tag adds a tag file and its line in the tag manifest.
 func (a *archive) tag(name string, content []byte) error {
+	a.tagLine(name, content)
+	return a.add(name, bytes.NewReader(content), int64(len(content)))
+}
+
+func (a *archive) tagLine(name string, content []byte) {
 	sum := sha256.Sum256(content)
 	fmt.Fprintf(&a.tags, "%s  %s\n", hex.EncodeToString(sum[:]), name)
-	return a.add(name, bytes.NewReader(content), int64(len(content)))
+}
+
+// packageRecord writes the package's own row, and listUnit those of its units, so that they can be made again
+// from the package alone.
+func (a *archive) packageRecord() error {
+	raw, err := json.Marshal(map[string]any{
+		"package": a.p.ID, "tenant": a.p.TenantID, "fiscal_year": a.p.FiscalYear, "class": a.p.Class, "number": a.p.Number,
+		"closed": a.p.ClosedAt.UTC(), "units": a.p.UnitCount, "terms": json.RawMessage(a.p.Terms),
+	})
+	if err != nil {
+		return fmt.Errorf("conservation: %s: %w", packageFile, err)
+	}
+	return a.tag(packageFile, append(raw, '\n'))
+}
+
+func (a *archive) listUnit(m member) error {
+	if a.list == nil {
+		return nil
+	}
+	var f facts
+	err := json.Unmarshal(m.unit.Facts, &f)
+	if err != nil {
+		return fmt.Errorf("conservation: facts of unit %s: %w", m.unit.ID, err)
+	}
+	raw, err := json.Marshal(recordOf(m.unit, f, m.files))
+	if err != nil {
+		return fmt.Errorf("conservation: %s: %w", intakeList, err)
+	}
+	a.list.Write(raw)
+	a.list.WriteByte('\n')
+	return nil
 }
 
 func (a *archive) add(name string, r io.Reader, size int64) error {

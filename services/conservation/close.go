@@ -69,6 +69,10 @@ func (s *Service) close(ctx context.Context, tx pgx.Tx, tenant string, year int3
 	if err != nil {
 		return nil, fmt.Errorf("conservation: waiting units: %w", err)
 	}
+	members, err = s.underCeiling(ctx, q, members)
+	if err != nil {
+		return nil, err
+	}
 	if len(members) == 0 {
 		return nil, fault.Precondition("NO_UNITS_WAITING", "no document of class %s and fiscal year %d waits for a package", class, year)
 	}

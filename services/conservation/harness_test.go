@@ -59,11 +59,13 @@ type house struct {
 	probe   *run.Host
 	disks   [2]string // of the replicas; empty when there are none
 	dir     string
+	ledger  *ledger
 
 	mu        sync.Mutex
 	degraded  []*conservationv1.StorageDegraded
 	restored  []*conservationv1.StorageRestored
 	repairs   []*conservationv1.CopyRepaired
+	alarms    []*conservationv1.DeadlineAtRisk
 	taken     []*conservationv1.UnitTakenInCharge
 	preserved []*conservationv1.UnitPreserved
 	sealed    []*conservationv1.PackageSealed
@@ -88,6 +90,12 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.sealed = append(h.sealed, ev)
+			return nil
+		})
+		bus.On(host.Bus, "alarm", func(_ context.Context, _ pgx.Tx, ev *conservationv1.DeadlineAtRisk) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.alarms = append(h.alarms, ev)
 			return nil
 		})
 		bus.On(host.Bus, "degraded", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageDegraded) error {
@@ -140,7 +148,7 @@ func openWith(t testing.TB, certified bool, section string) *house {
 	role := roles[vault.SignerRole]
 	authority, err := ca.New(ca.Options{})
 	require.NoError(t, err)
-	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir}
+	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir, ledger: &ledger{}}
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -160,8 +168,12 @@ func openWith(t testing.TB, certified bool, section string) *house {
 		h.service = s
 		return err
 	}}
+	books := run.Target{Name: "invoice", Stateless: true, Start: func(_ context.Context, host *run.Host) error {
+		invoicev1.RegisterInvoiceServiceServer(host.RPC, h.ledger)
+		return nil
+	}}
 	h.Process = runtest.Start(t, runtest.Options{
-		Dir: filepath.Join(dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget()},
+		Dir: filepath.Join(dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget(), books},
 		SpanProcessors: []sdktrace.SpanProcessor{sdktrace.NewSimpleSpanProcessor(h.spans)},
 		Config: fmt.Sprintf(`breaker: {failures: 5, open: 500ms}
 signer:

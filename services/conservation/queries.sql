@@ -92,12 +92,12 @@ WHERE unit.id = m.id AND unit.state = 'TAKEN_IN_CHARGE';
 
 -- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
 FROM package WHERE id = @id;
 
 -- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
 FROM package WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: Members :many

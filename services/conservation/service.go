@@ -18,6 +18,7 @@ import (
 	"time"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
@@ -48,6 +49,10 @@ type Config struct {
 	Log LogConfig `yaml:"log"`
 	// Storage is where the archive keeps its own two copies.
 	Storage StorageConfig `yaml:"storage"`
+	// Checks are how often the archive looks at itself.
+	Checks ChecksConfig `yaml:"checks"`
+	// Closing is when packages are closed by themselves.
+	Closing ClosingConfig `yaml:"closing"`
 }
 
 // ResponsibleConfig is a person (first and last name) or a body (formal name).
@@ -89,6 +94,8 @@ func DefaultConfig() Config {
 		Workers:        2,
 		Log:            LogConfig{Every: time.Second, Batch: 2000},
 		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
+		Checks:         defaultChecks(),
+		Closing:        defaultClosing(),
 	}
 }
 
@@ -126,6 +133,8 @@ func (c *Config) Validate() error {
 	bad(c.Workers < 1, "workers", "must be at least 1")
 	c.Log.check(bad)
 	c.Storage.check(bad)
+	c.Checks.check(bad)
+	c.Closing.check(bad)
 	return errors.Join(errs...)
 }
 
@@ -138,12 +147,14 @@ type Service struct {
 	jobs     *run.Jobs
 	blobs    blob.Store
 	signer   signv1.SignServiceClient
+	invoices invoicev1.InvoiceServiceClient
 	stamps   []*authority
 	book     *logbook        // nil: no log is configured
 	replicas *replicas       // nil: no storage is configured, documents rest on blobs alone
 	steps    map[string]step // by the state they start from
 	log      *slog.Logger
 	now      func() time.Time
+	rome     *time.Location
 	cfg      Config
 }
 
@@ -164,7 +175,11 @@ func wire(h *run.Host) (*Service, error) {
 	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
-		signer: signv1.NewSignServiceClient(h.Dial("signer")), steps: steps,
+		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,
+	}
+	s.rome, err = loadRome()
+	if err != nil {
+		return nil, err
 	}
 	for _, t := range cfg.TSA {
 		roots, err := readRoots(t.CAFile)
@@ -190,10 +205,18 @@ func wire(h *run.Host) (*Service, error) {
 			return nil, err
 		}
 		h.Go("replicas", s.watch)
-		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: 30 * time.Minute}, s.mend)
+		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: checkTime}, s.mend)
+		run.Work(h, run.WorkOptions{Queue: "check", Workers: 1, Timeout: checkTime}, s.checkNow)
+		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: time.Minute}, s.keepReport)
+		h.Go("clockwork", s.clockwork)
 	}
 	conservationv1.RegisterConservationServiceServer(h.RPC, s)
 	conservationv1.RegisterStorageServiceServer(h.RPC, storage{s: s})
+	conservationv1.RegisterCheckServiceServer(h.RPC, checks{s: s})
+	conservationv1.RegisterDeadlineServiceServer(h.RPC, deadlines{s: s})
+	if cfg.Closing.Every > 0 {
+		h.Go("housekeeping", s.housekeeping)
+	}
 	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)

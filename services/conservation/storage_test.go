@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/auth"
@@ -88,7 +89,12 @@ func (h *house) rowsOf(t testing.TB, query string, dst ...any) {
 func TestTwoCopiesBeforeTakenInCharge(t *testing.T) {
 	h := open(t, true)
 	const n = 12
-	h.intake(t, n)
+	var events []*invoicev1.InvoiceSettled
+	for i := range n {
+		events = append(events, h.invoice(t, i))
+	}
+	h.settleAll(t, events)
+	h.await(t, "taken in charge", func() bool { taken, _, _ := h.counts(); return taken == n })
 	h.mu.Lock()
 	for _, ev := range h.taken {
 		require.EqualValues(t, 2, ev.GetCopies())
@@ -300,11 +306,12 @@ func TestWithoutReplicas(t *testing.T) {
 	h.judge(t, p)
 	require.Equal(t, conservationv1.StorageState_STORAGE_STATE_SINGLE, h.storageState(t).GetState())
 	require.NotEmpty(t, p.GetArchive().GetUri())
+	_, err := conservationv1.NewCheckServiceClient(h.Operator("conservation")).RunCheck(context.Background(), &conservationv1.RunCheckRequest{Kind: scrubKind})
+	require.Equal(t, "STORAGE_OFF", code(err), "checks need replicas")
 
 	later := *h.service
 	h.disks = [2]string{t.TempDir(), t.TempDir()}
 	later.cfg.Storage.Primary.FS.Dir, later.cfg.Storage.Second.FS.Dir = h.disks[0], h.disks[1]
-	var err error
 	later.replicas, err = newReplicas(&later)
 	require.NoError(t, err)
 	require.NoError(t, later.adopt(context.Background()))

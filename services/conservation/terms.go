@@ -11,7 +11,8 @@ import (
 // changes when the bytes of a package would.
 const (
 	applicationName = "Ceralacca conservation"
-	layoutVersion   = 1
+	layoutVersion   = 2
+	layoutBare      = 1 // without package.json and units.jsonl
 )
 
 // laws that the packages name.
@@ -47,8 +48,8 @@ func decodeTerms(raw []byte) (terms, error) {
 	if err != nil {
 		return t, fmt.Errorf("conservation: terms: %w", err)
 	}
-	if t.Layout != layoutVersion {
-		return t, fmt.Errorf("conservation: package of layout %d; this program writes layout %d", t.Layout, layoutVersion)
+	if t.Layout != layoutVersion && t.Layout != layoutBare {
+		return t, fmt.Errorf("conservation: package of layout %d; this program writes layouts %d and %d", t.Layout, layoutBare, layoutVersion)
 	}
 	return t, nil
 }

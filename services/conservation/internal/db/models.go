@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type ArchiveCopy struct {
@@ -47,6 +48,24 @@ type ArchiveOutage struct {
 	Reason  string
 }
 
+type ArchiveReport struct {
+	ID       uuid.UUID
+	TenantID string
+	Kind     string
+	Subject  string
+	AskedBy  string
+	State    string
+	BeganAt  time.Time
+	EndedAt  *time.Time
+	Content  []byte
+	ObjectID *uuid.UUID
+}
+
+type ArchiveTimer struct {
+	Kind string
+	Due  time.Time
+}
+
 type AuditEntry struct {
 	ID       uuid.UUID
 	TenantID string
@@ -57,6 +76,21 @@ type AuditEntry struct {
 	Outcome  string
 	Detail   []byte
 	TraceID  string
+}
+
+type DeadlineAlarm struct {
+	TenantID   string
+	FiscalYear int32
+	Deadline   pgtype.Date
+	Days       int32
+	GivenAt    time.Time
+}
+
+type FiscalYear struct {
+	TenantID   string
+	FiscalYear int32
+	EndsOn     pgtype.Date
+	Deadline   pgtype.Date
 }
 
 type Inbox struct {
@@ -137,6 +171,7 @@ type Package struct {
 	Correlation   string
 	Traceparent   string
 	ObjectID      *uuid.UUID
+	DeepCheckedAt *time.Time
 }
 
 type PackageLine struct {

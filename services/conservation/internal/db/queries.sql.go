@@ -165,7 +165,7 @@ func (q *Queries) FilesOfStory(ctx context.Context, unit uuid.UUID) ([]UnitFile,
 
 const getPackage = `-- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
 FROM package WHERE id = $1
 `
 
@@ -197,6 +197,7 @@ func (q *Queries) GetPackage(ctx context.Context, id uuid.UUID) (Package, error)
 		&i.Correlation,
 		&i.Traceparent,
 		&i.ObjectID,
+		&i.DeepCheckedAt,
 	)
 	return i, err
 }
@@ -370,7 +371,7 @@ func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uui
 
 const listPackages = `-- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
 FROM package WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -414,6 +415,7 @@ func (q *Queries) ListPackages(ctx context.Context, arg ListPackagesParams) ([]P
 			&i.Correlation,
 			&i.Traceparent,
 			&i.ObjectID,
+			&i.DeepCheckedAt,
 		); err != nil {
 			return nil, err
 		}

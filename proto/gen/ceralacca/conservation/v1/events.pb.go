@@ -491,6 +491,93 @@ func (x *CopyRepaired) GetQuarantine() string {
 	return ""
 }
 
+// Documents of a fiscal year are not sealed and the deadline comes near: 90, 60, 30 and 7 days before.
+type DeadlineAtRisk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Tenant     string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	FiscalYear int32  `protobuf:"varint,2,opt,name=fiscal_year,json=fiscalYear,proto3" json:"fiscal_year,omitempty"`
+	// Midnight UTC of the day.
+	Deadline      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	DaysLeft      int32                  `protobuf:"varint,4,opt,name=days_left,json=daysLeft,proto3" json:"days_left,omitempty"`
+	UnsealedUnits int64                  `protobuf:"varint,5,opt,name=unsealed_units,json=unsealedUnits,proto3" json:"unsealed_units,omitempty"`
+	PercentSealed int32                  `protobuf:"varint,6,opt,name=percent_sealed,json=percentSealed,proto3" json:"percent_sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadlineAtRisk) Reset() {
+	*x = DeadlineAtRisk{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadlineAtRisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadlineAtRisk) ProtoMessage() {}
+
+func (x *DeadlineAtRisk) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadlineAtRisk.ProtoReflect.Descriptor instead.
+func (*DeadlineAtRisk) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeadlineAtRisk) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeadlineAtRisk) GetFiscalYear() int32 {
+	if x != nil {
+		return x.FiscalYear
+	}
+	return 0
+}
+
+func (x *DeadlineAtRisk) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *DeadlineAtRisk) GetDaysLeft() int32 {
+	if x != nil {
+		return x.DaysLeft
+	}
+	return 0
+}
+
+func (x *DeadlineAtRisk) GetUnsealedUnits() int64 {
+	if x != nil {
+		return x.UnsealedUnits
+	}
+	return 0
+}
+
+func (x *DeadlineAtRisk) GetPercentSealed() int32 {
+	if x != nil {
+		return x.PercentSealed
+	}
+	return 0
+}
+
 var File_ceralacca_conservation_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
@@ -540,7 +627,16 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"quarantine\x18\x03 \x01(\tR\n" +
 	"quarantine:;\xaa\xbb\x187\n" +
-	"'ceralacca.conservation.copy_repaired.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"'ceralacca.conservation.copy_repaired.v1\x12\fCONSERVATION\"\xac\x02\n" +
+	"\x0eDeadlineAtRisk\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
+	"\vfiscal_year\x18\x02 \x01(\x05R\n" +
+	"fiscalYear\x126\n" +
+	"\bdeadline\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1b\n" +
+	"\tdays_left\x18\x04 \x01(\x05R\bdaysLeft\x12%\n" +
+	"\x0eunsealed_units\x18\x05 \x01(\x03R\runsealedUnits\x12%\n" +
+	"\x0epercent_sealed\x18\x06 \x01(\x05R\rpercentSealed:>\xaa\xbb\x18:\n" +
+	"*ceralacca.conservation.deadline_at_risk.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_events_proto_rawDescOnce sync.Once
@@ -554,7 +650,7 @@ func file_ceralacca_conservation_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*UnitTakenInCharge)(nil),     // 0: ceralacca.conservation.v1.UnitTakenInCharge
 	(*UnitPreserved)(nil),         // 1: ceralacca.conservation.v1.UnitPreserved
@@ -563,19 +659,21 @@ var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*StorageRestored)(nil),       // 4: ceralacca.conservation.v1.StorageRestored
 	(*CopyDamaged)(nil),           // 5: ceralacca.conservation.v1.CopyDamaged
 	(*CopyRepaired)(nil),          // 6: ceralacca.conservation.v1.CopyRepaired
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*DeadlineAtRisk)(nil),        // 7: ceralacca.conservation.v1.DeadlineAtRisk
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
-	7, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
-	7, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
-	7, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
-	7, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
-	7, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
+	8, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
+	8, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
+	8, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
+	8, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
+	8, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_events_proto_init() }
@@ -589,7 +687,7 @@ func file_ceralacca_conservation_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_events_proto_rawDesc), len(file_ceralacca_conservation_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1376,7 +1376,7 @@ const file_ceralacca_invoice_v1_service_proto_rawDesc = "" +
 	"\x14StreamEventsResponse\x121\n" +
 	"\x05event\x18\x01 \x01(\v2\x1b.ceralacca.invoice.v1.EventR\x05event\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x03R\bposition\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xd7\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xe6\n" +
 	"\n" +
 	"\x0eInvoiceService\x12p\n" +
 	"\rCreateInvoice\x12*.ceralacca.invoice.v1.CreateInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
@@ -1393,9 +1393,9 @@ const file_ceralacca_invoice_v1_service_proto_rawDesc = "" +
 	"\rinvoices.read\x12k\n" +
 	"\n" +
 	"GetInvoice\x12'.ceralacca.invoice.v1.GetInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12|\n" +
-	"\fListInvoices\x12).ceralacca.invoice.v1.ListInvoicesRequest\x1a*.ceralacca.invoice.v1.ListInvoicesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12w\n" +
+	"\rinvoices.read\x18\x01\x12\x8a\x01\n" +
+	"\fListInvoices\x12).ceralacca.invoice.v1.ListInvoicesRequest\x1a*.ceralacca.invoice.v1.ListInvoicesResponse\"#\xb2\xbb\x18\x1f\n" +
+	"\rinvoices.read\x12\fconservation\x18\x01\x12w\n" +
 	"\vGetDocument\x12(.ceralacca.invoice.v1.GetDocumentRequest\x1a).ceralacca.invoice.v1.GetDocumentResponse\"\x13\xb2\xbb\x18\x0f\n" +
 	"\rinvoices.read\x12v\n" +
 	"\n" +

@@ -1,0 +1,71 @@
+-- name: PlanTimer :exec
+INSERT INTO archive_timer (kind, due) VALUES (@kind, @due) ON CONFLICT (kind) DO NOTHING;
+
+-- name: MoveTimer :execrows
+UPDATE archive_timer SET due = @next WHERE kind = @kind AND due <= @now;
+
+-- name: InsertReport :exec
+INSERT INTO archive_report (id, tenant_id, kind, subject, asked_by, state, began_at)
+VALUES (@id, @tenant_id, @kind, @subject, @asked_by, 'RUNNING', @at);
+
+-- name: GetReport :one
+SELECT id, tenant_id, kind, subject, asked_by, state, began_at, ended_at, content, object_id FROM archive_report WHERE id = @id;
+
+-- name: EndReport :execrows
+UPDATE archive_report SET state = @state, ended_at = @at, content = @content WHERE id = @id AND state = 'RUNNING';
+
+-- name: SetReportObject :execrows
+UPDATE archive_report SET object_id = @object WHERE id = @id AND object_id IS NULL;
+
+-- name: ListReports :many
+SELECT id, tenant_id, kind, subject, asked_by, state, began_at, ended_at, content, object_id FROM archive_report
+WHERE id < @before AND (@kind::text = '' OR kind = @kind) ORDER BY id DESC LIMIT @page;
+
+-- name: DueCopies :many
+-- Good copies whose check is due, in the order of the cursor, of the replicas that answer.
+SELECT c.replica, c.check_due, o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at
+FROM archive_copy c JOIN archive_object o ON o.id = c.object_id
+WHERE c.state = 'GOOD' AND c.check_due <= @now AND c.replica = ANY(@replicas::text[])
+ORDER BY c.check_due, c.object_id, c.replica LIMIT @page;
+
+-- name: DuePackages :many
+SELECT id, tenant_id FROM package
+WHERE state = 'SEALED' AND object_id IS NOT NULL AND (deep_checked_at IS NULL OR deep_checked_at < @before)
+  AND (@tenant::text = '' OR tenant_id = @tenant)
+ORDER BY deep_checked_at NULLS FIRST, id LIMIT @page;
+
+-- name: SetDeepChecked :exec
+UPDATE package SET deep_checked_at = @at WHERE id = @id;
+
+-- name: TenantsAfter :many
+-- Tenants of whom the archive holds something, a page at a time.
+SELECT DISTINCT tenant_id FROM archive_object WHERE tenant_id > @after AND kind <> 'report' ORDER BY tenant_id LIMIT @page;
+
+-- name: ObjectsAfter :many
+SELECT id, tenant_id, kind, key, sha256, size, retain_until, created_at FROM archive_object
+WHERE tenant_id = @tenant AND kind = @kind AND id > @after ORDER BY id LIMIT @page;
+
+-- name: UnitsAfter :many
+SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
+       correlation, causation, traceparent, created_at
+FROM unit WHERE tenant_id = @tenant AND state <> 'REFUSED' AND id > @after ORDER BY id LIMIT @page;
+
+-- name: SubjectsKept :many
+-- Which of these invoices the archive knows.
+SELECT DISTINCT subject FROM unit WHERE tenant_id = @tenant AND subject = ANY(@subjects::text[]);
+
+-- name: BrokenChains :many
+-- Tenants whose numbers in the log have a gap.
+SELECT tenant_id, max(sequence)::bigint AS last, count(*) AS leaves FROM log_leaf
+WHERE @tenant::text = '' OR tenant_id = @tenant GROUP BY tenant_id HAVING max(sequence) <> count(*) OR min(sequence) <> 1;
+
+-- name: UnitsWithoutLeaf :many
+-- Units that were taken in charge before a moment and are not in the log.
+SELECT u.tenant_id, u.id FROM unit u LEFT JOIN log_leaf l ON l.subject_id = u.id AND l.revision = 1
+WHERE u.state <> 'REFUSED' AND u.created_at < @before AND l.idx IS NULL AND (@tenant::text = '' OR u.tenant_id = @tenant) ORDER BY u.id LIMIT @page;
+
+-- name: LeavesWithoutUnit :many
+-- Leaves of the log whose unit or package is gone.
+SELECT l.tenant_id, l.subject_id, l.idx FROM log_leaf l
+WHERE NOT EXISTS (SELECT 1 FROM unit u WHERE u.id = l.subject_id) AND NOT EXISTS (SELECT 1 FROM package p WHERE p.id = l.subject_id)
+  AND (@tenant::text = '' OR l.tenant_id = @tenant) ORDER BY l.idx LIMIT @page;

@@ -140,3 +140,22 @@ func TestMissingPeerIsInstalledOrExplained(t *testing.T) {
 	err := devenv.RequirePeers(t.Context(), nil, devenv.Peer{Command: "xmlsec1", Package: "xmlsec1"})
 	require.ErrorContains(t, err, "sudo apt-get install -y xmlsec1")
 }
+
+func TestUnpackKeepsWhatIsThere(t *testing.T) {
+	root := t.TempDir()
+	u := devenv.Unpacked{Package: "p", Program: "usr/bin/tool", Libraries: "usr/lib/p"}
+	want := filepath.Join(root, ".cache", "peers", "p", "usr", "bin", "tool")
+	require.NoError(t, os.MkdirAll(filepath.Dir(want), 0o755))
+	require.NoError(t, os.WriteFile(want, nil, 0o755))
+	path, env, err := devenv.Unpack(t.Context(), nil, root, u)
+	require.NoError(t, err)
+	require.Equal(t, want, path)
+	require.Contains(t, env, "LD_LIBRARY_PATH="+filepath.Join(root, ".cache", "peers", "p", "usr", "lib", "p"))
+
+	t.Setenv("PATH", "")
+	_, _, err = devenv.Unpack(t.Context(), nil, root, devenv.Unpacked{Package: "other", Program: "x"})
+	require.ErrorContains(t, err, "by hand: apt-get download other")
+	left, err := os.ReadDir(filepath.Join(root, ".cache", "peers"))
+	require.NoError(t, err)
+	require.Len(t, left, 2, "a folder of the failed attempt stayed: %v", left)
+}

@@ -62,6 +62,10 @@ func prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, _, err = devenv.Unpack(ctx, os.Stderr, root, devenv.SMTPSink)
+	if err != nil {
+		return err
+	}
 	_, err = nats.Build(ctx, os.Stderr, root)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 )
@@ -20,7 +21,8 @@ import (
 type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.
 	Type string
-	// Invoice is the resource name of the invoice that it is about, issued or inbound.
+	// Invoice is the resource name of what it is about: an invoice, issued or inbound, for the types pec.*
+	// a message or a mailbox of certified mail.
 	Invoice string
 	// Data is what the type adds: JSON values by field name. Never document content.
 	Data map[string]any
@@ -34,6 +36,7 @@ var noticeTypes = []string{
 	"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent",
 	"preservation.taken_in_charge", "preservation.sealed",
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
+	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
 }
 
 // NoticeTypes returns every type that NoticeOf can give.
@@ -68,6 +71,12 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 			"unit": e.GetUnit(), "package": e.GetPackage(), "stamp_time": timeData(e.GetStampTime())}}
 	default:
 		n = exchangeNotice(ev)
+		if n.Type == "" {
+			n = mailNotice(ev)
+		}
+	}
+	if strings.HasPrefix(n.Type, "pec.") {
+		return n, strings.Contains(n.Invoice, "/mailboxes/")
 	}
 	return n, n.Type != "" && (strings.Contains(n.Invoice, "/invoices/") || strings.Contains(n.Invoice, inboundSegment))
 }
@@ -100,6 +109,27 @@ func inboundNotice(ev proto.Message) Notice {
 	case *sdiv1.InboundTermExpired:
 		return Notice{"inbound.term_expired", e.GetInboundInvoice(), map[string]any{"sdi_id": e.GetSdiId(), "receipt": map[string]any{
 			"type": "DT", "file_name": e.GetFileName(), "receive_time": timeData(e.GetReceiveTime()), "document": blobData(e.GetContent())}}}
+	}
+	return Notice{}
+}
+
+// mailNotice is NoticeOf for certified mail. What was found in a mailbox when it was read for the first
+// time is no news.
+func mailNotice(ev proto.Message) Notice {
+	switch e := ev.(type) {
+	case *pecv1.MessageReceived:
+		if e.GetInitial() {
+			return Notice{}
+		}
+		return Notice{"pec.message_received", e.GetMessage(), map[string]any{
+			"kind": e.GetKind(), "receive_time": timeData(e.GetReceiveTime()), "document": blobData(e.GetContent())}}
+	case *pecv1.ReceiptVerified:
+		return Notice{"pec.receipt_verified", e.GetMessage(), map[string]any{
+			"kind": e.GetKind(), "receipt": e.GetReceipt(), "document": blobData(e.GetContent())}}
+	case *pecv1.DeliveryStateChanged:
+		return Notice{"pec.delivery_state_changed", e.GetMessage(), map[string]any{"state": e.GetState()}}
+	case *pecv1.MailboxDegraded:
+		return Notice{"pec.mailbox_degraded", e.GetMailbox(), map[string]any{"code": e.GetCode(), "description": e.GetReason()}}
 	}
 	return Notice{}
 }

@@ -12,6 +12,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 )
@@ -19,6 +20,8 @@ import (
 const (
 	anInvoice = "tenants/t/companies/c/invoices/i"
 	anInbound = "tenants/t/companies/c/inboundInvoices/i"
+	aMailbox  = "tenants/t/mailboxes/m"
+	aMessage  = aMailbox + "/messages/x"
 )
 
 func TestNotices(t *testing.T) {
@@ -49,10 +52,19 @@ func TestNotices(t *testing.T) {
 		"inbound.outcome_taken":        &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC01", Taken: true},
 		"inbound.outcome_refused":      &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC02", Code: "EN01"},
 		"inbound.term_expired":         &sdiv1.InboundTermExpired{InboundInvoice: anInbound, Content: blob},
+		"pec.message_received":         &pecv1.MessageReceived{Message: aMessage, Kind: "MESSAGE_KIND_ENVELOPE", Content: blob},
+		"pec.receipt_verified":         &pecv1.ReceiptVerified{Message: aMessage, Content: blob},
+		"pec.delivery_state_changed":   &pecv1.DeliveryStateChanged{Message: aMessage, State: "MESSAGE_STATE_DELIVERED"},
+		"pec.mailbox_degraded":         &pecv1.MailboxDegraded{Mailbox: aMailbox, Code: "MAILBOX_AUTH_FAILED"},
 	}
 	for want, ev := range events {
 		n, ok := catalog.NoticeOf(ev)
-		if !ok || n.Type != want || n.Invoice != anInvoice && n.Invoice != anInbound {
+		about := map[string]string{"pec.mailbox_degraded": aMailbox, "pec.message_received": aMessage, "pec.receipt_verified": aMessage,
+			"pec.delivery_state_changed": aMessage}[want]
+		if about == "" {
+			about = anInvoice
+		}
+		if !ok || n.Type != want || n.Invoice != about && n.Invoice != anInbound {
 			t.Errorf("%T: %v %+v, want %s", ev, ok, n, want)
 		}
 		if !slices.Contains(catalog.NoticeTypes(), want) {
@@ -77,6 +89,7 @@ func TestEventsThatNobodyIsToldOf(t *testing.T) {
 		&signv1.DocumentSigned{Subject: "tenants/t/packages/p"},
 		&conservationv1.PackageSealed{Package: "tenants/t/packages/p"},
 		&sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_ATTESTATION, Passed: true},
+		&pecv1.MessageReceived{Message: aMessage, Initial: true},
 	} {
 		if n, ok := catalog.NoticeOf(ev); ok {
 			t.Errorf("%T gives %+v", ev, n)

@@ -91,6 +91,18 @@ var phrases = map[string]map[string]phrase{
 	"preservation.sealed": {
 		italian: {"Fattura conservata", "Il pacchetto di archiviazione che contiene la fattura è stato firmato e marcato."},
 		english: {"Invoice preserved", "The archival package that holds the invoice was signed and time-stamped."}},
+	"pec.message_received": {
+		italian: {"PEC ricevuta", "Un messaggio è arrivato nella casella ed è stato conservato come è giunto."},
+		english: {"Certified mail received", "A message came into the mailbox and was kept as it came."}},
+	"pec.receipt_verified": {
+		italian: {"Ricevuta PEC verificata", "Una ricevuta di un messaggio inviato è stata verificata."},
+		english: {"Receipt verified", "A receipt about a message sent was verified."}},
+	"pec.delivery_state_changed": {
+		italian: {"Stato della PEC", "Lo stato di un messaggio inviato è cambiato."},
+		english: {"State of certified mail", "The state of a message sent changed."}},
+	"pec.mailbox_degraded": {
+		italian: {"Casella PEC da verificare", "La casella non può essere presidiata finché qualcuno non interviene."},
+		english: {"Mailbox needs attention", "The mailbox cannot be presided over until somebody acts."}},
 }
 
 // details are the fields of the payload that a mail shows, with their names.
@@ -103,6 +115,8 @@ var details = []struct{ field, italian, english string }{
 	{"package", "Pacchetto", "Package"},
 	{"resend_by_time", "Da inviare entro", "To be sent by"},
 	{"due_time", "Termine", "Term"},
+	{"kind", "Tipo", "Kind"},
+	{"state", "Stato", "State"},
 }
 
 // compose writes subject and text of the mail about a delivery. Nothing of the document is in it.
@@ -121,8 +135,12 @@ func compose(row db.Delivery, language string) (subject, text string, err error)
 	if language == english {
 		labels = map[string]string{"invoice": "Invoice", "time": "Time", "footer": "Automatic message. The document can be read through the API or the command line."}
 	}
+	about := labels["invoice"]
+	if strings.HasPrefix(row.EventType, "pec.") {
+		about = "PEC"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\r\n\r\n%s: %s\r\n%s: %s\r\n", p.sentence, labels["invoice"], row.Invoice, labels["time"], row.EventTime.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "%s\r\n\r\n%s: %s\r\n%s: %s\r\n", p.sentence, about, row.Invoice, labels["time"], row.EventTime.UTC().Format(time.RFC3339))
 	for _, d := range details {
 		value, _ := payload.Data[d.field].(string)
 		if value == "" {

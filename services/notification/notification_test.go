@@ -275,7 +275,7 @@ func TestBadRequestsAndForeignTenants(t *testing.T) {
 	requireFault(t, make("http://example.com/"), "WEBHOOK_URL_INVALID")
 	requireFault(t, make("https://10.1.1.1/"), "WEBHOOK_URL_INVALID")
 	requireFault(t, make("https://example.com/", "invoice.eaten"), "EVENT_TYPE_UNKNOWN")
-	requireFault(t, make("https://example.com/", "pec.*"), "EVENT_TYPE_UNKNOWN")
+	requireFault(t, make("https://example.com/", "rem.*"), "EVENT_TYPE_UNKNOWN")
 	requireFault(t, make("https://example.com/", "everything"), "REQUEST_INVALID")
 	requireFault(t, make(""), "REQUEST_INVALID")
 	require.Zero(t, w.count(`SELECT count(*) FROM webhook_endpoint`))

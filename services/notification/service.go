@@ -20,6 +20,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	notificationv1 "ceralacca.dev/proto/gen/ceralacca/notification/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/bus"
@@ -121,7 +122,7 @@ type Service struct {
 	mail    *mailer // nil without SMTP
 }
 
-// Target wires notification: it tells customers what happens to their invoices, by webhook and e-mail.
+// Target wires notification: it tells customers what happens to their invoices and certified mail, by webhook and e-mail.
 var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *run.Host) error {
 	cfg := defaults()
 	if err := h.Config(&cfg); err != nil {
@@ -149,6 +150,10 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*sdiv1.InboundInvoiceReceived](h.Bus, s, "inbound-received")
 	on[*sdiv1.InboundOutcomeSettled](h.Bus, s, "inbound-outcome")
 	on[*sdiv1.InboundTermExpired](h.Bus, s, "inbound-term-expired")
+	on[*pecv1.MessageReceived](h.Bus, s, "pec-received")
+	on[*pecv1.ReceiptVerified](h.Bus, s, "pec-verified")
+	on[*pecv1.DeliveryStateChanged](h.Bus, s, "pec-state")
+	on[*pecv1.MailboxDegraded](h.Bus, s, "pec-degraded")
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: 2 * cfg.Timeout}, s.deliver)
 	h.Go("retention", s.forget)
 	return nil

@@ -162,7 +162,11 @@ func payloadOf(n catalog.Notice, at time.Time) ([]byte, error) {
 	if data == nil {
 		data = map[string]any{}
 	}
-	data["invoice"] = n.Invoice
+	about := "invoice"
+	if strings.HasPrefix(n.Type, "pec.") {
+		about = "subject" // a message or a mailbox
+	}
+	data[about] = n.Invoice
 	raw, err := json.Marshal(struct {
 		Type      string         `json:"type"`
 		Timestamp string         `json:"timestamp"`

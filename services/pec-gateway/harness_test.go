@@ -33,7 +33,6 @@ const (
 	parent    = "tenants/" + tenant
 	sender    = "mittente@alfa.test"
 	recipient = "destinatario@beta.test"
-	password  = "sandbox" // of every mailbox of the sandbox
 
 	within = 20 * time.Second // longest wait for what has to happen
 	tick   = 10 * time.Millisecond
@@ -94,6 +93,8 @@ type house struct {
 	heard   *ear
 	log     *lockedBuffer
 	opts    runtest.Options
+	secrets map[string]string // passwords by address
+	next    int
 }
 
 type ear struct {
@@ -159,7 +160,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // open starts the sandbox and the gateway. extra are further lines of its section.
-func open(t testing.TB, extra string) *house {
+func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
 	t.Helper()
 	server, login := vaultOf(t)
 	world, err := sandbox.Start(context.Background(), sandbox.Config{})
@@ -170,7 +171,7 @@ func open(t testing.TB, extra string) *house {
 	for name, text := range map[string]string{roleFile: login.RoleID, secretFile: login.SecretID, caFile: string(world.CAPEM())} {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
-	h := &house{t: t, vault: server, world: world, sandbox: client.New(world.Endpoints().ControlURL), heard: &ear{}, log: &lockedBuffer{}}
+	h := &house{t: t, vault: server, world: world, sandbox: client.New(world.Endpoints().ControlURL), heard: &ear{}, log: &lockedBuffer{}, secrets: map[string]string{}}
 	at := world.Endpoints().PEC
 	h.opts = runtest.Options{
 		Targets: []run.Target{pecgateway.Target, h.heard.target()}, LogOutput: h.log, LogLevel: "debug", Dir: dir,
@@ -185,6 +186,9 @@ func open(t testing.TB, extra string) *house {
   lease: 2s
 %s`, server.Addr, roleFile, secretFile, caFile, at.IMAPSAddr, at.POP3SAddr, at.SMTPSAddr, extra),
 	}
+	for _, fn := range change {
+		fn(&h.opts)
+	}
 	h.start()
 	return h
 }
@@ -198,11 +202,25 @@ func (h *house) start() {
 	h.trust = pecv1.NewPecTrustServiceClient(h.Operator("pec-gateway"))
 }
 
-// add makes a mailbox of the sandbox.
-func (h *house) add(address string) *pecv1.Mailbox {
+// password gives a mailbox of the sandbox a password of its own, so that it can be looked for.
+func (h *house) password(address string) string {
 	h.t.Helper()
+	secret := "Pw-" + uuid.NewString()
+	_, err := h.sandbox.SetPECMailbox(h.t.Context(), client.PECMailbox{Address: address, Password: secret})
+	require.NoError(h.t, err)
+	h.secrets[address] = secret
+	return secret
+}
+
+// add takes a mailbox of the sandbox into keeping.
+func (h *house) add(address string, change ...func(*pecv1.Mailbox)) *pecv1.Mailbox {
+	h.t.Helper()
+	in := &pecv1.Mailbox{Address: address, Provider: "sandbox"}
+	for _, fn := range change {
+		fn(in)
+	}
 	m, err := h.api.CreateMailbox(h.t.Context(), &pecv1.CreateMailboxRequest{
-		Parent: parent, Mailbox: &pecv1.Mailbox{Address: address, Provider: "sandbox"}, Password: password, RequestId: uuid.NewString(),
+		Parent: parent, Mailbox: in, Password: h.password(address), RequestId: uuid.NewString(),
 	})
 	require.NoError(h.t, err)
 	return m

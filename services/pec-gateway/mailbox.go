@@ -48,7 +48,10 @@ func (s *Service) CreateMailbox(ctx context.Context, req *pecv1.CreateMailboxReq
 		return nil, err
 	}
 	if !req.GetUntested() {
-		return nil, fault.Precondition("MAILBOX_TEST_FAILED", "mailboxes cannot be tested yet: say untested")
+		err = s.passes(ctx, row, req.GetPassword())
+		if err != nil {
+			return nil, err
+		}
 	}
 	// What identifies the request must not hold the password: its hash would stay in the database.
 	bare := proto.CloneOf(req)
@@ -77,6 +80,7 @@ func (s *Service) CreateMailbox(ctx context.Context, req *pecv1.CreateMailboxReq
 	if err != nil {
 		return nil, err
 	}
+	s.knock()
 	return out, nil
 }
 
@@ -100,6 +104,9 @@ func (s *Service) insertMailbox(ctx context.Context, tx pgx.Tx, row db.Mailbox, 
 // newRow checks what a caller says of a mailbox.
 func (s *Service) newRow(tenant string, id uuid.UUID, in *pecv1.Mailbox) (db.Mailbox, error) {
 	now := pg.Time(s.now())
+	if in.GetAddress() == "" {
+		return db.Mailbox{}, fault.Invalid("ADDRESS_REQUIRED", "mailbox.address: a mailbox has an address").WithField("mailbox.address", "ADDRESS_REQUIRED", "is empty")
+	}
 	row := db.Mailbox{
 		TenantID: tenant, ID: id, Address: strings.TrimSpace(in.GetAddress()), AddressKey: key(in.GetAddress()), Provider: in.GetProvider(),
 		State: int16(pecv1.MailboxState_MAILBOX_STATE_PENDING), CreateTime: now, UpdateTime: now, NextPollTime: now,

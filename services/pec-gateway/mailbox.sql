@@ -28,7 +28,8 @@ GROUP BY mailbox_id;
 -- name: UpdateMailbox :exec
 UPDATE mailbox SET username = @username, imap = @imap, pop3 = @pop3, smtp = @smtp, access = @access, label = @label,
     home_provider = @home_provider, ordinary_action = @ordinary_action, ordinary_folder = @ordinary_folder,
-    next_poll_time = @now::timestamptz, version = version + 1, update_time = @now::timestamptz
+    lease_holder = NULL, lease_until = NULL, fence = fence + 1, next_poll_time = @now::timestamptz,
+    version = version + 1, update_time = @now::timestamptz
 WHERE tenant_id = @tenant_id AND id = @id;
 
 -- Whoever presides over it has to begin anew: the fence moves on.

@@ -43,6 +43,9 @@ type Service struct {
 	now      func() time.Time
 	cfg      Config
 	instance uuid.UUID // of this replica, in leases
+	boxes    *presidency
+	stuck    *stuckAt
+	trusts   trustCache
 }
 
 // Target wires the gateway.
@@ -56,6 +59,7 @@ func start(_ context.Context, h *run.Host) error {
 	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, presets: presets(cfg.Sandbox), log: h.Log, now: h.Now, cfg: cfg,
+		boxes: newPresidency(cfg.Workers), stuck: newStuckAt(),
 	}
 	s.instance, err = pg.NewID()
 	if err != nil {
@@ -73,6 +77,7 @@ func start(_ context.Context, h *run.Host) error {
 	pecv1.RegisterPecTrustServiceServer(h.RPC, s)
 	h.Check("vault", s.keys.session.Check)
 	h.Go("vault-session", s.keys.session.Keep)
+	h.Go("mailboxes", s.preside)
 	return nil
 }
 

@@ -652,7 +652,8 @@ func (q *Queries) ResumeMailbox(ctx context.Context, arg ResumeMailboxParams) er
 const updateMailbox = `-- name: UpdateMailbox :exec
 UPDATE mailbox SET username = $1, imap = $2, pop3 = $3, smtp = $4, access = $5, label = $6,
     home_provider = $7, ordinary_action = $8, ordinary_folder = $9,
-    next_poll_time = $10::timestamptz, version = version + 1, update_time = $10::timestamptz
+    lease_holder = NULL, lease_until = NULL, fence = fence + 1, next_poll_time = $10::timestamptz,
+    version = version + 1, update_time = $10::timestamptz
 WHERE tenant_id = $11 AND id = $12
 `
 

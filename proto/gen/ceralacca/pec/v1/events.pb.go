@@ -29,9 +29,11 @@ type MessageReceived struct {
 	// tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// Name of the MessageKind.
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Content       *v1.Blob               `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
-	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	Kind        string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Content     *v1.Blob               `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// Found when the mailbox was read for the first time: it may be years old.
+	Initial       bool `protobuf:"varint,5,opt,name=initial,proto3" json:"initial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,13 +96,22 @@ func (x *MessageReceived) GetReceiveTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *MessageReceived) GetInitial() bool {
+	if x != nil {
+		return x.Initial
+	}
+	return false
+}
+
 // A receipt was verified and counted for the right recipient.
 type ReceiptVerified struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message that it is about.
-	Message       string   `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	Kind          string   `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Content       *v1.Blob `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	Message string   `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Kind    string   `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Content *v1.Blob `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	// The receipt itself: tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Receipt       string `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,6 +165,13 @@ func (x *ReceiptVerified) GetContent() *v1.Blob {
 		return x.Content
 	}
 	return nil
+}
+
+func (x *ReceiptVerified) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
 }
 
 // The state of a sent message changed.
@@ -212,9 +230,11 @@ func (x *DeliveryStateChanged) GetState() string {
 
 // A mailbox cannot be presided over until somebody acts.
 type MailboxDegraded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mailbox       string                 `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Mailbox string                 `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Reason  string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// For example MAILBOX_AUTH_FAILED.
+	Code          string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,29 +283,39 @@ func (x *MailboxDegraded) GetReason() string {
 	return ""
 }
 
+func (x *MailboxDegraded) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 var File_ceralacca_pec_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1dceralacca/pec/v1/events.proto\x12\x10ceralacca.pec.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n" +
+	"\x1dceralacca/pec/v1/events.proto\x12\x10ceralacca.pec.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
 	"\x0fMessageReceived\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x122\n" +
 	"\acontent\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12=\n" +
-	"\freceive_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime:,\xaa\xbb\x18(\n" +
-	"!ceralacca.pec.message_received.v1\x12\x03PEC\"\xa1\x01\n" +
+	"\freceive_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x18\n" +
+	"\ainitial\x18\x05 \x01(\bR\ainitial:,\xaa\xbb\x18(\n" +
+	"!ceralacca.pec.message_received.v1\x12\x03PEC\"\xbb\x01\n" +
 	"\x0fReceiptVerified\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x122\n" +
-	"\acontent\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent:,\xaa\xbb\x18(\n" +
+	"\acontent\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12\x18\n" +
+	"\areceipt\x18\x04 \x01(\tR\areceipt:,\xaa\xbb\x18(\n" +
 	"!ceralacca.pec.receipt_verified.v1\x12\x03PEC\"z\n" +
 	"\x14DeliveryStateChanged\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state:2\xaa\xbb\x18.\n" +
-	"'ceralacca.pec.delivery_state_changed.v1\x12\x03PEC\"q\n" +
+	"'ceralacca.pec.delivery_state_changed.v1\x12\x03PEC\"\x85\x01\n" +
 	"\x0fMailboxDegraded\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason:,\xaa\xbb\x18(\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code:,\xaa\xbb\x18(\n" +
 	"!ceralacca.pec.mailbox_degraded.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+)
+
+func (c *cli) pecMessageCommand() *cobra.Command {
+	return group("message", "Messages received and sent", c.pecMessages(), c.pecGet(), c.pecDownload(), c.pecEvidence(), c.pecAgain())
+}
+
+func (c *cli) pecMessages() *cobra.Command {
+	req := &pecv1.ListMessagesRequest{}
+	var kind, state, direction, since, until string
+	cmd := c.lister(verb("ls MAILBOX", "List messages, newest first", args("MAILBOX"), func(ctx context.Context, given []string) error {
+		parent, err := c.pecMailbox(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		req.Parent = parent
+		k, err := enumOf("kind", "MESSAGE_KIND_", kind, pecv1.MessageKind_value)
+		if err != nil {
+			return err
+		}
+		s, err := enumOf("state", "MESSAGE_STATE_", state, pecv1.MessageState_value)
+		if err != nil {
+			return err
+		}
+		d, err := enumOf("direction", "MESSAGE_DIRECTION_", direction, pecv1.MessageDirection_value)
+		if err != nil {
+			return err
+		}
+		req.Kind, req.State, req.Direction = pecv1.MessageKind(k), pecv1.MessageState(s), pecv1.MessageDirection(d)
+		if req.StartTime, err = parseTime("since", since); err != nil {
+			return err
+		}
+		if req.EndTime, err = parseTime("until", until); err != nil {
+			return err
+		}
+		api, err := c.pec()
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*pecv1.ListMessagesResponse, error) {
+			req.PageToken, req.PageSize = token, size
+			return api.ListMessages(ctx, req)
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() { c.messageTable(page.GetMessages()) })
+	}))
+	fs := cmd.Flags()
+	fs.StringVar(&req.Folder, "folder", "", "only in this folder")
+	fs.StringVar(&req.From, "from", "", "part of the sender")
+	fs.StringVar(&req.To, "to", "", "part of a recipient")
+	fs.StringVar(&req.Subject, "subject", "", "part of the subject")
+	fs.StringVar(&req.MessageId, "message-id", "", "Message-ID, or the provider's identifier")
+	fs.StringVar(&req.About, "about", "", "receipts of this sent message (full name)")
+	fs.StringVar(&kind, "kind", "", "envelope, acceptance, delivery, delivery-failure, anomaly, ordinary, ...")
+	fs.StringVar(&state, "state", "", "received, pending, accepted, delivered, ...")
+	fs.StringVar(&direction, "direction", "", "received or sent")
+	fs.StringVar(&since, "since", "", "received from then on, as 2026-01-31 or 2026-01-31T10:00:00Z")
+	fs.StringVar(&until, "until", "", "received before")
+	return cmd
+}
+
+func (c *cli) messageTable(list []*pecv1.Message) {
+	var rows [][]string
+	for _, m := range list {
+		proof := "proven"
+		switch {
+		case m.GetDirection() == pecv1.MessageDirection_MESSAGE_DIRECTION_SENT:
+			proof = "ours"
+		case m.GetKind() == pecv1.MessageKind_MESSAGE_KIND_ORDINARY && len(m.GetDoubts()) == 0:
+			proof = "-"
+		case !m.GetProven():
+			proof = "NOT PROVEN"
+		}
+		from := m.GetCertifiedSender()
+		if from == "" {
+			from = m.GetFrom()
+		}
+		rows = append(rows, []string{last(m.GetName()), when(m.GetReceiveTime()), enum("MESSAGE_KIND_", m.GetKind()), enum("MESSAGE_STATE_", m.GetState()), proof, from, m.GetSubject()})
+	}
+	c.table([]string{"MESSAGE", "RECEIVED", "KIND", "STATE", "PROOF", "FROM", "SUBJECT"}, rows)
+}
+
+// pecMessageName completes MAILBOX/MESSAGE; a full name stands as it is.
+func (c *cli) pecMessageName(ctx context.Context, given string) (string, error) {
+	if strings.HasPrefix(given, "tenants/") {
+		return given, nil
+	}
+	box, message, ok := strings.Cut(given, "/")
+	if !ok {
+		return "", usage("%q is no message: give MAILBOX/MESSAGE, for example ufficio@pec.example/%s, or a full name", given, given)
+	}
+	name, err := c.pecMailbox(ctx, box)
+	return name + "/messages/" + message, err
+}
+
+func (c *cli) pecGet() *cobra.Command {
+	return verb("get MAILBOX/MESSAGE", "Show a message: who sent it, what is proven, what is in it", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
+		name, err := c.pecMessageName(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		api, err := c.pec()
+		if err != nil {
+			return err
+		}
+		m, err := api.GetMessage(ctx, &pecv1.GetMessageRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(m, func() { c.showPecMessage(m) })
+	})
+}
+
+func (c *cli) showPecMessage(m *pecv1.Message) {
+	v := m.GetVerification()
+	c.fields("name", m.GetName(), "kind", enum("MESSAGE_KIND_", m.GetKind())+" "+m.GetType(), "state", enum("MESSAGE_STATE_", m.GetState()),
+		"proven", m.GetProven(), "certified sender", m.GetCertifiedSender(), "certified time", when(m.GetCertifiedTime()), "from (claimed)", m.GetFrom(),
+		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "received", when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
+		"provider's id", m.GetProviderId(), "about", m.GetAbout(), "signature", strings.TrimSpace(v.GetStatus()+" "+v.GetReason()), "signed by", v.GetProvider(),
+		"certificate", v.GetCertificateSha256(), "revocation", v.GetRevocation(), "trust list", v.GetTrustList())
+	for _, d := range m.GetDoubts() {
+		fmt.Fprintln(c.out, "doubt:", d)
+	}
+	for _, d := range m.GetContradictions() {
+		fmt.Fprintln(c.out, "contradiction:", d)
+	}
+	var rows [][]string
+	for _, r := range m.GetRecipients() {
+		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), r.GetCause()})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(c.out)
+		c.table([]string{"RECIPIENT", "OUTCOME", "TIME", "CAUSE"}, rows)
+	}
+	rows = nil
+	for _, p := range m.GetParts() {
+		rows = append(rows, []string{fmt.Sprint(p.GetNumber()), p.GetFileName(), p.GetMediaType(), fmt.Sprint(p.GetSize()), p.GetDanger()})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(c.out)
+		c.table([]string{"PART", "FILE", "TYPE", "BYTES", "DANGER"}, rows)
+	}
+}
+
+// download writes a stream into a file, which is made only when the first bytes are there.
+func (c *cli) download(output string, recv func() ([]byte, error)) error {
+	data, err := recv()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	out := c.out
+	if output != "" {
+		f, err := os.Create(output)
+		if err != nil {
+			return usage("--output: %v", err)
+		}
+		defer f.Close()
+		out = f
+	}
+	for err == nil {
+		_, err = out.Write(data)
+		if err == nil {
+			data, err = recv()
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return fmt.Errorf("the file was not written whole: %w", err)
+}
+
+func (c *cli) pecDownload() *cobra.Command {
+	var output string
+	var original, certification bool
+	var part int32
+	cmd := verb("download MAILBOX/MESSAGE", "The bytes of a message, or of a part of it", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
+		name, err := c.pecMessageName(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		req := &pecv1.GetMessageContentRequest{Name: name}
+		switch {
+		case original:
+			req.What = &pecv1.GetMessageContentRequest_Original{Original: true}
+		case certification:
+			req.What = &pecv1.GetMessageContentRequest_Certification{Certification: true}
+		case part > 0:
+			req.What = &pecv1.GetMessageContentRequest_Part{Part: part}
+		}
+		api, err := c.pec()
+		if err != nil {
+			return err
+		}
+		stream, err := api.GetMessageContent(ctx, req)
+		if err != nil {
+			return err
+		}
+		return c.download(output, func() ([]byte, error) {
+			r, err := stream.Recv()
+			return r.GetData(), err
+		})
+	})
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
+	cmd.Flags().BoolVar(&original, "original", false, "the message inside the envelope or the receipt (postacert.eml)")
+	cmd.Flags().BoolVar(&certification, "certification", false, "the certification data (daticert.xml)")
+	cmd.Flags().Int32Var(&part, "part", 0, "a file, by the number that get shows")
+	return cmd
+}
+
+func (c *cli) pecEvidence() *cobra.Command {
+	var output string
+	cmd := verb("evidence MAILBOX/MESSAGE", "A ZIP that proves a message without the platform: openssl verifies it", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
+		name, err := c.pecMessageName(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		api, err := c.pec()
+		if err != nil {
+			return err
+		}
+		stream, err := api.GetMessageEvidence(ctx, &pecv1.GetMessageEvidenceRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.download(output, func() ([]byte, error) {
+			r, err := stream.Recv()
+			return r.GetData(), err
+		})
+	})
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
+	return cmd
+}
+
+func (c *cli) pecAgain() *cobra.Command {
+	return verb("reread MAILBOX/MESSAGE", "Judge the kept bytes by the trust list of today", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
+		name, err := c.pecMessageName(ctx, given[0])
+		if err != nil {
+			return err
+		}
+		api, err := c.pec()
+		if err != nil {
+			return err
+		}
+		m, err := api.ReadMessageAgain(ctx, &pecv1.ReadMessageAgainRequest{Name: name})
+		if err != nil {
+			return err
+		}
+		return c.print(m, func() { c.showPecMessage(m) })
+	})
+}
+
+func (c *cli) pecTrust() (pecv1.PecTrustServiceClient, error) {
+	conn, err := c.dial()
+	return pecv1.NewPecTrustServiceClient(conn), err
+}
+
+func (c *cli) pecTrustCommand() *cobra.Command {
+	list := c.lister(verb("ls", "Providers whose signatures count", args(), func(ctx context.Context, _ []string) error {
+		api, err := c.pecTrust()
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*pecv1.ListTrustedProvidersResponse, error) {
+			return api.ListTrustedProviders(ctx, &pecv1.ListTrustedProvidersRequest{PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, p := range page.GetProviders() {
+				rows = append(rows, []string{p.GetDisplayName(), strings.Join(p.GetDomains(), " "),
+					fmt.Sprint(max(len(p.GetCertificatesSha256()), len(p.GetCertificatesSha1()))), when(p.GetUpdateTime())})
+			}
+			c.table([]string{"PROVIDER", "DOMAINS", "CERTIFICATES", "CHANGED"}, rows)
+			fmt.Fprintf(c.out, "version %s, %d authorities\n", page.GetVersion(), len(page.GetAuthorities()))
+		})
+	}))
+	return group("trust", "Whose signatures on certified mail count (operators)", list, c.pecTrustImport(), c.pecSeen(), c.pecDecide("approve", true), c.pecDecide("refuse", false))
+}
+
+func (c *cli) pecTrustImport() *cobra.Command {
+	var authorities, indexAuthority string
+	cmd := verb("import INDEX", "Take providers from an index (LDIF, plain or signed) and authorities from a file", args("INDEX"), func(ctx context.Context, given []string) error {
+		req := &pecv1.ImportTrustListRequest{}
+		var err error
+		if given[0] != "-" {
+			if req.Index, err = os.ReadFile(given[0]); err != nil {
+				return usage("%v", err)
+			}
+		}
+		for path, to := range map[string]*string{authorities: &req.AuthoritiesPem, indexAuthority: &req.IndexAuthorityPem} {
+			if path == "" {
+				continue
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return usage("%v", err)
+			}
+			*to = string(text)
+		}
+		api, err := c.pecTrust()
+		if err != nil {
+			return err
+		}
+		got, err := api.ImportTrustList(ctx, req)
+		if err != nil {
+			return err
+		}
+		return c.print(got, func() {
+			c.fields("version", got.GetVersion(), "providers added", got.GetProvidersAdded(), "providers changed", got.GetProvidersChanged(), "authorities added", got.GetAuthoritiesAdded())
+		})
+	})
+	cmd.Long = cmd.Short + ".\n\nINDEX is - when there are authorities only. What is known stays: a renewal keeps the earlier certificates, for old receipts stay true."
+	cmd.Flags().StringVar(&authorities, "authorities", "", "authorities behind the providers' certificates, PEM")
+	cmd.Flags().StringVar(&indexAuthority, "index-authority", "", "authority behind the signature of a signed index, PEM")
+	return cmd
+}
+
+func (c *cli) pecSeen() *cobra.Command {
+	var all bool
+	cmd := c.lister(verb("seen", "Certificates that signed well and that the list does not name", args(), func(ctx context.Context, _ []string) error {
+		api, err := c.pecTrust()
+		if err != nil {
+			return err
+		}
+		state := pecv1.SeenCertificateState_SEEN_CERTIFICATE_STATE_PENDING
+		if all {
+			state = pecv1.SeenCertificateState_SEEN_CERTIFICATE_STATE_UNSPECIFIED
+		}
+		page, err := collect(c, func(token string, size int32) (*pecv1.ListSeenCertificatesResponse, error) {
+			return api.ListSeenCertificates(ctx, &pecv1.ListSeenCertificatesRequest{State: state, PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, s := range page.GetCertificates() {
+				rows = append(rows, []string{s.GetSha256(), enum("SEEN_CERTIFICATE_STATE_", s.GetState()), strings.Join(s.GetAddresses(), " "), fmt.Sprint(s.GetMessages()),
+					when(s.GetFirstSeenTime()), s.GetSubject(), s.GetIssuer()})
+			}
+			c.table([]string{"CERTIFICATE", "STATE", "SIGNS AS", "MESSAGES", "FIRST SEEN", "SUBJECT", "ISSUER"}, rows)
+		})
+	}))
+	cmd.Flags().BoolVar(&all, "all", false, "also those decided")
+	return cmd
+}
+
+func (c *cli) pecDecide(name string, approve bool) *cobra.Command {
+	req := &pecv1.DecideSeenCertificateRequest{Approve: approve}
+	short := "Refuse a certificate for good"
+	if approve {
+		short = "Add a seen certificate to a provider"
+	}
+	cmd := verb(name+" SHA256", short, args("SHA256"), func(ctx context.Context, given []string) error {
+		if err := need("reason", req.Reason); err != nil {
+			return err
+		}
+		req.Sha256 = strings.ToLower(given[0])
+		api, err := c.pecTrust()
+		if err != nil {
+			return err
+		}
+		got, err := api.DecideSeenCertificate(ctx, req)
+		if err != nil {
+			return err
+		}
+		return c.print(got, func() {
+			c.fields("certificate", got.GetSha256(), "state", enum("SEEN_CERTIFICATE_STATE_", got.GetState()), "provider", got.GetProvider(), "decided by", got.GetDecidedBy())
+		})
+	})
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the record")
+	if approve {
+		cmd.Flags().StringVar(&req.Provider, "provider", "", "provider that it belongs to, as the certificate's subject names it")
+	}
+	return cmd
+}

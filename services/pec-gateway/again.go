@@ -1,0 +1,95 @@
+package pecgateway
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// ReadMessageAgain judges the kept bytes of a received message by the trust list of today. The new report
+// stands beside the earlier ones; a receipt that is proven now counts now. Faults: Precondition
+// MESSAGE_SENT for a message of ours.
+func (s *Service) ReadMessageAgain(ctx context.Context, req *pecv1.ReadMessageAgainRequest) (*pecv1.Message, error) {
+	tenant := strings.Split(req.GetName(), "/")[1]
+	var box db.Mailbox
+	var row db.Message
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		box, row, err = s.message(ctx, tx, req.GetName())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if row.Direction != int16(pecv1.MessageDirection_MESSAGE_DIRECTION_RECEIVED) {
+		return nil, fault.Precondition("MESSAGE_SENT", "the message was sent, not received: there is nothing to judge")
+	}
+	j, ref, err := s.judgeKept(ctx, box, row)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return s.recordAgain(ctx, tx, box, row, j, ref, req.GetName())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.GetMessage(ctx, &pecv1.GetMessageRequest{Name: req.GetName()})
+}
+
+func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message) (*judged, blob.Ref, error) {
+	ref, err := blob.ParseURI(row.ContentUri)
+	if err != nil {
+		return nil, ref, err
+	}
+	sp, err := s.fromArchive(ctx, row.ContentUri)
+	if err != nil {
+		return nil, ref, err
+	}
+	defer sp.close()
+	trust, err := s.trustNow(ctx)
+	if err != nil {
+		return nil, ref, err
+	}
+	// The moment in the message itself: when the provider took it in is not kept apart.
+	j, err := s.judge(ctx, sp, trust.verification(box, time.Time{}, s.now()))
+	return j, ref, err
+}
+
+func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, row db.Message, j *judged, ref blob.Ref, name string) error {
+	about, err := s.correlate(ctx, tx, box, j)
+	if err != nil {
+		return err
+	}
+	p := received(box, row.ID, j, ref)
+	var aboutID *uuid.UUID
+	if about != nil {
+		aboutID, p.Doubts = &about.sent.ID, append(p.Doubts, about.doubts...)
+	}
+	err = q(tx).UpdateReading(ctx, db.UpdateReadingParams{
+		TenantID: row.TenantID, ID: row.ID, Kind: p.Kind, Tipo: p.Tipo, MessageID: p.MessageID, Reference: p.Reference, Identificativo: p.Identificativo,
+		FromAddress: p.FromAddress, CertifiedSender: p.CertifiedSender, Recipients: p.Recipients, Subject: p.Subject, Proven: p.Proven,
+		Verification: p.Verification, Report: p.Report, Doubts: p.Doubts, QuarantineCode: p.QuarantineCode, Quarantine: p.Quarantine,
+		AboutID: aboutID, CertifiedTime: p.CertifiedTime,
+	})
+	if err != nil {
+		return err
+	}
+	if row.AboutID != nil {
+		about = nil // it was told and counted before
+	}
+	err = s.believe(ctx, tx, box, row.ID, j, about, ref)
+	if err != nil {
+		return err
+	}
+	return telemetry.Audit(ctx, tx, telemetry.Act{Action: "message.read_again", Resource: name, Detail: map[string]string{"verification": p.Verification}})
+}

@@ -1,0 +1,155 @@
+package pecgateway
+
+import (
+	"context"
+	"regexp"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// changeable are the fields that UpdateMailbox takes.
+var changeable = []string{"username", "servers", "access", "label", "home_provider", "ordinary_rule"}
+
+var mailboxPattern = regexp.MustCompile(`^tenants/[^/]+/mailboxes/[^/]+$`)
+
+// change locks a mailbox, has fn change it, and whoever presides over it begin anew.
+func (s *Service) change(ctx context.Context, name, action string, fn func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error) (*pecv1.Mailbox, error) {
+	tenant, id, err := splitMailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	var out *pecv1.Mailbox
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		row, err := s.mailbox(ctx, tx, tenant, id, true)
+		if err != nil {
+			return err
+		}
+		err = fn(ctx, tx, row)
+		if err != nil {
+			return err
+		}
+		row, err = q(tx).GetMailbox(ctx, db.GetMailboxParams{TenantID: tenant, ID: id})
+		if err != nil {
+			return err
+		}
+		list, err := withCounts(ctx, tx, tenant, []db.Mailbox{row})
+		if err != nil {
+			return err
+		}
+		out = list[0]
+		return telemetry.Audit(ctx, tx, telemetry.Act{Action: action, Resource: name})
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.dismiss(id)
+	return out, nil
+}
+
+// UpdateMailbox changes what the mask names. Faults: Invalid FIELD_NOT_CHANGEABLE; Aborted ETAG_MISMATCH;
+// those of the values.
+func (s *Service) UpdateMailbox(ctx context.Context, req *pecv1.UpdateMailboxRequest) (*pecv1.Mailbox, error) {
+	paths := req.GetUpdateMask().GetPaths()
+	if len(paths) == 0 {
+		return nil, fault.Invalid("MASK_REQUIRED", "update_mask: name what is to change").WithField("update_mask", "MASK_REQUIRED", "is empty")
+	}
+	for _, p := range paths {
+		if !slices.Contains(changeable, p) {
+			return nil, fault.Invalid("FIELD_NOT_CHANGEABLE", "update_mask: %q cannot be changed; these can: %v", p, changeable).
+				WithField("update_mask", "FIELD_NOT_CHANGEABLE", "names "+p)
+		}
+	}
+	if !mailboxPattern.MatchString(req.GetMailbox().GetName()) {
+		return nil, fault.Invalid("NAME_INVALID", "mailbox.name: write it as tenants/{tenant}/mailboxes/{mailbox}").WithField("mailbox.name", "NAME_INVALID", "is no name of a mailbox")
+	}
+	return s.change(ctx, req.GetMailbox().GetName(), "mailbox.update", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
+		if e := req.GetMailbox().GetEtag(); e != "" && e != etag(row.Version) {
+			return fault.Aborted("ETAG_MISMATCH", "the mailbox was changed in between: read it again").WithField("mailbox.etag", "ETAG_MISMATCH", "is not the current one")
+		}
+		err := s.setRow(&row, req.GetMailbox(), func(field string) bool { return slices.Contains(paths, field) })
+		if err != nil {
+			return err
+		}
+		err = s.mayUse(ctx, row) // nobody locks himself out
+		if err != nil {
+			return err
+		}
+		return q(tx).UpdateMailbox(ctx, db.UpdateMailboxParams{
+			TenantID: row.TenantID, ID: row.ID, Username: row.Username, Imap: row.Imap, Pop3: row.Pop3, Smtp: row.Smtp, Access: row.Access,
+			Label: row.Label, HomeProvider: row.HomeProvider, OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, Now: pg.Time(s.now()),
+		})
+	})
+}
+
+// SuspendMailbox puts a mailbox to rest.
+func (s *Service) SuspendMailbox(ctx context.Context, req *pecv1.SuspendMailboxRequest) (*pecv1.Mailbox, error) {
+	return s.change(ctx, req.GetName(), "mailbox.suspend", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
+		return q(tx).PauseMailbox(ctx, db.PauseMailboxParams{TenantID: row.TenantID, ID: row.ID, Now: pg.Time(s.now())})
+	})
+}
+
+// ResumeMailbox has a mailbox presided over again, at once.
+func (s *Service) ResumeMailbox(ctx context.Context, req *pecv1.ResumeMailboxRequest) (*pecv1.Mailbox, error) {
+	return s.change(ctx, req.GetName(), "mailbox.resume", s.resume)
+}
+
+func (s *Service) resume(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
+	return q(tx).ResumeMailbox(ctx, db.ResumeMailboxParams{TenantID: row.TenantID, ID: row.ID, Now: pg.Time(s.now())})
+}
+
+// ChangeMailboxPassword puts a new password into Vault once it is known to work. A mailbox that was
+// degraded is tried again at once; one at rest stays so.
+func (s *Service) ChangeMailboxPassword(ctx context.Context, req *pecv1.ChangeMailboxPasswordRequest) (*pecv1.Mailbox, error) {
+	tenant, id, err := splitMailbox(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	var row db.Mailbox
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		row, err = s.mailbox(ctx, tx, tenant, id, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !req.GetUntested() {
+		err = s.passes(ctx, row, req.GetPassword())
+		if err != nil {
+			return nil, err
+		}
+	}
+	err = s.keys.put(ctx, tenant, id, req.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	return s.change(ctx, req.GetName(), "mailbox.password", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
+		if row.Paused {
+			return nil
+		}
+		return s.resume(ctx, tx, row)
+	})
+}
+
+// splitMessage takes tenants/{tenant}/mailboxes/{mailbox}/messages/{message} apart.
+func splitMessage(name string) (tenant string, box, id uuid.UUID, err error) {
+	tenant, box, err = splitMailbox(name)
+	if err != nil {
+		return "", box, id, noMessage(name)
+	}
+	id, err = uuid.Parse(name[len(mailboxName(tenant, box))+len("/messages/"):])
+	if err != nil {
+		return "", box, id, noMessage(name)
+	}
+	return tenant, box, id, nil
+}
+
+func noMessage(name string) error { return fault.NotFound("MESSAGE_NOT_FOUND", "there is no %s", name) }

@@ -1,0 +1,185 @@
+package pecgateway
+
+import (
+	"archive/zip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// evidence is one message with everything that speaks about it.
+type evidence struct {
+	row         db.Message
+	receipts    []db.Message // of a sent message
+	reports     map[string][]db.Report
+	authorities []db.TrustAuthority
+}
+
+// collect reads what belongs to a message. Faults: Precondition MESSAGE_UNREADABLE for one that could
+// not be read: its bytes come from GetMessageContent.
+func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
+	e := &evidence{reports: map[string][]db.Report{}}
+	err := s.db.Tx(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		_, e.row, err = s.message(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		e.receipts, err = q(tx).ReceiptsOf(ctx, db.ReceiptsOfParams{TenantID: e.row.TenantID, AboutID: &e.row.ID})
+		if err != nil {
+			return err
+		}
+		for _, r := range append([]db.Message{e.row}, e.receipts...) {
+			e.reports[r.ID.String()], err = q(tx).ListReports(ctx, db.ListReportsParams{TenantID: r.TenantID, MessageID: r.ID})
+			if err != nil {
+				return err
+			}
+		}
+		e.authorities, err = q(tx).ListAuthorities(ctx)
+		return err
+	})
+	if err == nil && e.row.QuarantineCode != "" && e.row.QuarantineCode != codeRejected {
+		err = fault.Precondition(codeUnreadable, "the message could not be read, so there is no evidence about it: fetch its bytes")
+	}
+	return e, err
+}
+
+// bundle writes the ZIP and remembers the hash of each file.
+type bundle struct {
+	z    *zip.Writer
+	sums []string
+}
+
+func (b *bundle) add(name string, r io.Reader) error {
+	w, err := b.z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate})
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(w, h), r)
+	b.sums = append(b.sums, hex.EncodeToString(h.Sum(nil))+"  "+name)
+	return err
+}
+
+// writeEvidence writes the message, the receipts about it, the reports, the authorities behind the
+// signatures, and how to verify all this with openssl and sha256sum.
+func (s *Service) writeEvidence(ctx context.Context, z *zip.Writer, e *evidence) error {
+	b := &bundle{z: z}
+	var steps []string
+	err := s.addMessage(ctx, b, e, e.row, "message", &steps)
+	if err != nil {
+		return err
+	}
+	for i, r := range e.receipts {
+		err = s.addMessage(ctx, b, e, r, fmt.Sprintf("receipt-%02d-%s", i+1, or(r.Tipo, "message")), &steps)
+		if err != nil {
+			return err
+		}
+	}
+	var roots strings.Builder
+	for _, a := range e.authorities {
+		fmt.Fprintf(&roots, "# %s\n%s", a.Subject, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate}))
+	}
+	for _, f := range []struct{ name, text string }{{"authorities.pem", roots.String()}, {"VERIFY.txt", verifyText(e, steps)}} {
+		err = b.add(f.name, strings.NewReader(f.text))
+		if err != nil {
+			return err
+		}
+	}
+	w, err := z.Create("SHA256SUMS")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, strings.Join(b.sums, "\n")+"\n")
+	return err
+}
+
+// addMessage writes one message with its certification data, its original and its reports.
+func (s *Service) addMessage(ctx context.Context, b *bundle, e *evidence, row db.Message, name string, steps *[]string) error {
+	sp, err := s.fromArchive(ctx, row.ContentUri)
+	if err != nil {
+		return err
+	}
+	defer sp.close()
+	err = b.add(name+".eml", io.NewSectionReader(sp, 0, sp.size))
+	if err != nil {
+		return err
+	}
+	r, err := pec.Read(sp, sp.size, pec.Limits{Size: s.cfg.MaxMessage})
+	if err != nil {
+		return nil // the bytes are there, and nothing else is known
+	}
+	if len(r.DaticertXML) > 0 {
+		err = b.add(name+"-daticert.xml", strings.NewReader(string(r.DaticertXML)))
+		if err != nil {
+			return err
+		}
+	}
+	if original, err := r.OriginalMessage(); err == nil && original != nil {
+		err = b.add(name+"-postacert.eml", original.Raw())
+		if err != nil {
+			return err
+		}
+	}
+	reports := e.reports[row.ID.String()]
+	for i, rep := range reports {
+		var pretty any
+		if err := json.Unmarshal(rep.Report, &pretty); err != nil {
+			return err
+		}
+		text, err := json.MarshalIndent(pretty, "", "  ")
+		if err != nil {
+			return err
+		}
+		err = b.add(fmt.Sprintf("%s-report-%d.json", name, i+1), strings.NewReader(string(text)+"\n"))
+		if err != nil {
+			return err
+		}
+	}
+	if len(reports) > 0 && r.P7S != nil {
+		*steps = append(*steps, opensslStep(name, reports[len(reports)-1]))
+	}
+	return nil
+}
+
+// opensslStep is the command that checks one message. The time is the one at which the certificates had
+// to be valid: those that sign expire, and what they signed stays true.
+func opensslStep(name string, rep db.Report) string {
+	var rec record
+	at := rep.CheckTime
+	if json.Unmarshal(rep.Report, &rec) == nil && rec.Report != nil && !rec.JudgedAt.IsZero() {
+		at = rec.JudgedAt
+	}
+	return fmt.Sprintf("openssl cms -verify -inform SMIME -in %s.eml -CAfile authorities.pem -purpose smimesign -attime %d -out /dev/null", name, at.Unix())
+}
+
+func verifyText(e *evidence, steps []string) string {
+	var t strings.Builder
+	t.WriteString("Evidence about one certified message, to be verified without the platform that kept it.\n\n")
+	t.WriteString("1. The files are those that were packed:\n\n   sha256sum -c SHA256SUMS\n\n")
+	t.WriteString("2. Each message is as its provider signed it:\n\n")
+	for _, step := range steps {
+		t.WriteString("   " + step + "\n")
+	}
+	if len(steps) == 0 {
+		t.WriteString("   (nothing here carries a provider's signature)\n")
+	}
+	t.WriteString("\n   authorities.pem holds the authorities that the platform trusted. Whoever doubts them compares them with\n" +
+		"   those of the supervisory body.\n\n3. What the providers certify is in the *-daticert.xml files, which are parts of the signed messages.\n" +
+		"   The *-report-*.json files are what the platform found, and by which trust list.\n\n")
+	if e.row.Direction == 2 {
+		t.WriteString("message.eml is what was handed over for sending; the provider's receipts are about it.\n")
+	}
+	return t.String()
+}

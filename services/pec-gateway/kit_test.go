@@ -1,0 +1,295 @@
+package pecgateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	gosmtp "github.com/emersion/go-smtp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	rfc "ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// believe imports the sandbox's index of providers, as signed, and the authorities behind them.
+func (h *house) believe() {
+	h.t.Helper()
+	index, err := h.sandbox.PECIndex(h.t.Context())
+	require.NoError(h.t, err)
+	_, err = h.trust.ImportTrustList(h.t.Context(), &pecv1.ImportTrustListRequest{
+		Index: index, IndexAuthorityPem: string(h.world.CAPEM()), AuthoritiesPem: h.authorities(),
+	})
+	require.NoError(h.t, err)
+}
+
+func (h *house) authorities() string {
+	h.t.Helper()
+	list, err := h.sandbox.PECProviders(h.t.Context())
+	require.NoError(h.t, err)
+	var out strings.Builder
+	for _, p := range list {
+		out.WriteString(p.CAPEM)
+	}
+	return out.String()
+}
+
+// send submits a message over the sandbox's SMTP as another program of the owner would, and gives its
+// Message-ID.
+func (h *house) send(to ...string) string {
+	h.t.Helper()
+	h.next++
+	d := &rfc.Draft{
+		From: rfc.Address{Name: "Società Esempio", Addr: sender}, Subject: fmt.Sprintf("Offerta n. %d – perché così", h.next),
+		Date: time.Now(), MessageID: fmt.Sprintf("m%d.%s@alfa.test", h.next, uuid.NewString()), Text: "Buongiorno,\n.\nÈ tutto.\n",
+		Attachments: []rfc.File{rfc.BytesFile("offerta.pdf", "application/pdf", []byte("%PDF-1.4 offerta"))},
+	}
+	for _, a := range to {
+		d.To = append(d.To, rfc.Address{Addr: a})
+	}
+	var raw bytes.Buffer
+	_, err := rfc.Compose(&raw, d)
+	require.NoError(h.t, err)
+	pool := x509.NewCertPool()
+	require.True(h.t, pool.AppendCertsFromPEM(h.world.CAPEM()))
+	c, err := gosmtp.DialTLS(h.world.Endpoints().PEC.SMTPSAddr, &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	require.NoError(h.t, err)
+	defer c.Close()
+	require.NoError(h.t, c.Auth(sasl.NewPlainClient("", sender, h.secretOf(sender))))
+	require.NoError(h.t, c.SendMail(sender, d.Recipients(), &raw))
+	h.settle()
+	return d.MessageID
+}
+
+func (h *house) secretOf(address string) string {
+	if s, ok := h.secrets[address]; ok {
+		return s
+	}
+	return "sandbox"
+}
+
+// settle waits until everything in the sandbox has arrived.
+func (h *house) settle() { h.advance(time.Millisecond) }
+
+func (h *house) advance(d time.Duration) {
+	h.t.Helper()
+	_, err := h.sandbox.Advance(h.t.Context(), d)
+	require.NoError(h.t, err)
+}
+
+// sent writes down a message of ours, as sending does before it connects.
+func (h *house) sent(box *pecv1.Mailbox, messageID string, to ...string) string {
+	h.t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	boxID := box.GetName()[strings.LastIndex(box.GetName(), "/")+1:]
+	ref, err := h.Host("pec-gateway").Blobs.Put(context.Background(), tenant, []byte("Message-ID: <"+messageID+">\r\n\r\nours\r\n"))
+	require.NoError(h.t, err)
+	require.NoError(h.t, h.DB("pec-gateway").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO message (tenant_id, id, mailbox_id, direction, kind, state, message_id, content_uri, sha256, size, receive_time, create_time)
+			VALUES ($1, $2, $3, 2, 1, 1, $4, $5, $6, $7, now(), now())`, tenant, id, uuid.MustParse(boxID), messageID, ref.URI(), ref.SHA256[:], ref.Size)
+		for i, a := range to {
+			if err == nil {
+				_, err = tx.Exec(ctx, `INSERT INTO recipient (tenant_id, message_id, position, address, field) VALUES ($1, $2, $3, $4, 'to')`, tenant, id, i, a)
+			}
+		}
+		return err
+	}))
+	return box.GetName() + "/messages/" + id.String()
+}
+
+// receipts are the received messages of a mailbox, newest first.
+func (h *house) receipts(box *pecv1.Mailbox) []*pecv1.Message {
+	return h.list(box, func(r *pecv1.ListMessagesRequest) { r.Direction = pecv1.MessageDirection_MESSAGE_DIRECTION_RECEIVED })
+}
+
+func (h *house) get(name string) *pecv1.Message {
+	h.t.Helper()
+	m, err := h.api.GetMessage(h.t.Context(), &pecv1.GetMessageRequest{Name: name})
+	require.NoError(h.t, err)
+	return m
+}
+
+func (h *house) box(m *pecv1.Mailbox) *pecv1.Mailbox {
+	h.t.Helper()
+	got, err := h.api.GetMailbox(h.t.Context(), &pecv1.GetMailboxRequest{Name: m.GetName()})
+	require.NoError(h.t, err)
+	return got
+}
+
+// list gives the messages of a mailbox, newest first.
+func (h *house) list(box *pecv1.Mailbox, change ...func(*pecv1.ListMessagesRequest)) []*pecv1.Message {
+	h.t.Helper()
+	req := &pecv1.ListMessagesRequest{Parent: box.GetName(), PageSize: 1000}
+	for _, fn := range change {
+		fn(req)
+	}
+	page, err := h.api.ListMessages(h.t.Context(), req)
+	require.NoError(h.t, err)
+	return page.GetMessages()
+}
+
+// kept waits until the gateway has everything that the sandbox has of the mailboxes.
+func (h *house) kept(boxes ...*pecv1.Mailbox) {
+	h.t.Helper()
+	for _, box := range boxes {
+		want := h.offered(box.GetAddress())
+		h.eventually("all bytes of "+box.GetAddress()+" are kept", func() bool {
+			have := h.hashes(box)
+			for sum := range want {
+				if !have[sum] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// offered are the hashes of what the provider has in folders that are read.
+func (h *house) offered(address string) map[string]bool {
+	h.t.Helper()
+	list, err := h.sandbox.PECMessages(h.t.Context(), address)
+	require.NoError(h.t, err)
+	out := map[string]bool{}
+	for _, m := range list {
+		out[m.SHA256] = true
+	}
+	return out
+}
+
+// hashes of what is kept, from the archive itself.
+func (h *house) hashes(box *pecv1.Mailbox) map[string]bool {
+	h.t.Helper()
+	out := map[string]bool{}
+	id := box.GetName()[strings.LastIndex(box.GetName(), "/")+1:]
+	require.NoError(h.t, h.DB("pec-gateway").System(context.Background(), func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT encode(sha256, 'hex') FROM message WHERE mailbox_id = $1 AND direction = 1`, uuid.MustParse(id))
+		if err != nil {
+			return err
+		}
+		sums, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		for _, s := range sums {
+			out[s] = true
+		}
+		return err
+	}))
+	return out
+}
+
+// shape is what the provider has, as its owner would notice a change of it (I7).
+func (h *house) shape(address string) []string {
+	h.t.Helper()
+	list, err := h.sandbox.PECMessages(h.t.Context(), address)
+	require.NoError(h.t, err)
+	var out []string
+	for _, m := range list {
+		slices.Sort(m.Flags)
+		out = append(out, fmt.Sprint(m.Folder, m.SHA256, m.Flags))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// lookedAgain waits for a visit of a mailbox that went well.
+func (h *house) lookedAgain(box *pecv1.Mailbox) {
+	h.t.Helper()
+	before := h.box(box).GetLastPollTime().AsTime()
+	h.eventually("another look into "+box.GetAddress(), func() bool {
+		got := h.box(box).GetLastPollTime()
+		return got != nil && got.AsTime().After(before)
+	})
+}
+
+// invariants holds after every case. Those about submissions (I3) are the sandbox's to count.
+func (h *house) invariants(boxes ...*pecv1.Mailbox) {
+	h.t.Helper()
+	h.kept(boxes...) // I1
+	// I2: a state other than waiting stands on a proven receipt.
+	require.Zero(h.t, h.query(`SELECT count(*) FROM recipient r WHERE r.state <> 'waiting' AND NOT EXISTS (
+		SELECT FROM fact f JOIN message m ON m.tenant_id = f.tenant_id AND m.id = f.receipt_id
+		WHERE f.tenant_id = r.tenant_id AND f.message_id = r.message_id AND m.proven)`), "I2")
+	shapes := map[string][]string{}
+	for _, b := range boxes {
+		shapes[b.GetAddress()] = h.shape(b.GetAddress())
+	}
+	// I5: everything again under new numbers changes nothing and tells nothing.
+	h.eventually("the outbox is empty", func() bool { return h.query(`SELECT count(*) FROM outbox`) == 0 })
+	states, events := h.states(), len(h.heard.all())
+	for _, b := range boxes {
+		require.NoError(h.t, h.sandbox.ChangePECUIDValidity(h.t.Context(), b.GetAddress()))
+		id := b.GetName()[strings.LastIndex(b.GetName(), "/")+1:]
+		places := func() int { return h.query(`SELECT count(*) FROM location WHERE mailbox_id = $1`, uuid.MustParse(id)) }
+		want := places() + len(shapes[b.GetAddress()])
+		if b.GetAccess() == pecv1.MailboxAccess_MAILBOX_ACCESS_POP3 {
+			continue
+		}
+		h.eventually("everything in "+b.GetAddress()+" is seen again", func() bool { return places() >= want })
+		h.lookedAgain(b)
+	}
+	h.eventually("the outbox is empty", func() bool { return h.query(`SELECT count(*) FROM outbox`) == 0 })
+	require.Equal(h.t, states, h.states(), "I5")
+	require.Len(h.t, h.heard.all(), events, "I5: no new business event")
+	for address, secret := range h.secrets { // I6
+		require.NotContains(h.t, h.log.String(), secret, address)
+		require.NotContains(h.t, h.dump(), secret, address)
+	}
+	for address, before := range shapes { // I7
+		require.Equal(h.t, before, h.shape(address), "I7")
+	}
+}
+
+// states is everything that receipts decide.
+func (h *house) states() []string {
+	h.t.Helper()
+	var out []string
+	require.NoError(h.t, h.DB("pec-gateway").System(context.Background(), func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT m.id::text || ' ' || m.state || ' ' || m.contradictions::text || ' ' || coalesce(
+			(SELECT string_agg(r.address || '=' || r.state || r.late || r.final, ',' ORDER BY position) FROM recipient r WHERE r.message_id = m.id), '')
+			FROM message m ORDER BY m.id`)
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	}))
+	return out
+}
+
+func (h *house) fault(kind string, change ...func(*client.Fault)) {
+	h.t.Helper()
+	f := client.Fault{Kind: kind}
+	for _, fn := range change {
+		fn(&f)
+	}
+	_, err := h.sandbox.AddFault(h.t.Context(), f)
+	require.NoError(h.t, err)
+}
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
+
+// drain reads a stream to its end.
+func drain(t testing.TB, recv func() ([]byte, error)) *bytes.Buffer {
+	t.Helper()
+	var out bytes.Buffer
+	for {
+		data, err := recv()
+		if errors.Is(err, io.EOF) {
+			return &out
+		}
+		require.NoError(t, err)
+		out.Write(data)
+	}
+}

@@ -1,0 +1,90 @@
+package pecgateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+
+	"ceralacca.dev/services/internal/blob"
+)
+
+// inMemory is how much of a message is kept in memory; more goes into a temporary file.
+const inMemory = 1 << 20
+
+// spool holds the bytes of one message while they are archived and read.
+type spool struct {
+	mem  []byte
+	file *os.File
+	size int64
+}
+
+// newSpool takes everything that r gives.
+func newSpool(r io.Reader) (*spool, error) {
+	var b bytes.Buffer
+	n, err := io.CopyN(&b, r, inMemory+1)
+	sp := &spool{mem: b.Bytes(), size: n}
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if n <= inMemory {
+		return sp, nil
+	}
+	sp.file, err = os.CreateTemp("", "ceralacca-pec-*")
+	if err != nil {
+		return nil, fmt.Errorf("pec-gateway: room for a large message: %w", err)
+	}
+	_ = os.Remove(sp.file.Name()) // it is gone with its last descriptor, also after a crash
+	n, err = io.Copy(sp.file, io.MultiReader(bytes.NewReader(sp.mem), r))
+	sp.mem, sp.size = nil, n
+	if err != nil {
+		sp.close()
+		return nil, err
+	}
+	return sp, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (sp *spool) ReadAt(p []byte, off int64) (int, error) {
+	if sp.file != nil {
+		return sp.file.ReadAt(p, off)
+	}
+	return bytes.NewReader(sp.mem).ReadAt(p, off)
+}
+
+func (sp *spool) close() {
+	if sp != nil && sp.file != nil {
+		_ = sp.file.Close()
+	}
+}
+
+// archive keeps the bytes as they are.
+func (s *Service) archive(ctx context.Context, tenant string, sp *spool) (blob.Ref, error) {
+	if sp.file == nil {
+		return s.blobs.Put(ctx, tenant, sp.mem)
+	}
+	return s.blobs.PutReader(ctx, tenant, io.NewSectionReader(sp, 0, sp.size))
+}
+
+// fromArchive brings kept bytes back.
+func (s *Service) fromArchive(ctx context.Context, uri string) (*spool, error) {
+	ref, err := blob.ParseURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.blobs.Open(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return newSpool(r)
+}
+
+// sum is the SHA-256 of the bytes.
+func (sp *spool) sum() ([]byte, error) {
+	h := sha256.New()
+	_, err := io.Copy(h, io.NewSectionReader(sp, 0, sp.size))
+	return h.Sum(nil), err
+}

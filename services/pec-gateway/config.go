@@ -11,10 +11,13 @@ import (
 
 // Config of the pec-gateway.
 type Config struct {
-	// Vault keeps the passwords of the mailboxes.
+	// Vault is where the passwords of the mailboxes are kept.
 	Vault VaultConfig `yaml:"vault"`
 	// CAFile holds authorities of the providers' servers beside the system's, PEM. Empty in production.
 	CAFile string `yaml:"ca_file"`
+	// AllowNetworks are networks (CIDR) whose servers may be named although they are not public, for example
+	// 127.0.0.0/8 in development. Empty in production.
+	AllowNetworks []string `yaml:"allow_networks"`
 	// PollEvery is the pause between two looks into a mailbox; over IMAP new mail is announced in between.
 	PollEvery time.Duration `yaml:"poll_every"`
 	// IdleFor is how long one wait for announcements lasts before it is renewed: providers cut longer ones.

@@ -179,6 +179,7 @@ func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
   vault: {address: %q, role_id_file: %q, secret_id_file: %q}
   ca_file: %q
   sandbox: {imap: %q, pop3: %q, smtp: %q}
+  allow_networks: [127.0.0.0/8]
   poll_every: 100ms
   retry_every: 100ms
   retry_most: 400ms

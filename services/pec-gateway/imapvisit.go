@@ -28,7 +28,7 @@ func (v *visit) overIMAP(ctx context.Context, address, password string) error {
 	if err != nil {
 		return err
 	}
-	c, err := imap.Dial(ctx, address, v.s.tlsFor(host), v.s.cfg.Timeout)
+	c, err := imap.Dial(ctx, v.s.dialer, address, v.s.tlsFor(host), v.s.cfg.Timeout)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (v *visit) overPOP3(ctx context.Context, address, password string) error {
 	if err != nil {
 		return err
 	}
-	c, err := pop3.Dial(ctx, address, v.s.tlsFor(host), v.s.cfg.Timeout)
+	c, err := pop3.Dial(ctx, v.s.dialer, address, v.s.tlsFor(host), v.s.cfg.Timeout)
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (s *Service) probeIMAP(ctx context.Context, p *prober, server, host, userna
 	var c *imap.Client
 	p.step(pecv1.ProbeStep_PROBE_STEP_TLS, server, func() (string, error) {
 		var err error
-		c, err = imap.Dial(ctx, server, s.tlsFor(host), s.cfg.Timeout)
+		c, err = imap.Dial(ctx, s.dialer, server, s.tlsFor(host), s.cfg.Timeout)
 		return "the certificate is good for " + host, err
 	})
 	if c != nil {
@@ -162,7 +162,7 @@ func (s *Service) probePOP3(ctx context.Context, p *prober, server, host, userna
 	var c *pop3.Client
 	p.step(pecv1.ProbeStep_PROBE_STEP_TLS, server, func() (string, error) {
 		var err error
-		c, err = pop3.Dial(ctx, server, s.tlsFor(host), s.cfg.Timeout)
+		c, err = pop3.Dial(ctx, s.dialer, server, s.tlsFor(host), s.cfg.Timeout)
 		return "the certificate is good for " + host, err
 	})
 	if c != nil {
@@ -183,7 +183,7 @@ func (s *Service) probeSMTP(ctx context.Context, server, username, password stri
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	dialer := &tls.Dialer{Config: s.tlsFor(host)}
+	dialer := &tls.Dialer{NetDialer: s.dialer, Config: s.tlsFor(host)}
 	conn, err := dialer.DialContext(ctx, "tcp", server)
 	if err != nil {
 		return "", err

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/guard"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/pec-gateway/internal/db"
@@ -39,6 +41,7 @@ type Service struct {
 	keys     *keyring
 	presets  map[string]servers
 	roots    *x509.CertPool // of the providers' servers
+	dialer   *net.Dialer    // to servers that customers name: public ones only
 	log      *slog.Logger
 	now      func() time.Time
 	cfg      Config
@@ -65,6 +68,11 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	outside, err := guard.New(cfg.AllowNetworks)
+	if err != nil {
+		return run.BadField("allow_networks", "%v", err)
+	}
+	s.dialer = outside.Dialer(cfg.Timeout)
 	s.keys, err = openKeyring(cfg.Vault, h.Breaker("vault"), h.Log)
 	if err != nil {
 		return err

@@ -88,6 +88,11 @@ func (g Guard) control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// Dialer connects to permitted addresses only, for protocols other than HTTP.
+func (g Guard) Dialer(timeout time.Duration) *net.Dialer {
+	return &net.Dialer{Timeout: timeout, Control: g.control}
+}
+
 // Client calls without proxy, redirect or cookie; timeout is for the answer's head. A redirect is
 // given to the caller as the answer that it is.
 func (g Guard) Client(timeout time.Duration) *http.Client {

@@ -60,8 +60,8 @@ func (c *timedConn) Write(p []byte) (int, error) {
 }
 
 // Dial connects with TLS from the first byte and reads the greeting. The end of ctx cuts the connection.
-func Dial(ctx context.Context, address string, conf *tls.Config, silence time.Duration) (*Client, error) {
-	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: silence}, Config: conf}
+func Dial(ctx context.Context, by *net.Dialer, address string, conf *tls.Config, silence time.Duration) (*Client, error) {
+	dialer := &tls.Dialer{NetDialer: by, Config: conf}
 	dialCtx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	conn, err := dialer.DialContext(dialCtx, "tcp", address)

@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/tests/harness"
+)
+
+// TestCertifiedMailComesIn takes a mailbox into keeping with the CLI, has a provider's receipt and a forged one
+// come in, and takes evidence of the true one home.
+func TestCertifiedMailComesIn(t *testing.T) {
+	inBothModes(t, func(t *testing.T, p *harness.Platform) {
+		c, err := p.Onboard(t.Context(), 1)
+		require.NoError(t, err)
+		cli, operator, dir := terminal{t, p, c.Key, c.Tenant}, terminal{t, p, p.OperatorKey, ""}, t.TempDir()
+		file := func(name, text string) string {
+			path := filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+			return path
+		}
+		index, err := p.Sandbox.PECIndex(t.Context())
+		require.NoError(t, err)
+		providers, err := p.Sandbox.PECProviders(t.Context())
+		require.NoError(t, err)
+		var authorities strings.Builder
+		for _, g := range providers {
+			authorities.WriteString(g.CAPEM)
+		}
+		operator.does("pec", "trust", "import", file("index.p7m", string(index)), "--index-authority", p.SdI.CAFile, "--authorities", file("authorities.pem", authorities.String()))
+		require.Contains(t, operator.says("pec", "trust", "ls"), "Gestore Alfa SANDBOX")
+
+		address := fmt.Sprintf("casella-%s@alfa.test", uuid.NewString()[:8])
+		_, err = p.Sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: address, Password: "segreta"})
+		require.NoError(t, err)
+		cli.does("pec", "mailbox", "add", address, "--provider", "sandbox", "--password-file", file("password", "segreta\n"))
+		require.Contains(t, cli.says("pec", "mailbox", "test", address), "PASSED")
+		for _, how := range []string{"valid", "unsigned"} {
+			require.NoError(t, p.Sandbox.ForgePEC(t.Context(), client.PECForge{Mailbox: address, Tipo: "accettazione", MsgID: "e2e@alfa.test", Recipient: "destinatario@beta.test", How: how}))
+		}
+		list := func() string { return cli.says("pec", "message", "ls", address) }
+		require.Eventually(t, func() bool { return strings.Count(list(), "forged") == 2 }, time.Minute, 200*time.Millisecond)
+		require.Contains(t, list(), "NOT PROVEN")
+		proven := regexp.MustCompile(`(?m)^([0-9a-f-]{36}) .* ACCEPTANCE .* proven `).FindStringSubmatch(list())
+		require.NotNil(t, proven, list())
+		require.Contains(t, cli.says("pec", "message", "get", address+"/"+proven[1]), "Gestore Alfa SANDBOX")
+		cli.does("pec", "message", "evidence", address+"/"+proven[1], "-o", filepath.Join(dir, "evidence.zip"))
+		info, err := os.Stat(filepath.Join(dir, "evidence.zip"))
+		require.NoError(t, err)
+		require.NotZero(t, info.Size())
+		require.Contains(t, cli.says("pec", "mailbox", "ls"), "ACTIVE")
+	})
+}

@@ -3,18 +3,12 @@ package pecgateway_test
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
-	"ceralacca.dev/services/internal/devenv/nats"
-	"ceralacca.dev/services/internal/pg"
-	"ceralacca.dev/services/internal/pg/pgtest"
-	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/client"
 )
 
@@ -83,20 +77,12 @@ func TestB11POP3(t *testing.T) {
 	require.Len(t, h.list(box), 2)
 }
 
-// TestB6B14TwoReplicas: two gateways on the same mailboxes, one ends and the other goes on; each message is
-// received once and told once.
-func TestB6B14TwoReplicas(t *testing.T) {
-	server, err := nats.Start(t.Context(), nats.Options{Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop()) })
-	h := open(t, "", func(o *runtest.Options) { o.NATS = server.URL() })
+// TestB6StoppedInTheMiddle: the gateway ends in the middle of its work and goes on; each message is received
+// once and told once.
+func TestB6StoppedInTheMiddle(t *testing.T) {
+	h := open(t, "")
 	h.believe()
 	box := h.add(recipient)
-	other := h.opts // another process on the same schema, bus and archive
-	other.Dir = t.TempDir()
-	require.NoError(t, os.Symlink(filepath.Join(h.opts.Dir, "blobs"), filepath.Join(other.Dir, "blobs")))
-	other.DB = map[string]*pg.DB{"pec-gateway": pgtest.Again(t, h.DB("pec-gateway")), "probe": pgtest.Again(t, h.DB("probe"))}
-	runtest.Start(t, other)
 	for i := range 20 {
 		h.inject(recipient, plain(fmt.Sprintf("a%d", i)))
 	}

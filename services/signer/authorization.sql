@@ -113,7 +113,7 @@ FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state 
 
 -- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output
 FROM challenge WHERE id = @id AND credential_id = @credential_id AND caller = @caller;
 
 -- name: TryChallenge :execrows
@@ -146,7 +146,7 @@ WHERE ch.id = @id AND ch.state = 'OPEN' AND ch.expires_at > @at AND ch.caller = 
 
 -- name: UseAuthorization :execrows
 -- The one use of an authorization, by one request.
-UPDATE challenge ch SET state = 'SIGNING', request_id = @request_id, used_at = @at, expires_at = @expires_at
+UPDATE challenge ch SET state = 'SIGNING', request_id = @request_id, output = @output, used_at = @at, expires_at = @expires_at
 WHERE ch.id = @id AND ch.credential_id = @credential_id AND ch.caller = @caller
   AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = @authorization_sha256 AND ch.expires_at > @at
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE');

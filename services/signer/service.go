@@ -36,6 +36,11 @@ type Config struct {
 	JobSize int `yaml:"job_size"`
 	// Authorization says how persons authorize signatures.
 	Authorization AuthorizationConfig `yaml:"authorization"`
+	// TSA are the time-stamp authorities, in the order in which they are asked: the second is for when
+	// the first gives no good stamp.
+	TSA []TSAConfig `yaml:"tsa"`
+	// Documents is about signatures on whole documents.
+	Documents DocumentsConfig `yaml:"documents"`
 	// Verification says by what files are judged that others signed.
 	Verification VerificationConfig `yaml:"verification"`
 }
@@ -96,6 +101,7 @@ func DefaultConfig() Config {
 			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
 			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute,
 		},
+		Documents:    DocumentsConfig{MaxSize: 64 << 20, StampsPerMonth: 1000},
 		Verification: defaultVerification(),
 	}
 }
@@ -127,6 +133,7 @@ func (c *Config) Validate() error {
 	bad(a.Lock < time.Second || a.Lock > 24*time.Hour, "authorization.lock", "must be between 1s and 24h")
 	bad(a.ChallengeTTL < time.Second || a.ChallengeTTL > time.Hour, "authorization.challenge_ttl", "must be between 1s and 1h")
 	bad(a.AuthorizationTTL < time.Second || a.AuthorizationTTL > 5*time.Minute, "authorization.authorization_ttl", "must be between 1s and 5m: an authorization is short-lived")
+	c.validateStamps(bad)
 	c.Verification.validate(bad)
 	return errors.Join(errs...)
 }
@@ -136,8 +143,10 @@ type Service struct {
 	signv1.UnimplementedSignServiceServer
 	signv1.UnimplementedAuthorizationServiceServer
 	signv1.UnimplementedVerificationServiceServer
+	signv1.UnimplementedDocumentServiceServer
 
 	verifier *verifier
+	stamps   []*authority
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -169,13 +178,18 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	stamps, err := openAuthorities(cfg.TSA, h)
+	if err != nil {
+		return err
+	}
 	s := &Service{
-		verifier: verifier, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		verifier: verifier, stamps: stamps, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPinHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)
 	signv1.RegisterAuthorizationServiceServer(h.RPC, s)
 	signv1.RegisterVerificationServiceServer(h.RPC, s)
+	signv1.RegisterDocumentServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)

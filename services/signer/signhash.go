@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.mozilla.org/pkcs7"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -55,14 +54,14 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 		if err != nil {
 			return err
 		}
-		ch, err = s.useAuthorization(ctx, tx, c, ch, req.GetRequestId())
+		ch, err = s.useAuthorization(ctx, tx, c, ch, req.GetRequestId(), "")
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	if ch.State != "SIGNED" {
-		ch, err = s.signChallenge(ctx, c, ch)
+		ch, err = s.signChallenge(ctx, c, ch, signHash)
 		if err != nil {
 			return nil, err
 		}
@@ -95,12 +94,13 @@ func covers(ch db.Challenge, authorization string, hashes [][]byte) error {
 	return nil
 }
 
-// useAuthorization gives the authorization to one request, and knows that request when it comes again.
-func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credential, ch db.Challenge, requestID string) (db.Challenge, error) {
+// useAuthorization gives the authorization to one request, and knows that request when it comes again,
+// which must want the same output.
+func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credential, ch db.Challenge, requestID, output string) (db.Challenge, error) {
 	q, now := db.New(tx), pg.Time(s.now())
 	n, err := q.UseAuthorization(ctx, db.UseAuthorizationParams{
 		ID: ch.ID, CredentialID: c.ID, Caller: callerOf(ctx), AuthorizationSha256: ch.AuthorizationSha256,
-		RequestID: &requestID, At: &now, ExpiresAt: now.Add(resumeFor),
+		RequestID: &requestID, Output: output, At: &now, ExpiresAt: now.Add(resumeFor),
 	})
 	if err != nil {
 		return ch, fmt.Errorf("signer: use authorization: %w", err)
@@ -117,6 +117,9 @@ func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credenti
 		})
 	case ch.RequestID != nil && *ch.RequestID != requestID:
 		return ch, fault.Precondition("AUTHORIZATION_USED", "the authorization was used by another request: ask the signer again")
+	case ch.RequestID != nil && ch.Output != output:
+		return ch, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for the same documents in another form: the authorization is used").
+			WithField("request_id", "REQUEST_ID_REUSED", "was used for another form")
 	case ch.State != "SIGNED" && !now.Before(ch.ExpiresAt):
 		return ch, fault.Precondition("AUTHORIZATION_EXPIRED", "the authorization ended at %s: ask the signer again", ch.ExpiresAt.UTC().Format(time.RFC3339))
 	case ch.RequestID == nil:
@@ -126,34 +129,20 @@ func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credenti
 }
 
 // signChallenge makes all the signatures in memory, then stores them, then records them together.
-func (s *Service) signChallenge(ctx context.Context, c db.Credential, ch db.Challenge) (db.Challenge, error) {
+func (s *Service) signChallenge(ctx context.Context, c db.Credential, ch db.Challenge,
+	sign func(context.Context, []byte, *readyCredential, time.Time) ([]byte, error),
+) (db.Challenge, error) {
 	by, err := s.ready.load(ctx, c)
 	if err != nil {
 		return ch, err
 	}
 	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
-	made := make([][]byte, len(ch.Hashes))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.cfg.Parallel)
-	for i, hash := range ch.Hashes {
-		g.Go(func() error {
-			der, err := signHash(gctx, hash, by, at)
-			made[i] = der
-			return err
-		})
-	}
-	err = g.Wait()
+	record := db.RecordChallengeParams{ID: ch.ID, RequestID: ch.RequestID, SigningTime: &at}
+	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, c.TenantID, ch.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
+		return sign(ctx, hash, by, at)
+	})
 	if err != nil {
 		return ch, err
-	}
-	record := db.RecordChallengeParams{ID: ch.ID, RequestID: ch.RequestID, SigningTime: &at}
-	for _, der := range made {
-		ref, err := s.blobs.Put(ctx, c.TenantID, der)
-		if err != nil {
-			return ch, err
-		}
-		record.SignedSha256 = append(record.SignedSha256, ref.SHA256[:])
-		record.SignedSizes = append(record.SignedSizes, ref.Size)
 	}
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)

@@ -255,7 +255,7 @@ func (q *Queries) ForgiveAttempt(ctx context.Context, arg ForgiveAttemptParams) 
 
 const getChallenge = `-- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output
 FROM challenge WHERE id = $1 AND credential_id = $2 AND caller = $3
 `
 
@@ -288,6 +288,7 @@ func (q *Queries) GetChallenge(ctx context.Context, arg GetChallengeParams) (Cha
 		&i.AuthorizedAt,
 		&i.UsedAt,
 		&i.SignedAt,
+		&i.Output,
 	)
 	return i, err
 }
@@ -670,14 +671,15 @@ func (q *Queries) TryChallenge(ctx context.Context, arg TryChallengeParams) (int
 }
 
 const useAuthorization = `-- name: UseAuthorization :execrows
-UPDATE challenge ch SET state = 'SIGNING', request_id = $1, used_at = $2, expires_at = $3
-WHERE ch.id = $4 AND ch.credential_id = $5 AND ch.caller = $6
-  AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = $7 AND ch.expires_at > $2
+UPDATE challenge ch SET state = 'SIGNING', request_id = $1, output = $2, used_at = $3, expires_at = $4
+WHERE ch.id = $5 AND ch.credential_id = $6 AND ch.caller = $7
+  AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = $8 AND ch.expires_at > $3
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE')
 `
 
 type UseAuthorizationParams struct {
 	RequestID           *string
+	Output              string
 	At                  *time.Time
 	ExpiresAt           time.Time
 	ID                  uuid.UUID
@@ -690,6 +692,7 @@ type UseAuthorizationParams struct {
 func (q *Queries) UseAuthorization(ctx context.Context, arg UseAuthorizationParams) (int64, error) {
 	result, err := q.db.Exec(ctx, useAuthorization,
 		arg.RequestID,
+		arg.Output,
 		arg.At,
 		arg.ExpiresAt,
 		arg.ID,

@@ -52,6 +52,7 @@ type Challenge struct {
 	AuthorizedAt        *time.Time
 	UsedAt              *time.Time
 	SignedAt            *time.Time
+	Output              string
 }
 
 type Credential struct {
@@ -86,9 +87,42 @@ type CredentialPin struct {
 	SetAt        time.Time
 }
 
+type DocumentSigning struct {
+	ID           uuid.UUID
+	TenantID     string
+	MandateID    uuid.UUID
+	CredentialID uuid.UUID
+	RequestID    string
+	Output       string
+	Hashes       [][]byte
+	State        string
+	SignedSha256 [][]byte
+	SignedSizes  []int64
+	SigningTime  *time.Time
+	CreatedAt    time.Time
+	SignedAt     *time.Time
+}
+
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string
+}
+
+type Mandate struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	Description  string
+	Forms        []string
+	MaxDocuments int64
+	MaxPerDay    int32
+	ValidFrom    time.Time
+	ValidUntil   time.Time
+	Used         int64
+	Day          string
+	UsedToday    int32
+	CreatedAt    time.Time
+	RevokedAt    *time.Time
 }
 
 type OtpDevice struct {
@@ -174,4 +208,15 @@ type Signature struct {
 	Traceparent    string
 	CreatedAt      time.Time
 	DoneAt         *time.Time
+}
+
+type StampQuotum struct {
+	TenantID string
+	PerMonth int32
+}
+
+type StampUse struct {
+	TenantID string
+	Month    string
+	Used     int32
 }

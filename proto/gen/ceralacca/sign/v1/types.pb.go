@@ -86,6 +86,8 @@ const (
 	CredentialKind_CREDENTIAL_KIND_ROLE CredentialKind = 2
 	// A person. Signs only what the person authorized with PIN and one-time password (AuthorizationService).
 	CredentialKind_CREDENTIAL_KIND_PERSON CredentialKind = 3
+	// A seal of a company. Signs documents by mandate (DocumentService), and never invoices.
+	CredentialKind_CREDENTIAL_KIND_SEAL CredentialKind = 4
 )
 
 // Enum value maps for CredentialKind.
@@ -95,12 +97,14 @@ var (
 		1: "CREDENTIAL_KIND_AUTOMATIC",
 		2: "CREDENTIAL_KIND_ROLE",
 		3: "CREDENTIAL_KIND_PERSON",
+		4: "CREDENTIAL_KIND_SEAL",
 	}
 	CredentialKind_value = map[string]int32{
 		"CREDENTIAL_KIND_UNSPECIFIED": 0,
 		"CREDENTIAL_KIND_AUTOMATIC":   1,
 		"CREDENTIAL_KIND_ROLE":        2,
 		"CREDENTIAL_KIND_PERSON":      3,
+		"CREDENTIAL_KIND_SEAL":        4,
 	}
 )
 
@@ -579,12 +583,13 @@ const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\aKeyType\x12\x18\n" +
 	"\x14KEY_TYPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KEY_TYPE_EC_P256\x10\x01\x12\x15\n" +
-	"\x11KEY_TYPE_RSA_3072\x10\x02*\x86\x01\n" +
+	"\x11KEY_TYPE_RSA_3072\x10\x02*\xa0\x01\n" +
 	"\x0eCredentialKind\x12\x1f\n" +
 	"\x1bCREDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CREDENTIAL_KIND_AUTOMATIC\x10\x01\x12\x18\n" +
 	"\x14CREDENTIAL_KIND_ROLE\x10\x02\x12\x1a\n" +
-	"\x16CREDENTIAL_KIND_PERSON\x10\x03*n\n" +
+	"\x16CREDENTIAL_KIND_PERSON\x10\x03\x12\x18\n" +
+	"\x14CREDENTIAL_KIND_SEAL\x10\x04*n\n" +
 	"\x0eSignatureLevel\x12\x1f\n" +
 	"\x1bSIGNATURE_LEVEL_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18SIGNATURE_LEVEL_ADVANCED\x10\x01\x12\x1d\n" +

@@ -1,0 +1,314 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+// inlineAnswer is how many bytes of signed documents an answer holds; more are in the blob store only.
+const inlineAnswer = 12 << 20
+
+// documents are what a request brings, in order of their digests.
+type documents struct {
+	name   credentialName
+	hashes [][]byte // sorted
+	order  [][]byte // as in the request
+	bytes  map[[sha256.Size]byte][]byte
+}
+
+// SignDocuments signs what a person has authorized or what a mandate allows, in the form that is
+// asked for. Nothing is released before all signatures are made, verified and recorded.
+func (s *Service) SignDocuments(ctx context.Context, req *signv1.SignDocumentsRequest) (*signv1.SignDocumentsResponse, error) {
+	d, err := s.documentsOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	out, err := outputOf(req)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetTimestamp() && len(s.stamps) == 0 {
+		return nil, noAuthorities()
+	}
+	switch person, mandate := req.GetChallenge() != "" || req.GetAuthorization() != "", req.GetMandate() != ""; {
+	case person && mandate:
+		return nil, fault.Invalid("AUTHORITY_TWICE", "mandate: a challenge and a mandate: a request has one of both")
+	case mandate:
+		return s.signByMandate(ctx, req, d, out)
+	case person:
+		return s.signByPerson(ctx, req, d, out)
+	}
+	return nil, fault.Invalid("AUTHORITY_MISSING", "challenge: name the challenge with its authorization (a person's credential), or a mandate (any other)").
+		WithField("challenge", "AUTHORITY_MISSING", "is missing")
+}
+
+// documentsOf reads the documents and their digests.
+func (s *Service) documentsOf(ctx context.Context, req *signv1.SignDocumentsRequest) (*documents, error) {
+	name, err := parseCredentialName("name", req.GetCredential())
+	if err != nil {
+		return nil, err
+	}
+	d := &documents{name: name, bytes: map[[sha256.Size]byte][]byte{}}
+	total := int64(0)
+	for i, in := range req.GetDocuments() {
+		field := fmt.Sprintf("documents[%d]", i)
+		content := in.GetContent()
+		if b := in.GetBlob(); b != nil {
+			ref, err := refFrom(name.tenant, field+".blob", b)
+			if err != nil {
+				return nil, err
+			}
+			if total += ref.Size; total > s.cfg.Documents.MaxSize {
+				return nil, s.documentsTooLarge()
+			}
+			if content, err = s.blobs.Get(ctx, ref); err != nil {
+				return nil, err
+			}
+		} else if total += int64(len(content)); total > s.cfg.Documents.MaxSize {
+			return nil, s.documentsTooLarge()
+		}
+		if len(content) == 0 {
+			return nil, fault.Invalid("DOCUMENT_EMPTY", "%s: has no bytes", field).WithField(field, "DOCUMENT_EMPTY", "has no bytes")
+		}
+		sum := sha256.Sum256(content)
+		d.order = append(d.order, sum[:])
+		d.bytes[sum] = content
+	}
+	d.hashes, err = sortedHashes(d.order)
+	return d, err
+}
+
+func (s *Service) documentsTooLarge() error {
+	return fault.Invalid("DOCUMENTS_TOO_LARGE", "documents: more than %d bytes in one request, the most that is signed at once (documents.max_size)", s.cfg.Documents.MaxSize)
+}
+
+// signByPerson uses an authorization as SignHashes does: the documents are exactly those of the
+// challenge, and the request that used it first has it.
+func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsRequest, d *documents, out output) (*signv1.SignDocumentsResponse, error) {
+	name, id, err := parseChallengeName(req.GetChallenge())
+	if err != nil {
+		return nil, err
+	}
+	if name != d.name {
+		return nil, fault.Invalid("CHALLENGE_MISMATCH", "challenge: it is not of the credential %s", req.GetCredential())
+	}
+	var c db.Credential
+	var ch db.Challenge
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		c, err = personal(ctx, q, name)
+		if err != nil {
+			return err
+		}
+		ch, err = ownChallenge(ctx, q, req.GetChallenge(), name, id)
+		if err != nil {
+			return err
+		}
+		err = covers(ch, req.GetAuthorization(), d.hashes)
+		if err != nil {
+			return err
+		}
+		ch, err = s.useAuthorization(ctx, tx, c, ch, req.GetRequestId(), out.key)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ch.State != "SIGNED" {
+		ch, err = s.signChallenge(ctx, c, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+			return s.makeOne(ctx, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s.releaseDocuments(ctx, c, d, signedSet{ch.Hashes, ch.SignedSha256, ch.SignedSizes, *ch.SigningTime}, out)
+}
+
+// signByMandate counts the documents first, then signs them.
+func (s *Service) signByMandate(ctx context.Context, req *signv1.SignDocumentsRequest, d *documents, out output) (*signv1.SignDocumentsResponse, error) {
+	name, mandate, err := parseMandateName(req.GetMandate())
+	if err != nil {
+		return nil, err
+	}
+	if name != d.name {
+		return nil, fault.Invalid("MANDATE_MISMATCH", "mandate: it is not of the credential %s", req.GetCredential())
+	}
+	c, err := s.credential(ctx, name.tenant, name.id)
+	if err != nil {
+		return nil, err
+	}
+	if c.CompanyID != name.company {
+		return nil, noCredential(req.GetCredential())
+	}
+	row, err := s.intendDocuments(ctx, req, c, mandate, d, out)
+	if err != nil {
+		return nil, err
+	}
+	if row.State != "SIGNED" {
+		row, err = s.signIntended(ctx, c, row, d, out)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s.releaseDocuments(ctx, c, d, signedSet{row.Hashes, row.SignedSha256, row.SignedSizes, *row.SigningTime}, out)
+}
+
+// intendDocuments uses the mandate for a new request, and knows one that comes again.
+func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocumentsRequest, c db.Credential, mandate uuid.UUID, d *documents, out output) (db.DocumentSigning, error) {
+	var row db.DocumentSigning
+	id, err := pg.NewID()
+	if err != nil {
+		return row, err
+	}
+	key := db.GetDocumentSigningParams{TenantID: c.TenantID, RequestID: strings.ToLower(req.GetRequestId())}
+	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q, now := db.New(tx), pg.Time(s.now())
+		row, err = q.GetDocumentSigning(ctx, key)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		n, err := q.UseMandate(ctx, db.UseMandateParams{
+			ID: id, MandateID: mandate, CredentialID: c.ID, RequestID: key.RequestID, Output: out.key, Hashes: d.hashes, Form: out.name(),
+			Documents: int32(len(d.hashes)), Today: now.UTC().Format(time.DateOnly), At: now, //nolint:gosec // at most 500
+		})
+		if pg.Constraint(err) == "document_signing_request" {
+			return fault.Unavailable("REQUEST_IN_HAND", "the same request is in hand: repeat it in a moment")
+		}
+		if err != nil {
+			return fmt.Errorf("signer: use mandate: %w", err)
+		}
+		if n == 0 {
+			return s.refusedBy(ctx, q, c, mandate, len(d.hashes), out)
+		}
+		row, err = q.GetDocumentSigning(ctx, key)
+		if err != nil {
+			return fmt.Errorf("signer: read document signing: %w", err)
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "mandate.use", Resource: nameOfMandate(c, mandate),
+			Detail: map[string]string{"documents": fmt.Sprint(len(d.hashes)), "digest": fmt.Sprintf("%x", digestOf(d.hashes)), "form": out.name()},
+		})
+	})
+	if err != nil {
+		return row, err
+	}
+	if row.MandateID != mandate || row.Output != out.key || !bytes.Equal(digestOf(row.Hashes), digestOf(d.hashes)) {
+		return row, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another request: use a new one").
+			WithField("request_id", "REQUEST_ID_REUSED", "was used for another request")
+	}
+	return row, nil
+}
+
+// signIntended signs what was counted and records it.
+func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.DocumentSigning, d *documents, out output) (db.DocumentSigning, error) {
+	by, err := s.ready.load(ctx, c)
+	if err != nil {
+		return row, err
+	}
+	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
+	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
+		return s.makeOne(ctx, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+	})
+	if err != nil {
+		return row, err
+	}
+	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		n, err := q.RecordDocumentSigning(ctx, db.RecordDocumentSigningParams{
+			ID: row.ID, SignedSha256: hashes, SignedSizes: sizes, SigningTime: &at, At: ptr(pg.Time(s.now())),
+		})
+		if err != nil {
+			return fmt.Errorf("signer: record document signing: %w", err)
+		}
+		row, err = q.GetDocumentSigning(ctx, db.GetDocumentSigningParams{TenantID: row.TenantID, RequestID: row.RequestID})
+		if err != nil {
+			return fmt.Errorf("signer: read document signing: %w", err)
+		}
+		if row.State != "SIGNED" {
+			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential or the mandate was revoked while it signed: nothing is released")
+		}
+		if n == 0 { // the same request, sent twice, was here first
+			return nil
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "documents.sign", Resource: nameOfMandate(c, row.MandateID),
+			Detail: map[string]string{"documents": fmt.Sprint(len(row.Hashes)), "form": out.name(), "digest": fmt.Sprintf("%x", digestOf(row.Hashes))},
+		})
+	})
+	return row, err
+}
+
+// makeAll makes one file for each digest, all in memory, and then stores them.
+func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, one func(context.Context, []byte) ([]byte, error)) (hashes [][]byte, sizes []int64, err error) {
+	made := make([][]byte, len(digests))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.cfg.Parallel)
+	for i, digest := range digests {
+		g.Go(func() error {
+			file, err := one(gctx, digest)
+			made[i] = file
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for _, file := range made {
+		ref, err := s.blobs.Put(ctx, tenant, file)
+		if err != nil {
+			return nil, nil, err
+		}
+		hashes = append(hashes, ref.SHA256[:])
+		sizes = append(sizes, ref.Size)
+	}
+	return hashes, sizes, nil
+}
+
+// signedSet are the files that were made of documents, in order of their digests.
+type signedSet struct {
+	of, signed [][]byte
+	sizes      []int64
+	at         time.Time
+}
+
+func (s *Service) releaseDocuments(ctx context.Context, c db.Credential, d *documents, set signedSet, out output) (*signv1.SignDocumentsResponse, error) {
+	at := map[[sha256.Size]byte]int{}
+	total := int64(0)
+	for i, h := range set.of {
+		at[[sha256.Size]byte(h)] = i
+		total += set.sizes[i]
+	}
+	resp := &signv1.SignDocumentsResponse{
+		Credential: nameOfCredential(c), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED, SigningTime: timestamppb.New(set.at),
+	}
+	for _, h := range d.order {
+		i := at[[sha256.Size]byte(h)]
+		ref := refOf(c.TenantID, set.signed[i], set.sizes[i])
+		one := &signv1.SignedDocument{DocumentSha256: h, Signed: blobMessage(ref, out.mediaType())}
+		if total <= inlineAnswer {
+			var err error
+			if one.Content, err = s.blobs.Get(ctx, ref); err != nil {
+				return nil, err
+			}
+		}
+		resp.Documents = append(resp.Documents, one)
+	}
+	return resp, nil
+}

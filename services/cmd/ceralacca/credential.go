@@ -34,9 +34,9 @@ func (c *cli) credentialCommand() *cobra.Command {
 			return usage("--key is p256 or rsa3072, not %q", key)
 		}
 		kinds, ok := map[string]signv1.CredentialKind{"automatic": signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC, "role": signv1.CredentialKind_CREDENTIAL_KIND_ROLE,
-			"person": signv1.CredentialKind_CREDENTIAL_KIND_PERSON}[kind]
+			"person": signv1.CredentialKind_CREDENTIAL_KIND_PERSON, "seal": signv1.CredentialKind_CREDENTIAL_KIND_SEAL}[kind]
 		if !ok {
-			return usage("--kind is automatic, role or person, not %q", kind)
+			return usage("--kind is automatic, role, person or seal, not %q", kind)
 		}
 		api, err := c.sign()
 		if err != nil {
@@ -54,7 +54,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 		})
 	})
 	create.Flags().StringVar(&company, "company", os.Getenv("CERALACCA_COMPANY"), "company that signs")
-	create.Flags().StringVar(&kind, "kind", "automatic", "automatic (a company's invoices), role (the platform's conservation) or person (signs with ceralacca sign)")
+	create.Flags().StringVar(&kind, "kind", "automatic", "automatic (a company's invoices), role (the platform's conservation), person (signs with ceralacca sign) or seal (documents, by mandate)")
 	create.Flags().StringVar(&key, "key", "p256", "p256 or rsa3072")
 	create.Flags().StringVar(&common, "common-name", "", "name in the certificate")
 	imported := verb("import CREDENTIAL FILE", "Import the certificate of a credential, PEM, leaf first", args("CREDENTIAL", "FILE"), func(ctx context.Context, given []string) error {

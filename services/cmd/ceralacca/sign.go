@@ -9,8 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -30,10 +28,12 @@ type toSign struct {
 
 func (c *cli) signCommand() *cobra.Command {
 	p := &personal{secrets: secrets{c: c}}
-	var dir string
-	var force bool
+	var how signing
 	cmd := p.flags(verb("sign FILE...", "Sign files as the person who holds a credential, with PIN and one-time password", args("FILE..."), func(ctx context.Context, given []string) error {
-		files, err := prepare(given, dir, force)
+		if err := how.check(); err != nil {
+			return err
+		}
+		files, err := prepare(given, how)
 		if err != nil {
 			return err
 		}
@@ -45,18 +45,22 @@ func (c *cli) signCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.sign(ctx, api, name, files)
+		return p.sign(ctx, api, name, files, how)
 	}))
 	cmd.Long += "\n\nEach FILE gets FILE.p7s beside it: a detached CAdES-BES signature (openssl cms -verify -inform DER\n" +
-		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server. The\n" +
-		"signature is an advanced one, not a qualified one."
-	cmd.Flags().StringVar(&dir, "output-dir", "", "folder for the signatures, instead of beside the files")
-	cmd.Flags().BoolVar(&force, "force", false, "write over signatures that are there")
+		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server.\n\n" +
+		"With --as the files go to the server and come back signed: p7m (FILE.p7m, the file in it), add (one more\n" +
+		"signature in a p7m: NAME.signed.p7m), xml (NAME.signed.xml), pdf (NAME.signed.pdf). --timestamp adds a time\n" +
+		"stamp to each signature. The signature is an advanced one, not a qualified one."
+	cmd.Flags().StringVar(&how.dir, "output-dir", "", "folder for what is signed, instead of beside the files")
+	cmd.Flags().BoolVar(&how.force, "force", false, "write over files that are there")
+	cmd.Flags().StringVar(&how.as, "as", "p7s", "p7s, p7m, add, xml or pdf")
+	cmd.Flags().BoolVar(&how.stamp, "timestamp", false, "with a time stamp; the files go to the server")
 	return cmd
 }
 
 // prepare reads the files once, before anybody is asked for a secret.
-func prepare(names []string, dir string, force bool) ([]toSign, error) {
+func prepare(names []string, how signing) ([]toSign, error) {
 	if len(names) > mostSigned {
 		return nil, usage("%d files: one authorization covers %d", len(names), mostSigned)
 	}
@@ -70,14 +74,11 @@ func prepare(names []string, dir string, force bool) ([]toSign, error) {
 		if same, twice := hashes[string(hash)]; twice {
 			return nil, usage("%s and %s are the same bytes: name each document once", same, name)
 		}
-		output := name + ".p7s"
-		if dir != "" {
-			output = filepath.Join(dir, filepath.Base(output))
-		}
+		output := how.output(name)
 		if other, twice := outputs[output]; twice {
 			return nil, usage("the signatures of %s and %s would both be %s", other, name, output)
 		}
-		if _, err := os.Stat(output); !errors.Is(err, fs.ErrNotExist) && !force {
+		if _, err := os.Stat(output); !errors.Is(err, fs.ErrNotExist) && !how.force {
 			return nil, usage("%s is there already: --force writes over it", output)
 		}
 		hashes[string(hash)], outputs[output] = name, name
@@ -101,7 +102,7 @@ func hashFile(name string) ([]byte, error) {
 }
 
 // sign goes the whole way: challenge, secrets, authorization, signatures, files.
-func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign) error {
+func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign, how signing) error {
 	c := p.c
 	var hashes [][]byte
 	for _, f := range files {
@@ -123,9 +124,25 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	if err != nil {
 		return err
 	}
-	signed, err := c.signHashes(ctx, api, &signv1.SignHashesRequest{
+	if how.uploads() {
+		whole, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{
+			Credential: name, Challenge: ch.GetName(), Authorization: given.GetAuthorization(), Form: forms[how.as], Timestamp: how.stamp,
+		}, files)
+		if err != nil {
+			return err
+		}
+		return c.print(whole, func() {
+			var rows [][]string
+			for _, f := range files {
+				rows = append(rows, []string{printable(f.output), when(whole.GetSigningTime()), enum("SIGNATURE_LEVEL_", whole.GetLevel())})
+			}
+			c.table([]string{"FILE", "SIGNED", "LEVEL"}, rows)
+		})
+	}
+	req := &signv1.SignHashesRequest{
 		Name: ch.GetName(), Authorization: given.GetAuthorization(), DocumentSha256: hashes, RequestId: uuid.NewString(),
-	})
+	}
+	signed, err := tryAgain(ctx, c, func() (*signv1.SignHashesResponse, error) { return api.SignHashes(ctx, req) })
 	if err != nil {
 		return err
 	}
@@ -133,7 +150,7 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 		return fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d signatures", len(files), len(signed.GetSignatures()))
 	}
 	for i, f := range files {
-		err = f.write(signed.GetSignatures()[i])
+		err = f.write(signed.GetSignatures()[i].GetDocumentSha256(), signed.GetSignatures()[i].GetCms())
 		if err != nil {
 			return err
 		}
@@ -149,36 +166,17 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 
 // write writes a signature, of the file as it was when it was shown: one that changed meanwhile is
 // refused, for the signature is not of what is there now.
-func (f toSign) write(s *signv1.HashSignature) error {
+func (f toSign) write(of, signed []byte) error {
 	now, err := hashFile(f.file)
 	if err != nil {
 		return err
 	}
-	if string(now) != string(f.hash) || string(s.GetDocumentSha256()) != string(f.hash) {
+	if string(now) != string(f.hash) || string(of) != string(f.hash) {
 		return fault.Conflict("DOCUMENT_CHANGED", "%s changed while it was being signed: its signature is not written", f.file)
 	}
-	err = os.WriteFile(f.output, s.GetCms(), 0o644) //nolint:gosec // a signature is for everybody
+	err = os.WriteFile(f.output, signed, 0o644) //nolint:gosec // a signature is for everybody
 	if err != nil {
 		return usage("%v", err)
 	}
 	return nil
-}
-
-// signHashes uses the authorization. While the server is away the same request is repeated: it goes on
-// where it was, and no other could.
-func (c *cli) signHashes(ctx context.Context, api signv1.AuthorizationServiceClient, req *signv1.SignHashesRequest) (*signv1.SignHashesResponse, error) {
-	const tries = 6
-	for i := 1; ; i++ {
-		signed, err := api.SignHashes(ctx, req)
-		if err == nil || fault.Of(err).Kind != fault.KindUnavailable || i == tries {
-			return signed, err
-		}
-		wait := max(fault.Of(err).RetryAfter, time.Duration(i)*time.Second)
-		fmt.Fprintf(c.errOut, "the server is away; again in %s\n", wait)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
 }

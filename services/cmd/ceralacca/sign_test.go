@@ -122,7 +122,12 @@ func TestSignAsAPerson(t *testing.T) {
 	}
 	require.Len(t, devices, 1)
 	device, _ := devices[0].(map[string]any)["name"].(string)
-	step := time.Now().Unix() / 30
+	// Three passwords are shown: those of the step before, of this one and of the next. They are right
+	// together while this step lasts.
+	for time.Now().Unix()%30 > 20 {
+		time.Sleep(200 * time.Millisecond)
+	}
+	step := time.Now().Unix()/30 - 1
 	out, _ = tool(exitOK, pin+"\n"+oneTime(t, address, step)+"\n", "otp confirm "+device)
 	require.Contains(t, strings.ToLower(out), "active")
 
@@ -146,6 +151,15 @@ func TestSignAsAPerson(t *testing.T) {
 			"-CAfile", roots, "-purpose", "any", "-out", filepath.Join(dir, "out")).CombinedOutput()
 		require.NoError(t, err, "%s", heard)
 	}
+	_, said = tool(exitUsage, "", "sign --as doc "+two)
+	require.Contains(t, said, "--as is p7s")
+	_, said = tool(exitUsage, "", "sign --as xml --timestamp "+two)
+	require.Contains(t, said, "not for --as xml")
+	tool(exitOK, pin+"\n"+oneTime(t, address, step+2)+"\n", "sign --as p7m "+two)
+	heard, err := exec.Command("openssl", "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", two+".p7m",
+		"-CAfile", filepath.Join(dir, "roots.pem"), "-purpose", "any").Output()
+	require.NoError(t, err)
+	require.Equal(t, "two", string(heard))
 	// The platform judges what was signed with it like anything else: nobody told it whom to trust.
 	page := filepath.Join(dir, "report.html")
 	out, said = tool(exitIndeterminate, "", "verify --online "+two+".p7s --content "+two+" --report "+page)

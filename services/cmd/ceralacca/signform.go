@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/fault"
+)
+
+// mostUploaded is how many bytes are signed in one request: documents travel in one message.
+const mostUploaded = 10 << 20
+
+// signing are the flags that say what comes out.
+type signing struct {
+	as, dir string
+	stamp   bool
+	force   bool
+}
+
+// forms are the values of --as; the empty one is made from digests alone.
+var forms = map[string]signv1.SignatureForm{
+	"p7s": signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED, "p7m": signv1.SignatureForm_SIGNATURE_FORM_CADES_ATTACHED,
+	"add": signv1.SignatureForm_SIGNATURE_FORM_CADES_PARALLEL, "xml": signv1.SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED,
+	"pdf": signv1.SignatureForm_SIGNATURE_FORM_PADES,
+}
+
+func (s signing) check() error {
+	if _, ok := forms[s.as]; !ok {
+		return usage("--as is p7s, p7m, add, xml or pdf, not %q", s.as)
+	}
+	if s.as == "xml" && s.stamp {
+		return usage("--timestamp is not for --as xml")
+	}
+	return nil
+}
+
+// uploads says whether the documents have to go to the server: a signature beside a file needs its
+// digest only.
+func (s signing) uploads() bool { return s.as != "p7s" || s.stamp }
+
+// output is where the signed file of a file goes.
+func (s signing) output(file string) string {
+	name := file + "." + s.as
+	if slices.Contains([]string{"add", "xml", "pdf"}, s.as) {
+		ext := filepath.Ext(file)
+		name = strings.TrimSuffix(file, ext) + ".signed" + ext
+	}
+	if s.dir != "" {
+		name = filepath.Join(s.dir, filepath.Base(name))
+	}
+	return name
+}
+
+// signWhole has the server sign the documents themselves and writes what comes back.
+func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, files []toSign) (*signv1.SignDocumentsResponse, error) {
+	conn, err := c.dial()
+	if err != nil {
+		return nil, err
+	}
+	api, total := signv1.NewDocumentServiceClient(conn), 0
+	req.RequestId = uuid.NewString()
+	for _, f := range files {
+		raw, err := os.ReadFile(f.file)
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		if total += len(raw); total > mostUploaded {
+			return nil, usage("the files have more than %d bytes together: sign fewer at a time, or as p7s, for which only digests travel", mostUploaded)
+		}
+		req.Documents = append(req.Documents, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Content{Content: raw}})
+	}
+	signed, err := tryAgain(ctx, c, func() (*signv1.SignDocumentsResponse, error) { return api.SignDocuments(ctx, req) })
+	if err != nil {
+		return nil, err
+	}
+	if len(signed.GetDocuments()) != len(files) {
+		return nil, fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d", len(files), len(signed.GetDocuments()))
+	}
+	for i, f := range files {
+		one := signed.GetDocuments()[i]
+		if len(one.GetContent()) == 0 {
+			return nil, fault.Internal("SIGNATURES_MISSING", "the answer is too large for one message; the signed files are kept as %s", one.GetSigned().GetUri())
+		}
+		if err := f.write(one.GetDocumentSha256(), one.GetContent()); err != nil {
+			return nil, err
+		}
+		one.Content = nil // it is in the file
+	}
+	return signed, nil
+}
+
+// tryAgain makes a call again while the server is away: the same request goes on where it was, and
+// no other could.
+func tryAgain[T any](ctx context.Context, c *cli, call func() (T, error)) (T, error) {
+	const tries = 6
+	for i := 1; ; i++ {
+		signed, err := call()
+		if err == nil || fault.Of(err).Kind != fault.KindUnavailable || i == tries {
+			return signed, err
+		}
+		wait := max(fault.Of(err).RetryAfter, time.Duration(i)*time.Second)
+		fmt.Fprintf(c.errOut, "the server is away; again in %s\n", wait)
+		select {
+		case <-ctx.Done():
+			return signed, errors.Join(err, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}

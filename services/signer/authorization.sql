@@ -69,15 +69,15 @@ SELECT d.tenant_id, d.id, @mac, @at FROM otp_device d WHERE d.id = @device_id AN
 ON CONFLICT (device_id, mac) DO NOTHING;
 
 -- name: GetDevice :one
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE id = @id;
 
 -- name: ActiveDevice :one
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE credential_id = @credential_id AND state = 'ACTIVE';
 
 -- name: ListDevices :many
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE credential_id = @credential_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: DropPendingDevice :many
@@ -86,8 +86,8 @@ UPDATE otp_device SET state = 'REMOVED', removed_at = @at WHERE credential_id = 
 
 -- name: InsertDevice :execrows
 -- Beside no other active device than the one that it replaces.
-INSERT INTO otp_device (id, tenant_id, credential_id, type, display_name, state, replaces, created_at)
-SELECT @id, c.tenant_id, c.id, @type, @display_name, 'PENDING', sqlc.narg(replaces)::uuid, @at
+INSERT INTO otp_device (id, tenant_id, credential_id, type, display_name, state, replaces, created_at, address)
+SELECT @id, c.tenant_id, c.id, @type, @display_name, 'PENDING', sqlc.narg(replaces)::uuid, @at, @address
 FROM credential c
 WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
   AND (SELECT d.id FROM otp_device d WHERE d.credential_id = c.id AND d.state = 'ACTIVE') IS NOT DISTINCT FROM sqlc.narg(replaces)::uuid;

@@ -384,9 +384,12 @@ func TestDevicesAndPINs(t *testing.T) {
 	}
 	wg.Wait()
 	require.Len(t, won, 1)
-	for _, kind := range []signv1.OtpDeviceType{signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, signv1.OtpDeviceType_OTP_DEVICE_TYPE_EMAIL, signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH} {
-		_, err = api.CreateOtpDevice(ctx, &signv1.CreateOtpDeviceRequest{Parent: fresh, OtpDevice: &signv1.OtpDevice{Type: kind}, Pin: goodPIN})
-		code(t, err, fault.KindPrecondition, "UNIMPLEMENTED_DEVICE_TYPE")
+	for want, device := range map[string]*signv1.OtpDevice{
+		"UNIMPLEMENTED_DEVICE_TYPE":   {Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH},
+		"OTP_PROVIDER_NOT_CONFIGURED": {Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, Address: "+393331234567"},
+	} {
+		_, err = api.CreateOtpDevice(ctx, &signv1.CreateOtpDeviceRequest{Parent: fresh, OtpDevice: device, Pin: goodPIN})
+		code(t, err, fault.KindPrecondition, want)
 	}
 	_, err = api.CreateOtpDevice(ctx, &signv1.CreateOtpDeviceRequest{Parent: fresh, OtpDevice: totp, Pin: "40718363"})
 	code(t, err, fault.KindDenied, "AUTHENTICATION_FAILED")

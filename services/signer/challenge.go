@@ -171,6 +171,7 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 		if err != nil {
 			return err
 		}
+		a.binding = id
 		err = s.tryChallenge(ctx, q, req.GetName(), name, id)
 		if err != nil {
 			return err

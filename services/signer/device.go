@@ -68,7 +68,7 @@ func parseDeviceName(name string) (credentialName, uuid.UUID, error) {
 
 func deviceMessage(c db.Credential, d db.OtpDevice) *signv1.OtpDevice {
 	m := &signv1.OtpDevice{
-		Name: nameOfDevice(c, d.ID), DisplayName: d.DisplayName, CreateTime: timestamppb.New(d.CreatedAt),
+		Name: nameOfDevice(c, d.ID), DisplayName: d.DisplayName, Address: masked(d.Address), CreateTime: timestamppb.New(d.CreatedAt),
 		Type:  signv1.OtpDeviceType(signv1.OtpDeviceType_value["OTP_DEVICE_TYPE_"+d.Type]),
 		State: signv1.OtpDeviceState(signv1.OtpDeviceState_value["OTP_DEVICE_STATE_"+d.State]),
 	}
@@ -81,21 +81,13 @@ func deviceMessage(c db.Credential, d db.OtpDevice) *signv1.OtpDevice {
 	return m
 }
 
-func checkDeviceType(d *signv1.OtpDevice) error {
-	if d.GetType() != signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP {
-		return fault.Precondition("UNIMPLEMENTED_DEVICE_TYPE", "devices of type %s are not there yet: enrol one of type TOTP",
-			strings.TrimPrefix(d.GetType().String(), "OTP_DEVICE_TYPE_"))
-	}
-	return nil
-}
-
 // CreateOtpDevice begins to enrol the device of a credential that has none.
 func (s *Service) CreateOtpDevice(ctx context.Context, req *signv1.CreateOtpDeviceRequest) (*signv1.EnrolledOtpDevice, error) {
 	name, err := parseCredentialName("parent", req.GetParent())
 	if err != nil {
 		return nil, err
 	}
-	err = checkDeviceType(req.GetOtpDevice())
+	err = s.checkDevice(req.GetOtpDevice())
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +123,7 @@ func (s *Service) ReplaceOtpDevice(ctx context.Context, req *signv1.ReplaceOtpDe
 	if err != nil {
 		return nil, err
 	}
-	err = checkDeviceType(req.GetOtpDevice())
+	err = s.checkDevice(req.GetOtpDevice())
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +165,8 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 			return err
 		}
 		n, err := q.InsertDevice(ctx, db.InsertDeviceParams{
-			ID: id, CredentialID: c.ID, Type: "TOTP", DisplayName: want.GetDisplayName(), Replaces: replaces, At: now,
+			ID: id, CredentialID: c.ID, Type: strings.TrimPrefix(want.GetType().String(), "OTP_DEVICE_TYPE_"),
+			DisplayName: want.GetDisplayName(), Replaces: replaces, Address: want.GetAddress(), At: now,
 		})
 		if err != nil {
 			return fmt.Errorf("signer: insert device: %w", err)
@@ -186,6 +179,14 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 	})
 	if err != nil {
 		return nil, err
+	}
+	if made.Type != "TOTP" {
+		a.device = &made
+		_, err = s.sendPassword(ctx, a, "per attivare questo dispositivo della firma")
+		if err != nil { // the enrolment stands: SendOtp sends another
+			s.log.WarnContext(ctx, "first password of a device not sent", "device", id, "code", fault.Of(err).Code)
+		}
+		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made)}, nil
 	}
 	secret, err := s.vault.createOTP(ctx, id, s.cfg.Authorization.Issuer, c.ID.String())
 	if err != nil {

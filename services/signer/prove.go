@@ -42,6 +42,7 @@ type asked struct {
 	credential db.Credential
 	pin        db.CredentialPin
 	device     *db.OtpDevice // nil: the PIN alone is asked
+	binding    uuid.UUID     // the challenge that a sent password must be for; zero: device and PIN
 }
 
 func (a asked) name() string { return nameOfCredential(a.credential) }
@@ -153,13 +154,17 @@ func (s *Service) judge(ctx context.Context, a asked, f factors) (verdict, error
 		device = a.device.ID
 	}
 	macs, err := s.vault.macs(ctx, a.credential.KeyName, a.credential.KeyVersion,
-		pinInput(a.credential.ID, hash), append([]byte("otp\x00"+device.String()+"\x00"), f.otp...))
+		pinInput(a.credential.ID, hash), append([]byte("otp\x00"+device.String()+"\x00"), f.otp...), sentMAC(device, a.binding, f.otp))
 	if err != nil {
 		return verdict{}, err
 	}
 	v := verdict{pin: hmac.Equal(macs[0], a.pin.Mac), mac: macs[1]}
-	if a.device != nil {
+	switch {
+	case a.device == nil:
+	case a.device.Type == "TOTP":
 		v.otp, err = s.vault.checkOTP(ctx, device, f.otp)
+	default:
+		v.otp, err = s.checkSent(ctx, a, macs[2])
 	}
 	return v, err
 }

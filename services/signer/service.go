@@ -57,6 +57,10 @@ type AuthorizationConfig struct {
 	ChallengeTTL time.Duration `yaml:"challenge_ttl"`
 	// AuthorizationTTL is how long an authorization waits for its use.
 	AuthorizationTTL time.Duration `yaml:"authorization_ttl"`
+	// SMS sends passwords by text message.
+	SMS MessengerConfig `yaml:"sms"`
+	// Email sends passwords by e-mail.
+	Email MessengerConfig `yaml:"email"`
 }
 
 // VaultConfig says where Vault is and how the signer logs in. The policy it needs is
@@ -133,6 +137,8 @@ func (c *Config) Validate() error {
 	bad(a.Lock < time.Second || a.Lock > 24*time.Hour, "authorization.lock", "must be between 1s and 24h")
 	bad(a.ChallengeTTL < time.Second || a.ChallengeTTL > time.Hour, "authorization.challenge_ttl", "must be between 1s and 1h")
 	bad(a.AuthorizationTTL < time.Second || a.AuthorizationTTL > 5*time.Minute, "authorization.authorization_ttl", "must be between 1s and 5m: an authorization is short-lived")
+	a.SMS.validate("authorization.sms", bad)
+	a.Email.validate("authorization.email", bad)
 	c.validateStamps(bad)
 	c.Verification.validate(bad)
 	return errors.Join(errs...)
@@ -147,6 +153,8 @@ type Service struct {
 
 	verifier *verifier
 	stamps   []*authority
+	// messengers send passwords, by type of device.
+	messengers map[string]*messenger
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -182,8 +190,12 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	messengers, err := openMessengers(cfg.Authorization, h)
+	if err != nil {
+		return err
+	}
 	s := &Service{
-		verifier: verifier, stamps: stamps, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		verifier: verifier, stamps: stamps, messengers: messengers, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPinHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)

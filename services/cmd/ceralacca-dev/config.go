@@ -43,6 +43,8 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("invoice: {}")
 	line("signer:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}", w.vault.Addr,
 		w.path("secrets", "signer.role-id"), w.path("secrets", "signer.secret-id"))
+	line("  tsa: [{name: sandbox, url: %q, ca_file: %q}]", w.sdi.TSAURL, w.path("sdi", "ca.crt"))
+	line("  verification: {roots_file: %q}", w.path("sdi", "ca.crt"))
 	line("sdi-gateway:\n  transmitter: %s\n  endpoint: %q", transmitter, w.sdi.SdIURL)
 	line("  client_cert_file: %q\n  client_key_file: %q\n  ca_file: %q", w.path("sdi", "client.crt"), w.path("sdi", "client.key"), w.path("sdi", "ca.crt"))
 	line("  callback: {listen: %q, cert_file: %q, key_file: %q}", w.ports["callback"], w.path("sdi", "server.crt"), w.path("sdi", "server.key"))

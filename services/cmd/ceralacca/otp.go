@@ -59,7 +59,7 @@ func (p *personal) both(ctx context.Context, whose string) (pin, otp string, err
 }
 
 func (c *cli) otpCommand() *cobra.Command {
-	return group("otp", "PIN and devices with which a person authorizes signatures", c.otpPIN(), c.otpEnrol(), c.otpConfirm(), c.otpList(), c.otpRemove())
+	return group("otp", "PIN and devices with which a person authorizes signatures", c.otpPIN(), c.otpEnrol(), c.otpSend(), c.otpConfirm(), c.otpList(), c.otpRemove())
 }
 
 func (c *cli) otpPIN() *cobra.Command {
@@ -100,8 +100,8 @@ func (c *cli) otpPIN() *cobra.Command {
 
 func (c *cli) otpEnrol() *cobra.Command {
 	p := &personal{secrets: secrets{c: c}}
-	var display, replace, qr string
-	cmd := p.flags(verb("enrol", "Enrol an app that shows one-time passwords; its secret is shown this once", args(), func(ctx context.Context, _ []string) error {
+	var display, replace, qr, sms, email string
+	cmd := p.flags(verb("enrol", "Enrol an app that shows one-time passwords (its secret is shown this once), or a telephone or mailbox that gets them", args(), func(ctx context.Context, _ []string) error {
 		name, err := p.name()
 		if err != nil {
 			return err
@@ -111,9 +111,23 @@ func (c *cli) otpEnrol() *cobra.Command {
 			return err
 		}
 		device := &signv1.OtpDevice{Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP, DisplayName: display}
+		switch {
+		case sms != "" && email != "":
+			return usage("--sms and --email are two devices: enrol one")
+		case sms != "":
+			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, sms
+		case email != "":
+			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_EMAIL, email
+		}
 		made, err := p.enrol(ctx, api, name, replace, device)
 		if err != nil {
 			return err
+		}
+		if device.GetAddress() != "" {
+			return c.print(made, func() {
+				c.showDevice(made.GetOtpDevice())
+				fmt.Fprintf(c.errOut, "A password is on its way, then: ceralacca otp confirm %s (another: ceralacca otp send)\n", made.GetOtpDevice().GetName())
+			})
 		}
 		if qr != "" {
 			err = os.WriteFile(qr, made.GetQrPng(), 0o600)
@@ -128,6 +142,8 @@ func (c *cli) otpEnrol() *cobra.Command {
 	}))
 	cmd.Flags().StringVar(&display, "name", "app", "how the holder calls it; it is in the audit record")
 	cmd.Flags().StringVar(&replace, "replace", "", "the active device, whose place it takes; a password of it is asked for")
+	cmd.Flags().StringVar(&sms, "sms", "", "telephone number that gets passwords as text messages, such as +393331234567")
+	cmd.Flags().StringVar(&email, "email", "", "address that gets passwords as e-mails")
 	cmd.Flags().StringVar(&qr, "qr", "", "file to write the QR code to, PNG; delete it afterwards")
 	return cmd
 }
@@ -154,6 +170,27 @@ func (p *personal) enrol(ctx context.Context, api signv1.AuthorizationServiceCli
 func (c *cli) showDevice(d *signv1.OtpDevice) {
 	c.fields("name", d.GetName(), "called", d.GetDisplayName(), "type", enum("OTP_DEVICE_TYPE_", d.GetType()), "state", enum("OTP_DEVICE_STATE_", d.GetState()),
 		"confirmed", when(d.GetConfirmTime()), "removed", when(d.GetRemoveTime()))
+}
+
+func (c *cli) otpSend() *cobra.Command {
+	p := &personal{secrets: secrets{c: c}}
+	return p.flags(verb("send DEVICE", "Send a password to a telephone or mailbox, to confirm, replace or remove it, or to change the PIN", args("DEVICE"), func(ctx context.Context, given []string) error {
+		name, err := p.device(given[0])
+		if err != nil {
+			return err
+		}
+		api, err := c.authorizations()
+		if err != nil {
+			return err
+		}
+		sent, err := api.SendOtp(ctx, &signv1.SendOtpRequest{OtpDevice: name})
+		if err != nil {
+			return err
+		}
+		return c.print(sent, func() {
+			c.fields("device", sent.GetOtpDevice(), "sent to", sent.GetAddress(), "until", when(sent.GetExpireTime()))
+		})
+	}))
 }
 
 func (c *cli) otpConfirm() *cobra.Command {

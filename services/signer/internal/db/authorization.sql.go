@@ -13,7 +13,7 @@ import (
 )
 
 const activeDevice = `-- name: ActiveDevice :one
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE credential_id = $1 AND state = 'ACTIVE'
 `
 
@@ -31,6 +31,7 @@ func (q *Queries) ActiveDevice(ctx context.Context, credentialID uuid.UUID) (Otp
 		&i.CreatedAt,
 		&i.ConfirmedAt,
 		&i.RemovedAt,
+		&i.Address,
 	)
 	return i, err
 }
@@ -294,7 +295,7 @@ func (q *Queries) GetChallenge(ctx context.Context, arg GetChallengeParams) (Cha
 }
 
 const getDevice = `-- name: GetDevice :one
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE id = $1
 `
 
@@ -312,6 +313,7 @@ func (q *Queries) GetDevice(ctx context.Context, id uuid.UUID) (OtpDevice, error
 		&i.CreatedAt,
 		&i.ConfirmedAt,
 		&i.RemovedAt,
+		&i.Address,
 	)
 	return i, err
 }
@@ -383,10 +385,10 @@ func (q *Queries) InsertChallenge(ctx context.Context, arg InsertChallengeParams
 }
 
 const insertDevice = `-- name: InsertDevice :execrows
-INSERT INTO otp_device (id, tenant_id, credential_id, type, display_name, state, replaces, created_at)
-SELECT $1, c.tenant_id, c.id, $2, $3, 'PENDING', $4::uuid, $5
+INSERT INTO otp_device (id, tenant_id, credential_id, type, display_name, state, replaces, created_at, address)
+SELECT $1, c.tenant_id, c.id, $2, $3, 'PENDING', $4::uuid, $5, $6
 FROM credential c
-WHERE c.id = $6 AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
+WHERE c.id = $7 AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
   AND (SELECT d.id FROM otp_device d WHERE d.credential_id = c.id AND d.state = 'ACTIVE') IS NOT DISTINCT FROM $4::uuid
 `
 
@@ -396,6 +398,7 @@ type InsertDeviceParams struct {
 	DisplayName  string
 	Replaces     *uuid.UUID
 	At           time.Time
+	Address      string
 	CredentialID uuid.UUID
 }
 
@@ -407,6 +410,7 @@ func (q *Queries) InsertDevice(ctx context.Context, arg InsertDeviceParams) (int
 		arg.DisplayName,
 		arg.Replaces,
 		arg.At,
+		arg.Address,
 		arg.CredentialID,
 	)
 	if err != nil {
@@ -472,7 +476,7 @@ func (q *Queries) InsertPin(ctx context.Context, arg InsertPinParams) (int64, er
 }
 
 const listDevices = `-- name: ListDevices :many
-SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at
+SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
 FROM otp_device WHERE credential_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -502,6 +506,7 @@ func (q *Queries) ListDevices(ctx context.Context, arg ListDevicesParams) ([]Otp
 			&i.CreatedAt,
 			&i.ConfirmedAt,
 			&i.RemovedAt,
+			&i.Address,
 		); err != nil {
 			return nil, err
 		}

@@ -136,6 +136,19 @@ type OtpDevice struct {
 	CreatedAt    time.Time
 	ConfirmedAt  *time.Time
 	RemovedAt    *time.Time
+	Address      string
+}
+
+type OtpMessage struct {
+	DeviceID  uuid.UUID
+	TenantID  string
+	Binding   uuid.UUID
+	Mac       []byte
+	Tries     int32
+	SentAt    time.Time
+	ExpiresAt time.Time
+	Day       string
+	SentToday int32
 }
 
 type OtpSpent struct {

@@ -33,9 +33,9 @@ const (
 	OtpDeviceType_OTP_DEVICE_TYPE_UNSPECIFIED OtpDeviceType = 0
 	// An app that shows codes (RFC 6238): 6 digits, 30 seconds, HMAC-SHA-1.
 	OtpDeviceType_OTP_DEVICE_TYPE_TOTP OtpDeviceType = 1
-	// Not there yet: refused with UNIMPLEMENTED_DEVICE_TYPE.
+	// Text messages with 8 digits (SendOtp).
 	OtpDeviceType_OTP_DEVICE_TYPE_SMS OtpDeviceType = 2
-	// Not there yet: refused with UNIMPLEMENTED_DEVICE_TYPE.
+	// E-mails with 8 digits (SendOtp).
 	OtpDeviceType_OTP_DEVICE_TYPE_EMAIL OtpDeviceType = 3
 	// Not there yet: refused with UNIMPLEMENTED_DEVICE_TYPE.
 	OtpDeviceType_OTP_DEVICE_TYPE_PUSH OtpDeviceType = 4
@@ -208,11 +208,13 @@ type OtpDevice struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Type  OtpDeviceType          `protobuf:"varint,2,opt,name=type,proto3,enum=ceralacca.sign.v1.OtpDeviceType" json:"type,omitempty"`
 	// How the holder calls it, for example "phone". It is in the audit record: no personal data.
-	DisplayName   string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	State         OtpDeviceState         `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.sign.v1.OtpDeviceState" json:"state,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	ConfirmTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
-	RemoveTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=remove_time,json=removeTime,proto3" json:"remove_time,omitempty"`
+	DisplayName string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	State       OtpDeviceState         `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.sign.v1.OtpDeviceState" json:"state,omitempty"`
+	CreateTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ConfirmTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
+	RemoveTime  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=remove_time,json=removeTime,proto3" json:"remove_time,omitempty"`
+	// Of type SMS: +393331234567; of type EMAIL: name@example.com. Masked in answers.
+	Address       string `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +298,136 @@ func (x *OtpDevice) GetRemoveTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *OtpDevice) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type SendOtpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be authorized; the active device gets the password. Or:
+	Challenge string `protobuf:"bytes,1,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// the device that is confirmed, replaced or removed, or whose password a new PIN needs.
+	OtpDevice     string `protobuf:"bytes,2,opt,name=otp_device,json=otpDevice,proto3" json:"otp_device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendOtpRequest) Reset() {
+	*x = SendOtpRequest{}
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendOtpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendOtpRequest) ProtoMessage() {}
+
+func (x *SendOtpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendOtpRequest.ProtoReflect.Descriptor instead.
+func (*SendOtpRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SendOtpRequest) GetChallenge() string {
+	if x != nil {
+		return x.Challenge
+	}
+	return ""
+}
+
+func (x *SendOtpRequest) GetOtpDevice() string {
+	if x != nil {
+		return x.OtpDevice
+	}
+	return ""
+}
+
+type SendOtpResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	OtpDevice string                 `protobuf:"bytes,1,opt,name=otp_device,json=otpDevice,proto3" json:"otp_device,omitempty"`
+	Type      OtpDeviceType          `protobuf:"varint,2,opt,name=type,proto3,enum=ceralacca.sign.v1.OtpDeviceType" json:"type,omitempty"`
+	// Masked; empty when nothing was sent.
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendOtpResponse) Reset() {
+	*x = SendOtpResponse{}
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendOtpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendOtpResponse) ProtoMessage() {}
+
+func (x *SendOtpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendOtpResponse.ProtoReflect.Descriptor instead.
+func (*SendOtpResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SendOtpResponse) GetOtpDevice() string {
+	if x != nil {
+		return x.OtpDevice
+	}
+	return ""
+}
+
+func (x *SendOtpResponse) GetType() OtpDeviceType {
+	if x != nil {
+		return x.Type
+	}
+	return OtpDeviceType_OTP_DEVICE_TYPE_UNSPECIFIED
+}
+
+func (x *SendOtpResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SendOtpResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 type SetPinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}
@@ -315,7 +447,7 @@ type SetPinRequest struct {
 
 func (x *SetPinRequest) Reset() {
 	*x = SetPinRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[1]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +459,7 @@ func (x *SetPinRequest) String() string {
 func (*SetPinRequest) ProtoMessage() {}
 
 func (x *SetPinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[1]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +472,7 @@ func (x *SetPinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPinRequest.ProtoReflect.Descriptor instead.
 func (*SetPinRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SetPinRequest) GetName() string {
@@ -388,7 +520,7 @@ type SetPinResponse struct {
 
 func (x *SetPinResponse) Reset() {
 	*x = SetPinResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +532,7 @@ func (x *SetPinResponse) String() string {
 func (*SetPinResponse) ProtoMessage() {}
 
 func (x *SetPinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +545,7 @@ func (x *SetPinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPinResponse.ProtoReflect.Descriptor instead.
 func (*SetPinResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SetPinResponse) GetHolder() string {
@@ -442,7 +574,7 @@ type CreateOtpDeviceRequest struct {
 
 func (x *CreateOtpDeviceRequest) Reset() {
 	*x = CreateOtpDeviceRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +586,7 @@ func (x *CreateOtpDeviceRequest) String() string {
 func (*CreateOtpDeviceRequest) ProtoMessage() {}
 
 func (x *CreateOtpDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +599,7 @@ func (x *CreateOtpDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateOtpDeviceRequest.ProtoReflect.Descriptor instead.
 func (*CreateOtpDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateOtpDeviceRequest) GetParent() string {
@@ -506,7 +638,7 @@ type ReplaceOtpDeviceRequest struct {
 
 func (x *ReplaceOtpDeviceRequest) Reset() {
 	*x = ReplaceOtpDeviceRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +650,7 @@ func (x *ReplaceOtpDeviceRequest) String() string {
 func (*ReplaceOtpDeviceRequest) ProtoMessage() {}
 
 func (x *ReplaceOtpDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +663,7 @@ func (x *ReplaceOtpDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceOtpDeviceRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceOtpDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReplaceOtpDeviceRequest) GetName() string {
@@ -576,7 +708,7 @@ type EnrolledOtpDevice struct {
 
 func (x *EnrolledOtpDevice) Reset() {
 	*x = EnrolledOtpDevice{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +720,7 @@ func (x *EnrolledOtpDevice) String() string {
 func (*EnrolledOtpDevice) ProtoMessage() {}
 
 func (x *EnrolledOtpDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +733,7 @@ func (x *EnrolledOtpDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolledOtpDevice.ProtoReflect.Descriptor instead.
 func (*EnrolledOtpDevice) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EnrolledOtpDevice) GetOtpDevice() *OtpDevice {
@@ -638,7 +770,7 @@ type ConfirmOtpDeviceRequest struct {
 
 func (x *ConfirmOtpDeviceRequest) Reset() {
 	*x = ConfirmOtpDeviceRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +782,7 @@ func (x *ConfirmOtpDeviceRequest) String() string {
 func (*ConfirmOtpDeviceRequest) ProtoMessage() {}
 
 func (x *ConfirmOtpDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +795,7 @@ func (x *ConfirmOtpDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmOtpDeviceRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmOtpDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ConfirmOtpDeviceRequest) GetName() string {
@@ -699,7 +831,7 @@ type ListOtpDevicesRequest struct {
 
 func (x *ListOtpDevicesRequest) Reset() {
 	*x = ListOtpDevicesRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +843,7 @@ func (x *ListOtpDevicesRequest) String() string {
 func (*ListOtpDevicesRequest) ProtoMessage() {}
 
 func (x *ListOtpDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +856,7 @@ func (x *ListOtpDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOtpDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListOtpDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListOtpDevicesRequest) GetParent() string {
@@ -758,7 +890,7 @@ type ListOtpDevicesResponse struct {
 
 func (x *ListOtpDevicesResponse) Reset() {
 	*x = ListOtpDevicesResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +902,7 @@ func (x *ListOtpDevicesResponse) String() string {
 func (*ListOtpDevicesResponse) ProtoMessage() {}
 
 func (x *ListOtpDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +915,7 @@ func (x *ListOtpDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOtpDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListOtpDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListOtpDevicesResponse) GetOtpDevices() []*OtpDevice {
@@ -813,7 +945,7 @@ type DeleteOtpDeviceRequest struct {
 
 func (x *DeleteOtpDeviceRequest) Reset() {
 	*x = DeleteOtpDeviceRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +957,7 @@ func (x *DeleteOtpDeviceRequest) String() string {
 func (*DeleteOtpDeviceRequest) ProtoMessage() {}
 
 func (x *DeleteOtpDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +970,7 @@ func (x *DeleteOtpDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOtpDeviceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteOtpDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteOtpDeviceRequest) GetName() string {
@@ -881,7 +1013,7 @@ type Challenge struct {
 
 func (x *Challenge) Reset() {
 	*x = Challenge{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1025,7 @@ func (x *Challenge) String() string {
 func (*Challenge) ProtoMessage() {}
 
 func (x *Challenge) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1038,7 @@ func (x *Challenge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Challenge.ProtoReflect.Descriptor instead.
 func (*Challenge) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Challenge) GetName() string {
@@ -972,7 +1104,7 @@ type CreateChallengeRequest struct {
 
 func (x *CreateChallengeRequest) Reset() {
 	*x = CreateChallengeRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1116,7 @@ func (x *CreateChallengeRequest) String() string {
 func (*CreateChallengeRequest) ProtoMessage() {}
 
 func (x *CreateChallengeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1129,7 @@ func (x *CreateChallengeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateChallengeRequest.ProtoReflect.Descriptor instead.
 func (*CreateChallengeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateChallengeRequest) GetParent() string {
@@ -1031,7 +1163,7 @@ type GetChallengeRequest struct {
 
 func (x *GetChallengeRequest) Reset() {
 	*x = GetChallengeRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1175,7 @@ func (x *GetChallengeRequest) String() string {
 func (*GetChallengeRequest) ProtoMessage() {}
 
 func (x *GetChallengeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1188,7 @@ func (x *GetChallengeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChallengeRequest.ProtoReflect.Descriptor instead.
 func (*GetChallengeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetChallengeRequest) GetName() string {
@@ -1078,7 +1210,7 @@ type AuthorizeChallengeRequest struct {
 
 func (x *AuthorizeChallengeRequest) Reset() {
 	*x = AuthorizeChallengeRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[13]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1222,7 @@ func (x *AuthorizeChallengeRequest) String() string {
 func (*AuthorizeChallengeRequest) ProtoMessage() {}
 
 func (x *AuthorizeChallengeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[13]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1235,7 @@ func (x *AuthorizeChallengeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeChallengeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeChallengeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AuthorizeChallengeRequest) GetName() string {
@@ -1140,7 +1272,7 @@ type AuthorizeChallengeResponse struct {
 
 func (x *AuthorizeChallengeResponse) Reset() {
 	*x = AuthorizeChallengeResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1284,7 @@ func (x *AuthorizeChallengeResponse) String() string {
 func (*AuthorizeChallengeResponse) ProtoMessage() {}
 
 func (x *AuthorizeChallengeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1297,7 @@ func (x *AuthorizeChallengeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeChallengeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeChallengeResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AuthorizeChallengeResponse) GetAuthorization() string {
@@ -1203,7 +1335,7 @@ type SignHashesRequest struct {
 
 func (x *SignHashesRequest) Reset() {
 	*x = SignHashesRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1347,7 @@ func (x *SignHashesRequest) String() string {
 func (*SignHashesRequest) ProtoMessage() {}
 
 func (x *SignHashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1360,7 @@ func (x *SignHashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignHashesRequest.ProtoReflect.Descriptor instead.
 func (*SignHashesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SignHashesRequest) GetName() string {
@@ -1271,7 +1403,7 @@ type SignHashesResponse struct {
 
 func (x *SignHashesResponse) Reset() {
 	*x = SignHashesResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1415,7 @@ func (x *SignHashesResponse) String() string {
 func (*SignHashesResponse) ProtoMessage() {}
 
 func (x *SignHashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1428,7 @@ func (x *SignHashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignHashesResponse.ProtoReflect.Descriptor instead.
 func (*SignHashesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignHashesResponse) GetSignatures() []*HashSignature {
@@ -1333,7 +1465,7 @@ type HashSignature struct {
 
 func (x *HashSignature) Reset() {
 	*x = HashSignature{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1477,7 @@ func (x *HashSignature) String() string {
 func (*HashSignature) ProtoMessage() {}
 
 func (x *HashSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1490,7 @@ func (x *HashSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashSignature.ProtoReflect.Descriptor instead.
 func (*HashSignature) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HashSignature) GetDocumentSha256() []byte {
@@ -1386,7 +1518,7 @@ var File_ceralacca_sign_v1_authorization_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\n" +
-	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x04\n" +
+	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x04\n" +
 	"\tOtpDevice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12C\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.OtpDeviceTypeB\r\xe0A\x02\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x12*\n" +
@@ -1396,9 +1528,21 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"createTime\x12B\n" +
 	"\fconfirm_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\vconfirmTime\x12@\n" +
 	"\vremove_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"removeTime:\x8b\x01\xeaA\x87\x01\n" +
+	"removeTime\x12%\n" +
+	"\aaddress\x18\b \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\aaddress:\x8b\x01\xeaA\x87\x01\n" +
 	"\x17ceralacca.dev/OtpDevice\x12Utenants/{tenant}/companies/{company}/credentials/{credential}/otpDevices/{otp_device}*\n" +
-	"otpDevices2\totpDevice\"\x88\x02\n" +
+	"otpDevices2\totpDevice\"\xe9\x01\n" +
+	"\x0eSendOtpRequest\x12j\n" +
+	"\tchallenge\x18\x01 \x01(\tBL\xbaHIrG2E^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+)?$R\tchallenge\x12k\n" +
+	"\n" +
+	"otp_device\x18\x02 \x01(\tBL\xbaHIrG2E^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+/otpDevices/[^/]+)?$R\totpDevice\"\xc2\x01\n" +
+	"\x0fSendOtpResponse\x12\x1d\n" +
+	"\n" +
+	"otp_device\x18\x01 \x01(\tR\totpDevice\x124\n" +
+	"\x04type\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.OtpDeviceTypeR\x04type\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x88\x02\n" +
 	"\rSetPinRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x12B\n" +
 	"\x06holder\x18\x02 \x01(\tB*\xbaH'r%2#^(tenants/[^/]+/users/[^/]{1,64})?$R\x06holder\x12&\n" +
@@ -1510,7 +1654,8 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x1aCHALLENGE_STATE_AUTHORIZED\x10\x02\x12\x1b\n" +
 	"\x17CHALLENGE_STATE_SIGNING\x10\x03\x12\x1a\n" +
 	"\x16CHALLENGE_STATE_SIGNED\x10\x04\x12\x1b\n" +
-	"\x17CHALLENGE_STATE_EXPIRED\x10\x052\xc6\t\n" +
+	"\x17CHALLENGE_STATE_EXPIRED\x10\x052\xb0\n" +
+	"\n" +
 	"\x14AuthorizationService\x12f\n" +
 	"\x06SetPin\x12 .ceralacca.sign.v1.SetPinRequest\x1a!.ceralacca.sign.v1.SetPinResponse\"\x17\xb2\xbb\x18\x13\n" +
 	"\x11credentials.write\x12{\n" +
@@ -1527,6 +1672,8 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x0fCreateChallenge\x12).ceralacca.sign.v1.CreateChallengeRequest\x1a\x1c.ceralacca.sign.v1.Challenge\"\x16\xb2\xbb\x18\x12\n" +
 	"\x10credentials.sign\x12l\n" +
 	"\fGetChallenge\x12&.ceralacca.sign.v1.GetChallengeRequest\x1a\x1c.ceralacca.sign.v1.Challenge\"\x16\xb2\xbb\x18\x12\n" +
+	"\x10credentials.sign\x12h\n" +
+	"\aSendOtp\x12!.ceralacca.sign.v1.SendOtpRequest\x1a\".ceralacca.sign.v1.SendOtpResponse\"\x16\xb2\xbb\x18\x12\n" +
 	"\x10credentials.sign\x12\x89\x01\n" +
 	"\x12AuthorizeChallenge\x12,.ceralacca.sign.v1.AuthorizeChallengeRequest\x1a-.ceralacca.sign.v1.AuthorizeChallengeResponse\"\x16\xb2\xbb\x18\x12\n" +
 	"\x10credentials.sign\x12q\n" +
@@ -1547,75 +1694,81 @@ func file_ceralacca_sign_v1_authorization_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sign_v1_authorization_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ceralacca_sign_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_ceralacca_sign_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_ceralacca_sign_v1_authorization_proto_goTypes = []any{
 	(OtpDeviceType)(0),                 // 0: ceralacca.sign.v1.OtpDeviceType
 	(OtpDeviceState)(0),                // 1: ceralacca.sign.v1.OtpDeviceState
 	(ChallengeState)(0),                // 2: ceralacca.sign.v1.ChallengeState
 	(*OtpDevice)(nil),                  // 3: ceralacca.sign.v1.OtpDevice
-	(*SetPinRequest)(nil),              // 4: ceralacca.sign.v1.SetPinRequest
-	(*SetPinResponse)(nil),             // 5: ceralacca.sign.v1.SetPinResponse
-	(*CreateOtpDeviceRequest)(nil),     // 6: ceralacca.sign.v1.CreateOtpDeviceRequest
-	(*ReplaceOtpDeviceRequest)(nil),    // 7: ceralacca.sign.v1.ReplaceOtpDeviceRequest
-	(*EnrolledOtpDevice)(nil),          // 8: ceralacca.sign.v1.EnrolledOtpDevice
-	(*ConfirmOtpDeviceRequest)(nil),    // 9: ceralacca.sign.v1.ConfirmOtpDeviceRequest
-	(*ListOtpDevicesRequest)(nil),      // 10: ceralacca.sign.v1.ListOtpDevicesRequest
-	(*ListOtpDevicesResponse)(nil),     // 11: ceralacca.sign.v1.ListOtpDevicesResponse
-	(*DeleteOtpDeviceRequest)(nil),     // 12: ceralacca.sign.v1.DeleteOtpDeviceRequest
-	(*Challenge)(nil),                  // 13: ceralacca.sign.v1.Challenge
-	(*CreateChallengeRequest)(nil),     // 14: ceralacca.sign.v1.CreateChallengeRequest
-	(*GetChallengeRequest)(nil),        // 15: ceralacca.sign.v1.GetChallengeRequest
-	(*AuthorizeChallengeRequest)(nil),  // 16: ceralacca.sign.v1.AuthorizeChallengeRequest
-	(*AuthorizeChallengeResponse)(nil), // 17: ceralacca.sign.v1.AuthorizeChallengeResponse
-	(*SignHashesRequest)(nil),          // 18: ceralacca.sign.v1.SignHashesRequest
-	(*SignHashesResponse)(nil),         // 19: ceralacca.sign.v1.SignHashesResponse
-	(*HashSignature)(nil),              // 20: ceralacca.sign.v1.HashSignature
-	(*timestamppb.Timestamp)(nil),      // 21: google.protobuf.Timestamp
-	(SignatureLevel)(0),                // 22: ceralacca.sign.v1.SignatureLevel
+	(*SendOtpRequest)(nil),             // 4: ceralacca.sign.v1.SendOtpRequest
+	(*SendOtpResponse)(nil),            // 5: ceralacca.sign.v1.SendOtpResponse
+	(*SetPinRequest)(nil),              // 6: ceralacca.sign.v1.SetPinRequest
+	(*SetPinResponse)(nil),             // 7: ceralacca.sign.v1.SetPinResponse
+	(*CreateOtpDeviceRequest)(nil),     // 8: ceralacca.sign.v1.CreateOtpDeviceRequest
+	(*ReplaceOtpDeviceRequest)(nil),    // 9: ceralacca.sign.v1.ReplaceOtpDeviceRequest
+	(*EnrolledOtpDevice)(nil),          // 10: ceralacca.sign.v1.EnrolledOtpDevice
+	(*ConfirmOtpDeviceRequest)(nil),    // 11: ceralacca.sign.v1.ConfirmOtpDeviceRequest
+	(*ListOtpDevicesRequest)(nil),      // 12: ceralacca.sign.v1.ListOtpDevicesRequest
+	(*ListOtpDevicesResponse)(nil),     // 13: ceralacca.sign.v1.ListOtpDevicesResponse
+	(*DeleteOtpDeviceRequest)(nil),     // 14: ceralacca.sign.v1.DeleteOtpDeviceRequest
+	(*Challenge)(nil),                  // 15: ceralacca.sign.v1.Challenge
+	(*CreateChallengeRequest)(nil),     // 16: ceralacca.sign.v1.CreateChallengeRequest
+	(*GetChallengeRequest)(nil),        // 17: ceralacca.sign.v1.GetChallengeRequest
+	(*AuthorizeChallengeRequest)(nil),  // 18: ceralacca.sign.v1.AuthorizeChallengeRequest
+	(*AuthorizeChallengeResponse)(nil), // 19: ceralacca.sign.v1.AuthorizeChallengeResponse
+	(*SignHashesRequest)(nil),          // 20: ceralacca.sign.v1.SignHashesRequest
+	(*SignHashesResponse)(nil),         // 21: ceralacca.sign.v1.SignHashesResponse
+	(*HashSignature)(nil),              // 22: ceralacca.sign.v1.HashSignature
+	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
+	(SignatureLevel)(0),                // 24: ceralacca.sign.v1.SignatureLevel
 }
 var file_ceralacca_sign_v1_authorization_proto_depIdxs = []int32{
 	0,  // 0: ceralacca.sign.v1.OtpDevice.type:type_name -> ceralacca.sign.v1.OtpDeviceType
 	1,  // 1: ceralacca.sign.v1.OtpDevice.state:type_name -> ceralacca.sign.v1.OtpDeviceState
-	21, // 2: ceralacca.sign.v1.OtpDevice.create_time:type_name -> google.protobuf.Timestamp
-	21, // 3: ceralacca.sign.v1.OtpDevice.confirm_time:type_name -> google.protobuf.Timestamp
-	21, // 4: ceralacca.sign.v1.OtpDevice.remove_time:type_name -> google.protobuf.Timestamp
-	21, // 5: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
-	3,  // 6: ceralacca.sign.v1.CreateOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 7: ceralacca.sign.v1.ReplaceOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 8: ceralacca.sign.v1.EnrolledOtpDevice.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 9: ceralacca.sign.v1.ListOtpDevicesResponse.otp_devices:type_name -> ceralacca.sign.v1.OtpDevice
-	2,  // 10: ceralacca.sign.v1.Challenge.state:type_name -> ceralacca.sign.v1.ChallengeState
-	21, // 11: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 12: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
-	21, // 13: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	20, // 14: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
-	22, // 15: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	21, // 16: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
-	4,  // 17: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
-	6,  // 18: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
-	7,  // 19: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
-	9,  // 20: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
-	10, // 21: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
-	12, // 22: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
-	14, // 23: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
-	15, // 24: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
-	16, // 25: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
-	18, // 26: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
-	5,  // 27: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
-	8,  // 28: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	8,  // 29: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	3,  // 30: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	11, // 31: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
-	3,  // 32: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	13, // 33: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
-	13, // 34: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
-	17, // 35: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
-	19, // 36: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
-	27, // [27:37] is the sub-list for method output_type
-	17, // [17:27] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	23, // 2: ceralacca.sign.v1.OtpDevice.create_time:type_name -> google.protobuf.Timestamp
+	23, // 3: ceralacca.sign.v1.OtpDevice.confirm_time:type_name -> google.protobuf.Timestamp
+	23, // 4: ceralacca.sign.v1.OtpDevice.remove_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: ceralacca.sign.v1.SendOtpResponse.type:type_name -> ceralacca.sign.v1.OtpDeviceType
+	23, // 6: ceralacca.sign.v1.SendOtpResponse.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 7: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
+	3,  // 8: ceralacca.sign.v1.CreateOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 9: ceralacca.sign.v1.ReplaceOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 10: ceralacca.sign.v1.EnrolledOtpDevice.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 11: ceralacca.sign.v1.ListOtpDevicesResponse.otp_devices:type_name -> ceralacca.sign.v1.OtpDevice
+	2,  // 12: ceralacca.sign.v1.Challenge.state:type_name -> ceralacca.sign.v1.ChallengeState
+	23, // 13: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 14: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
+	23, // 15: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 16: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
+	24, // 17: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	23, // 18: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
+	6,  // 19: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
+	8,  // 20: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
+	9,  // 21: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
+	11, // 22: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
+	12, // 23: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
+	14, // 24: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
+	16, // 25: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
+	17, // 26: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
+	4,  // 27: ceralacca.sign.v1.AuthorizationService.SendOtp:input_type -> ceralacca.sign.v1.SendOtpRequest
+	18, // 28: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
+	20, // 29: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
+	7,  // 30: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
+	10, // 31: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	10, // 32: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	3,  // 33: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	13, // 34: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
+	3,  // 35: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	15, // 36: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
+	15, // 37: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
+	5,  // 38: ceralacca.sign.v1.AuthorizationService.SendOtp:output_type -> ceralacca.sign.v1.SendOtpResponse
+	19, // 39: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
+	21, // 40: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
+	30, // [30:41] is the sub-list for method output_type
+	19, // [19:30] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_authorization_proto_init() }
@@ -1630,7 +1783,7 @@ func file_ceralacca_sign_v1_authorization_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sign_v1_authorization_proto_rawDesc), len(file_ceralacca_sign_v1_authorization_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

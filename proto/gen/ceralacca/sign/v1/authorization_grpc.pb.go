@@ -29,6 +29,7 @@ const (
 	AuthorizationService_DeleteOtpDevice_FullMethodName    = "/ceralacca.sign.v1.AuthorizationService/DeleteOtpDevice"
 	AuthorizationService_CreateChallenge_FullMethodName    = "/ceralacca.sign.v1.AuthorizationService/CreateChallenge"
 	AuthorizationService_GetChallenge_FullMethodName       = "/ceralacca.sign.v1.AuthorizationService/GetChallenge"
+	AuthorizationService_SendOtp_FullMethodName            = "/ceralacca.sign.v1.AuthorizationService/SendOtp"
 	AuthorizationService_AuthorizeChallenge_FullMethodName = "/ceralacca.sign.v1.AuthorizationService/AuthorizeChallenge"
 	AuthorizationService_SignHashes_FullMethodName         = "/ceralacca.sign.v1.AuthorizationService/SignHashes"
 )
@@ -67,6 +68,10 @@ type AuthorizationServiceClient interface {
 	CreateChallenge(ctx context.Context, in *CreateChallengeRequest, opts ...grpc.CallOption) (*Challenge, error)
 	// NOT_FOUND also for the challenges of other callers.
 	GetChallenge(ctx context.Context, in *GetChallengeRequest, opts ...grpc.CallOption) (*Challenge, error)
+	// Sends a one-time password to a device of type SMS or EMAIL: for a challenge, or for the device and the
+	// PIN themselves. It is good for that alone, for five minutes and three tries, until the next is sent.
+	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. A device of type TOTP shows its own: nothing is sent.
+	SendOtp(ctx context.Context, in *SendOtpRequest, opts ...grpc.CallOption) (*SendOtpResponse, error)
 	// PIN and one-time password against one challenge. Gives one authorization for its documents and
 	// nothing else: short-lived, shown once, used once.
 	AuthorizeChallenge(ctx context.Context, in *AuthorizeChallengeRequest, opts ...grpc.CallOption) (*AuthorizeChallengeResponse, error)
@@ -164,6 +169,16 @@ func (c *authorizationServiceClient) GetChallenge(ctx context.Context, in *GetCh
 	return out, nil
 }
 
+func (c *authorizationServiceClient) SendOtp(ctx context.Context, in *SendOtpRequest, opts ...grpc.CallOption) (*SendOtpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendOtpResponse)
+	err := c.cc.Invoke(ctx, AuthorizationService_SendOtp_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *authorizationServiceClient) AuthorizeChallenge(ctx context.Context, in *AuthorizeChallengeRequest, opts ...grpc.CallOption) (*AuthorizeChallengeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AuthorizeChallengeResponse)
@@ -218,6 +233,10 @@ type AuthorizationServiceServer interface {
 	CreateChallenge(context.Context, *CreateChallengeRequest) (*Challenge, error)
 	// NOT_FOUND also for the challenges of other callers.
 	GetChallenge(context.Context, *GetChallengeRequest) (*Challenge, error)
+	// Sends a one-time password to a device of type SMS or EMAIL: for a challenge, or for the device and the
+	// PIN themselves. It is good for that alone, for five minutes and three tries, until the next is sent.
+	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. A device of type TOTP shows its own: nothing is sent.
+	SendOtp(context.Context, *SendOtpRequest) (*SendOtpResponse, error)
 	// PIN and one-time password against one challenge. Gives one authorization for its documents and
 	// nothing else: short-lived, shown once, used once.
 	AuthorizeChallenge(context.Context, *AuthorizeChallengeRequest) (*AuthorizeChallengeResponse, error)
@@ -258,6 +277,9 @@ func (UnimplementedAuthorizationServiceServer) CreateChallenge(context.Context, 
 }
 func (UnimplementedAuthorizationServiceServer) GetChallenge(context.Context, *GetChallengeRequest) (*Challenge, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetChallenge not implemented")
+}
+func (UnimplementedAuthorizationServiceServer) SendOtp(context.Context, *SendOtpRequest) (*SendOtpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendOtp not implemented")
 }
 func (UnimplementedAuthorizationServiceServer) AuthorizeChallenge(context.Context, *AuthorizeChallengeRequest) (*AuthorizeChallengeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AuthorizeChallenge not implemented")
@@ -430,6 +452,24 @@ func _AuthorizationService_GetChallenge_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthorizationService_SendOtp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendOtpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthorizationServiceServer).SendOtp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthorizationService_SendOtp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthorizationServiceServer).SendOtp(ctx, req.(*SendOtpRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AuthorizationService_AuthorizeChallenge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AuthorizeChallengeRequest)
 	if err := dec(in); err != nil {
@@ -504,6 +544,10 @@ var AuthorizationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetChallenge",
 			Handler:    _AuthorizationService_GetChallenge_Handler,
+		},
+		{
+			MethodName: "SendOtp",
+			Handler:    _AuthorizationService_SendOtp_Handler,
 		},
 		{
 			MethodName: "AuthorizeChallenge",

@@ -425,7 +425,7 @@ type SignedDocument struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	DocumentSha256 []byte                 `protobuf:"bytes,1,opt,name=document_sha256,json=documentSha256,proto3" json:"document_sha256,omitempty"`
 	Signed         *v1.Blob               `protobuf:"bytes,2,opt,name=signed,proto3" json:"signed,omitempty"`
-	// The bytes, when all of an answer together are not more than 8 MiB.
+	// The bytes, when all of an answer together are not more than 12 MiB.
 	Content       []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"time"
 )
@@ -277,8 +278,14 @@ func SignStream(ctx context.Context, w io.Writer, content io.ReadSeeker, key cry
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("cms: rewind content: %w", err)
 	}
+	// The second pass is compared with the first: a file that changed in between must not go out as
+	// signed. For that a fast hash with a key of its own is enough; SHA-256 is made once.
+	seed := maphash.MakeSeed()
+	var first, second maphash.Hash
+	first.SetSeed(seed)
+	second.SetSeed(seed)
 	h := sha256.New()
-	size, err := io.Copy(h, content)
+	size, err := io.Copy(io.MultiWriter(h, &first), content)
 	if err != nil {
 		return fmt.Errorf("cms: read content: %w", err)
 	}
@@ -289,12 +296,10 @@ func SignStream(ctx context.Context, w io.Writer, content io.ReadSeeker, key cry
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("cms: rewind content: %w", err)
 	}
-	// The second pass is hashed too: a file that changed in between must not go out as signed.
-	again := sha256.New()
-	if err := p.Write(w, io.TeeReader(content, again), size, sig); err != nil {
+	if err := p.Write(w, io.TeeReader(content, &second), size, sig); err != nil {
 		return err
 	}
-	if string(again.Sum(nil)) != string(h.Sum(nil)) {
+	if first.Sum64() != second.Sum64() {
 		return errors.New("cms: the content changed while it was being signed: discard the output")
 	}
 	return nil

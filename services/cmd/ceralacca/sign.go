@@ -52,10 +52,7 @@ func (c *cli) signCommand() *cobra.Command {
 		"With --as the files go to the server and come back signed: p7m (FILE.p7m, the file in it), add (one more\n" +
 		"signature in a p7m: NAME.signed.p7m), xml (NAME.signed.xml), pdf (NAME.signed.pdf). --timestamp adds a time\n" +
 		"stamp to each signature. The signature is an advanced one, not a qualified one."
-	cmd.Flags().StringVar(&how.dir, "output-dir", "", "folder for what is signed, instead of beside the files")
-	cmd.Flags().BoolVar(&how.force, "force", false, "write over files that are there")
-	cmd.Flags().StringVar(&how.as, "as", "p7s", "p7s, p7m, add, xml or pdf")
-	cmd.Flags().BoolVar(&how.stamp, "timestamp", false, "with a time stamp; the files go to the server")
+	how.flags(cmd, "p7s")
 	return cmd
 }
 
@@ -138,13 +135,7 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 		if err != nil {
 			return err
 		}
-		return c.print(whole, func() {
-			var rows [][]string
-			for _, f := range files {
-				rows = append(rows, []string{printable(f.output), when(whole.GetSigningTime()), enum("SIGNATURE_LEVEL_", whole.GetLevel())})
-			}
-			c.table([]string{"FILE", "SIGNED", "LEVEL"}, rows)
-		})
+		return c.print(whole, func() { c.showSigned(whole, files) })
 	}
 	req := &signv1.SignHashesRequest{
 		Name: ch.GetName(), Authorization: given.GetAuthorization(), DocumentSha256: hashes, RequestId: uuid.NewString(),

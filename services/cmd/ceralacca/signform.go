@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/fault"
@@ -41,6 +42,22 @@ func (s signing) check() error {
 		return usage("--timestamp is not for --as xml")
 	}
 	return nil
+}
+
+func (s *signing) flags(cmd *cobra.Command, as string) {
+	f := cmd.Flags()
+	f.StringVar(&s.dir, "output-dir", "", "folder for what is signed, instead of beside the files")
+	f.BoolVar(&s.force, "force", false, "write over files that are there")
+	f.StringVar(&s.as, "as", as, "p7s, p7m, add, xml or pdf")
+	f.BoolVar(&s.stamp, "timestamp", false, "with a time stamp; the files go to the server")
+}
+
+func (c *cli) showSigned(signed *signv1.SignDocumentsResponse, files []toSign) {
+	var rows [][]string
+	for _, f := range files {
+		rows = append(rows, []string{printable(f.output), when(signed.GetSigningTime()), enum("SIGNATURE_LEVEL_", signed.GetLevel())})
+	}
+	c.table([]string{"FILE", "SIGNED", "LEVEL"}, rows)
 }
 
 // uploads says whether the documents have to go to the server: a signature beside a file needs its

@@ -46,6 +46,13 @@ type Config struct {
 	ReceiptCAFile string `yaml:"receipt_ca_file"`
 	// Workers is how many files are sent at the same time. Default 16.
 	Workers int `yaml:"workers"`
+	// Channels are the ways to SdI in order of preference: a new document takes the first that is healthy.
+	// SDICOOP and SDIFTP; default SDICOOP alone.
+	Channels []string `yaml:"channels"`
+	// ChannelsOf gives tenants (tenants/T) or companies (tenants/T/companies/C) another order.
+	ChannelsOf map[string][]string `yaml:"channels_of"`
+	// FTP is the server to which SdI's SDIFTP client comes; no listen address, no such channel.
+	FTP FTPConfig `yaml:"ftp"`
 }
 
 // CallbackConfig of the TrasmissioneFatture endpoint.
@@ -63,7 +70,8 @@ type CallbackConfig struct {
 
 func defaultConfig() Config {
 	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16,
-		RetryMost: time.Minute, DrainRate: 200, DeadlineEvery: time.Minute, DeadlineNotice: 24 * time.Hour}
+		RetryMost: time.Minute, DrainRate: 200, DeadlineEvery: time.Minute, DeadlineNotice: 24 * time.Hour,
+		Channels: []string{channelCoop}, FTP: defaultFTP()}
 }
 
 // Validate says which value cannot work.
@@ -105,6 +113,7 @@ func (c *Config) Validate() error {
 	if c.DeadlineNotice < 0 {
 		problems = append(problems, run.BadField("deadline_notice", "%s is negative", c.DeadlineNotice))
 	}
+	problems = append(problems, c.validateChannels()...)
 	return errors.Join(problems...)
 }
 

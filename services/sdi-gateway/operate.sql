@@ -38,7 +38,7 @@ INSERT INTO endpoint (name, tokens_at) VALUES (@name, @now) ON CONFLICT DO NOTHI
 
 -- name: GetEndpoint :one
 SELECT name, tokens, tokens_at, outage_since, failures, retry_at, last_error,
-       (SELECT count(*) FROM (SELECT 1 FROM transmission WHERE held <> '' AND held_by IS NULL AND next_at <= sqlc.arg(now)::timestamptz LIMIT sqlc.arg(many)::int) r)::bigint AS ready
+       (SELECT count(*) FROM (SELECT 1 FROM transmission WHERE held <> '' AND held_by IS NULL AND channel = 'SDICOOP' AND next_at <= sqlc.arg(now)::timestamptz LIMIT sqlc.arg(many)::int) r)::bigint AS ready
 FROM endpoint WHERE name = @name;
 
 -- name: LockEndpoint :one

@@ -6,19 +6,19 @@ ON CONFLICT (transmitter) DO UPDATE SET next = s.next + sqlc.arg(count)::bigint
 RETURNING s.next;
 
 -- name: InsertTransmissions :many
-INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
+INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, channel, created_at, updated_at)
 SELECT unnest(@ids::uuid[]), @tenant_id, unnest(@invoices::text[]), unnest(@formats::text[]), unnest(@file_names::text[]),
        unnest(@file_keys::text[]), unnest(@file_uris::text[]), unnest(@file_hashes::bytea[]), unnest(@traceparents::text[]),
-       @created_at, @created_at
+       unnest(@channels::text[]), @created_at, @created_at
 ON CONFLICT (tenant_id, invoice) DO NOTHING
-RETURNING id;
+RETURNING id, channel;
 
 -- name: BeginAttempts :many
 -- Counts the call before it is made: whether a call was made at all decides what control 00002 means later.
 -- attempt_at is a lease too: while a call may be under way anywhere, nobody begins another.
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = @now, updated_at = @now
-WHERE id = ANY(@ids::uuid[]) AND facts = 0 AND (attempt_at IS NULL OR attempt_at < sqlc.arg(stale)::timestamptz)
+WHERE id = ANY(@ids::uuid[]) AND facts = 0 AND channel = 'SDICOOP' AND (attempt_at IS NULL OR attempt_at < sqlc.arg(stale)::timestamptz)
 RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts, traceparent;
 
 -- name: RecordFailure :exec
@@ -33,7 +33,7 @@ WHERE transmission.id = @id;
 
 -- name: AttemptSince :one
 -- When a call was begun whose end nobody recorded.
-SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0;
+SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0 AND channel = 'SDICOOP';
 
 -- name: LockTransmissions :many
 -- In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.

@@ -30,6 +30,7 @@ import (
 type Service struct {
 	sdiv1.UnimplementedSdiServiceServer
 	sdiv1.UnimplementedSdiOperationsServiceServer
+	sdiv1.UnimplementedSdiChannelServiceServer
 
 	db      *pg.DB
 	bus     *bus.Bus
@@ -48,6 +49,8 @@ type Service struct {
 	wake     chan struct{} // a drainer has something to do
 	again    chan struct{} // watch looks at once
 	receipts *x509.CertPool
+	health   *healthBoard
+	ftp      *ftpChannel // nil when SDIFTP is not configured
 }
 
 // Target wires the gateway.
@@ -71,6 +74,7 @@ func start(_ context.Context, h *run.Host) error {
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
 		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
 		arrivals: make(chan *arrival), gate: &gate{}, wake: make(chan struct{}, drainers), again: make(chan struct{}, 1),
+		health: &healthBoard{},
 	}
 	if cfg.ReceiptCAFile != "" {
 		s.receipts, err = loadRoots("sdi-gateway.receipt_ca_file", cfg.ReceiptCAFile)
@@ -91,6 +95,10 @@ func start(_ context.Context, h *run.Host) error {
 	run.Work(h, run.WorkOptions{Workers: 8}, s.readMessage)
 	run.Work(h, run.WorkOptions{Workers: 4}, s.readMany)
 	run.Work(h, run.WorkOptions{Workers: 1}, s.watchTerms)
+	err = s.startChannels(h)
+	if err != nil {
+		return err
+	}
 	h.Go("file names", s.names.run)
 	h.Go("terms", s.promiseTerms)
 	h.Go("state of sending", s.watch)

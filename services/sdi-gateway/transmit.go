@@ -115,6 +115,7 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string
 	r.rows.Invoices, r.rows.Formats = append(r.rows.Invoices, invoice), append(r.rows.Formats, format)
 	r.rows.FileNames, r.rows.FileKeys = append(r.rows.FileNames, name.String()), append(r.rows.FileKeys, sdi.NameKey(name.Stem()))
 	r.rows.FileUris, r.rows.FileHashes = append(r.rows.FileUris, file.GetUri()), append(r.rows.FileHashes, ref.SHA256[:])
+	r.rows.Channels = append(r.rows.Channels, s.channelFor(invoice))
 	if unit == nil {
 		return s.promise(ctx, tx, r)
 	}
@@ -141,9 +142,15 @@ func (r *reservations) add(ctx context.Context, id uuid.UUID, rows *db.InsertTra
 // promise writes the reservations and the jobs that send the files. An invoice that has its transmission
 // already gets no other; the name just taken stays a gap.
 func (s *Service) promise(ctx context.Context, tx pgx.Tx, r *reservations) error {
-	ids, err := db.New(tx).InsertTransmissions(ctx, r.rows)
+	rows, err := db.New(tx).InsertTransmissions(ctx, r.rows)
 	if err != nil {
 		return err
+	}
+	var ids []uuid.UUID
+	for _, row := range rows {
+		if row.Channel == channelCoop { // the others are gathered
+			ids = append(ids, row.ID)
+		}
 	}
 	if len(ids) == 1 {
 		return s.jobs.InsertTx(r.asked[ids[0]], tx, transmitArgs{Transmission: ids[0]}, nil)

@@ -114,6 +114,63 @@ type RequestLog struct {
 	CreatedAt   time.Time
 }
 
+type Support struct {
+	ID         uuid.UUID
+	Node       string
+	Kind       string
+	Name       string
+	State      string
+	FileUri    string
+	Sha256     []byte
+	Size       int64
+	Documents  int32
+	CreatedAt  time.Time
+	ShownAt    *time.Time
+	OpenedAt   *time.Time
+	TakenAt    *time.Time
+	SettledAt  *time.Time
+	Outcome    string
+	Problem    string
+	Duplicates int32
+}
+
+type SupportContact struct {
+	Node string
+	At   time.Time
+}
+
+type SupportDifference struct {
+	ID        uuid.UUID
+	SupportID uuid.UUID
+	Name      string
+	Problem   string
+	FoundAt   time.Time
+}
+
+type SupportDocument struct {
+	ID         uuid.UUID
+	SupportID  uuid.UUID
+	Type       string
+	FileName   string
+	Sha256     []byte
+	Raw        []byte
+	ReceivedAt time.Time
+	HandedAt   *time.Time
+	Problem    string
+}
+
+type SupportFile struct {
+	SupportID      uuid.UUID
+	TransmissionID uuid.UUID
+	TenantID       string
+}
+
+type SupportNumber struct {
+	Node   string
+	Minute string
+	Next   int32
+}
+
 type Transmission struct {
 	ID          uuid.UUID
 	TenantID    string
@@ -133,6 +190,8 @@ type Transmission struct {
 	AttemptAt   *time.Time
 	SentAt      *time.Time
 	UpdatedAt   time.Time
+	Channel     string
+	SupportID   *uuid.UUID
 	RcAt        *time.Time
 	McAt        *time.Time
 	NsAt        *time.Time

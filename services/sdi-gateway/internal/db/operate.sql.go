@@ -170,7 +170,7 @@ func (q *Queries) EndTerms(ctx context.Context, ids []uuid.UUID) error {
 
 const getEndpoint = `-- name: GetEndpoint :one
 SELECT name, tokens, tokens_at, outage_since, failures, retry_at, last_error,
-       (SELECT count(*) FROM (SELECT 1 FROM transmission WHERE held <> '' AND held_by IS NULL AND next_at <= $1::timestamptz LIMIT $2::int) r)::bigint AS ready
+       (SELECT count(*) FROM (SELECT 1 FROM transmission WHERE held <> '' AND held_by IS NULL AND channel = 'SDICOOP' AND next_at <= $1::timestamptz LIMIT $2::int) r)::bigint AS ready
 FROM endpoint WHERE name = $3
 `
 

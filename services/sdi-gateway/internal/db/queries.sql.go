@@ -48,7 +48,7 @@ func (q *Queries) AssignMessages(ctx context.Context, arg AssignMessagesParams) 
 }
 
 const attemptSince = `-- name: AttemptSince :one
-SELECT attempt_at FROM transmission WHERE id = $1 AND facts = 0
+SELECT attempt_at FROM transmission WHERE id = $1 AND facts = 0 AND channel = 'SDICOOP'
 `
 
 // When a call was begun whose end nobody recorded.
@@ -62,7 +62,7 @@ func (q *Queries) AttemptSince(ctx context.Context, id uuid.UUID) (*time.Time, e
 const beginAttempts = `-- name: BeginAttempts :many
 UPDATE transmission
 SET attempts = attempts + 1, attempt_at = $1, updated_at = $1
-WHERE id = ANY($2::uuid[]) AND facts = 0 AND (attempt_at IS NULL OR attempt_at < $3::timestamptz)
+WHERE id = ANY($2::uuid[]) AND facts = 0 AND channel = 'SDICOOP' AND (attempt_at IS NULL OR attempt_at < $3::timestamptz)
 RETURNING id, tenant_id, invoice, format, file_name, file_uri, file_sha256, attempts, traceparent
 `
 
@@ -211,12 +211,12 @@ func (q *Queries) GetUnmatchedMessage(ctx context.Context, id uuid.UUID) (GetUnm
 }
 
 const insertTransmissions = `-- name: InsertTransmissions :many
-INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, created_at, updated_at)
+INSERT INTO transmission (id, tenant_id, invoice, format, file_name, file_key, file_uri, file_sha256, traceparent, channel, created_at, updated_at)
 SELECT unnest($1::uuid[]), $2, unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
        unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::text[]),
-       $10, $10
+       unnest($10::text[]), $11, $11
 ON CONFLICT (tenant_id, invoice) DO NOTHING
-RETURNING id
+RETURNING id, channel
 `
 
 type InsertTransmissionsParams struct {
@@ -229,10 +229,16 @@ type InsertTransmissionsParams struct {
 	FileUris     []string
 	FileHashes   [][]byte
 	Traceparents []string
+	Channels     []string
 	CreatedAt    time.Time
 }
 
-func (q *Queries) InsertTransmissions(ctx context.Context, arg InsertTransmissionsParams) ([]uuid.UUID, error) {
+type InsertTransmissionsRow struct {
+	ID      uuid.UUID
+	Channel string
+}
+
+func (q *Queries) InsertTransmissions(ctx context.Context, arg InsertTransmissionsParams) ([]InsertTransmissionsRow, error) {
 	rows, err := q.db.Query(ctx, insertTransmissions,
 		arg.Ids,
 		arg.TenantID,
@@ -243,19 +249,20 @@ func (q *Queries) InsertTransmissions(ctx context.Context, arg InsertTransmissio
 		arg.FileUris,
 		arg.FileHashes,
 		arg.Traceparents,
+		arg.Channels,
 		arg.CreatedAt,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []uuid.UUID
+	var items []InsertTransmissionsRow
 	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
+		var i InsertTransmissionsRow
+		if err := rows.Scan(&i.ID, &i.Channel); err != nil {
 			return nil, err
 		}
-		items = append(items, id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

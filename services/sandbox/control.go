@@ -52,6 +52,7 @@ func (s *Server) control() http.Handler {
 	handle("DELETE /v1/mail", func(*http.Request) (any, error) { s.mail.Clear(); return nil, nil })
 
 	s.controlPEC(handle)
+	s.controlFTP(handle)
 
 	handle("POST /v1/reset", s.postReset)
 	handle("/", func(r *http.Request) (any, error) {

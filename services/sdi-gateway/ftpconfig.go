@@ -236,10 +236,12 @@ func loadCertificates(file string) (out []*x509.Certificate, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		out = append(out, cert)
+		if !cert.IsCA { // a file with the chain in it
+			out = append(out, cert)
+		}
 	}
 	if len(out) == 0 {
-		return nil, errors.New(file + " holds no PEM certificate")
+		return nil, errors.New(file + " holds no PEM certificate that is not an authority's")
 	}
 	return out, nil
 }

@@ -57,11 +57,14 @@ type options struct {
 	db          *pg.DB           // of the gateway; default: a schema of the tests' server
 	callback    string           // further keys of the callback
 	quiet       bool             // logs errors only, and nobody listens to events
+
+	lines []func(*bundle) string // the same as config, of what is there only then
 }
 
-func setup(t *testing.T) *bundle {
+// setup starts both; more adds lines to the gateway's configuration, indented by two.
+func setup(t *testing.T, more ...func(*bundle) string) *bundle {
 	t.Helper()
-	return setupWith(t, options{})
+	return setupWith(t, options{lines: more})
 }
 
 func setupWith(t testing.TB, o options) *bundle {
@@ -87,6 +90,9 @@ func setupWith(t testing.TB, o options) *bundle {
 		"server.crt": granted.ServerCertPEM, "server.key": granted.ServerKeyPEM, "ca.crt": granted.CAPEM,
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(b.certs, name), []byte(pem), 0o600))
+	}
+	for _, more := range o.lines {
+		o.config += more(b)
 	}
 	level := ""
 	if o.quiet {

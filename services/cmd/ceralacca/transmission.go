@@ -79,5 +79,6 @@ func (c *cli) sdiCommand() *cobra.Command {
 		return c.save(output, answer.GetContent(), answer)
 	})
 	save.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
-	return group("sdi", "Transmissions to SdI and its messages", append([]*cobra.Command{list, unmatched, save}, c.exchangeCommands()...)...)
+	verbs := append([]*cobra.Command{list, unmatched, save}, c.exchangeCommands()...)
+	return group("sdi", "Transmissions to SdI and its messages", append(verbs, c.channelCommands()...)...)
 }

@@ -23,6 +23,7 @@ var Peers = []Peer{
 	{Command: "openssl", Package: "openssl"},
 	{Command: "xmlsec1", Package: "xmlsec1"},
 	{Command: "xmllint", Package: "libxml2-utils"},
+	{Command: "sftp", Package: "openssh-client"},
 }
 
 // RequirePeers makes sure that each peer can be run. Missing ones are installed

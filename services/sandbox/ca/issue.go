@@ -178,6 +178,15 @@ func (c *CA) IssueReceiptSigner(cn string) (*Issued, error) {
 	return c.issueFor(cn, x509.Certificate{KeyUsage: x509.KeyUsageContentCommitment}, key)
 }
 
+// IssueEncryption gives what supports of SDIFTP are encrypted for: RSA-2048, keyUsage keyEncipherment alone.
+func (c *CA) IssueEncryption(cn string) (*Issued, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox ca: key: %w", err)
+	}
+	return c.issueFor(cn, x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, key)
+}
+
 // IssueMailSigner gives what a provider of certified mail (or a person) signs messages with:
 // RSA-2048, digitalSignature critical, the address as alternative name, key identifiers, and no
 // basic constraints. spec: RFC6109 §2.1, §5.5

@@ -182,6 +182,16 @@ const (
 	FaultBadSig     = "bad_signature"
 	FaultSlowNotice = "delay_receipt" // deliver DelayMS of real time later
 
+	FaultFTPCutGet       = "ftp_cut_get"       // cut in the middle of a support that SdI reads; not taken
+	FaultFTPKeep         = "ftp_keep"          // take a support, cut before it is removed
+	FaultFTPER           = "ftp_er"            // refuse a support: signature (ER)
+	FaultFTPET02         = "ftp_et02"          // refuse a support: form (EO with ET02)
+	FaultFTPSilent       = "ftp_no_outcome"    // take a support, never tell its outcome
+	FaultFTPBadSignature = "ftp_bad_signature" // sign a support to the node by a stranger
+	FaultFTPHalf         = "ftp_half"          // put half a file and mark it as whole
+	FaultFTPDuplicate    = "ftp_duplicate"     // put the same file twice
+	FaultFTPCutPut       = "ftp_cut_put"       // cut in the middle of a file that SdI puts
+
 	FaultMailReject = "mail_reject" // 550 to RCPT
 	FaultMailDefer  = "mail_defer"  // 451 to DATA
 	FaultMailCut    = "mail_cut"    // cut the connection at DATA, message not taken

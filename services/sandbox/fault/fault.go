@@ -26,6 +26,13 @@ var Receipts = []string{
 	client.FaultDrop, client.FaultUnsigned, client.FaultBadSig, client.FaultSlowNotice,
 }
 
+// The kinds that hit SDIFTP: taking a support, making one, putting a file.
+var (
+	FTPTake = []string{client.FaultFTPCutGet, client.FaultFTPKeep, client.FaultFTPER, client.FaultFTPET02, client.FaultFTPSilent}
+	FTPSeal = []string{client.FaultFTPBadSignature}
+	FTPPut  = []string{client.FaultFTPHalf, client.FaultFTPDuplicate, client.FaultFTPCutPut}
+)
+
 // MailRecipients are the kinds that hit RCPT commands, MailData those that hit DATA.
 var (
 	MailRecipients = []string{client.FaultMailReject}
@@ -63,7 +70,7 @@ const maxCount = 1_000_000
 // Add takes an order and returns it with its ID. Faults of the time-stamp authority are not
 // kept here: the caller gives them to it.
 func (r *Registry) Add(f client.Fault) (client.Fault, error) {
-	kinds := slices.Concat(Requests, Receipts, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
+	kinds := slices.Concat(Requests, Receipts, FTPTake, FTPSeal, FTPPut, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
 	if !slices.Contains(kinds, f.Kind) {
 		return client.Fault{}, fmt.Errorf("kind %q is unknown; give one of %s, tsa", f.Kind, strings.Join(kinds, ", "))
 	}

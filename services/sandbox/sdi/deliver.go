@@ -75,33 +75,25 @@ func (e *Exchange) releaseHeld(receipts ...*receipt) {
 func (e *Exchange) attempt(ctx context.Context, r *receipt) {
 	e.mu.Lock()
 	overtaken := slices.Clone(e.held) // not those that are held only while this one is on its way
+	node := r.file.node
 	e.mu.Unlock()
+	if node != nil { // it goes with the next support
+		node.message(r)
+		e.goOn(r)
+		return
+	}
 	err := e.post(ctx, r)
 	if err == nil && r.order.Kind == client.FaultDuplicate {
 		err = e.post(ctx, r)
 	}
-	e.mu.Lock()
-	r.attempts++
 	if err == nil {
-		now := e.clock.Now()
-		if r.deliveredAt == nil && r.file.epoch == e.epoch {
-			e.counts.ReceiptsDelivered++
-			if r.givenUp { // a resend got through after all
-				e.counts.ReceiptsGivenUp--
-			} else {
-				e.counts.ReceiptsPending--
-			}
-		}
-		r.givenUp = false
-		r.deliveredAt = &now
-		r.lastError = ""
-		if r.file.late {
-			e.release(r.file)
-		}
+		e.delivered(r)
 	} else {
+		e.mu.Lock()
+		r.attempts++
 		e.failed(r, err)
+		e.mu.Unlock()
 	}
-	e.mu.Unlock()
 	if err == nil && r.order.Kind != client.FaultReorder {
 		e.releaseHeld(overtaken...)
 	}
@@ -149,4 +141,26 @@ func (e *Exchange) post(ctx context.Context, r *receipt) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	return tx.client.Notifica(ctx, op, sdi.FileSdI{IdentificativoSdI: r.id, NomeFile: r.name, File: data})
+}
+
+// delivered notes that a receipt arrived.
+func (e *Exchange) delivered(r *receipt) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r.attempts++
+	now := e.clock.Now()
+	if r.deliveredAt == nil && r.file.epoch == e.epoch {
+		e.counts.ReceiptsDelivered++
+		if r.givenUp { // a resend got through after all
+			e.counts.ReceiptsGivenUp--
+		} else {
+			e.counts.ReceiptsPending--
+		}
+	}
+	r.givenUp = false
+	r.deliveredAt = &now
+	r.lastError = ""
+	if r.file.late {
+		e.release(r.file)
+	}
 }

@@ -53,6 +53,7 @@ type Exchange struct {
 	caller  *http.Client // presents SdI's client certificate to transmitters
 	caPool  *x509.CertPool
 	end     context.CancelFunc // ends the calls under way
+	base    context.Context    //nolint:containedctx // ends with the exchange
 
 	judges   *pool // examine files, make and sign receipts
 	couriers *pool // deliver receipts
@@ -63,6 +64,7 @@ type Exchange struct {
 	reservedID   uint64
 	lastMessage  uint64
 	transmitters map[string]*transmitter
+	nodes        map[string]*ftpNode // by fiscal id
 	files        []*file
 	byID         map[string]*file
 	byName       map[string][]*file // by sdi.NameKey
@@ -96,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Exchange, error) {
 	e := &Exchange{
 		cfg: cfg, log: cfg.Log, clock: cfg.Clock, caPool: cfg.CA.Pool(),
 		rng:          mrand.New(mrand.NewPCG(cfg.Seed, 0x5d1)),
-		transmitters: map[string]*transmitter{},
+		transmitters: map[string]*transmitter{}, nodes: map[string]*ftpNode{},
 	}
 	e.forget()
 	err := e.startSequence()
@@ -128,6 +130,7 @@ func New(ctx context.Context, cfg Config) (*Exchange, error) {
 	}
 	e.handler = e.routes()
 	ctx, e.end = context.WithCancel(ctx)
+	e.base = ctx
 	e.judges = newPool(ctx, 2)
 	e.couriers = newPool(ctx, cfg.Workers)
 	return e, nil

@@ -26,6 +26,7 @@ type file struct {
 	size    int
 	at      time.Time
 	tx      *transmitter
+	node    *ftpNode // that it came from; nil when it came over SOAP
 	archive *sdi.RiferimentoArchivio
 	epoch   int // of the memory that it belongs to: Reset starts another
 

@@ -8,7 +8,8 @@ ALTER TABLE transmission
     ADD COLUMN channel    text NOT NULL DEFAULT 'SDICOOP' CHECK (channel IN ('SDICOOP', 'SDIFTP')),
     -- SDIFTP: the support that carries it, until that support is known to have been refused as a whole.
     ADD COLUMN support_id uuid;
-CREATE INDEX transmission_gather ON transmission (created_at, id) WHERE channel = 'SDIFTP' AND support_id IS NULL AND facts = 0;
+-- Its conditions name no column that changes for the documents of another channel: their updates stay cheap.
+CREATE INDEX transmission_gather ON transmission (created_at, id) WHERE channel = 'SDIFTP' AND support_id IS NULL;
 CREATE INDEX transmission_support ON transmission (support_id) WHERE support_id IS NOT NULL;
 
 -- Numbers of supports within their minute: given once, whatever becomes of the support.

@@ -41,6 +41,9 @@ func (s *Server) control() http.Handler {
 	handle("GET /v1/received", s.getReceived)
 	handle("GET /v1/received/{id}/file", s.getFile)
 	handle("POST /v1/received/{id}/resend", s.postResend)
+	handle("GET /v1/deliveries", func(r *http.Request) (any, error) { return s.exchange.Deliveries(r.URL.Query().Get("id")), nil })
+	handle("POST /v1/deliveries", s.postDelivery)
+	handle("POST /v1/deliveries/{id}/redeliver", s.postRedeliver)
 	handle("GET /v1/counts", func(*http.Request) (any, error) { return s.exchange.Counts(), nil })
 	handle("GET /v1/duplicates", func(*http.Request) (any, error) { return s.exchange.Duplicates(), nil })
 
@@ -205,6 +208,26 @@ func (s *Server) postResend(r *http.Request) (any, error) {
 		return nil, &apiError{http.StatusNotFound, err.Error()}
 	}
 	return map[string]int{"receipts": n}, nil
+}
+
+func (s *Server) postDelivery(r *http.Request) (any, error) {
+	var in client.DeliveryRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	d, err := s.exchange.Deliver(in)
+	if err != nil {
+		return nil, bad(err)
+	}
+	return d, nil
+}
+
+func (s *Server) postRedeliver(r *http.Request) (any, error) {
+	err := s.exchange.Redeliver(r.PathValue("id"))
+	if err != nil {
+		return nil, &apiError{http.StatusNotFound, err.Error()}
+	}
+	return nil, nil
 }
 
 func (s *Server) postFault(r *http.Request) (any, error) {

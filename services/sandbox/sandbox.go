@@ -205,6 +205,8 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	s.endpoints.SdIURL = "https://" + l.Addr().String() + "/ricevi_file"
 	mux := http.NewServeMux()
 	mux.Handle("/ricevi_file", s.exchange)
+	s.endpoints.NotifyURL = "https://" + l.Addr().String() + "/ricevi_notifica"
+	mux.Handle("/ricevi_notifica", s.exchange.RiceviNotifica())
 	s.serve(tls.NewListener(l, s.exchange.TLSConfig(server)), mux)
 
 	l, err = open("time-stamp authority", cfg.TSAPort)

@@ -25,7 +25,9 @@ type Config struct {
 	CAFile string `yaml:"ca_file"`
 	// Callback is where SdI delivers its messages.
 	Callback CallbackConfig `yaml:"callback"`
-	// CallTimeout bounds one RiceviFile call. Default 1m.
+	// Inbound is where SdI delivers the invoices that the tenants' companies receive.
+	Inbound InboundConfig `yaml:"inbound"`
+	// CallTimeout bounds one RiceviFile or NotificaEsito call. Default 1m.
 	CallTimeout time.Duration `yaml:"call_timeout"`
 	// ResendAfter is how long receipts are awaited before a call with an unknown outcome is repeated,
 	// always under the same file name. Default 2m.
@@ -68,6 +70,45 @@ type CallbackConfig struct {
 	ClientNames []string `yaml:"client_names"`
 }
 
+// InboundConfig of the RicezioneFatture endpoint. Without path and listen nothing is received.
+type InboundConfig struct {
+	// Path of the endpoint on the callback listener, such as /ricezione. With listen it may stay empty: any path.
+	Path string `yaml:"path"`
+	// Listen is the address of a listener of its own, host:port; the callback listener when empty. It asks for
+	// the same client certificates.
+	Listen string `yaml:"listen"`
+	// CertFile and KeyFile are its server certificate, PEM; default: the callback's.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// NotifyEndpoint is SdI's address for the outcomes of public bodies (SdIRiceviNotifica). Without it
+	// outcomes are refused.
+	NotifyEndpoint string `yaml:"notify_endpoint"`
+}
+
+// on says whether invoices are received at all.
+func (c *InboundConfig) on() bool { return c.Path != "" || c.Listen != "" }
+
+func (c *InboundConfig) problems() []error {
+	var problems []error
+	if c.Path != "" && !strings.HasPrefix(c.Path, "/") {
+		problems = append(problems, run.BadField("inbound.path", "%q does not begin with /", c.Path))
+	}
+	if c.Listen != "" {
+		_, _, err := net.SplitHostPort(c.Listen)
+		if err != nil {
+			problems = append(problems, run.BadField("inbound.listen", "%q is not host:port: %v", c.Listen, err))
+		}
+	}
+	u, err := url.Parse(c.NotifyEndpoint)
+	if c.NotifyEndpoint != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		problems = append(problems, run.BadField("inbound.notify_endpoint", "%q is not an https URL; SdI gives the address with the accreditation", c.NotifyEndpoint))
+	}
+	if c.NotifyEndpoint != "" && !c.on() {
+		problems = append(problems, run.BadField("inbound.notify_endpoint", "there is nothing to answer: set inbound.path (such as /ricezione) or inbound.listen too"))
+	}
+	return problems
+}
+
 func defaultConfig() Config {
 	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16,
 		RetryMost: time.Minute, DrainRate: 200, DeadlineEvery: time.Minute, DeadlineNotice: 24 * time.Hour,
@@ -79,7 +120,10 @@ func (c *Config) Validate() error {
 	if c.Callback.ClientCAFile == "" {
 		c.Callback.ClientCAFile = c.CAFile
 	}
-	var problems []error
+	if c.Inbound.CertFile == "" && c.Inbound.KeyFile == "" {
+		c.Inbound.CertFile, c.Inbound.KeyFile = c.Callback.CertFile, c.Callback.KeyFile
+	}
+	problems := c.Inbound.problems()
 	_, err := c.sender()
 	if err != nil {
 		problems = append(problems, run.BadField("transmitter",

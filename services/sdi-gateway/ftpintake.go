@@ -129,13 +129,13 @@ func (s *Service) readKind(ctx context.Context, id uuid.UUID, name sdiftp.Name, 
 		documents, err = s.readReport(ctx, id, name, raw)
 		return documents, "", err
 	}
-	documents, err = s.readInbound(ctx, id, name, raw)
+	documents, err = s.readContents(ctx, id, name, raw)
 	return documents, "", err
 }
 
-// readInbound opens a support of SdI and hands on what is inside: messages by the way of the callbacks, the rest
+// readContents opens a support of SdI and hands on what is inside: messages by the way of the callbacks, the rest
 // to those who receive. The support itself is kept, so nothing here can lose anything; each step may be repeated.
-func (s *Service) readInbound(ctx context.Context, id uuid.UUID, name sdiftp.Name, raw []byte) (int32, error) {
+func (s *Service) readContents(ctx context.Context, id uuid.UUID, name sdiftp.Name, raw []byte) (int32, error) {
 	archive, err := s.ftp.keys.opener.Open(raw, s.now())
 	if errors.Is(err, sdiftp.ErrEncryption) {
 		return 0, fault.Precondition("SDIFTP_ENCRYPTION", "support %s cannot be decrypted (%v): check ftp.decrypt_cert_file and that the file is whole, then retry the job", name, err)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
@@ -51,6 +52,11 @@ type Service struct {
 	receipts *x509.CertPool
 	health   *healthBoard
 	ftp      *ftpChannel // nil when SDIFTP is not configured
+
+	door     *doorkeeper
+	tenancy  tenancyv1.TenancyServiceClient // whose an inbound file is; nil when nothing is received
+	notify   *sdi.Client                    // NotificaEsito; nil when no outcome can be sent
+	outcomes *run.Breaker                   // of NotificaEsito
 }
 
 // Target wires the gateway.
@@ -82,7 +88,15 @@ func start(_ context.Context, h *run.Host) error {
 			return err
 		}
 	}
-	listener, err := s.listen()
+	s.door, err = newDoorkeeper(h.Log)
+	if err != nil {
+		return err
+	}
+	listener, err := s.listenAt("callback", cfg.Callback.Listen, cfg.Callback.CertFile, cfg.Callback.KeyFile)
+	if err != nil {
+		return err
+	}
+	err = s.startInbound(h)
 	if err != nil {
 		return err
 	}
@@ -141,20 +155,20 @@ func loadRoots(key, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// listen opens the callback address, so that an address in use stops the start and not the first receipt.
-func (s *Service) listen() (net.Listener, error) {
-	cb := s.cfg.Callback
-	cert, err := tls.LoadX509KeyPair(cb.CertFile, cb.KeyFile)
+// listenAt opens an address on which SdI alone is served, so that an address in use stops the start and not
+// the first receipt.
+func (s *Service) listenAt(key, address, certFile, keyFile string) (net.Listener, error) {
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.callback.cert_file and key_file: %w", err)
+		return nil, fmt.Errorf("sdi-gateway.%s.cert_file and key_file: %w", key, err)
 	}
-	clients, err := loadRoots("sdi-gateway.callback.client_ca_file", cb.ClientCAFile)
+	clients, err := loadRoots("sdi-gateway.callback.client_ca_file", s.cfg.Callback.ClientCAFile)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", cb.Listen)
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.callback.listen: %w", err)
+		return nil, fmt.Errorf("sdi-gateway.%s.listen: %w", key, err)
 	}
 	return tls.NewListener(listener, &tls.Config{
 		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
@@ -180,21 +194,29 @@ func (s *Service) checkClient(state tls.ConnectionState) error {
 }
 
 func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) error {
-	door, err := newDoorkeeper(s.log)
-	if err != nil {
-		return err
+	handler := sdi.TrasmissioneFattureHandler(s.receive, sdi.ServerOptions{Refused: s.door.request})
+	if in := s.cfg.Inbound; in.on() && in.Listen == "" {
+		mux := http.NewServeMux()
+		mux.Handle("/", handler)
+		mux.Handle(in.Path, s.reception())
+		handler = mux
 	}
-	server := &http.Server{
-		Handler:           sdi.TrasmissioneFattureHandler(s.receive, sdi.ServerOptions{Refused: door.request}),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		ErrorLog: log.New(door, "", 0),
-	}
-	s.log.InfoContext(ctx, "waiting for messages of SdI", "address", listener.Addr().String())
 	closed := make(chan struct{})
 	var saving sync.WaitGroup
 	saving.Go(func() { s.saveArrivals(context.WithoutCancel(ctx), closed) })
 	defer saving.Wait()
 	defer close(closed) // after the last callback has its answer
+	return s.serve(ctx, "callback", listener, handler)
+}
+
+// serve answers SdI on a listener until ctx ends, and then the requests under way.
+func (s *Service) serve(ctx context.Context, name string, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: log.New(s.door, "", 0),
+	}
+	s.log.InfoContext(ctx, "waiting for SdI", "listener", name, "address", listener.Addr().String())
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -202,9 +224,9 @@ func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) err
 		defer cancel()
 		stopped <- server.Shutdown(drain)
 	}()
-	err = server.Serve(listener)
+	err := server.Serve(listener)
 	if !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("sdi-gateway: callback listener: %w", err)
+		return fmt.Errorf("sdi-gateway: %s listener: %w", name, err)
 	}
 	return <-stopped
 }

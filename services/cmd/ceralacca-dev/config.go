@@ -48,6 +48,7 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("sdi-gateway:\n  transmitter: %s\n  endpoint: %q", transmitter, w.sdi.SdIURL)
 	line("  client_cert_file: %q\n  client_key_file: %q\n  ca_file: %q", w.path("sdi", "client.crt"), w.path("sdi", "client.key"), w.path("sdi", "ca.crt"))
 	line("  callback: {listen: %q, cert_file: %q, key_file: %q}", w.ports["callback"], w.path("sdi", "server.crt"), w.path("sdi", "server.key"))
+	line("  inbound: {path: /ricezione, notify_endpoint: %q}", w.sdi.NotifyURL)
 	if w.impatient {
 		line("  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms\n  retry_most: 2s")
 	}

@@ -27,6 +27,13 @@ import (
 // and it belongs to nobody.
 const transmitter = "IT02345678904"
 
+// Recipient codes that the sandbox SdI delivers to this platform: a channel's, which companies share, and one
+// of an office of a public body.
+const (
+	inboundCode   = "CERALAC"
+	inboundOffice = "UFCERA"
+)
+
 // worldOptions say what to bring up around the platform.
 type worldOptions struct {
 	dir      string    // everything lives below it
@@ -162,6 +169,7 @@ func (w *world) startSandbox(ctx context.Context, o worldOptions) error {
 	w.ports["callback"] = callback
 	granted, err := client.New(w.sdi.ControlURL).Accredit(ctx, client.AccreditationRequest{
 		FiscalID: transmitter[2:], CallbackURL: "https://" + callback + "/trasmissione",
+		ReceptionURL: "https://" + callback + "/ricezione", RecipientCodes: []string{inboundCode, inboundOffice},
 	})
 	if err != nil {
 		return fmt.Errorf("accreditation with the sandbox: %w", err)

@@ -75,7 +75,7 @@ func (c *cli) command() *cobra.Command {
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(), c.otpCommand(), c.signCommand(), c.mandateCommand(), c.sealCommand(), c.stampCommand(),
 		c.invoiceCommand(), c.traceCommand(), c.eventsCommand(), c.webhookCommand(), c.mailCommand(), c.deliveryCommand(),
-		c.sdiCommand(), c.pecCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
+		c.sdiCommand(), c.inboundCommand(), c.pecCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
 		c.batchCommand(), c.exportCommand(), c.importCommand(), c.inspectCommand(), c.verifyCommand(), c.versionCommand())
 	for _, group := range root.Commands() {
@@ -108,7 +108,7 @@ func refuseUnknown(cmd *cobra.Command) {
 // arrange groups the commands in the help by who needs them.
 func arrange(root *cobra.Command) {
 	for _, g := range []struct{ title, names string }{
-		{"Invoices and what becomes of them:", "invoice batch export import render series contacts items look trace events sdi archive conserve"},
+		{"Invoices and what becomes of them:", "invoice batch export import render series contacts items look trace events sdi inbound archive conserve"},
 		{"Certified mail:", "pec"},
 		{"How customers are told:", "webhook mail delivery"},
 		{"Who uses the platform:", "reseller tenant company key credential"},

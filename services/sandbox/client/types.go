@@ -10,6 +10,7 @@ import "time"
 // of JSON.
 type Endpoints struct {
 	SdIURL     string `json:"sdi_url"`     // RiceviFile, https with mutual TLS
+	NotifyURL  string `json:"notify_url"`  // NotificaEsito, https with mutual TLS
 	TSAURL     string `json:"tsa_url"`     // RFC 3161 over plain HTTP
 	SMTPAddr   string `json:"smtp_addr"`   // host:port of the mail sink
 	PEC        PEC    `json:"pec"`         // the certified mail providers
@@ -37,14 +38,23 @@ type AccreditationRequest struct {
 	CallbackURL string   `json:"callback_url"`       // https://...; "" for a transmitter that polls nobody
 	Hosts       []string `json:"hosts,omitempty"`    // names and addresses of the server certificate; loopback by default
 	Receipts    string   `json:"receipts,omitempty"` // encoding of callbacks: "xop" (default), "multipart", "plain"
+
+	// ReceptionURL is the RicezioneFatture endpoint, https://..., and RecipientCodes the codes that are delivered
+	// there: seven characters in the private flow, six for offices of public bodies.
+	ReceptionURL   string   `json:"reception_url,omitempty"`
+	RecipientCodes []string `json:"recipient_codes,omitempty"`
 }
 
 // Accreditation is what an accredited transmitter gets: a client certificate (CN SDI-<id>) to
 // call SdI, a server certificate for its own endpoint, and the authority to trust.
 type Accreditation struct {
-	FiscalID      string `json:"fiscal_id"`
-	CallbackURL   string `json:"callback_url"`
-	Receipts      string `json:"receipts"`
+	FiscalID    string `json:"fiscal_id"`
+	CallbackURL string `json:"callback_url"`
+	Receipts    string `json:"receipts"`
+
+	ReceptionURL   string   `json:"reception_url,omitempty"`
+	RecipientCodes []string `json:"recipient_codes,omitempty"`
+
 	ClientCertPEM string `json:"client_cert_pem,omitempty"`
 	ClientKeyPEM  string `json:"client_key_pem,omitempty"`
 	ServerCertPEM string `json:"server_cert_pem,omitempty"`
@@ -182,15 +192,23 @@ const (
 	FaultBadSig     = "bad_signature"
 	FaultSlowNotice = "delay_receipt" // deliver DelayMS of real time later
 
-	FaultFTPCutGet       = "ftp_cut_get"       // cut in the middle of a support that SdI reads; not taken
-	FaultFTPKeep         = "ftp_keep"          // take a support, cut before it is removed
-	FaultFTPER           = "ftp_er"            // refuse a support: signature (ER)
-	FaultFTPET02         = "ftp_et02"          // refuse a support: form (EO with ET02)
-	FaultFTPSilent       = "ftp_no_outcome"    // take a support, never tell its outcome
-	FaultFTPBadSignature = "ftp_bad_signature" // sign a support to the node by a stranger
-	FaultFTPHalf         = "ftp_half"          // put half a file and mark it as whole
-	FaultFTPDuplicate    = "ftp_duplicate"     // put the same file twice
-	FaultFTPCutPut       = "ftp_cut_put"       // cut in the middle of a file that SdI puts
+	FaultFTPCutGet       = "ftp_cut_get"            // cut in the middle of a support that SdI reads; not taken
+	FaultFTPKeep         = "ftp_keep"               // take a support, cut before it is removed
+	FaultFTPER           = "ftp_er"                 // refuse a support: signature (ER)
+	FaultFTPET02         = "ftp_et02"               // refuse a support: form (EO with ET02)
+	FaultFTPSilent       = "ftp_no_outcome"         // take a support, never tell its outcome
+	FaultFTPBadSignature = "ftp_bad_signature"      // sign a support to the node by a stranger
+	FaultFTPHalf         = "ftp_half"               // put half a file and mark it as whole
+	FaultFTPDuplicate    = "ftp_duplicate"          // put the same file twice
+	FaultFTPCutPut       = "ftp_cut_put"            // cut in the middle of a file that SdI puts
+	FaultDeliverTwice    = "deliver_duplicate"      // a passive invoice twice, with the same TentativiInvio
+	FaultDeliverCut      = "deliver_cut"            // deliver it, and lose the answer
+	FaultDeliverBadMT    = "deliver_bad_metadata"   // with truncated metadata
+	FaultDeliverOtherMT  = "deliver_other_metadata" // with the metadata of another file
+	FaultOutcomeES02     = "outcome_es02"           // answer ES02, outcome not taken
+	FaultOutcomeES02Kept = "outcome_es02_accepted"  // answer ES02, yet take the outcome
+	FaultOutcomeCut      = "outcome_cut"            // take the outcome, cut the connection
+	FaultOutcomeES00     = "outcome_es00"           // answer ES00 without SE, outcome not taken
 
 	FaultMailReject = "mail_reject" // 550 to RCPT
 	FaultMailDefer  = "mail_defer"  // 451 to DATA

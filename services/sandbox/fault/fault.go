@@ -33,6 +33,13 @@ var (
 	FTPPut  = []string{client.FaultFTPHalf, client.FaultFTPDuplicate, client.FaultFTPCutPut}
 )
 
+// Deliveries are the kinds that hit passive invoices on their way to a receiver, Outcomes those that hit what
+// receivers answer.
+var (
+	Deliveries = []string{client.FaultDeliverTwice, client.FaultDeliverCut, client.FaultDeliverBadMT, client.FaultDeliverOtherMT}
+	Outcomes   = []string{client.FaultOutcomeES02, client.FaultOutcomeES02Kept, client.FaultOutcomeCut, client.FaultOutcomeES00}
+)
+
 // MailRecipients are the kinds that hit RCPT commands, MailData those that hit DATA.
 var (
 	MailRecipients = []string{client.FaultMailReject}
@@ -70,7 +77,7 @@ const maxCount = 1_000_000
 // Add takes an order and returns it with its ID. Faults of the time-stamp authority are not
 // kept here: the caller gives them to it.
 func (r *Registry) Add(f client.Fault) (client.Fault, error) {
-	kinds := slices.Concat(Requests, Receipts, FTPTake, FTPSeal, FTPPut, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
+	kinds := slices.Concat(Requests, Receipts, Deliveries, Outcomes, FTPTake, FTPSeal, FTPPut, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
 	if !slices.Contains(kinds, f.Kind) {
 		return client.Fault{}, fmt.Errorf("kind %q is unknown; give one of %s, tsa", f.Kind, strings.Join(kinds, ", "))
 	}

@@ -64,7 +64,9 @@ type Exchange struct {
 	reservedID   uint64
 	lastMessage  uint64
 	transmitters map[string]*transmitter
-	nodes        map[string]*ftpNode // by fiscal id
+	nodes        map[string]*ftpNode     // by fiscal id
+	receivers    map[string]*transmitter // by recipient code
+	deliveries   []*delivery
 	files        []*file
 	byID         map[string]*file
 	byName       map[string][]*file // by sdi.NameKey
@@ -82,6 +84,10 @@ type transmitter struct {
 	callback string
 	encoding sdi.Encoding
 	client   *sdi.Client // nil without callback
+
+	reception string
+	codes     []string
+	receiver  *sdi.Client // RicezioneFatture; nil when it receives nothing
 }
 
 // New starts an exchange that lives until ctx ends or Close is called.
@@ -98,7 +104,7 @@ func New(ctx context.Context, cfg Config) (*Exchange, error) {
 	e := &Exchange{
 		cfg: cfg, log: cfg.Log, clock: cfg.Clock, caPool: cfg.CA.Pool(),
 		rng:          mrand.New(mrand.NewPCG(cfg.Seed, 0x5d1)),
-		transmitters: map[string]*transmitter{}, nodes: map[string]*ftpNode{},
+		transmitters: map[string]*transmitter{}, nodes: map[string]*ftpNode{}, receivers: map[string]*transmitter{},
 	}
 	e.forget()
 	err := e.startSequence()
@@ -162,7 +168,7 @@ func (e *Exchange) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler
 
 // forget empties the memory of received files; mu held or not yet shared.
 func (e *Exchange) forget() {
-	e.files, e.kept, e.held, e.repeated = nil, nil, nil, nil
+	e.files, e.kept, e.held, e.repeated, e.deliveries = nil, nil, nil, nil, nil
 	e.byID = map[string]*file{}
 	e.byName = map[string][]*file{}
 	e.byHash = map[string][]*file{}
@@ -274,10 +280,11 @@ func (e *Exchange) Accredit(r client.AccreditationRequest) (client.Accreditation
 	}
 	e.mu.Lock()
 	e.transmitters[t.fiscalID] = t
+	e.enlist(t)
 	e.mu.Unlock()
 	e.log.Info("transmitter accredited", "fiscal_id", t.fiscalID, "callback", t.callback)
 	return client.Accreditation{
-		FiscalID: t.fiscalID, CallbackURL: t.callback, Receipts: encodingName(t.encoding),
+		FiscalID: t.fiscalID, CallbackURL: t.callback, Receipts: encodingName(t.encoding), ReceptionURL: t.reception, RecipientCodes: t.codes,
 		ClientCertPEM: string(cl.CertPEM()), ClientKeyPEM: string(clientKey),
 		ServerCertPEM: string(srv.CertPEM()), ServerKeyPEM: string(serverKey),
 		CAPEM: string(e.cfg.CA.CertPEM()),
@@ -300,6 +307,10 @@ func (e *Exchange) newTransmitter(r client.AccreditationRequest) (*transmitter, 
 		t.encoding = sdi.Plain
 	default:
 		return nil, fmt.Errorf("receipts %q is unknown; give xop, multipart or plain", r.Receipts)
+	}
+	err := e.makeReceiver(t, r)
+	if err != nil {
+		return nil, err
 	}
 	if r.CallbackURL == "" {
 		return t, nil
@@ -328,7 +339,8 @@ func (e *Exchange) Accreditations() []client.Accreditation {
 	defer e.mu.Unlock()
 	out := make([]client.Accreditation, 0, len(e.transmitters))
 	for _, t := range e.transmitters {
-		out = append(out, client.Accreditation{FiscalID: t.fiscalID, CallbackURL: t.callback, Receipts: encodingName(t.encoding)})
+		out = append(out, client.Accreditation{FiscalID: t.fiscalID, CallbackURL: t.callback, Receipts: encodingName(t.encoding),
+			ReceptionURL: t.reception, RecipientCodes: t.codes})
 	}
 	return out
 }

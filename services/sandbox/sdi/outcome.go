@@ -26,6 +26,8 @@ type step struct {
 	tipo  sdi.MessageType
 	esito sdi.EsitoCommittente // NE only
 	errs  []sdi.Errore         // NS only
+
+	relayed *sdi.NotificaEsitoCommittente // NE only: what the receiver sent; nil for the magic codes
 }
 
 func discard(errs []sdi.Errore) []step { return []step{{tipo: sdi.NS, errs: errs}} }
@@ -102,8 +104,12 @@ func (e *Exchange) follow(f *file, plan []step) {
 	e.proceed(f, 0, f.at.Add(e.cfg.ReceiptDelay))
 }
 
-// needsBytes says whether the plan ends in an attestation, which carries the file itself.
+// needsBytes says whether the file may go out again: the plan ends in an attestation, which carries it, or
+// it is on its way to its receiver.
 func (f *file) needsBytes() bool {
+	if f.passive != nil {
+		return !f.passive.over()
+	}
 	return len(f.plan) > 0 && f.plan[len(f.plan)-1].tipo == sdi.AT && f.state != stateAttested
 }
 

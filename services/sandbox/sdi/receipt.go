@@ -164,6 +164,9 @@ func (e *Exchange) content(f *file, s *step, body int, id, hash, message string,
 	case sdi.MC:
 		return &sdi.NotificaMancataConsegna{Intestazione: head, DataMessaADisposizione: due, Descrizione: "Recapito non riuscito (" + note + ")"}
 	case sdi.NE:
+		if s.relayed != nil {
+			return &sdi.NotificaEsito{Intestazione: head, EsitoCommittente: *s.relayed}
+		}
 		ec := sdi.NotificaEsitoCommittente{
 			Intestazione: sdi.Intestazione{IdentificativoSdI: id}, Esito: s.esito, MessageIDCommittente: message,
 		}

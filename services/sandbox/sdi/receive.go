@@ -39,6 +39,7 @@ type file struct {
 	errors   []sdi.Errore
 	receipts []*receipt
 	sent     map[sdi.MessageType]int // numbers message names
+	passive  *delivery               // to a registered receiver; nil for magic codes
 }
 
 // states of a file
@@ -68,11 +69,7 @@ func (e *Exchange) routes() http.Handler {
 	opt.Answer = sdi.Plain
 	plain := sdi.RiceviFileHandler(e.riceviFile, opt)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-			e.mu.Lock()
-			e.counts.Unauthorized++
-			e.mu.Unlock()
-			http.Error(w, "present the client certificate that accreditation gave you (SANDBOX - NOT VALID)", http.StatusForbidden)
+		if e.stranger(w, r) {
 			return
 		}
 		e.mu.Lock()
@@ -83,6 +80,18 @@ func (e *Exchange) routes() http.Handler {
 		e.mu.Unlock()
 		h.ServeHTTP(w, r)
 	})
+}
+
+// stranger turns away who shows no client certificate.
+func (e *Exchange) stranger(w http.ResponseWriter, r *http.Request) bool {
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return false
+	}
+	e.mu.Lock()
+	e.counts.Unauthorized++
+	e.mu.Unlock()
+	http.Error(w, "present the client certificate that accreditation gave you (SANDBOX - NOT VALID)", http.StatusForbidden)
+	return true
 }
 
 // riceviFile takes one file: authorisation, ordered faults, registration. Judgement follows
@@ -238,6 +247,9 @@ func (e *Exchange) judge(f *file) {
 	e.mu.Unlock()
 	if len(errs) > 0 {
 		e.follow(f, discard(errs))
+		return
+	}
+	if e.deliverTo(f) {
 		return
 	}
 	e.follow(f, planFor(f.doc))

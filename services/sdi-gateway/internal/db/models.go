@@ -32,6 +32,95 @@ type Endpoint struct {
 	LastError   string
 }
 
+type InboundBody struct {
+	FileID       uuid.UUID
+	Position     int32
+	TenantID     string
+	DocumentType string
+	Number       string
+	Date         string
+	Currency     string
+	Total        string
+}
+
+type InboundDelivery struct {
+	ID           uuid.UUID
+	TenantID     string
+	FileID       uuid.UUID
+	MetadataName string
+	MetadataUri  string
+	Attempt      int32
+	Problem      string
+	ReceivedAt   time.Time
+	ReadAt       *time.Time
+}
+
+type InboundFile struct {
+	ID            uuid.UUID
+	TenantID      string
+	CompanyID     string
+	Channel       string
+	SdiID         string
+	FileName      string
+	Sha256        []byte
+	FileUri       string
+	MetadataName  string
+	MetadataUri   string
+	State         string
+	RoutedBy      string
+	ReasonCode    string
+	Reason        string
+	Format        string
+	RecipientCode string
+	Signed        bool
+	SellerName    string
+	SellerVat     string
+	SellerTax     string
+	BuyerName     string
+	BuyerVat      string
+	BuyerTax      string
+	ReceivedAt    time.Time
+	AnswerBy      *time.Time
+	ExpiredAt     *time.Time
+	UpdatedAt     time.Time
+}
+
+type InboundNotice struct {
+	ID         uuid.UUID
+	TenantID   string
+	FileID     *uuid.UUID
+	SdiID      string
+	FileName   string
+	Sha256     []byte
+	Raw        []byte
+	Duplicates int32
+	Problem    string
+	ReceivedAt time.Time
+	AppliedAt  *time.Time
+}
+
+type InboundOutcome struct {
+	ID          uuid.UUID
+	TenantID    string
+	FileID      uuid.UUID
+	Position    int32
+	Outcome     string
+	Cause       int32
+	Description string
+	State       string
+	SdiID       string
+	FileName    string
+	Content     []byte
+	AnswerUri   string
+	Code        string
+	Message     string
+	Attempts    int32
+	Unknown     int32
+	AttemptAt   *time.Time
+	CreatedAt   time.Time
+	SettledAt   *time.Time
+}
+
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string

@@ -36,8 +36,38 @@ type Config struct {
 	Workers int `yaml:"workers"`
 	// MaxMessage is the largest message in bytes that is read; larger ones are archived unread.
 	MaxMessage int64 `yaml:"max_message"`
+	// Sending is how messages leave.
+	Sending SendingConfig `yaml:"sending"`
 	// Sandbox are the servers behind the preset sandbox, host:port; empty: there is no such preset.
 	Sandbox SandboxConfig `yaml:"sandbox"`
+}
+
+// SendingConfig says how messages are handed to the providers.
+type SendingConfig struct {
+	// Workers is how many mailboxes one replica sends from at the same time.
+	Workers int `yaml:"workers"`
+	// AnswerTimeout is how long the answer to a whole message is awaited; then its outcome is unknown.
+	AnswerTimeout time.Duration `yaml:"answer_timeout"`
+	// UnknownAfter is how long receipts are awaited for a message whose outcome is unknown before somebody is asked.
+	UnknownAfter time.Duration `yaml:"unknown_after"`
+	// GiveUpAfter is how long a message that nobody took is tried again.
+	GiveUpAfter time.Duration `yaml:"give_up_after"`
+	// RetryEvery is the first pause after a message was not taken; it doubles up to retry_most.
+	RetryEvery time.Duration `yaml:"retry_every"`
+	// RetryMost is the longest pause.
+	RetryMost time.Duration `yaml:"retry_most"`
+	// LoginRetry is the pause after a refused login; providers lock mailboxes after a few.
+	LoginRetry time.Duration `yaml:"login_retry"`
+	// HeldRetry is the pause while a mailbox is suspended or its server cannot be trusted.
+	HeldRetry time.Duration `yaml:"held_retry"`
+	// RateWindow is the minute of the providers' limits, a little longer: clocks differ.
+	RateWindow time.Duration `yaml:"rate_window"`
+	// Lease is how long one job may hand over messages of a mailbox without a sign of life; longer than answer_timeout.
+	Lease time.Duration `yaml:"lease"`
+	// Hello is this machine's name in EHLO; empty: an address literal.
+	Hello string `yaml:"hello"`
+	// LimitsFile adds to the limits of providers that the program brings, JSON as in limits.json.
+	LimitsFile string `yaml:"limits_file"`
 }
 
 // SandboxConfig names the servers of a simulated provider, for development.
@@ -78,6 +108,11 @@ func defaultConfig() Config {
 		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
 		PollEvery: time.Minute, IdleFor: 20 * time.Minute, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
 		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
+		// spec: RFC5321 §4.5.3.2.6: ten minutes for the answer to the final dot
+		Sending: SendingConfig{
+			Workers: 8, AnswerTimeout: 10 * time.Minute, UnknownAfter: 30 * time.Minute, GiveUpAfter: 48 * time.Hour, RetryEvery: 30 * time.Second,
+			RetryMost: 30 * time.Minute, LoginRetry: 40 * time.Minute, HeldRetry: 30 * time.Minute, RateWindow: 65 * time.Second, Lease: 20 * time.Minute,
+		},
 	}
 }
 
@@ -106,6 +141,14 @@ func (c *Config) Validate() error {
 	bad(c.Mailboxes < 1 || c.Mailboxes > 10000, "mailboxes", "must be between 1 and 10000")
 	bad(c.Workers < 1 || c.Workers > 256, "workers", "must be between 1 and 256")
 	bad(c.MaxMessage < 1<<20, "max_message", "must be 1048576 at least: receipts with their originals are larger than that")
+	d := c.Sending
+	bad(d.Workers < 1 || d.Workers > 256, "sending.workers", "must be between 1 and 256")
+	bad(d.AnswerTimeout < 100*time.Millisecond, "sending.answer_timeout", "%s is too short: use 1m to 10m", d.AnswerTimeout)
+	bad(d.Lease <= d.AnswerTimeout, "sending.lease", "%s has to be longer than answer_timeout (%s)", d.Lease, d.AnswerTimeout)
+	bad(d.UnknownAfter <= 0 || d.GiveUpAfter <= 0, "sending.unknown_after", "unknown_after and give_up_after must be more than 0s")
+	bad(d.RetryEvery <= 0 || d.RetryMost < d.RetryEvery, "sending.retry_every", "must be more than 0s and at most retry_most")
+	bad(d.LoginRetry <= 0 || d.HeldRetry <= 0, "sending.login_retry", "login_retry and held_retry must be more than 0s")
+	bad(d.RateWindow < time.Minute, "sending.rate_window", "%s is too short: a minute at least, for example 65s", d.RateWindow)
 	for key, addr := range map[string]string{"sandbox.imap": c.Sandbox.IMAP, "sandbox.pop3": c.Sandbox.POP3, "sandbox.smtp": c.Sandbox.SMTP} {
 		if addr != "" {
 			_, _, err := net.SplitHostPort(addr)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"ceralacca.dev/services/internal/devenv/vault"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	pecgateway "ceralacca.dev/services/pec-gateway"
@@ -95,6 +97,7 @@ type house struct {
 	opts    runtest.Options
 	secrets map[string]string // passwords by address
 	next    int
+	ahead   atomic.Int64 // of the gateway's clock, in nanoseconds
 }
 
 type ear struct {
@@ -131,6 +134,9 @@ func (e *ear) target() run.Target {
 		hear[*pecv1.ReceiptVerified](h.Bus, e, "verified")
 		hear[*pecv1.DeliveryStateChanged](h.Bus, e, "state")
 		hear[*pecv1.MailboxDegraded](h.Bus, e, "degraded")
+		hear[*pecv1.MessageQueued](h.Bus, e, "queued")
+		hear[*pecv1.MessageRequestRefused](h.Bus, e, "refused")
+		hear[*pecv1.DeliveryDecisionNeeded](h.Bus, e, "decision")
 		return nil
 	}}
 }
@@ -174,6 +180,7 @@ func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
 	h := &house{t: t, vault: server, world: world, sandbox: client.New(world.Endpoints().ControlURL), heard: &ear{}, log: &lockedBuffer{}, secrets: map[string]string{}}
 	at := world.Endpoints().PEC
 	h.opts = runtest.Options{
+		Now:     func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 		Targets: []run.Target{pecgateway.Target, h.heard.target()}, LogOutput: h.log, LogLevel: "debug", Dir: dir,
 		Config: fmt.Sprintf(`pec-gateway:
   vault: {address: %q, role_id_file: %q, secret_id_file: %q}
@@ -198,7 +205,10 @@ func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
 func (h *house) start() {
 	h.t.Helper()
 	h.Process = runtest.Start(h.t, h.opts)
-	h.opts.DB = map[string]*pg.DB{"pec-gateway": h.DB("pec-gateway"), "probe": h.DB("probe")}
+	h.opts.DB = map[string]*pg.DB{} // a process closes its pools when it ends
+	for _, name := range []string{"pec-gateway", "probe"} {
+		h.opts.DB[name] = pgtest.Again(h.t, h.DB(name))
+	}
 	h.api = pecv1.NewPecServiceClient(h.Tenant("pec-gateway", tenant))
 	h.trust = pecv1.NewPecTrustServiceClient(h.Operator("pec-gateway"))
 }

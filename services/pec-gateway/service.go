@@ -33,6 +33,7 @@ import (
 type Service struct {
 	pecv1.UnimplementedPecServiceServer
 	pecv1.UnimplementedPecTrustServiceServer
+	pecv1.UnimplementedPecDeliveryServiceServer
 
 	db       *pg.DB
 	bus      *bus.Bus
@@ -40,8 +41,9 @@ type Service struct {
 	jobs     *run.Jobs
 	keys     *keyring
 	presets  map[string]servers
-	roots    *x509.CertPool // of the providers' servers
-	dialer   *net.Dialer    // to servers that customers name: public ones only
+	limits   map[string]limits // of the providers, by preset
+	roots    *x509.CertPool    // of the providers' servers
+	dialer   *net.Dialer       // to servers that customers name: public ones only
 	log      *slog.Logger
 	now      func() time.Time
 	cfg      Config
@@ -81,7 +83,13 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	s.limits, err = loadLimits(cfg.Sending.LimitsFile)
+	if err != nil {
+		return err
+	}
 	pecv1.RegisterPecServiceServer(h.RPC, s)
+	pecv1.RegisterPecDeliveryServiceServer(h.RPC, s)
+	s.sendJobs(h)
 	pecv1.RegisterPecTrustServiceServer(h.RPC, s)
 	h.Check("vault", s.keys.session.Check)
 	h.Go("vault-session", s.keys.session.Keep)

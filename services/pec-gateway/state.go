@@ -26,6 +26,7 @@ var states = map[pec.SendState]pecv1.MessageState{
 	pec.SendDelivered:    pecv1.MessageState_MESSAGE_STATE_DELIVERED,
 	pec.SendPartly:       pecv1.MessageState_MESSAGE_STATE_PARTLY_DELIVERED,
 	pec.SendNotDelivered: pecv1.MessageState_MESSAGE_STATE_FAILED,
+	pec.SendCancelled:    pecv1.MessageState_MESSAGE_STATE_CANCELLED,
 }
 
 // know adds a fact about a sent message. receipt is the message that proves it, nil for what we did

@@ -250,6 +250,9 @@ func (c *composer) text(kind, text string) error {
 	if err := c.put("Content-Type: " + kind + "; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"); err != nil {
 		return err
 	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n" // SMTP would end the last line by itself, and the bytes that arrive were not those that we keep
+	}
 	return writeQP(c.w, strings.ToValidUTF8(text, "\ufffd"))
 }
 

@@ -21,6 +21,7 @@ const (
 	FactNotice    // notice of missing delivery, 12 or 24 hours: Derive tells them apart
 	FactDelivered // to Recipient
 	FactFailed    // to Recipient, viruses included
+	FactCancelled // a person decided that it is not to be sent, or not to be sent again
 )
 
 // Fact is one thing that is known. The state is a function of the set of facts: order and
@@ -82,6 +83,7 @@ const (
 	SendDelivered    SendState = "delivered"
 	SendPartly       SendState = "partly-delivered"
 	SendNotDelivered SendState = "not-delivered"
+	SendCancelled    SendState = "cancelled"
 )
 
 // RecipientState is the state for one recipient.
@@ -292,6 +294,8 @@ func (b *book) overall(final, delivered int) (SendState, bool) {
 		return SendRejected, true
 	case b.has[FactSubmitted]:
 		return SendSubmitted, false
+	case b.has[FactCancelled]: // and a receipt that comes all the same says more
+		return SendCancelled, true
 	case b.has[FactUnknown]:
 		return SendUnknown, false
 	}

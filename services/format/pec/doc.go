@@ -10,8 +10,8 @@
 //   - daticert.xml, read strictly and written (ParseDaticert, Daticert.XML);
 //   - the matching of receipts with what was sent (Match), the hashes of a brief receipt
 //     (CheckBreve), the state of a message as a function of its verified facts (Derive);
-//   - the message that a user sends (Compose) and what an access point checks before it takes
-//     one (CheckSubmission);
+//   - the message that a user sends (Compose), what an access point checks before it takes
+//     one (CheckSubmission, Preflight), and into how many messages it has to be split (Draft.Split);
 //   - every message that a provider issues: envelopes, receipts and notices, signed by any
 //     crypto.Signer (Gestore.Write), and the index of providers (ParseIndice);
 //   - the mail side of the Sistema di Interscambio (SdIAddress, ReadSdI).

@@ -193,3 +193,13 @@ func (p *Part) insideMessage(root *Part) bool {
 	}
 	return false
 }
+
+// head gives the first bytes of the decoded body, as many as there are.
+func (p *Part) head(n int) ([]byte, error) {
+	b := make([]byte, n)
+	k, err := io.ReadFull(p.Open(), b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull gives them bare
+		return nil, err
+	}
+	return b[:k], nil
+}

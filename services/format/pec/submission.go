@@ -32,6 +32,7 @@ type SubmissionLimits struct {
 	Recipients int   // 50 by default
 	Volume     int64 // size times recipients in bytes, 30,000,000 by default
 	Reserve    int64 // bytes that the provider adds to each copy
+	NoPrograms bool  // programs, macros and locked archives are turned away: looked at by Preflight
 }
 
 // The least that every provider has to allow. spec: DM-2005-11-02 art. 12 c. 2

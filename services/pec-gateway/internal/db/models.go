@@ -209,6 +209,54 @@ type SeenCertificate struct {
 	Reason        string
 }
 
+type Sending struct {
+	TenantID   string
+	MessageID  uuid.UUID
+	MailboxID  uuid.UUID
+	Position   int64
+	Step       string
+	Attempts   int32
+	NextAt     time.Time
+	UnknownAt  *time.Time
+	DecideAt   *time.Time
+	Split      []uuid.UUID
+	CreateTime time.Time
+	UpdateTime time.Time
+}
+
+type SendingAttempt struct {
+	TenantID  string
+	MessageID uuid.UUID
+	Number    int32
+	StartAt   time.Time
+	DotAt     *time.Time
+	EndAt     *time.Time
+	Outcome   string
+	Phase     string
+	Cause     string
+	Code      int32
+	Reply     string
+	Tls       string
+	Refused   []string
+}
+
+type SendingQueue struct {
+	TenantID   string
+	MailboxID  uuid.UUID
+	LeaseJob   *int64
+	LeaseUntil *time.Time
+	WakeJob    *int64
+	WakeAt     *time.Time
+	Recent     []time.Time
+	PerMinute  int32
+	LearnedAt  *time.Time
+	NotBefore  *time.Time
+	Failures   int32
+	HeldCode   string
+	Held       string
+	HeldAt     *time.Time
+}
+
 type TrustAuthority struct {
 	Sha256      string
 	Certificate []byte

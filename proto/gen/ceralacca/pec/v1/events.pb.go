@@ -290,6 +290,274 @@ func (x *MailboxDegraded) GetCode() string {
 	return ""
 }
 
+// Another service wants a message to be sent. It is sent once for each request_id; what becomes of it comes
+// as DeliveryStateChanged, or at once as MessageRequestRefused.
+type MessageRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}
+	Mailbox string `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	// Of the one who asks, a UUID.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// A SendMessageRequest in binary form: addresses and words stay out of the event.
+	Request       *v1.Blob `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageRequested) Reset() {
+	*x = MessageRequested{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageRequested) ProtoMessage() {}
+
+func (x *MessageRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageRequested.ProtoReflect.Descriptor instead.
+func (*MessageRequested) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MessageRequested) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *MessageRequested) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MessageRequested) GetRequest() *v1.Blob {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// A requested message was taken over and will be sent.
+type MessageQueued struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Message   string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Message-ID that receipts will refer to.
+	MessageId string `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// The bytes that are sent.
+	Content       *v1.Blob `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageQueued) Reset() {
+	*x = MessageQueued{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageQueued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageQueued) ProtoMessage() {}
+
+func (x *MessageQueued) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageQueued.ProtoReflect.Descriptor instead.
+func (*MessageQueued) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MessageQueued) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *MessageQueued) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MessageQueued) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *MessageQueued) GetContent() *v1.Blob {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+// A requested message cannot be sent as it is: no provider would take it.
+type MessageRequestRefused struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mailbox       string                 `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageRequestRefused) Reset() {
+	*x = MessageRequestRefused{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageRequestRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageRequestRefused) ProtoMessage() {}
+
+func (x *MessageRequestRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageRequestRefused.ProtoReflect.Descriptor instead.
+func (*MessageRequestRefused) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MessageRequestRefused) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *MessageRequestRefused) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MessageRequestRefused) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *MessageRequestRefused) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Nobody knows whether the provider has the message and no receipt has come: a person has to decide.
+type DeliveryDecisionNeeded struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// When the hand-over ended without an answer.
+	UnknownTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=unknown_time,json=unknownTime,proto3" json:"unknown_time,omitempty"`
+	// What is known, and which choice is the safe one.
+	Advice        string `protobuf:"bytes,3,opt,name=advice,proto3" json:"advice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryDecisionNeeded) Reset() {
+	*x = DeliveryDecisionNeeded{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryDecisionNeeded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryDecisionNeeded) ProtoMessage() {}
+
+func (x *DeliveryDecisionNeeded) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryDecisionNeeded.ProtoReflect.Descriptor instead.
+func (*DeliveryDecisionNeeded) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeliveryDecisionNeeded) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *DeliveryDecisionNeeded) GetUnknownTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnknownTime
+	}
+	return nil
+}
+
+func (x *DeliveryDecisionNeeded) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
 var File_ceralacca_pec_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_events_proto_rawDesc = "" +
@@ -316,7 +584,33 @@ const file_ceralacca_pec_v1_events_proto_rawDesc = "" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\tR\x04code:,\xaa\xbb\x18(\n" +
-	"!ceralacca.pec.mailbox_degraded.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"!ceralacca.pec.mailbox_degraded.v1\x12\x03PEC\"\xae\x01\n" +
+	"\x10MessageRequested\x12\x18\n" +
+	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x122\n" +
+	"\arequest\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\arequest:-\xaa\xbb\x18)\n" +
+	"\"ceralacca.pec.message_requested.v1\x12\x03PEC\"\xc7\x01\n" +
+	"\rMessageQueued\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\x122\n" +
+	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent:*\xaa\xbb\x18&\n" +
+	"\x1fceralacca.pec.message_queued.v1\x12\x03PEC\"\xb1\x01\n" +
+	"\x15MessageRequestRefused\x12\x18\n" +
+	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason:3\xaa\xbb\x18/\n" +
+	"(ceralacca.pec.message_request_refused.v1\x12\x03PEC\"\xbf\x01\n" +
+	"\x16DeliveryDecisionNeeded\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12=\n" +
+	"\funknown_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vunknownTime\x12\x16\n" +
+	"\x06advice\x18\x03 \x01(\tR\x06advice:4\xaa\xbb\x180\n" +
+	")ceralacca.pec.delivery_decision_needed.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_events_proto_rawDescOnce sync.Once
@@ -330,24 +624,31 @@ func file_ceralacca_pec_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_ceralacca_pec_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_ceralacca_pec_v1_events_proto_goTypes = []any{
-	(*MessageReceived)(nil),       // 0: ceralacca.pec.v1.MessageReceived
-	(*ReceiptVerified)(nil),       // 1: ceralacca.pec.v1.ReceiptVerified
-	(*DeliveryStateChanged)(nil),  // 2: ceralacca.pec.v1.DeliveryStateChanged
-	(*MailboxDegraded)(nil),       // 3: ceralacca.pec.v1.MailboxDegraded
-	(*v1.Blob)(nil),               // 4: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*MessageReceived)(nil),        // 0: ceralacca.pec.v1.MessageReceived
+	(*ReceiptVerified)(nil),        // 1: ceralacca.pec.v1.ReceiptVerified
+	(*DeliveryStateChanged)(nil),   // 2: ceralacca.pec.v1.DeliveryStateChanged
+	(*MailboxDegraded)(nil),        // 3: ceralacca.pec.v1.MailboxDegraded
+	(*MessageRequested)(nil),       // 4: ceralacca.pec.v1.MessageRequested
+	(*MessageQueued)(nil),          // 5: ceralacca.pec.v1.MessageQueued
+	(*MessageRequestRefused)(nil),  // 6: ceralacca.pec.v1.MessageRequestRefused
+	(*DeliveryDecisionNeeded)(nil), // 7: ceralacca.pec.v1.DeliveryDecisionNeeded
+	(*v1.Blob)(nil),                // 8: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
 }
 var file_ceralacca_pec_v1_events_proto_depIdxs = []int32{
-	4, // 0: ceralacca.pec.v1.MessageReceived.content:type_name -> ceralacca.event.v1.Blob
-	5, // 1: ceralacca.pec.v1.MessageReceived.receive_time:type_name -> google.protobuf.Timestamp
-	4, // 2: ceralacca.pec.v1.ReceiptVerified.content:type_name -> ceralacca.event.v1.Blob
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8, // 0: ceralacca.pec.v1.MessageReceived.content:type_name -> ceralacca.event.v1.Blob
+	9, // 1: ceralacca.pec.v1.MessageReceived.receive_time:type_name -> google.protobuf.Timestamp
+	8, // 2: ceralacca.pec.v1.ReceiptVerified.content:type_name -> ceralacca.event.v1.Blob
+	8, // 3: ceralacca.pec.v1.MessageRequested.request:type_name -> ceralacca.event.v1.Blob
+	8, // 4: ceralacca.pec.v1.MessageQueued.content:type_name -> ceralacca.event.v1.Blob
+	9, // 5: ceralacca.pec.v1.DeliveryDecisionNeeded.unknown_time:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_events_proto_init() }
@@ -361,7 +662,7 @@ func file_ceralacca_pec_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_events_proto_rawDesc), len(file_ceralacca_pec_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -696,9 +696,14 @@ func (x *ChangeMailboxPasswordRequest) GetUntested() bool {
 
 // A file that goes with a message.
 type Attachment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FileName      string                 `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	Content       *v1.Blob               `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FileName string                 `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Bytes that UploadAttachment took, or that another service keeps. Or data.
+	Content *v1.Blob `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// The bytes themselves, for small files; content is empty then.
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// application/octet-stream when empty.
+	MediaType     string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +752,20 @@ func (x *Attachment) GetContent() *v1.Blob {
 	return nil
 }
 
+func (x *Attachment) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Attachment) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
 type SendMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/mailboxes/{mailbox}
@@ -757,8 +776,17 @@ type SendMessageRequest struct {
 	Text        string        `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
 	Attachments []*Attachment `protobuf:"bytes,6,rep,name=attachments,proto3" json:"attachments,omitempty"`
 	// COMPLETE when unspecified.
-	ReceiptType   ReceiptType `protobuf:"varint,7,opt,name=receipt_type,json=receiptType,proto3,enum=ceralacca.pec.v1.ReceiptType" json:"receipt_type,omitempty"`
-	RequestId     string      `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ReceiptType ReceiptType `protobuf:"varint,7,opt,name=receipt_type,json=receiptType,proto3,enum=ceralacca.pec.v1.ReceiptType" json:"receipt_type,omitempty"`
+	RequestId   string      `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The text once more as HTML, beside the plain one.
+	Html string `protobuf:"bytes,9,opt,name=html,proto3" json:"html,omitempty"`
+	// Consent to send several messages when one would pass the limits of the provider. Each is a message of
+	// its own, with its own acceptance and legal effect.
+	AllowSplit bool `protobuf:"varint,10,opt,name=allow_split,json=allowSplit,proto3" json:"allow_split,omitempty"`
+	// Name to be shown beside the address of the mailbox.
+	FromName string `protobuf:"bytes,11,opt,name=from_name,json=fromName,proto3" json:"from_name,omitempty"`
+	// Message-ID of the message that is answered.
+	InReplyTo     string `protobuf:"bytes,12,opt,name=in_reply_to,json=inReplyTo,proto3" json:"in_reply_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,6 +873,34 @@ func (x *SendMessageRequest) GetReceiptType() ReceiptType {
 func (x *SendMessageRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SendMessageRequest) GetHtml() string {
+	if x != nil {
+		return x.Html
+	}
+	return ""
+}
+
+func (x *SendMessageRequest) GetAllowSplit() bool {
+	if x != nil {
+		return x.AllowSplit
+	}
+	return false
+}
+
+func (x *SendMessageRequest) GetFromName() string {
+	if x != nil {
+		return x.FromName
+	}
+	return ""
+}
+
+func (x *SendMessageRequest) GetInReplyTo() string {
+	if x != nil {
+		return x.InReplyTo
 	}
 	return ""
 }
@@ -2311,12 +2367,15 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\x1cChangeMailboxPasswordRequest\x12=\n" +
 	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\x12/\n" +
 	"\bpassword\x18\x02 \x01(\tB\x13\xe0A\x02\xe0A\x04\xbaH\ar\x05\x10\x01\x18\xe8\a\x80\x01\x01R\bpassword\x12\x1a\n" +
-	"\buntested\x18\x03 \x01(\bR\buntested\"q\n" +
+	"\buntested\x18\x03 \x01(\bR\buntested\"\xa5\x01\n" +
 	"\n" +
 	"Attachment\x12'\n" +
 	"\tfile_name\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\bfileName\x12:\n" +
-	"\acontent\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobB\x06\xbaH\x03\xc8\x01\x01R\acontent\"\x8b\x03\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\bfileName\x122\n" +
+	"\acontent\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12&\n" +
+	"\n" +
+	"media_type\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x7fR\tmediaType\"\x91\x04\n" +
 	"\x12SendMessageRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12!\n" +
 	"\x02to\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\v\b\x01\x10\xe8\a\"\x04r\x02`\x01R\x02to\x12\x1f\n" +
@@ -2326,7 +2385,13 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\vattachments\x18\x06 \x03(\v2\x1c.ceralacca.pec.v1.AttachmentR\vattachments\x12J\n" +
 	"\freceipt_type\x18\a \x01(\x0e2\x1d.ceralacca.pec.v1.ReceiptTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\vreceiptType\x12*\n" +
 	"\n" +
-	"request_id\x18\b \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId\"a\n" +
+	"request_id\x18\b \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x12\n" +
+	"\x04html\x18\t \x01(\tR\x04html\x12\x1f\n" +
+	"\vallow_split\x18\n" +
+	" \x01(\bR\n" +
+	"allowSplit\x12%\n" +
+	"\tfrom_name\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfromName\x12(\n" +
+	"\vin_reply_to\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tinReplyTo\"a\n" +
 	"\x11GetMessageRequest\x12L\n" +
 	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xf4\x05\n" +
 	"\x13ListMessagesRequest\x12A\n" +

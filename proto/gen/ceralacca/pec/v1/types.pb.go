@@ -472,6 +472,8 @@ const (
 	MessageState_MESSAGE_STATE_SUBMITTED MessageState = 9
 	// The provider's server did not take it.
 	MessageState_MESSAGE_STATE_REJECTED MessageState = 10
+	// A person decided that it is not sent, or not sent again.
+	MessageState_MESSAGE_STATE_CANCELLED MessageState = 11
 )
 
 // Enum value maps for MessageState.
@@ -488,6 +490,7 @@ var (
 		8:  "MESSAGE_STATE_RECEIVED",
 		9:  "MESSAGE_STATE_SUBMITTED",
 		10: "MESSAGE_STATE_REJECTED",
+		11: "MESSAGE_STATE_CANCELLED",
 	}
 	MessageState_value = map[string]int32{
 		"MESSAGE_STATE_UNSPECIFIED":      0,
@@ -501,6 +504,7 @@ var (
 		"MESSAGE_STATE_RECEIVED":         8,
 		"MESSAGE_STATE_SUBMITTED":        9,
 		"MESSAGE_STATE_REJECTED":         10,
+		"MESSAGE_STATE_CANCELLED":        11,
 	}
 )
 
@@ -1231,8 +1235,10 @@ type Message struct {
 	Parts []*MessagePart `protobuf:"bytes,23,rep,name=parts,proto3" json:"parts,omitempty"`
 	// Contradictions among the receipts of a sent message. None is dropped.
 	Contradictions []string `protobuf:"bytes,24,rep,name=contradictions,proto3" json:"contradictions,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The messages that one request was split into, this one included; empty when it was not.
+	Split         []string `protobuf:"bytes,25,rep,name=split,proto3" json:"split,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1429,6 +1435,13 @@ func (x *Message) GetParts() []*MessagePart {
 func (x *Message) GetContradictions() []string {
 	if x != nil {
 		return x.Contradictions
+	}
+	return nil
+}
+
+func (x *Message) GetSplit() []string {
+	if x != nil {
+		return x.Split
 	}
 	return nil
 }
@@ -1929,7 +1942,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xe4\b\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xfa\b\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -1960,7 +1973,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"recipients\x127\n" +
 	"\aheaders\x18\x16 \x03(\v2\x1d.ceralacca.pec.v1.HeaderFieldR\aheaders\x123\n" +
 	"\x05parts\x18\x17 \x03(\v2\x1d.ceralacca.pec.v1.MessagePartR\x05parts\x12&\n" +
-	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions:i\xeaAf\n" +
+	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions\x12\x14\n" +
+	"\x05split\x18\x19 \x03(\tR\x05split:i\xeaAf\n" +
 	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x8f\x04\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
@@ -2049,7 +2063,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x1dMESSAGE_KIND_DELIVERY_FAILURE\x10\x06\x12 \n" +
 	"\x1cMESSAGE_KIND_VIRUS_DETECTION\x10\a\x12\x18\n" +
 	"\x14MESSAGE_KIND_ANOMALY\x10\b\x12\x19\n" +
-	"\x15MESSAGE_KIND_ORDINARY\x10\t*\xd2\x02\n" +
+	"\x15MESSAGE_KIND_ORDINARY\x10\t*\xef\x02\n" +
 	"\fMessageState\x12\x1d\n" +
 	"\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MESSAGE_STATE_PENDING\x10\x01\x12!\n" +
@@ -2062,7 +2076,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x16MESSAGE_STATE_RECEIVED\x10\b\x12\x1b\n" +
 	"\x17MESSAGE_STATE_SUBMITTED\x10\t\x12\x1a\n" +
 	"\x16MESSAGE_STATE_REJECTED\x10\n" +
-	"*q\n" +
+	"\x12\x1b\n" +
+	"\x17MESSAGE_STATE_CANCELLED\x10\v*q\n" +
 	"\x10MessageDirection\x12!\n" +
 	"\x1dMESSAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aMESSAGE_DIRECTION_RECEIVED\x10\x01\x12\x1a\n" +

@@ -1,0 +1,522 @@
+package pecgateway_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// quickly are the pauses of sending in tests.
+const quickly = `  sending: {retry_every: 20ms, retry_most: 50ms, unknown_after: 300ms, answer_timeout: 5s, lease: 6s}
+`
+
+// post is a gateway with one mailbox that sends.
+type post struct {
+	*house
+	box      string
+	delivery pecv1.PecDeliveryServiceClient
+}
+
+func openPost(t testing.TB, extra string) *post {
+	t.Helper()
+	if extra == "" {
+		extra = quickly
+	}
+	p := &post{house: open(t, extra)}
+	p.begin()
+	return p
+}
+
+func (p *post) begin() {
+	p.delivery = pecv1.NewPecDeliveryServiceClient(p.Tenant("pec-gateway", tenant))
+	m, err := p.api.CreateMailbox(p.t.Context(), &pecv1.CreateMailboxRequest{
+		Parent: parent, Mailbox: &pecv1.Mailbox{Address: sender, Provider: "sandbox"}, Password: password, RequestId: uuid.NewString(), Untested: true,
+	})
+	require.NoError(p.t, err)
+	p.box = m.GetName()
+}
+
+func (p *post) request(to ...string) *pecv1.SendMessageRequest {
+	return &pecv1.SendMessageRequest{
+		Parent: p.box, To: to, Subject: "Disdetta – perché così", Text: "Buongiorno,\n.\nÈ tutto.", RequestId: uuid.NewString(),
+		Attachments: []*pecv1.Attachment{{FileName: "contratto.pdf", MediaType: "application/pdf", Data: []byte("%PDF-1.4 prova")}},
+	}
+}
+
+func (p *post) send(to ...string) *pecv1.Message {
+	p.t.Helper()
+	m, err := p.api.SendMessage(p.t.Context(), p.request(to...))
+	require.NoError(p.t, err)
+	return m
+}
+
+func (p *post) way(m *pecv1.Message) *pecv1.Delivery {
+	p.t.Helper()
+	d, err := p.delivery.GetDelivery(p.t.Context(), &pecv1.GetDeliveryRequest{Name: m.GetName()})
+	require.NoError(p.t, err)
+	return d
+}
+
+// reaches waits until the message has come to a step.
+func (p *post) reaches(m *pecv1.Message, step pecv1.DeliveryStep) *pecv1.Delivery {
+	p.t.Helper()
+	var d *pecv1.Delivery
+	p.eventually("the message reaches "+step.String(), func() bool {
+		d = p.way(m)
+		return d.GetStep() == step
+	})
+	return d
+}
+
+// submissions is the count of the providers: what they took, not what we believe. TESTPLAN I3.
+func (p *post) submissions() []client.PECSubmission {
+	p.t.Helper()
+	list, err := p.sandbox.PECSubmissions(p.t.Context(), sender)
+	require.NoError(p.t, err)
+	return list
+}
+
+func (p *post) exec(sql string, args ...any) {
+	p.t.Helper()
+	require.NoError(p.t, p.DB("pec-gateway").System(context.Background(), func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sql, args...)
+		return err
+	}))
+}
+
+// invariants are asserted after every case: no submission more than there were attempts that reached
+// the end (I3), no state of a recipient without a receipt (I2), no secret in a log (I6).
+func (p *post) invariants() {
+	p.t.Helper()
+	for _, s := range p.submissions() {
+		n := p.query(`SELECT count(*) FROM sending_attempt a JOIN message m ON m.id = a.message_id WHERE m.message_id = $1 AND a.dot_at IS NOT NULL`, s.MsgID)
+		require.Positive(p.t, n, "the provider has a message whose end was never marked: %s", s.MsgID)
+	}
+	require.Zero(p.t, p.query(`SELECT count(*) FROM (SELECT message_id FROM sending_attempt WHERE outcome = 'accepted' GROUP BY message_id HAVING count(*) > 1) x`))
+	require.Zero(p.t, p.query(`SELECT count(*) FROM recipient r WHERE r.state <> 'waiting' AND NOT EXISTS (
+		SELECT FROM fact f WHERE f.message_id = r.message_id AND f.receipt_id IS NOT NULL)`))
+	require.NotContains(p.t, p.log.String(), "AUTH PLAIN")
+	require.NotContains(p.t, p.log.String(), "Buongiorno")
+}
+
+// TestSend: the bytes that the provider has are those that we keep, under our Message-ID; a request that
+// comes twice, at the same time or later, sends once. TESTPLAN A19, A20, A21.
+func TestSend(t *testing.T) {
+	p := openPost(t, "")
+	req := p.request(recipient, "altro@beta.test")
+	req.Cc, req.Html = []string{"conoscenza@beta.test", recipient}, "<p>Buongiorno</p>"
+	req.FromName = "Società \"Esempio\"\r\nBcc: x@y.test"
+	names := make([]string, 4)
+	var wait sync.WaitGroup
+	for i := range names {
+		wait.Go(func() {
+			m, err := p.api.SendMessage(t.Context(), req)
+			if err == nil {
+				names[i] = m.GetName()
+			}
+		})
+	}
+	wait.Wait()
+	again, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	for _, n := range names {
+		require.Equal(t, again.GetName(), n)
+	}
+	d := p.reaches(again, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Len(t, d.GetAttempts(), 1)
+	require.Equal(t, "accepted", d.GetAttempts()[0].GetOutcome())
+	require.NotNil(t, d.GetAttempts()[0].GetDotTime())
+	require.Contains(t, d.GetAttempts()[0].GetTls(), "TLS 1.3")
+	require.Len(t, d.GetRecipients(), 3)
+	list := p.submissions()
+	require.Len(t, list, 1)
+	require.Equal(t, again.GetMessageId(), list[0].MsgID)
+	require.Equal(t, req.GetSubject(), list[0].Subject)
+	require.Equal(t, fmt.Sprintf("%x", again.GetContent().GetSha256()), list[0].SHA256, "the provider has other bytes than we keep")
+	require.Equal(t, []string{recipient, "altro@beta.test", "conoscenza@beta.test"}, list[0].To)
+	raw, err := p.sandbox.PECSubmitted(t.Context(), list[0].Identificativo)
+	require.NoError(t, err)
+	m, err := pec.ParseBytes(raw)
+	require.NoError(t, err)
+	require.Zero(t, m.Root.Header.Count("Bcc"))
+	require.Equal(t, "contratto.pdf", m.Root.Attachments()[0].Sent)
+
+	other := proto.CloneOf(req)
+	other.Subject = "altro"
+	_, err = p.api.SendMessage(t.Context(), other)
+	requireFault(t, err, "REQUEST_ID_REUSED")
+	p.invariants()
+}
+
+// TestUpload: a file that comes in pieces is attached as it came; one of another tenant is not.
+func TestUpload(t *testing.T) {
+	p := openPost(t, "")
+	data := bytes.Repeat([]byte("dati "), 300_000)
+	up, err := p.delivery.UploadAttachment(t.Context())
+	require.NoError(t, err)
+	for i := 0; i < len(data); i += 1 << 19 {
+		part := &pecv1.UploadAttachmentRequest{Data: data[i:min(i+1<<19, len(data))]}
+		if i == 0 {
+			part.Parent = parent
+		}
+		require.NoError(t, up.Send(part))
+	}
+	kept, err := up.CloseAndRecv()
+	require.NoError(t, err)
+	req := p.request(recipient)
+	req.Attachments = []*pecv1.Attachment{{FileName: "grande.bin", Content: kept.GetContent()}}
+	m, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	raw, err := p.sandbox.PECSubmitted(t.Context(), p.submissions()[0].Identificativo)
+	require.NoError(t, err)
+	parsed, err := pec.ParseBytes(raw)
+	require.NoError(t, err)
+	got, err := parsed.Root.Attachments()[0].Part.Bytes(0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(data, got))
+
+	ref, err := p.Host("pec-gateway").Blobs.Put(t.Context(), "other", []byte("x"))
+	require.NoError(t, err)
+	req = p.request(recipient)
+	req.Attachments = []*pecv1.Attachment{{FileName: "x", Content: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: 1}}}
+	_, err = p.api.SendMessage(t.Context(), req)
+	requireFault(t, err, "ATTACHMENT_FOREIGN")
+	req.RequestId, req.Attachments = uuid.NewString(), []*pecv1.Attachment{{FileName: "x"}}
+	_, err = p.api.SendMessage(t.Context(), req)
+	requireFault(t, err, "ATTACHMENT_CONTENT")
+	p.invariants()
+}
+
+// TestPreflight: what the provider would refuse is refused before anything leaves, with the way to mend
+// it; with consent a message to many becomes several. TESTPLAN A15, A17, A18.
+func TestPreflight(t *testing.T) {
+	p := openPost(t, "")
+	many := make([]string, 51)
+	for i := range many {
+		many[i] = fmt.Sprintf("n%d@beta.test", i)
+	}
+	req := p.request(many...)
+	_, err := p.api.SendMessage(t.Context(), req)
+	requireFault(t, err, "MESSAGE_NOT_ACCEPTABLE")
+	fields := fault.Of(err).Fields
+	require.Len(t, fields, 1)
+	require.Equal(t, "TOO_MANY_RECIPIENTS", fields[0].Code)
+	require.Contains(t, fields[0].Message, "allow_split")
+
+	large := p.request(recipient, "altro@beta.test")
+	large.Attachments[0].Data = bytes.Repeat([]byte{1}, 11_200_000) // 15.3 MB on the way, twice
+	_, err = p.api.SendMessage(t.Context(), large)
+	requireFault(t, err, "MESSAGE_NOT_ACCEPTABLE")
+	require.Equal(t, "TOO_LARGE", fault.Of(err).Fields[0].Code)
+	require.Zero(t, p.query(`SELECT count(*) FROM message`))
+
+	req.AllowSplit, req.RequestId = true, uuid.NewString()
+	m, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, m.GetSplit(), 2)
+	seen := map[string]bool{}
+	for _, name := range m.GetSplit() {
+		d := p.reaches(&pecv1.Message{Name: name}, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+		require.Equal(t, "accepted", d.GetAttempts()[0].GetOutcome(), d)
+	}
+	for _, s := range p.submissions() {
+		require.True(t, s.Accepted, s.Events)
+		for _, a := range s.To {
+			require.False(t, seen[a], "%s gets it twice", a)
+			seen[a] = true
+		}
+	}
+	require.Len(t, seen, 51)
+	p.invariants()
+}
+
+// TestRefusedForNow: the same message under the same Message-ID is tried again until it is taken; it
+// counts once. Others of the mailbox do not wait for one that its recipients hold up. TESTPLAN A1, A2, A6, A8.
+func TestRefusedForNow(t *testing.T) {
+	p := openPost(t, "")
+	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECDefer, Count: 2})
+	require.NoError(t, err)
+	m := p.send(recipient)
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Len(t, d.GetAttempts(), 3)
+	for i, want := range []string{"deferred", "deferred", "accepted"} {
+		require.Equal(t, want, d.GetAttempts()[i].GetOutcome())
+	}
+	require.EqualValues(t, 451, d.GetAttempts()[0].GetCode())
+	list := p.submissions()
+	require.Len(t, list, 1)
+	require.Equal(t, m.GetMessageId(), list[0].MsgID)
+
+	stuck := p.send("temperror@beta.test", recipient)
+	next := p.send(recipient)
+	p.reaches(next, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	d = p.way(stuck)
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_PENDING, d.GetState())
+	require.Equal(t, "recipients", d.GetAttempts()[0].GetCause())
+	require.Equal(t, []string{"temperror@beta.test: 451 4.3.0 try again later (sandbox)"}, d.GetAttempts()[0].GetRefusedRecipients())
+	require.Len(t, p.submissions(), 2, "nobody gets a message whose recipients are not all taken")
+	p.invariants()
+}
+
+// TestRefusedForGood: one of five recipients is unknown: nobody gets it, the caller is told which.
+// TESTPLAN A9.
+func TestRefusedForGood(t *testing.T) {
+	p := openPost(t, "")
+	m := p.send("a@beta.test", "b@beta.test", "permerror@beta.test", "c@beta.test", "d@beta.test")
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_REJECTED, d.GetState())
+	require.Len(t, d.GetAttempts(), 1)
+	require.Equal(t, []string{"permerror@beta.test: 550 5.1.1 no such mailbox (sandbox)"}, d.GetAttempts()[0].GetRefusedRecipients())
+	require.Empty(t, p.submissions())
+	p.invariants()
+}
+
+// TestOutcomeUnknown: a connection cut after the final dot. Nothing is sent again by itself; after the
+// time a person is asked, and only that person's word sends it again. TESTPLAN A3.
+func TestOutcomeUnknown(t *testing.T) {
+	p := openPost(t, "")
+	m := p.send("taglia@beta.test")
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_UNKNOWN)
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN, d.GetState())
+	require.Len(t, d.GetAttempts(), 1)
+	require.Equal(t, "dot", d.GetAttempts()[0].GetPhase())
+	resolve := func(decision pecv1.DeliveryDecision, risk bool) error {
+		_, err := p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{Name: m.GetName(), Decision: decision, Reason: "prova", AcceptSecondSending: risk})
+		return err
+	}
+	requireFault(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, true), "DECISION_TOO_EARLY")
+	_, err := p.delivery.CancelMessage(t.Context(), &pecv1.CancelMessageRequest{Name: m.GetName()})
+	requireFault(t, err, "MESSAGE_HAS_LEFT")
+
+	p.read()
+	d = p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	require.Contains(t, d.GetAdvice(), "Safe: WAIT")
+	require.Len(t, d.GetAttempts(), 1, "it was sent again without a word")
+	p.eventually("somebody is asked", func() bool { return len(heard[*pecv1.DeliveryDecisionNeeded](p.house)) == 1 })
+	requireFault(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, false), "RISK_NOT_TAKEN")
+	require.NoError(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, false))
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	require.NoError(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, true))
+	p.eventually("the second attempt ends unknown too", func() bool {
+		d = p.way(m)
+		return len(d.GetAttempts()) == 2 && d.GetAttempts()[1].GetOutcome() == "unknown"
+	})
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	require.NoError(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_ABANDON, false))
+	d = p.way(m)
+	require.Equal(t, pecv1.DeliveryStep_DELIVERY_STEP_CANCELLED, d.GetStep())
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_CANCELLED, d.GetState())
+	requireFault(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, false), "OUTCOME_IS_KNOWN")
+	require.Empty(t, p.submissions())
+	require.Equal(t, 3, p.query(`SELECT count(*) FROM audit_entry WHERE action IN ('message.wait', 'message.resend', 'message.abandon')`))
+	p.invariants()
+}
+
+// TestLost: the process ends in the middle of an attempt. Before the end of the content was marked
+// nothing can have been taken, and the message leaves again under its Message-ID; after it the outcome
+// is unknown. TESTPLAN A5, A6.
+func TestLost(t *testing.T) {
+	for name, dot := range map[string]bool{"before the dot": false, "after the dot": true} {
+		t.Run(name, func(t *testing.T) {
+			p := openPost(t, "")
+			p.suspend(true)
+			m := p.send(recipient)
+			p.eventually("the queue is held", func() bool { return p.way(m).GetHeld() != "" })
+			id := m.GetName()[strings.LastIndexByte(m.GetName(), '/')+1:]
+			p.exec(`UPDATE sending SET step = 'leaving', attempts = attempts + 1 WHERE message_id = $1`, id)
+			p.exec(`INSERT INTO sending_attempt (tenant_id, message_id, number, start_at, dot_at)
+				SELECT tenant_id, message_id, attempts, now(), CASE WHEN $2 THEN now() END FROM sending WHERE message_id = $1`, id, dot)
+			p.suspend(false)
+			p.send("altro@beta.test") // whoever comes next finds the lost attempt
+			p.resume()
+			if dot {
+				d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_UNKNOWN)
+				require.Equal(t, "unknown", d.GetAttempts()[len(d.GetAttempts())-1].GetOutcome())
+				p.eventually("the other one leaves", func() bool { return len(p.submissions()) == 1 })
+			} else {
+				p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+				p.eventually("both leave", func() bool { return len(p.submissions()) == 2 })
+				require.Equal(t, m.GetMessageId(), p.submissions()[0].MsgID, "order is kept")
+			}
+			p.invariants()
+		})
+	}
+}
+
+func (p *post) suspend(yes bool) {
+	p.t.Helper()
+	state := "active"
+	if yes {
+		state = "suspended"
+	}
+	_, err := p.sandbox.SetPECMailbox(p.t.Context(), client.PECMailbox{Address: sender, State: state})
+	require.NoError(p.t, err)
+}
+
+func (p *post) resume() {
+	p.t.Helper()
+	_, err := p.delivery.ResumeSending(p.t.Context(), &pecv1.ResumeSendingRequest{Name: p.box})
+	require.NoError(p.t, err)
+}
+
+// TestSuspended: while the provider lets nothing leave, the queue is held with one attempt and one
+// alarm; what waits can be taken back; the rest leaves in order when it is over. TESTPLAN G5.
+func TestSuspended(t *testing.T) {
+	p := openPost(t, "")
+	p.suspend(true)
+	var all []*pecv1.Message
+	for range 4 {
+		all = append(all, p.send(recipient))
+	}
+	p.eventually("the queue is held", func() bool { return strings.HasPrefix(p.way(all[0]).GetHeld(), "SENDING_SUSPENDED: 5.7.1") })
+	list, err := p.delivery.ListDeliveries(t.Context(), &pecv1.ListDeliveriesRequest{Parent: p.box})
+	require.NoError(t, err)
+	require.Len(t, list.GetDeliveries(), 4)
+	require.EqualValues(t, 3, list.GetDeliveries()[3].GetAhead())
+	d, err := p.delivery.CancelMessage(t.Context(), &pecv1.CancelMessageRequest{Name: all[1].GetName(), Reason: "errore"})
+	require.NoError(t, err)
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_CANCELLED, d.GetState())
+	p.suspend(false)
+	p.resume()
+	p.eventually("the others leave", func() bool { return len(p.submissions()) == 3 })
+	for i, m := range []*pecv1.Message{all[0], all[2], all[3]} {
+		require.Equal(t, m.GetMessageId(), p.submissions()[i].MsgID, "order")
+	}
+	require.Len(t, heard[*pecv1.MailboxDegraded](p.house), 1)
+	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'suspended'`))
+	p.invariants()
+}
+
+// TestLoginRefused: a password that does not open any more is tried once, and everything leaves once it
+// does. TESTPLAN A12, A13.
+func TestLoginRefused(t *testing.T) {
+	p := openPost(t, "")
+	first := p.send(recipient)
+	p.reaches(first, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	_, err := p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Password: "scaduta"})
+	require.NoError(t, err)
+	m, n := p.send(recipient), p.send(recipient)
+	p.eventually("the queue is held", func() bool { return strings.HasPrefix(p.way(m).GetHeld(), "SENDING_LOGIN_REFUSED: ") })
+	p.send(recipient) // one more does not make another login
+	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'credentials'`))
+	require.True(t, p.way(m).GetNextAttemptTime().AsTime().After(time.Now().Add(30*time.Minute)), "two logins in an hour at most")
+	_, err = p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Password: password})
+	require.NoError(t, err)
+	p.resume()
+	p.reaches(n, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	p.eventually("all leave", func() bool { return len(p.submissions()) == 4 })
+	require.Len(t, heard[*pecv1.MailboxDegraded](p.house), 1)
+	p.invariants()
+}
+
+// TestRate: never more in a minute than the provider allows, in order, across a restart. TESTPLAN A11.
+func TestRate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "limits.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"sandbox": {"per_minute": 3}}`), 0o600))
+	p := openPost(t, strings.Replace(quickly, "sending: {", fmt.Sprintf("sending: {limits_file: %q, ", file), 1))
+	_, err := p.sandbox.SetPECProvider(t.Context(), client.PECProvider{ID: "alfa", PerMinute: 3})
+	require.NoError(t, err)
+	var all []*pecv1.Message
+	for range 8 {
+		all = append(all, p.send(recipient))
+	}
+	for i, want := range []int{3, 6, 8} {
+		p.reaches(all[want-1], pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+		require.Len(t, p.submissions(), want)
+		if i == 0 { // a replica more changes nothing: what it knows is in the database
+			p.Stop()
+			p.start()
+			p.delivery = pecv1.NewPecDeliveryServiceClient(p.Tenant("pec-gateway", tenant))
+			p.resume()
+		}
+		_, err = p.sandbox.Advance(t.Context(), 66*time.Second)
+		require.NoError(t, err)
+		p.ahead.Add(int64(66 * time.Second))
+		p.resume()
+	}
+	for i, s := range p.submissions() {
+		require.Equal(t, all[i].GetMessageId(), s.MsgID, "order")
+	}
+	require.Zero(t, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'throttled'`), "the provider had to say that it was too much")
+	p.invariants()
+}
+
+// TestThrottled: the answer that looks permanent and is not. The mailbox pauses and goes on at half its
+// rate; nothing is refused. TESTPLAN A10.
+func TestThrottled(t *testing.T) {
+	p := openPost(t, "")
+	for range 4 {
+		p.send(recipient)
+	}
+	p.eventually("four leave", func() bool { return len(p.submissions()) == 4 })
+	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECThrottle})
+	require.NoError(t, err)
+	m := p.send(recipient)
+	p.eventually("the provider says that it is too much", func() bool {
+		d := p.way(m)
+		return len(d.GetAttempts()) == 1 && d.GetAttempts()[0].GetCause() == "throttled"
+	})
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_PENDING, p.way(m).GetState())
+	require.Equal(t, 2, p.query(`SELECT per_minute FROM sending_queue`), "half of four")
+	require.True(t, p.way(m).GetNextAttemptTime().AsTime().After(time.Now().Add(50*time.Second)))
+	p.ahead.Add(int64(70 * time.Second))
+	p.resume()
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	p.invariants()
+}
+
+// read lets the mailbox count as read since the attempt: only then silence means something.
+func (p *post) read() {
+	p.t.Helper()
+	p.exec(`UPDATE mailbox SET last_poll_time = now() + interval '1 hour'`)
+}
+
+// TestRequestedByEvent: another service asks by an event; it is sent once however often the event comes,
+// and what cannot be sent comes back as a refusal.
+func TestRequestedByEvent(t *testing.T) {
+	p := openPost(t, "")
+	ask := func(req *pecv1.SendMessageRequest, times int) {
+		raw, err := proto.Marshal(req)
+		require.NoError(t, err)
+		probe := p.Host("probe")
+		ref, err := probe.Blobs.Put(t.Context(), tenant, raw)
+		require.NoError(t, err)
+		for range times {
+			require.NoError(t, probe.DB.Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+				return probe.Bus.Emit(ctx, tx, &pecv1.MessageRequested{
+					Mailbox: p.box, RequestId: req.GetRequestId(), Request: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size},
+				})
+			}))
+		}
+	}
+	req := p.request(recipient)
+	ask(req, 3)
+	p.eventually("it is sent", func() bool { return len(p.submissions()) == 1 })
+	p.eventually("its name is told", func() bool { return len(heard[*pecv1.MessageQueued](p.house)) == 1 })
+	require.Equal(t, req.GetRequestId(), heard[*pecv1.MessageQueued](p.house)[0].GetRequestId())
+	require.Equal(t, p.submissions()[0].MsgID, heard[*pecv1.MessageQueued](p.house)[0].GetMessageId())
+	bad := p.request("nessun indirizzo")
+	ask(bad, 1)
+	p.eventually("it is refused", func() bool { return len(heard[*pecv1.MessageRequestRefused](p.house)) == 1 })
+	require.Equal(t, "MESSAGE_NOT_ACCEPTABLE", heard[*pecv1.MessageRequestRefused](p.house)[0].GetCode())
+	require.Len(t, p.submissions(), 1)
+	p.invariants()
+}

@@ -82,10 +82,14 @@ func (s *Service) UpdateMailbox(ctx context.Context, req *pecv1.UpdateMailboxReq
 		if err != nil {
 			return err
 		}
-		return q(tx).UpdateMailbox(ctx, db.UpdateMailboxParams{
+		err = q(tx).UpdateMailbox(ctx, db.UpdateMailboxParams{
 			TenantID: row.TenantID, ID: row.ID, Username: row.Username, Imap: row.Imap, Pop3: row.Pop3, Smtp: row.Smtp, Access: row.Access,
 			Label: row.Label, HomeProvider: row.HomeProvider, OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, Now: pg.Time(s.now()),
 		})
+		if err == nil {
+			_, err = s.wakeSending(ctx, tx, row.ID) // the servers or the name to log in with may be mended
+		}
+		return err
 	})
 }
 
@@ -101,8 +105,13 @@ func (s *Service) ResumeMailbox(ctx context.Context, req *pecv1.ResumeMailboxReq
 	return s.change(ctx, req.GetName(), "mailbox.resume", s.resume)
 }
 
+// resume lets the mailbox be read and what waits in it leave.
 func (s *Service) resume(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
-	return q(tx).ResumeMailbox(ctx, db.ResumeMailboxParams{TenantID: row.TenantID, ID: row.ID, Now: pg.Time(s.now())})
+	err := q(tx).ResumeMailbox(ctx, db.ResumeMailboxParams{TenantID: row.TenantID, ID: row.ID, Now: pg.Time(s.now())})
+	if err == nil {
+		_, err = s.wakeSending(ctx, tx, row.ID)
+	}
+	return err
 }
 
 // ChangeMailboxPassword puts a new password into Vault once it is known to work. A mailbox that was

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -216,19 +215,6 @@ func (s *Service) decide(ctx context.Context, name string, fn func(ctx context.C
 
 func noSent(name string) error {
 	return fault.NotFound("MESSAGE_NOT_FOUND", "there is no sent message %s", name)
-}
-
-// splitMessage takes tenants/{tenant}/mailboxes/{mailbox}/messages/{message} apart.
-func splitMessage(name string) (tenant string, mailbox, id uuid.UUID, err error) {
-	tenant, mailbox, err = splitMailbox(name)
-	if err != nil {
-		return "", uuid.Nil, uuid.Nil, noSent(name)
-	}
-	id, err = uuid.Parse(name[strings.LastIndexByte(name, '/')+1:])
-	if err != nil {
-		return "", uuid.Nil, uuid.Nil, noSent(name)
-	}
-	return tenant, mailbox, id, nil
 }
 
 // GetDelivery shows the way of one sent message.

@@ -46,10 +46,7 @@ func openPost(t testing.TB, extra string) *post {
 
 func (p *post) begin() {
 	p.delivery = pecv1.NewPecDeliveryServiceClient(p.Tenant("pec-gateway", tenant))
-	m, err := p.api.CreateMailbox(p.t.Context(), &pecv1.CreateMailboxRequest{
-		Parent: parent, Mailbox: &pecv1.Mailbox{Address: sender, Provider: "sandbox"}, Password: password, RequestId: uuid.NewString(), Untested: true,
-	})
-	require.NoError(p.t, err)
+	m := p.add(sender)
 	p.box = m.GetName()
 }
 
@@ -306,7 +303,6 @@ func TestOutcomeUnknown(t *testing.T) {
 	_, err := p.delivery.CancelMessage(t.Context(), &pecv1.CancelMessageRequest{Name: m.GetName()})
 	requireFault(t, err, "MESSAGE_HAS_LEFT")
 
-	p.read()
 	d = p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
 	require.Contains(t, d.GetAdvice(), "Safe: WAIT")
 	require.Len(t, d.GetAttempts(), 1, "it was sent again without a word")
@@ -377,6 +373,17 @@ func (p *post) resume() {
 	require.NoError(p.t, err)
 }
 
+// alarms counts how often somebody was told that nothing leaves.
+func (p *post) alarms() int {
+	n := 0
+	for _, e := range heard[*pecv1.MailboxDegraded](p.house) {
+		if strings.HasPrefix(e.GetReason(), "SENDING_") {
+			n++
+		}
+	}
+	return n
+}
+
 // TestSuspended: while the provider lets nothing leave, the queue is held with one attempt and one
 // alarm; what waits can be taken back; the rest leaves in order when it is over. TESTPLAN G5.
 func TestSuspended(t *testing.T) {
@@ -400,7 +407,7 @@ func TestSuspended(t *testing.T) {
 	for i, m := range []*pecv1.Message{all[0], all[2], all[3]} {
 		require.Equal(t, m.GetMessageId(), p.submissions()[i].MsgID, "order")
 	}
-	require.Len(t, heard[*pecv1.MailboxDegraded](p.house), 1)
+	require.Equal(t, 1, p.alarms())
 	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'suspended'`))
 	p.invariants()
 }
@@ -418,12 +425,12 @@ func TestLoginRefused(t *testing.T) {
 	p.send(recipient) // one more does not make another login
 	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'credentials'`))
 	require.True(t, p.way(m).GetNextAttemptTime().AsTime().After(time.Now().Add(30*time.Minute)), "two logins in an hour at most")
-	_, err = p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Password: password})
+	_, err = p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Password: p.secretOf(sender)})
 	require.NoError(t, err)
 	p.resume()
 	p.reaches(n, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 	p.eventually("all leave", func() bool { return len(p.submissions()) == 4 })
-	require.Len(t, heard[*pecv1.MailboxDegraded](p.house), 1)
+	require.Equal(t, 1, p.alarms())
 	p.invariants()
 }
 
@@ -483,12 +490,6 @@ func TestThrottled(t *testing.T) {
 	p.invariants()
 }
 
-// read lets the mailbox count as read since the attempt: only then silence means something.
-func (p *post) read() {
-	p.t.Helper()
-	p.exec(`UPDATE mailbox SET last_poll_time = now() + interval '1 hour'`)
-}
-
 // TestRequestedByEvent: another service asks by an event; it is sent once however often the event comes,
 // and what cannot be sent comes back as a refusal.
 func TestRequestedByEvent(t *testing.T) {
@@ -518,5 +519,95 @@ func TestRequestedByEvent(t *testing.T) {
 	p.eventually("it is refused", func() bool { return len(heard[*pecv1.MessageRequestRefused](p.house)) == 1 })
 	require.Equal(t, "MESSAGE_NOT_ACCEPTABLE", heard[*pecv1.MessageRequestRefused](p.house)[0].GetCode())
 	require.Len(t, p.submissions(), 1)
+	p.invariants()
+}
+
+// state waits until the message has come to a state.
+func (p *post) state(m *pecv1.Message, want pecv1.MessageState) *pecv1.Message {
+	p.t.Helper()
+	var got *pecv1.Message
+	p.eventually("the message is "+want.String(), func() bool {
+		got = p.get(m.GetName())
+		return got.GetState() == want
+	})
+	return got
+}
+
+// pass moves the clocks of both sides.
+func (p *post) pass(d time.Duration) {
+	p.t.Helper()
+	p.ahead.Add(int64(d))
+	p.advance(d)
+}
+
+// TestDelivered: from one provider to the other; each step is proven by a receipt, and the receipts are
+// counted for the right recipients. TESTPLAN E1, E13.
+func TestDelivered(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	m := p.send(recipient, "inesistente@beta.test", "qualcuno@example.test")
+	got := p.state(m, pecv1.MessageState_MESSAGE_STATE_PARTLY_DELIVERED)
+	require.NotEmpty(t, got.GetProviderId())
+	want := map[string]string{recipient: "delivered", "inesistente@beta.test": "not-delivered", "qualcuno@example.test": "forwarded-to-ordinary-mail"}
+	for _, r := range got.GetRecipients() {
+		require.Equal(t, want[r.GetAddress()], r.GetState(), r)
+	}
+	all := p.send(recipient, "altro@beta.test")
+	p.state(all, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	require.Len(t, p.submissions(), 2)
+	refused := p.send("non-accettata@beta.test")
+	p.state(refused, pecv1.MessageState_MESSAGE_STATE_REFUSED)
+	p.invariants()
+}
+
+// TestUnknownAnswered: the connection is cut after the final dot, and the provider had the message. Its
+// receipt says so: nothing is sent again and nobody is asked. TESTPLAN A4, A5, A7.
+func TestUnknownAnswered(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECCutAfter})
+	require.NoError(t, err)
+	m := p.send(recipient)
+	got := p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Equal(t, "unknown", d.GetAttempts()[0].GetOutcome())
+	require.Len(t, d.GetAttempts(), 1)
+	require.Empty(t, d.GetAdvice())
+	require.Len(t, p.submissions(), 1)
+	require.Equal(t, m.GetMessageId(), got.GetMessageId())
+	_, err = p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{
+		Name: m.GetName(), Decision: pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, Reason: "x", AcceptSecondSending: true})
+	requireFault(t, err, "OUTCOME_IS_KNOWN")
+	p.eventually("the watch ends", func() bool { return p.query(`SELECT count(*) FROM sending WHERE step = 'done'`) == 1 })
+	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
+	p.invariants()
+}
+
+// TestNotices: the notices of 12 and 24 hours on the virtual clock, and a delivery after both.
+// TESTPLAN E3, E4.
+func TestNotices(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	m := p.send("muta@beta.test", "dopo-30h@beta.test")
+	p.state(m, pecv1.MessageState_MESSAGE_STATE_ACCEPTED)
+	are := func(want ...string) {
+		t.Helper()
+		p.eventually(fmt.Sprint("the recipients are ", want), func() bool {
+			var have []string
+			for _, r := range p.get(m.GetName()).GetRecipients() {
+				have = append(have, r.GetState())
+			}
+			return fmt.Sprint(have) == fmt.Sprint(want)
+		})
+	}
+	are("waiting", "waiting")
+	p.pass(13 * time.Hour)
+	are("late", "late")
+	p.pass(11 * time.Hour)
+	are("not-delivered-in-time", "not-delivered-in-time")
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_ACCEPTED, p.get(m.GetName()).GetState(), "a late delivery may still come")
+	p.pass(7 * time.Hour)
+	are("not-delivered-in-time", "delivered")
+	require.True(t, p.get(m.GetName()).GetRecipients()[1].GetLate())
 	p.invariants()
 }

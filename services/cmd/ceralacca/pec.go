@@ -13,7 +13,8 @@ import (
 )
 
 func (c *cli) pecCommand() *cobra.Command {
-	return group("pec", "Certified mail (PEC): mailboxes, messages, whom to trust", c.pecMailboxCommand(), c.pecMessageCommand(), c.pecTrustCommand())
+	return group("pec", "Certified mail (PEC): mailboxes, messages, whom to trust", c.pecMailboxCommand(), c.pecMessageCommand(), c.pecTrustCommand(),
+		c.pecSend(), c.pecStatus(), c.pecQueue(), c.pecCancel(), c.pecResolve())
 }
 
 func (c *cli) pec() (pecv1.PecServiceClient, error) {

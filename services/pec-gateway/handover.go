@@ -43,7 +43,7 @@ func (s *Service) attempt(ctx context.Context, w *handover) *submit.Result {
 	}
 	host, port, _ := net.SplitHostPort(address)
 	return submit.Submit(ctx, submit.Server{
-		Address: address, TLS: s.tlsFor(host), StartTLS: port == "587", Hello: s.cfg.Sending.Hello, Rules: w.limits.rules, // spec: RFC8314 §3.3
+		Address: address, TLS: s.tlsFor(host), StartTLS: port == "587", Hello: s.cfg.Sending.Hello, Dialer: s.dialer, Rules: w.limits.rules, // spec: RFC8314 §3.3
 		Timeouts: submit.Timeouts{Connect: s.cfg.Timeout, TLS: s.cfg.Timeout, Command: s.cfg.Timeout, Data: s.cfg.Timeout, Block: s.cfg.Timeout, Dot: s.cfg.Sending.AnswerTimeout},
 	}, submit.Credentials{User: w.box.Username, Password: password}, submit.Message{
 		From: w.box.Address, To: w.to, Size: w.message.Size,

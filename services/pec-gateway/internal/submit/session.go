@@ -20,7 +20,11 @@ func (s *session) connect(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fail(Deferred, CauseStopped, err, "stopped before connecting")
 	}
-	d := net.Dialer{Timeout: s.t.Connect}
+	d := net.Dialer{}
+	if s.srv.Dialer != nil {
+		d = *s.srv.Dialer
+	}
+	d.Timeout = s.t.Connect
 	conn, err := d.DialContext(ctx, "tcp", s.srv.Address)
 	if err != nil {
 		return s.lost(ctx, err, "no connection to "+s.srv.Address)

@@ -95,6 +95,7 @@ type Server struct {
 	StartTLS bool        // STARTTLS instead of TLS from the first byte
 	TLS      *tls.Config // roots; ServerName from Address when empty; nothing below TLS 1.2 is spoken
 	Hello    string      // our name in EHLO; "[127.0.0.1]" when empty, as RFC 5321 §4.1.4 allows clients
+	Dialer   *net.Dialer // says which addresses may be reached; any when nil
 	Rules    Rules       // how this provider's words are to be read
 	Timeouts Timeouts
 }

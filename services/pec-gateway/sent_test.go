@@ -1,0 +1,102 @@
+package pecgateway_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// state waits until the message has come to a state.
+func (p *post) state(m *pecv1.Message, want pecv1.MessageState) *pecv1.Message {
+	p.t.Helper()
+	var got *pecv1.Message
+	p.eventually("the message is "+want.String(), func() bool {
+		got = p.get(m.GetName())
+		return got.GetState() == want
+	})
+	return got
+}
+
+// pass moves the clocks of both sides.
+func (p *post) pass(d time.Duration) {
+	p.t.Helper()
+	p.ahead.Add(int64(d))
+	p.advance(d)
+}
+
+// TestDelivered: from one provider to the other; each step is proven by a receipt, and the receipts are
+// counted for the right recipients. TESTPLAN E1, E13.
+func TestDelivered(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	m := p.send(recipient, "inesistente@beta.test", "qualcuno@example.test")
+	got := p.state(m, pecv1.MessageState_MESSAGE_STATE_PARTLY_DELIVERED)
+	require.NotEmpty(t, got.GetProviderId())
+	want := map[string]string{recipient: "delivered", "inesistente@beta.test": "not-delivered", "qualcuno@example.test": "forwarded-to-ordinary-mail"}
+	for _, r := range got.GetRecipients() {
+		require.Equal(t, want[r.GetAddress()], r.GetState(), r)
+	}
+	all := p.send(recipient, "altro@beta.test")
+	p.state(all, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	require.Len(t, p.submissions(), 2)
+	refused := p.send("non-accettata@beta.test")
+	p.state(refused, pecv1.MessageState_MESSAGE_STATE_REFUSED)
+	p.invariants()
+}
+
+// TestUnknownAnswered: the connection is cut after the final dot, and the provider had the message. Its
+// receipt says so: nothing is sent again and nobody is asked. TESTPLAN A4, A5, A7.
+func TestUnknownAnswered(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECCutAfter})
+	require.NoError(t, err)
+	m := p.send(recipient)
+	got := p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Equal(t, "unknown", d.GetAttempts()[0].GetOutcome())
+	require.Len(t, d.GetAttempts(), 1)
+	require.Empty(t, d.GetAdvice())
+	require.Len(t, p.submissions(), 1)
+	require.Equal(t, m.GetMessageId(), got.GetMessageId())
+	_, err = p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{
+		Name: m.GetName(), Decision: pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, Reason: "x", AcceptSecondSending: true})
+	requireFault(t, err, "OUTCOME_IS_KNOWN")
+	p.eventually("the watch ends", func() bool { return p.query(`SELECT count(*) FROM sending WHERE step = 'done'`) == 1 })
+	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
+	p.invariants()
+}
+
+// TestNotices: the notices of 12 and 24 hours on the virtual clock, and a delivery after both.
+// TESTPLAN E3, E4.
+func TestNotices(t *testing.T) {
+	p := openPost(t, "")
+	p.believe()
+	m := p.send("muta@beta.test", "dopo-30h@beta.test")
+	p.state(m, pecv1.MessageState_MESSAGE_STATE_ACCEPTED)
+	are := func(want ...string) {
+		t.Helper()
+		p.eventually(fmt.Sprint("the recipients are ", want), func() bool {
+			var have []string
+			for _, r := range p.get(m.GetName()).GetRecipients() {
+				have = append(have, r.GetState())
+			}
+			return fmt.Sprint(have) == fmt.Sprint(want)
+		})
+	}
+	are("waiting", "waiting")
+	p.pass(13 * time.Hour)
+	are("late", "late")
+	p.pass(11 * time.Hour)
+	are("not-delivered-in-time", "not-delivered-in-time")
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_ACCEPTED, p.get(m.GetName()).GetState(), "a late delivery may still come")
+	p.pass(7 * time.Hour)
+	are("not-delivered-in-time", "delivered")
+	require.True(t, p.get(m.GetName()).GetRecipients()[1].GetLate())
+	p.invariants()
+}

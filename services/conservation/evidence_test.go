@@ -85,6 +85,11 @@ func keepEvidence(t *testing.T) (*house, *owner) {
 	key, err := tlog.ParseVerifier(named.GetVerifierKey())
 	require.NoError(t, err)
 	o.policy = tlog.Policy{Origin: named.GetOrigin(), LogKeys: []*tlog.Verifier{key}}
+	// A receipt proves its unit in the checkpoint of the moment: with all units in one, all receipts speak of it.
+	h.await(t, "all units in one checkpoint", func() bool {
+		point, err := api.GetCheckpoint(ctx, &conservationv1.GetCheckpointRequest{})
+		return err == nil && point.GetSize() == units
+	})
 	for _, u := range h.units(t, "") {
 		r := receiptOf(t, h, api, u.GetName())
 		parsed, err := tlog.ParseReceipt(r.GetReceipt())

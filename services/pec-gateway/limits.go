@@ -84,10 +84,10 @@ func readLimits(text []byte, all map[string]limit) error {
 func complete(l, generic limit) (limits, error) {
 	out := limits{
 		SubmissionLimits: pec.SubmissionLimits{
-			Recipients: first(l.Recipients, generic.Recipients), Volume: first(l.Volume, generic.Volume),
-			Reserve: first(l.Reserve, generic.Reserve), NoPrograms: first(l.NoPrograms, generic.NoPrograms),
+			Recipients: stated(l.Recipients, generic.Recipients), Volume: stated(l.Volume, generic.Volume),
+			Reserve: stated(l.Reserve, generic.Reserve), NoPrograms: stated(l.NoPrograms, generic.NoPrograms),
 		},
-		perMinute: first(l.PerMinute, generic.PerMinute),
+		perMinute: stated(l.PerMinute, generic.PerMinute),
 	}
 	if out.Recipients < 1 || out.Volume < 1 || out.Reserve < 0 || out.perMinute < 0 {
 		return out, fmt.Errorf("recipients and volume have to be positive, reserve and per_minute not negative")
@@ -113,7 +113,7 @@ func complete(l, generic limit) (limits, error) {
 	return out, nil
 }
 
-func first[T any](list ...*T) T {
+func stated[T any](list ...*T) T {
 	for _, p := range list {
 		if p != nil {
 			return *p

@@ -62,7 +62,7 @@ type Service struct {
 // Target wires the gateway.
 var Target = run.Target{Name: "sdi-gateway", Start: start}
 
-func start(_ context.Context, h *run.Host) error {
+func start(ctx context.Context, h *run.Host) error {
 	cfg := defaultConfig()
 	err := h.Config(&cfg)
 	if err != nil {
@@ -88,7 +88,7 @@ func start(_ context.Context, h *run.Host) error {
 			return err
 		}
 	}
-	s.door, err = newDoorkeeper(h.Log)
+	s.door, err = newDoorkeeper(ctx, h.Log)
 	if err != nil {
 		return err
 	}

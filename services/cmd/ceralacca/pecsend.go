@@ -171,11 +171,11 @@ func (c *cli) pecDeliveryVerb(use, short string, call func(ctx context.Context, 
 		if err != nil {
 			return err
 		}
-		return c.print(d, func() { c.showDelivery(d) })
+		return c.print(d, func() { c.showPecDelivery(d) })
 	})
 }
 
-func (c *cli) showDelivery(d *pecv1.Delivery) {
+func (c *cli) showPecDelivery(d *pecv1.Delivery) {
 	c.fields("message", d.GetMessage(), "subject", d.GetSubject(), "message id", d.GetMessageId(), "step", enum("DELIVERY_STEP_", d.GetStep()),
 		"state", enum("MESSAGE_STATE_", d.GetState()), "created", when(d.GetCreateTime()), "next attempt", when(d.GetNextAttemptTime()),
 		"held", d.GetHeld(), "somebody is asked", when(d.GetDecisionTime()), "advice", d.GetAdvice())

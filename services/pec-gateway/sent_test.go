@@ -41,7 +41,7 @@ func TestDelivered(t *testing.T) {
 	for _, r := range got.GetRecipients() {
 		require.Equal(t, want[r.GetAddress()], r.GetState(), r)
 	}
-	all := p.send(recipient, "altro@beta.test")
+	all := p.send(recipient, "destinatario@alfa.test")
 	p.state(all, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
 	require.Len(t, p.submissions(), 2)
 	refused := p.send("non-accettata@beta.test")

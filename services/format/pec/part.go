@@ -198,7 +198,7 @@ func (p *Part) insideMessage(root *Part) bool {
 func (p *Part) head(n int) ([]byte, error) {
 	b := make([]byte, n)
 	k, err := io.ReadFull(p.Open(), b)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull gives them bare
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
 	return b[:k], nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +27,7 @@ func newSpool(r io.Reader) (*spool, error) {
 	var b bytes.Buffer
 	n, err := io.CopyN(&b, r, inMemory+1)
 	sp := &spool{mem: b.Bytes(), size: n}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if n <= inMemory {

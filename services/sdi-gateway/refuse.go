@@ -40,7 +40,7 @@ func (d *doorkeeper) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("TLS handshake error")) {
 		d.count(d.ctx, "certificate")
 	}
-	d.log.WarnContext(d.ctx, "callback listener: " + string(bytes.TrimSpace(line)))
+	d.log.WarnContext(d.ctx, "callback listener: "+string(bytes.TrimSpace(line)))
 	return len(line), nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path"
@@ -27,6 +26,7 @@ import (
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
@@ -77,10 +77,9 @@ func setupWith(t testing.TB, o options) *bundle {
 		endpoints = world.Endpoints()
 	}
 	b := &bundle{sandbox: client.New(endpoints.ControlURL), deaf: o.quiet, heard: make(chan proto.Message, 1000), certs: t.TempDir()}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	callback, _, err := devenv.FreeAddress()
 	require.NoError(t, err)
-	b.callback = listener.Addr().String()
-	require.NoError(t, listener.Close())
+	b.callback = callback
 	granted, err := b.sandbox.Accredit(context.Background(), client.AccreditationRequest{
 		FiscalID: fiscalID, CallbackURL: "https://" + b.callback + "/",
 	})

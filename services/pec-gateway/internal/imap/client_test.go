@@ -15,9 +15,16 @@ import (
 // script answers each command line with what is written for it; {tag} is the command's.
 func script(t *testing.T, greeting string, answers ...string) *Client {
 	t.Helper()
-	ours, theirs := net.Pipe()
-	t.Cleanup(func() { _ = theirs.Close() })
+	// Not net.Pipe: its deadlines fail when the other end has closed, before what it wrote was read.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
 	go func() {
+		theirs, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer theirs.Close()
 		_, _ = io.WriteString(theirs, greeting)
 		r := bufio.NewReader(theirs)
 		for _, a := range answers {
@@ -28,8 +35,9 @@ func script(t *testing.T, greeting string, answers ...string) *Client {
 			tag, _, _ := strings.Cut(line, " ")
 			_, _ = io.WriteString(theirs, strings.ReplaceAll(a, "{tag}", tag))
 		}
-		_ = theirs.Close()
 	}()
+	ours, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
 	c, err := New(t.Context(), ours, 5*time.Second)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })

@@ -350,6 +350,7 @@ func habits(t *testing.T, name string, text []byte) error {
 				t.Errorf("%s: func init hides what happens: list it where it is used", files.Position(n.Pos()))
 			}
 		case *ast.SelectorExpr:
+			// Both of Go's empty contexts are refused: they cut a call off from its caller's deadline, trace and tenant.
 			if id, ok := n.X.(*ast.Ident); ok && id.Name == "context" && (n.Sel.Name == "Background" || n.Sel.Name == "TODO") && !free {
 				t.Errorf("%s: context.%s: take the caller's context", files.Position(n.Pos()), n.Sel.Name)
 			}

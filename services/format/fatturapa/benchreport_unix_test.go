@@ -74,7 +74,7 @@ func reportOnce(b *testing.B) {
 	})
 	row("fatturapa: parse+structure+rules, 10 kB", float64(len(files))/alone.Seconds(), "docs/cpu-second", ">= 10000")
 	ours := checkFiles(b, dir, files) // libxml2 reads its files too
-	row("fatturapa: the same with reading the files", float64(len(files))/ours.Seconds(), "docs/cpu-second", "-")
+	row("fatturapa: the same with reading the files", float64(len(files))/ours.Seconds(), "docs/cpu-second", ">= 10000")
 	row("fatturapa: throughput", float64(bytes)/ours.Seconds()/1e6, "MB/cpu-second", "-")
 	b.ReportMetric(float64(len(files))/ours.Seconds(), "docs/cpu-s")
 	if !haveReference(b) {
@@ -133,7 +133,7 @@ func reportSamples(b *testing.B) {
 	})
 	theirs := xmllintCPU(b, folder, many) - xmllintCPU(b, folder, many[:1])
 	row(fmt.Sprintf("fatturapa: all checks, %d samples of %.1f kB", len(files), float64(size)/float64(len(files))/1000), float64(len(many))/alone.Seconds(), "docs/cpu-second", ">= 10000")
-	row("fatturapa: the same with reading the files", float64(len(many))/ours.Seconds(), "docs/cpu-second", "-")
+	row("fatturapa: the same with reading the files", float64(len(many))/ours.Seconds(), "docs/cpu-second", ">= 10000")
 	row("libxml2: parse+schema, same samples", float64(len(many))/theirs.Seconds(), "docs/cpu-second", "-")
 	row("fatturapa / libxml2 on samples", theirs.Seconds()/ours.Seconds(), "ratio", ">= 1.00")
 	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "x-libxml2-samples")

@@ -264,7 +264,8 @@ func FuzzCompose(f *testing.F) {
 	})
 }
 
-// Buyers abroad are written by the conventions, the country once.
+// Buyers abroad are written by the conventions, the country once. Seven times X is no placeholder: it is the
+// statutory CodiceDestinatario of buyers abroad.
 func TestForeignBuyers(t *testing.T) {
 	cases := []struct {
 		country, number, kind, want, recipient string

@@ -110,7 +110,7 @@ func (c *composer) settleRecipient() {
 	case c.format != PublicFormat && !codeB2B.MatchString(c.recipient):
 		c.refuse("00427", path, strconv.Quote(c.recipient)+" is no code of a recipient", c.format+" wants 7 capital letters or digits; 0000000 when there is none")
 	case c.recipient == toForeign && !abroad:
-		c.refuse("00313", path, "XXXXXXX is for buyers abroad with a VAT identification", "use 0000000, or give the country of the buyer")
+		c.refuse("00313", path, toForeign+" is for buyers abroad with a VAT identification", "use 0000000, or give the country of the buyer")
 	}
 	if c.recipient != toNobody && c.req.Transmission.CertifiedMail != "" {
 		c.advise("$.transmission.certifiedMail", "the address has no effect while the recipient code is not 0000000")

@@ -3,12 +3,18 @@ package pecgateway_test
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/devenv/nats"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/client"
 )
 
@@ -92,6 +98,36 @@ func TestB6StoppedInTheMiddle(t *testing.T) {
 		h.inject(recipient, plain(fmt.Sprintf("b%d", i)))
 	}
 	h.start()
+	h.kept(box)
+	require.Len(t, h.list(box), 40)
+	h.eventually("each is told once", func() bool { return len(heard[*pecv1.MessageReceived](h)) == 40 })
+	h.invariants(box)
+}
+
+// TestB14TwoReplicas: two processes preside over one mailbox in turns; the one that holds it ends, the other goes
+// on, and each message is received once and told once.
+func TestB14TwoReplicas(t *testing.T) {
+	server, err := nats.Start(t.Context(), nats.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	h := open(t, "", func(o *runtest.Options) { o.NATS = server.URL() })
+	h.believe()
+	box := h.add(recipient)
+	other := h.opts // another process on the same schema, bus and archive
+	other.Dir = t.TempDir()
+	require.NoError(t, os.Symlink(filepath.Join(h.opts.Dir, "blobs"), filepath.Join(other.Dir, "blobs")))
+	other.DB = map[string]*pg.DB{"pec-gateway": pgtest.Again(t, h.DB("pec-gateway")), "probe": pgtest.Again(t, h.DB("probe"))}
+	second := runtest.Start(t, other)
+	for i := range 20 {
+		h.inject(recipient, plain(fmt.Sprintf("a%d", i)))
+	}
+	h.kept(box)
+	h.Stop()
+	for i := range 20 {
+		h.inject(recipient, plain(fmt.Sprintf("b%d", i)))
+	}
+	h.Process = second
+	h.api = pecv1.NewPecServiceClient(second.Tenant("pec-gateway", tenant))
 	h.kept(box)
 	require.Len(t, h.list(box), 40)
 	h.eventually("each is told once", func() bool { return len(heard[*pecv1.MessageReceived](h)) == 40 })

@@ -74,12 +74,8 @@ func (p *Platform) AwaitReady(ctx context.Context) error {
 				return fmt.Errorf("process %s ended; its log: %s", name, p.logFile(name))
 			default:
 			}
-			resp, err := http.Get("http://" + p.Admin[name] + "/readyz")
-			if err == nil {
-				_ = resp.Body.Close()
-				if resp.StatusCode == http.StatusOK {
-					break
-				}
+			if p.ready(name) {
+				break
 			}
 			select {
 			case <-ctx.Done():
@@ -91,6 +87,18 @@ func (p *Platform) AwaitReady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Ready says whether the process that hosts a target answers that it is ready.
+func (p *Platform) Ready(target string) bool { return p.ready(p.ProcessOf(target)) }
+
+func (p *Platform) ready(name string) bool {
+	resp, err := http.Get("http://" + p.Admin[name] + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 func (p *Platform) end(name string) <-chan struct{} {

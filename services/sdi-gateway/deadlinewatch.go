@@ -115,7 +115,7 @@ func termStory(ctx context.Context, t *db.DueTransmissionsRow) context.Context {
 // setTerm computes the term that runs for a transmission in its state. A term that stays the same keeps what was
 // told of it.
 func setTerm(t *db.LockTransmissionsRow) {
-	kind, due, ok := deadlineOf(t.Format, t.State, moments{sent: timeOf(t.SentAt), rc: timeOf(t.RcAt), mc: timeOf(t.McAt), ns: timeOf(t.NsAt)})
+	kind, due, ok := deadlineOf(t.Format, t.State, moments{sent: taken(t), rc: timeOf(t.RcAt), mc: timeOf(t.McAt), ns: timeOf(t.NsAt)})
 	if !ok {
 		t.DueKind, t.DueAt, t.DueTold = "", nil, toldNothing
 		return
@@ -124,6 +124,44 @@ func setTerm(t *db.LockTransmissionsRow) {
 		t.DueTold = toldNothing
 	}
 	t.DueKind, t.DueAt = kind, &due
+}
+
+// taken is when SdI received a file: by its own word, else when we learned that it has it.
+// spec: AllA-1.9 §1.6 (terms run from the time that SdI states)
+func taken(t *db.LockTransmissionsRow) time.Time {
+	if t.TakenAt != nil {
+		return *t.TakenAt
+	}
+	return timeOf(t.SentAt)
+}
+
+// clockDoubt is how far SdI's times may be from what is possible before they are not believed: a term must not run
+// from a time that a broken message states.
+const clockDoubt = 24 * time.Hour
+
+// believed says whether a time that SdI states can be true of a file that was reserved and is known of by now.
+func believed(said, reserved, now time.Time) bool {
+	return !said.IsZero() && said.After(reserved.Add(-clockDoubt)) && said.Before(now.Add(clockDoubt))
+}
+
+// markTaken keeps when SdI says that it received a file: the earliest time that it ever states, so that the order in
+// which answers, outcomes and messages come changes nothing.
+func markTaken(t *db.LockTransmissionsRow, said, now time.Time) {
+	if !believed(said, t.CreatedAt, now) {
+		return
+	}
+	at := pg.Time(said)
+	if t.TakenAt == nil || at.Before(*t.TakenAt) {
+		t.TakenAt = &at
+	}
+}
+
+// madeAt is when SdI made a message, as far as it says so under a signature that holds; else when it came.
+func (r *reading) madeAt(reserved time.Time) time.Time {
+	if signed := r.seal.SigningTime; r.seal.Verdict == "HOLDS" && signed != nil && signed.Before(r.ReceivedAt) && believed(*signed, reserved, r.ReceivedAt) {
+		return pg.Time(*signed)
+	}
+	return pg.Time(r.ReceivedAt)
 }
 
 func timeOf(t *time.Time) time.Time {
@@ -135,7 +173,7 @@ func timeOf(t *time.Time) time.Time {
 
 // mark keeps when a message came that a term runs from: the first of its kind counts.
 func mark(t *db.LockTransmissionsRow, r *reading) {
-	at := pg.Time(r.ReceivedAt)
+	at := r.madeAt(t.CreatedAt)
 	switch c := r.message.Contenuto.(type) {
 	case *sdi.RicevutaConsegna:
 		if !c.DataOraConsegna.IsZero() && c.DataOraConsegna.Before(at) {

@@ -63,7 +63,7 @@ func (s *Service) drainSome(ctx context.Context) (int, time.Duration, error) {
 		all.Go(func() {
 			defer func() { <-slots }()
 			ctx := story(ctx, c.TenantID, c.Invoice, "", c.Traceparent)
-			c.sdiID, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
+			c.got, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
 		})
 	}
 	all.Wait()

@@ -144,10 +144,10 @@ ORDER BY t.id LIMIT @n;
 SELECT channel, count(*)::bigint AS n FROM transmission WHERE state = 'RESERVED' AND facts = 0 AND attempts = 0 GROUP BY channel;
 
 -- name: SaveDocuments :exec
-INSERT INTO support_document (id, support_id, type, file_name, sha256, raw, received_at, problem)
-SELECT unnest(@ids::uuid[]), @support_id, unnest(@types::text[]), unnest(@file_names::text[]), unnest(@hashes::bytea[]),
-       unnest(@raws::bytea[]), @received_at, unnest(@problems::text[])
-ON CONFLICT (file_name, sha256) DO NOTHING;
+INSERT INTO support_document (id, support_id, type, file_name, file_key, sha256, raw, received_at, problem)
+SELECT unnest(@ids::uuid[]), @support_id, unnest(@types::text[]), unnest(@file_names::text[]), unnest(@file_keys::text[]),
+       unnest(@hashes::bytea[]), unnest(@raws::bytea[]), @received_at, unnest(@problems::text[])
+ON CONFLICT (support_id, file_name, sha256) DO NOTHING;
 
 -- name: SaveDifferences :exec
 INSERT INTO support_difference (id, support_id, name, problem, found_at)

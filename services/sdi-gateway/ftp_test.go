@@ -209,9 +209,9 @@ func TestBroughtByFTP(t *testing.T) {
 
 	require.NoError(t, b.sandbox.PassiveFTP(ctx, fiscalID,
 		client.FTPFile{Name: "IT09876543217_00001.xml", Data: []byte("<a/>")}, client.FTPFile{Name: "IT09876543217_00001_MT_001.xml", Data: []byte("<b/>")}))
-	eventually(t, "the passive invoice and its metadata", func() (bool, string) {
-		n := b.count(t, "SELECT count(*) FROM support_document WHERE handed_at IS NULL")
-		return n == 2, fmt.Sprint(n)
+	eventually(t, "the passive invoice with its metadata in quarantine: neither can be read", func() (bool, string) {
+		n := b.count(t, "SELECT count(*) FROM inbound_file WHERE state = 'QUARANTINED' AND metadata_name <> ''")
+		return n == 1 && b.count(t, "SELECT count(*) FROM support_document WHERE handed_at IS NULL") == 0, fmt.Sprint(n)
 	})
 	lost := sdiftp.NewName(sdiftp.FO, fiscalID, time.Now(), 777).Whole().String()
 	strange := sdiftp.NewName(sdiftp.FI, fiscalID, time.Now(), 888).String()

@@ -47,6 +47,9 @@ type FTPConfig struct {
 	SdICAFile string `yaml:"sdi_ca_file"`
 	// SdISigners are the common names that may sign supports; any that the authority vouches for when empty.
 	SdISigners []string `yaml:"sdi_signers"`
+	// Receive says that SdI brings invoices for the tenants' companies in supports. Without it, and without inbound,
+	// they are kept and their jobs are parked.
+	Receive bool `yaml:"receive"`
 	// GatherFor is how long documents are gathered into one support. Default 5m.
 	GatherFor time.Duration `yaml:"gather_for"`
 	// SupportSize is how many bytes of documents make a support at once. Default 14000000: SdI takes only one

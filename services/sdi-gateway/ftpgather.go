@@ -42,6 +42,9 @@ func (s *Service) gatherSupports(ctx context.Context) error {
 	for {
 		for ctx.Err() == nil {
 			made, err := s.gather(ctx)
+			if err == nil && !made {
+				made, err = s.gatherAnswers(ctx)
+			}
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "no support can be gathered for now", "error", err)
 			}
@@ -185,6 +188,11 @@ func (s *Service) buildSupport(ctx context.Context, job *river.Job[buildArgs]) e
 	if err != nil {
 		return err
 	}
+	answers, err := s.answersIn(ctx, support.ID)
+	if err != nil {
+		return err
+	}
+	docs = append(docs, answers...)
 	if len(docs) == 0 {
 		return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 			now := pg.Time(s.now())
@@ -267,6 +275,10 @@ func (s *Service) show(ctx context.Context, support db.LockSupportRow, ref blob.
 			return err
 		}
 		s.log.InfoContext(ctx, "a support is shown to SdI", "name", support.Name, "documents", documents, "size", ref.Size)
+		err = q.CountAnswerAttempts(ctx, db.CountAnswerAttemptsParams{SupportID: &support.ID, Now: &now})
+		if err != nil {
+			return err
+		}
 		return q.CountAttempts(ctx, db.CountAttemptsParams{SupportID: &support.ID, Now: &now})
 	})
 }
@@ -282,7 +294,7 @@ func (s *Service) withdraw(ctx context.Context, why string) error {
 			return err
 		}
 		for _, row := range rows {
-			n, err := q.FreeFromSupport(ctx, db.FreeFromSupportParams{SupportID: &row.ID, LastError: codeSupportWithdraw + ": " + why, Now: now})
+			n, err := freeSupport(ctx, q, row.ID, codeSupportWithdraw+": "+why, now)
 			if err != nil {
 				return err
 			}
@@ -290,6 +302,16 @@ func (s *Service) withdraw(ctx context.Context, why string) error {
 		}
 		return nil
 	})
+}
+
+// freeSupport frees what a support carried of which SdI has nothing: invoices and outcomes. It gives how many.
+func freeSupport(ctx context.Context, q *db.Queries, support uuid.UUID, why string, now time.Time) (int64, error) {
+	files, err := q.FreeFromSupport(ctx, db.FreeFromSupportParams{SupportID: &support, LastError: why, Now: now})
+	if err != nil {
+		return 0, err
+	}
+	answers, err := q.FreeAnswers(ctx, db.FreeAnswersParams{SupportID: &support, Message: plainText(why, 500)})
+	return files + answers, err
 }
 
 // noSuchSupport turns an outcome about a support that is not ours into words.

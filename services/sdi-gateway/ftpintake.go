@@ -245,7 +245,8 @@ func (s *Service) takeMessages(ctx context.Context, docs []sdiftp.Documento) err
 	return nil
 }
 
-// takeDocuments keeps what is for those who receive, as it came, and files that no pattern explains.
+// takeDocuments keeps what is for those who receive, as it came, and files that no pattern explains, and promises
+// to hand them on.
 func (s *Service) takeDocuments(ctx context.Context, support uuid.UUID, docs []sdiftp.Documento, refused []sdiftp.Scartato) error {
 	for _, f := range refused {
 		s.log.WarnContext(ctx, "a file of a support cannot be used; it is kept", "support", support, "name", f.Name, "reason", f.Reason)
@@ -255,7 +256,7 @@ func (s *Service) takeDocuments(ctx context.Context, support uuid.UUID, docs []s
 		id, err := pg.NewID()
 		sum := sha256.Sum256(data)
 		p.Ids, p.Types, p.FileNames, p.Problems = append(p.Ids, id), append(p.Types, kind), append(p.FileNames, name), append(p.Problems, problem)
-		p.Hashes, p.Raws = append(p.Hashes, sum[:]), append(p.Raws, data)
+		p.Hashes, p.Raws, p.FileKeys = append(p.Hashes, sum[:]), append(p.Raws, data), append(p.FileKeys, fileKeyOf(name))
 		return err
 	}
 	for _, d := range docs {
@@ -276,5 +277,11 @@ func (s *Service) takeDocuments(ctx context.Context, support uuid.UUID, docs []s
 	if len(p.Ids) == 0 {
 		return nil
 	}
-	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return db.New(tx).SaveDocuments(ctx, p) })
+	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		err := db.New(tx).SaveDocuments(ctx, p)
+		if err != nil {
+			return err
+		}
+		return s.jobs.InsertTx(ctx, tx, handArgs{Support: support}, nil)
+	})
 }

@@ -18,6 +18,8 @@ import (
 // settleArgs is the promise to write down that SdI has the documents of a support.
 type settleArgs struct {
 	Support uuid.UUID `json:"support"`
+	// Received is when SdI says that it received the support.
+	Received time.Time `json:"received"`
 }
 
 // Kind names the job in the database.
@@ -41,7 +43,7 @@ func (s *Service) readOutcome(ctx context.Context, _ uuid.UUID, name sdiftp.Name
 		return string(e.Esito), fault.Invalid("SDIFTP_OUTCOME", "outcome %s speaks of support %s, not of that of its name", name, e.Supporto)
 	}
 	if e.Esito == sdiftp.ET01 {
-		return string(e.Esito), s.acceptSupport(ctx, about)
+		return string(e.Esito), s.acceptSupport(ctx, about, e.Ricezione)
 	}
 	return string(e.Esito), s.refuseSupport(ctx, about, string(e.Esito), "SdI refused the support as a whole (ET02): counts or form are not as it wants them")
 }
@@ -64,7 +66,7 @@ func (s *Service) readRefusal(ctx context.Context, _ uuid.UUID, name sdiftp.Name
 
 // acceptSupport notes ET01 and promises the rest. An outcome that contradicts an earlier one is kept and changes
 // nothing.
-func (s *Service) acceptSupport(ctx context.Context, name sdiftp.Name) error {
+func (s *Service) acceptSupport(ctx context.Context, name sdiftp.Name, received time.Time) error {
 	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := db.New(tx).FindSupport(ctx, name.String())
 		if err != nil {
@@ -81,7 +83,7 @@ func (s *Service) acceptSupport(ctx context.Context, name sdiftp.Name) error {
 		if err != nil {
 			return err
 		}
-		return s.jobs.InsertTx(ctx, tx, settleArgs{Support: row.ID}, nil)
+		return s.jobs.InsertTx(ctx, tx, settleArgs{Support: row.ID, Received: received}, nil)
 	})
 }
 
@@ -105,7 +107,7 @@ func (s *Service) refuseSupport(ctx context.Context, name sdiftp.Name, outcome, 
 		if err != nil {
 			return err
 		}
-		n, err := q.FreeFromSupport(ctx, db.FreeFromSupportParams{SupportID: &row.ID, LastError: codeSupportRefused + ": " + why, Now: now})
+		n, err := freeSupport(ctx, q, row.ID, codeSupportRefused+": "+why, now)
 		if err == nil {
 			s.log.ErrorContext(ctx, "SdI refused a support", "name", name.String(), "outcome", outcome, "documents_to_send_again", n, "why", why)
 		}
@@ -128,16 +130,19 @@ func (s *Service) settleSupport(ctx context.Context, job *river.Job[settleArgs])
 				return err
 			}
 			n = len(rows)
-			sent := make(map[uuid.UUID]string, n)
+			sent := make(map[uuid.UUID]handover, n)
 			for _, t := range rows {
-				sent[t.ID] = ""
+				sent[t.ID] = handover{at: job.Args.Received}
 			}
 			return s.recordSent(ctx, tx, sent, func(ctx context.Context, t *db.LockTransmissionsRow) context.Context {
 				return pg.WithTenant(story(ctx, t.TenantID, t.Invoice, "", t.Traceparent), t.TenantID)
 			})
 		})
-		if err != nil || n < settledTogether {
+		if err != nil {
 			return err
+		}
+		if n < settledTogether {
+			return s.settleAnswers(ctx, job.Args.Support)
 		}
 	}
 }

@@ -53,6 +53,7 @@ func (s *Service) startFTP(h *run.Host) error {
 	run.Work(h, run.WorkOptions{Workers: 2, Timeout: 10 * time.Minute, MaxAttempts: 50}, s.buildSupport)
 	run.Work(h, run.WorkOptions{Workers: 2, Timeout: 10 * time.Minute, MaxAttempts: 20}, s.settleSupport)
 	run.Work(h, run.WorkOptions{Workers: 2, Timeout: 10 * time.Minute, MaxAttempts: 20}, s.readSupport)
+	run.Work(h, run.WorkOptions{Workers: 2, Timeout: 10 * time.Minute, MaxAttempts: 50}, s.handDocuments)
 	h.Go("sftp server", s.ftp.serve)
 	h.Go("gather supports", s.gatherSupports)
 	return nil

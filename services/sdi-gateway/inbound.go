@@ -31,6 +31,9 @@ type inboundArrival struct {
 	file         []byte
 	metadataName string
 	metadata     []byte // none when SdI sent none
+
+	at   time.Time                                  // when it came; zero: now
+	with func(ctx context.Context, tx pgx.Tx) error // done in the transaction that takes it, first; nil: nothing
 }
 
 // readInboundArgs is the promise to understand one delivery.
@@ -53,7 +56,7 @@ func (readNoticeArgs) Kind() string { return "sdi_read_inbound_notice" }
 func (s *Service) startInbound(h *run.Host) error {
 	in := s.cfg.Inbound
 	sdiv1.RegisterInboundServiceServer(h.RPC, &inbound{Service: s})
-	if in.on() {
+	if in.on() || s.cfg.FTP.Listen != "" && s.cfg.FTP.Receive {
 		s.tenancy = tenancyv1.NewTenancyServiceClient(h.Dial("tenancy"))
 	}
 	s.outcomes = h.Breaker("sdi-outcome")
@@ -133,7 +136,22 @@ func (s *Service) takeInbound(ctx context.Context, a inboundArrival) error {
 		metadataURI = metadata.URI()
 	}
 	now := pg.Time(s.now())
+	if !a.at.IsZero() {
+		now = pg.Time(a.at)
+	}
 	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if a.with != nil {
+			err := a.with(ctx, tx)
+			if err != nil {
+				return err
+			}
+		}
+		if a.channel == channelFTP && a.sdiID != "" {
+			err := db.New(tx).NameInboundFile(ctx, db.NameInboundFileParams{SdiID: a.sdiID, FileName: a.fileName, Sha256: file.SHA256[:]})
+			if err != nil {
+				return err
+			}
+		}
 		taken, err := db.New(tx).TakeInboundFile(ctx, db.TakeInboundFileParams{
 			ID: id, Channel: a.channel, SdiID: a.sdiID, FileName: a.fileName, Sha256: file.SHA256[:], FileUri: file.URI(),
 			MetadataName: a.metadataName, MetadataUri: metadataURI, ReceivedAt: now,
@@ -162,6 +180,11 @@ func (s *Service) receiveNotice(r *http.Request, f sdi.FileSdI) error {
 }
 
 func (s *Service) takeNotice(ctx context.Context, f sdi.FileSdI) error {
+	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return s.saveNotice(ctx, tx, f, s.now()) })
+}
+
+// saveNotice keeps a notice and promises to read it; the same notice again only counts.
+func (s *Service) saveNotice(ctx context.Context, tx pgx.Tx, f sdi.FileSdI, at time.Time) error {
 	id, err := pg.NewID()
 	if err != nil {
 		return err
@@ -171,13 +194,11 @@ func (s *Service) takeNotice(ctx context.Context, f sdi.FileSdI) error {
 	if raw == nil {
 		raw = []byte{}
 	}
-	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		saved, err := db.New(tx).SaveInboundNotice(ctx, db.SaveInboundNoticeParams{
-			ID: id, SdiID: f.IdentificativoSdI, FileName: f.NomeFile, Sha256: sum[:], Raw: raw, ReceivedAt: pg.Time(s.now()),
-		})
-		if err != nil || !saved.First {
-			return err
-		}
-		return s.jobs.InsertTx(ctx, tx, readNoticeArgs{Notice: saved.ID}, nil)
+	saved, err := db.New(tx).SaveInboundNotice(ctx, db.SaveInboundNoticeParams{
+		ID: id, SdiID: f.IdentificativoSdI, FileName: f.NomeFile, Sha256: sum[:], Raw: raw, ReceivedAt: pg.Time(at),
 	})
+	if err != nil || !saved.First {
+		return err
+	}
+	return s.jobs.InsertTx(ctx, tx, readNoticeArgs{Notice: saved.ID}, nil)
 }

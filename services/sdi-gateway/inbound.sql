@@ -23,7 +23,7 @@ SELECT * FROM inbound_file WHERE id = @id FOR UPDATE;
 
 -- name: OtherInboundFile :one
 -- A file that came earlier under the same identifier.
-SELECT id, file_name, sha256 FROM inbound_file WHERE sdi_id = @sdi_id AND id < @id ORDER BY id LIMIT 1;
+SELECT id, file_name, sha256 FROM inbound_file WHERE sdi_id = @sdi_id AND sdi_id <> '' AND id < @id ORDER BY id LIMIT 1;
 
 -- name: MarkInboundDelivery :execrows
 UPDATE inbound_delivery SET attempt = @attempt, problem = @problem, read_at = @read_at::timestamptz WHERE id = @id AND read_at IS NULL;
@@ -94,14 +94,14 @@ SELECT sdi_id FROM inbound_notice WHERE id = @id AND applied_at IS NULL;
 
 -- name: RoutedInboundFile :one
 -- The file of an identifier that has found its company.
-SELECT id FROM inbound_file WHERE sdi_id = @sdi_id AND tenant_id <> '' ORDER BY id LIMIT 1;
+SELECT id FROM inbound_file WHERE sdi_id = @sdi_id AND sdi_id <> '' AND tenant_id <> '' ORDER BY id LIMIT 1;
 
 -- name: SettleNotice :exec
 UPDATE inbound_notice SET tenant_id = @tenant_id, file_id = sqlc.narg(file_id), problem = @problem, applied_at = sqlc.narg(applied_at) WHERE id = @id;
 
 -- name: InsertOutcome :exec
-INSERT INTO inbound_outcome (id, tenant_id, file_id, position, outcome, cause, description, sdi_id, file_name, content, created_at)
-VALUES (@id, @tenant_id, @file_id, @position, @outcome, @cause, @description, @sdi_id, @file_name, @content, @created_at);
+INSERT INTO inbound_outcome (id, tenant_id, file_id, position, outcome, cause, description, sdi_id, file_name, content, channel, created_at)
+VALUES (@id, @tenant_id, @file_id, @position, @outcome, @cause, @description, @sdi_id, @file_name, @content, @channel, @created_at);
 
 -- name: OutcomesOfFile :many
 SELECT id, position, outcome, state FROM inbound_outcome WHERE file_id = @file_id ORDER BY id;

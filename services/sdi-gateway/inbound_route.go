@@ -153,7 +153,7 @@ func intersect(a, b []string) []string {
 
 // errNotReceiving says that the configuration asks for no reception.
 func errNotReceiving() error {
-	return fault.Precondition("INBOUND_NOT_CONFIGURED", "this gateway receives no invoices: set sdi-gateway.inbound.path (such as /ricezione) or inbound.listen")
+	return fault.Precondition("INBOUND_NOT_CONFIGURED", "this gateway receives no invoices: set sdi-gateway.inbound.path (such as /ricezione), inbound.listen, or ftp.receive")
 }
 
 // lookUp asks tenancy who the recipients may be. What companies register is read when a file comes in, and

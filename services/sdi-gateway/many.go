@@ -20,7 +20,7 @@ import (
 // call is one RiceviFile call of several.
 type call struct {
 	db.BeginAttemptsRow
-	sdiID  string
+	got    handover
 	sendBy *time.Time // of one that failed, when the file tells
 	err    error
 }
@@ -47,7 +47,7 @@ func (s *Service) transmitMany(ctx context.Context, job *river.Job[transmitManyA
 		c := &calls[i]
 		all.Go(func() {
 			ctx := story(ctx, c.TenantID, c.Invoice, cause[c.ID], c.Traceparent)
-			c.sdiID, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
+			c.got, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
 		})
 	}
 	all.Wait()
@@ -78,13 +78,13 @@ func (s *Service) beginMany(ctx context.Context, ids []uuid.UUID) ([]call, error
 // recordMany writes down what became of the calls. Those that SdI refused, and those that could not be begun,
 // because they are done or somebody holds their lease, are promised as jobs of their own.
 func (s *Service) recordMany(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, calls []call, cause map[uuid.UUID]string) error {
-	sent := map[uuid.UUID]string{}
+	sent := map[uuid.UUID]handover{}
 	begun := map[uuid.UUID]bool{}
 	for i := range calls {
 		c := &calls[i]
 		begun[c.ID] = true
 		if c.err == nil {
-			sent[c.ID] = c.sdiID
+			sent[c.ID] = c.got
 			continue
 		}
 		err := s.handOver(story(ctx, c.TenantID, c.Invoice, cause[c.ID], c.Traceparent), tx, c)

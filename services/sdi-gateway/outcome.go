@@ -39,9 +39,6 @@ const maxOutcomes = 999
 // SendOutcome writes a public body's answer down and promises to send it. It is refused here, before
 // anything is sent, when the term is over, when an outcome stands, or when the file is no public body's.
 func (s *inbound) SendOutcome(ctx context.Context, req *sdiv1.SendOutcomeRequest) (*sdiv1.InboundInvoice, error) {
-	if s.notify == nil {
-		return nil, fault.Precondition("OUTCOME_NOT_CONFIGURED", "no outcome can be sent: set sdi-gateway.inbound.notify_endpoint to the address of SdI's NotificaEsito")
-	}
 	words, err := outcomeWords(req)
 	if err != nil {
 		return nil, err
@@ -117,6 +114,9 @@ func (s *inbound) promiseOutcome(ctx context.Context, tx pgx.Tx, row *db.Inbound
 		return err
 	}
 	err = s.mayAnswer(row, req.GetPosition(), len(bodies), given)
+	if err == nil {
+		err = s.wayOfAnswer(row)
+	}
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *inbound) promiseOutcome(ctx context.Context, tx pgx.Tx, row *db.Inbound
 	}
 	ec := &sdi.NotificaEsitoCommittente{
 		Intestazione: sdi.Intestazione{IdentificativoSdI: row.SdiID}, Esito: sdi.EC01, Descrizione: words,
-		MessageIDCommittente: strings.ToUpper(hexOf(id[9:])),
+		MessageIDCommittente: outcomeMessageID(id),
 	}
 	if req.GetKind() == sdiv1.InboundOutcomeKind_INBOUND_OUTCOME_KIND_REFUSED {
 		ec.Esito = sdi.EC02
@@ -145,7 +145,7 @@ func (s *inbound) promiseOutcome(ctx context.Context, tx pgx.Tx, row *db.Inbound
 	name := sdi.NewMessageName(row.FileName, sdi.EC, len(given)+1)
 	err = q.InsertOutcome(ctx, db.InsertOutcomeParams{
 		ID: id, TenantID: row.TenantID, FileID: row.ID, Position: req.GetPosition(), Outcome: string(ec.Esito), Cause: int32(req.GetCause()),
-		Description: words, SdiID: row.SdiID, FileName: name.String(), Content: content, CreatedAt: pg.Time(s.now()),
+		Description: words, SdiID: row.SdiID, FileName: name.String(), Content: content, Channel: row.Channel, CreatedAt: pg.Time(s.now()),
 	})
 	if err != nil {
 		return err
@@ -154,6 +154,9 @@ func (s *inbound) promiseOutcome(ctx context.Context, tx pgx.Tx, row *db.Inbound
 		"outcome": string(ec.Esito), "cause": req.GetCause().String(), "file_name": name.String()}})
 	if err != nil {
 		return err
+	}
+	if row.Channel == channelFTP {
+		return nil // it is gathered into a support
 	}
 	return s.jobs.InsertTx(ctx, tx, sendOutcomeArgs{Outcome: id}, nil)
 }

@@ -157,22 +157,9 @@ func judgeOutcome(o *db.InboundOutcome, answer sdi.RispostaSdINotificaEsito) ver
 		v.message = fmt.Sprintf("SdI did not accept the outcome (ES00) and enclosed a message of type %s", message.Type())
 		return v
 	}
-	v.code = plainText(string(se.Scarto), 10)
-	switch {
-	case se.Scarto == sdi.EN01 && o.Unknown > 0:
-		return verdict{state: outcomeTaken, code: codeOutcomeRepeat, answer: v.answer,
-			message: "the first call ended without an answer; SdI refused the repeat (EN01) because it has the outcome"}
-	case se.Scarto == sdi.EN01:
-		v.message = "SdI says that no outcome is admissible (EN01): the term is over, or the invoice has one already"
-	case se.Scarto == sdi.EN00:
-		v.message = "SdI says that the outcome does not conform to the format (EN00)"
-	default:
-		v.message = "SdI did not accept the outcome"
-	}
-	if se.Note != "" {
-		v.message += ": " + plainText(se.Note, 200)
-	}
-	return v
+	said := refusalVerdict(o, se)
+	said.answer = v.answer
+	return said
 }
 
 // recordOutcomeFailure keeps the reason where people see it. A call that surely left nothing at SdI does not

@@ -38,17 +38,19 @@ SELECT attempt_at FROM transmission WHERE id = @id AND facts = 0 AND channel = '
 -- name: LockTransmissions :many
 -- In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
 SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent,
-       rc_at, mc_at, ns_at, due_kind, due_at, due_told
+       rc_at, mc_at, ns_at, due_kind, due_at, due_told, created_at, taken_at
 FROM transmission WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: UpdateTransmissions :exec
 -- A file that SdI has waits no longer.
 UPDATE transmission t
 SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = @now,
+    taken_at = nullif(u.taken_at, '-infinity'),
     rc_at = nullif(u.rc_at, '-infinity'), mc_at = nullif(u.mc_at, '-infinity'), ns_at = nullif(u.ns_at, '-infinity'),
     due_kind = u.due_kind, due_at = nullif(u.due_at, '-infinity'), due_told = u.due_told, held = '', held_by = NULL, next_at = NULL
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@facts::integer[]) AS facts, unnest(@states::text[]) AS state,
              unnest(@sdi_ids::text[]) AS sdi_id, CAST(unnest(@sent_ats::text[]) AS timestamptz) AS sent_at,
+             CAST(unnest(@taken_ats::text[]) AS timestamptz) AS taken_at,
              CAST(unnest(@rc_ats::text[]) AS timestamptz) AS rc_at, CAST(unnest(@mc_ats::text[]) AS timestamptz) AS mc_at,
              CAST(unnest(@ns_ats::text[]) AS timestamptz) AS ns_at, unnest(@due_kinds::text[]) AS due_kind,
              CAST(unnest(@due_ats::text[]) AS timestamptz) AS due_at, unnest(@due_tolds::smallint[]) AS due_told) u

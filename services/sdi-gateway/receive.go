@@ -293,6 +293,7 @@ func (s *Service) move(ctx context.Context, tx pgx.Tx, r *reading, t *db.LockTra
 	if r.SdiID != "" && (r.claim == "" || t.SdiID == "") {
 		t.SdiID = r.SdiID
 	}
+	markTaken(t, r.message.Head().DataOraRicezione, r.ReceivedAt)
 	if before&factSent == 0 {
 		err = s.markSent(ctx, tx, t, r.SdiID)
 	}

@@ -186,7 +186,7 @@ func (s *Service) transmitNext(ctx context.Context, job *river.Job[transmitArgs]
 	answer, by, err := s.transmit(ctx, t)
 	if err == nil {
 		return s.db.Tx(ctx, t.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-			return s.recordSent(ctx, tx, map[uuid.UUID]string{t.ID: answer}, func(ctx context.Context, _ *db.LockTransmissionsRow) context.Context { return ctx })
+			return s.recordSent(ctx, tx, map[uuid.UUID]handover{t.ID: answer}, func(ctx context.Context, _ *db.LockTransmissionsRow) context.Context { return ctx })
 		})
 	}
 	recordErr := s.recordFailure(ctx, *t, by, err)
@@ -207,16 +207,23 @@ func (s *Service) patience(err error) time.Duration {
 	return max(fault.Of(err).RetryAfter, s.cfg.RetryEvery)
 }
 
-// transmit reads the file and makes the call; it gives SdI's identifier, or else by when the file must be sent. A
+// handover is what SdI says of a file that it has: its identifier, empty when only a message will tell it, and when
+// it received it, zero when it does not say.
+type handover struct {
+	sdiID string
+	at    time.Time
+}
+
+// transmit reads the file and makes the call; it gives what SdI answered, or else by when the file must be sent. A
 // file that could not be read was not sent either: it counts as a call that surely left nothing at SdI.
-func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID string, by *time.Time, err error) {
+func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (got handover, by *time.Time, err error) {
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
-		return "", nil, err
+		return got, nil, err
 	}
 	content, err := s.blobs.Get(ctx, ref)
 	if err != nil {
-		return "", nil, err
+		return got, nil, err
 	}
 	answer, err := s.send(ctx, sdi.FileSdIBase{NomeFile: t.FileName, File: content})
 	if err != nil {
@@ -225,7 +232,7 @@ func (s *Service) transmit(ctx context.Context, t *db.BeginAttemptsRow) (sdiID s
 			by = &at
 		}
 	}
-	return answer.IdentificativoSdI, by, err
+	return handover{answer.IdentificativoSdI, answer.DataOraRicezione}, by, err
 }
 
 // begin counts an attempt and takes its lease. It gives no transmission when there is nothing to send, and
@@ -314,10 +321,10 @@ func answerFault(answer sdi.RispostaSdIRiceviFile) error {
 		answer.IdentificativoSdI, string(answer.Errore))
 }
 
-// recordSent writes SdI's identifiers down and tells the others. A receipt may have been quicker. story
+// recordSent writes down what SdI answered and tells the others. A receipt may have been quicker. story
 // makes the context in which a file's event is emitted.
-func (s *Service) recordSent(ctx context.Context, tx pgx.Tx, sdiIDs map[uuid.UUID]string, story func(context.Context, *db.LockTransmissionsRow) context.Context) error {
-	rows, err := db.New(tx).LockTransmissions(ctx, slices.Collect(maps.Keys(sdiIDs)))
+func (s *Service) recordSent(ctx context.Context, tx pgx.Tx, answers map[uuid.UUID]handover, story func(context.Context, *db.LockTransmissionsRow) context.Context) error {
+	rows, err := db.New(tx).LockTransmissions(ctx, slices.Collect(maps.Keys(answers)))
 	if err != nil {
 		return err
 	}
@@ -327,7 +334,8 @@ func (s *Service) recordSent(ctx context.Context, tx pgx.Tx, sdiIDs map[uuid.UUI
 		if facts(t.Facts)&factSent != 0 {
 			continue
 		}
-		err = s.markSent(story(ctx, t), tx, t, sdiIDs[t.ID])
+		markTaken(t, answers[t.ID].at, s.now())
+		err = s.markSent(story(ctx, t), tx, t, answers[t.ID].sdiID)
 		if err != nil {
 			return err
 		}
@@ -366,6 +374,7 @@ func (s *Service) store(ctx context.Context, tx pgx.Tx, rows []*db.LockTransmiss
 		setTerm(t)
 		p.Ids, p.Facts, p.States = append(p.Ids, t.ID), append(p.Facts, t.Facts), append(p.States, t.State)
 		p.SdiIds, p.SentAts = append(p.SdiIds, t.SdiID), append(p.SentAts, timeText(t.SentAt))
+		p.TakenAts = append(p.TakenAts, timeText(t.TakenAt))
 		p.RcAts, p.McAts, p.NsAts = append(p.RcAts, timeText(t.RcAt)), append(p.McAts, timeText(t.McAt)), append(p.NsAts, timeText(t.NsAt))
 		p.DueKinds, p.DueAts, p.DueTolds = append(p.DueKinds, t.DueKind), append(p.DueAts, timeText(t.DueAt)), append(p.DueTolds, t.DueTold)
 	}

@@ -14,6 +14,8 @@ type FTPAccreditationRequest struct {
 	HostKey  string `json:"host_key"`           // the server's public key, as OpenSSH writes it
 	Test     bool   `json:"test,omitempty"`     // the test environment's directories and numbers
 	VisitMS  int    `json:"visit_ms,omitempty"` // visit by itself every so many milliseconds of real time; 0: on command
+	// RecipientCodes are those whose invoices are brought to the node in supports.
+	RecipientCodes []string `json:"recipient_codes,omitempty"`
 }
 
 // FTPAccreditation is what an accredited node gets.

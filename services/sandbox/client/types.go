@@ -205,6 +205,7 @@ const (
 	FaultDeliverCut      = "deliver_cut"            // deliver it, and lose the answer
 	FaultDeliverBadMT    = "deliver_bad_metadata"   // with truncated metadata
 	FaultDeliverOtherMT  = "deliver_other_metadata" // with the metadata of another file
+	FaultDeliverApart    = "deliver_apart"          // SDIFTP: the metadata in the support after that of the file
 	FaultOutcomeES02     = "outcome_es02"           // answer ES02, outcome not taken
 	FaultOutcomeES02Kept = "outcome_es02_accepted"  // answer ES02, yet take the outcome
 	FaultOutcomeCut      = "outcome_cut"            // take the outcome, cut the connection

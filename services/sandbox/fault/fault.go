@@ -36,7 +36,7 @@ var (
 // Deliveries are the kinds that hit passive invoices on their way to a receiver, Outcomes those that hit what
 // receivers answer.
 var (
-	Deliveries = []string{client.FaultDeliverTwice, client.FaultDeliverCut, client.FaultDeliverBadMT, client.FaultDeliverOtherMT}
+	Deliveries = []string{client.FaultDeliverTwice, client.FaultDeliverCut, client.FaultDeliverBadMT, client.FaultDeliverOtherMT, client.FaultDeliverApart}
 	Outcomes   = []string{client.FaultOutcomeES02, client.FaultOutcomeES02Kept, client.FaultOutcomeCut, client.FaultOutcomeES00}
 )
 

@@ -14,6 +14,7 @@ import (
 
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/format/sdi"
+	"ceralacca.dev/services/format/sdiftp"
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/fault"
 )
@@ -196,7 +197,15 @@ func (e *Exchange) Redeliver(id string) error {
 
 // handOver makes one attempt and plans what follows. It runs on a worker.
 func (e *Exchange) handOver(ctx context.Context, d *delivery) {
-	err := e.postDelivery(ctx, d)
+	if d.to.node != nil {
+		e.bringDelivery(d)
+		return
+	}
+	e.handedOver(d, e.postDelivery(ctx, d))
+}
+
+// handedOver plans what follows an attempt.
+func (e *Exchange) handedOver(d *delivery, err error) {
 	e.mu.Lock()
 	first := d.deliveredAt == nil
 	if err == nil {
@@ -368,11 +377,14 @@ func (e *Exchange) postTerm(ctx context.Context, d *delivery, message string) er
 	if err != nil {
 		return err
 	}
+	name := sdi.NewMessageName(d.file.name, sdi.DT, 1).XMLName()
+	if n := d.to.node; n != nil {
+		n.enclose(parcel{docs: []sdiftp.Documento{{Tipo: sdiftp.Tipo(sdi.DT), Name: name, Data: xml}}})
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return d.to.receiver.DecorrenzaTermini(ctx, sdi.FileSdI{
-		IdentificativoSdI: d.file.id, NomeFile: sdi.NewMessageName(d.file.name, sdi.DT, 1).XMLName(), File: xml,
-	})
+	return d.to.receiver.DecorrenzaTermini(ctx, sdi.FileSdI{IdentificativoSdI: d.file.id, NomeFile: name, File: xml})
 }
 
 // answered says whether every document has an outcome; mu held.

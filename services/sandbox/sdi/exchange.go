@@ -88,6 +88,7 @@ type transmitter struct {
 	reception string
 	codes     []string
 	receiver  *sdi.Client // RicezioneFatture; nil when it receives nothing
+	node      *ftpNode    // its codes are brought there instead; nil when they are not
 }
 
 // New starts an exchange that lives until ctx ends or Close is called.

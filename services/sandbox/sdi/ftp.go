@@ -40,7 +40,7 @@ type ftpNode struct {
 	taken   map[string]bool // supports that were acquired: their content is never looked at again
 	waiting []ftpFile       // to be put, in this order
 	inbox   []*receipt      // messages for the next support
-	passive []sdiftp.Documento
+	parcels []parcel        // for the next support
 	minute  string
 	number  int
 	in, out []sdiftp.Voce // for the daily report
@@ -85,7 +85,7 @@ func (e *Exchange) PassiveFTP(id string, files []client.FTPFile) error {
 		if !ok {
 			return fmt.Errorf("%q is neither a file nor a message of SdI by its name", f.Name)
 		}
-		n.passive = append(n.passive, sdiftp.Documento{Tipo: tipo, Name: f.Name, Data: f.Data})
+		n.parcels = append(n.parcels, parcel{docs: []sdiftp.Documento{{Tipo: tipo, Name: f.Name, Data: f.Data}}})
 	}
 	return nil
 }
@@ -264,8 +264,11 @@ func (n *ftpNode) judgeSupport(name sdiftp.Name, raw []byte, now time.Time, orde
 	if code == sdiftp.ET01 {
 		documents = len(content.Documenti)
 		for _, d := range content.Documenti {
-			if d.Tipo == sdiftp.FA {
+			switch d.Tipo {
+			case sdiftp.FA:
 				n.register(d, now)
+			case sdiftp.Tipo(sdi.EC):
+				n.answered(d)
 			}
 		}
 	}
@@ -369,18 +372,19 @@ func (n *ftpNode) put(conn *ssh.Client, c *sftp.Client, f ftpFile) error {
 // pack makes one support of the messages and passive files that wait.
 func (n *ftpNode) pack(ctx context.Context) {
 	n.mu.Lock()
-	messages, docs := n.inbox, n.passive
-	n.inbox, n.passive = nil, nil
+	messages, parcels := n.inbox, n.parcels
+	n.inbox, n.parcels = nil, nil
 	n.mu.Unlock()
 	var later []*receipt
 	seen := map[string]bool{}
+	parcels, docs := n.fit(parcels, seen)
 	var inside []*receipt
 	for _, r := range messages {
-		if seen[r.name] { // the same message again goes with the next support
+		if seen[sdi.NameKey(r.name)] { // the same message again goes with the next support
 			later = append(later, r)
 			continue
 		}
-		seen[r.name] = true
+		seen[sdi.NameKey(r.name)] = true
 		inside = append(inside, r)
 		docs = append(docs, sdiftp.Documento{Name: r.name, Data: r.data})
 	}
@@ -415,6 +419,11 @@ func (n *ftpNode) pack(ctx context.Context) {
 	n.waiting = append(n.waiting, ftpFile{name: name, data: sealed, after: func() {
 		for _, r := range inside {
 			n.e.delivered(r)
+		}
+		for _, p := range parcels {
+			if p.after != nil {
+				p.after()
+			}
 		}
 	}})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,11 @@ func (e *Exchange) AccreditFTP(r client.FTPAccreditationRequest) (client.FTPAccr
 	if err != nil {
 		return none, err
 	}
+	for _, code := range r.RecipientCodes {
+		if len(code) != 6 && len(code) != 7 {
+			return none, fmt.Errorf("recipient_codes: %q has neither six nor seven characters", code)
+		}
+	}
 	user := r.User
 	if user == "" {
 		user = "sdi"
@@ -57,6 +63,13 @@ func (e *Exchange) AccreditFTP(r client.FTPAccreditationRequest) (client.FTPAccr
 	if old != nil { // the same transmitter may use both channels
 		tx.callback, tx.client, tx.encoding = old.callback, old.client, old.encoding
 	}
+	if old != nil && len(r.RecipientCodes) == 0 {
+		tx.reception, tx.receiver, tx.codes = old.reception, old.receiver, old.codes
+	}
+	if len(r.RecipientCodes) > 0 {
+		tx.codes, tx.node = slices.Clone(r.RecipientCodes), n
+	}
+	e.enlist(tx)
 	e.transmitters[tx.fiscalID] = tx
 	e.nodes[tx.fiscalID] = n
 	e.mu.Unlock()

@@ -606,10 +606,10 @@ func (q *Queries) SaveDifferences(ctx context.Context, arg SaveDifferencesParams
 }
 
 const saveDocuments = `-- name: SaveDocuments :exec
-INSERT INTO support_document (id, support_id, type, file_name, sha256, raw, received_at, problem)
-SELECT unnest($1::uuid[]), $2, unnest($3::text[]), unnest($4::text[]), unnest($5::bytea[]),
-       unnest($6::bytea[]), $7, unnest($8::text[])
-ON CONFLICT (file_name, sha256) DO NOTHING
+INSERT INTO support_document (id, support_id, type, file_name, file_key, sha256, raw, received_at, problem)
+SELECT unnest($1::uuid[]), $2, unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
+       unnest($6::bytea[]), unnest($7::bytea[]), $8, unnest($9::text[])
+ON CONFLICT (support_id, file_name, sha256) DO NOTHING
 `
 
 type SaveDocumentsParams struct {
@@ -617,6 +617,7 @@ type SaveDocumentsParams struct {
 	SupportID  uuid.UUID
 	Types      []string
 	FileNames  []string
+	FileKeys   []string
 	Hashes     [][]byte
 	Raws       [][]byte
 	ReceivedAt time.Time
@@ -629,6 +630,7 @@ func (q *Queries) SaveDocuments(ctx context.Context, arg SaveDocumentsParams) er
 		arg.SupportID,
 		arg.Types,
 		arg.FileNames,
+		arg.FileKeys,
 		arg.Hashes,
 		arg.Raws,
 		arg.ReceivedAt,

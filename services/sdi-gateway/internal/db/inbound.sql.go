@@ -167,8 +167,8 @@ func (q *Queries) InsertInboundDelivery(ctx context.Context, arg InsertInboundDe
 }
 
 const insertOutcome = `-- name: InsertOutcome :exec
-INSERT INTO inbound_outcome (id, tenant_id, file_id, position, outcome, cause, description, sdi_id, file_name, content, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO inbound_outcome (id, tenant_id, file_id, position, outcome, cause, description, sdi_id, file_name, content, channel, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 `
 
 type InsertOutcomeParams struct {
@@ -182,6 +182,7 @@ type InsertOutcomeParams struct {
 	SdiID       string
 	FileName    string
 	Content     []byte
+	Channel     string
 	CreatedAt   time.Time
 }
 
@@ -197,6 +198,7 @@ func (q *Queries) InsertOutcome(ctx context.Context, arg InsertOutcomeParams) er
 		arg.SdiID,
 		arg.FileName,
 		arg.Content,
+		arg.Channel,
 		arg.CreatedAt,
 	)
 	return err
@@ -512,7 +514,7 @@ func (q *Queries) LockInboundFile(ctx context.Context, id uuid.UUID) (InboundFil
 }
 
 const lockOutcome = `-- name: LockOutcome :one
-SELECT id, tenant_id, file_id, position, outcome, cause, description, state, sdi_id, file_name, content, answer_uri, code, message, attempts, unknown, attempt_at, created_at, settled_at FROM inbound_outcome WHERE id = $1 FOR UPDATE
+SELECT id, tenant_id, file_id, position, outcome, cause, description, state, sdi_id, file_name, content, answer_uri, code, message, attempts, unknown, attempt_at, created_at, settled_at, channel, support_id FROM inbound_outcome WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockOutcome(ctx context.Context, id uuid.UUID) (InboundOutcome, error) {
@@ -538,6 +540,8 @@ func (q *Queries) LockOutcome(ctx context.Context, id uuid.UUID) (InboundOutcome
 		&i.AttemptAt,
 		&i.CreatedAt,
 		&i.SettledAt,
+		&i.Channel,
+		&i.SupportID,
 	)
 	return i, err
 }
@@ -588,7 +592,7 @@ func (q *Queries) NoticeSdiID(ctx context.Context, id uuid.UUID) (string, error)
 }
 
 const otherInboundFile = `-- name: OtherInboundFile :one
-SELECT id, file_name, sha256 FROM inbound_file WHERE sdi_id = $1 AND id < $2 ORDER BY id LIMIT 1
+SELECT id, file_name, sha256 FROM inbound_file WHERE sdi_id = $1 AND sdi_id <> '' AND id < $2 ORDER BY id LIMIT 1
 `
 
 type OtherInboundFileParams struct {
@@ -695,7 +699,7 @@ func (q *Queries) ReadInboundDelivery(ctx context.Context, id uuid.UUID) (ReadIn
 }
 
 const routedInboundFile = `-- name: RoutedInboundFile :one
-SELECT id FROM inbound_file WHERE sdi_id = $1 AND tenant_id <> '' ORDER BY id LIMIT 1
+SELECT id FROM inbound_file WHERE sdi_id = $1 AND sdi_id <> '' AND tenant_id <> '' ORDER BY id LIMIT 1
 `
 
 // The file of an identifier that has found its company.

@@ -119,6 +119,8 @@ type InboundOutcome struct {
 	AttemptAt   *time.Time
 	CreatedAt   time.Time
 	SettledAt   *time.Time
+	Channel     string
+	SupportID   *uuid.UUID
 }
 
 type Inbox struct {
@@ -246,6 +248,7 @@ type SupportDocument struct {
 	ReceivedAt time.Time
 	HandedAt   *time.Time
 	Problem    string
+	FileKey    string
 }
 
 type SupportFile struct {
@@ -258,6 +261,12 @@ type SupportNumber struct {
 	Node   string
 	Minute string
 	Next   int32
+}
+
+type SupportOutcome struct {
+	SupportID uuid.UUID
+	OutcomeID uuid.UUID
+	TenantID  string
 }
 
 type Transmission struct {
@@ -292,4 +301,5 @@ type Transmission struct {
 	HeldBy      *uuid.UUID
 	NextAt      *time.Time
 	SendBy      *time.Time
+	TakenAt     *time.Time
 }

@@ -497,7 +497,7 @@ func (q *Queries) LockMessages(ctx context.Context, ids []uuid.UUID) ([]uuid.UUI
 
 const lockTransmissions = `-- name: LockTransmissions :many
 SELECT id, tenant_id, invoice, format, facts, state, file_name, file_uri, file_sha256, sdi_id, attempts, sent_at, traceparent,
-       rc_at, mc_at, ns_at, due_kind, due_at, due_told
+       rc_at, mc_at, ns_at, due_kind, due_at, due_told, created_at, taken_at
 FROM transmission WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
@@ -521,6 +521,8 @@ type LockTransmissionsRow struct {
 	DueKind     string
 	DueAt       *time.Time
 	DueTold     int16
+	CreatedAt   time.Time
+	TakenAt     *time.Time
 }
 
 // In the order of ids, whoever asks: two transactions that hold the same ones never wait in a circle.
@@ -553,6 +555,8 @@ func (q *Queries) LockTransmissions(ctx context.Context, ids []uuid.UUID) ([]Loc
 			&i.DueKind,
 			&i.DueAt,
 			&i.DueTold,
+			&i.CreatedAt,
+			&i.TakenAt,
 		); err != nil {
 			return nil, err
 		}
@@ -782,13 +786,15 @@ func (q *Queries) TakeNames(ctx context.Context, arg TakeNamesParams) (int64, er
 const updateTransmissions = `-- name: UpdateTransmissions :exec
 UPDATE transmission t
 SET facts = u.facts, state = u.state, sdi_id = u.sdi_id, sent_at = nullif(u.sent_at, '-infinity'), last_error = '', updated_at = $1,
+    taken_at = nullif(u.taken_at, '-infinity'),
     rc_at = nullif(u.rc_at, '-infinity'), mc_at = nullif(u.mc_at, '-infinity'), ns_at = nullif(u.ns_at, '-infinity'),
     due_kind = u.due_kind, due_at = nullif(u.due_at, '-infinity'), due_told = u.due_told, held = '', held_by = NULL, next_at = NULL
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::integer[]) AS facts, unnest($4::text[]) AS state,
              unnest($5::text[]) AS sdi_id, CAST(unnest($6::text[]) AS timestamptz) AS sent_at,
-             CAST(unnest($7::text[]) AS timestamptz) AS rc_at, CAST(unnest($8::text[]) AS timestamptz) AS mc_at,
-             CAST(unnest($9::text[]) AS timestamptz) AS ns_at, unnest($10::text[]) AS due_kind,
-             CAST(unnest($11::text[]) AS timestamptz) AS due_at, unnest($12::smallint[]) AS due_told) u
+             CAST(unnest($7::text[]) AS timestamptz) AS taken_at,
+             CAST(unnest($8::text[]) AS timestamptz) AS rc_at, CAST(unnest($9::text[]) AS timestamptz) AS mc_at,
+             CAST(unnest($10::text[]) AS timestamptz) AS ns_at, unnest($11::text[]) AS due_kind,
+             CAST(unnest($12::text[]) AS timestamptz) AS due_at, unnest($13::smallint[]) AS due_told) u
 WHERE t.id = u.id
 `
 
@@ -799,6 +805,7 @@ type UpdateTransmissionsParams struct {
 	States   []string
 	SdiIds   []string
 	SentAts  []string
+	TakenAts []string
 	RcAts    []string
 	McAts    []string
 	NsAts    []string
@@ -816,6 +823,7 @@ func (q *Queries) UpdateTransmissions(ctx context.Context, arg UpdateTransmissio
 		arg.States,
 		arg.SdiIds,
 		arg.SentAts,
+		arg.TakenAts,
 		arg.RcAts,
 		arg.McAts,
 		arg.NsAts,

@@ -36,6 +36,7 @@ var noticeTypes = []string{
 	"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent",
 	"preservation.taken_in_charge", "preservation.sealed",
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
+	"inbound.taken_in_charge", "inbound.preserved",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
 }
 
@@ -65,9 +66,10 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	case *signv1.SigningFailed:
 		n = Notice{"invoice.signing_failed", e.GetSubject(), map[string]any{"code": e.GetCode(), "message": e.GetMessage()}}
 	case *conservationv1.UnitTakenInCharge:
-		n = Notice{"preservation.taken_in_charge", e.GetSubject(), map[string]any{"unit": e.GetUnit(), "time": timeData(e.GetTime())}}
+		n = Notice{kept(e.GetSubject(), "preservation.taken_in_charge", "inbound.taken_in_charge"), e.GetSubject(), map[string]any{
+			"unit": e.GetUnit(), "time": timeData(e.GetTime())}}
 	case *conservationv1.UnitPreserved:
-		n = Notice{"preservation.sealed", e.GetSubject(), map[string]any{
+		n = Notice{kept(e.GetSubject(), "preservation.sealed", "inbound.preserved"), e.GetSubject(), map[string]any{
 			"unit": e.GetUnit(), "package": e.GetPackage(), "stamp_time": timeData(e.GetStampTime())}}
 	default:
 		n = exchangeNotice(ev)
@@ -83,6 +85,14 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 
 // inboundSegment is in the names of the files that a company received.
 const inboundSegment = "/inboundInvoices/"
+
+// kept is the type of a fact of preservation: of an invoice that was issued, or of one that was received.
+func kept(subject, issued, received string) string {
+	if strings.Contains(subject, inboundSegment) {
+		return received
+	}
+	return issued
+}
 
 // inboundNotice is NoticeOf for what a company received.
 func inboundNotice(ev proto.Message) Notice {

@@ -36,6 +36,9 @@ type facts struct {
 	Imported string `json:"imported,omitempty"`
 	// Received: the tenant's company is the buyer, and not who issued it.
 	Received bool `json:"received,omitempty"`
+	// Inbound is the id of an invoice that SdI delivered. Its IdentificativoSdI is no key: an invoice between two
+	// companies of one tenant has the same one as issued and as received.
+	Inbound string `json:"inbound,omitempty"`
 	// Integrates is the digest (base64) of the invoice that later receipts belong to.
 	Integrates string `json:"integrates,omitempty"`
 }
@@ -81,6 +84,8 @@ func (f facts) unitKey() (string, error) {
 	switch {
 	case f.Imported != "":
 		return "IMP|" + f.Imported, nil
+	case f.Inbound != "":
+		return "IN|" + f.Inbound, nil
 	case f.SdiID != "":
 		return "SDI|" + f.SdiID, nil
 	case f.FileName != "":

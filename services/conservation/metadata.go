@@ -34,7 +34,7 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 		d.element("TipologiaDocumentale", "Ricevuta SdI "+document.ReceiptType)
 	} else {
 		formed, kind := formedHere, "Fattura attiva"
-		if f.Imported != "" {
+		if f.Imported != "" || f.Received {
 			formed = formedAcquired
 		}
 		if f.Received {
@@ -51,7 +51,7 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 	for _, a := range attachments {
 		d.raw("<IndiceAllegati>")
 		d.document("IdDoc", a.Sha256, identifier(f, a))
-		d.element("Descrizione", "Ricevuta SdI "+a.ReceiptType)
+		d.element("Descrizione", attachmentName(a.ReceiptType))
 		d.raw("</IndiceAllegati>")
 	}
 	d.raw("</Allegati>")
@@ -70,6 +70,14 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 	d.note(f)
 	d.raw("</DocumentoInformatico>\n")
 	return d.Bytes()
+}
+
+// attachmentName says what a message of SdI is to the document that it is kept with.
+func attachmentName(kind string) string {
+	if kind == receiptMT {
+		return "Metadati di invio SdI (MT)"
+	}
+	return "Ricevuta SdI " + kind
 }
 
 func identifier(f facts, file db.UnitFile) string {

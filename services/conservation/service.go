@@ -219,6 +219,8 @@ func wire(h *run.Host) (*Service, error) {
 	}
 	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
+	bus.On(h.Bus, "intake-received", s.onInboundInvoiceReceived)
+	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
 	return s, nil
 }

@@ -28,6 +28,12 @@ func onInbound[E proto.Message](s *Service) func(context.Context, pgx.Tx, E) err
 	return func(ctx context.Context, tx pgx.Tx, ev E) error { return s.logInbound(ctx, tx, ev) }
 }
 
+// isInbound says whether a name is that of an invoice that a company received.
+func isInbound(name string) bool {
+	_, _, _, err := parseInboundName(name)
+	return err == nil
+}
+
 func (s *Service) logInbound(ctx context.Context, tx pgx.Tx, ev proto.Message) error {
 	notice, ok := catalog.NoticeOf(ev)
 	if !ok {

@@ -94,6 +94,9 @@ func (s *Service) onInvoiceAttested(ctx context.Context, tx pgx.Tx, ev *sdiv1.In
 }
 
 func (s *Service) onUnitTakenInCharge(ctx context.Context, tx pgx.Tx, ev *conservationv1.UnitTakenInCharge) error {
+	if isInbound(ev.GetSubject()) {
+		return s.logInbound(ctx, tx, ev)
+	}
 	at := pg.Time(ev.GetTime().AsTime())
 	return s.record(ctx, tx, ev, factInCustody, func(row *db.Invoice) {
 		if row.PreserveTime == nil || at.Before(*row.PreserveTime) {
@@ -103,6 +106,9 @@ func (s *Service) onUnitTakenInCharge(ctx context.Context, tx pgx.Tx, ev *conser
 }
 
 func (s *Service) onUnitPreserved(ctx context.Context, tx pgx.Tx, ev *conservationv1.UnitPreserved) error {
+	if isInbound(ev.GetSubject()) {
+		return s.logInbound(ctx, tx, ev)
+	}
 	return s.record(ctx, tx, ev, factPreserved, func(row *db.Invoice) { row.Package = ev.GetPackage() }, nil)
 }
 

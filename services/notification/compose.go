@@ -37,6 +37,12 @@ var phrases = map[string]map[string]phrase{
 	"inbound.term_expired": {
 		italian: {"Termini decorsi", "Il termine per accettare o rifiutare la fattura ricevuta è trascorso senza esito."},
 		english: {"Term over", "The term to accept or refuse the invoice has passed without an answer."}},
+	"inbound.taken_in_charge": {
+		italian: {"Fattura ricevuta in conservazione", "La fattura ricevuta è stata presa in carico dalla conservazione."},
+		english: {"Received invoice in custody", "The invoice that you received was taken in charge by the archive."}},
+	"inbound.preserved": {
+		italian: {"Fattura ricevuta conservata", "Il pacchetto di archiviazione che contiene la fattura ricevuta è stato firmato e marcato."},
+		english: {"Received invoice preserved", "The archival package that holds the invoice that you received was signed and time-stamped."}},
 	"invoice.signed": {
 		italian: {"Fattura firmata", "La fattura è stata firmata."},
 		english: {"Invoice signed", "The invoice was signed."}},

@@ -50,10 +50,15 @@ type SignerReport struct {
 type Report struct {
 	Signers  []SignerReport `json:"signers"`
 	Warnings []string       `json:"warnings,omitempty"`
+	// ReadError is not nil when the content could not be read: see cms.Report.
+	ReadError *cms.ReadError `json:"-"`
 }
 
 // Err is nil when there is a signature and all of them hold, stamps included.
 func (r *Report) Err() error {
+	if r.ReadError != nil {
+		return r.ReadError
+	}
 	if len(r.Signers) == 0 {
 		return errors.New("cades: the file holds no signature")
 	}
@@ -87,7 +92,7 @@ func Judge(sd *cms.SignedData, o VerifyOptions) *Report {
 		Roots: o.Roots, Intermediates: o.Intermediates, At: o.At, Content: o.Content,
 		RequireContentCommitment: o.ForSdI, RequireSigningTime: o.ForSdI, RequireESS: o.ForSdI,
 	})
-	r := &Report{Warnings: base.Warnings}
+	r := &Report{Warnings: base.Warnings, ReadError: base.ReadError}
 	for i, b := range base.Signers {
 		s := SignerReport{SignerReport: b, Level: LevelCMS}
 		if b.ESS.Verdict == cms.Passed {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 )
 
@@ -14,6 +15,9 @@ import (
 func (sd *SignedData) AddUnsigned(signer int, attr Attribute) ([]byte, error) {
 	if signer < 0 || signer >= len(sd.Signers) {
 		return nil, fmt.Errorf("cms: no signer %d: the file has %d", signer, len(sd.Signers))
+	}
+	if sd.body != nil {
+		return nil, errors.New("cms: the content is not in memory: use Stamped, and Write")
 	}
 	si := sd.Signers[signer]
 	list := append(append([]Attribute(nil), si.UnsignedAttributes...), attr)
@@ -29,6 +33,9 @@ func (sd *SignedData) AddUnsigned(signer int, attr Attribute) ([]byte, error) {
 // AddSigner adds a parallel signature over the same content (digest for a detached file:
 // contentSHA256; else it is computed and may be nil) and gives the file anew in DER.
 func (sd *SignedData) AddSigner(ctx context.Context, contentSHA256 []byte, key crypto.Signer, o Options) ([]byte, error) {
+	if sd.body != nil {
+		return nil, errors.New("cms: the content is not in memory: sign its digest, and Join")
+	}
 	if !sd.Detached {
 		sum := sha256.Sum256(sd.content)
 		contentSHA256 = sum[:]

@@ -1,7 +1,6 @@
 package cms
 
 import (
-	"errors"
 	"fmt"
 	"io"
 )
@@ -70,8 +69,8 @@ func (e envelope) stream(w io.Writer, r io.Reader, size int64) error {
 	if _, err := w.Write(e.head(size)); err != nil {
 		return fmt.Errorf("cms: write head: %w", err)
 	}
-	n, err := io.CopyN(w, r, size)
-	if errors.Is(err, io.EOF) {
+	n, err := Copy(w, io.LimitReader(r, size))
+	if err == nil && n < size {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {

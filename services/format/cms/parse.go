@@ -21,6 +21,7 @@ type SignedData struct {
 	Signers      []*SignerInfo
 
 	content []byte
+	body    *spans   // of a file that was not read whole; content is nil then
 	env     envelope // the parts in DER, for files that are amended
 	infos   [][]byte // DER of each SignerInfo
 }
@@ -67,7 +68,8 @@ func ParseLimited(raw []byte, lim Limits) (*SignedData, error) {
 	return sd, nil
 }
 
-// Content is what was signed; nil when detached. It is available whatever Verify says.
+// Content is what was signed; nil when detached and of a file that ParseStream read (see Body). It is
+// available whatever Verify says.
 func (sd *SignedData) Content() []byte { return sd.content }
 
 // read walks ContentInfo and SignedData. spec: RFC5652 §3, §5.1

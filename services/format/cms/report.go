@@ -90,10 +90,15 @@ func (r *SignerReport) Err() error {
 type Report struct {
 	Signers  []SignerReport `json:"signers"`
 	Warnings []string       `json:"warnings,omitempty"`
+	// ReadError is not nil when the content could not be read: the digests were not judged then.
+	ReadError *ReadError `json:"-"`
 }
 
 // Err is nil when there is at least one signature and all of them hold.
 func (r *Report) Err() error {
+	if r.ReadError != nil {
+		return r.ReadError
+	}
 	if len(r.Signers) == 0 {
 		return fmt.Errorf("cms: the file holds no signature")
 	}

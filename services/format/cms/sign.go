@@ -285,7 +285,7 @@ func SignStream(ctx context.Context, w io.Writer, content io.ReadSeeker, key cry
 	first.SetSeed(seed)
 	second.SetSeed(seed)
 	h := sha256.New()
-	size, err := io.Copy(io.MultiWriter(h, &first), content)
+	size, err := overlapped(h, content, &first)
 	if err != nil {
 		return fmt.Errorf("cms: read content: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -31,6 +32,14 @@ type VerifyOptions struct {
 // clockSkew is how far a signing time may be after the time of judgement.
 const clockSkew = 2 * time.Minute
 
+// ReadError: the content could not be read to its end. It says nothing about signatures.
+type ReadError struct{ Err error }
+
+func (e *ReadError) Error() string { return fmt.Sprintf("cms: read content: %v", e.Err) }
+
+// Unwrap gives the reader's error.
+func (e *ReadError) Unwrap() error { return e.Err }
+
 // Verify judges each signature. It never fails: what cannot be judged is said in the report,
 // and Content stays available.
 func (sd *SignedData) Verify(o VerifyOptions) *Report {
@@ -42,6 +51,10 @@ func (sd *SignedData) Verify(o VerifyOptions) *Report {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d embedded certificates cannot be parsed", len(sd.Unparsed)))
 	}
 	digests, err := sd.hashContent(o.Content)
+	var unread *ReadError
+	if errors.As(err, &unread) {
+		r.ReadError = unread
+	}
 	for _, si := range sd.Signers {
 		r.Signers = append(r.Signers, sd.verifySigner(si, o, digests, err))
 	}
@@ -61,16 +74,24 @@ func (sd *SignedData) hashContent(detached io.Reader) (map[crypto.Hash][]byte, e
 			}
 		}
 	}
-	switch w := io.MultiWriter(writers...); {
+	w := io.MultiWriter(writers...)
+	if len(writers) == 1 {
+		w = writers[0]
+	}
+	switch {
 	case !sd.Detached:
-		if _, err := w.Write(sd.content); err != nil {
+		if sd.body != nil {
+			if _, err := overlapped(w, reader(sd.body), nil); err != nil {
+				return nil, &ReadError{err}
+			}
+		} else if _, err := w.Write(sd.content); err != nil {
 			return nil, fmt.Errorf("hash content: %w", err)
 		}
 	case detached == nil:
 		return nil, fmt.Errorf("the signature is detached and no content was given")
 	default:
-		if _, err := io.Copy(w, detached); err != nil {
-			return nil, fmt.Errorf("read detached content: %w", err)
+		if _, err := overlapped(w, detached, nil); err != nil {
+			return nil, &ReadError{err}
 		}
 	}
 	sums := make(map[crypto.Hash][]byte, len(hashes))

@@ -1,4 +1,4 @@
-// Package xades signs and checks XML with enveloped XAdES-BES signatures: FatturaPA as SdI
+// Package xades signs and checks XML with enveloped XAdES-BES and XAdES-T signatures: FatturaPA as SdI
 // takes it, and the receipts in the shape in which SdI signs them.
 //
 // It owns a guarded XML tree (no DTD, bounded size, depth and number of nodes), Canonical XML

@@ -24,12 +24,45 @@ func malformed(at int, format string, args ...any) error {
 type lexed struct {
 	rootClose int      // offset of the root's closing tag, -1 when the root is an empty tag
 	values    [][2]int // attribute values, without their quotes
+	tracks    bool     // closes is wanted
+	closes    []int    // offset of the closing tag of each element in document order, -1 for empty tags
+	open      []int    // elements that are not closed yet, as indices of closes
+}
+
+// closings gives the offset of each element's closing tag, in document order; -1 for empty tags.
+func closings(b []byte) ([]int, error) {
+	l := lexed{rootClose: -1, tracks: true}
+	err := l.lex(b)
+	return l.closes, err
+}
+
+// opened and closed follow the elements.
+func (l *lexed) opened(empty bool) {
+	if !l.tracks {
+		return
+	}
+	if !empty {
+		l.open = append(l.open, len(l.closes))
+	}
+	l.closes = append(l.closes, -1)
+}
+
+func (l *lexed) closed(at int) {
+	if n := len(l.open); l.tracks && n > 0 {
+		l.closes[l.open[n-1]] = at
+		l.open = l.open[:n-1]
+	}
 }
 
 // lex finds the root's closing tag and the attribute values. It works on bytes of any encoding
 // that contains ASCII. Well-formedness is the parser's to judge.
 func lex(b []byte) (lexed, error) {
 	out := lexed{rootClose: -1}
+	err := out.lex(b)
+	return out, err
+}
+
+func (l *lexed) lex(b []byte) error {
 	depth, roots := 0, 0
 	for i := 0; i < len(b); {
 		lt := bytes.IndexByte(b[i:], '<')
@@ -42,40 +75,42 @@ func lex(b []byte) (lexed, error) {
 		case bytes.HasPrefix(rest, []byte("<!--")):
 			n := bytes.Index(rest[4:], []byte("-->"))
 			if n < 0 {
-				return out, malformed(i, "comment is not closed")
+				return malformed(i, "comment is not closed")
 			}
 			i += 4 + n + 3
 		case bytes.HasPrefix(rest, []byte("<![CDATA[")):
 			n := bytes.Index(rest, []byte("]]>"))
 			if n < 0 {
-				return out, malformed(i, "CDATA section is not closed")
+				return malformed(i, "CDATA section is not closed")
 			}
 			i += n + 3
 		case bytes.HasPrefix(rest, []byte("<?")):
 			n := bytes.Index(rest, []byte("?>"))
 			if n < 0 {
-				return out, malformed(i, "processing instruction is not closed")
+				return malformed(i, "processing instruction is not closed")
 			}
 			i += n + 2
 		case bytes.HasPrefix(rest, []byte("<!")):
-			return out, malformed(i, "document type declarations are not accepted")
+			return malformed(i, "document type declarations are not accepted")
 		case bytes.HasPrefix(rest, []byte("</")):
 			n := bytes.IndexByte(rest, '>')
 			if n < 0 {
-				return out, malformed(i, "closing tag is cut off")
+				return malformed(i, "closing tag is cut off")
 			}
+			l.closed(i)
 			if depth--; depth == 0 {
-				out.rootClose = i
+				l.rootClose = i
 			}
 			i += n + 1
 		default:
-			end, empty, err := lexTag(b, i, &out)
+			end, empty, err := lexTag(b, i, l)
 			if err != nil {
-				return out, err
+				return err
 			}
 			if depth == 0 {
 				roots++
 			}
+			l.opened(empty)
 			if !empty {
 				depth++
 			}
@@ -83,9 +118,9 @@ func lex(b []byte) (lexed, error) {
 		}
 	}
 	if roots != 1 || depth != 0 {
-		return out, malformed(len(b), "%d root elements, %d elements not closed", roots, depth)
+		return malformed(len(b), "%d root elements, %d elements not closed", roots, depth)
 	}
-	return out, nil
+	return nil
 }
 
 // lexTag walks a start tag, noting the attribute values.

@@ -48,6 +48,8 @@ type Signer struct {
 type Options struct {
 	SigningTime time.Time // required; written with its offset (ShapeReceipt: in UTC)
 	Shape       Shape
+	// Timestamp, when set, makes XAdES-T; not for ShapeReceipt.
+	Timestamp Stamp
 }
 
 type contextSigner interface {
@@ -56,7 +58,8 @@ type contextSigner interface {
 
 // Sign puts an enveloped signature before the root's closing tag; the other bytes stay as they
 // are. RSA keys sign rsa-sha256 (PKCS#1 v1.5), ECDSA keys ecdsa-sha256.
-// Errors: *SyntaxError for the document, ErrKeyMismatch, ErrBadSignature, the key's own.
+// Errors: *SyntaxError for the document, ErrKeyMismatch, ErrBadSignature, the key's own;
+// *TimestampError comes with the BES document.
 func Sign(ctx context.Context, doc []byte, s Signer, o Options) ([]byte, error) {
 	if len(s.Chain) == 0 || s.Chain[0] == nil {
 		return nil, errors.New("xades: the signer has no certificate")
@@ -92,6 +95,16 @@ func Sign(ctx context.Context, doc []byte, s Signer, o Options) ([]byte, error) 
 	}
 	if w.value, err = sign(ctx, s.Key, leaf, digest); err != nil {
 		return nil, err
+	}
+	bes := splice(doc, at, w.render())
+	if o.Timestamp == nil {
+		return bes, nil
+	}
+	sig := tree.ids[w.id][0]
+	value := sig.child(nsDSig, "SignatureValue")
+	value.children = []*node{{kind: kindText, text: base64.StdEncoding.EncodeToString(w.value), parent: value}}
+	if w.token, err = stampValue(ctx, sig, o.Timestamp); err != nil {
+		return bes, err
 	}
 	return splice(doc, at, w.render()), nil
 }
@@ -154,6 +167,7 @@ type writer struct {
 	propsRef string
 	keyRef   string
 	value    []byte
+	token    []byte // of the signature time-stamp; nil: none
 }
 
 func newWriter(doc []byte, chain []*x509.Certificate, o Options) (*writer, error) {
@@ -168,6 +182,9 @@ func newWriter(doc []byte, chain []*x509.Certificate, o Options) (*writer, error
 	}
 	switch o.Shape {
 	case ShapeReceipt:
+		if o.Timestamp != nil {
+			return nil, errors.New("xades: a receipt of SdI carries no time-stamp")
+		}
 		w.time = o.SigningTime.UTC().Format(time.RFC3339)
 	case ShapeBES:
 		// An Id that this document cannot hold yet, and the same one each time it is made.
@@ -240,7 +257,11 @@ func (w *writer) render() string {
 		p(`<xades:SignedDataObjectProperties><xades:DataObjectFormat ObjectReference="#`, docID,
 			`"><xades:MimeType>text/xml</xades:MimeType></xades:DataObjectFormat></xades:SignedDataObjectProperties>`)
 	}
-	p(`</xades:SignedProperties></xades:QualifyingProperties></ds:Object></ds:Signature>`)
+	p(`</xades:SignedProperties>`)
+	if w.token != nil {
+		p(unsignedProperties(w.token, false))
+	}
+	p(`</xades:QualifyingProperties></ds:Object></ds:Signature>`)
 	return b.String()
 }
 

@@ -50,11 +50,13 @@ const (
 	LevelXMLDSig     Level = "XMLDSig"
 	LevelSigningTime Level = "XAdES signing time"
 	LevelBES         Level = "XAdES-BES"
+	LevelT           Level = "XAdES-T" // with a signature time-stamp that holds
 )
 
 // VerifyOptions says what to judge by. The zero value judges integrity only.
 type VerifyOptions struct {
 	Roots                    *x509.CertPool
+	TSARoots                 *x509.CertPool // of time-stamp authorities; nil: their trust is not judged
 	Intermediates            []*x509.Certificate
 	At                       time.Time // time of judgement; zero: trust is not judged
 	RequireContentCommitment bool      // keyUsage nonRepudiation
@@ -81,7 +83,8 @@ type SignatureReport struct {
 	Trust      Check `json:"trust"`
 	KeyUsage   Check `json:"keyUsage"`
 
-	Warnings []string `json:"warnings,omitempty"`
+	Stamps   []StampReport `json:"stamps,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
 }
 
 // Err joins the failed checks; nil when the signature is intact and covers the document.
@@ -96,6 +99,11 @@ func (r *SignatureReport) Err() error {
 	} {
 		if c.Verdict == Failed {
 			bad = append(bad, c.name+": "+c.Reason)
+		}
+	}
+	for _, st := range r.Stamps {
+		if st.Check.Verdict == Failed {
+			bad = append(bad, "time-stamp: "+st.Check.Reason)
 		}
 	}
 	if len(bad) > 0 {
@@ -153,6 +161,7 @@ func (d *document) judge(sig *node, o VerifyOptions) SignatureReport {
 	r.Certificates = certs
 	d.checkValue(&r, sig, info, slices.Concat(certs, o.Intermediates))
 	r.checkProperties(props, o)
+	d.judgeStamps(&r, sig, o)
 	if r.Certificate == nil {
 		r.Trust, r.KeyUsage = unjudged("no certificate"), unjudged("no certificate")
 		return r

@@ -89,6 +89,7 @@ var kit = map[string][]string{
 	"vault":     {"fault"},
 	"devenv":    {},
 	"guard":     {},
+	"spool":     {},
 	"run":       {"auth", "blob", "bus", "fault", "pg", "rpc", "telemetry"},
 }
 

@@ -3,7 +3,6 @@ package signer
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -24,6 +23,7 @@ import (
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/guard"
 	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/spool"
 	"ceralacca.dev/services/signer/internal/online"
 )
 
@@ -52,8 +52,15 @@ type VerificationConfig struct {
 	AllowNetworks []string `yaml:"allow_networks"`
 	// FetchTimeout is for one question to the network, from name resolution to the last byte.
 	FetchTimeout time.Duration `yaml:"fetch_timeout"`
-	// MaxSize is the largest file, in bytes; a judgement holds it in memory several times.
+	// MaxSize is the largest file, in bytes. A .p7m and a PDF are judged in pieces: what is over 1 MiB
+	// waits on disk, and memory does not grow with it.
 	MaxSize int64 `yaml:"max_size"`
+	// MaxHeld is the largest file of a form that has to be held in memory, several times: XML, .tsd,
+	// .m7m, Base64. Larger ones are INDETERMINATE.
+	MaxHeld int64 `yaml:"max_held"`
+	// SpoolDir is where files wait on disk while they are judged, without a name; empty: the system's
+	// folder for temporary files.
+	SpoolDir string `yaml:"spool_dir"`
 	// Parallel is how many files are judged at the same time.
 	Parallel int `yaml:"parallel"`
 	// Timeout is for one file, its upload included.
@@ -62,7 +69,7 @@ type VerificationConfig struct {
 
 func defaultVerification() VerificationConfig {
 	return VerificationConfig{
-		RefreshEvery: time.Hour, Online: true, FetchTimeout: 8 * time.Second, MaxSize: 64 << 20, Parallel: 2, Timeout: 2 * time.Minute,
+		RefreshEvery: time.Hour, Online: true, FetchTimeout: 8 * time.Second, MaxSize: 256 << 20, MaxHeld: 16 << 20, Parallel: 2, Timeout: 2 * time.Minute,
 	}
 }
 
@@ -75,6 +82,7 @@ func (v *VerificationConfig) validate(bad func(when bool, path, format string, a
 	bad(v.RefreshEvery < time.Minute, "verification.refresh_every", "must be 1m at least")
 	bad(v.FetchTimeout < 100*time.Millisecond || v.FetchTimeout > time.Minute, "verification.fetch_timeout", "must be between 100ms and 1m")
 	bad(v.MaxSize < 1<<10 || v.MaxSize > 1<<30, "verification.max_size", "must be between 1024 and 1073741824 bytes")
+	bad(v.MaxHeld < 1<<10 || v.MaxHeld > 256<<20, "verification.max_held", "must be between 1024 and 268435456 bytes")
 	bad(v.Parallel < 1 || v.Parallel > 64, "verification.parallel", "must be between 1 and 64")
 	bad(v.Timeout < time.Second, "verification.timeout", "must be 1s at least")
 }
@@ -158,7 +166,10 @@ func (v *verifier) judge(ctx context.Context, f *fileToVerify, now time.Time) (*
 	case <-ctx.Done():
 		return nil, nil, fault.Exhausted(time.Second, "VERIFICATION_BUSY", "other files took all of %s: try again", v.cfg.Timeout).With(ctx.Err())
 	}
-	o := validation.Options{At: now, Roots: v.roots, Content: f.content}
+	o := validation.Options{At: now, Roots: v.roots, InMemory: v.cfg.MaxHeld}
+	if f.content != nil {
+		o.Beside = f.content
+	}
 	if at := f.head.GetAt(); at.IsValid() {
 		o.At = at.AsTime()
 	}
@@ -167,12 +178,14 @@ func (v *verifier) judge(ctx context.Context, f *fileToVerify, now time.Time) (*
 	if v.cfg.Online {
 		o.Ask = v.client.Ask(questions)
 	}
-	r, err := validation.Validate(ctx, f.file, o)
+	r, err := validation.ValidateSource(ctx, f.file, o)
 	switch {
 	case errors.Is(err, validation.ErrUnsigned):
 		return nil, nil, fault.Invalid("FILE_UNSIGNED", "the file holds no signature and no time-stamp")
 	case err != nil && ctx.Err() != nil:
 		return nil, nil, ctx.Err()
+	case errors.As(err, new(*os.PathError)):
+		return nil, nil, fmt.Errorf("signer: %w", err)
 	case err != nil:
 		return nil, nil, fault.Invalid("FILE_UNREADABLE", "%s", strings.TrimPrefix(err.Error(), "validation: "))
 	}
@@ -182,7 +195,15 @@ func (v *verifier) judge(ctx context.Context, f *fileToVerify, now time.Time) (*
 // fileToVerify is what arrived.
 type fileToVerify struct {
 	head          *signv1.VerifyHead
-	file, content []byte // content is nil when there is none
+	file, content *spool.File // content is nil when there is none
+}
+
+func (f *fileToVerify) close() {
+	for _, s := range []*spool.File{f.file, f.content} {
+		if s != nil {
+			_ = s.Close() // it was read
+		}
+	}
 }
 
 // Verify judges one file. It keeps nothing.
@@ -200,15 +221,16 @@ func (s *Service) Verify(stream grpc.BidiStreamingServer[signv1.VerifyRequest, s
 	if err != nil {
 		return err
 	}
+	defer f.close()
 	r, notes, err := v.judge(ctx, f, s.now())
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(f.file)
-	about := show.File{Name: f.head.GetFileName(), Size: int64(len(f.file)), SHA256: sum[:], Notes: notes}
-	report := reportMessage(r, about)
-	if bytes.Equal(r.Content, f.content) { // it is the caller's own
-		report.Content = nil
+	sum := f.file.SHA256()
+	about := show.File{Name: f.head.GetFileName(), Size: f.file.Size(), SHA256: sum[:], Notes: notes}
+	report, err := reportMessage(r, about)
+	if err != nil {
+		return err
 	}
 	err = stream.Send(&signv1.VerifyResponse{Part: &signv1.VerifyResponse_Report{Report: report}})
 	if err != nil {
@@ -218,9 +240,21 @@ func (s *Service) Verify(stream grpc.BidiStreamingServer[signv1.VerifyRequest, s
 	if err != nil || !f.head.GetReturnContent() || report.Content == nil {
 		return err
 	}
-	return inChunks(r.Content, func(b []byte) error {
-		return stream.Send(&signv1.VerifyResponse{Part: &signv1.VerifyResponse_ContentChunk{ContentChunk: b}})
-	})
+	content := io.NewSectionReader(r.Extracted, 0, r.Extracted.Size())
+	for piece := make([]byte, answerChunk); ; {
+		n, err := io.ReadFull(content, piece)
+		if n > 0 {
+			if err := stream.Send(&signv1.VerifyResponse{Part: &signv1.VerifyResponse_ContentChunk{ContentChunk: piece[:n]}}); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("signer: read content: %w", err)
+		}
+	}
 }
 
 // receive takes the head and what follows it. Reading a stream cannot be given up half-way, so it
@@ -239,11 +273,16 @@ func (s *Service) receive(ctx context.Context, stream grpc.BidiStreamingServer[s
 	case r := <-done:
 		return r.file, r.err
 	case <-ctx.Done():
+		go func() { // the stream ends with this call, and the upload with it
+			if r := <-done; r.file != nil {
+				r.file.close()
+			}
+		}()
 		return nil, fault.Unavailable("VERIFICATION_TIMEOUT", "the file did not arrive within %s", s.cfg.Verification.Timeout).With(ctx.Err())
 	}
 }
 
-func (s *Service) upload(ctx context.Context, stream grpc.BidiStreamingServer[signv1.VerifyRequest, signv1.VerifyResponse]) (*fileToVerify, error) {
+func (s *Service) upload(ctx context.Context, stream grpc.BidiStreamingServer[signv1.VerifyRequest, signv1.VerifyResponse]) (f *fileToVerify, err error) {
 	first, err := stream.Recv()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -251,10 +290,16 @@ func (s *Service) upload(ctx context.Context, stream grpc.BidiStreamingServer[si
 		}
 		return nil, err
 	}
-	f := &fileToVerify{head: first.GetHead()}
+	f = &fileToVerify{head: first.GetHead()}
 	if f.head == nil {
 		return nil, fault.Invalid("HEAD_MISSING", "the first message is the head, and this one is a chunk")
 	}
+	given := f
+	defer func() {
+		if err != nil {
+			given.close()
+		}
+	}()
 	if f.file, err = s.given(ctx, f.head, "file", f.head.GetFile()); err != nil {
 		return nil, err
 	}
@@ -273,14 +318,18 @@ func (s *Service) upload(ctx context.Context, stream grpc.BidiStreamingServer[si
 			return nil, err
 		}
 	}
-	if len(f.file) == 0 {
+	if f.file == nil || f.file.Size() == 0 {
 		return nil, fault.Invalid("FILE_EMPTY", "there is no file: name a blob in the head, or send chunks")
 	}
 	return f, nil
 }
 
+func (s *Service) newSpool() *spool.File {
+	return spool.New(s.cfg.Verification.SpoolDir, s.cfg.Verification.MaxSize)
+}
+
 // given reads a blob of the tenant.
-func (s *Service) given(ctx context.Context, head *signv1.VerifyHead, field string, b *eventv1.Blob) ([]byte, error) {
+func (s *Service) given(ctx context.Context, head *signv1.VerifyHead, field string, b *eventv1.Blob) (*spool.File, error) {
 	if b == nil {
 		return nil, nil
 	}
@@ -295,7 +344,20 @@ func (s *Service) given(ctx context.Context, head *signv1.VerifyHead, field stri
 	if ref.Size > s.cfg.Verification.MaxSize {
 		return nil, s.tooLarge()
 	}
-	return s.blobs.Get(ctx, ref)
+	from, err := s.blobs.Open(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	to := s.newSpool()
+	_, err = io.Copy(to, from)
+	if err == nil && to.SHA256() != ref.SHA256 {
+		err = fault.Internal("BLOB_DAMAGED", "the bytes of head.%s are not those that were stored", field)
+	}
+	if err != nil {
+		return nil, errors.Join(err, to.Close())
+	}
+	return to, nil
 }
 
 func (s *Service) tooLarge() error {
@@ -303,17 +365,18 @@ func (s *Service) tooLarge() error {
 }
 
 func (s *Service) addChunk(f *fileToVerify, m *signv1.VerifyRequest) error {
-	add := func(to *[]byte, chunk []byte, named bool) error {
+	add := func(to **spool.File, chunk []byte, named bool) error {
 		if named {
 			return fault.Invalid("FILE_TWICE", "the head names a blob, and chunks of the same follow: give one of both")
 		}
-		if int64(len(*to)+len(chunk)) > s.cfg.Verification.MaxSize {
+		if *to == nil {
+			*to = s.newSpool()
+		}
+		_, err := (*to).Write(chunk)
+		if errors.Is(err, spool.ErrTooLarge) {
 			return s.tooLarge()
 		}
-		if *to = append(*to, chunk...); *to == nil {
-			*to = []byte{}
-		}
-		return nil
+		return err
 	}
 	switch part := m.GetPart().(type) {
 	case *signv1.VerifyRequest_FileChunk:

@@ -2,6 +2,8 @@ package signer
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"io"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,7 +13,7 @@ import (
 	show "ceralacca.dev/services/format/validation/verdict"
 )
 
-func reportMessage(r *validation.Report, about show.File) *signv1.VerificationReport {
+func reportMessage(r *validation.Report, about show.File) (*signv1.VerificationReport, error) {
 	out := &signv1.VerificationReport{
 		Conclusion: conclusionMessage(r.Conclusion), Kind: r.Kind, At: when(r.At), Warnings: r.Warnings, Notes: about.Notes,
 		FileSha256: about.SHA256, FileSize: about.Size,
@@ -22,11 +24,14 @@ func reportMessage(r *validation.Report, about show.File) *signv1.VerificationRe
 	for i := range r.Stamps {
 		out.TimeStamps = append(out.TimeStamps, stampReport(&r.Stamps[i]))
 	}
-	if r.Content != nil {
-		sum := sha256.Sum256(r.Content)
-		out.Content = &signv1.VerifiedContent{Size: int64(len(r.Content)), Sha256: sum[:]}
+	if c := r.Extracted; c != nil && !r.Given {
+		h := sha256.New()
+		if _, err := io.Copy(h, io.NewSectionReader(c, 0, c.Size())); err != nil {
+			return nil, fmt.Errorf("signer: read content: %w", err)
+		}
+		out.Content = &signv1.VerifiedContent{Size: c.Size(), Sha256: h.Sum(nil)}
 	}
-	return out
+	return out, nil
 }
 
 // when leaves a time out that is none.

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"ceralacca.dev/services/format/trustlist"
 	"ceralacca.dev/services/format/validation"
 	reports "ceralacca.dev/services/format/validation/verdict"
+	"ceralacca.dev/services/internal/spool"
 )
 
 // exitIndeterminate is of verify: none failed, and not all could be judged to the end.
@@ -37,7 +37,7 @@ type judgement struct {
 
 // contentOf is what was signed, out of all envelopes.
 type contentOf struct {
-	Size   int    `json:"size"`
+	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Saved  string `json:"saved,omitempty"` // file that it was written to
 }
@@ -47,12 +47,21 @@ type verification struct {
 	content, roots, at, lang, extract, report string
 	lists, signers, crls, ocsps               []string
 	online                                    bool
+
+	beside *opened // --content
+}
+
+func (v *verification) close() {
+	if v.beside != nil {
+		_ = v.beside.Close() // it was read only
+	}
 }
 
 func (c *cli) verifyCommand() *cobra.Command {
 	var v verification
 	cmd := verb("verify FILE...", "Judge signatures and time stamps: total-passed, indeterminate or total-failed, and why", args("FILE..."), func(ctx context.Context, given []string) error {
 		o, err := c.judgeBy(&v, given)
+		defer v.close()
 		if err != nil {
 			return err
 		}
@@ -125,12 +134,10 @@ func (c *cli) judgeBy(v *verification, given []string) (validation.Options, erro
 		o.At = at.AsTime()
 	}
 	if v.content != "" {
-		if o.Content, err = c.readUpTo(v.content, largestPackage); err != nil {
+		if v.beside, err = c.openSource(v.content); err != nil {
 			return o, usage("--content: %w", err)
 		}
-		if o.Content == nil {
-			o.Content = []byte{}
-		}
+		o.Beside = v.beside
 	}
 	if v.roots != "" {
 		if o.Roots, err = certificatesIn("--roots", v.roots); err != nil {
@@ -214,15 +221,19 @@ func certificatesIn(flag, name string) ([]*x509.Certificate, error) {
 
 func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o validation.Options) *judgement {
 	j := &judgement{File: name}
-	raw, err := c.readUpTo(name, largestPackage)
+	file, err := c.openSource(name)
 	if err != nil {
 		j.Error = err.Error()
 		return j
 	}
+	defer file.Close()
+	var answer *spool.File
 	if v.online {
-		j.Report, j.Notes, err = c.judgeOnline(ctx, name, raw, v, o)
+		answer = spool.New("", largestPackage)
+		defer answer.Close()
+		j.Report, j.Notes, err = c.judgeOnline(ctx, name, file, v, o, answer)
 	} else {
-		j.Report, err = validation.Validate(ctx, raw, o)
+		j.Report, err = validation.ValidateSource(ctx, file, o)
 	}
 	if err != nil {
 		j.Error = strings.TrimPrefix(err.Error(), "validation: ")
@@ -236,25 +247,41 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 	if v.lang == "it" {
 		j.Text = text.IT
 	}
-	if content := j.Report.Content; content != nil && !bytes.Equal(content, o.Content) {
-		sum := sha256.Sum256(content)
-		j.Content = &contentOf{Size: len(content), SHA256: hex.EncodeToString(sum[:])}
-		if v.extract != "" {
-			if j.Content.Saved, err = save(v.extract, name, content); err != nil {
-				j.Error = "--extract: " + err.Error()
-			}
-		}
+	if err := v.keep(j, name); err != nil {
+		j.Error = err.Error()
 	}
 	if v.report != "" {
-		if err := v.writeReport(j, name, raw); err != nil {
+		if err := v.writeReport(j, name, file); err != nil {
 			j.Error = "--report: " + err.Error()
 		}
 	}
+	// What is read from the file cannot be read any more.
+	j.Extracted = nil
 	return j
 }
 
+// keep describes what was signed, and writes it down where that is asked for.
+func (v *verification) keep(j *judgement, name string) error {
+	content := j.Extracted
+	if content == nil || j.Given {
+		return nil
+	}
+	sum, err := sha256Of(content)
+	if err != nil {
+		return err
+	}
+	j.Content = &contentOf{Size: content.Size(), SHA256: hex.EncodeToString(sum)}
+	if v.extract == "" {
+		return nil
+	}
+	if j.Content.Saved, err = save(v.extract, name, content); err != nil {
+		return fmt.Errorf("--extract: %w", err)
+	}
+	return nil
+}
+
 // save writes the content under the name of the file without the endings of its envelopes.
-func save(dir, name string, content []byte) (string, error) {
+func save(dir, name string, content validation.Source) (string, error) {
 	base := filepath.Base(name)
 	for slices.Contains([]string{".p7m", ".tsd", ".m7m", ".p7s"}, strings.ToLower(filepath.Ext(base))) && base != filepath.Ext(base) {
 		base = strings.TrimSuffix(base, filepath.Ext(base))
@@ -267,7 +294,7 @@ func save(dir, name string, content []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := f.Write(content); err != nil {
+	if _, err := io.Copy(f, whole(content)); err != nil {
 		return "", errors.Join(err, f.Close())
 	}
 	return path, f.Close()
@@ -319,7 +346,7 @@ func (c *cli) showJudgement(j *judgement, lang string) {
 	for _, w := range append(slices.Clone(j.Warnings), j.Notes...) {
 		fmt.Fprintf(c.out, "  %s: %s\n", say("warning"), w)
 	}
-	if j.Report.Content != nil && j.Content != nil {
+	if j.Content != nil {
 		fmt.Fprintf(c.out, "  %s: %d byte, SHA-256 %s\n", say("content"), j.Content.Size, j.Content.SHA256)
 		if j.Content.Saved != "" {
 			fmt.Fprintf(c.out, "  %s: %s\n", say("saved"), j.Content.Saved)

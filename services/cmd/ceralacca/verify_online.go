@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/validation"
 	reports "ceralacca.dev/services/format/validation/verdict"
+	"ceralacca.dev/services/internal/spool"
 )
 
 // verifyChunk is the size of the pieces in which a file goes to the platform.
@@ -34,7 +34,8 @@ func (v *verification) checkOnline() error {
 }
 
 // judgeOnline has the platform judge a file: it knows the trusted lists and asks for revocation.
-func (c *cli) judgeOnline(ctx context.Context, name string, raw []byte, v *verification, o validation.Options) (*validation.Report, []string, error) {
+// content is where what was signed is put.
+func (c *cli) judgeOnline(ctx context.Context, name string, file validation.Source, v *verification, o validation.Options, content *spool.File) (*validation.Report, []string, error) {
 	conn, err := c.dial()
 	if err != nil {
 		return nil, nil, err
@@ -56,15 +57,15 @@ func (c *cli) judgeOnline(ctx context.Context, name string, raw []byte, v *verif
 		head.At = timestamppb.New(o.At)
 	}
 	err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_Head{Head: head}})
-	for rest := raw; err == nil && len(rest) > 0; {
-		n := min(len(rest), verifyChunk)
-		err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_FileChunk{FileChunk: rest[:n]}})
-		rest = rest[n:]
+	if err == nil {
+		err = inPieces(file, func(p []byte) error {
+			return stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_FileChunk{FileChunk: p}})
+		})
 	}
-	for rest, begun := o.Content, false; err == nil && (len(rest) > 0 || o.Content != nil && !begun); begun = true {
-		n := min(len(rest), verifyChunk)
-		err = stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_ContentChunk{ContentChunk: rest[:n]}})
-		rest = rest[n:]
+	if err == nil && o.Beside != nil {
+		err = inPieces(o.Beside, func(p []byte) error {
+			return stream.Send(&signv1.VerifyRequest{Part: &signv1.VerifyRequest_ContentChunk{ContentChunk: p}})
+		})
 	}
 	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: the server has answered already
 		return nil, nil, err
@@ -72,12 +73,32 @@ func (c *cli) judgeOnline(ctx context.Context, name string, raw []byte, v *verif
 	if err := stream.CloseSend(); err != nil {
 		return nil, nil, err
 	}
-	return readVerdict(stream.Recv)
+	return readVerdict(stream.Recv, content)
+}
+
+// inPieces sends a file; an empty one is one empty piece.
+func inPieces(src validation.Source, send func([]byte) error) error {
+	from := whole(src)
+	for begun := false; ; begun = true {
+		piece := make([]byte, verifyChunk) // the message keeps it
+		n, err := io.ReadFull(from, piece)
+		if n > 0 || !begun {
+			if err := send(piece[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // readVerdict takes the answer apart.
-func readVerdict(next func() (*signv1.VerifyResponse, error)) (*validation.Report, []string, error) {
-	var text, content bytes.Buffer
+func readVerdict(next func() (*signv1.VerifyResponse, error), content *spool.File) (*validation.Report, []string, error) {
+	var text bytes.Buffer
 	var head *signv1.VerificationReport
 	for {
 		m, err := next()
@@ -93,7 +114,9 @@ func readVerdict(next func() (*signv1.VerifyResponse, error)) (*validation.Repor
 		case *signv1.VerifyResponse_View:
 			text.Write(part.View.GetData())
 		case *signv1.VerifyResponse_ContentChunk:
-			content.Write(part.ContentChunk)
+			if _, err := content.Write(part.ContentChunk); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	r := &validation.Report{}
@@ -101,17 +124,19 @@ func readVerdict(next func() (*signv1.VerifyResponse, error)) (*validation.Repor
 		return nil, nil, fmt.Errorf("the answer of the platform cannot be read: %w", err)
 	}
 	if head.GetContent() != nil {
-		r.Content = append([]byte{}, content.Bytes()...)
+		r.Extracted = content
 	}
 	return r, head.GetNotes(), nil
 }
 
 // writeReport keeps the report as a page, a PDF or JSON, by the name's ending.
-func (v *verification) writeReport(j *judgement, name string, raw []byte) error {
-	sum := sha256.Sum256(raw)
-	about := reports.File{Name: filepath.Base(name), Size: int64(len(raw)), SHA256: sum[:], Notes: j.Notes}
+func (v *verification) writeReport(j *judgement, name string, file validation.Source) error {
+	sum, err := sha256Of(file)
+	if err != nil {
+		return err
+	}
+	about := reports.File{Name: filepath.Base(name), Size: file.Size(), SHA256: sum, Notes: j.Notes}
 	var b bytes.Buffer
-	var err error
 	switch strings.ToLower(filepath.Ext(v.report)) {
 	case ".html":
 		err = reports.HTML(&b, j.Report, about, reports.Options{Lang: v.lang})

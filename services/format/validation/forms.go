@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/asn1"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -17,59 +18,75 @@ import (
 var oidContentTimestamp = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 20}
 
 // cms judges every envelope, outermost first, and then what is inside them.
-func (j *judge) cms(r *Report, raw []byte, p proof, depth int) error {
-	content, layers, err := cms.Open(raw)
-	if err != nil {
-		r.Conclusion = failed(FormatFailure, err.Error())
-		return nil
-	}
-	for i, layer := range layers {
-		o := cades.VerifyOptions{Intermediates: j.o.Intermediates}
-		data := layer.Content()
-		if layer.Detached {
-			data = j.o.Content
-			if data != nil {
-				o.Content = bytes.NewReader(data)
-			}
-		}
-		rep := cades.Judge(layer, o)
-		r.Warnings = append(r.Warnings, rep.Warnings...)
-		if len(rep.Signers) == 0 {
-			r.Signatures = append(r.Signatures, Signature{Form: KindCAdES, Layer: i + 1, Conclusion: failed(FormatFailure, "the envelope holds no signature")})
-		}
-		for n := range rep.Signers {
-			c := fromCMS(&rep.Signers[n], layer, layer.Signers[n], data)
-			c.sig.Form, c.sig.Layer, c.sig.Level, c.proof = KindCAdES, i+1, string(rep.Signers[n].Level), p
-			r.Signatures = append(r.Signatures, j.sign(c))
-		}
-		if layer.Detached {
-			r.Content = data
+func (j *judge) cms(r *Report, src Source, p proof, depth int) error {
+	for layer := 1; ; layer++ {
+		if layer > cms.MaxLayers {
+			r.Conclusion = failed(FormatFailure, fmt.Sprintf("more than %d envelopes inside each other", cms.MaxLayers))
 			return nil
 		}
-	}
-	r.Content = content
-	if cms.Looks(content) {
-		r.Signatures = append(r.Signatures, Signature{Form: KindCAdES, Layer: len(layers) + 1, Conclusion: failed(FormatFailure, "the envelope inside cannot be read")})
+		sd, err := j.envelope(src)
+		switch {
+		case err != nil && layer == 1:
+			r.Conclusion = failed(FormatFailure, err.Error())
+			return nil
+		case err != nil:
+			r.Signatures = append(r.Signatures, Signature{Form: KindCAdES, Layer: layer, Conclusion: failed(FormatFailure, "the envelope inside cannot be read")})
+			return nil
+		}
+		content := bodyOf(sd)
+		if sd.Detached {
+			content = j.content
+		}
+		j.layer(r, sd, content, layer, p)
+		r.Extracted, r.Given = content, sd.Detached
+		if sd.Detached || content == nil {
+			return nil
+		}
+		src = content
+		start, err := headOf(src)
+		if err != nil {
+			return err
+		}
+		if cms.Looks(start) && !looksTSD(start) {
+			continue
+		}
+		if looksPDF(start) || looksXML(start) || looksTSD(start) {
+			return j.file(r, src, p, depth+1)
+		}
 		return nil
 	}
-	if looksPDF(content) || looksXML(content) || looksTSD(content) {
-		return j.file(r, content, p, depth+1)
+}
+
+// layer judges the signatures of one envelope.
+func (j *judge) layer(r *Report, sd *cms.SignedData, content Source, layer int, p proof) {
+	o := cades.VerifyOptions{Intermediates: j.o.Intermediates}
+	if sd.Detached && content != nil {
+		o.Content = io.NewSectionReader(content, 0, content.Size())
 	}
-	return nil
+	rep := cades.Judge(sd, o)
+	r.Warnings = append(r.Warnings, rep.Warnings...)
+	if len(rep.Signers) == 0 {
+		r.Signatures = append(r.Signatures, Signature{Form: KindCAdES, Layer: layer, Conclusion: failed(FormatFailure, "the envelope holds no signature")})
+	}
+	for n := range rep.Signers {
+		c := fromCMS(&rep.Signers[n], sd, sd.Signers[n], content)
+		c.sig.Form, c.sig.Layer, c.sig.Level, c.proof = KindCAdES, layer, string(rep.Signers[n].Level), p
+		r.Signatures = append(r.Signatures, j.sign(c))
+	}
 }
 
 // fromCMS takes over what the libraries say of one signer; data is the content, nil when it is
 // not there.
-func fromCMS(s *cades.SignerReport, sd *cms.SignedData, si *cms.SignerInfo, data []byte) *candidate {
+func fromCMS(s *cades.SignerReport, sd *cms.SignedData, si *cms.SignerInfo, data Source) *candidate {
 	c := &candidate{others: sd.Certificates}
 	c.sig = Signature{Certificate: s.Certificate, Claimed: s.SigningTime, Integrity: s.Intact(), Checks: shown(s.Checks()...), Warnings: s.Warnings}
 	c.used = append(hashNamed("digest of the content", s.Hash), hashNamed("digest under the signature", s.ValueHash)...)
 	for _, raw := range si.Unsigned(cms.OIDSignatureTimeStamp) {
-		c.stamps = append(c.stamps, rawStamp{raw, [][]byte{si.Signature}})
+		c.stamps = append(c.stamps, rawStamp{raw, []Source{inMemory(si.Signature)}})
 	}
 	for _, raw := range si.Signed(oidContentTimestamp) {
 		if data != nil {
-			c.contents = append(c.contents, rawStamp{raw, [][]byte{data}})
+			c.contents = append(c.contents, rawStamp{raw, []Source{data}})
 		}
 	}
 	if s.ESS.Verdict == cms.NotJudged {
@@ -130,6 +147,13 @@ func fromXML(s *xades.SignatureReport) *candidate {
 		hash = "SHA-1"
 	}
 	c.used = hashNamed("digest", hash)
+	for _, st := range s.Stamps {
+		if st.Token == nil {
+			c.sig.Warnings = append(c.sig.Warnings, "a time-stamp is not judged: "+st.Check.Reason)
+			continue
+		}
+		c.stamps = append(c.stamps, rawStamp{st.Token, []Source{inMemory(st.Covered)}})
+	}
 	switch why := s.References.Reason; {
 	case s.References.Verdict != xades.Failed:
 	case strings.Contains(why, "is not what was signed"):
@@ -164,8 +188,8 @@ func fromXML(s *xades.SignatureReport) *candidate {
 
 // pdf judges the signatures of a PDF, the last first: a document time-stamp that holds proves the
 // age of all before it. spec: EN319102-1 §5.6.2; EN319142-1 §5.4.3
-func (j *judge) pdf(r *Report, raw []byte, p proof) error {
-	rep, err := pades.Verify(j.ctx, bytes.NewReader(raw), int64(len(raw)), pades.VerifyOptions{Intermediates: j.o.Intermediates})
+func (j *judge) pdf(r *Report, src Source, p proof) error {
+	rep, err := pades.Verify(j.ctx, src, src.Size(), pades.VerifyOptions{Intermediates: j.o.Intermediates})
 	if err != nil {
 		if ctxErr := j.ctx.Err(); ctxErr != nil {
 			return fmt.Errorf("validation: %w", ctxErr)
@@ -185,7 +209,7 @@ func (j *judge) pdf(r *Report, raw []byte, p proof) error {
 			st := Stamp{Kind: "document", Qualified: "undetermined", Conclusion: fault}
 			if fault.Verdict == "" {
 				b := s.ByteRange
-				st = j.stamp(rawStamp{s.CMS, [][]byte{raw[b[0] : b[0]+b[1]], raw[b[2] : b[2]+b[3]]}}, "document", p.at)
+				st = j.stamp(rawStamp{s.CMS, []Source{part{src, b[0], b[1]}, part{src, b[2], b[3]}}}, "document", p.at)
 			}
 			if st.Verdict == Passed {
 				p = p.earlier(st.Time)
@@ -221,7 +245,7 @@ func fromPDF(s *pades.SignatureReport, fault Conclusion) *candidate {
 	if s.Signature != nil {
 		if sd, err := cms.Parse(s.CMS); err == nil && len(sd.Signers) == 1 {
 			// The document is the content and was hashed by the library; it is there.
-			c = fromCMS(s.Signature, sd, sd.Signers[0], []byte{})
+			c = fromCMS(s.Signature, sd, sd.Signers[0], inMemory(nil))
 			c.contents = nil
 			if c.fault.Verdict != Failed && fault.Verdict != "" {
 				c.fault = fault

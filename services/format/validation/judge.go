@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -23,7 +24,12 @@ type Options struct {
 	CRLs          []*x509.RevocationList
 	OCSPs         [][]byte // DER of OCSPResponse
 	Content       []byte   // of a detached signature or a time-stamp; nil: not given
-	Policy        []Limit  // nil: DefaultPolicy
+	// Beside is what Content is, where it is not to be held in memory.
+	Beside Source
+	// InMemory is the largest file of a form that cannot be judged in pieces (XML, .tsd, .m7m, Base64);
+	// larger ones are indeterminate. 64 MiB when zero.
+	InMemory int64
+	Policy   []Limit // nil: DefaultPolicy
 	// Ask, when set, is asked for what the given lists and responses do not know.
 	Ask Ask
 }
@@ -48,8 +54,10 @@ var ErrNoTime = errors.New("validation: the time of judgement is missing")
 
 // judge carries the options through one file.
 type judge struct {
-	ctx context.Context
-	o   Options
+	ctx     context.Context
+	o       Options
+	content Source // of a detached signature; nil: not given
+	unread  error  // of a source: nothing can be said of the file then
 }
 
 // proof is up to when something is proven to have existed; proven is false when that is only
@@ -69,7 +77,7 @@ func (p proof) earlier(t time.Time) proof {
 // rawStamp is a token with what it should be over.
 type rawStamp struct {
 	token []byte
-	data  [][]byte // one after the other
+	data  []Source // one after the other; nil: not there
 }
 
 // candidate is a signature of any form, with what its library said.
@@ -235,10 +243,12 @@ func (j *judge) stamp(raw rawStamp, kind string, at time.Time) Stamp {
 }
 
 // token makes the checks that need no anchor.
-func (j *judge) token(tok *tsp.Token, data [][]byte) Conclusion {
+func (j *judge) token(tok *tsp.Token, data []Source) Conclusion {
 	h := tok.Info.Hash.New()
 	for _, d := range data {
-		h.Write(d)
+		if _, err := cms.Copy(h, io.NewSectionReader(d, 0, d.Size())); err != nil {
+			return unsure(SignedDataNotFound, err.Error()) // the judgement ends: see watched
+		}
 	}
 	err := tok.Verify(tsp.VerifyOptions{Digest: h.Sum(nil), Intermediates: j.o.Intermediates})
 	var bad *tsp.TokenError

@@ -19,26 +19,56 @@ import (
 // Validate judges every signature and time-stamp of a file; what the file is, its bytes decide.
 // A signature that does not hold is no error. Errors: ErrNoTime, ErrUnsigned, and the context's.
 func Validate(ctx context.Context, raw []byte, o Options) (*Report, error) {
+	r, err := ValidateSource(ctx, memory{bytes.NewReader(raw), raw}, o)
+	if err != nil {
+		return nil, err
+	}
+	if r.Extracted != nil {
+		if r.Content, err = held(r.Extracted); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// ValidateSource is Validate for a file that is not in memory: a .p7m, whatever is around its content
+// and however that is cut up, and a PDF are judged where they lie, with flat memory. What was signed is
+// Report.Extracted; Report.Content stays nil. Errors: those of src too.
+func ValidateSource(ctx context.Context, src Source, o Options) (*Report, error) {
 	if o.At.IsZero() {
 		return nil, ErrNoTime
 	}
 	if o.Policy == nil {
 		o.Policy = DefaultPolicy()
 	}
-	j := &judge{ctx, o}
-	r := &Report{At: o.At}
-	if err := j.file(r, raw, proof{at: o.At}, 0); err != nil {
-		return nil, err
+	if o.InMemory == 0 {
+		o.InMemory = 64 << 20
 	}
-	if r.Verdict == "" && len(r.Signatures) == 0 && len(r.Stamps) == 0 {
+	j := &judge{ctx: ctx, o: o}
+	switch {
+	case o.Content != nil:
+		j.content = memory{bytes.NewReader(o.Content), o.Content}
+	case o.Beside != nil:
+		j.content = j.watch(o.Beside)
+	}
+	r := &Report{At: o.At}
+	err := j.file(r, j.watch(src), proof{at: o.At}, 0)
+	switch {
+	case j.unread != nil:
+		return nil, fmt.Errorf("validation: read the file: %w", j.unread)
+	case err != nil:
+		return nil, err
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("validation: %w", ctx.Err())
+	case r.Verdict == "" && len(r.Signatures) == 0 && len(r.Stamps) == 0:
 		return nil, ErrUnsigned
 	}
 	r.conclude()
 	return r, nil
 }
 
-// file adds what is in raw to the report. depth counts the containers around it.
-func (j *judge) file(r *Report, raw []byte, p proof, depth int) error {
+// file adds what is in a file to the report. depth counts the containers around it.
+func (j *judge) file(r *Report, src Source, p proof, depth int) error {
 	if err := j.ctx.Err(); err != nil {
 		return fmt.Errorf("validation: %w", err)
 	}
@@ -50,20 +80,51 @@ func (j *judge) file(r *Report, raw []byte, p proof, depth int) error {
 	if depth > cms.MaxLayers {
 		return fmt.Errorf("validation: more than %d containers inside each other", cms.MaxLayers)
 	}
+	start, err := headOf(src)
+	if err != nil {
+		return err
+	}
 	switch {
-	case looksTSD(raw):
-		kind(KindTSD)
-		return j.tsd(r, raw, p, depth)
-	case cms.Looks(raw):
-		if tok, err := tsp.ParseToken(raw); err == nil {
+	case looksTSD(start):
+	case cms.Looks(start):
+		if tok := tokenIn(src); tok != nil {
 			kind(KindTSR)
 			return j.tsr(r, tok.Raw, p)
 		}
 		kind(KindCAdES)
-		return j.cms(r, raw, p, depth)
-	case looksPDF(raw):
+		return j.cms(r, src, p, depth)
+	case looksPDF(start):
 		kind(KindPAdES)
-		return j.pdf(r, raw, p)
+		return j.pdf(r, src, p)
+	}
+	return j.whole(r, src, start, kind, p, depth)
+}
+
+// whole judges the forms that are read in one piece.
+func (j *judge) whole(r *Report, src Source, start []byte, kind func(string), p proof, depth int) error {
+	limit, form := j.o.InMemory, ""
+	switch {
+	case looksTSD(start):
+		form = KindTSD
+	case looksXML(start):
+		limit, form = min(limit, largestXML), KindXAdES
+		if depth > 0 && src.Size() > limit && !mentions(src, "http://www.w3.org/2000/09/xmldsig#") {
+			return nil // a large document in an envelope, with no signature of its own
+		}
+	}
+	if src.Size() > limit {
+		kind(form)
+		j.tooLarge(r, form, src, limit, depth)
+		return nil
+	}
+	raw, err := held(src)
+	if err != nil {
+		return err
+	}
+	switch {
+	case looksTSD(raw):
+		kind(KindTSD)
+		return j.tsd(r, raw, p, depth)
 	case looksXML(raw):
 		kind(KindXAdES)
 		return j.xml(r, raw, p, depth)
@@ -78,6 +139,37 @@ func (j *judge) file(r *Report, raw []byte, p proof, depth int) error {
 	return nil
 }
 
+// largestXML is what package xades takes.
+const largestXML = 32 << 20
+
+// tooLarge is the verdict on what could not be read. Inside an envelope it is that of one signature.
+func (j *judge) tooLarge(r *Report, form string, src Source, limit int64, depth int) {
+	c := unsure(Generic, fmt.Sprintf("it has %d bytes, and a file of this form is judged up to %d", src.Size(), limit))
+	if depth == 0 {
+		r.Conclusion = c
+		return
+	}
+	r.Signatures = append(r.Signatures, Signature{Form: form, Conclusion: c})
+}
+
+// largestToken bounds what is tried as a bare time-stamp.
+const largestToken = 1 << 20
+
+func tokenIn(src Source) *tsp.Token {
+	if src.Size() > largestToken {
+		return nil
+	}
+	raw, err := held(src)
+	if err != nil {
+		return nil
+	}
+	tok, err := tsp.ParseToken(raw)
+	if err != nil {
+		return nil
+	}
+	return tok
+}
+
 func looksPDF(raw []byte) bool { return bytes.Contains(raw[:min(len(raw), 1024)], []byte("%PDF-")) }
 
 func looksXML(raw []byte) bool {
@@ -89,9 +181,9 @@ func looksXML(raw []byte) bool {
 }
 
 func (j *judge) tsr(r *Report, token []byte, p proof) error {
-	var data [][]byte
-	if j.o.Content != nil {
-		data = [][]byte{j.o.Content}
+	var data []Source
+	if j.content != nil {
+		data = []Source{j.content}
 	}
 	r.Stamps = append(r.Stamps, j.stamp(rawStamp{token, data}, "file", p.at))
 	return nil
@@ -120,9 +212,9 @@ func (j *judge) tsd(r *Report, raw []byte, p proof, depth int) error {
 		r.Conclusion = failed(FormatFailure, "time-stamped data: "+err.Error())
 		return nil
 	}
-	content := t.Content
-	if content == nil && t.DataURI == "" || content == nil && j.o.Content != nil {
-		content = j.o.Content
+	content := j.content
+	if t.Content != nil {
+		content = inMemory(t.Content)
 	}
 	tokens, err := tsdTokens(t.Evidence)
 	if err != nil {
@@ -133,14 +225,12 @@ func (j *judge) tsd(r *Report, raw []byte, p proof, depth int) error {
 	stamps := make([]Stamp, len(tokens))
 	inner := p
 	for i := len(tokens) - 1; i >= 0; i-- {
-		data := [][]byte{}
+		var data []Source
 		switch {
 		case i > 0:
-			data = append(data, tokens[i-1].whole)
-		case content == nil:
-			data = nil
-		default:
-			data = append(data, metadata, content)
+			data = append(data, inMemory(tokens[i-1].whole))
+		case content != nil:
+			data = append(data, inMemory(metadata), content)
 		}
 		stamps[i] = j.stamp(rawStamp{tokens[i].token, data}, "file", inner.at)
 		if stamps[i].Verdict == Passed {
@@ -148,10 +238,10 @@ func (j *judge) tsd(r *Report, raw []byte, p proof, depth int) error {
 		}
 	}
 	r.Stamps = append(r.Stamps, stamps...)
-	r.Content = content
 	if content == nil {
 		return nil
 	}
+	r.Extracted, r.Given = content, t.Content == nil
 	return j.file(r, content, inner, depth+1)
 }
 
@@ -289,7 +379,7 @@ func (j *judge) mime(r *Report, raw []byte, p proof, depth int) error {
 	}
 	raws := rawStamp{token: token}
 	if signed != nil {
-		raws.data = [][]byte{signed}
+		raws.data = []Source{inMemory(signed)}
 	}
 	st := j.stamp(raws, "file", p.at)
 	r.Stamps = append(r.Stamps, st)
@@ -299,5 +389,5 @@ func (j *judge) mime(r *Report, raw []byte, p proof, depth int) error {
 	if st.Verdict == Passed {
 		p = p.earlier(st.Time)
 	}
-	return j.file(r, signed, p, depth+1)
+	return j.file(r, inMemory(signed), p, depth+1)
 }

@@ -59,7 +59,11 @@ type Report struct {
 	// Stamps are those of the file as a whole: of a .tsr, .tsd or .m7m, and document time-stamps.
 	Stamps []Stamp `json:"time_stamps,omitempty"`
 	// Content is what was signed or stamped, out of all envelopes; nil when it is not in the file.
-	Content  []byte   `json:"-"`
+	Content []byte `json:"-"`
+	// Extracted is the same where the file lies, of ValidateSource; it can be read as long as the file can.
+	Extracted Source `json:"-"`
+	// Given: it is what the caller gave beside the file.
+	Given    bool     `json:"-"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 

@@ -98,8 +98,8 @@ func of(r *validation.Report, f File, lang string) *render.Page {
 	head.time("time of judgement", r.At)
 	head.add("size", strconv.FormatInt(f.Size, 10)+" byte")
 	head.add("SHA-256", hex.EncodeToString(f.SHA256))
-	if r.Content != nil {
-		head.add("content", strconv.Itoa(len(r.Content))+" byte")
+	if r.Extracted != nil {
+		head.add("content", strconv.FormatInt(r.Extracted.Size(), 10)+" byte")
 	}
 	first := render.Part{Title: name, Sections: []render.Section{{Fields: head.list, Lines: w.warnings(r.Warnings)}}}
 	g.Parts = append(g.Parts, first)

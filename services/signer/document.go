@@ -27,9 +27,9 @@ const inlineAnswer = 12 << 20
 // documents are what a request brings, in order of their digests.
 type documents struct {
 	name   credentialName
-	hashes [][]byte // sorted
-	order  [][]byte // as in the request
-	bytes  map[[sha256.Size]byte][]byte
+	hashes [][]byte                     // sorted
+	order  [][]byte                     // as in the request
+	bytes  map[[sha256.Size]byte][]byte // none for a document that stays with the caller
 }
 
 // SignDocuments signs what a person has authorized or what a mandate allows, in the form that is
@@ -83,6 +83,14 @@ func (s *Service) documentsOf(ctx context.Context, req *signv1.SignDocumentsRequ
 		} else if total += int64(len(content)); total > s.cfg.Documents.MaxSize {
 			return nil, s.documentsTooLarge()
 		}
+		if hash := in.GetSha256(); hash != nil {
+			if f := req.GetForm(); f == signv1.SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED || f == signv1.SignatureForm_SIGNATURE_FORM_PADES {
+				return nil, fault.Invalid("DOCUMENT_MISSING", "%s: XAdES and PAdES are inside the document: give it, not its digest", field).
+					WithField(field, "DOCUMENT_MISSING", "is a digest only")
+			}
+			d.order = append(d.order, hash)
+			continue
+		}
 		if len(content) == 0 {
 			return nil, fault.Invalid("DOCUMENT_EMPTY", "%s: has no bytes", field).WithField(field, "DOCUMENT_EMPTY", "has no bytes")
 		}
@@ -132,7 +140,7 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 	}
 	if ch.State != "SIGNED" {
 		ch, err = s.signChallenge(ctx, c, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
-			return s.makeOne(ctx, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+			return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
 		})
 		if err != nil {
 			return nil, err
@@ -224,7 +232,7 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	}
 	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
 	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
-		return s.makeOne(ctx, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+		return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
 	})
 	if err != nil {
 		return row, err

@@ -19,6 +19,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms/cmstest"
+	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/sandbox/ca"
@@ -160,13 +161,34 @@ func TestDocumentsByMandate(t *testing.T) {
 		"--id-attr:Id", "http://www.w3.org/2000/09/xmldsig#:KeyInfo", "--trusted-pem", d.roots(t), cmstest.File(t, "doc.xml", xml))
 	require.NoError(t, err, said)
 
+	inTime := d.request(all, inXML, doc)
+	inTime.Timestamp = true
+	xml = d.sign(t, inTime)[0]
+	said, err = cmstest.Run(t, "xmlsec1", "xmlsec1", "--verify", "--id-attr:Id", "http://uri.etsi.org/01903/v1.3.2#:SignedProperties",
+		"--id-attr:Id", "http://www.w3.org/2000/09/xmldsig#:KeyInfo", "--trusted-pem", d.roots(t), cmstest.File(t, "doc.xml", xml))
+	require.NoError(t, err, said)
+	inXMLReport, err := xades.Verify(xml, xades.VerifyOptions{})
+	require.NoError(t, err)
+	require.Equal(t, xades.LevelT, inXMLReport.Signatures[0].Level)
+
+	// Documents that stay with the caller: the answer is the signature beside them, whatever CAdES form.
+	for _, form := range []signv1.SignatureForm{attached, parallel, detached} {
+		away := d.request(all, form)
+		away.Documents, away.Timestamp = byDigest(two), form == attached
+		d.opensslAcceptsDetached(t, d.sign(t, away)[0], two)
+	}
+
 	page := d.request(all, inPDF, onePage("Sold"))
-	page.Timestamp, page.Pdf = true, &signv1.PdfSignature{Reason: "Sale", Location: "Milano"}
+	page.Timestamp, page.Pdf = true, &signv1.PdfSignature{Reason: "Sale", Location: "Milano", Box: &signv1.PdfBox{Page: -1, X: 36, Y: 36, Width: 200, Height: 60, Border: true}}
 	pdf := cmstest.File(t, "doc.pdf", d.sign(t, page)[0])
 	said, err = cmstest.Run(t, "poppler-utils", "pdfsig", "-nocert", pdf)
 	require.NoError(t, err, said)
 	require.Contains(t, said, "Signature is Valid")
 	require.Contains(t, said, "Total document signed")
+	tiny := d.request(all, inPDF, onePage("Sold"))
+	tiny.Pdf = &signv1.PdfSignature{Box: &signv1.PdfBox{Width: 3, Height: 3, Lines: []string{"much more than fits"}}}
+	_, err = d.api.SignDocuments(t.Context(), tiny)
+	require.Equal(t, "DOCUMENT_NOT_SIGNABLE", fault.Of(err).Code, err)
 	said, err = cmstest.Run(t, "qpdf", "qpdf", "--check", pdf)
 	require.NoError(t, err, said)
 
@@ -177,16 +199,21 @@ func TestDocumentsByMandate(t *testing.T) {
 
 	now, err := d.api.GetMandate(t.Context(), &signv1.GetMandateRequest{Name: all.GetName()})
 	require.NoError(t, err)
-	require.EqualValues(t, 8, now.GetUsedDocuments())
-	require.EqualValues(t, 8, now.GetUsedToday())
+	require.EqualValues(t, 13, now.GetUsedDocuments())
+	require.EqualValues(t, 13, now.GetUsedToday())
 	again := d.sign(t, stamped)[0] // the same request: the same file, and nothing is counted
 	require.Equal(t, withStamp, again)
 	now, err = d.api.GetMandate(t.Context(), &signv1.GetMandateRequest{Name: all.GetName()})
 	require.NoError(t, err)
-	require.EqualValues(t, 8, now.GetUsedDocuments())
+	require.EqualValues(t, 13, now.GetUsedDocuments())
 	list, err := d.api.ListMandates(t.Context(), &signv1.ListMandatesRequest{Parent: d.cred})
 	require.NoError(t, err)
 	require.Len(t, list.GetMandates(), 1)
+}
+
+func byDigest(document []byte) []*signv1.DocumentToSign {
+	sum := sha256.Sum256(document)
+	return []*signv1.DocumentToSign{{Source: &signv1.DocumentToSign_Sha256{Sha256: sum[:]}}}
 }
 
 func TestMandatesRefuse(t *testing.T) {
@@ -213,7 +240,8 @@ func TestMandatesRefuse(t *testing.T) {
 		"the same twice":            {d.request(m, attached, doc, doc), "HASH_TWICE"},
 		"empty":                     {d.request(m, attached, nil), "DOCUMENT_EMPTY"},
 		"request of another":        {other(d.request(m, attached, []byte("other")), func(r *signv1.SignDocumentsRequest) { r.RequestId = good.GetRequestId() }), "REQUEST_ID_REUSED"},
-		"stamp in XML":              {other(d.request(m, inXML, []byte("<a/>")), func(r *signv1.SignDocumentsRequest) { r.Timestamp = true }), "FORM_WITHOUT_TIMESTAMP"},
+		"XML by its digest":         {other(d.request(m, inXML), func(r *signv1.SignDocumentsRequest) { r.Documents = byDigest(doc) }), "DOCUMENT_MISSING"},
+		"some by their digest":      {other(d.request(m, attached, doc), func(r *signv1.SignDocumentsRequest) { r.Documents = append(r.Documents, byDigest([]byte("x"))...) }), "DOCUMENTS_MIXED"},
 		"PDF words in a p7m":        {other(d.request(m, attached, doc), func(r *signv1.SignDocumentsRequest) { r.Pdf = &signv1.PdfSignature{Reason: "x"} }), "FORM_WITHOUT_PDF"},
 	} {
 		_, err := d.api.SignDocuments(t.Context(), c.req)

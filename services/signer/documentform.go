@@ -22,10 +22,13 @@ import (
 // output is how documents are signed. key tells two requests apart that want different files.
 type output struct {
 	form  signv1.SignatureForm
+	away  bool // the documents stay with the caller, and the signatures are beside them
 	stamp bool
 	pdf   *signv1.PdfSignature
 	key   string
 }
+
+const mimeBeside = "application/pkcs7-signature"
 
 const formPrefix = "SIGNATURE_FORM_"
 
@@ -38,19 +41,26 @@ func (o output) mediaType() string {
 	case signv1.SignatureForm_SIGNATURE_FORM_PADES:
 		return "application/pdf"
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED:
-		return "application/pkcs7-signature"
+		return mimeBeside
+	}
+	if o.away {
+		return mimeBeside
 	}
 	return mimeSigned
 }
 
 func outputOf(req *signv1.SignDocumentsRequest) (output, error) {
 	o := output{form: req.GetForm(), stamp: req.GetTimestamp(), pdf: req.GetPdf()}
-	if o.stamp && o.form == signv1.SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED {
-		return o, fault.Invalid("FORM_WITHOUT_TIMESTAMP", "timestamp: XAdES is made as BES only: leave timestamp out, or choose CADES or PADES").
-			WithField("timestamp", "FORM_WITHOUT_TIMESTAMP", "XAdES is made as BES only")
-	}
 	if o.pdf != nil && o.form != signv1.SignatureForm_SIGNATURE_FORM_PADES {
 		return o, fault.Invalid("FORM_WITHOUT_PDF", "pdf: is for the form PADES").WithField("pdf", "FORM_WITHOUT_PDF", "is for the form PADES")
+	}
+	for i, d := range req.GetDocuments() {
+		if away := d.GetSha256() != nil; i == 0 {
+			o.away = away
+		} else if away != o.away {
+			return o, fault.Invalid("DOCUMENTS_MIXED", "documents: some by their digest and some not: use two requests").
+				WithField("documents", "DOCUMENTS_MIXED", "some by their digest and some not")
+		}
 	}
 	said, err := proto.MarshalOptions{Deterministic: true}.Marshal(o.pdf)
 	if err != nil {
@@ -58,19 +68,23 @@ func outputOf(req *signv1.SignDocumentsRequest) (output, error) {
 	}
 	sum := sha256.Sum256(said)
 	o.key = fmt.Sprintf("%s %t %s", o.name(), o.stamp, hex.EncodeToString(sum[:8]))
+	if o.away {
+		o.key += " beside"
+	}
 	return o, nil
 }
 
-// makeOne makes one signed file and reads it back.
-func (s *Service) makeOne(ctx context.Context, content []byte, by *readyCredential, at time.Time, o output, stamp cades.Stamp) ([]byte, error) {
+// makeOne makes one signed file and reads it back. content is nil when the document stays with the
+// caller: the signature is beside it then.
+func (s *Service) makeOne(ctx context.Context, hash, content []byte, by *readyCredential, at time.Time, o output, stamp cades.Stamp) ([]byte, error) {
 	if !o.stamp {
 		stamp = nil
 	}
-	file, err := signAs(ctx, content, by, at, o, stamp)
+	file, err := signAs(ctx, hash, content, by, at, o, stamp)
 	if err != nil {
 		return nil, unmade(err)
 	}
-	if err := checkAs(ctx, file, content, by, o); err != nil {
+	if err := checkAs(ctx, file, hash, content, by, o); err != nil {
 		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signature just made does not verify and is thrown away").With(err)
 	}
 	return file, nil
@@ -79,8 +93,11 @@ func (s *Service) makeOne(ctx context.Context, content []byte, by *readyCredenti
 // unmade tells what is wrong with the document from what is wrong with the world.
 func unmade(err error) error {
 	var stamp *cades.TimestampError
+	var inDocument *xades.TimestampError
 	if errors.As(err, &stamp) {
 		err = stamp.Err
+	} else if errors.As(err, &inDocument) {
+		err = inDocument.Err
 	}
 	var f *fault.Fault
 	if errors.As(err, &f) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -91,7 +108,7 @@ func unmade(err error) error {
 	var inCMS *cms.SyntaxError
 	var forbidden *pades.ForbiddenError
 	var limit *pades.LimitError
-	if errors.As(err, &inXML) || errors.As(err, &inPDF) || errors.As(err, &inCMS) || errors.As(err, &forbidden) || errors.As(err, &limit) || errors.Is(err, pades.ErrEncrypted) || errors.Is(err, errNotSignable) {
+	if errors.As(err, &inXML) || errors.As(err, &inPDF) || errors.As(err, &inCMS) || errors.As(err, &forbidden) || errors.As(err, &limit) || errors.Is(err, pades.ErrEncrypted) || errors.Is(err, pades.ErrBoxText) || errors.Is(err, errNotSignable) {
 		return fault.Invalid("DOCUMENT_NOT_SIGNABLE", "documents: a document cannot be signed in this form: %v", err).
 			WithField("documents", "DOCUMENT_NOT_SIGNABLE", err.Error())
 	}
@@ -100,14 +117,16 @@ func unmade(err error) error {
 
 var errNotSignable = errors.New("not signable")
 
-func signAs(ctx context.Context, content []byte, by *readyCredential, at time.Time, o output, stamp cades.Stamp) ([]byte, error) {
+func signAs(ctx context.Context, hash, content []byte, by *readyCredential, at time.Time, o output, stamp cades.Stamp) ([]byte, error) {
 	opts := cades.Options{SigningTime: at, Timestamp: stamp}
+	if content == nil {
+		return whole(cades.SignDetached(ctx, hash, by.signer, opts))
+	}
 	switch o.form {
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_ATTACHED:
 		return whole(cades.Sign(ctx, content, by.signer, opts))
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED:
-		sum := sha256.Sum256(content)
-		return whole(cades.SignDetached(ctx, sum[:], by.signer, opts))
+		return whole(cades.SignDetached(ctx, hash, by.signer, opts))
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_PARALLEL:
 		_, report, err := cades.Verify(content, cades.VerifyOptions{})
 		if err != nil {
@@ -120,15 +139,22 @@ func signAs(ctx context.Context, content []byte, by *readyCredential, at time.Ti
 		}
 		return whole(cades.AddSigner(ctx, content, by.signer, opts))
 	case signv1.SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED:
-		return xades.Sign(ctx, content, xades.Signer{Chain: by.signer.Chain, Key: by.signer.Key}, xades.Options{SigningTime: at})
+		return whole(xades.Sign(ctx, content, xades.Signer{Chain: by.signer.Chain, Key: by.signer.Key}, xades.Options{SigningTime: at, Timestamp: xades.Stamp(stamp)}))
 	case signv1.SignatureForm_SIGNATURE_FORM_PADES:
 		var b bytes.Buffer
 		err := pades.Sign(ctx, &b, bytes.NewReader(content), int64(len(content)), by.signer, pades.Options{
-			SigningTime: at, Timestamp: stamp, Reason: o.pdf.GetReason(), Location: o.pdf.GetLocation(), Field: o.pdf.GetField(),
+			SigningTime: at, Timestamp: stamp, Reason: o.pdf.GetReason(), Location: o.pdf.GetLocation(), Field: o.pdf.GetField(), Box: boxOf(o.pdf.GetBox()),
 		})
 		return b.Bytes(), err
 	}
 	return nil, fmt.Errorf("signer: form %s is not made here", o.name())
+}
+
+func boxOf(b *signv1.PdfBox) *pades.Box {
+	if b == nil {
+		return nil
+	}
+	return &pades.Box{Page: int(b.GetPage()), X: b.GetX(), Y: b.GetY(), Width: b.GetWidth(), Height: b.GetHeight(), Lines: b.GetLines(), Border: b.GetBorder()}
 }
 
 // whole refuses the BES that comes beside a missing time-stamp: a request gets what it asked for or
@@ -141,14 +167,16 @@ func whole(file []byte, err error) ([]byte, error) {
 }
 
 // checkAs reads a file back: what is signed is the document, and the certificate verifies it.
-func checkAs(ctx context.Context, file, content []byte, by *readyCredential, o output) error {
+func checkAs(ctx context.Context, file, hash, content []byte, by *readyCredential, o output) error {
 	leaf := by.signer.Chain[0]
+	if content == nil {
+		return verifyDetached(file, hash, leaf)
+	}
 	switch o.form {
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_ATTACHED:
 		return verifyOutput(file, content, by)
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED:
-		sum := sha256.Sum256(content)
-		return verifyDetached(file, sum[:], leaf)
+		return verifyDetached(file, hash, leaf)
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_PARALLEL:
 		before, err := cms.Parse(content)
 		if err != nil {

@@ -231,7 +231,7 @@ func (c *cli) sealCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		signed, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{Credential: credential, Mandate: mandate, Form: forms[how.as], Timestamp: how.stamp}, files)
+		signed, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{Credential: credential, Mandate: mandate, Form: forms[how.as], Timestamp: how.stamp}, files, how)
 		if err != nil {
 			return err
 		}

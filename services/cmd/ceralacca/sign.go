@@ -48,10 +48,12 @@ func (c *cli) signCommand() *cobra.Command {
 		return p.sign(ctx, api, name, files, how)
 	}))
 	cmd.Long += "\n\nEach FILE gets FILE.p7s beside it: a detached CAdES-BES signature (openssl cms -verify -inform DER\n" +
-		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server.\n\n" +
-		"With --as the files go to the server and come back signed: p7m (FILE.p7m, the file in it), add (one more\n" +
-		"signature in a p7m: NAME.signed.p7m), xml (NAME.signed.xml), pdf (NAME.signed.pdf). --timestamp adds a time\n" +
-		"stamp to each signature. The signature is an advanced one, not a qualified one."
+		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server, whatever their size.\n" +
+		"So it is with --as p7m (FILE.p7m, the file in it) and add (one more signature in a p7m, NAME.signed.p7m; what is\n" +
+		"signed is the content): they are put together here, and read back.\n\n" +
+		"With --as xml (NAME.signed.xml) and pdf (NAME.signed.pdf) the files go to the server and come back signed.\n" +
+		"--timestamp adds a time stamp to each signature; --box makes that of a PDF visible. The signature is an\n" +
+		"advanced one, not a qualified one."
 	how.flags(cmd, "p7s")
 	return cmd
 }
@@ -64,7 +66,7 @@ func prepare(names []string, how signing) ([]toSign, error) {
 	var files []toSign
 	hashes, outputs := map[string]string{}, map[string]string{}
 	for _, name := range names {
-		hash, err := hashFile(name)
+		hash, err := how.hash(name)
 		if err != nil {
 			return nil, err
 		}
@@ -128,10 +130,10 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	if err != nil {
 		return err
 	}
-	if how.uploads() {
+	if how.inDocuments() {
 		whole, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{
 			Credential: name, Challenge: ch.GetName(), Authorization: given.GetAuthorization(), Form: forms[how.as], Timestamp: how.stamp,
-		}, files)
+		}, files, how)
 		if err != nil {
 			return err
 		}
@@ -148,7 +150,7 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 		return fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d signatures", len(files), len(signed.GetSignatures()))
 	}
 	for i, f := range files {
-		err = f.write(signed.GetSignatures()[i].GetDocumentSha256(), signed.GetSignatures()[i].GetCms())
+		err = how.place(f, signed.GetSignatures()[i].GetDocumentSha256(), signed.GetSignatures()[i].GetCms())
 		if err != nil {
 			return err
 		}

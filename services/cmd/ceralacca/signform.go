@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,35 @@ type signing struct {
 	as, dir string
 	stamp   bool
 	force   bool
+	pdf     pdfFlags
+}
+
+// pdfFlags are what a PDF says of its signature.
+type pdfFlags struct{ box, reason, location, field string }
+
+// message is nil when nothing was said.
+func (p pdfFlags) message() (*signv1.PdfSignature, error) {
+	if p == (pdfFlags{}) {
+		return nil, nil
+	}
+	out := &signv1.PdfSignature{Reason: p.reason, Location: p.location, Field: p.field}
+	if p.box == "" {
+		return out, nil
+	}
+	var n [5]float64
+	parts := strings.Split(p.box, ",")
+	for i, text := range parts {
+		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil || i >= len(n) {
+			return nil, usage("--box is PAGE,X,Y,WIDTH,HEIGHT in points from the lower left corner, such as 1,36,36,200,60 (page -1 is the last); not %q", p.box)
+		}
+		n[i] = v
+	}
+	if len(parts) != len(n) || n[0] != float64(int32(n[0])) {
+		return nil, usage("--box is PAGE,X,Y,WIDTH,HEIGHT, five numbers; not %q", p.box)
+	}
+	out.Box = &signv1.PdfBox{Page: int32(n[0]), X: n[1], Y: n[2], Width: n[3], Height: n[4], Border: true}
+	return out, nil
 }
 
 // forms are the values of --as; the empty one is made from digests alone.
@@ -38,10 +68,11 @@ func (s signing) check() error {
 	if _, ok := forms[s.as]; !ok {
 		return usage("--as is p7s, p7m, add, xml or pdf, not %q", s.as)
 	}
-	if s.as == "xml" && s.stamp {
-		return usage("--timestamp is not for --as xml")
+	if s.as != "pdf" && s.pdf != (pdfFlags{}) {
+		return usage("--box, --reason, --location and --field are for --as pdf")
 	}
-	return nil
+	_, err := s.pdf.message()
+	return err
 }
 
 func (s *signing) flags(cmd *cobra.Command, as string) {
@@ -49,7 +80,11 @@ func (s *signing) flags(cmd *cobra.Command, as string) {
 	f.StringVar(&s.dir, "output-dir", "", "folder for what is signed, instead of beside the files")
 	f.BoolVar(&s.force, "force", false, "write over files that are there")
 	f.StringVar(&s.as, "as", as, "p7s, p7m, add, xml or pdf")
-	f.BoolVar(&s.stamp, "timestamp", false, "with a time stamp; the files go to the server")
+	f.BoolVar(&s.stamp, "timestamp", false, "with a time stamp")
+	f.StringVar(&s.pdf.box, "box", "", "make the signature of a PDF visible: PAGE,X,Y,WIDTH,HEIGHT in points from the lower left corner; page -1 is the last")
+	f.StringVar(&s.pdf.reason, "reason", "", "reason that a PDF states")
+	f.StringVar(&s.pdf.location, "location", "", "place that a PDF states")
+	f.StringVar(&s.pdf.field, "field", "", "empty signature field of a PDF to use")
 }
 
 func (c *cli) showSigned(signed *signv1.SignDocumentsResponse, files []toSign) {
@@ -60,9 +95,11 @@ func (c *cli) showSigned(signed *signv1.SignDocumentsResponse, files []toSign) {
 	c.table([]string{"FILE", "SIGNED", "LEVEL"}, rows)
 }
 
-// uploads says whether the documents have to go to the server: a signature beside a file needs its
-// digest only.
-func (s signing) uploads() bool { return s.as != "p7s" || s.stamp }
+// uploads says whether the documents have to go to the server: CAdES needs their digests only.
+func (s signing) uploads() bool { return s.as == "xml" || s.as == "pdf" }
+
+// inDocuments says whether SignDocuments is asked, which time-stamps too, rather than SignHashes.
+func (s signing) inDocuments() bool { return s.uploads() || s.stamp }
 
 // output is where the signed file of a file goes.
 func (s signing) output(file string) string {
@@ -77,21 +114,29 @@ func (s signing) output(file string) string {
 	return name
 }
 
-// signWhole has the server sign the documents themselves and writes what comes back.
-func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, files []toSign) (*signv1.SignDocumentsResponse, error) {
+// signWhole has the server sign the documents, by their digests where that will do, and writes what
+// comes back.
+func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, files []toSign, how signing) (*signv1.SignDocumentsResponse, error) {
 	conn, err := c.dial()
 	if err != nil {
 		return nil, err
 	}
 	api, total := signv1.NewDocumentServiceClient(conn), 0
 	req.RequestId = uuid.NewString()
+	if req.Pdf, err = how.pdf.message(); err != nil {
+		return nil, err
+	}
 	for _, f := range files {
+		if !how.uploads() {
+			req.Documents = append(req.Documents, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Sha256{Sha256: f.hash}})
+			continue
+		}
 		raw, err := os.ReadFile(f.file)
 		if err != nil {
 			return nil, usage("%v", err)
 		}
 		if total += len(raw); total > mostUploaded {
-			return nil, usage("the files have more than %d bytes together: sign fewer at a time, or as p7s, for which only digests travel", mostUploaded)
+			return nil, usage("the files have more than %d bytes together: sign fewer at a time, or as p7s or p7m, for which only digests travel", mostUploaded)
 		}
 		req.Documents = append(req.Documents, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Content{Content: raw}})
 	}
@@ -107,7 +152,7 @@ func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, f
 		if len(one.GetContent()) == 0 {
 			return nil, fault.Internal("SIGNATURES_MISSING", "the answer is too large for one message; the signed files are kept as %s", one.GetSigned().GetUri())
 		}
-		if err := f.write(one.GetDocumentSha256(), one.GetContent()); err != nil {
+		if err := how.place(f, one.GetDocumentSha256(), one.GetContent()); err != nil {
 			return nil, err
 		}
 		one.Content = nil // it is in the file

@@ -29,8 +29,8 @@ const (
 	oneThousand = 1000
 )
 
-// errBoxText: the text cannot be made to fit.
-var errBoxText = errors.New("pades: the box is too small for its text: make it larger, or the text shorter")
+// ErrBoxText: the text cannot be made to fit.
+var ErrBoxText = errors.New("pades: the box is too small for its text: make it larger, or the text shorter")
 
 // helvetica is the widths of the letters from space to tilde, in thousandths of the size.
 var helvetica = [...]int16{
@@ -120,7 +120,7 @@ func decodeWinAnsi(b []byte) string {
 func draw(lines []string, width, height float64, border bool) ([]byte, error) {
 	inner, room := width-2*boxPadding, height-2*boxPadding
 	if inner <= 0 || room <= 0 {
-		return nil, errBoxText
+		return nil, ErrBoxText
 	}
 	for size := fontLargest; size >= fontLeast; size -= 0.5 {
 		broken := wrap(lines, inner/size)
@@ -139,7 +139,7 @@ func draw(lines []string, width, height float64, border bool) ([]byte, error) {
 		}
 		return append(b, "ET\nQ"...), nil
 	}
-	return nil, errBoxText
+	return nil, ErrBoxText
 }
 
 func coordinate(v float64) real {

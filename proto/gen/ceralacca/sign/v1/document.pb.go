@@ -40,7 +40,7 @@ const (
 	// The document is a .p7m, and gets one more signature of the same rank. Refused when one that is
 	// there does not hold.
 	SignatureForm_SIGNATURE_FORM_CADES_PARALLEL SignatureForm = 3
-	// The document is XML and gets the signature inside its root. No time-stamp.
+	// The document is XML and gets the signature inside its root.
 	SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED SignatureForm = 4
 	// The document is a PDF.
 	SignatureForm_SIGNATURE_FORM_PADES SignatureForm = 5
@@ -100,6 +100,7 @@ type DocumentToSign struct {
 	//
 	//	*DocumentToSign_Content
 	//	*DocumentToSign_Blob
+	//	*DocumentToSign_Sha256
 	Source        isDocumentToSign_Source `protobuf_oneof:"source"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -160,6 +161,15 @@ func (x *DocumentToSign) GetBlob() *v1.Blob {
 	return nil
 }
 
+func (x *DocumentToSign) GetSha256() []byte {
+	if x != nil {
+		if x, ok := x.Source.(*DocumentToSign_Sha256); ok {
+			return x.Sha256
+		}
+	}
+	return nil
+}
+
 type isDocumentToSign_Source interface {
 	isDocumentToSign_Source()
 }
@@ -173,9 +183,17 @@ type DocumentToSign_Blob struct {
 	Blob *v1.Blob `protobuf:"bytes,2,opt,name=blob,proto3,oneof"`
 }
 
+type DocumentToSign_Sha256 struct {
+	// SHA-256 of a document that stays with the caller, for the CADES forms (PARALLEL: of the content of
+	// the .p7m). The answer is the signature without the document, a .p7s; the caller puts both together.
+	Sha256 []byte `protobuf:"bytes,3,opt,name=sha256,proto3,oneof"`
+}
+
 func (*DocumentToSign_Content) isDocumentToSign_Source() {}
 
 func (*DocumentToSign_Blob) isDocumentToSign_Source() {}
+
+func (*DocumentToSign_Sha256) isDocumentToSign_Source() {}
 
 // What a PDF says of its signature; it proves nothing.
 type PdfSignature struct {
@@ -183,7 +201,9 @@ type PdfSignature struct {
 	Reason   string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Location string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
 	// An empty signature field of the file; a new one when not set.
-	Field         string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	// Makes the signature visible; invisible when not set.
+	Box           *PdfBox `protobuf:"bytes,4,opt,name=box,proto3" json:"box,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +259,109 @@ func (x *PdfSignature) GetField() string {
 	return ""
 }
 
+func (x *PdfSignature) GetBox() *PdfBox {
+	if x != nil {
+		return x.Box
+	}
+	return nil
+}
+
+// The visible part of a signature. Sizes are points (1/72 inch) on the page as it is shown, from its
+// lower left corner.
+type PdfBox struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 is the first, -1 the last; 0 counts as 1.
+	Page   int32   `protobuf:"varint,1,opt,name=page,proto3" json:"page,omitempty"`
+	X      float64 `protobuf:"fixed64,2,opt,name=x,proto3" json:"x,omitempty"`
+	Y      float64 `protobuf:"fixed64,3,opt,name=y,proto3" json:"y,omitempty"`
+	Width  float64 `protobuf:"fixed64,4,opt,name=width,proto3" json:"width,omitempty"`
+	Height float64 `protobuf:"fixed64,5,opt,name=height,proto3" json:"height,omitempty"`
+	// Empty: name, time and reason of the signature.
+	Lines         []string `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
+	Border        bool     `protobuf:"varint,7,opt,name=border,proto3" json:"border,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PdfBox) Reset() {
+	*x = PdfBox{}
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PdfBox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PdfBox) ProtoMessage() {}
+
+func (x *PdfBox) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PdfBox.ProtoReflect.Descriptor instead.
+func (*PdfBox) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PdfBox) GetPage() int32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
+}
+
+func (x *PdfBox) GetX() float64 {
+	if x != nil {
+		return x.X
+	}
+	return 0
+}
+
+func (x *PdfBox) GetY() float64 {
+	if x != nil {
+		return x.Y
+	}
+	return 0
+}
+
+func (x *PdfBox) GetWidth() float64 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *PdfBox) GetHeight() float64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *PdfBox) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *PdfBox) GetBorder() bool {
+	if x != nil {
+		return x.Border
+	}
+	return false
+}
+
 type SignDocumentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}
@@ -260,7 +383,7 @@ type SignDocumentsRequest struct {
 
 func (x *SignDocumentsRequest) Reset() {
 	*x = SignDocumentsRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +395,7 @@ func (x *SignDocumentsRequest) String() string {
 func (*SignDocumentsRequest) ProtoMessage() {}
 
 func (x *SignDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +408,7 @@ func (x *SignDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*SignDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SignDocumentsRequest) GetCredential() string {
@@ -364,7 +487,7 @@ type SignDocumentsResponse struct {
 
 func (x *SignDocumentsResponse) Reset() {
 	*x = SignDocumentsResponse{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +499,7 @@ func (x *SignDocumentsResponse) String() string {
 func (*SignDocumentsResponse) ProtoMessage() {}
 
 func (x *SignDocumentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +512,7 @@ func (x *SignDocumentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDocumentsResponse.ProtoReflect.Descriptor instead.
 func (*SignDocumentsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SignDocumentsResponse) GetDocuments() []*SignedDocument {
@@ -433,7 +556,7 @@ type SignedDocument struct {
 
 func (x *SignedDocument) Reset() {
 	*x = SignedDocument{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +568,7 @@ func (x *SignedDocument) String() string {
 func (*SignedDocument) ProtoMessage() {}
 
 func (x *SignedDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +581,7 @@ func (x *SignedDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDocument.ProtoReflect.Descriptor instead.
 func (*SignedDocument) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SignedDocument) GetDocumentSha256() []byte {
@@ -505,7 +628,7 @@ type Mandate struct {
 
 func (x *Mandate) Reset() {
 	*x = Mandate{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +640,7 @@ func (x *Mandate) String() string {
 func (*Mandate) ProtoMessage() {}
 
 func (x *Mandate) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +653,7 @@ func (x *Mandate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mandate.ProtoReflect.Descriptor instead.
 func (*Mandate) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Mandate) GetName() string {
@@ -620,7 +743,7 @@ type CreateMandateRequest struct {
 
 func (x *CreateMandateRequest) Reset() {
 	*x = CreateMandateRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +755,7 @@ func (x *CreateMandateRequest) String() string {
 func (*CreateMandateRequest) ProtoMessage() {}
 
 func (x *CreateMandateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +768,7 @@ func (x *CreateMandateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateMandateRequest.ProtoReflect.Descriptor instead.
 func (*CreateMandateRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateMandateRequest) GetParent() string {
@@ -671,7 +794,7 @@ type GetMandateRequest struct {
 
 func (x *GetMandateRequest) Reset() {
 	*x = GetMandateRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +806,7 @@ func (x *GetMandateRequest) String() string {
 func (*GetMandateRequest) ProtoMessage() {}
 
 func (x *GetMandateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +819,7 @@ func (x *GetMandateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMandateRequest.ProtoReflect.Descriptor instead.
 func (*GetMandateRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetMandateRequest) GetName() string {
@@ -717,7 +840,7 @@ type ListMandatesRequest struct {
 
 func (x *ListMandatesRequest) Reset() {
 	*x = ListMandatesRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +852,7 @@ func (x *ListMandatesRequest) String() string {
 func (*ListMandatesRequest) ProtoMessage() {}
 
 func (x *ListMandatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +865,7 @@ func (x *ListMandatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMandatesRequest.ProtoReflect.Descriptor instead.
 func (*ListMandatesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListMandatesRequest) GetParent() string {
@@ -776,7 +899,7 @@ type ListMandatesResponse struct {
 
 func (x *ListMandatesResponse) Reset() {
 	*x = ListMandatesResponse{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +911,7 @@ func (x *ListMandatesResponse) String() string {
 func (*ListMandatesResponse) ProtoMessage() {}
 
 func (x *ListMandatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +924,7 @@ func (x *ListMandatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMandatesResponse.ProtoReflect.Descriptor instead.
 func (*ListMandatesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListMandatesResponse) GetMandates() []*Mandate {
@@ -827,7 +950,7 @@ type RevokeMandateRequest struct {
 
 func (x *RevokeMandateRequest) Reset() {
 	*x = RevokeMandateRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +962,7 @@ func (x *RevokeMandateRequest) String() string {
 func (*RevokeMandateRequest) ProtoMessage() {}
 
 func (x *RevokeMandateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +975,7 @@ func (x *RevokeMandateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeMandateRequest.ProtoReflect.Descriptor instead.
 func (*RevokeMandateRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RevokeMandateRequest) GetName() string {
@@ -874,7 +997,7 @@ type CreateTimestampRequest struct {
 
 func (x *CreateTimestampRequest) Reset() {
 	*x = CreateTimestampRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1009,7 @@ func (x *CreateTimestampRequest) String() string {
 func (*CreateTimestampRequest) ProtoMessage() {}
 
 func (x *CreateTimestampRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1022,7 @@ func (x *CreateTimestampRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTimestampRequest.ProtoReflect.Descriptor instead.
 func (*CreateTimestampRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTimestampRequest) GetParent() string {
@@ -929,7 +1052,7 @@ type CreateTimestampResponse struct {
 
 func (x *CreateTimestampResponse) Reset() {
 	*x = CreateTimestampResponse{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1064,7 @@ func (x *CreateTimestampResponse) String() string {
 func (*CreateTimestampResponse) ProtoMessage() {}
 
 func (x *CreateTimestampResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1077,7 @@ func (x *CreateTimestampResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTimestampResponse.ProtoReflect.Descriptor instead.
 func (*CreateTimestampResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateTimestampResponse) GetTsr() []byte {
@@ -992,7 +1115,7 @@ type StampQuota struct {
 
 func (x *StampQuota) Reset() {
 	*x = StampQuota{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[13]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1127,7 @@ func (x *StampQuota) String() string {
 func (*StampQuota) ProtoMessage() {}
 
 func (x *StampQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[13]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1140,7 @@ func (x *StampQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StampQuota.ProtoReflect.Descriptor instead.
 func (*StampQuota) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StampQuota) GetName() string {
@@ -1057,7 +1180,7 @@ type GetStampQuotaRequest struct {
 
 func (x *GetStampQuotaRequest) Reset() {
 	*x = GetStampQuotaRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1192,7 @@ func (x *GetStampQuotaRequest) String() string {
 func (*GetStampQuotaRequest) ProtoMessage() {}
 
 func (x *GetStampQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1205,7 @@ func (x *GetStampQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStampQuotaRequest.ProtoReflect.Descriptor instead.
 func (*GetStampQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetStampQuotaRequest) GetName() string {
@@ -1101,7 +1224,7 @@ type UpdateStampQuotaRequest struct {
 
 func (x *UpdateStampQuotaRequest) Reset() {
 	*x = UpdateStampQuotaRequest{}
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1236,7 @@ func (x *UpdateStampQuotaRequest) String() string {
 func (*UpdateStampQuotaRequest) ProtoMessage() {}
 
 func (x *UpdateStampQuotaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_document_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1249,7 @@ func (x *UpdateStampQuotaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStampQuotaRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStampQuotaRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_sign_v1_document_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateStampQuotaRequest) GetStampQuota() *StampQuota {
@@ -1140,15 +1263,25 @@ var File_ceralacca_sign_v1_document_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_document_proto_rawDesc = "" +
 	"\n" +
-	" ceralacca/sign/v1/document.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n" +
+	" ceralacca/sign/v1/document.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n" +
 	"\x0eDocumentToSign\x12\x1a\n" +
 	"\acontent\x18\x01 \x01(\fH\x00R\acontent\x12.\n" +
-	"\x04blob\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobH\x00R\x04blobB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"u\n" +
+	"\x04blob\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobH\x00R\x04blob\x12!\n" +
+	"\x06sha256\x18\x03 \x01(\fB\a\xbaH\x04z\x02h H\x00R\x06sha256B\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa2\x01\n" +
 	"\fPdfSignature\x12 \n" +
 	"\x06reason\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x06reason\x12$\n" +
 	"\blocation\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\blocation\x12\x1d\n" +
-	"\x05field\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\x05field\"\x85\x05\n" +
+	"\x05field\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\x05field\x12+\n" +
+	"\x03box\x18\x04 \x01(\v2\x19.ceralacca.sign.v1.PdfBoxR\x03box\"\x9b\x02\n" +
+	"\x06PdfBox\x12$\n" +
+	"\x04page\x18\x01 \x01(\x05B\x10\xbaH\r\x1a\v(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01R\x04page\x12%\n" +
+	"\x01x\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \xcc@)\x00\x00\x00\x00\x00\x00\x00\x00R\x01x\x12%\n" +
+	"\x01y\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \xcc@)\x00\x00\x00\x00\x00\x00\x00\x00R\x01y\x12-\n" +
+	"\x05width\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \xcc@!\x00\x00\x00\x00\x00\x00\x00\x00R\x05width\x12/\n" +
+	"\x06height\x18\x05 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \xcc@!\x00\x00\x00\x00\x00\x00\x00\x00R\x06height\x12%\n" +
+	"\x05lines\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x14\"\x05r\x03\x18\xc8\x01R\x05lines\x12\x16\n" +
+	"\x06border\x18\a \x01(\bR\x06border\"\x85\x05\n" +
 	"\x14SignDocumentsRequest\x12[\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\n" +
@@ -1268,68 +1401,70 @@ func file_ceralacca_sign_v1_document_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sign_v1_document_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_sign_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_ceralacca_sign_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_ceralacca_sign_v1_document_proto_goTypes = []any{
 	(SignatureForm)(0),              // 0: ceralacca.sign.v1.SignatureForm
 	(*DocumentToSign)(nil),          // 1: ceralacca.sign.v1.DocumentToSign
 	(*PdfSignature)(nil),            // 2: ceralacca.sign.v1.PdfSignature
-	(*SignDocumentsRequest)(nil),    // 3: ceralacca.sign.v1.SignDocumentsRequest
-	(*SignDocumentsResponse)(nil),   // 4: ceralacca.sign.v1.SignDocumentsResponse
-	(*SignedDocument)(nil),          // 5: ceralacca.sign.v1.SignedDocument
-	(*Mandate)(nil),                 // 6: ceralacca.sign.v1.Mandate
-	(*CreateMandateRequest)(nil),    // 7: ceralacca.sign.v1.CreateMandateRequest
-	(*GetMandateRequest)(nil),       // 8: ceralacca.sign.v1.GetMandateRequest
-	(*ListMandatesRequest)(nil),     // 9: ceralacca.sign.v1.ListMandatesRequest
-	(*ListMandatesResponse)(nil),    // 10: ceralacca.sign.v1.ListMandatesResponse
-	(*RevokeMandateRequest)(nil),    // 11: ceralacca.sign.v1.RevokeMandateRequest
-	(*CreateTimestampRequest)(nil),  // 12: ceralacca.sign.v1.CreateTimestampRequest
-	(*CreateTimestampResponse)(nil), // 13: ceralacca.sign.v1.CreateTimestampResponse
-	(*StampQuota)(nil),              // 14: ceralacca.sign.v1.StampQuota
-	(*GetStampQuotaRequest)(nil),    // 15: ceralacca.sign.v1.GetStampQuotaRequest
-	(*UpdateStampQuotaRequest)(nil), // 16: ceralacca.sign.v1.UpdateStampQuotaRequest
-	(*v1.Blob)(nil),                 // 17: ceralacca.event.v1.Blob
-	(SignatureLevel)(0),             // 18: ceralacca.sign.v1.SignatureLevel
-	(*timestamppb.Timestamp)(nil),   // 19: google.protobuf.Timestamp
+	(*PdfBox)(nil),                  // 3: ceralacca.sign.v1.PdfBox
+	(*SignDocumentsRequest)(nil),    // 4: ceralacca.sign.v1.SignDocumentsRequest
+	(*SignDocumentsResponse)(nil),   // 5: ceralacca.sign.v1.SignDocumentsResponse
+	(*SignedDocument)(nil),          // 6: ceralacca.sign.v1.SignedDocument
+	(*Mandate)(nil),                 // 7: ceralacca.sign.v1.Mandate
+	(*CreateMandateRequest)(nil),    // 8: ceralacca.sign.v1.CreateMandateRequest
+	(*GetMandateRequest)(nil),       // 9: ceralacca.sign.v1.GetMandateRequest
+	(*ListMandatesRequest)(nil),     // 10: ceralacca.sign.v1.ListMandatesRequest
+	(*ListMandatesResponse)(nil),    // 11: ceralacca.sign.v1.ListMandatesResponse
+	(*RevokeMandateRequest)(nil),    // 12: ceralacca.sign.v1.RevokeMandateRequest
+	(*CreateTimestampRequest)(nil),  // 13: ceralacca.sign.v1.CreateTimestampRequest
+	(*CreateTimestampResponse)(nil), // 14: ceralacca.sign.v1.CreateTimestampResponse
+	(*StampQuota)(nil),              // 15: ceralacca.sign.v1.StampQuota
+	(*GetStampQuotaRequest)(nil),    // 16: ceralacca.sign.v1.GetStampQuotaRequest
+	(*UpdateStampQuotaRequest)(nil), // 17: ceralacca.sign.v1.UpdateStampQuotaRequest
+	(*v1.Blob)(nil),                 // 18: ceralacca.event.v1.Blob
+	(SignatureLevel)(0),             // 19: ceralacca.sign.v1.SignatureLevel
+	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
 }
 var file_ceralacca_sign_v1_document_proto_depIdxs = []int32{
-	17, // 0: ceralacca.sign.v1.DocumentToSign.blob:type_name -> ceralacca.event.v1.Blob
-	1,  // 1: ceralacca.sign.v1.SignDocumentsRequest.documents:type_name -> ceralacca.sign.v1.DocumentToSign
-	0,  // 2: ceralacca.sign.v1.SignDocumentsRequest.form:type_name -> ceralacca.sign.v1.SignatureForm
-	2,  // 3: ceralacca.sign.v1.SignDocumentsRequest.pdf:type_name -> ceralacca.sign.v1.PdfSignature
-	5,  // 4: ceralacca.sign.v1.SignDocumentsResponse.documents:type_name -> ceralacca.sign.v1.SignedDocument
-	18, // 5: ceralacca.sign.v1.SignDocumentsResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	19, // 6: ceralacca.sign.v1.SignDocumentsResponse.signing_time:type_name -> google.protobuf.Timestamp
-	17, // 7: ceralacca.sign.v1.SignedDocument.signed:type_name -> ceralacca.event.v1.Blob
-	0,  // 8: ceralacca.sign.v1.Mandate.forms:type_name -> ceralacca.sign.v1.SignatureForm
-	19, // 9: ceralacca.sign.v1.Mandate.start_time:type_name -> google.protobuf.Timestamp
-	19, // 10: ceralacca.sign.v1.Mandate.end_time:type_name -> google.protobuf.Timestamp
-	19, // 11: ceralacca.sign.v1.Mandate.create_time:type_name -> google.protobuf.Timestamp
-	19, // 12: ceralacca.sign.v1.Mandate.revoke_time:type_name -> google.protobuf.Timestamp
-	6,  // 13: ceralacca.sign.v1.CreateMandateRequest.mandate:type_name -> ceralacca.sign.v1.Mandate
-	6,  // 14: ceralacca.sign.v1.ListMandatesResponse.mandates:type_name -> ceralacca.sign.v1.Mandate
-	19, // 15: ceralacca.sign.v1.CreateTimestampResponse.time:type_name -> google.protobuf.Timestamp
-	14, // 16: ceralacca.sign.v1.UpdateStampQuotaRequest.stamp_quota:type_name -> ceralacca.sign.v1.StampQuota
-	3,  // 17: ceralacca.sign.v1.DocumentService.SignDocuments:input_type -> ceralacca.sign.v1.SignDocumentsRequest
-	7,  // 18: ceralacca.sign.v1.DocumentService.CreateMandate:input_type -> ceralacca.sign.v1.CreateMandateRequest
-	8,  // 19: ceralacca.sign.v1.DocumentService.GetMandate:input_type -> ceralacca.sign.v1.GetMandateRequest
-	9,  // 20: ceralacca.sign.v1.DocumentService.ListMandates:input_type -> ceralacca.sign.v1.ListMandatesRequest
-	11, // 21: ceralacca.sign.v1.DocumentService.RevokeMandate:input_type -> ceralacca.sign.v1.RevokeMandateRequest
-	12, // 22: ceralacca.sign.v1.DocumentService.CreateTimestamp:input_type -> ceralacca.sign.v1.CreateTimestampRequest
-	15, // 23: ceralacca.sign.v1.DocumentService.GetStampQuota:input_type -> ceralacca.sign.v1.GetStampQuotaRequest
-	16, // 24: ceralacca.sign.v1.DocumentService.UpdateStampQuota:input_type -> ceralacca.sign.v1.UpdateStampQuotaRequest
-	4,  // 25: ceralacca.sign.v1.DocumentService.SignDocuments:output_type -> ceralacca.sign.v1.SignDocumentsResponse
-	6,  // 26: ceralacca.sign.v1.DocumentService.CreateMandate:output_type -> ceralacca.sign.v1.Mandate
-	6,  // 27: ceralacca.sign.v1.DocumentService.GetMandate:output_type -> ceralacca.sign.v1.Mandate
-	10, // 28: ceralacca.sign.v1.DocumentService.ListMandates:output_type -> ceralacca.sign.v1.ListMandatesResponse
-	6,  // 29: ceralacca.sign.v1.DocumentService.RevokeMandate:output_type -> ceralacca.sign.v1.Mandate
-	13, // 30: ceralacca.sign.v1.DocumentService.CreateTimestamp:output_type -> ceralacca.sign.v1.CreateTimestampResponse
-	14, // 31: ceralacca.sign.v1.DocumentService.GetStampQuota:output_type -> ceralacca.sign.v1.StampQuota
-	14, // 32: ceralacca.sign.v1.DocumentService.UpdateStampQuota:output_type -> ceralacca.sign.v1.StampQuota
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	18, // 0: ceralacca.sign.v1.DocumentToSign.blob:type_name -> ceralacca.event.v1.Blob
+	3,  // 1: ceralacca.sign.v1.PdfSignature.box:type_name -> ceralacca.sign.v1.PdfBox
+	1,  // 2: ceralacca.sign.v1.SignDocumentsRequest.documents:type_name -> ceralacca.sign.v1.DocumentToSign
+	0,  // 3: ceralacca.sign.v1.SignDocumentsRequest.form:type_name -> ceralacca.sign.v1.SignatureForm
+	2,  // 4: ceralacca.sign.v1.SignDocumentsRequest.pdf:type_name -> ceralacca.sign.v1.PdfSignature
+	6,  // 5: ceralacca.sign.v1.SignDocumentsResponse.documents:type_name -> ceralacca.sign.v1.SignedDocument
+	19, // 6: ceralacca.sign.v1.SignDocumentsResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	20, // 7: ceralacca.sign.v1.SignDocumentsResponse.signing_time:type_name -> google.protobuf.Timestamp
+	18, // 8: ceralacca.sign.v1.SignedDocument.signed:type_name -> ceralacca.event.v1.Blob
+	0,  // 9: ceralacca.sign.v1.Mandate.forms:type_name -> ceralacca.sign.v1.SignatureForm
+	20, // 10: ceralacca.sign.v1.Mandate.start_time:type_name -> google.protobuf.Timestamp
+	20, // 11: ceralacca.sign.v1.Mandate.end_time:type_name -> google.protobuf.Timestamp
+	20, // 12: ceralacca.sign.v1.Mandate.create_time:type_name -> google.protobuf.Timestamp
+	20, // 13: ceralacca.sign.v1.Mandate.revoke_time:type_name -> google.protobuf.Timestamp
+	7,  // 14: ceralacca.sign.v1.CreateMandateRequest.mandate:type_name -> ceralacca.sign.v1.Mandate
+	7,  // 15: ceralacca.sign.v1.ListMandatesResponse.mandates:type_name -> ceralacca.sign.v1.Mandate
+	20, // 16: ceralacca.sign.v1.CreateTimestampResponse.time:type_name -> google.protobuf.Timestamp
+	15, // 17: ceralacca.sign.v1.UpdateStampQuotaRequest.stamp_quota:type_name -> ceralacca.sign.v1.StampQuota
+	4,  // 18: ceralacca.sign.v1.DocumentService.SignDocuments:input_type -> ceralacca.sign.v1.SignDocumentsRequest
+	8,  // 19: ceralacca.sign.v1.DocumentService.CreateMandate:input_type -> ceralacca.sign.v1.CreateMandateRequest
+	9,  // 20: ceralacca.sign.v1.DocumentService.GetMandate:input_type -> ceralacca.sign.v1.GetMandateRequest
+	10, // 21: ceralacca.sign.v1.DocumentService.ListMandates:input_type -> ceralacca.sign.v1.ListMandatesRequest
+	12, // 22: ceralacca.sign.v1.DocumentService.RevokeMandate:input_type -> ceralacca.sign.v1.RevokeMandateRequest
+	13, // 23: ceralacca.sign.v1.DocumentService.CreateTimestamp:input_type -> ceralacca.sign.v1.CreateTimestampRequest
+	16, // 24: ceralacca.sign.v1.DocumentService.GetStampQuota:input_type -> ceralacca.sign.v1.GetStampQuotaRequest
+	17, // 25: ceralacca.sign.v1.DocumentService.UpdateStampQuota:input_type -> ceralacca.sign.v1.UpdateStampQuotaRequest
+	5,  // 26: ceralacca.sign.v1.DocumentService.SignDocuments:output_type -> ceralacca.sign.v1.SignDocumentsResponse
+	7,  // 27: ceralacca.sign.v1.DocumentService.CreateMandate:output_type -> ceralacca.sign.v1.Mandate
+	7,  // 28: ceralacca.sign.v1.DocumentService.GetMandate:output_type -> ceralacca.sign.v1.Mandate
+	11, // 29: ceralacca.sign.v1.DocumentService.ListMandates:output_type -> ceralacca.sign.v1.ListMandatesResponse
+	7,  // 30: ceralacca.sign.v1.DocumentService.RevokeMandate:output_type -> ceralacca.sign.v1.Mandate
+	14, // 31: ceralacca.sign.v1.DocumentService.CreateTimestamp:output_type -> ceralacca.sign.v1.CreateTimestampResponse
+	15, // 32: ceralacca.sign.v1.DocumentService.GetStampQuota:output_type -> ceralacca.sign.v1.StampQuota
+	15, // 33: ceralacca.sign.v1.DocumentService.UpdateStampQuota:output_type -> ceralacca.sign.v1.StampQuota
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_document_proto_init() }
@@ -1341,6 +1476,7 @@ func file_ceralacca_sign_v1_document_proto_init() {
 	file_ceralacca_sign_v1_document_proto_msgTypes[0].OneofWrappers = []any{
 		(*DocumentToSign_Content)(nil),
 		(*DocumentToSign_Blob)(nil),
+		(*DocumentToSign_Sha256)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1348,7 +1484,7 @@ func file_ceralacca_sign_v1_document_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sign_v1_document_proto_rawDesc), len(file_ceralacca_sign_v1_document_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

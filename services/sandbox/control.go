@@ -56,6 +56,7 @@ func (s *Server) control() http.Handler {
 
 	s.controlPEC(handle)
 	s.controlFTP(handle)
+	s.controlRemoteSign(handle)
 
 	handle("POST /v1/reset", s.postReset)
 	handle("/", func(r *http.Request) (any, error) {
@@ -261,5 +262,6 @@ func (s *Server) postReset(r *http.Request) (any, error) {
 	s.exchange.Reset()
 	s.mail.Clear()
 	s.pec.Reset()
+	s.remote.Reset()
 	return s.deleteFaults(r)
 }

@@ -1,6 +1,6 @@
 // Package sandbox starts the simulators of the outside world in one process: the Sistema di
-// Interscambio, a time-stamp authority, a mail sink, two providers of certified mail, a
-// certification authority, and the control API over them.
+// Interscambio, a time-stamp authority, a mail sink, two providers of certified mail, two of remote
+// signatures, a certification authority, and the control API over them.
 //
 // It owns listeners and wiring. It refuses to be taken for the real thing: it binds loopback
 // only unless told otherwise, certificates and receipts say SANDBOX - NOT VALID, memory is
@@ -26,6 +26,7 @@ import (
 	"ceralacca.dev/services/sandbox/clock"
 	"ceralacca.dev/services/sandbox/fault"
 	"ceralacca.dev/services/sandbox/pec"
+	"ceralacca.dev/services/sandbox/remotesign"
 	"ceralacca.dev/services/sandbox/sdi"
 	"ceralacca.dev/services/sandbox/smtp"
 	"ceralacca.dev/services/sandbox/tsa"
@@ -40,7 +41,7 @@ type Config struct {
 	ListenHost       string // default 127.0.0.1
 	AllowNonLoopback bool   // must be set to listen anywhere else
 
-	SdIPort, TSAPort, SMTPPort, ControlPort int // 0: any free port
+	SdIPort, TSAPort, SMTPPort, RemoteSignPort, ControlPort int // 0: any free port
 
 	// PECPorts are those of the certified mail providers by the names of package pec (pec.SMTPS,
 	// pec.IMAPS, ...); one that is not named takes any free port.
@@ -67,6 +68,7 @@ type Server struct {
 	faults   *fault.Registry
 	exchange *sdi.Exchange
 	tsa      *tsa.Server
+	remote   *remotesign.World
 	mail     *smtp.Sink
 	pec      *pec.World
 	posta    *pec.Servers
@@ -142,6 +144,7 @@ func (s *Server) build(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("sandbox: time-stamp authority: %w", err)
 	}
+	s.remote = remotesign.New(remotesign.Options{CA: s.ca, Now: s.clock.Now})
 	s.mail = smtp.New(s.clock.Now, s.faults, s.log)
 	if err := s.listenMail(ctx, cfg); err != nil {
 		return err
@@ -217,6 +220,18 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	mux = http.NewServeMux()
 	mux.Handle("/tsa", s.tsa)
 	s.serve(l, mux)
+
+	l, err = open("remote signature", cfg.RemoteSignPort)
+	if err != nil {
+		return err
+	}
+	s.endpoints.RemoteSign = client.RemoteSign{
+		ARSSURL: "https://" + l.Addr().String() + arssPath, SWSURL: "https://" + l.Addr().String() + swsPath,
+	}
+	mux = http.NewServeMux()
+	mux.Handle(arssPath, s.remote.ARSS())
+	mux.Handle(swsPath, s.remote.SWS())
+	s.serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{server.TLS()}, MinVersion: tls.VersionTLS12}), mux)
 
 	s.posta, err = s.pec.Serve(ctx, server, func(_ context.Context, name string) (net.Listener, error) {
 		return open(name, cfg.PECPorts[name])

@@ -1,5 +1,5 @@
 // Command ceralacca-sandbox runs the simulators alone: SdI, time-stamp authority, mail sink,
-// certified mail providers and certification authority, with their control API. Nothing that
+// certified mail providers, providers of remote signatures and certification authority, with their control API. Nothing that
 // it signs, stamps or accepts has any legal effect.
 package main
 
@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs.IntVar(&cfg.SdIPort, "sdi-port", 0, "port of SdI (0: any free one)")
 	fs.IntVar(&cfg.TSAPort, "tsa-port", 0, "port of the time-stamp authority (0: any free one)")
 	fs.IntVar(&cfg.SMTPPort, "smtp-port", 0, "port of the mail sink (0: any free one)")
+	fs.IntVar(&cfg.RemoteSignPort, "remote-sign-port", 0, "port of the providers of remote signatures (0: any free one)")
 	cfg.PECPorts = map[string]int{}
 	for _, f := range []struct{ flag, name, what string }{
 		{"pec-smtps-port", pec.SMTPS, "certified mail, submission with TLS"},

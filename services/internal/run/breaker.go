@@ -55,6 +55,12 @@ func (h *Host) Breaker(name string) *Breaker {
 	return b
 }
 
+// NewBreaker is a breaker of no process, which nobody sees: what is used outside of a target, and tests of
+// what takes one.
+func NewBreaker(name string, cfg BreakerConfig, now func() time.Time) *Breaker {
+	return newBreaker("", name, cfg, now, func(context.Context, string, ...any) {})
+}
+
 func newBreaker(service, name string, cfg BreakerConfig, now func() time.Time,
 	warn func(ctx context.Context, msg string, args ...any)) *Breaker {
 	b := &Breaker{service: service, name: name, wait: cfg.Open, now: now, changed: now()}

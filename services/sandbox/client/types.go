@@ -9,13 +9,14 @@ import "time"
 // Endpoints says where a running sandbox listens. cmd/ceralacca-sandbox prints it as one line
 // of JSON.
 type Endpoints struct {
-	SdIURL     string `json:"sdi_url"`     // RiceviFile, https with mutual TLS
-	NotifyURL  string `json:"notify_url"`  // NotificaEsito, https with mutual TLS
-	TSAURL     string `json:"tsa_url"`     // RFC 3161 over plain HTTP
-	SMTPAddr   string `json:"smtp_addr"`   // host:port of the mail sink
-	PEC        PEC    `json:"pec"`         // the certified mail providers
-	ControlURL string `json:"control_url"` // this API
-	CAFile     string `json:"ca_file"`     // PEM of the sandbox authority; "" when no directory was given
+	SdIURL     string     `json:"sdi_url"`     // RiceviFile, https with mutual TLS
+	NotifyURL  string     `json:"notify_url"`  // NotificaEsito, https with mutual TLS
+	TSAURL     string     `json:"tsa_url"`     // RFC 3161 over plain HTTP
+	SMTPAddr   string     `json:"smtp_addr"`   // host:port of the mail sink
+	PEC        PEC        `json:"pec"`         // the certified mail providers
+	RemoteSign RemoteSign `json:"remote_sign"` // the providers of remote signatures
+	ControlURL string     `json:"control_url"` // this API
+	CAFile     string     `json:"ca_file"`     // PEM of the sandbox authority; "" when no directory was given
 }
 
 // Clock is the virtual clock.

@@ -1,0 +1,201 @@
+package remotesign
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"strings"
+
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// arssCodes are the answers of ARSS. 0003 is public ("Invalid User Credentials"); the others are the
+// sandbox's own.
+var arssCodes = []struct {
+	err  error
+	code string
+}{
+	{errWrong, "0003"}, {errLocked, "9001"}, {errNoSession, "9002"}, {errNoHolder, "9003"}, {errHash, "9005"}, {errRequest, "9006"},
+}
+
+func arssCode(err error) string {
+	for _, c := range arssCodes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	return "9000"
+}
+
+type arssAuth struct {
+	OTP    string `xml:"otpPwd"`
+	Domain string `xml:"typeOtpAuth"`
+	User   string `xml:"user"`
+	PIN    string `xml:"userPWD"`
+}
+
+type arssApplication struct {
+	Password string `xml:"applicationpassword"`
+	User     string `xml:"applicationuser"`
+}
+
+func (a arssApplication) known(domain string) error {
+	if a.User != AppUser || a.Password != AppPassword || domain != Domain {
+		return errWrong
+	}
+	return nil
+}
+
+type arssResult struct {
+	Description string `xml:"description,omitempty"`
+	Code        string `xml:"return_code,omitempty"`
+	Status      string `xml:"status"`
+}
+
+func arssResultOf(err error) arssResult {
+	if err != nil {
+		return arssResult{Description: err.Error(), Code: arssCode(err), Status: "KO"}
+	}
+	return arssResult{Code: "0000", Status: "OK"}
+}
+
+// ARSS is the SOAP endpoint of ArubaSignService.
+func (w *World) ARSS() http.Handler {
+	return &service{world: w, namespace: "http://arubasignservice.arubapec.it/", ops: map[string]operation{
+		"listCertAuth": w.arssListCert, "sendCredentialAuth": w.arssSend, "opensession": w.arssOpen,
+		"closesession": w.arssClose, "signhash": w.arssSign,
+	}}
+}
+
+func (w *World) arssListCert(d *xml.Decoder, start xml.StartElement, _ client.RemoteFault) (any, error) {
+	var in struct {
+		Identity arssApplication `xml:"Identity"`
+		Domain   string          `xml:"domain"`
+		User     string          `xml:"username"`
+	}
+	if err := d.DecodeElement(&in, &start); err != nil {
+		return nil, err
+	}
+	type cert struct {
+		ID    string `xml:"id"`
+		Value string `xml:"value"`
+	}
+	// The schema's userCertListAuth has no return_code: the code is in the description, if anywhere.
+	type list struct {
+		Certs       []cert `xml:"certs"`
+		Description string `xml:"description,omitempty"`
+		Status      string `xml:"status"`
+	}
+	var out struct {
+		Return list `xml:"return"`
+	}
+	err := in.Identity.known(in.Domain)
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var h *holder
+		if h, err = w.holder(in.User); err == nil {
+			out.Return = list{Certs: []cert{{certID, base64.StdEncoding.EncodeToString(h.chain[0].Raw)}}, Status: "OK"}
+			return out, nil
+		}
+	}
+	out.Return = list{Description: arssCode(err) + ": " + err.Error(), Status: "KO"}
+	return out, nil
+}
+
+func (w *World) arssSend(d *xml.Decoder, start xml.StartElement, _ client.RemoteFault) (any, error) {
+	var in struct {
+		Identity arssApplication `xml:"identity"`
+		Type     string          `xml:"type"`
+		Domain   string          `xml:"domain"`
+		User     string          `xml:"username"`
+	}
+	if err := d.DecodeElement(&in, &start); err != nil {
+		return nil, err
+	}
+	err := in.Identity.known(in.Domain)
+	if err == nil && in.Type != "SMS" && in.Type != "ARUBACALL" {
+		err = errRequest
+	}
+	if err == nil {
+		err = w.send(in.User, in.Type)
+	}
+	var out struct {
+		Return arssResult `xml:"return"`
+	}
+	out.Return = arssResultOf(err)
+	return out, nil
+}
+
+type arssText struct {
+	Return string `xml:"return"`
+}
+
+func (w *World) arssOpen(d *xml.Decoder, start xml.StartElement, _ client.RemoteFault) (any, error) {
+	var in struct {
+		Identity arssAuth `xml:"Identity"`
+	}
+	if err := d.DecodeElement(&in, &start); err != nil {
+		return nil, err
+	}
+	if in.Identity.Domain != Domain {
+		return arssText{"KO-" + arssCode(errWrong)}, nil
+	}
+	id, err := w.begin(in.Identity.User, in.Identity.PIN, in.Identity.OTP, "")
+	if err != nil {
+		return arssText{"KO-" + arssCode(err)}, nil
+	}
+	return arssText{id}, nil
+}
+
+func (w *World) arssClose(d *xml.Decoder, start xml.StartElement, _ client.RemoteFault) (any, error) {
+	var in struct {
+		Session string `xml:"sessionid"`
+	}
+	if err := d.DecodeElement(&in, &start); err != nil {
+		return nil, err
+	}
+	w.end(in.Session)
+	return arssText{"OK"}, nil
+}
+
+func (w *World) arssSign(d *xml.Decoder, start xml.StartElement, f client.RemoteFault) (any, error) {
+	var in struct {
+		Request struct {
+			CertID   string   `xml:"certID"`
+			Hash     string   `xml:"hash"`
+			HashType string   `xml:"hashtype"`
+			Identity arssAuth `xml:"identity"`
+			Session  string   `xml:"session_id"`
+		} `xml:"SignHashRequest"`
+	}
+	if err := d.DecodeElement(&in, &start); err != nil {
+		return nil, err
+	}
+	type result struct {
+		CertID      string `xml:"certID,omitempty"`
+		Description string `xml:"description,omitempty"`
+		Code        string `xml:"return_code"`
+		Signature   string `xml:"signature,omitempty"`
+		Status      string `xml:"status"`
+	}
+	var out struct {
+		Return result `xml:"return"`
+	}
+	r := in.Request
+	hash, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Hash))
+	if err == nil && (r.HashType != "SHA256" || r.CertID != certID || r.Identity.Domain != Domain) {
+		err = errRequest
+	}
+	var signature []byte
+	if err == nil {
+		signature, err = w.sign(r.Identity.User, r.Identity.PIN, r.Session, hash, f.Kind == client.RemoteBadSig)
+	}
+	if err != nil {
+		out.Return = result{Description: err.Error(), Code: arssCode(err), Status: "KO"}
+		return out, nil
+	}
+	out.Return = result{CertID: certID, Code: "0000", Signature: base64.StdEncoding.EncodeToString(signature), Status: "OK"}
+	return out, nil
+}

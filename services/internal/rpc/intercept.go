@@ -161,18 +161,51 @@ func (s *Server) identify(ctx context.Context) (auth.Caller, bool, error) {
 		return auth.Caller{}, false, auth.Unauthenticated("CREDENTIAL_AMBIGUOUS",
 			"the call carries %d authorization values: send one", len(values))
 	case len(values) == 1:
-		scheme, bearer, ok := strings.Cut(values[0], " ")
-		if !ok || !strings.EqualFold(scheme, "bearer") {
-			return auth.Caller{}, false, auth.Unauthenticated("CREDENTIAL_MALFORMED",
-				"metadata authorization must be: Bearer <API key or token>")
-		}
-		caller, err := s.cfg.Resolver.Resolve(ctx, strings.TrimSpace(bearer))
+		caller, err := s.bearer(ctx, values[0])
 		return caller, err == nil, err
 	}
 	if name := serviceName(ctx); name != "" {
 		return auth.Caller{Kind: auth.KindService, ID: name, Role: auth.RoleService, Live: true}, true, nil
 	}
 	return auth.Caller{}, false, nil
+}
+
+// bearer resolves the value of an authorization header.
+func (s *Server) bearer(ctx context.Context, authorization string) (auth.Caller, error) {
+	scheme, bearer, ok := strings.Cut(authorization, " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") {
+		return auth.Caller{}, auth.Unauthenticated("CREDENTIAL_MALFORMED",
+			"metadata authorization must be: Bearer <API key or token>")
+	}
+	return s.cfg.Resolver.Resolve(ctx, strings.TrimSpace(bearer))
+}
+
+// Admit lets a service offer over HTTP what it offers over gRPC, to the same callers: it finds out who
+// calls by the Authorization header, asks the access option of the gRPC method (/package.Service/Method)
+// that stands behind, and gives the context in which that method may be called. A request that is made
+// of such a call names resources of the caller's own tenant only: that check is the service's.
+func (s *Server) Admit(ctx context.Context, method, authorization string) (context.Context, auth.Caller, error) {
+	s.mu.Lock()
+	access, ok := s.access[method]
+	s.mu.Unlock()
+	if !ok {
+		return ctx, auth.Caller{}, fault.Internal("METHOD_UNKNOWN", "no method %s is registered", method)
+	}
+	var caller auth.Caller
+	if authorization != "" {
+		var err error
+		if caller, err = s.bearer(ctx, authorization); err != nil {
+			return ctx, caller, err
+		}
+	}
+	if err := allow(access, caller, authorization != ""); err != nil {
+		return ctx, caller, err
+	}
+	ctx = auth.With(ctx, caller)
+	if s.cfg.Enrich != nil {
+		ctx = s.cfg.Enrich(ctx, caller)
+	}
+	return ctx, caller, nil
 }
 
 // serviceName is the common name of the client certificate that TLS verified

@@ -104,3 +104,8 @@ func (h *Host) ForgetKeys() { h.process.keys.cache.Forget() }
 func (h *Host) Await(ctx context.Context, what, mend string, fn func(ctx context.Context) error) error {
 	return h.process.await(ctx, what, mend, fn)
 }
+
+// Admit lets a target offer on HTTP what it offers over gRPC: see [rpc.Server.Admit].
+func (h *Host) Admit(ctx context.Context, method, authorization string) (context.Context, auth.Caller, error) {
+	return h.process.rpc.Admit(ctx, method, authorization)
+}

@@ -73,41 +73,49 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 		return nil, fault.Invalid("SIGNATURE_COUNT", "signature_count: %d signatures for %d documents: each document is signed once", n, len(hashes)).
 			WithField("signature_count", "SIGNATURE_COUNT", "is not the number of documents")
 	}
-	id, err := pg.NewID()
-	if err != nil {
-		return nil, err
-	}
 	var a asked
 	var made db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q, now := db.New(tx), pg.Time(s.now())
-		a, err = withDevice(ctx, q, name)
+		a, err = withDevice(ctx, db.New(tx), name)
 		if err != nil {
 			return err
 		}
-		n, err := q.InsertChallenge(ctx, db.InsertChallengeParams{
-			ID: id, CredentialID: name.id, Caller: callerOf(ctx), Hashes: hashes, Digest: digestOf(hashes),
-			At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL),
-		})
-		if err != nil {
-			return fmt.Errorf("signer: insert challenge: %w", err)
-		}
-		if n == 0 {
-			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name())
-		}
-		made, err = q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx)})
-		if err != nil {
-			return fmt.Errorf("signer: read challenge: %w", err)
-		}
-		return telemetry.Audit(ctx, tx, telemetry.Act{
-			Action: "challenge.create", Resource: nameOfChallenge(a.credential, id),
-			Detail: map[string]string{"documents": fmt.Sprint(len(hashes)), "digest": fmt.Sprintf("%x", made.Digest)},
-		})
+		made, err = s.openChallenge(ctx, tx, a, hashes, len(hashes))
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return s.challengeMessage(a.credential, made), nil
+}
+
+// openChallenge writes a challenge down, for the caller of ctx. hashes are sorted; signatures is how many
+// the signer is asked for in all.
+func (s *Service) openChallenge(ctx context.Context, tx pgx.Tx, a asked, hashes [][]byte, signatures int) (db.Challenge, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return db.Challenge{}, err
+	}
+	q, now := db.New(tx), pg.Time(s.now())
+	n, err := q.InsertChallenge(ctx, db.InsertChallengeParams{
+		ID: id, CredentialID: a.credential.ID, Caller: callerOf(ctx), Hashes: hashes, Digest: digestOf(hashes),
+		At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL),
+	})
+	if err != nil {
+		return db.Challenge{}, fmt.Errorf("signer: insert challenge: %w", err)
+	}
+	if n == 0 {
+		return db.Challenge{}, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name())
+	}
+	made, err := q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: a.credential.ID, Caller: callerOf(ctx)})
+	if err != nil {
+		return made, fmt.Errorf("signer: read challenge: %w", err)
+	}
+	detail := map[string]string{"documents": fmt.Sprint(len(hashes)), "digest": fmt.Sprintf("%x", made.Digest)}
+	if signatures != len(hashes) {
+		detail["signatures"] = fmt.Sprint(signatures)
+	}
+	return made, telemetry.Audit(ctx, tx, telemetry.Act{Action: "challenge.create", Resource: nameOfChallenge(a.credential, id), Detail: detail})
 }
 
 func (s *Service) challengeMessage(c db.Credential, ch db.Challenge) *signv1.Challenge {

@@ -25,7 +25,9 @@ type output struct {
 	away  bool // the documents stay with the caller, and the signatures are beside them
 	stamp bool
 	pdf   *signv1.PdfSignature
-	key   string
+	// certify makes the author's signature of a PDF, which says what may come after it.
+	certify pades.Certification
+	key     string
 }
 
 const mimeBeside = "application/pkcs7-signature"
@@ -144,6 +146,7 @@ func signAs(ctx context.Context, hash, content []byte, by *readyCredential, at t
 		var b bytes.Buffer
 		err := pades.Sign(ctx, &b, bytes.NewReader(content), int64(len(content)), by.signer, pades.Options{
 			SigningTime: at, Timestamp: stamp, Reason: o.pdf.GetReason(), Location: o.pdf.GetLocation(), Field: o.pdf.GetField(), Box: boxOf(o.pdf.GetBox()),
+			Certify: o.certify,
 		})
 		return b.Bytes(), err
 	}

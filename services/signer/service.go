@@ -43,6 +43,8 @@ type Config struct {
 	Documents DocumentsConfig `yaml:"documents"`
 	// Verification says by what files are judged that others signed.
 	Verification VerificationConfig `yaml:"verification"`
+	// CSC offers the credentials of persons through the API of the Cloud Signature Consortium.
+	CSC CSCConfig `yaml:"csc"`
 }
 
 // AuthorizationConfig is about PINs, one-time passwords and challenges.
@@ -107,6 +109,7 @@ func DefaultConfig() Config {
 		},
 		Documents:    DocumentsConfig{MaxSize: 64 << 20, StampsPerMonth: 1000},
 		Verification: defaultVerification(),
+		CSC:          defaultCSC(),
 	}
 }
 
@@ -141,6 +144,7 @@ func (c *Config) Validate() error {
 	a.Email.validate("authorization.email", bad)
 	c.validateStamps(bad)
 	c.Verification.validate(bad)
+	c.CSC.validate(bad)
 	return errors.Join(errs...)
 }
 
@@ -202,6 +206,7 @@ func start(_ context.Context, h *run.Host) error {
 	signv1.RegisterAuthorizationServiceServer(h.RPC, s)
 	signv1.RegisterVerificationServiceServer(h.RPC, s)
 	signv1.RegisterDocumentServiceServer(h.RPC, s)
+	s.offerCSC(h)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)

@@ -73,8 +73,7 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 // hashes are sorted.
 func covers(ch db.Challenge, authorization string, hashes [][]byte) error {
 	secret, err := base64.RawURLEncoding.DecodeString(authorization)
-	sum := sha256.Sum256(secret)
-	if err != nil || subtle.ConstantTimeCompare(sum[:], ch.AuthorizationSha256) != 1 {
+	if err != nil || !matches(ch, secret) {
 		return fault.Denied("AUTHORIZATION_INVALID", "this is not the authorization of the challenge")
 	}
 	i := 0
@@ -92,6 +91,12 @@ func covers(ch db.Challenge, authorization string, hashes [][]byte) error {
 			WithField("document_sha256", "HASHES_MISSING", "does not hold all the documents of the challenge")
 	}
 	return nil
+}
+
+// matches says whether a secret is the authorization of the challenge.
+func matches(ch db.Challenge, secret []byte) bool {
+	sum := sha256.Sum256(secret)
+	return subtle.ConstantTimeCompare(sum[:], ch.AuthorizationSha256) == 1
 }
 
 // useAuthorization gives the authorization to one request, and knows that request when it comes again,

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -91,11 +92,11 @@ func openAuthorities(list []TSAConfig, h *run.Host) ([]*authority, error) {
 
 // stamp asks for a token over a digest. What is wrong with an answer counts against the authority as
 // much as silence: the next one is asked.
-func (a *authority) stamp(ctx context.Context, digest []byte) (*tsp.Token, error) {
+func (a *authority) stamp(ctx context.Context, digest []byte, nonce *big.Int) (*tsp.Token, error) {
 	var token *tsp.Token
 	err := a.breaker.Do(ctx, func(ctx context.Context) error {
 		var err error
-		token, err = a.client.Stamp(ctx, digest)
+		token, err = a.client.StampNonce(ctx, digest, nonce)
 		var refused *tsp.RefusedError
 		switch {
 		case err == nil || errors.Is(err, context.Canceled):
@@ -126,6 +127,11 @@ func (s *Service) stamper(tenant string) cades.Stamp {
 // stampFor counts a stamp and has the first authority that does it well make it. What none made is
 // given back.
 func (s *Service) stampFor(ctx context.Context, tenant string, digest []byte) (*tsp.Token, string, error) {
+	return s.stampWith(ctx, tenant, digest, nil)
+}
+
+// stampWith is stampFor with a nonce that the caller has chosen; nil: one is made.
+func (s *Service) stampWith(ctx context.Context, tenant string, digest []byte, nonce *big.Int) (*tsp.Token, string, error) {
 	if len(s.stamps) == 0 {
 		return nil, "", noAuthorities()
 	}
@@ -146,7 +152,7 @@ func (s *Service) stampFor(ctx context.Context, tenant string, digest []byte) (*
 	var said []string
 	var last error
 	for _, a := range s.stamps {
-		token, err := a.stamp(ctx, digest)
+		token, err := a.stamp(ctx, digest, nonce)
 		if err == nil {
 			return token, a.name, nil
 		}

@@ -37,12 +37,19 @@ type Client struct {
 // Stamp gets a token over a SHA-256 and makes every check on it.
 // Errors: *TransportError, *RefusedError, *TokenError; ctx's own when it ended.
 func (c *Client) Stamp(ctx context.Context, sha256Digest []byte) (*Token, error) {
+	return c.StampNonce(ctx, sha256Digest, nil)
+}
+
+// StampNonce is Stamp with a nonce of the caller's, which must be positive; nil: one is made.
+func (c *Client) StampNonce(ctx context.Context, sha256Digest []byte, nonce *big.Int) (*Token, error) {
 	if c.URL == "" || c.HTTP == nil || c.Roots == nil || c.Now == nil {
 		return nil, errors.New("tsp: client lacks URL, HTTP, Roots or Now")
 	}
-	nonce, err := c.nonce()
-	if err != nil {
-		return nil, err
+	if nonce == nil {
+		var err error
+		if nonce, err = c.nonce(); err != nil {
+			return nil, err
+		}
 	}
 	req := Request{Hash: crypto.SHA256, Digest: sha256Digest, Policy: c.Policy, Nonce: nonce, CertReq: true}
 	body, err := req.Marshal()

@@ -223,6 +223,13 @@ type Signature struct {
 	DoneAt         *time.Time
 }
 
+type SigningTransaction struct {
+	ChallengeID    uuid.UUID
+	TenantID       string
+	SignaturesLeft int32
+	ExtendedBy     *uuid.UUID
+}
+
 type StampQuotum struct {
 	TenantID string
 	PerMonth int32

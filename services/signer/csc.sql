@@ -1,0 +1,57 @@
+-- What the CSC API asks beside challenges and authorizations, which are those of every other way.
+
+-- name: ListPersonal :many
+-- Credentials of persons that have a certificate, with their holder and the device that is active.
+SELECT sqlc.embed(c), coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type
+FROM credential c
+LEFT JOIN credential_pin p ON p.credential_id = c.id
+LEFT JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
+WHERE c.tenant_id = @tenant_id AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
+  AND (sqlc.narg(id)::uuid IS NULL OR c.id = sqlc.narg(id)::uuid) AND (@holder::text = '' OR p.holder = @holder::text)
+ORDER BY c.created_at DESC, c.id DESC LIMIT @page;
+
+-- name: InsertTransaction :exec
+INSERT INTO signing_transaction (challenge_id, tenant_id, signatures_left)
+SELECT ch.id, ch.tenant_id, @signatures_left FROM challenge ch WHERE ch.id = @challenge_id;
+
+-- name: FindOpenChallenge :one
+-- The challenge for the same digests that the caller opened before, and that still waits.
+SELECT ch.id
+FROM challenge ch JOIN signing_transaction t ON t.challenge_id = ch.id
+WHERE ch.credential_id = @credential_id AND ch.caller = @caller AND ch.digest = @digest AND ch.state = 'OPEN'
+  AND ch.expires_at > @at AND ch.attempts < @allowed AND t.signatures_left = @signatures_left
+ORDER BY ch.id DESC LIMIT 1;
+
+-- name: MessageBinding :one
+-- What the password was for that was sent last.
+SELECT binding FROM otp_message WHERE device_id = @device_id AND expires_at > @at;
+
+-- name: ExtendTransaction :execrows
+-- The one step from an authorization to the next of its transaction. What is left of the number that the
+-- signer authorized goes over. An authorization that was not used gives its signatures back and ends;
+-- one that is in use at this moment waits. The rows are held first: whoever comes second sees it done.
+WITH held AS MATERIALIZED (
+    SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at, ch.state,
+           t.signatures_left + CASE WHEN ch.state = 'AUTHORIZED' THEN cardinality(ch.hashes) ELSE 0 END - cardinality(@hashes::bytea[]) AS signatures_left
+    FROM challenge ch JOIN signing_transaction t ON t.challenge_id = ch.id
+    WHERE ch.id = @challenge_id AND ch.credential_id = @credential_id AND ch.caller = @caller
+      AND ch.authorization_sha256 = @authorization_sha256 AND t.extended_by IS NULL AND ch.authorized_at > @authorized_after
+      AND ((ch.state = 'AUTHORIZED' AND ch.expires_at > @at) OR ch.state = 'SIGNED')
+      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE'
+                    AND c.not_before <= @at AND c.not_after > @at)
+    FOR UPDATE OF ch, t
+), next AS (
+    INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, device_id, authorization_sha256,
+                           created_at, authorized_at)
+    SELECT @id, h.tenant_id, h.credential_id, h.caller, @hashes::bytea[], @digest, 'AUTHORIZED', @expires_at, h.device_id,
+           @next_authorization_sha256, @at, h.authorized_at
+    FROM held h WHERE h.signatures_left >= 0
+    RETURNING id
+), ended AS (
+    UPDATE challenge ch SET expires_at = @at FROM held h, next
+    WHERE ch.id = h.id AND h.state = 'AUTHORIZED'
+), taken AS (
+    UPDATE signing_transaction t SET extended_by = next.id FROM held h, next WHERE t.challenge_id = h.id
+)
+INSERT INTO signing_transaction (challenge_id, tenant_id, signatures_left)
+SELECT next.id, h.tenant_id, h.signatures_left FROM held h, next;

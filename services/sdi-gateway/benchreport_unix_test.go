@@ -65,8 +65,30 @@ func reportOnce(b *testing.B) {
 		sandbox: startSandbox(b), db: durable(b), config: fmt.Sprintf("  drain_rate: %v\n", *drainRate), quiet: true,
 	})
 	reportSending(b, g)
+	first := heapInUse()
 	reportCallbacks(b, g)
 	reportDrain(b, g)
+	reportMemory(first, *sendFiles+*drainFiles)
+}
+
+// heapInUse is what lives in this process after a collection: the gateway, its embedded NATS, and what asks it.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers freed
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// reportMemory says what the later work has left in memory; TestMemoryStaysFlat, under the build tag soak, looks at it
+// for as long as one likes.
+func reportMemory(first uint64, files int) {
+	last := heapInUse()
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	row("sdi: heap after the first files", float64(first)/1e6, "MB", "-")
+	row("sdi: heap after all of it", float64(last)/1e6, "MB", "no more than then + 16")
+	row(fmt.Sprintf("sdi: most memory (RSS) while handling %d files", files), float64(u.Maxrss)/1e3, "MB", "-")
 }
 
 // startSandbox runs the simulators in a process of their own.

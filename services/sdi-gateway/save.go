@@ -21,9 +21,12 @@ import (
 const (
 	savedTogether = 64 // messages in one transaction
 	saveTimeout   = 30 * time.Second
+	savers        = 2 // one gathers while the other waits for the disk
 	// gather is how long more are waited for when the batch before had several: their senders wait
-	// anyway, and a full batch costs hardly more than a single message.
+	// anyway, and a full batch costs hardly more than a single message. It ends sooner when nothing has come for
+	// lull: then all who send at a time are in the batch, and waiting on would be for nobody.
 	gather = 25 * time.Millisecond
+	lull   = 3 * time.Millisecond
 )
 
 // arrival is a message whose sender waits for the answer.
@@ -88,6 +91,8 @@ func (s *Service) saveArrivals(ctx context.Context, closed <-chan struct{}) {
 			select {
 			case a := <-s.arrivals:
 				batch = append(batch, a)
+			case <-time.After(lull):
+				busy = false
 			case <-enough:
 				busy = false
 			}

@@ -203,7 +203,9 @@ func (s *Service) serveCallbacks(ctx context.Context, listener net.Listener) err
 	}
 	closed := make(chan struct{})
 	var saving sync.WaitGroup
-	saving.Go(func() { s.saveArrivals(context.WithoutCancel(ctx), closed) })
+	for range savers {
+		saving.Go(func() { s.saveArrivals(context.WithoutCancel(ctx), closed) })
+	}
 	defer saving.Wait()
 	defer close(closed) // after the last callback has its answer
 	return s.serve(ctx, "callback", listener, handler)

@@ -57,7 +57,7 @@ func signatureReport(s *validation.Signature) *signv1.SignatureReport {
 	out := &signv1.SignatureReport{
 		Conclusion: conclusionMessage(s.Conclusion), Form: s.Form, Layer: int32(s.Layer), Field: s.Field, Level: s.Level, //nolint:gosec // a few layers
 		Intact: s.Integrity, ClaimedTime: when(s.Claimed), BestSignatureTime: when(s.BestTime), Proven: s.Proven, Chain: chainMessage(s.Chain),
-		Warnings: s.Warnings,
+		Warnings: s.Warnings, CounterSigns: int32(s.CounterSigns), //nolint:gosec // a few signatures
 		Qualification: &signv1.Qualification{
 			Result: s.Qualification.Result, Reason: s.Qualification.Reason, Service: s.Qualification.Service, Country: s.Qualification.Country,
 		},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -374,6 +375,9 @@ func (c *cli) showSignature(s *validation.Signature, say func(string) string, pi
 	}
 	c.indented(say("intact"), intact)
 	c.indented(say("level"), s.Level)
+	if s.CounterSigns > 0 {
+		c.indented(say("counter-signature of signature"), strconv.Itoa(s.CounterSigns))
+	}
 	if !s.Claimed.IsZero() {
 		c.indented(say("stated time"), s.Claimed.Format(time.RFC3339))
 	}

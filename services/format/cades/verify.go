@@ -44,6 +44,8 @@ type SignerReport struct {
 	cms.SignerReport
 	Level  Level         `json:"level"`
 	Stamps []StampReport `json:"stamps,omitempty"`
+	// CounterSigners are the counter-signatures with their levels; see cms.SignerReport.Counter.
+	CounterSigners []SignerReport `json:"counterSigners,omitempty"`
 }
 
 // Report is what is true of a p7m.
@@ -94,20 +96,29 @@ func Judge(sd *cms.SignedData, o VerifyOptions) *Report {
 	})
 	r := &Report{Warnings: base.Warnings, ReadError: base.ReadError}
 	for i, b := range base.Signers {
-		s := SignerReport{SignerReport: b, Level: LevelCMS}
-		if b.ESS.Verdict == cms.Passed {
-			s.Level = LevelBES
-		}
-		for _, raw := range sd.Signers[i].Unsigned(cms.OIDSignatureTimeStamp) {
-			st := judgeStamp(raw, sd.Signers[i].Signature, o)
-			if st.Check.Verdict == cms.Passed && s.Level == LevelBES {
-				s.Level = LevelT
-			}
-			s.Stamps = append(s.Stamps, st)
-		}
-		r.Signers = append(r.Signers, s)
+		r.Signers = append(r.Signers, judgeSigner(b, sd.Signers[i], o))
 	}
 	return r
+}
+
+// judgeSigner adds the level, the stamps and the counter-signatures.
+func judgeSigner(b cms.SignerReport, si *cms.SignerInfo, o VerifyOptions) SignerReport {
+	s := SignerReport{SignerReport: b, Level: LevelCMS}
+	if b.ESS.Verdict == cms.Passed {
+		s.Level = LevelBES
+	}
+	for _, raw := range si.Unsigned(cms.OIDSignatureTimeStamp) {
+		st := judgeStamp(raw, si.Signature, o)
+		if st.Check.Verdict == cms.Passed && s.Level == LevelBES {
+			s.Level = LevelT
+		}
+		s.Stamps = append(s.Stamps, st)
+	}
+	counters, _ := si.CounterSigners() // what cannot be read is a warning of the report
+	for i, c := range counters[:min(len(counters), len(b.Counter))] {
+		s.CounterSigners = append(s.CounterSigners, judgeSigner(b.Counter[i], c, o))
+	}
+	return s
 }
 
 // judgeStamp checks a signature time-stamp over the signature value. spec: EN319122-1 §5.3

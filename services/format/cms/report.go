@@ -47,7 +47,10 @@ type SignerReport struct {
 	Trust       Check `json:"trust"`              // chain to Roots at At
 	KeyUsage    Check `json:"keyUsage"`           // the certificate may make such signatures
 
-	Warnings []string `json:"warnings,omitempty"`
+	// Counter are the counter-signatures, in the order of SignerInfo.CounterSigners. Anybody can add one:
+	// what is wrong with them says nothing of the signature, and Err passes over them.
+	Counter  []SignerReport `json:"counterSignatures,omitempty"`
+	Warnings []string       `json:"warnings,omitempty"`
 }
 
 // NamedCheck is a check with its name, for printing.

@@ -56,7 +56,9 @@ func (sd *SignedData) Verify(o VerifyOptions) *Report {
 		r.ReadError = unread
 	}
 	for _, si := range sd.Signers {
-		r.Signers = append(r.Signers, sd.verifySigner(si, o, digests, err))
+		one := sd.verifySigner(si, o, digests, err)
+		sd.verifyCounters(si, &one, o, 0)
+		r.Signers = append(r.Signers, one)
 	}
 	return r
 }

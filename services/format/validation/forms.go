@@ -72,6 +72,21 @@ func (j *judge) layer(r *Report, sd *cms.SignedData, content Source, layer int, 
 		c := fromCMS(&rep.Signers[n], sd, sd.Signers[n], content)
 		c.sig.Form, c.sig.Layer, c.sig.Level, c.proof = KindCAdES, layer, string(rep.Signers[n].Level), p
 		r.Signatures = append(r.Signatures, j.sign(c))
+		j.counters(r, sd, &rep.Signers[n], sd.Signers[n], layer, p)
+	}
+}
+
+// counters judges the counter-signatures of the signature that was added last.
+func (j *judge) counters(r *Report, sd *cms.SignedData, s *cades.SignerReport, si *cms.SignerInfo, layer int, p proof) {
+	of := len(r.Signatures)
+	infos, _ := si.CounterSigners() // what cannot be read is a warning already
+	for n := range s.CounterSigners {
+		c := fromCMS(&s.CounterSigners[n], sd, infos[n], nil)
+		c.sig.Form, c.sig.Layer, c.sig.Level, c.proof = KindCAdES, layer, string(s.CounterSigners[n].Level), p
+		out := j.sign(c)
+		out.CounterSigns = of
+		r.Signatures = append(r.Signatures, out)
+		j.counters(r, sd, &s.CounterSigners[n], infos[n], layer, p)
 	}
 }
 

@@ -21,9 +21,10 @@ func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0,
 
 // DefaultPolicy is the dated table of algorithms: a primitive is relied on before its date. The
 // dates are those that European validators took from the editions of the standard named beside
-// them; RSA from 1900 to 2999 bits has that of the edition of 2026, which is later by three years.
+// them. RSA from 1900 to 2999 bits has that of the edition of 2026: no new certificates after
+// 2026-12-31, and none of the old ones in force after 2028-12-31, so that nothing is signed after it.
 // What the present edition recommends has no end here: the horizon of an edition is none.
-// spec: TS119312 §5, §9 (V1.1.1, V1.4.2, 2026); before it TS 102 176-1 V2.0.0 and V2.1.1
+// spec: TS119312 §5, §8.4, §9 (V1.1.1, V1.4.2, 2026); before it TS 102 176-1 V2.0.0 and V2.1.1
 func DefaultPolicy() []Limit {
 	return []Limit{
 		{"MD5", 0, never}, {"SHA-1", 0, day(2009, 1, 1)}, // TS 102 176-1 V2.0.0
@@ -31,7 +32,7 @@ func DefaultPolicy() []Limit {
 		{"SHA-256", 0, time.Time{}}, {"SHA-2", 0, time.Time{}}, {"SHA-384", 0, time.Time{}}, {"SHA-512", 0, time.Time{}},
 		{"RSA", 1024, never}, {"RSA", 1536, day(2009, 1, 1)}, // TS 102 176-1 V2.0.0
 		{"RSA", 1900, day(2016, 1, 1)},                          // V1.1.1
-		{"RSA", 3000, day(2029, 1, 1)}, {"RSA", 0, time.Time{}}, // edition of 2026
+		{"RSA", 3000, day(2029, 1, 1)}, {"RSA", 0, time.Time{}}, // edition of 2026, §8.4
 		{"ECDSA", 160, never}, {"ECDSA", 224, day(2013, 1, 1)}, // TS 102 176-1 V2.1.1
 		{"ECDSA", 256, day(2016, 1, 1)}, {"ECDSA", 0, time.Time{}}, // V1.1.1
 		// Not in the standard's list of suites; RFC 8410 and EN 319 122-1 let it be used.

@@ -141,6 +141,10 @@ type Signature struct {
 	Form  string `json:"form"` // CAdES, XAdES, PAdES
 	Layer int    `json:"layer,omitempty"`
 	Field string `json:"field,omitempty"` // of a PDF
+	// CounterSigns is the number, from 1, of the signature in this report that this one is over, 0 when it
+	// is over a document. Anybody can add a counter-signature, so it does not count for the verdict of
+	// the file.
+	CounterSigns int `json:"counter_signs,omitempty"`
 	// Level is how far the signature goes by its parts, such as CAdES-BES or PAdES-B-LT.
 	Level     string    `json:"level,omitempty"`
 	Integrity bool      `json:"integrity"` // what was signed and the signature value are whole
@@ -185,7 +189,7 @@ func (r *Report) conclude() {
 	}
 	r.Conclusion = passed()
 	for i := range r.Signatures {
-		if c := r.Signatures[i].Conclusion; c.weight() > r.weight() {
+		if c := r.Signatures[i].Conclusion; r.Signatures[i].CounterSigns == 0 && c.weight() > r.weight() {
 			r.Conclusion = c
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // Peer is an independent program that tests compare the platform with.
 type Peer struct {
 	Command string // what must be in PATH
+	File    string // or, of a library, what must be there
 	Package string // the Debian package that brings it
 }
 
@@ -23,6 +24,11 @@ var Peers = []Peer{
 	{Command: "openssl", Package: "openssl"},
 	{Command: "xmlsec1", Package: "xmlsec1"},
 	{Command: "xmllint", Package: "libxml2-utils"},
+	{Command: "pdfsig", Package: "poppler-utils"},
+	{Command: "qpdf", Package: "qpdf"},
+	// BouncyCastle, and the compiler that runs a source file: without a screen 126 MB to fetch, 275 MB on disk.
+	{Command: "javac", Package: "default-jdk-headless"},
+	{File: "/usr/share/java/bcpkix.jar", Package: "libbcpkix-java"},
 	{Command: "sftp", Package: "openssh-client"},
 }
 
@@ -39,16 +45,24 @@ func RequirePeers(ctx context.Context, w io.Writer, peers ...Peer) error {
 		return err
 	}
 	if still := missingPackages(peers); len(still) > 0 {
-		return fmt.Errorf("devenv: after installing %s their programs are still not in PATH=%s", strings.Join(still, ", "), os.Getenv("PATH"))
+		return fmt.Errorf("devenv: after installing %s their files or programs (in PATH=%s) are still not there", strings.Join(still, ", "), os.Getenv("PATH"))
 	}
 	return nil
+}
+
+func (p Peer) look() error {
+	if p.File != "" {
+		_, err := os.Stat(p.File)
+		return err
+	}
+	_, err := exec.LookPath(p.Command)
+	return err
 }
 
 func missingPackages(peers []Peer) []string {
 	var missing []string
 	for _, p := range peers {
-		_, err := exec.LookPath(p.Command)
-		if err != nil && !slices.Contains(missing, p.Package) {
+		if err := p.look(); err != nil && !slices.Contains(missing, p.Package) {
 			missing = append(missing, p.Package)
 		}
 	}

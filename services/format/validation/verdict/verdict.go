@@ -171,6 +171,9 @@ func (w writer) signature(n int, s *validation.Signature) render.Part {
 		f.add("serial", p.Serial)
 	}
 	f.add("form", strings.TrimSpace(s.Form+" "+s.Field))
+	if s.CounterSigns > 0 {
+		f.add("counter-signature of signature", strconv.Itoa(s.CounterSigns))
+	}
 	f.add("level", s.Level)
 	intact := "no"
 	if s.Integrity {

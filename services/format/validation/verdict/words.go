@@ -27,7 +27,7 @@ var italian = map[string]string{
 	"serial": "numero di serie", "trust service": "servizio fiduciario", "chain": "catena dei certificati", "no chain": "nessuna catena porta a un'autorità riconosciuta",
 	"checks": "controlli", "trusted": "riconosciuta", "not relied on": "non più affidabile", "relied on until": "affidabile fino al",
 	"good": "valido", "revoked": "revocato", "suspended": "sospeso", "unknown": "ignota", "passed": "superato", "failed": "non superato", "not-judged": "non giudicato",
-	"signature": "firma", "time stamp": "marca temporale", "signer": "firmatario", "id": "codice", "organization": "organizzazione",
+	"counter-signature of signature": "controfirma della firma", "signature": "firma", "time stamp": "marca temporale", "signer": "firmatario", "id": "codice", "organization": "organizzazione",
 	"issuer": "emittente", "level": "livello", "stated time": "ora dichiarata", "proven time": "ora provata", "judged at": "giudicata al",
 	"qualification": "qualificazione", "authority": "autorità", "time": "ora", "reason": "motivo", "detail": "dettaglio (in inglese)", "algorithms": "algoritmi",
 	"revocation": "revoca", "content": "contenuto", "saved": "salvato", "warning": "avviso", "intact": "integra", "yes": "sì", "no": "no", "qualified": "qualificata",

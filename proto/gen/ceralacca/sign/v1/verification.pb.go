@@ -777,7 +777,10 @@ type SignatureReport struct {
 	Qualification     *Qualification         `protobuf:"bytes,15,opt,name=qualification,proto3" json:"qualification,omitempty"`
 	Warnings          []string               `protobuf:"bytes,16,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// DER of the signer's certificate; empty when it is not in the file.
-	Certificate   []byte `protobuf:"bytes,17,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Certificate []byte `protobuf:"bytes,17,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Number, from 1, of the signature of this report that this one is over; 0: it is over a document.
+	// Counter-signatures do not count for the verdict of the file, since anybody can add one.
+	CounterSigns  int32 `protobuf:"varint,18,opt,name=counter_signs,json=counterSigns,proto3" json:"counter_signs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -929,6 +932,13 @@ func (x *SignatureReport) GetCertificate() []byte {
 		return x.Certificate
 	}
 	return nil
+}
+
+func (x *SignatureReport) GetCounterSigns() int32 {
+	if x != nil {
+		return x.CounterSigns
+	}
+	return 0
 }
 
 // Who a certificate is about.
@@ -1470,7 +1480,7 @@ const file_ceralacca_sign_v1_verification_proto_rawDesc = "" +
 	" \x01(\x03R\bfileSize\"=\n" +
 	"\x0fVerifiedContent\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x96\x06\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xbb\x06\n" +
 	"\x0fSignatureReport\x12=\n" +
 	"\n" +
 	"conclusion\x18\x01 \x01(\v2\x1d.ceralacca.sign.v1.ConclusionR\n" +
@@ -1494,7 +1504,8 @@ const file_ceralacca_sign_v1_verification_proto_rawDesc = "" +
 	"\x06checks\x18\x0e \x03(\v2\x1e.ceralacca.sign.v1.CheckReportR\x06checks\x12F\n" +
 	"\rqualification\x18\x0f \x01(\v2 .ceralacca.sign.v1.QualificationR\rqualification\x12\x1a\n" +
 	"\bwarnings\x18\x10 \x03(\tR\bwarnings\x12 \n" +
-	"\vcertificate\x18\x11 \x01(\fR\vcertificate\"\xbf\x01\n" +
+	"\vcertificate\x18\x11 \x01(\fR\vcertificate\x12#\n" +
+	"\rcounter_signs\x18\x12 \x01(\x05R\fcounterSigns\"\xbf\x01\n" +
 	"\x11CertificateHolder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\"\n" +

@@ -105,7 +105,7 @@ var formats = map[string][]string{
 	"signature": {"fatturapa", "cms", "cades", "xades"},
 	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist", "fatturapa"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
-	"sdiftp": {"sdi", "cms"}, "csc": {},
+	"sdiftp": {"sdi", "cms"}, "csc": {}, "pskc": {},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

@@ -22,7 +22,7 @@ type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.
 	Type string
 	// Invoice is the resource name of what it is about: an invoice, issued or inbound, for the types pec.*
-	// a message or a mailbox of certified mail.
+	// a message or a mailbox of certified mail, for the types credential.* a credential.
 	Invoice string
 	// Data is what the type adds: JSON values by field name. Never document content.
 	Data map[string]any
@@ -38,6 +38,7 @@ var noticeTypes = []string{
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 	"inbound.taken_in_charge", "inbound.preserved",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
+	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
 }
 
 // NoticeTypes returns every type that NoticeOf can give.
@@ -76,6 +77,12 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 		if n.Type == "" {
 			n = mailNotice(ev)
 		}
+		if n.Type == "" {
+			n = credentialNotice(ev)
+		}
+	}
+	if strings.HasPrefix(n.Type, "credential.") {
+		return n, strings.Contains(n.Invoice, "/credentials/")
 	}
 	if strings.HasPrefix(n.Type, "pec.") {
 		return n, strings.Contains(n.Invoice, "/mailboxes/")
@@ -140,6 +147,28 @@ func mailNotice(ev proto.Message) Notice {
 		return Notice{"pec.delivery_state_changed", e.GetMessage(), map[string]any{"state": e.GetState()}}
 	case *pecv1.MailboxDegraded:
 		return Notice{"pec.mailbox_degraded", e.GetMailbox(), map[string]any{"code": e.GetCode(), "description": e.GetReason()}}
+	}
+	return Notice{}
+}
+
+// credentialNotice is NoticeOf for credentials and the devices of their holders. No secret is in it.
+func credentialNotice(ev proto.Message) Notice {
+	switch e := ev.(type) {
+	case *signv1.PushRequested:
+		return Notice{"credential.push_requested", e.GetCredential(), map[string]any{
+			"otp_device": e.GetOtpDevice(), "push_request": e.GetPushRequest(), "expire_time": timeData(e.GetExpireTime())}}
+	case *signv1.CredentialUsed:
+		return Notice{"credential.used", e.GetCredential(), map[string]any{
+			"challenge": e.GetChallenge(), "otp_device": e.GetOtpDevice(), "signature_count": e.GetSignatureCount(),
+			"documents_sha256": hex.EncodeToString(e.GetDocumentsSha256()), "time": timeData(e.GetTime())}}
+	case *signv1.OtpDeviceChanged:
+		return Notice{"credential.device_changed", e.GetCredential(), map[string]any{
+			"otp_device": e.GetOtpDevice(), "change": e.GetChange(), "time": timeData(e.GetTime())}}
+	case *signv1.CredentialExpiring:
+		return Notice{"credential.expiring", e.GetCredential(), map[string]any{"days": e.GetDays(), "expire_time": timeData(e.GetExpireTime())}}
+	case *signv1.CredentialStateChanged:
+		return Notice{"credential.state_changed", e.GetCredential(), map[string]any{
+			"state": e.GetState(), "description": e.GetReason(), "time": timeData(e.GetTime())}}
 	}
 	return Notice{}
 }

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -18,10 +19,11 @@ import (
 )
 
 const (
-	anInvoice = "tenants/t/companies/c/invoices/i"
-	anInbound = "tenants/t/companies/c/inboundInvoices/i"
-	aMailbox  = "tenants/t/mailboxes/m"
-	aMessage  = aMailbox + "/messages/x"
+	anInvoice   = "tenants/t/companies/c/invoices/i"
+	anInbound   = "tenants/t/companies/c/inboundInvoices/i"
+	aMailbox    = "tenants/t/mailboxes/m"
+	aMessage    = aMailbox + "/messages/x"
+	aCredential = "tenants/t/companies/c/credentials/k"
 )
 
 func TestNotices(t *testing.T) {
@@ -58,11 +60,19 @@ func TestNotices(t *testing.T) {
 		"pec.receipt_verified":         &pecv1.ReceiptVerified{Message: aMessage, Content: blob},
 		"pec.delivery_state_changed":   &pecv1.DeliveryStateChanged{Message: aMessage, State: "MESSAGE_STATE_DELIVERED"},
 		"pec.mailbox_degraded":         &pecv1.MailboxDegraded{Mailbox: aMailbox, Code: "MAILBOX_AUTH_FAILED"},
+		"credential.push_requested":    &signv1.PushRequested{Credential: aCredential, PushRequest: aCredential + "/pushRequests/p"},
+		"credential.used":              &signv1.CredentialUsed{Credential: aCredential, SignatureCount: 2},
+		"credential.device_changed":    &signv1.OtpDeviceChanged{Credential: aCredential, Change: "otp_device.confirm"},
+		"credential.expiring":          &signv1.CredentialExpiring{Credential: aCredential, Days: 30},
+		"credential.state_changed":     &signv1.CredentialStateChanged{Credential: aCredential, State: "SUSPENDED"},
 	}
 	for want, ev := range events {
 		n, ok := catalog.NoticeOf(ev)
 		about := map[string]string{"pec.mailbox_degraded": aMailbox, "pec.message_received": aMessage, "pec.receipt_verified": aMessage,
 			"pec.delivery_state_changed": aMessage}[want]
+		if strings.HasPrefix(want, "credential.") {
+			about = aCredential
+		}
 		if about == "" {
 			about = anInvoice
 		}

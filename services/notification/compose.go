@@ -109,6 +109,21 @@ var phrases = map[string]map[string]phrase{
 	"pec.mailbox_degraded": {
 		italian: {"Casella PEC da verificare", "La casella non può essere presidiata finché qualcuno non interviene."},
 		english: {"Mailbox needs attention", "The mailbox cannot be presided over until somebody acts."}},
+	"credential.push_requested": {
+		italian: {"Richiesta di approvazione", "L'app del titolare è chiamata ad approvare una richiesta."},
+		english: {"Approval asked for", "The app of a holder is asked to approve."}},
+	"credential.used": {
+		italian: {"Firma autorizzata", "Il titolare ha autorizzato delle firme con PIN e dispositivo."},
+		english: {"Signatures authorized", "A holder authorized signatures with PIN and device."}},
+	"credential.device_changed": {
+		italian: {"Dispositivo della firma cambiato", "PIN, dispositivo o recapiti di una credenziale di firma sono cambiati."},
+		english: {"Signing device changed", "PIN, device or contact of a signing credential changed."}},
+	"credential.expiring": {
+		italian: {"Certificato in scadenza", "Il certificato di una credenziale di firma scade presto: va rinnovato."},
+		english: {"Certificate expires soon", "The certificate of a signing credential expires soon: renew it."}},
+	"credential.state_changed": {
+		italian: {"Stato della credenziale", "Lo stato di una credenziale di firma è cambiato."},
+		english: {"State of a credential", "The state of a signing credential changed."}},
 }
 
 // details are the fields of the payload that a mail shows, with their names.
@@ -123,6 +138,10 @@ var details = []struct{ field, italian, english string }{
 	{"due_time", "Termine", "Term"},
 	{"kind", "Tipo", "Kind"},
 	{"state", "Stato", "State"},
+	{"change", "Cambiamento", "Change"},
+	{"expire_time", "Scadenza", "Expires"},
+	{"documents_sha256", "Impronta", "Digest"},
+	{"push_request", "Richiesta", "Request"},
 }
 
 // compose writes subject and text of the mail about a delivery. Nothing of the document is in it.
@@ -144,6 +163,9 @@ func compose(row db.Delivery, language string) (subject, text string, err error)
 	about := labels["invoice"]
 	if strings.HasPrefix(row.EventType, "pec.") {
 		about = "PEC"
+	}
+	if strings.HasPrefix(row.EventType, "credential.") {
+		about = map[string]string{italian: "Credenziale", english: "Credential"}[language]
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\r\n\r\n%s: %s\r\n%s: %s\r\n", p.sentence, about, row.Invoice, labels["time"], row.EventTime.UTC().Format(time.RFC3339))

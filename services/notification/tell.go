@@ -163,8 +163,8 @@ func payloadOf(n catalog.Notice, at time.Time) ([]byte, error) {
 		data = map[string]any{}
 	}
 	about := "invoice"
-	if strings.HasPrefix(n.Type, "pec.") {
-		about = "subject" // a message or a mailbox
+	if strings.HasPrefix(n.Type, "pec.") || strings.HasPrefix(n.Type, "credential.") {
+		about = "subject" // a message, a mailbox or a credential
 	}
 	data[about] = n.Invoice
 	raw, err := json.Marshal(struct {

@@ -37,8 +37,10 @@ const (
 	OtpDeviceType_OTP_DEVICE_TYPE_SMS OtpDeviceType = 2
 	// E-mails with 8 digits (SendOtp).
 	OtpDeviceType_OTP_DEVICE_TYPE_EMAIL OtpDeviceType = 3
-	// Not there yet: refused with UNIMPLEMENTED_DEVICE_TYPE.
+	// An app with a key pair of its own that approves (DeviceService).
 	OtpDeviceType_OTP_DEVICE_TYPE_PUSH OtpDeviceType = 4
+	// A hardware token of the tenant's stock, by time or by event (DeviceService).
+	OtpDeviceType_OTP_DEVICE_TYPE_TOKEN OtpDeviceType = 5
 )
 
 // Enum value maps for OtpDeviceType.
@@ -49,6 +51,7 @@ var (
 		2: "OTP_DEVICE_TYPE_SMS",
 		3: "OTP_DEVICE_TYPE_EMAIL",
 		4: "OTP_DEVICE_TYPE_PUSH",
+		5: "OTP_DEVICE_TYPE_TOKEN",
 	}
 	OtpDeviceType_value = map[string]int32{
 		"OTP_DEVICE_TYPE_UNSPECIFIED": 0,
@@ -56,6 +59,7 @@ var (
 		"OTP_DEVICE_TYPE_SMS":         2,
 		"OTP_DEVICE_TYPE_EMAIL":       3,
 		"OTP_DEVICE_TYPE_PUSH":        4,
+		"OTP_DEVICE_TYPE_TOKEN":       5,
 	}
 )
 
@@ -213,8 +217,15 @@ type OtpDevice struct {
 	CreateTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	ConfirmTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
 	RemoveTime  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=remove_time,json=removeTime,proto3" json:"remove_time,omitempty"`
-	// Of type SMS: +393331234567; of type EMAIL: name@example.com. Masked in answers.
-	Address       string `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`
+	// Of type SMS: +393331234567; of type EMAIL: name@example.com; of type PUSH: how the push provider knows the app,
+	// or nothing. Masked in answers.
+	Address string `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`
+	// Of type PUSH: the public key of the app, ECDSA P-256, SubjectPublicKeyInfo, DER.
+	PublicKey []byte `protobuf:"bytes,9,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Of type TOKEN: as it is printed on the token, which was imported before (ImportOathToken).
+	TokenSerial string `protobuf:"bytes,10,opt,name=token_serial,json=tokenSerial,proto3" json:"token_serial,omitempty"`
+	// Set while the device is active and may not be used yet: it took another one's place without a password of it.
+	UsableTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=usable_time,json=usableTime,proto3" json:"usable_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +316,27 @@ func (x *OtpDevice) GetAddress() string {
 	return ""
 }
 
+func (x *OtpDevice) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *OtpDevice) GetTokenSerial() string {
+	if x != nil {
+		return x.TokenSerial
+	}
+	return ""
+}
+
+func (x *OtpDevice) GetUsableTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UsableTime
+	}
+	return nil
+}
+
 type SendOtpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is to be authorized; the active device gets the password. Or:
@@ -364,8 +396,12 @@ type SendOtpResponse struct {
 	OtpDevice string                 `protobuf:"bytes,1,opt,name=otp_device,json=otpDevice,proto3" json:"otp_device,omitempty"`
 	Type      OtpDeviceType          `protobuf:"varint,2,opt,name=type,proto3,enum=ceralacca.sign.v1.OtpDeviceType" json:"type,omitempty"`
 	// Masked; empty when nothing was sent.
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	Address    string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Of type PUSH: what the app was asked; its id (the last segment) is the one-time password once it is approved.
+	PushRequest string `protobuf:"bytes,5,opt,name=push_request,json=pushRequest,proto3" json:"push_request,omitempty"`
+	// Of type PUSH: two digits to show to the person, who types them into the app. Never shown again.
+	Number        string `protobuf:"bytes,6,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +462,20 @@ func (x *SendOtpResponse) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *SendOtpResponse) GetPushRequest() string {
+	if x != nil {
+		return x.PushRequest
+	}
+	return ""
+}
+
+func (x *SendOtpResponse) GetNumber() string {
+	if x != nil {
+		return x.Number
+	}
+	return ""
 }
 
 type SetPinRequest struct {
@@ -701,7 +751,9 @@ type EnrolledOtpDevice struct {
 	// otpauth://totp/... with the secret. Never shown again.
 	OtpauthUri string `protobuf:"bytes,2,opt,name=otpauth_uri,json=otpauthUri,proto3" json:"otpauth_uri,omitempty"`
 	// The same as a QR code, PNG.
-	QrPng         []byte `protobuf:"bytes,3,opt,name=qr_png,json=qrPng,proto3" json:"qr_png,omitempty"`
+	QrPng []byte `protobuf:"bytes,3,opt,name=qr_png,json=qrPng,proto3" json:"qr_png,omitempty"`
+	// Of type PUSH: what the app signs to be confirmed (proof of ConfirmOtpDevice).
+	ToSign        string `protobuf:"bytes,4,opt,name=to_sign,json=toSign,proto3" json:"to_sign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -757,13 +809,22 @@ func (x *EnrolledOtpDevice) GetQrPng() []byte {
 	return nil
 }
 
+func (x *EnrolledOtpDevice) GetToSign() string {
+	if x != nil {
+		return x.ToSign
+	}
+	return ""
+}
+
 type ConfirmOtpDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}/otpDevices/{otp_device}
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Pin  string `protobuf:"bytes,2,opt,name=pin,proto3" json:"pin,omitempty"`
 	// Of the new device.
-	Otp           string `protobuf:"bytes,3,opt,name=otp,proto3" json:"otp,omitempty"`
+	Otp string `protobuf:"bytes,3,opt,name=otp,proto3" json:"otp,omitempty"`
+	// Of type PUSH, instead of otp: ECDSA over SHA-256 of to_sign by the key of the app, ASN.1.
+	Proof         []byte `protobuf:"bytes,4,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -817,6 +878,13 @@ func (x *ConfirmOtpDeviceRequest) GetOtp() string {
 		return x.Otp
 	}
 	return ""
+}
+
+func (x *ConfirmOtpDeviceRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
 }
 
 type ListOtpDevicesRequest struct {
@@ -1005,8 +1073,10 @@ type Challenge struct {
 	SignatureCount int32          `protobuf:"varint,4,opt,name=signature_count,json=signatureCount,proto3" json:"signature_count,omitempty"`
 	State          ChallengeState `protobuf:"varint,5,opt,name=state,proto3,enum=ceralacca.sign.v1.ChallengeState" json:"state,omitempty"`
 	// Of the next step: PIN and one-time password, then the use of the authorization.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// What the signatures will be worth: the person sees it before the PIN.
+	Level         SignatureLevel `protobuf:"varint,8,opt,name=level,proto3,enum=ceralacca.sign.v1.SignatureLevel" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,6 +1158,13 @@ func (x *Challenge) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Challenge) GetLevel() SignatureLevel {
+	if x != nil {
+		return x.Level
+	}
+	return SignatureLevel_SIGNATURE_LEVEL_UNSPECIFIED
 }
 
 type CreateChallengeRequest struct {
@@ -1518,7 +1595,7 @@ var File_ceralacca_sign_v1_authorization_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\n" +
-	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x04\n" +
+	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x06\n" +
 	"\tOtpDevice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12C\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.OtpDeviceTypeB\r\xe0A\x02\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x12*\n" +
@@ -1529,20 +1606,28 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\fconfirm_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\vconfirmTime\x12@\n" +
 	"\vremove_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"removeTime\x12%\n" +
-	"\aaddress\x18\b \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\aaddress:\x8b\x01\xeaA\x87\x01\n" +
+	"\aaddress\x18\b \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\aaddress\x12'\n" +
+	"\n" +
+	"public_key\x18\t \x01(\fB\b\xbaH\x05z\x03\x18\xc8\x01R\tpublicKey\x12C\n" +
+	"\ftoken_serial\x18\n" +
+	" \x01(\tB \xbaH\x1dr\x1b2\x19^([A-Za-z0-9._-]{1,64})?$R\vtokenSerial\x12@\n" +
+	"\vusable_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"usableTime:\x8b\x01\xeaA\x87\x01\n" +
 	"\x17ceralacca.dev/OtpDevice\x12Utenants/{tenant}/companies/{company}/credentials/{credential}/otpDevices/{otp_device}*\n" +
 	"otpDevices2\totpDevice\"\xe9\x01\n" +
 	"\x0eSendOtpRequest\x12j\n" +
 	"\tchallenge\x18\x01 \x01(\tBL\xbaHIrG2E^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+)?$R\tchallenge\x12k\n" +
 	"\n" +
-	"otp_device\x18\x02 \x01(\tBL\xbaHIrG2E^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+/otpDevices/[^/]+)?$R\totpDevice\"\xc2\x01\n" +
+	"otp_device\x18\x02 \x01(\tBL\xbaHIrG2E^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+/otpDevices/[^/]+)?$R\totpDevice\"\x82\x02\n" +
 	"\x0fSendOtpResponse\x12\x1d\n" +
 	"\n" +
 	"otp_device\x18\x01 \x01(\tR\totpDevice\x124\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.OtpDeviceTypeR\x04type\x12\x1d\n" +
 	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x88\x02\n" +
+	"expireTime\x12!\n" +
+	"\fpush_request\x18\x05 \x01(\tR\vpushRequest\x12\x1b\n" +
+	"\x06number\x18\x06 \x01(\tB\x03\x80\x01\x01R\x06number\"\x88\x02\n" +
 	"\rSetPinRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x12B\n" +
 	"\x06holder\x18\x02 \x01(\tB*\xbaH'r%2#^(tenants/[^/]+/users/[^/]{1,64})?$R\x06holder\x12&\n" +
@@ -1564,17 +1649,19 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\n" +
 	"otp_device\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.OtpDeviceB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\totpDevice\x12\x1f\n" +
 	"\x03pin\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03pin\x12\x1f\n" +
-	"\x03otp\x18\x04 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\x92\x01\n" +
+	"\x03otp\x18\x04 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xab\x01\n" +
 	"\x11EnrolledOtpDevice\x12;\n" +
 	"\n" +
 	"otp_device\x18\x01 \x01(\v2\x1c.ceralacca.sign.v1.OtpDeviceR\totpDevice\x12$\n" +
 	"\votpauth_uri\x18\x02 \x01(\tB\x03\x80\x01\x01R\n" +
 	"otpauthUri\x12\x1a\n" +
-	"\x06qr_png\x18\x03 \x01(\fB\x03\x80\x01\x01R\x05qrPng\"\xbd\x01\n" +
+	"\x06qr_png\x18\x03 \x01(\fB\x03\x80\x01\x01R\x05qrPng\x12\x17\n" +
+	"\ato_sign\x18\x04 \x01(\tR\x06toSign\"\xdc\x01\n" +
 	"\x17ConfirmOtpDeviceRequest\x12`\n" +
 	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/otpDevices/[^/]+$R\x04name\x12\x1f\n" +
 	"\x03pin\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03pin\x12\x1f\n" +
-	"\x03otp\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xb4\x01\n" +
+	"\x03otp\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\x12\x1d\n" +
+	"\x05proof\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18PR\x05proof\"\xb4\x01\n" +
 	"\x15ListOtpDevicesRequest\x12S\n" +
 	"\x06parent\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -1589,7 +1676,7 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/otpDevices/[^/]+$R\x04name\x12\x1f\n" +
 	"\x03pin\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03pin\x12\x1c\n" +
 	"\x03otp\x18\x03 \x01(\tB\n" +
-	"\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xec\x03\n" +
+	"\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xaa\x04\n" +
 	"\tChallenge\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12,\n" +
 	"\x0fdocument_sha256\x18\x02 \x03(\fB\x03\xe0A\x03R\x0edocumentSha256\x12\x1b\n" +
@@ -1599,7 +1686,8 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"expireTime\x12@\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime:\x8a\x01\xeaA\x86\x01\n" +
+	"createTime\x12<\n" +
+	"\x05level\x18\b \x01(\x0e2!.ceralacca.sign.v1.SignatureLevelB\x03\xe0A\x03R\x05level:\x8a\x01\xeaA\x86\x01\n" +
 	"\x17ceralacca.dev/Challenge\x12Ttenants/{tenant}/companies/{company}/credentials/{credential}/challenges/{challenge}*\n" +
 	"challenges2\tchallenge\"\xdb\x01\n" +
 	"\x16CreateChallengeRequest\x12S\n" +
@@ -1636,13 +1724,14 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\rHashSignature\x12'\n" +
 	"\x0fdocument_sha256\x18\x01 \x01(\fR\x0edocumentSha256\x12\x10\n" +
 	"\x03cms\x18\x02 \x01(\fR\x03cms\x12=\n" +
-	"\fsigning_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsigningTime*\x98\x01\n" +
+	"\fsigning_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsigningTime*\xb3\x01\n" +
 	"\rOtpDeviceType\x12\x1f\n" +
 	"\x1bOTP_DEVICE_TYPE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OTP_DEVICE_TYPE_TOTP\x10\x01\x12\x17\n" +
 	"\x13OTP_DEVICE_TYPE_SMS\x10\x02\x12\x19\n" +
 	"\x15OTP_DEVICE_TYPE_EMAIL\x10\x03\x12\x18\n" +
-	"\x14OTP_DEVICE_TYPE_PUSH\x10\x04*\x8b\x01\n" +
+	"\x14OTP_DEVICE_TYPE_PUSH\x10\x04\x12\x19\n" +
+	"\x15OTP_DEVICE_TYPE_TOKEN\x10\x05*\x8b\x01\n" +
 	"\x0eOtpDeviceState\x12 \n" +
 	"\x1cOTP_DEVICE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18OTP_DEVICE_STATE_PENDING\x10\x01\x12\x1b\n" +
@@ -1728,47 +1817,49 @@ var file_ceralacca_sign_v1_authorization_proto_depIdxs = []int32{
 	23, // 2: ceralacca.sign.v1.OtpDevice.create_time:type_name -> google.protobuf.Timestamp
 	23, // 3: ceralacca.sign.v1.OtpDevice.confirm_time:type_name -> google.protobuf.Timestamp
 	23, // 4: ceralacca.sign.v1.OtpDevice.remove_time:type_name -> google.protobuf.Timestamp
-	0,  // 5: ceralacca.sign.v1.SendOtpResponse.type:type_name -> ceralacca.sign.v1.OtpDeviceType
-	23, // 6: ceralacca.sign.v1.SendOtpResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 7: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
-	3,  // 8: ceralacca.sign.v1.CreateOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 9: ceralacca.sign.v1.ReplaceOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 10: ceralacca.sign.v1.EnrolledOtpDevice.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
-	3,  // 11: ceralacca.sign.v1.ListOtpDevicesResponse.otp_devices:type_name -> ceralacca.sign.v1.OtpDevice
-	2,  // 12: ceralacca.sign.v1.Challenge.state:type_name -> ceralacca.sign.v1.ChallengeState
-	23, // 13: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 14: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
-	23, // 15: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	22, // 16: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
-	24, // 17: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	23, // 18: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
-	6,  // 19: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
-	8,  // 20: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
-	9,  // 21: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
-	11, // 22: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
-	12, // 23: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
-	14, // 24: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
-	16, // 25: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
-	17, // 26: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
-	4,  // 27: ceralacca.sign.v1.AuthorizationService.SendOtp:input_type -> ceralacca.sign.v1.SendOtpRequest
-	18, // 28: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
-	20, // 29: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
-	7,  // 30: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
-	10, // 31: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	10, // 32: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	3,  // 33: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	13, // 34: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
-	3,  // 35: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	15, // 36: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
-	15, // 37: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
-	5,  // 38: ceralacca.sign.v1.AuthorizationService.SendOtp:output_type -> ceralacca.sign.v1.SendOtpResponse
-	19, // 39: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
-	21, // 40: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
-	30, // [30:41] is the sub-list for method output_type
-	19, // [19:30] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	23, // 5: ceralacca.sign.v1.OtpDevice.usable_time:type_name -> google.protobuf.Timestamp
+	0,  // 6: ceralacca.sign.v1.SendOtpResponse.type:type_name -> ceralacca.sign.v1.OtpDeviceType
+	23, // 7: ceralacca.sign.v1.SendOtpResponse.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 8: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
+	3,  // 9: ceralacca.sign.v1.CreateOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 10: ceralacca.sign.v1.ReplaceOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 11: ceralacca.sign.v1.EnrolledOtpDevice.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
+	3,  // 12: ceralacca.sign.v1.ListOtpDevicesResponse.otp_devices:type_name -> ceralacca.sign.v1.OtpDevice
+	2,  // 13: ceralacca.sign.v1.Challenge.state:type_name -> ceralacca.sign.v1.ChallengeState
+	23, // 14: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 15: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
+	24, // 16: ceralacca.sign.v1.Challenge.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	23, // 17: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 18: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
+	24, // 19: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	23, // 20: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
+	6,  // 21: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
+	8,  // 22: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
+	9,  // 23: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
+	11, // 24: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
+	12, // 25: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
+	14, // 26: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
+	16, // 27: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
+	17, // 28: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
+	4,  // 29: ceralacca.sign.v1.AuthorizationService.SendOtp:input_type -> ceralacca.sign.v1.SendOtpRequest
+	18, // 30: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
+	20, // 31: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
+	7,  // 32: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
+	10, // 33: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	10, // 34: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	3,  // 35: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	13, // 36: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
+	3,  // 37: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	15, // 38: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
+	15, // 39: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
+	5,  // 40: ceralacca.sign.v1.AuthorizationService.SendOtp:output_type -> ceralacca.sign.v1.SendOtpResponse
+	19, // 41: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
+	21, // 42: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
+	32, // [32:43] is the sub-list for method output_type
+	21, // [21:32] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_authorization_proto_init() }

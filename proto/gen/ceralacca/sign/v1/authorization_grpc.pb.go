@@ -50,7 +50,7 @@ type AuthorizationServiceClient interface {
 	// Chooses the PIN of a credential (the first time, with its holder), or changes it with the
 	// present PIN and a one-time password. INVALID_ARGUMENT PIN_FORMAT, PIN_WEAK.
 	SetPin(ctx context.Context, in *SetPinRequest, opts ...grpc.CallOption) (*SetPinResponse, error)
-	// Begins to enrol a TOTP device with the PIN. The secret is in the answer, and is shown this once.
+	// Begins to enrol a device with the PIN. The secret of a TOTP app is in the answer, and is shown this once.
 	// While a device is active: FAILED_PRECONDITION OTP_DEVICE_EXISTS (replace it).
 	CreateOtpDevice(ctx context.Context, in *CreateOtpDeviceRequest, opts ...grpc.CallOption) (*EnrolledOtpDevice, error)
 	// Begins to replace the active device, with the PIN and a one-time password of the old device,
@@ -68,9 +68,9 @@ type AuthorizationServiceClient interface {
 	CreateChallenge(ctx context.Context, in *CreateChallengeRequest, opts ...grpc.CallOption) (*Challenge, error)
 	// NOT_FOUND also for the challenges of other callers.
 	GetChallenge(ctx context.Context, in *GetChallengeRequest, opts ...grpc.CallOption) (*Challenge, error)
-	// Sends a one-time password to a device of type SMS or EMAIL: for a challenge, or for the device and the
+	// Sends a one-time password to a device of type SMS or EMAIL, or asks one of type PUSH: for a challenge, or for the device and the
 	// PIN themselves. It is good for that alone, for five minutes and three tries, until the next is sent.
-	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. A device of type TOTP shows its own: nothing is sent.
+	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. Devices of type TOTP and TOKEN show their own: nothing is sent.
 	SendOtp(ctx context.Context, in *SendOtpRequest, opts ...grpc.CallOption) (*SendOtpResponse, error)
 	// PIN and one-time password against one challenge. Gives one authorization for its documents and
 	// nothing else: short-lived, shown once, used once.
@@ -215,7 +215,7 @@ type AuthorizationServiceServer interface {
 	// Chooses the PIN of a credential (the first time, with its holder), or changes it with the
 	// present PIN and a one-time password. INVALID_ARGUMENT PIN_FORMAT, PIN_WEAK.
 	SetPin(context.Context, *SetPinRequest) (*SetPinResponse, error)
-	// Begins to enrol a TOTP device with the PIN. The secret is in the answer, and is shown this once.
+	// Begins to enrol a device with the PIN. The secret of a TOTP app is in the answer, and is shown this once.
 	// While a device is active: FAILED_PRECONDITION OTP_DEVICE_EXISTS (replace it).
 	CreateOtpDevice(context.Context, *CreateOtpDeviceRequest) (*EnrolledOtpDevice, error)
 	// Begins to replace the active device, with the PIN and a one-time password of the old device,
@@ -233,9 +233,9 @@ type AuthorizationServiceServer interface {
 	CreateChallenge(context.Context, *CreateChallengeRequest) (*Challenge, error)
 	// NOT_FOUND also for the challenges of other callers.
 	GetChallenge(context.Context, *GetChallengeRequest) (*Challenge, error)
-	// Sends a one-time password to a device of type SMS or EMAIL: for a challenge, or for the device and the
+	// Sends a one-time password to a device of type SMS or EMAIL, or asks one of type PUSH: for a challenge, or for the device and the
 	// PIN themselves. It is good for that alone, for five minutes and three tries, until the next is sent.
-	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. A device of type TOTP shows its own: nothing is sent.
+	// RESOURCE_EXHAUSTED OTP_SENT_TOO_OFTEN. Devices of type TOTP and TOKEN show their own: nothing is sent.
 	SendOtp(context.Context, *SendOtpRequest) (*SendOtpResponse, error)
 	// PIN and one-time password against one challenge. Gives one authorization for its documents and
 	// nothing else: short-lived, shown once, used once.

@@ -34,7 +34,8 @@ type DocumentSigned struct {
 	Signed      *v1.Blob               `protobuf:"bytes,4,opt,name=signed,proto3" json:"signed,omitempty"`
 	SigningTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=signing_time,json=signingTime,proto3" json:"signing_time,omitempty"`
 	// Of the invoice, so that the next room need not read it.
-	Format        string `protobuf:"bytes,6,opt,name=format,proto3" json:"format,omitempty"`
+	Format        string         `protobuf:"bytes,6,opt,name=format,proto3" json:"format,omitempty"`
+	Level         SignatureLevel `protobuf:"varint,7,opt,name=level,proto3,enum=ceralacca.sign.v1.SignatureLevel" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +112,13 @@ func (x *DocumentSigned) GetFormat() string {
 	return ""
 }
 
+func (x *DocumentSigned) GetLevel() SignatureLevel {
+	if x != nil {
+		return x.Level
+	}
+	return SignatureLevel_SIGNATURE_LEVEL_UNSPECIFIED
+}
+
 // A document cannot be signed until somebody acts, for example imports a certificate.
 type SigningFailed struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -185,14 +193,15 @@ var File_ceralacca_sign_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/sign/v1/events.proto\x12\x11ceralacca.sign.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x02\n" +
+	"\x1eceralacca/sign/v1/events.proto\x12\x11ceralacca.sign.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x02\n" +
 	"\x0eDocumentSigned\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\tR\tsignature\x124\n" +
 	"\boriginal\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\boriginal\x120\n" +
 	"\x06signed\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\x06signed\x12=\n" +
 	"\fsigning_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vsigningTime\x12\x16\n" +
-	"\x06format\x18\x06 \x01(\tR\x06format:-\xaa\xbb\x18)\n" +
+	"\x06format\x18\x06 \x01(\tR\x06format\x127\n" +
+	"\x05level\x18\a \x01(\x0e2!.ceralacca.sign.v1.SignatureLevelR\x05level:-\xaa\xbb\x18)\n" +
 	"!ceralacca.sign.document_signed.v1\x12\x04SIGN\"\xa3\x01\n" +
 	"\rSigningFailed\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1c\n" +
@@ -219,16 +228,18 @@ var file_ceralacca_sign_v1_events_proto_goTypes = []any{
 	(*SigningFailed)(nil),         // 1: ceralacca.sign.v1.SigningFailed
 	(*v1.Blob)(nil),               // 2: ceralacca.event.v1.Blob
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(SignatureLevel)(0),           // 4: ceralacca.sign.v1.SignatureLevel
 }
 var file_ceralacca_sign_v1_events_proto_depIdxs = []int32{
 	2, // 0: ceralacca.sign.v1.DocumentSigned.original:type_name -> ceralacca.event.v1.Blob
 	2, // 1: ceralacca.sign.v1.DocumentSigned.signed:type_name -> ceralacca.event.v1.Blob
 	3, // 2: ceralacca.sign.v1.DocumentSigned.signing_time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 3: ceralacca.sign.v1.DocumentSigned.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_events_proto_init() }
@@ -236,6 +247,7 @@ func file_ceralacca_sign_v1_events_proto_init() {
 	if File_ceralacca_sign_v1_events_proto != nil {
 		return
 	}
+	file_ceralacca_sign_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

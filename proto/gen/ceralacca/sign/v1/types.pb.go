@@ -194,6 +194,8 @@ const (
 	CredentialState_CREDENTIAL_STATE_PENDING_CERTIFICATE CredentialState = 1
 	CredentialState_CREDENTIAL_STATE_ACTIVE              CredentialState = 2
 	CredentialState_CREDENTIAL_STATE_REVOKED             CredentialState = 3
+	// Signs nothing until it is reactivated.
+	CredentialState_CREDENTIAL_STATE_SUSPENDED CredentialState = 4
 )
 
 // Enum value maps for CredentialState.
@@ -203,12 +205,14 @@ var (
 		1: "CREDENTIAL_STATE_PENDING_CERTIFICATE",
 		2: "CREDENTIAL_STATE_ACTIVE",
 		3: "CREDENTIAL_STATE_REVOKED",
+		4: "CREDENTIAL_STATE_SUSPENDED",
 	}
 	CredentialState_value = map[string]int32{
 		"CREDENTIAL_STATE_UNSPECIFIED":         0,
 		"CREDENTIAL_STATE_PENDING_CERTIFICATE": 1,
 		"CREDENTIAL_STATE_ACTIVE":              2,
 		"CREDENTIAL_STATE_REVOKED":             3,
+		"CREDENTIAL_STATE_SUSPENDED":           4,
 	}
 )
 
@@ -593,12 +597,13 @@ const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\x0eSignatureLevel\x12\x1f\n" +
 	"\x1bSIGNATURE_LEVEL_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18SIGNATURE_LEVEL_ADVANCED\x10\x01\x12\x1d\n" +
-	"\x19SIGNATURE_LEVEL_QUALIFIED\x10\x02*\x98\x01\n" +
+	"\x19SIGNATURE_LEVEL_QUALIFIED\x10\x02*\xb8\x01\n" +
 	"\x0fCredentialState\x12 \n" +
 	"\x1cCREDENTIAL_STATE_UNSPECIFIED\x10\x00\x12(\n" +
 	"$CREDENTIAL_STATE_PENDING_CERTIFICATE\x10\x01\x12\x1b\n" +
 	"\x17CREDENTIAL_STATE_ACTIVE\x10\x02\x12\x1c\n" +
-	"\x18CREDENTIAL_STATE_REVOKED\x10\x03*\x84\x01\n" +
+	"\x18CREDENTIAL_STATE_REVOKED\x10\x03\x12\x1e\n" +
+	"\x1aCREDENTIAL_STATE_SUSPENDED\x10\x04*\x84\x01\n" +
 	"\x0eSignatureState\x12\x1f\n" +
 	"\x1bSIGNATURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17SIGNATURE_STATE_PENDING\x10\x01\x12\x18\n" +

@@ -12,6 +12,12 @@ path "transit/keys/+" {
   }
 }
 
+# Make the next version of a key, for a renewal. Which version signs is pinned by the signer.
+path "transit/keys/+/rotate" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {}
+}
+
 # Ask Vault for a certificate request signed by the key itself.
 path "transit/keys/+/csr" {
   capabilities = ["create", "update"]
@@ -49,6 +55,39 @@ path "totp/keys/+" {
 }
 path "totp/code/+" {
   capabilities = ["create", "update"]
+}
+
+# Seeds of hardware tokens: taken in wrapped, used for codes, deleted when a token is retired; never read.
+path "oath/wrapping_key" {
+  capabilities = ["read"]
+}
+path "oath/keys/+" {
+  capabilities = ["read", "delete"]
+}
+path "oath/keys/+/import" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "ciphertext"             = []
+    "type"                   = ["hmac"]
+    "hash_function"          = ["SHA256"]
+    "exportable"             = [false]
+    "allow_plaintext_backup" = [false]
+    "allow_rotation"         = [false]
+  }
+}
+path "oath/keys/+/config" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "deletion_allowed" = [true]
+  }
+}
+path "oath/hmac/+" {
+  capabilities = ["create", "update"]
+  allowed_parameters = {
+    "batch_input" = []
+    "key_version" = []
+    "algorithm"   = ["sha1", "sha2-256", "sha2-512"]
+  }
 }
 
 # The signer's own configuration secrets.

@@ -385,7 +385,6 @@ func TestDevicesAndPINs(t *testing.T) {
 	wg.Wait()
 	require.Len(t, won, 1)
 	for want, device := range map[string]*signv1.OtpDevice{
-		"UNIMPLEMENTED_DEVICE_TYPE":   {Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH},
 		"OTP_PROVIDER_NOT_CONFIGURED": {Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, Address: "+393331234567"},
 	} {
 		_, err = api.CreateOtpDevice(ctx, &signv1.CreateOtpDeviceRequest{Parent: fresh, OtpDevice: device, Pin: goodPIN})

@@ -45,7 +45,7 @@ func badCertificate(code, format string, a ...any) *fault.Fault {
 
 // checkCertificate says whether the first certificate of chain may sign with the key at now.
 // Errors are Invalid: CERTIFICATE_KEY_MISMATCH, CERTIFICATE_NOT_FOR_SIGNING, CERTIFICATE_EXPIRED,
-// CERTIFICATE_NOT_YET_VALID, CERTIFICATE_CHAIN.
+// CERTIFICATE_NOT_YET_VALID, CERTIFICATE_ALGORITHM, CERTIFICATE_CHAIN.
 func checkCertificate(chain []*x509.Certificate, key crypto.PublicKey, now time.Time) error {
 	leaf := chain[0]
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
@@ -62,6 +62,10 @@ func checkCertificate(chain []*x509.Certificate, key crypto.PublicKey, now time.
 	}
 	if !now.Before(leaf.NotAfter) {
 		return badCertificate("CERTIFICATE_EXPIRED", "it expired on %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	err := checkAlgorithms(chain, now)
+	if err != nil {
+		return err
 	}
 	return checkChain(chain, now)
 }

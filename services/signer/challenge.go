@@ -126,7 +126,7 @@ func (s *Service) challengeMessage(c db.Credential, ch db.Challenge) *signv1.Cha
 	return &signv1.Challenge{
 		Name: nameOfChallenge(c, ch.ID), DocumentSha256: ch.Hashes, Digest: ch.Digest, SignatureCount: int32(len(ch.Hashes)), //nolint:gosec // at most 500
 		State:      signv1.ChallengeState(signv1.ChallengeState_value["CHALLENGE_STATE_"+state]),
-		ExpireTime: timestamppb.New(ch.ExpiresAt), CreateTime: timestamppb.New(ch.CreatedAt),
+		ExpireTime: timestamppb.New(ch.ExpiresAt), CreateTime: timestamppb.New(ch.CreatedAt), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED,
 	}
 }
 
@@ -173,6 +173,7 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 		return nil, err
 	}
 	var a asked
+	var ch db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		a, err = withDevice(ctx, q, name)
@@ -180,7 +181,7 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 			return err
 		}
 		a.binding = id
-		err = s.tryChallenge(ctx, q, req.GetName(), name, id)
+		ch, err = s.tryChallenge(ctx, q, req.GetName(), name, id)
 		if err != nil {
 			return err
 		}
@@ -193,31 +194,31 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 	if err != nil {
 		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, id) })
 	}
-	return s.authorize(ctx, a, id, v)
+	return s.authorize(ctx, a, ch, v)
 }
 
 // tryChallenge takes one of the attempts of an open challenge.
-func (s *Service) tryChallenge(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) error {
+func (s *Service) tryChallenge(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) (db.Challenge, error) {
 	now := pg.Time(s.now())
 	ch, err := ownChallenge(ctx, q, full, name, id)
 	if err != nil {
-		return err
+		return ch, err
 	}
 	n, err := q.TryChallenge(ctx, db.TryChallengeParams{ID: id, Caller: callerOf(ctx), At: now, Allowed: challengeAttempts})
 	if err != nil {
-		return fmt.Errorf("signer: try challenge: %w", err)
+		return ch, fmt.Errorf("signer: try challenge: %w", err)
 	}
 	switch {
 	case n == 1:
-		return nil
+		return ch, nil
 	case !now.Before(ch.ExpiresAt):
-		return fault.Precondition("CHALLENGE_EXPIRED", "the challenge was open until %s: make another", ch.ExpiresAt.UTC().Format(time.RFC3339))
+		return ch, fault.Precondition("CHALLENGE_EXPIRED", "the challenge was open until %s: make another", ch.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	return fault.Precondition("CHALLENGE_CLOSED", "the challenge is authorized already or had its %d attempts: make another", challengeAttempts)
+	return ch, fault.Precondition("CHALLENGE_CLOSED", "the challenge is authorized already or had its %d attempts: make another", challengeAttempts)
 }
 
 // authorize is the step that happens once: see the statement.
-func (s *Service) authorize(ctx context.Context, a asked, id uuid.UUID, v verdict) (*signv1.AuthorizeChallengeResponse, error) {
+func (s *Service) authorize(ctx context.Context, a asked, ch db.Challenge, v verdict) (*signv1.AuthorizeChallengeResponse, error) {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
 	sum := sha256.Sum256(secret)
@@ -226,19 +227,23 @@ func (s *Service) authorize(ctx context.Context, a asked, id uuid.UUID, v verdic
 	err := s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		n, err := q.Authorize(ctx, db.AuthorizeParams{
-			ID: id, Caller: callerOf(ctx), AuthorizationSha256: sum[:], At: &now, ExpiresAt: until, PinRight: v.pin, OtpRight: v.otp,
+			ID: ch.ID, Caller: callerOf(ctx), AuthorizationSha256: sum[:], At: &now, ExpiresAt: until, PinRight: v.pin, OtpRight: v.otp,
 			PinVersion: a.pin.Version, DeviceID: a.device.ID, Mac: v.mac, Forget: now.Add(-keepSpent),
 		})
 		if err != nil {
 			return fmt.Errorf("signer: authorize: %w", err)
 		}
 		right = n == 1
-		act := telemetry.Act{Action: "challenge.authorize", Resource: nameOfChallenge(a.credential, id), Outcome: codeWrong, Detail: a.detail()}
+		act := telemetry.Act{Action: "challenge.authorize", Resource: nameOfChallenge(a.credential, ch.ID), Outcome: codeWrong, Detail: a.detail()}
 		if right {
 			act.Outcome = "ok"
 			err := q.ForgiveAttempt(ctx, db.ForgiveAttemptParams{TenantID: a.credential.TenantID, Subjects: a.subjects(), Cleared: a.name()})
 			if err != nil {
 				return fmt.Errorf("signer: clear attempts: %w", err)
+			}
+			err = s.tellUse(ctx, tx, a, ch)
+			if err != nil {
+				return err
 			}
 		}
 		return telemetry.Audit(ctx, tx, act)

@@ -2,9 +2,7 @@ package signer
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"strings"
@@ -44,6 +42,10 @@ func (s *Service) CreateCredential(ctx context.Context, req *signv1.CreateCreden
 		return nil, fault.Invalid("NAME_INVALID", "parent: %q is not tenants/{tenant}/companies/{company}", req.GetParent())
 	}
 	id, err := credentialID(ids[0], req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	err = s.keyAllowed(strings.TrimPrefix(req.GetCredential().GetKeyType().String(), "KEY_TYPE_"))
 	if err != nil {
 		return nil, err
 	}
@@ -127,21 +129,14 @@ func (s *Service) makeKey(ctx context.Context, tenant string, id uuid.UUID) (db.
 	if !ok {
 		return c, fault.Precondition(codeKeyRefused, "key %s has no version 1 in Vault any more", c.KeyName)
 	}
-	spki, err := x509.MarshalPKIXPublicKey(public)
+	spki, csr, err := s.request(ctx, c, 1, public)
 	if err != nil {
-		return c, fmt.Errorf("signer: public key of %s: %w", c.KeyName, err)
-	}
-	key := s.vault.key(c.KeyName, 1, public)
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: c.CommonName},
-	}, within{key, ctx})
-	if err != nil {
-		return c, fmt.Errorf("signer: certificate request of %s: %w", c.KeyName, err)
+		return c, err
 	}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		_, err := q.SetKey(ctx, db.SetKeyParams{
-			ID: id, KeyVersion: 1, PublicKey: spki, CsrPem: encodePEM("CERTIFICATE REQUEST", csr), At: pg.Time(s.now()),
+			ID: id, KeyVersion: 1, PublicKey: spki, CsrPem: csr, At: pg.Time(s.now()),
 		})
 		if err != nil {
 			return err
@@ -253,11 +248,20 @@ func (s *Service) ImportCertificate(ctx context.Context, req *signv1.ImportCerti
 	if c.KeyVersion == 0 {
 		return nil, fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")
 	}
-	public, err := x509.ParsePKIXPublicKey(c.PublicKey)
+	set, err := s.certified(ctx, c, chain[0])
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.ParsePKIXPublicKey(set.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("signer: public key of %s: %w", c.KeyName, err)
 	}
-	err = checkCertificate(chain, public, s.now())
+	// One that is not valid yet is judged as of the day when it will sign.
+	at, act := s.now(), s.activate
+	if overlaps(c, chain[0], at) {
+		at, act = chain[0].NotBefore, s.await
+	}
+	err = checkCertificate(chain, public, at)
 	if err != nil {
 		return nil, err
 	}
@@ -265,14 +269,14 @@ func (s *Service) ImportCertificate(ctx context.Context, req *signv1.ImportCerti
 	if err != nil {
 		return nil, err
 	}
-	set := db.SetCertificateParams{ID: c.ID, At: pg.Time(s.now())}
+	set.At = pg.Time(s.now())
 	for _, cert := range chain {
 		set.Chain = append(set.Chain, cert.Raw)
 	}
 	notBefore, notAfter := pg.Time(chain[0].NotBefore), pg.Time(chain[0].NotAfter)
 	set.NotBefore, set.NotAfter = &notBefore, &notAfter
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		c, err = s.activate(ctx, tx, set)
+		c, err = act(ctx, tx, set)
 		return err
 	})
 	if err != nil {
@@ -298,6 +302,10 @@ func (s *Service) activate(ctx context.Context, tx pgx.Tx, set db.SetCertificate
 	if err != nil {
 		return c, fmt.Errorf("signer: set certificate: %w", err)
 	}
+	err = keep(ctx, q, c, set, set.At, &set.At)
+	if err != nil {
+		return c, err
+	}
 	err = telemetry.Audit(ctx, tx, telemetry.Act{
 		Action: "credential.import_certificate", Resource: nameOfCredential(c),
 		Detail: map[string]string{"not_after": set.NotAfter.Format("2006-01-02")},
@@ -305,17 +313,23 @@ func (s *Service) activate(ctx context.Context, tx pgx.Tx, set db.SetCertificate
 	if err != nil {
 		return c, err
 	}
-	if c.Kind == "AUTOMATIC" {
-		ids, err := q.ResumeFailed(ctx, db.ResumeFailedParams{TenantID: c.TenantID, CompanyID: c.CompanyID, Codes: waitedFor})
-		if err != nil {
-			return c, fmt.Errorf("signer: resume: %w", err)
-		}
-		err = s.promise(ctx, tx, c.TenantID, ids)
-		if err != nil {
-			return c, err
-		}
+	err = s.resume(ctx, tx, c)
+	if err != nil {
+		return c, err
 	}
 	return q.GetCredential(ctx, c.ID)
+}
+
+// resume lets the signatures go on that waited for a credential of this company.
+func (s *Service) resume(ctx context.Context, tx pgx.Tx, c db.Credential) error {
+	if c.Kind != "AUTOMATIC" {
+		return nil
+	}
+	ids, err := db.New(tx).ResumeFailed(ctx, db.ResumeFailedParams{TenantID: c.TenantID, CompanyID: c.CompanyID, Codes: waitedFor})
+	if err != nil {
+		return fmt.Errorf("signer: resume: %w", err)
+	}
+	return s.promise(ctx, tx, c.TenantID, ids)
 }
 
 // RevokeCredential ends a credential. What is in hand at this moment is not released: the record of
@@ -344,6 +358,14 @@ func (s *Service) RevokeCredential(ctx context.Context, req *signv1.RevokeCreden
 			return fmt.Errorf("signer: remove devices: %w", err)
 		}
 		err = s.forgetDevices(ctx, tx, devices...)
+		if err != nil {
+			return err
+		}
+		err = q.EndSuspension(ctx, c.ID)
+		if err != nil {
+			return fmt.Errorf("signer: end suspension: %w", err)
+		}
+		err = s.tellState(ctx, tx, c, "REVOKED", "", "la tua credenziale di firma è stata revocata")
 		if err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 		if err != nil {
 			return err
 		}
-		if a.device.Type == "TOTP" { // it shows passwords by itself: there is nothing to be sent
+		if a.device.Type == "TOTP" || a.device.Type == "TOKEN" { // it shows passwords by itself: there is nothing to be sent
 			return csc.InvalidParameter("authObjectID")
 		}
 		if what == nil {
@@ -208,7 +208,7 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 		if err != nil {
 			return err
 		}
-		err = s.tryChallenge(ctx, q, nameOfChallenge(a.credential, ch.ID), name, ch.ID)
+		ch, err = s.tryChallenge(ctx, q, nameOfChallenge(a.credential, ch.ID), name, ch.ID)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 	if err != nil {
 		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, ch.ID) })
 	}
-	given, err := s.authorize(ctx, a, ch.ID, v)
+	given, err := s.authorize(ctx, a, ch, v)
 	if err != nil {
 		return nil, err
 	}

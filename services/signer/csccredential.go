@@ -218,6 +218,8 @@ func authObjects(device, lang string) []csc2.AuthObject {
 	case "TOTP":
 		otp.Type, otp.Generator = "Password", "totp"
 		otp.Description = text("The code that your app shows", "Il codice mostrato dalla tua app")
+	case "TOKEN":
+		otp.Type, otp.Description = "Password", text("The code that your token shows", "Il codice mostrato dal tuo token")
 	case "SMS":
 		otp.Type, otp.Description = "ChallengeResponse", text("The code in the text message", "Il codice ricevuto per SMS")
 	case "EMAIL":

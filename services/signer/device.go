@@ -2,6 +2,7 @@ package signer
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -154,7 +155,14 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 	}
 	c, now := a.credential, pg.Time(s.now())
 	var made db.OtpDevice
-	err = s.prove(ctx, a, f, telemetry.Act{Action: "otp_device.enrol", Resource: nameOfDevice(c, id)}, func(ctx context.Context, tx pgx.Tx) error {
+	act := telemetry.Act{Action: "otp_device.enrol", Resource: nameOfDevice(c, id)}
+	if a.cool {
+		act.Action = "otp_device.recover"
+	}
+	if a.told == nil {
+		a.told = replaces
+	}
+	err = s.prove(ctx, a, f, act, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		old, err := q.DropPendingDevice(ctx, db.DropPendingDeviceParams{CredentialID: c.ID, At: &now})
 		if err != nil {
@@ -174,14 +182,23 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 		if n == 0 {
 			return fault.Aborted("OTP_DEVICE_CHANGED", "the active device changed a moment ago, or the credential was revoked: look at it again")
 		}
+		err = s.enrolKind(ctx, q, a, id, want)
+		if err != nil {
+			return err
+		}
 		made, err = q.GetDevice(ctx, id)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if made.Type != "TOTP" {
-		a.device = &made
+	switch made.Type {
+	case "PUSH":
+		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made), ToSign: enrolmentText(nameOfDevice(c, id))}, nil
+	case "TOKEN":
+		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made)}, nil
+	case "SMS", "EMAIL":
+		a.device, a.of = &made, nil
 		_, err = s.sendPassword(ctx, a, "per attivare questo dispositivo della firma")
 		if err != nil { // the enrolment stands: SendOtp sends another
 			s.log.WarnContext(ctx, "first password of a device not sent", "device", id, "code", fault.Of(err).Code)
@@ -193,6 +210,32 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 		return nil, err
 	}
 	return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made), OtpauthUri: secret.uri, QrPng: secret.png}, nil
+}
+
+// enrolKind writes what a kind of device has beside its row.
+func (s *Service) enrolKind(ctx context.Context, q *db.Queries, a asked, id uuid.UUID, want *signv1.OtpDevice) error {
+	if a.cool {
+		err := q.InsertCooling(ctx, db.InsertCoolingParams{DeviceID: id, TenantID: a.credential.TenantID, UsableFrom: pg.Time(s.now()).Add(s.cfg.Authorization.Cooling)})
+		if err != nil {
+			return fmt.Errorf("signer: insert cooling: %w", err)
+		}
+	}
+	switch want.GetType() {
+	case signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH:
+		err := q.InsertPushKey(ctx, db.InsertPushKeyParams{DeviceID: id, TenantID: a.credential.TenantID, PublicKey: want.GetPublicKey()})
+		if err != nil {
+			return fmt.Errorf("signer: insert key of an app: %w", err)
+		}
+	case signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOKEN:
+		n, err := q.AssignToken(ctx, db.AssignTokenParams{DeviceID: &id, TenantID: a.credential.TenantID, Serial: want.GetTokenSerial()})
+		if err != nil {
+			return fmt.Errorf("signer: assign token: %w", err)
+		}
+		if n == 0 {
+			return fault.Precondition("TOKEN_NOT_AVAILABLE", "otp_device.token_serial: there is no token %s that is nobody's: import it, or look at its serial", want.GetTokenSerial())
+		}
+	}
+	return nil
 }
 
 // ownDevice reads a personal credential with its PIN and one of its devices that is not removed.
@@ -239,7 +282,13 @@ func (s *Service) ConfirmOtpDevice(ctx context.Context, req *signv1.ConfirmOtpDe
 	now := pg.Time(s.now())
 	var done db.OtpDevice
 	act := telemetry.Act{Action: "otp_device.confirm", Resource: req.GetName()}
-	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, act, func(ctx context.Context, tx pgx.Tx) error {
+	shown := factors{req.GetPin(), req.GetOtp()}
+	if a.device.Type == "PUSH" { // its proof is what is spent
+		a.proof = req.GetProof()
+		shown.otp = fmt.Sprintf("%x", sha256.Sum256(a.proof))
+	}
+	a.told = a.device.Replaces
+	err = s.prove(ctx, a, shown, act, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		if old := a.device.Replaces; old != nil {
 			n, err := q.RemoveDevice(ctx, db.RemoveDeviceParams{ID: *old, State: "ACTIVE", At: &now})

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/protobuf/proto"
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
@@ -42,6 +43,8 @@ type house struct {
 	client signv1.SignServiceClient
 	probe  *probe
 	config string
+	audit  string // of Vault's audit device
+	dir    string // of the process: events and blobs
 }
 
 type probe struct {
@@ -50,6 +53,7 @@ type probe struct {
 	mu     sync.Mutex
 	signed []*signv1.DocumentSigned
 	failed []*signv1.SigningFailed
+	others []proto.Message // about credentials, in the order of arrival
 }
 
 func (p *probe) target() run.Target {
@@ -67,6 +71,11 @@ func (p *probe) target() run.Target {
 			p.failed = append(p.failed, ev)
 			return nil
 		})
+		hear[*signv1.PushRequested](p, "push")
+		hear[*signv1.CredentialUsed](p, "used")
+		hear[*signv1.OtpDeviceChanged](p, "changed")
+		hear[*signv1.CredentialExpiring](p, "expiring")
+		hear[*signv1.CredentialStateChanged](p, "state")
 		return nil
 	}}
 }
@@ -128,13 +137,19 @@ func open(t testing.TB) *house {
 // the signer's section.
 func openWith(t testing.TB, log io.Writer, extra string, spans ...sdktrace.SpanProcessor) *house {
 	t.Helper()
+	return openAt(t, nil, log, extra, spans...)
+}
+
+// openAt has a clock of its own; nil: the machine's.
+func openAt(t testing.TB, now func() time.Time, log io.Writer, extra string, spans ...sdktrace.SpanProcessor) *house {
+	t.Helper()
 	level := ""
 	if log != nil {
 		level = "debug"
 	}
 	ctx := context.Background()
 	dir := t.TempDir()
-	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
+	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault"), Audit: filepath.Join(dir, "vault-audit.log")})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
 	root, err := devenv.Root()
@@ -145,15 +160,15 @@ func openWith(t testing.TB, log io.Writer, extra string, spans ...sdktrace.SpanP
 	roleFile, secretFile := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
 	require.NoError(t, os.WriteFile(roleFile, []byte(role.RoleID+"\n"), 0o600))
 	require.NoError(t, os.WriteFile(secretFile, []byte(role.SecretID+"\n"), 0o600))
-	authority, err := ca.New(ca.Options{})
+	authority, err := ca.New(ca.Options{Now: now})
 	require.NoError(t, err)
-	h := &house{vault: server, ca: authority, probe: &probe{}}
+	h := &house{vault: server, ca: authority, probe: &probe{}, audit: filepath.Join(dir, "vault-audit.log"), dir: filepath.Join(dir, "process")}
 	h.config = fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: 3s}\n%s",
 		server.Addr, roleFile, secretFile, extra)
 	h.Process = runtest.Start(t, runtest.Options{
-		Dir:     filepath.Join(dir, "process"),
+		Dir:     h.dir,
 		Targets: []run.Target{signer.Target, h.probe.target()},
-		Config:  h.config, LogOutput: log, LogLevel: level, SpanProcessors: spans,
+		Config:  h.config, LogOutput: log, LogLevel: level, SpanProcessors: spans, Now: now,
 	})
 	h.client = signv1.NewSignServiceClient(h.Operator("signer"))
 	return h

@@ -66,7 +66,7 @@ type messenger struct {
 
 func openMessengers(cfg AuthorizationConfig, h *run.Host) (map[string]*messenger, error) {
 	out := map[string]*messenger{}
-	for kind, m := range map[string]MessengerConfig{"SMS": cfg.SMS, "EMAIL": cfg.Email} {
+	for kind, m := range map[string]MessengerConfig{"SMS": cfg.SMS, "EMAIL": cfg.Email, "PUSH": cfg.Push} {
 		if m.URL == "" {
 			continue
 		}
@@ -79,9 +79,14 @@ func openMessengers(cfg AuthorizationConfig, h *run.Host) (map[string]*messenger
 	return out, nil
 }
 
-// send hands a message over. What the provider answers is not repeated in errors: it may hold the text.
+// send hands a message over.
 func (m *messenger) send(ctx context.Context, to, subject, text string) error {
-	body, err := json.Marshal(map[string]string{"id": uuid.NewString(), "to": to, "subject": subject, "text": text})
+	return m.post(ctx, map[string]any{"id": uuid.NewString(), "to": to, "subject": subject, "text": text})
+}
+
+// post hands a message over. What the provider answers is not repeated in errors: it may hold the text.
+func (m *messenger) post(ctx context.Context, message map[string]any) error {
+	body, err := json.Marshal(message)
 	if err != nil {
 		return fmt.Errorf("signer: message: %w", err)
 	}
@@ -116,10 +121,21 @@ func (s *Service) checkDevice(d *signv1.OtpDevice) error {
 		why := fmt.Sprintf(format, a...)
 		return fault.Invalid("OTP_ADDRESS", "otp_device.address: %s", why).WithField("otp_device.address", "OTP_ADDRESS", why)
 	}
+	if kind != "PUSH" && len(d.GetPublicKey()) > 0 || kind != "TOKEN" && d.GetTokenSerial() != "" {
+		return fault.Invalid("OTP_DEVICE_FIELDS", "otp_device: public_key is of type PUSH, token_serial of type TOKEN: this is of type %s", kind)
+	}
 	switch kind {
 	case "TOTP":
 		if d.GetAddress() != "" {
 			return bad("an app has none")
+		}
+		return nil
+	case "PUSH":
+		_, err := pushKey(d.GetPublicKey())
+		return err
+	case "TOKEN":
+		if d.GetTokenSerial() == "" || d.GetAddress() != "" {
+			return fault.Invalid("OTP_DEVICE_FIELDS", "otp_device.token_serial: name the token by its serial, and no address")
 		}
 		return nil
 	case "SMS":
@@ -132,7 +148,7 @@ func (s *Service) checkDevice(d *signv1.OtpDevice) error {
 			return bad("is no e-mail address: write it as name@example.com")
 		}
 	default:
-		return fault.Precondition("UNIMPLEMENTED_DEVICE_TYPE", "devices of type %s are not there yet: enrol one of type TOTP, SMS or EMAIL", kind)
+		return fault.Precondition("UNIMPLEMENTED_DEVICE_TYPE", "devices of type %s are not known here: enrol one of type TOTP, SMS, EMAIL, PUSH or TOKEN", kind)
 	}
 	if s.messengers[kind] == nil {
 		return fault.Precondition("OTP_PROVIDER_NOT_CONFIGURED", "this installation sends no messages of kind %s (signer.authorization): enrol a device of type TOTP", kind)
@@ -189,6 +205,7 @@ func (s *Service) SendOtp(ctx context.Context, req *signv1.SendOtpRequest) (*sig
 	}
 	var a asked
 	text := "per cambiare PIN o dispositivo della firma"
+	var hashes [][]byte
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		if req.GetChallenge() == "" {
@@ -205,7 +222,7 @@ func (s *Service) SendOtp(ctx context.Context, req *signv1.SendOtpRequest) (*sig
 		if ch.State != "OPEN" || !s.now().Before(ch.ExpiresAt) {
 			return fault.Precondition("CHALLENGE_CLOSED", "the challenge is authorized already or its time is over: make another")
 		}
-		a.binding = id
+		a.binding, hashes = id, ch.Hashes
 		text = fmt.Sprintf("per firmare %d documenti, impronta %s", len(ch.Hashes), hex.EncodeToString(ch.Digest[:4]))
 		return nil
 	})
@@ -213,8 +230,11 @@ func (s *Service) SendOtp(ctx context.Context, req *signv1.SendOtpRequest) (*sig
 		return nil, err
 	}
 	resp := &signv1.SendOtpResponse{OtpDevice: nameOfDevice(a.credential, a.device.ID), Type: signv1.OtpDeviceType(signv1.OtpDeviceType_value["OTP_DEVICE_TYPE_"+a.device.Type])}
-	if a.device.Type == "TOTP" { // it shows passwords by itself
+	switch a.device.Type {
+	case "TOTP", "TOKEN": // they show passwords by themselves
 		return resp, nil
+	case "PUSH":
+		return s.sendPush(ctx, a, hashes)
 	}
 	until, err := s.sendPassword(ctx, a, text)
 	if err != nil {
@@ -227,6 +247,9 @@ func (s *Service) SendOtp(ctx context.Context, req *signv1.SendOtpRequest) (*sig
 // sendPassword makes a password, writes down what is kept of it, and sends it. One that could not be
 // handed over is taken back.
 func (s *Service) sendPassword(ctx context.Context, a asked, purpose string) (time.Time, error) {
+	if a.device.Type != "SMS" && a.device.Type != "EMAIL" {
+		return time.Time{}, fault.Precondition("OTP_DEVICE_TYPE", "device %s is of type %s: no password is sent to it", nameOfDevice(a.credential, a.device.ID), a.device.Type)
+	}
 	m := s.messengers[a.device.Type]
 	if m == nil {
 		return time.Time{}, fault.Precondition("OTP_PROVIDER_NOT_CONFIGURED", "this installation sends no messages of kind %s any more: set signer.authorization", a.device.Type)
@@ -236,7 +259,7 @@ func (s *Service) sendPassword(ctx context.Context, a asked, purpose string) (ti
 		return time.Time{}, fmt.Errorf("signer: password: %w", err)
 	}
 	password := fmt.Sprintf("%0*d", messageDigits, n)
-	macs, err := s.vault.macs(ctx, a.credential.KeyName, a.credential.KeyVersion, sentMAC(a.device.ID, a.binding, password))
+	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, sentMAC(a.device.ID, a.binding, password))
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -4,7 +4,7 @@
 -- A new password takes the place of the one before, not too soon after it and not too often a day.
 INSERT INTO otp_message (device_id, tenant_id, binding, mac, tries, sent_at, expires_at, day, sent_today)
 SELECT d.id, d.tenant_id, @binding, @mac, 0, @at, @expires_at, @today, 1
-FROM otp_device d WHERE d.id = @device_id AND d.state <> 'REMOVED' AND d.type <> 'TOTP'
+FROM otp_device d WHERE d.id = @device_id AND d.state <> 'REMOVED' AND d.type IN ('SMS', 'EMAIL')
 ON CONFLICT (device_id) DO UPDATE SET binding = excluded.binding, mac = excluded.mac, tries = 0, sent_at = excluded.sent_at,
        expires_at = excluded.expires_at, day = excluded.day,
        sent_today = CASE WHEN otp_message.day = excluded.day THEN otp_message.sent_today ELSE 0 END + 1

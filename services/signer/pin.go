@@ -77,7 +77,7 @@ func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt
 	if err != nil {
 		return nil, nil, err
 	}
-	macs, err := s.vault.macs(ctx, c.KeyName, c.KeyVersion, pinInput(c.ID, hash))
+	macs, err := s.vault.macs(ctx, c.KeyName, macVersion, pinInput(c.ID, hash))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -43,6 +43,21 @@ type asked struct {
 	pin        db.CredentialPin
 	device     *db.OtpDevice // nil: the PIN alone is asked
 	binding    uuid.UUID     // the challenge that a sent password must be for; zero: device and PIN
+
+	of       *db.Credential // whose device it is, when it is another credential's of the same holder
+	proof    []byte         // of an app that is enrolled: its signature
+	second   string         // of a hardware token that is put back in step: the code after the first
+	replaces *uuid.UUID     // the device that is to be replaced, when it is not the one that proves
+	told     *uuid.UUID     // a device whose address is told of the act
+	cool     bool           // the device that is enrolled may not be used at once
+}
+
+// deviceCredential is whose device it is: passwords are kept under its key.
+func (a asked) deviceCredential() db.Credential {
+	if a.of != nil {
+		return *a.of
+	}
+	return a.credential
 }
 
 func (a asked) name() string { return nameOfCredential(a.credential) }
@@ -54,7 +69,7 @@ func (a asked) detail() map[string]string {
 	if a.device == nil {
 		return map[string]string{"holder": a.pin.Holder}
 	}
-	return map[string]string{"holder": a.pin.Holder, "device": nameOfDevice(a.credential, a.device.ID), "device_name": a.device.DisplayName}
+	return map[string]string{"holder": a.pin.Holder, "device": nameOfDevice(a.deviceCredential(), a.device.ID), "device_name": a.device.DisplayName}
 }
 
 func callerOf(ctx context.Context) string {
@@ -75,6 +90,8 @@ func personal(ctx context.Context, q *db.Queries, name credentialName) (db.Crede
 		return c, fault.Precondition("CREDENTIAL_WRONG_KIND", "credential %s is of kind %s: PIN, devices and challenges are for kind PERSON", full, c.Kind)
 	case c.State == "REVOKED":
 		return c, fault.Precondition("CREDENTIAL_REVOKED", "credential %s is revoked for good: create another", full)
+	case c.State == "SUSPENDED":
+		return c, suspended(c)
 	case c.KeyVersion == 0:
 		return c, fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")
 	}
@@ -117,6 +134,9 @@ func withDevice(ctx context.Context, q *db.Queries, name credentialName) (asked,
 // count counts an attempt before it is judged. When a subject is locked the transaction is to be given
 // up: nothing stays counted. Error: Exhausted AUTHENTICATION_LOCKED with the time to wait.
 func (s *Service) count(ctx context.Context, q *db.Queries, a asked) error {
+	if err := s.cooled(ctx, q, a); err != nil {
+		return err
+	}
 	now := pg.Time(s.now())
 	open, err := q.CountAttempt(ctx, db.CountAttemptParams{
 		TenantID: a.credential.TenantID, Subjects: a.subjects(), At: now,
@@ -153,16 +173,29 @@ func (s *Service) judge(ctx context.Context, a asked, f factors) (verdict, error
 	if a.device != nil {
 		device = a.device.ID
 	}
-	macs, err := s.vault.macs(ctx, a.credential.KeyName, a.credential.KeyVersion,
-		pinInput(a.credential.ID, hash), append([]byte("otp\x00"+device.String()+"\x00"), f.otp...), sentMAC(device, a.binding, f.otp))
+	pin, otp, sent := pinInput(a.credential.ID, hash), append([]byte("otp\x00"+device.String()+"\x00"), f.otp...), sentMAC(device, a.binding, f.otp)
+	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, pin, otp, sent)
+	if err == nil && a.of != nil {
+		var others [][]byte
+		others, err = s.vault.macs(ctx, a.of.KeyName, macVersion, otp, sent)
+		macs = append(macs[:1], others...)
+	}
 	if err != nil {
 		return verdict{}, err
 	}
 	v := verdict{pin: hmac.Equal(macs[0], a.pin.Mac), mac: macs[1]}
+	if a.device == nil {
+		return v, nil
+	}
 	switch {
-	case a.device == nil:
 	case a.device.Type == "TOTP":
 		v.otp, err = s.vault.checkOTP(ctx, device, f.otp)
+	case a.device.Type == "TOKEN":
+		v.otp, err = s.checkToken(ctx, a, f.otp, a.second)
+	case a.device.Type == "PUSH" && a.device.State == "PENDING":
+		v.otp, err = s.checkProof(ctx, a)
+	case a.device.Type == "PUSH":
+		v.otp, err = s.checkPush(ctx, a, f.otp)
 	default:
 		v.otp, err = s.checkSent(ctx, a, macs[2])
 	}
@@ -217,6 +250,10 @@ func (s *Service) prove(ctx context.Context, a asked, f factors, act telemetry.A
 		err = q.ForgiveAttempt(ctx, db.ForgiveAttemptParams{TenantID: a.credential.TenantID, Subjects: a.subjects(), Cleared: a.name()})
 		if err != nil {
 			return fmt.Errorf("signer: clear attempts: %w", err)
+		}
+		err = s.tellChange(ctx, tx, a, act)
+		if err != nil {
+			return err
 		}
 		return telemetry.Audit(ctx, tx, act)
 	})

@@ -27,8 +27,9 @@ UPDATE credential SET key_version = @key_version, public_key = @public_key, csr_
 WHERE id = @id AND key_version = 0;
 
 -- name: SetCertificate :exec
-UPDATE credential SET state = 'ACTIVE', chain = @chain, not_before = @not_before, not_after = @not_after,
-       version = version + 1, updated_at = @at
+-- Of a credential that is suspended the certificate changes, and it stays suspended.
+UPDATE credential SET state = CASE WHEN state = 'SUSPENDED' THEN state ELSE 'ACTIVE' END, chain = @chain, not_before = @not_before, not_after = @not_after,
+       key_version = @key_version, public_key = @public_key, csr_pem = @csr_pem, version = version + 1, updated_at = @at
 WHERE id = @id;
 
 -- name: RevokeCredential :exec

@@ -41,6 +41,8 @@ type Config struct {
 	TSA []TSAConfig `yaml:"tsa"`
 	// Documents is about signatures on whole documents.
 	Documents DocumentsConfig `yaml:"documents"`
+	// Keys is about keys, their certificates and how long they are relied on.
+	Keys KeysConfig `yaml:"keys"`
 	// Verification says by what files are judged that others signed.
 	Verification VerificationConfig `yaml:"verification"`
 	// CSC offers the credentials of persons through the API of the Cloud Signature Consortium.
@@ -63,6 +65,10 @@ type AuthorizationConfig struct {
 	SMS MessengerConfig `yaml:"sms"`
 	// Email sends passwords by e-mail.
 	Email MessengerConfig `yaml:"email"`
+	// Push wakes the apps that approve; without it they ask by themselves.
+	Push MessengerConfig `yaml:"push"`
+	// Cooling is how long a device may not be used that took another one's place without a password of it.
+	Cooling time.Duration `yaml:"cooling"`
 }
 
 // VaultConfig says where Vault is and how the signer logs in. The policy it needs is
@@ -78,6 +84,8 @@ type VaultConfig struct {
 	Transit string `yaml:"transit_mount"`
 	// TOTP is where the totp engine is mounted.
 	TOTP string `yaml:"totp_mount"`
+	// OATH is where the transit engine for the seeds of hardware tokens is mounted.
+	OATH string `yaml:"oath_mount"`
 	// AppRole is where the approle login is mounted.
 	AppRole string `yaml:"approle_mount"`
 	// RoleIDFile holds the role id of the AppRole.
@@ -100,14 +108,15 @@ type VaultConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Vault: VaultConfig{
-			Transit: "transit", TOTP: "totp", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
+			Transit: "transit", TOTP: "totp", OATH: "oath", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
 		},
 		Workers: 4, Parallel: 16, JobSize: 32,
 		Authorization: AuthorizationConfig{
 			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
-			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute,
+			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute, Cooling: 24 * time.Hour,
 		},
 		Documents:    DocumentsConfig{MaxSize: 64 << 20, StampsPerMonth: 1000},
+		Keys:         KeysConfig{CheckEvery: time.Minute},
 		Verification: defaultVerification(),
 		CSC:          defaultCSC(),
 	}
@@ -127,7 +136,7 @@ func (c *Config) Validate() error {
 	bad(v.TokenFile == "" && !role, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole (or, for development, token_file)")
 	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
 	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
-	bad(v.Transit == "" || v.TOTP == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")
+	bad(v.Transit == "" || v.TOTP == "" || v.OATH == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")
 	bad(v.Timeout <= 0, "vault.timeout", "must be more than 0s")
 	bad(v.Batch < 1 || v.Batch > 500, "vault.batch", "must be between 1 and 500")
 	bad(v.InFlight < 1 || v.InFlight > 64, "vault.in_flight", "must be between 1 and 64")
@@ -140,8 +149,11 @@ func (c *Config) Validate() error {
 	bad(a.Lock < time.Second || a.Lock > 24*time.Hour, "authorization.lock", "must be between 1s and 24h")
 	bad(a.ChallengeTTL < time.Second || a.ChallengeTTL > time.Hour, "authorization.challenge_ttl", "must be between 1s and 1h")
 	bad(a.AuthorizationTTL < time.Second || a.AuthorizationTTL > 5*time.Minute, "authorization.authorization_ttl", "must be between 1s and 5m: an authorization is short-lived")
+	bad(a.Cooling < 0 || a.Cooling > 30*24*time.Hour, "authorization.cooling", "must be between 0s and 720h")
+	c.Keys.validate(bad)
 	a.SMS.validate("authorization.sms", bad)
 	a.Email.validate("authorization.email", bad)
+	a.Push.validate("authorization.push", bad)
 	c.validateStamps(bad)
 	c.Verification.validate(bad)
 	c.CSC.validate(bad)
@@ -154,6 +166,8 @@ type Service struct {
 	signv1.UnimplementedAuthorizationServiceServer
 	signv1.UnimplementedVerificationServiceServer
 	signv1.UnimplementedDocumentServiceServer
+	signv1.UnimplementedDeviceServiceServer
+	signv1.UnimplementedCredentialServiceServer
 
 	verifier *verifier
 	stamps   []*authority
@@ -207,12 +221,17 @@ func start(_ context.Context, h *run.Host) error {
 	signv1.RegisterVerificationServiceServer(h.RPC, s)
 	signv1.RegisterDocumentServiceServer(h.RPC, s)
 	s.offerCSC(h)
+	signv1.RegisterDeviceServiceServer(h.RPC, s)
+	signv1.RegisterCredentialServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)
+	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetToken)
+	run.Work(h, run.WorkOptions{Queue: "notice", Workers: 4}, s.tellHolder)
 	h.Check("vault", vault.session.Check)
 	h.Go("vault-session", vault.session.Keep)
+	h.Go("credentials", s.watch)
 	h.Go("trusted-lists", func(ctx context.Context) error { return verifier.lists.Run(ctx, cfg.Verification.RefreshEvery) })
 	return nil
 }

@@ -265,7 +265,7 @@ func (s *Service) recordSigned(ctx context.Context, tx pgx.Tx, done db.RecordSig
 			Subject: o.row.Subject, Signature: nameOfSignature(o.row), Format: o.row.Format,
 			Original:    blobMessage(originalRef(o.row), o.row.OriginalType),
 			Signed:      blobMessage(o.ref, mimeSigned),
-			SigningTime: timestamppb.New(o.at),
+			SigningTime: timestamppb.New(o.at), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED,
 		})
 		if err != nil {
 			return 0, err

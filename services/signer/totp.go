@@ -94,16 +94,25 @@ func seenBefore(err error) bool {
 		len(answer.Errors) == 1 && strings.HasPrefix(answer.Errors[0], "code already used")
 }
 
+// macVersion is the version of a credential's key under which PINs and passwords are kept. It stays when the
+// key is renewed: another version would make every PIN a wrong one.
+const macVersion = 1
+
 // macs gives HMAC-SHA-256 of each input under the version of a key that never leaves Vault: what is
 // kept of it cannot be tried by whoever has the database alone. Vault paths: <transit>/hmac/<key> (update).
 func (t *transit) macs(ctx context.Context, key string, version int32, inputs ...[]byte) ([][]byte, error) {
+	return t.hmacs(ctx, t.cfg.Transit+"/hmac/"+key, version, "sha2-256", 32, inputs)
+}
+
+// hmacs has Vault make one MAC for each input, in one call.
+func (t *transit) hmacs(ctx context.Context, path string, version int32, algorithm string, size int, inputs [][]byte) ([][]byte, error) {
 	batch := make([]map[string]any, len(inputs))
 	for i, in := range inputs {
 		batch[i] = map[string]any{"input": base64.StdEncoding.EncodeToString(in)}
 	}
 	secret, err := t.call(ctx, "making a MAC", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/hmac/"+key,
-			map[string]any{"batch_input": batch, "key_version": version, "algorithm": "sha2-256"})
+		return t.client.Logical().WriteWithContext(ctx, path,
+			map[string]any{"batch_input": batch, "key_version": version, "algorithm": algorithm})
 	})
 	if err != nil {
 		return nil, err
@@ -121,7 +130,7 @@ func (t *transit) macs(ctx context.Context, key string, version int32, inputs ..
 		text, _ := fields["hmac"].(string)
 		encoded, ok := strings.CutPrefix(text, "vault:v"+strconv.Itoa(int(version))+":")
 		out[i], err = base64.StdEncoding.DecodeString(encoded)
-		if !ok || err != nil || len(out[i]) != 32 {
+		if !ok || err != nil || len(out[i]) != size {
 			return nil, fault.Internal(vault.CodeFailed, "Vault's MAC is not one of version %d of the key", version)
 		}
 	}

@@ -1,4 +1,4 @@
-// Package otp plays a provider of text messages and e-mails: it takes messages over HTTP, as real ones
+// Package otp plays a provider of text messages, e-mails and push notifications: it takes messages over HTTP, as real ones
 // do, and lets a test read what arrived instead of a telephone. It sends nothing anywhere, keeps
 // messages in memory only, and refuses callers without its token.
 package otp
@@ -12,11 +12,13 @@ import (
 
 // Message is what was sent.
 type Message struct {
-	ID      string    `json:"id"`
-	To      string    `json:"to"`
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"`
-	At      time.Time `json:"at"`
+	ID      string `json:"id"`
+	To      string `json:"to"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	// Data is for the program on the device, beside what a person reads: of a push notification.
+	Data map[string]string `json:"data,omitempty"`
+	At   time.Time         `json:"at"`
 }
 
 const (

@@ -17,6 +17,7 @@ import (
 const (
 	TransitPath = "transit"
 	TOTPPath    = "totp"
+	OATHPath    = "oath"
 	KVPath      = "secret"
 	AppRolePath = "approle"
 	SignerRole  = "signer"
@@ -66,7 +67,7 @@ func (s *Server) Healthy(ctx context.Context) error {
 	return nil
 }
 
-// Provision mounts transit, totp, kv-v2 and approle, writes every policy of
+// Provision mounts transit (twice: keys, and seeds of tokens), totp, kv-v2 and approle, writes every policy of
 // policies (a folder of NAME.hcl files) and makes one AppRole per policy whose
 // tokens have that policy and nothing else. It returns fresh credentials by role
 // name. Doing it again changes nothing but the secret ids.
@@ -106,6 +107,7 @@ func mount(ctx context.Context, client *api.Client) error {
 	mounts := map[string]*api.MountInput{
 		TransitPath: {Type: "transit", Description: "signing keys: never exported"},
 		TOTPPath:    {Type: "totp", Description: "one-time codes of remote signatures"},
+		OATHPath:    {Type: "transit", Description: "seeds of hardware tokens: never exported"},
 		KVPath:      {Type: "kv", Description: "configuration secrets", Options: map[string]string{"version": "2"}},
 	}
 	have, err := client.Sys().ListMountsWithContext(ctx)

@@ -69,26 +69,51 @@ func TestSignerHasLeastPrivilege(t *testing.T) {
 	require.NoError(t, write("totp/keys/holder", map[string]any{"generate": true, "issuer": "i", "account_name": "a"}))
 	require.NoError(t, write("totp/code/holder", map[string]any{"code": "000000"}))
 
+	require.NoError(t, write("transit/keys/company/rotate", nil))
+	_, err = client.Logical().ReadWithContext(t.Context(), "oath/wrapping_key")
+	require.NoError(t, err)
+
 	wholeDocument, weak := digest(), digest()
 	wholeDocument["prehashed"] = false
 	weak["hash_algorithm"] = "sha1"
 	denied := map[string]map[string]any{
-		"transit/keys/leaky":          {"type": "ecdsa-p256", "exportable": true},
-		"transit/keys/copied":         {"type": "ecdsa-p256", "allow_plaintext_backup": true},
-		"transit/keys/aes":            {"type": "aes256-gcm96"},
-		"transit/keys/company/config": {"exportable": true},
-		"transit/keys/company/rotate": nil,
-		"transit/sign/company":        wholeDocument,
-		"transit/sign/rsa":            weak,
-		"transit/hmac/rsa":            {"batch_input": mac["batch_input"], "algorithm": "sha2-512"},
-		"transit/verify/company":      {"hmac": "vault:v1:AAAA", "input": "AAAA"},
-		"sys/policies/acl/signer":     {"policy": `path "*" { capabilities = ["sudo"] }`},
-		"secret/data/signer/key":      {"data": map[string]any{"a": "b"}},
+		"transit/keys/leaky":                 {"type": "ecdsa-p256", "exportable": true},
+		"transit/keys/copied":                {"type": "ecdsa-p256", "allow_plaintext_backup": true},
+		"transit/keys/aes":                   {"type": "aes256-gcm96"},
+		"transit/keys/company/config":        {"exportable": true},
+		"transit/sign/company":               wholeDocument,
+		"transit/sign/rsa":                   weak,
+		"transit/hmac/rsa":                   {"batch_input": mac["batch_input"], "algorithm": "sha2-512"},
+		"transit/keys/company/import":        {"ciphertext": "AAAA", "type": "ecdsa-p256"},
+		"transit/keys/company/trim":          {"min_available_version": 1},
+		"transit/encrypt/company":            {"plaintext": "AAAA"},
+		"transit/datakey/plaintext/a":        nil,
+		"transit/restore/company":            {"backup": "AAAA"},
+		"transit/random/32":                  nil,
+		"transit/cache-config":               {"size": 0},
+		"oath/keys/made":                     {"type": "hmac"},
+		"oath/keys/token/import":             {"ciphertext": "AAAA", "type": "hmac", "exportable": true},
+		"oath/keys/other/import":             {"ciphertext": "AAAA", "type": "ecdsa-p256"},
+		"oath/keys/token/config":             {"exportable": true},
+		"oath/keys/token/rotate":             nil,
+		"oath/hmac/token":                    {"batch_input": mac["batch_input"], "algorithm": "sha2-384"},
+		"oath/sign/token":                    mac,
+		"secret/data/pec-gateway/a":          {"data": map[string]any{"a": "b"}},
+		"auth/approle/role/signer/secret-id": nil,
+		"sys/seal":                           nil,
+		"sys/audit/file":                     {"type": "file"},
+		"sys/mounts/other":                   {"type": "transit"},
+		"identity/entity":                    nil,
+		"transit/verify/company":             {"hmac": "vault:v1:AAAA", "input": "AAAA"},
+		"sys/policies/acl/signer":            {"policy": `path "*" { capabilities = ["sudo"] }`},
+		"secret/data/signer/key":             {"data": map[string]any{"a": "b"}},
 	}
 	for path, data := range denied {
 		requireDenied(t, write(path, data), path)
 	}
-	for _, path := range []string{"transit/export/signing-key/company", "transit/backup/company", "totp/code/holder", "totp/keys/holder", "secret/data/other"} {
+	for _, path := range []string{"transit/export/signing-key/company", "transit/backup/company", "totp/code/holder", "totp/keys/holder", "secret/data/other",
+		"transit/keys", "transit/export/hmac-key/company", "oath/export/hmac-key/token", "oath/backup/token", "oath/keys", "totp/keys", "secret/metadata/signer",
+		"secret/data/pec-gateway/mailboxes/a/b", "sys/policies/acl/signer", "sys/audit", "auth/approle/role/signer/role-id"} {
 		_, err = client.Logical().ReadWithContext(t.Context(), path)
 		requireDenied(t, err, path)
 	}

@@ -16,7 +16,7 @@ const putMessage = `-- name: PutMessage :execrows
 
 INSERT INTO otp_message (device_id, tenant_id, binding, mac, tries, sent_at, expires_at, day, sent_today)
 SELECT d.id, d.tenant_id, $1, $2, 0, $3, $4, $5, 1
-FROM otp_device d WHERE d.id = $6 AND d.state <> 'REMOVED' AND d.type <> 'TOTP'
+FROM otp_device d WHERE d.id = $6 AND d.state <> 'REMOVED' AND d.type IN ('SMS', 'EMAIL')
 ON CONFLICT (device_id) DO UPDATE SET binding = excluded.binding, mac = excluded.mac, tries = 0, sent_at = excluded.sent_at,
        expires_at = excluded.expires_at, day = excluded.day,
        sent_today = CASE WHEN otp_message.day = excluded.day THEN otp_message.sent_today ELSE 0 END + 1

@@ -75,6 +75,21 @@ type Credential struct {
 	UpdatedAt  time.Time
 }
 
+type CredentialCertificate struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	KeyVersion   int32
+	PublicKey    []byte
+	CsrPem       string
+	Chain        [][]byte
+	NotBefore    time.Time
+	NotAfter     time.Time
+	ImportedAt   time.Time
+	UsedFrom     *time.Time
+	DroppedAt    *time.Time
+}
+
 type CredentialPin struct {
 	CredentialID uuid.UUID
 	TenantID     string
@@ -85,6 +100,30 @@ type CredentialPin struct {
 	Mac          []byte
 	Version      int32
 	SetAt        time.Time
+}
+
+type CredentialRenewal struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	KeyVersion   int32
+	PublicKey    []byte
+	CsrPem       string
+	CreatedAt    time.Time
+}
+
+type CredentialSuspension struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	Reason       string
+	SuspendedAt  time.Time
+}
+
+type CredentialWarning struct {
+	TenantID     string
+	CredentialID uuid.UUID
+	NotAfter     time.Time
+	Days         int32
+	WarnedAt     time.Time
 }
 
 type DocumentSigning struct {
@@ -101,6 +140,14 @@ type DocumentSigning struct {
 	SigningTime  *time.Time
 	CreatedAt    time.Time
 	SignedAt     *time.Time
+}
+
+type HolderContact struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	Email        string
+	Phone        string
+	UpdatedAt    time.Time
 }
 
 type Inbox struct {
@@ -125,6 +172,21 @@ type Mandate struct {
 	RevokedAt    *time.Time
 }
 
+type OathToken struct {
+	ID         uuid.UUID
+	TenantID   string
+	Serial     string
+	Kind       string
+	Algorithm  string
+	Digits     int32
+	Period     int32
+	Counter    int64
+	Drift      int32
+	DeviceID   *uuid.UUID
+	ImportedAt time.Time
+	RetiredAt  *time.Time
+}
+
 type OtpDevice struct {
 	ID           uuid.UUID
 	TenantID     string
@@ -137,6 +199,12 @@ type OtpDevice struct {
 	ConfirmedAt  *time.Time
 	RemovedAt    *time.Time
 	Address      string
+}
+
+type OtpDeviceCooling struct {
+	DeviceID   uuid.UUID
+	TenantID   string
+	UsableFrom time.Time
 }
 
 type OtpMessage struct {
@@ -187,6 +255,29 @@ type ParkedEvent struct {
 	Attempts    int32
 	ParkedAt    time.Time
 	RetriedAt   *time.Time
+}
+
+type PushKey struct {
+	DeviceID  uuid.UUID
+	TenantID  string
+	PublicKey []byte
+}
+
+type PushRequest struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	DeviceID     uuid.UUID
+	Binding      uuid.UUID
+	NumberMac    []byte
+	Hashes       [][]byte
+	Digest       []byte
+	State        string
+	Signature    []byte
+	CreatedAt    time.Time
+	ExpiresAt    time.Time
+	AnsweredAt   *time.Time
+	UsedAt       *time.Time
 }
 
 type RequestLog struct {

@@ -664,24 +664,31 @@ func (q *Queries) RevokeCredential(ctx context.Context, arg RevokeCredentialPara
 }
 
 const setCertificate = `-- name: SetCertificate :exec
-UPDATE credential SET state = 'ACTIVE', chain = $1, not_before = $2, not_after = $3,
-       version = version + 1, updated_at = $4
-WHERE id = $5
+UPDATE credential SET state = CASE WHEN state = 'SUSPENDED' THEN state ELSE 'ACTIVE' END, chain = $1, not_before = $2, not_after = $3,
+       key_version = $4, public_key = $5, csr_pem = $6, version = version + 1, updated_at = $7
+WHERE id = $8
 `
 
 type SetCertificateParams struct {
-	Chain     [][]byte
-	NotBefore *time.Time
-	NotAfter  *time.Time
-	At        time.Time
-	ID        uuid.UUID
+	Chain      [][]byte
+	NotBefore  *time.Time
+	NotAfter   *time.Time
+	KeyVersion int32
+	PublicKey  []byte
+	CsrPem     string
+	At         time.Time
+	ID         uuid.UUID
 }
 
+// Of a credential that is suspended the certificate changes, and it stays suspended.
 func (q *Queries) SetCertificate(ctx context.Context, arg SetCertificateParams) error {
 	_, err := q.db.Exec(ctx, setCertificate,
 		arg.Chain,
 		arg.NotBefore,
 		arg.NotAfter,
+		arg.KeyVersion,
+		arg.PublicKey,
+		arg.CsrPem,
 		arg.At,
 		arg.ID,
 	)

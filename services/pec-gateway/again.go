@@ -7,9 +7,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/pec-gateway/internal/db"
@@ -80,6 +82,12 @@ func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, ro
 		FromAddress: p.FromAddress, CertifiedSender: p.CertifiedSender, Recipients: p.Recipients, Subject: p.Subject, Proven: p.Proven,
 		Verification: p.Verification, Report: p.Report, Doubts: p.Doubts, QuarantineCode: p.QuarantineCode, Quarantine: p.Quarantine,
 		AboutID: aboutID, CertifiedTime: p.CertifiedTime,
+	})
+	if err != nil {
+		return err
+	}
+	err = s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.MessageJudged{
+		Message: name, Content: content(ref), ReceiveTime: timestamppb.New(row.ReceiveTime), Verdict: j.verdict(),
 	})
 	if err != nil {
 		return err

@@ -40,7 +40,25 @@ type judged struct {
 	to       []string
 	subject  string
 	certTime *time.Time
+	managed  bool // the signer's provider manages the domain of the certified sender
+	exchange bool // it is, or says that it is, a message of the Sistema di Interscambio
 }
+
+// verdict is what others are told of the check.
+func (j *judged) verdict() *pecv1.Verdict {
+	v := &pecv1.Verdict{Proven: j.proven, SenderManaged: j.managed, CertifiedTime: stamp(j.certTime), FromExchange: j.exchange}
+	if j.report != nil {
+		v.Provider = j.report.Provider
+	}
+	v.Doubts = append(v.Doubts, j.doubts[:min(len(j.doubts), toldDoubts)]...)
+	if j.code != "" {
+		v.Doubts = append(v.Doubts, j.code+": "+trim(j.reason, 500))
+	}
+	return v
+}
+
+// toldDoubts bounds what an event says of them; the report has all.
+const toldDoubts = 5
 
 // record is what is stored of a verification: the report with the findings of the reading.
 type record struct {
@@ -91,8 +109,28 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 	}
 	j.reading, j.report, j.proven = r, report, r.Proven(report)
 	j.describe()
+	if provider := v.Trust.Manager(pec.Domain(j.sender)); provider != nil && j.sender != "" {
+		j.managed = provider.Name == report.Provider
+	}
+	j.exchange = claimsExchange(r, j)
 	j.stored, err = json.Marshal(record{Report: report, Reading: r.Findings})
 	return j, err
+}
+
+// claimsExchange says whether a message is, or wants to be taken for, one of the Sistema di Interscambio: by its
+// certified sender, by whom the envelope speaks for, or by whom its original says that it is from. It decides
+// only who looks at the message.
+func claimsExchange(r *pec.Reading, j *judged) bool {
+	if j.tipo.Receipt() {
+		return false
+	}
+	for _, a := range []string{j.sender, j.from, first(pec.ParseAddresses(r.Root.Header.Get("From")))} {
+		if pec.Domain(a) == pec.SdIDomain {
+			return true
+		}
+	}
+	original, err := r.OriginalMessage()
+	return err == nil && original != nil && pec.Domain(first(pec.ParseAddresses(original.Header.Get("From")))) == pec.SdIDomain
 }
 
 // watched tells errors of the source from those of the message.

@@ -310,5 +310,5 @@ func (s *Service) hold(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, cod
 	if !fresh {
 		return nil
 	}
-	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{Mailbox: mailboxName(row.TenantID, row.MailboxID), Reason: code + ": " + why})
+	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{Mailbox: mailboxName(row.TenantID, row.MailboxID), Reason: code + ": " + why, Code: code})
 }

@@ -145,7 +145,7 @@ func (v *visit) record(ctx context.Context, tx pgx.Tx, at place, f *found) (bool
 	if !at.sent && j.code != codeRejected {
 		err = v.s.bus.Emit(bus.WithCorrelation(ctx, id.String()), tx, &pecv1.MessageReceived{
 			Message: messageName(tenant, v.box.ID, id), Kind: j.kind.String(), Content: content(f.ref), ReceiveTime: timestamppb.New(now),
-			Initial: v.box.SyncEndTime == nil,
+			Initial: v.box.SyncEndTime == nil, Verdict: j.verdict(),
 		})
 		if err != nil {
 			return false, err

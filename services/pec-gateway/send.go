@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -169,8 +170,10 @@ func (s *Service) draft(ctx context.Context, box db.Mailbox, req *pecv1.SendMess
 		From: pec.Address{Name: req.GetFromName(), Addr: box.Address}, To: addresses(req.GetTo()), Cc: addresses(req.GetCc()), Subject: req.GetSubject(),
 		Date: s.now(), InReplyTo: pec.TrimID(req.GetInReplyTo()), Text: req.GetText(), HTML: req.GetHtml(), Ricevuta: ricevute[req.GetReceiptType()],
 	}
+	// One request is one message, however often it is asked for: its identifier follows from it.
+	seed := sha256.Sum256([]byte(box.ID.String() + " " + strings.ToLower(req.GetRequestId())))
 	var err error
-	d.MessageID, err = pec.NewMessageID(nil, box.Address)
+	d.MessageID, err = pec.NewMessageID(bytes.NewReader(seed[:]), box.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +324,7 @@ func (s *Service) enqueue(ctx context.Context, tx pgx.Tx, box db.Mailbox, letter
 		if err != nil {
 			return err
 		}
-		err = q(tx).InsertSending(ctx, db.InsertSendingParams{TenantID: box.TenantID, MessageID: l.id, MailboxID: box.ID, Split: split, Now: now})
+		err = q(tx).InsertSending(ctx, db.InsertSendingParams{TenantID: box.TenantID, MessageID: l.id, MailboxID: box.ID, Split: split, RequestID: requestID, Now: now})
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,11 @@ VALUES (@tenant_id, @id, @mailbox_id, 2, 0, @state, @message_id, @from_address, 
     @content_uri, @sha256, @size, @now::timestamptz, @now::timestamptz);
 
 -- name: InsertSending :exec
-INSERT INTO sending (tenant_id, message_id, mailbox_id, step, next_at, split, create_time, update_time)
-VALUES (@tenant_id, @message_id, @mailbox_id, 'queued', @now::timestamptz, @split, @now::timestamptz, @now::timestamptz);
+INSERT INTO sending (tenant_id, message_id, mailbox_id, step, next_at, split, request_id, create_time, update_time)
+VALUES (@tenant_id, @message_id, @mailbox_id, 'queued', @now::timestamptz, @split, @request_id, @now::timestamptz, @now::timestamptz);
+
+-- name: RequestOf :one
+SELECT request_id FROM sending WHERE tenant_id = @tenant_id AND message_id = @message_id;
 
 -- name: OpenQueue :exec
 INSERT INTO sending_queue (tenant_id, mailbox_id) VALUES (@tenant_id, @mailbox_id) ON CONFLICT DO NOTHING;

@@ -2,6 +2,7 @@ package pecgateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -68,12 +69,39 @@ func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pe
 	for i, r := range recipients {
 		addresses[i] = r.Address
 	}
-	state := pec.Derive(addresses, facts(rows), s.now())
+	known := facts(rows)
+	state := pec.Derive(addresses, known, s.now())
 	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
 	if err != nil {
 		return state, err
 	}
-	return state, s.recordState(ctx, tx, row, state)
+	return state, s.recordState(ctx, tx, row, state, surelyNotSent(state, known))
+}
+
+// surelyNotSent says that nobody has the message and nobody will get it. A provider that did not deliver in
+// time may do so yet, and a message that was given up while its outcome was unknown may be on its way.
+func surelyNotSent(s pec.State, known []pec.Fact) bool {
+	unknown := slices.ContainsFunc(known, func(f pec.Fact) bool { return f.Kind == pec.FactUnknown })
+	switch s.State {
+	case pec.SendRefused:
+		return true
+	case pec.SendRejected, pec.SendCancelled:
+		return !unknown
+	case pec.SendNotDelivered:
+		return !slices.ContainsFunc(s.Recipients, func(r pec.Recipient) bool { return r.State != pec.RecipientFailed })
+	}
+	return false
+}
+
+// decidedAt is the latest moment that a receipt for a recipient certifies; nil when none does.
+func decidedAt(s pec.State) *time.Time {
+	var at *time.Time
+	for i := range s.Recipients {
+		if t := s.Recipients[i].At; !t.IsZero() && (at == nil || t.After(*at)) {
+			at = &t
+		}
+	}
+	return at
 }
 
 func facts(rows []db.Fact) []pec.Fact {
@@ -117,7 +145,7 @@ func (s *Service) recordRecipients(ctx context.Context, tx pgx.Tx, rows []db.Rec
 	return nil
 }
 
-func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, state pec.State) error {
+func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, state pec.State, surelyNotSent bool) error {
 	next := states[state.State]
 	identificativo := or(row.Identificativo, state.Identificativo)
 	contradictions := state.Contradictions
@@ -133,7 +161,12 @@ func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, st
 	if err != nil || int16(next) == row.State {
 		return err
 	}
+	request, err := q(tx).RequestOf(ctx, db.RequestOfParams{TenantID: row.TenantID, MessageID: row.ID})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
 	return s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.DeliveryStateChanged{
-		Message: messageName(row.TenantID, row.MailboxID, row.ID), State: next.String(),
+		Message: messageName(row.TenantID, row.MailboxID, row.ID), State: next.String(), RequestId: request, SurelyNotSent: surelyNotSent,
+		CertifiedTime: stamp(decidedAt(state)),
 	})
 }

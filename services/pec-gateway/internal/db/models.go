@@ -222,6 +222,7 @@ type Sending struct {
 	Split      []uuid.UUID
 	CreateTime time.Time
 	UpdateTime time.Time
+	RequestID  string
 }
 
 type SendingAttempt struct {

@@ -130,7 +130,7 @@ func (q *Queries) GetQueue(ctx context.Context, arg GetQueueParams) (SendingQueu
 }
 
 const getSending = `-- name: GetSending :one
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time FROM sending WHERE tenant_id = $1 AND message_id = $2
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending WHERE tenant_id = $1 AND message_id = $2
 `
 
 type GetSendingParams struct {
@@ -154,6 +154,7 @@ func (q *Queries) GetSending(ctx context.Context, arg GetSendingParams) (Sending
 		&i.Split,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.RequestID,
 	)
 	return i, err
 }
@@ -199,8 +200,8 @@ func (q *Queries) InsertAttempt(ctx context.Context, arg InsertAttemptParams) er
 }
 
 const insertSending = `-- name: InsertSending :exec
-INSERT INTO sending (tenant_id, message_id, mailbox_id, step, next_at, split, create_time, update_time)
-VALUES ($1, $2, $3, 'queued', $4::timestamptz, $5, $4::timestamptz, $4::timestamptz)
+INSERT INTO sending (tenant_id, message_id, mailbox_id, step, next_at, split, request_id, create_time, update_time)
+VALUES ($1, $2, $3, 'queued', $4::timestamptz, $5, $6, $4::timestamptz, $4::timestamptz)
 `
 
 type InsertSendingParams struct {
@@ -209,6 +210,7 @@ type InsertSendingParams struct {
 	MailboxID uuid.UUID
 	Now       time.Time
 	Split     []uuid.UUID
+	RequestID string
 }
 
 func (q *Queries) InsertSending(ctx context.Context, arg InsertSendingParams) error {
@@ -218,6 +220,7 @@ func (q *Queries) InsertSending(ctx context.Context, arg InsertSendingParams) er
 		arg.MailboxID,
 		arg.Now,
 		arg.Split,
+		arg.RequestID,
 	)
 	return err
 }
@@ -381,7 +384,7 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]S
 }
 
 const listLeaving = `-- name: ListLeaving :many
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time FROM sending WHERE tenant_id = $1 AND mailbox_id = $2 AND step = 'leaving' ORDER BY position FOR UPDATE
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending WHERE tenant_id = $1 AND mailbox_id = $2 AND step = 'leaving' ORDER BY position FOR UPDATE
 `
 
 type ListLeavingParams struct {
@@ -411,6 +414,7 @@ func (q *Queries) ListLeaving(ctx context.Context, arg ListLeavingParams) ([]Sen
 			&i.Split,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.RequestID,
 		); err != nil {
 			return nil, err
 		}
@@ -423,7 +427,7 @@ func (q *Queries) ListLeaving(ctx context.Context, arg ListLeavingParams) ([]Sen
 }
 
 const listSendings = `-- name: ListSendings :many
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time FROM sending
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending
 WHERE tenant_id = $1 AND mailbox_id = $2 AND step IN ('queued', 'leaving', 'unknown', 'decide') AND position > $3
 ORDER BY position LIMIT $4
 `
@@ -462,6 +466,7 @@ func (q *Queries) ListSendings(ctx context.Context, arg ListSendingsParams) ([]S
 			&i.Split,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.RequestID,
 		); err != nil {
 			return nil, err
 		}
@@ -505,7 +510,7 @@ func (q *Queries) LockQueue(ctx context.Context, arg LockQueueParams) (SendingQu
 }
 
 const lockSending = `-- name: LockSending :one
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time FROM sending WHERE tenant_id = $1 AND message_id = $2 FOR UPDATE
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending WHERE tenant_id = $1 AND message_id = $2 FOR UPDATE
 `
 
 type LockSendingParams struct {
@@ -529,6 +534,7 @@ func (q *Queries) LockSending(ctx context.Context, arg LockSendingParams) (Sendi
 		&i.Split,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.RequestID,
 	)
 	return i, err
 }
@@ -559,7 +565,7 @@ func (q *Queries) MarkDot(ctx context.Context, arg MarkDotParams) (int64, error)
 }
 
 const nextSending = `-- name: NextSending :one
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time FROM sending WHERE tenant_id = $1 AND mailbox_id = $2 AND step = 'queued' AND next_at <= $3::timestamptz
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending WHERE tenant_id = $1 AND mailbox_id = $2 AND step = 'queued' AND next_at <= $3::timestamptz
 ORDER BY position LIMIT 1 FOR UPDATE
 `
 
@@ -585,6 +591,7 @@ func (q *Queries) NextSending(ctx context.Context, arg NextSendingParams) (Sendi
 		&i.Split,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.RequestID,
 	)
 	return i, err
 }
@@ -617,4 +624,20 @@ type OpenQueueParams struct {
 func (q *Queries) OpenQueue(ctx context.Context, arg OpenQueueParams) error {
 	_, err := q.db.Exec(ctx, openQueue, arg.TenantID, arg.MailboxID)
 	return err
+}
+
+const requestOf = `-- name: RequestOf :one
+SELECT request_id FROM sending WHERE tenant_id = $1 AND message_id = $2
+`
+
+type RequestOfParams struct {
+	TenantID  string
+	MessageID uuid.UUID
+}
+
+func (q *Queries) RequestOf(ctx context.Context, arg RequestOfParams) (string, error) {
+	row := q.db.QueryRow(ctx, requestOf, arg.TenantID, arg.MessageID)
+	var request_id string
+	err := row.Scan(&request_id)
+	return request_id, err
 }

@@ -33,7 +33,9 @@ type MessageReceived struct {
 	Content     *v1.Blob               `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
 	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
 	// Found when the mailbox was read for the first time: it may be years old.
-	Initial       bool `protobuf:"varint,5,opt,name=initial,proto3" json:"initial,omitempty"`
+	Initial bool `protobuf:"varint,5,opt,name=initial,proto3" json:"initial,omitempty"`
+	// What was proven of it. Absent in events from before this field.
+	Verdict       *Verdict `protobuf:"bytes,6,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +105,174 @@ func (x *MessageReceived) GetInitial() bool {
 	return false
 }
 
+func (x *MessageReceived) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+// What the check of a message proved, for who acts upon it without asking.
+type Verdict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Signed by a listed provider, about what it says, without any doubt.
+	Proven bool `protobuf:"varint,1,opt,name=proven,proto3" json:"proven,omitempty"`
+	// Name of that provider in the trust list.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The trust list says that this provider manages the domain of the certified sender.
+	SenderManaged bool `protobuf:"varint,3,opt,name=sender_managed,json=senderManaged,proto3" json:"sender_managed,omitempty"`
+	// Moment that the provider certifies.
+	CertifiedTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=certified_time,json=certifiedTime,proto3" json:"certified_time,omitempty"`
+	// Why it is not proven, in words.
+	Doubts []string `protobuf:"bytes,5,rep,name=doubts,proto3" json:"doubts,omitempty"`
+	// It is, or says that it is, a message of the Sistema di Interscambio.
+	FromExchange  bool `protobuf:"varint,6,opt,name=from_exchange,json=fromExchange,proto3" json:"from_exchange,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verdict) Reset() {
+	*x = Verdict{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verdict) ProtoMessage() {}
+
+func (x *Verdict) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
+func (*Verdict) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Verdict) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+func (x *Verdict) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Verdict) GetSenderManaged() bool {
+	if x != nil {
+		return x.SenderManaged
+	}
+	return false
+}
+
+func (x *Verdict) GetCertifiedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertifiedTime
+	}
+	return nil
+}
+
+func (x *Verdict) GetDoubts() []string {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
+}
+
+func (x *Verdict) GetFromExchange() bool {
+	if x != nil {
+		return x.FromExchange
+	}
+	return false
+}
+
+// A message that was received before was judged anew, by a later trust list.
+type MessageJudged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Content       *v1.Blob               `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	Verdict       *Verdict               `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageJudged) Reset() {
+	*x = MessageJudged{}
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageJudged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageJudged) ProtoMessage() {}
+
+func (x *MessageJudged) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageJudged.ProtoReflect.Descriptor instead.
+func (*MessageJudged) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MessageJudged) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *MessageJudged) GetContent() *v1.Blob {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *MessageJudged) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *MessageJudged) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
 // A receipt was verified and counted for the right recipient.
 type ReceiptVerified struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -118,7 +288,7 @@ type ReceiptVerified struct {
 
 func (x *ReceiptVerified) Reset() {
 	*x = ReceiptVerified{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[1]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -130,7 +300,7 @@ func (x *ReceiptVerified) String() string {
 func (*ReceiptVerified) ProtoMessage() {}
 
 func (x *ReceiptVerified) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[1]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -143,7 +313,7 @@ func (x *ReceiptVerified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptVerified.ProtoReflect.Descriptor instead.
 func (*ReceiptVerified) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReceiptVerified) GetMessage() string {
@@ -179,14 +349,20 @@ type DeliveryStateChanged struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Message string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// Name of the MessageState.
-	State         string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Of the request that the message was made for; empty for messages older than this field.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Nobody has it and nobody will get it: what was in it may be sent anew without being there twice.
+	SurelyNotSent bool `protobuf:"varint,4,opt,name=surely_not_sent,json=surelyNotSent,proto3" json:"surely_not_sent,omitempty"`
+	// Of the receipt that decided, as its provider certifies it.
+	CertifiedTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=certified_time,json=certifiedTime,proto3" json:"certified_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeliveryStateChanged) Reset() {
 	*x = DeliveryStateChanged{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[2]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +374,7 @@ func (x *DeliveryStateChanged) String() string {
 func (*DeliveryStateChanged) ProtoMessage() {}
 
 func (x *DeliveryStateChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[2]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +387,7 @@ func (x *DeliveryStateChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryStateChanged.ProtoReflect.Descriptor instead.
 func (*DeliveryStateChanged) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DeliveryStateChanged) GetMessage() string {
@@ -228,6 +404,27 @@ func (x *DeliveryStateChanged) GetState() string {
 	return ""
 }
 
+func (x *DeliveryStateChanged) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeliveryStateChanged) GetSurelyNotSent() bool {
+	if x != nil {
+		return x.SurelyNotSent
+	}
+	return false
+}
+
+func (x *DeliveryStateChanged) GetCertifiedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertifiedTime
+	}
+	return nil
+}
+
 // A mailbox cannot be presided over until somebody acts.
 type MailboxDegraded struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -241,7 +438,7 @@ type MailboxDegraded struct {
 
 func (x *MailboxDegraded) Reset() {
 	*x = MailboxDegraded{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[3]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +450,7 @@ func (x *MailboxDegraded) String() string {
 func (*MailboxDegraded) ProtoMessage() {}
 
 func (x *MailboxDegraded) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[3]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +463,7 @@ func (x *MailboxDegraded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxDegraded.ProtoReflect.Descriptor instead.
 func (*MailboxDegraded) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MailboxDegraded) GetMailbox() string {
@@ -306,7 +503,7 @@ type MessageRequested struct {
 
 func (x *MessageRequested) Reset() {
 	*x = MessageRequested{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +515,7 @@ func (x *MessageRequested) String() string {
 func (*MessageRequested) ProtoMessage() {}
 
 func (x *MessageRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +528,7 @@ func (x *MessageRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRequested.ProtoReflect.Descriptor instead.
 func (*MessageRequested) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MessageRequested) GetMailbox() string {
@@ -370,7 +567,7 @@ type MessageQueued struct {
 
 func (x *MessageQueued) Reset() {
 	*x = MessageQueued{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +579,7 @@ func (x *MessageQueued) String() string {
 func (*MessageQueued) ProtoMessage() {}
 
 func (x *MessageQueued) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +592,7 @@ func (x *MessageQueued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageQueued.ProtoReflect.Descriptor instead.
 func (*MessageQueued) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MessageQueued) GetMessage() string {
@@ -439,7 +636,7 @@ type MessageRequestRefused struct {
 
 func (x *MessageRequestRefused) Reset() {
 	*x = MessageRequestRefused{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +648,7 @@ func (x *MessageRequestRefused) String() string {
 func (*MessageRequestRefused) ProtoMessage() {}
 
 func (x *MessageRequestRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +661,7 @@ func (x *MessageRequestRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRequestRefused.ProtoReflect.Descriptor instead.
 func (*MessageRequestRefused) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MessageRequestRefused) GetMailbox() string {
@@ -509,7 +706,7 @@ type DeliveryDecisionNeeded struct {
 
 func (x *DeliveryDecisionNeeded) Reset() {
 	*x = DeliveryDecisionNeeded{}
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +718,7 @@ func (x *DeliveryDecisionNeeded) String() string {
 func (*DeliveryDecisionNeeded) ProtoMessage() {}
 
 func (x *DeliveryDecisionNeeded) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[7]
+	mi := &file_ceralacca_pec_v1_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +731,7 @@ func (x *DeliveryDecisionNeeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryDecisionNeeded.ProtoReflect.Descriptor instead.
 func (*DeliveryDecisionNeeded) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_pec_v1_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeliveryDecisionNeeded) GetMessage() string {
@@ -562,23 +759,41 @@ var File_ceralacca_pec_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1dceralacca/pec/v1/events.proto\x12\x10ceralacca.pec.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
+	"\x1dceralacca/pec/v1/events.proto\x12\x10ceralacca.pec.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x02\n" +
 	"\x0fMessageReceived\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x122\n" +
 	"\acontent\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12=\n" +
 	"\freceive_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x18\n" +
-	"\ainitial\x18\x05 \x01(\bR\ainitial:,\xaa\xbb\x18(\n" +
-	"!ceralacca.pec.message_received.v1\x12\x03PEC\"\xbb\x01\n" +
+	"\ainitial\x18\x05 \x01(\bR\ainitial\x123\n" +
+	"\averdict\x18\x06 \x01(\v2\x19.ceralacca.pec.v1.VerdictR\averdict:,\xaa\xbb\x18(\n" +
+	"!ceralacca.pec.message_received.v1\x12\x03PEC\"\xe4\x01\n" +
+	"\aVerdict\x12\x16\n" +
+	"\x06proven\x18\x01 \x01(\bR\x06proven\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12%\n" +
+	"\x0esender_managed\x18\x03 \x01(\bR\rsenderManaged\x12A\n" +
+	"\x0ecertified_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\rcertifiedTime\x12\x16\n" +
+	"\x06doubts\x18\x05 \x03(\tR\x06doubts\x12#\n" +
+	"\rfrom_exchange\x18\x06 \x01(\bR\ffromExchange\"\xfd\x01\n" +
+	"\rMessageJudged\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x122\n" +
+	"\acontent\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12=\n" +
+	"\freceive_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x123\n" +
+	"\averdict\x18\x04 \x01(\v2\x19.ceralacca.pec.v1.VerdictR\averdict:*\xaa\xbb\x18&\n" +
+	"\x1fceralacca.pec.message_judged.v1\x12\x03PEC\"\xbb\x01\n" +
 	"\x0fReceiptVerified\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x122\n" +
 	"\acontent\x18\x03 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12\x18\n" +
 	"\areceipt\x18\x04 \x01(\tR\areceipt:,\xaa\xbb\x18(\n" +
-	"!ceralacca.pec.receipt_verified.v1\x12\x03PEC\"z\n" +
+	"!ceralacca.pec.receipt_verified.v1\x12\x03PEC\"\x84\x02\n" +
 	"\x14DeliveryStateChanged\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state:2\xaa\xbb\x18.\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12&\n" +
+	"\x0fsurely_not_sent\x18\x04 \x01(\bR\rsurelyNotSent\x12A\n" +
+	"\x0ecertified_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rcertifiedTime:2\xaa\xbb\x18.\n" +
 	"'ceralacca.pec.delivery_state_changed.v1\x12\x03PEC\"\x85\x01\n" +
 	"\x0fMailboxDegraded\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x16\n" +
@@ -624,31 +839,39 @@ func file_ceralacca_pec_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ceralacca_pec_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_ceralacca_pec_v1_events_proto_goTypes = []any{
 	(*MessageReceived)(nil),        // 0: ceralacca.pec.v1.MessageReceived
-	(*ReceiptVerified)(nil),        // 1: ceralacca.pec.v1.ReceiptVerified
-	(*DeliveryStateChanged)(nil),   // 2: ceralacca.pec.v1.DeliveryStateChanged
-	(*MailboxDegraded)(nil),        // 3: ceralacca.pec.v1.MailboxDegraded
-	(*MessageRequested)(nil),       // 4: ceralacca.pec.v1.MessageRequested
-	(*MessageQueued)(nil),          // 5: ceralacca.pec.v1.MessageQueued
-	(*MessageRequestRefused)(nil),  // 6: ceralacca.pec.v1.MessageRequestRefused
-	(*DeliveryDecisionNeeded)(nil), // 7: ceralacca.pec.v1.DeliveryDecisionNeeded
-	(*v1.Blob)(nil),                // 8: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*Verdict)(nil),                // 1: ceralacca.pec.v1.Verdict
+	(*MessageJudged)(nil),          // 2: ceralacca.pec.v1.MessageJudged
+	(*ReceiptVerified)(nil),        // 3: ceralacca.pec.v1.ReceiptVerified
+	(*DeliveryStateChanged)(nil),   // 4: ceralacca.pec.v1.DeliveryStateChanged
+	(*MailboxDegraded)(nil),        // 5: ceralacca.pec.v1.MailboxDegraded
+	(*MessageRequested)(nil),       // 6: ceralacca.pec.v1.MessageRequested
+	(*MessageQueued)(nil),          // 7: ceralacca.pec.v1.MessageQueued
+	(*MessageRequestRefused)(nil),  // 8: ceralacca.pec.v1.MessageRequestRefused
+	(*DeliveryDecisionNeeded)(nil), // 9: ceralacca.pec.v1.DeliveryDecisionNeeded
+	(*v1.Blob)(nil),                // 10: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
 }
 var file_ceralacca_pec_v1_events_proto_depIdxs = []int32{
-	8, // 0: ceralacca.pec.v1.MessageReceived.content:type_name -> ceralacca.event.v1.Blob
-	9, // 1: ceralacca.pec.v1.MessageReceived.receive_time:type_name -> google.protobuf.Timestamp
-	8, // 2: ceralacca.pec.v1.ReceiptVerified.content:type_name -> ceralacca.event.v1.Blob
-	8, // 3: ceralacca.pec.v1.MessageRequested.request:type_name -> ceralacca.event.v1.Blob
-	8, // 4: ceralacca.pec.v1.MessageQueued.content:type_name -> ceralacca.event.v1.Blob
-	9, // 5: ceralacca.pec.v1.DeliveryDecisionNeeded.unknown_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	10, // 0: ceralacca.pec.v1.MessageReceived.content:type_name -> ceralacca.event.v1.Blob
+	11, // 1: ceralacca.pec.v1.MessageReceived.receive_time:type_name -> google.protobuf.Timestamp
+	1,  // 2: ceralacca.pec.v1.MessageReceived.verdict:type_name -> ceralacca.pec.v1.Verdict
+	11, // 3: ceralacca.pec.v1.Verdict.certified_time:type_name -> google.protobuf.Timestamp
+	10, // 4: ceralacca.pec.v1.MessageJudged.content:type_name -> ceralacca.event.v1.Blob
+	11, // 5: ceralacca.pec.v1.MessageJudged.receive_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: ceralacca.pec.v1.MessageJudged.verdict:type_name -> ceralacca.pec.v1.Verdict
+	10, // 7: ceralacca.pec.v1.ReceiptVerified.content:type_name -> ceralacca.event.v1.Blob
+	11, // 8: ceralacca.pec.v1.DeliveryStateChanged.certified_time:type_name -> google.protobuf.Timestamp
+	10, // 9: ceralacca.pec.v1.MessageRequested.request:type_name -> ceralacca.event.v1.Blob
+	10, // 10: ceralacca.pec.v1.MessageQueued.content:type_name -> ceralacca.event.v1.Blob
+	11, // 11: ceralacca.pec.v1.DeliveryDecisionNeeded.unknown_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_events_proto_init() }
@@ -662,7 +885,7 @@ func file_ceralacca_pec_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_events_proto_rawDesc), len(file_ceralacca_pec_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

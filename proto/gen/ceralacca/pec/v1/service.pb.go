@@ -2518,14 +2518,14 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\"SEEN_CERTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eSEEN_CERTIFICATE_STATE_PENDING\x10\x01\x12#\n" +
 	"\x1fSEEN_CERTIFICATE_STATE_APPROVED\x10\x02\x12\"\n" +
-	"\x1eSEEN_CERTIFICATE_STATE_REFUSED\x10\x032\xb6\r\n" +
+	"\x1eSEEN_CERTIFICATE_STATE_REFUSED\x10\x032\xc3\r\n" +
 	"\n" +
 	"PecService\x12c\n" +
 	"\rCreateMailbox\x12&.ceralacca.pec.v1.CreateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12^\n" +
+	"\tpec.write\x12k\n" +
 	"\n" +
-	"GetMailbox\x12#.ceralacca.pec.v1.GetMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12r\n" +
+	"GetMailbox\x12#.ceralacca.pec.v1.GetMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x1d\xb2\xbb\x18\x19\n" +
+	"\bpec.read\x12\vsdi-gateway\x18\x01\x12r\n" +
 	"\rListMailboxes\x12&.ceralacca.pec.v1.ListMailboxesRequest\x1a'.ceralacca.pec.v1.ListMailboxesResponse\"\x10\xb2\xbb\x18\f\n" +
 	"\bpec.read\x18\x01\x12\x88\x01\n" +
 	"\vSendMessage\x12$.ceralacca.pec.v1.SendMessageRequest\x1a\x19.ceralacca.pec.v1.Message\"8\xb2\xbb\x184\n" +

@@ -155,6 +155,7 @@ func (s *Server) build(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
+	s.connectPost()
 	if cfg.Dir == "" {
 		return nil
 	}

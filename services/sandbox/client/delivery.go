@@ -9,7 +9,8 @@ import (
 
 // DeliveryRequest orders a passive invoice: SdI delivers it to whoever receives for RecipientCode.
 type DeliveryRequest struct {
-	RecipientCode string `json:"recipient_code"`    // registered by an accreditation
+	RecipientCode string `json:"recipient_code"`    // registered by an accreditation; 0000000 when empty and to_pec is given
+	ToPEC         string `json:"to_pec,omitempty"`  // bring it by certified mail to this mailbox instead
 	Name          string `json:"name,omitempty"`    // file name; made up when empty
 	ID            string `json:"id,omitempty"`      // IdentificativoSdI; the next one when empty. One that was given out is used again
 	File          []byte `json:"file,omitempty"`    // any bytes; a small valid invoice when empty

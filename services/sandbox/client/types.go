@@ -141,6 +141,9 @@ type Counts struct {
 	Contents     int `json:"contents"` // distinct contents taken
 	Invoices     int `json:"invoices"` // distinct invoices not discarded
 
+	Letters       int `json:"letters"`        // certified messages that came
+	LettersAstray int `json:"letters_astray"` // to another address than the assigned one: not looked at
+
 	// What exactly-once is judged by. The last two are zero when each document was submitted
 	// once. A repeated name is right after an unknown outcome (a cut connection, EI02), and
 	// only then: the repeat is discarded with 00002.
@@ -210,7 +213,10 @@ const (
 	FaultOutcomeES02     = "outcome_es02"           // answer ES02, outcome not taken
 	FaultOutcomeES02Kept = "outcome_es02_accepted"  // answer ES02, yet take the outcome
 	FaultOutcomeCut      = "outcome_cut"            // take the outcome, cut the connection
-	FaultOutcomeES00     = "outcome_es00"           // answer ES00 without SE, outcome not taken
+	FaultOutcomeES00     = "outcome_es00"           // answer ES00 without SE (by certified mail: an SE), outcome not taken
+
+	FaultLetterForged = "letter_forged" // before SdI's next answer by certified mail a forged one comes, with another address
+	FaultLetterAstray = "letter_astray" // the answer assigns an address that is not SdI's
 
 	FaultMailReject = "mail_reject" // 550 to RCPT
 	FaultMailDefer  = "mail_defer"  // 451 to DATA

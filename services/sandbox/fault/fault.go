@@ -40,6 +40,9 @@ var (
 	Outcomes   = []string{client.FaultOutcomeES02, client.FaultOutcomeES02Kept, client.FaultOutcomeCut, client.FaultOutcomeES00}
 )
 
+// Letters are the kinds that hit what SdI answers by certified mail.
+var Letters = []string{client.FaultLetterForged, client.FaultLetterAstray}
+
 // MailRecipients are the kinds that hit RCPT commands, MailData those that hit DATA.
 var (
 	MailRecipients = []string{client.FaultMailReject}
@@ -77,7 +80,7 @@ const maxCount = 1_000_000
 // Add takes an order and returns it with its ID. Faults of the time-stamp authority are not
 // kept here: the caller gives them to it.
 func (r *Registry) Add(f client.Fault) (client.Fault, error) {
-	kinds := slices.Concat(Requests, Receipts, Deliveries, Outcomes, FTPTake, FTPSeal, FTPPut, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
+	kinds := slices.Concat(Requests, Receipts, Deliveries, Outcomes, FTPTake, FTPSeal, FTPPut, Letters, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
 	if !slices.Contains(kinds, f.Kind) {
 		return client.Fault{}, fmt.Errorf("kind %q is unknown; give one of %s, tsa", f.Kind, strings.Join(kinds, ", "))
 	}

@@ -186,7 +186,7 @@ func (w *World) deliver(g *gestore, t *rfc.Transito, raw []byte, to string, sinc
 		w.issue(g, t.ErroreConsegna(at, to, e, why), t.Mittente, "")
 	}
 	mb := w.find(to)
-	if mb == nil && m != "" {
+	if mb == nil && (m != "" || w.agentOf(to) != nil) {
 		mb = w.open(to)
 	}
 	if mb == nil || m == magicUnknown {
@@ -291,5 +291,9 @@ func (w *World) deposit(mb *mailbox, raw []byte, at time.Time) {
 		at.In(w.rome).Format("Mon, 02 Jan 2006 15:04:05 -0700") + "\r\n"
 	if _, _, err := w.put(mb, inbox, append([]byte(trace), raw...), at, []imap.Flag{}); err != nil {
 		w.cfg.Log.Error("pec deposit", "error", err.Error())
+		return
+	}
+	if agent := w.agentOf(mb.address); agent != nil {
+		w.do(func() { agent(mb.address, raw, at) })
 	}
 }

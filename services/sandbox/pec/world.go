@@ -47,11 +47,11 @@ type Provider struct {
 	Profile rfc.Profile
 }
 
-// Defaults are two providers that write differently.
+// Defaults are two providers that write differently. The second one manages SdI's domain too.
 func Defaults() []Provider {
 	return []Provider{
 		{ID: "alfa", Name: "Gestore Alfa SANDBOX", Domains: []string{"alfa.test"}, Profile: rfc.ProfilePlain},
-		{ID: "beta", Name: "Gestore Beta SANDBOX", Domains: []string{"beta.test"}, Profile: rfc.ProfileAruba},
+		{ID: "beta", Name: "Gestore Beta SANDBOX", Domains: []string{"beta.test", rfc.SdIDomain}, Profile: rfc.ProfileAruba},
 	}
 }
 
@@ -95,6 +95,8 @@ type World struct {
 	nextMessage int
 	validity    uint32
 
+	agents map[string]Agent // by domain
+
 	mx string // host:port of the point of reception
 
 	ctx    context.Context // of work that outlives a request; ended by Close
@@ -118,7 +120,7 @@ func New(ctx context.Context, cfg Config) (*World, error) {
 	w := &World{
 		cfg: cfg, roots: x509.NewCertPool(), domains: map[string]*gestore{}, mailboxes: map[string]*mailbox{},
 		byID: map[string]*submission{}, rate: map[string][]time.Time{}, pending: map[uint64]time.Time{},
-		slots: make(chan struct{}, parallel), idle: closed(), validity: 1_000_000,
+		agents: map[string]Agent{}, slots: make(chan struct{}, parallel), idle: closed(), validity: 1_000_000,
 		trust: &rfc.TrustList{Version: "sandbox", Roots: x509.NewCertPool()},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -82,9 +82,13 @@ func (e *Exchange) attempt(ctx context.Context, r *receipt) {
 		e.goOn(r)
 		return
 	}
-	err := e.post(ctx, r)
+	carry := e.post
+	if r.file.tx.mail != nil {
+		carry = func(_ context.Context, r *receipt) error { return e.mailReceipt(r) }
+	}
+	err := carry(ctx, r)
 	if err == nil && r.order.Kind == client.FaultDuplicate {
-		err = e.post(ctx, r)
+		err = carry(ctx, r)
 	}
 	if err == nil {
 		e.delivered(r)

@@ -100,6 +100,9 @@ func (e *Exchange) deliverTo(f *file) bool {
 
 // Deliver makes a file from outside and delivers it.
 func (e *Exchange) Deliver(r client.DeliveryRequest) (client.Delivery, error) {
+	if r.ToPEC != "" && r.RecipientCode == "" {
+		r.RecipientCode = "0000000"
+	}
 	raw := r.File
 	if len(raw) == 0 {
 		raw = small(r)
@@ -107,6 +110,13 @@ func (e *Exchange) Deliver(r client.DeliveryRequest) (client.Delivery, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	to := e.receivers[r.RecipientCode]
+	if r.ToPEC != "" {
+		var err error
+		to, err = e.mailReceiver(r.ToPEC)
+		if err != nil {
+			return client.Delivery{}, err
+		}
+	}
 	if to == nil {
 		return client.Delivery{}, fmt.Errorf("recipient_code %q is nobody's; register it with recipient_codes of an accreditation", r.RecipientCode)
 	}
@@ -164,6 +174,9 @@ func small(r client.DeliveryRequest) []byte {
 	}
 	o := fatturapatest.Options{
 		Numero: s.Number, TipoDocumento: s.DocumentType, Bodies: s.Bodies, CodiceDestinatario: r.RecipientCode, PECDestinatario: s.PEC,
+	}
+	if r.ToPEC != "" && o.PECDestinatario == "" && len(r.RecipientCode) == 7 {
+		o.PECDestinatario = r.ToPEC
 	}
 	if s.FileCode != "" {
 		o.CodiceDestinatario = s.FileCode
@@ -245,9 +258,13 @@ func (e *Exchange) postDelivery(ctx context.Context, d *delivery) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err = d.to.receiver.RiceviFatture(ctx, call)
+	hand := func() error { return d.to.receiver.RiceviFatture(ctx, call) }
+	if d.to.mail != nil {
+		hand = func() error { return e.mailDelivery(d, call) }
+	}
+	err = hand()
 	if err == nil && order.Kind == client.FaultDeliverTwice {
-		err = d.to.receiver.RiceviFatture(ctx, call)
+		err = hand()
 	}
 	if err == nil && order.Kind == client.FaultDeliverCut {
 		err = errAnswerLost
@@ -384,7 +401,11 @@ func (e *Exchange) postTerm(ctx context.Context, d *delivery, message string) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return d.to.receiver.DecorrenzaTermini(ctx, sdi.FileSdI{IdentificativoSdI: d.file.id, NomeFile: name, File: xml})
+	call := sdi.FileSdI{IdentificativoSdI: d.file.id, NomeFile: name, File: xml}
+	if d.to.mail != nil {
+		return e.mailTerm(d, call)
+	}
+	return d.to.receiver.DecorrenzaTermini(ctx, call)
 }
 
 // answered says whether every document has an outcome; mu held.

@@ -75,8 +75,11 @@ type Exchange struct {
 	repeated     []client.Duplicate
 	kept         []*file // files whose bytes are kept, oldest first
 	held         []*receipt
-	counts       client.Counts
-	epoch        int
+
+	sendLetter     func(Letter) error
+	correspondents map[string]*correspondent // by mailbox
+	counts         client.Counts
+	epoch          int
 }
 
 type transmitter struct {
@@ -89,6 +92,9 @@ type transmitter struct {
 	codes     []string
 	receiver  *sdi.Client // RicezioneFatture; nil when it receives nothing
 	node      *ftpNode    // its codes are brought there instead; nil when they are not
+
+	mail      *correspondent // one that writes from a mailbox, and is written to
+	mailFault string         // of its next answer; guarded by Exchange.mu
 }
 
 // New starts an exchange that lives until ctx ends or Close is called.
@@ -175,6 +181,7 @@ func (e *Exchange) forget() {
 	e.byHash = map[string][]*file{}
 	e.invoices = map[string]*file{}
 	e.counts = client.Counts{States: map[string]int{}}
+	e.correspondents = map[string]*correspondent{}
 	e.epoch++
 }
 

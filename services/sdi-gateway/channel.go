@@ -93,7 +93,7 @@ func (c *Config) preferred(invoice string) []string {
 }
 
 func (s *Service) channelFor(invoice string) string {
-	return choose(s.cfg.preferred(invoice), s.health.now())
+	return choose(s.orderOf(invoice))
 }
 
 // startChannels wires what the channels have in common, and SDIFTP when it is configured.
@@ -105,6 +105,7 @@ func (s *Service) startChannels(h *run.Host) error {
 			return err
 		}
 	}
+	s.startPEC(h)
 	h.Go("channels", s.watchChannels)
 	return nil
 }
@@ -119,7 +120,10 @@ func (s *Service) watchChannels(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		err := s.judgeChannels(ctx)
-		if err == nil && s.ftp != nil {
+		if err == nil && s.cfg.PEC.Enabled {
+			err = s.judgePosts(ctx)
+		}
+		if err == nil {
 			err = s.rebalance(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -195,11 +199,14 @@ func (s *Service) rebalance(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.rebalancePosts(ctx)
 }
 
 // hasAlternative says whether anybody's order of channels leads from this one to another that is healthy.
 func (s *Service) hasAlternative(from string) bool {
+	if s.hasPostAlternative(from) {
+		return true
+	}
 	lists := [][]string{s.cfg.Channels}
 	for _, list := range s.cfg.ChannelsOf {
 		lists = append(lists, list)

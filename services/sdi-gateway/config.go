@@ -55,6 +55,8 @@ type Config struct {
 	ChannelsOf map[string][]string `yaml:"channels_of"`
 	// FTP is the server to which SdI's SDIFTP client comes; no listen address, no such channel.
 	FTP FTPConfig `yaml:"ftp"`
+	// PEC is certified mail as a channel of companies that have a mailbox.
+	PEC PECConfig `yaml:"pec"`
 }
 
 // CallbackConfig of the TrasmissioneFatture endpoint.
@@ -112,7 +114,7 @@ func (c *InboundConfig) problems() []error {
 func defaultConfig() Config {
 	return Config{CallTimeout: time.Minute, ResendAfter: 2 * time.Minute, RetryEvery: 10 * time.Second, Workers: 16,
 		RetryMost: time.Minute, DrainRate: 200, DeadlineEvery: time.Minute, DeadlineNotice: 24 * time.Hour,
-		Channels: []string{channelCoop}, FTP: defaultFTP()}
+		Channels: []string{channelCoop}, FTP: defaultFTP(), PEC: defaultPEC()}
 }
 
 // Validate says which value cannot work.
@@ -158,6 +160,7 @@ func (c *Config) Validate() error {
 		problems = append(problems, run.BadField("deadline_notice", "%s is negative", c.DeadlineNotice))
 	}
 	problems = append(problems, c.validateChannels()...)
+	problems = append(problems, c.PEC.problems()...)
 	return errors.Join(problems...)
 }
 

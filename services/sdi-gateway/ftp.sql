@@ -1,7 +1,7 @@
 -- name: MovableTransmissions :many
 -- Those of a channel of which surely nothing has reached SdI: no call begun, in no support.
 SELECT t.id, t.tenant_id, t.invoice, t.traceparent FROM transmission t
-WHERE t.channel = @channel AND t.facts = 0 AND t.attempts = 0 AND t.attempt_at IS NULL AND t.support_id IS NULL
+WHERE t.channel = @channel AND t.facts = 0 AND t.attempts = 0 AND t.attempt_at IS NULL AND t.support_id IS NULL AND t.mailing_id IS NULL
   AND t.state = 'RESERVED' AND t.held_by IS NULL AND t.id > @after
 ORDER BY t.id LIMIT @n FOR UPDATE SKIP LOCKED;
 

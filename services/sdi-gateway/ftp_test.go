@@ -91,9 +91,9 @@ func (b *bundle) awaitOf(t *testing.T, invoice string, names ...string) {
 	}
 }
 
-// The same scenarios over both channels: the same events, the same states, each document once by the count of
+// The same scenarios over all channels: the same events, the same states, each document once by the count of
 // the exchange.
-func TestBothChannels(t *testing.T) {
+func TestAllChannels(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup  func(t *testing.T) *bundle
 		faults []string
@@ -102,6 +102,8 @@ func TestBothChannels(t *testing.T) {
 			[]string{client.FaultCutAfterAccept, client.FaultCutBefore, client.FaultEI02, client.FaultEI02Accepted, client.FaultDelay, client.FaultHTTP503}},
 		"SDIFTP": {func(t *testing.T) *bundle { return setup(t, sftpLines(t, "SDIFTP", "retry_refused: 1s")) },
 			[]string{client.FaultFTPKeep, client.FaultFTPCutGet, client.FaultFTPCutPut, client.FaultFTPDuplicate, client.FaultFTPET02, client.FaultFTPER}},
+		"PEC": {setupPostOnly,
+			[]string{client.FaultPECCutAfter, client.FaultPECDefer, client.FaultPECReject, client.FaultPECDuplicate, client.FaultPECIMAPCut, client.FaultLetterForged}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := c.setup(t)

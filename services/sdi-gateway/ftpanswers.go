@@ -27,6 +27,10 @@ func (s *Service) wayOfAnswer(file *db.InboundFile) error {
 		if s.ftp == nil {
 			return fault.Precondition("OUTCOME_NOT_CONFIGURED", "the file came by SDIFTP and its answer goes the same way: set sdi-gateway.ftp.listen again")
 		}
+	case channelPEC:
+		if !s.cfg.PEC.Enabled {
+			return fault.Precondition("OUTCOME_NOT_CONFIGURED", "the file came by certified mail and its answer goes the same way: set sdi-gateway.pec.enabled again")
+		}
 	default:
 		return fault.Precondition("OUTCOME_NOT_CONFIGURED", "the file came by the channel %s, by which no outcome can be sent", file.Channel)
 	}

@@ -80,7 +80,7 @@ func (c *Config) validateChannels() (problems []error) {
 		for i, name := range list {
 			switch {
 			case name != channelCoop && name != channelFTP:
-				problems = append(problems, run.BadField(key, "%q is neither SDICOOP nor SDIFTP", name))
+				problems = append(problems, run.BadField(key, "%q is neither SDICOOP nor SDIFTP; certified mail is set for each company by ceralacca sdi pec set", name))
 			case name == channelFTP && c.FTP.Listen == "":
 				problems = append(problems, run.BadField(key, "SDIFTP needs ftp.listen"))
 			case slices.Contains(list[:i], name):

@@ -32,6 +32,10 @@ func (s *Service) ListChannels(ctx context.Context, _ *sdiv1.ListChannelsRequest
 		}
 		out.Channels = append(out.Channels, c)
 	}
+	if c := s.postChannel(); c != nil {
+		c.Waiting = waiting[channelPEC]
+		out.Channels = append(out.Channels, c)
+	}
 	return out, nil
 }
 

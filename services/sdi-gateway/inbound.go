@@ -34,6 +34,8 @@ type inboundArrival struct {
 
 	at   time.Time                                  // when it came; zero: now
 	with func(ctx context.Context, tx pgx.Tx) error // done in the transaction that takes it, first; nil: nothing
+	// delivery is set by a channel that may hand the same delivery in twice; a new one when nil.
+	delivery uuid.UUID
 }
 
 // readInboundArgs is the promise to understand one delivery.
@@ -127,9 +129,12 @@ func (s *Service) takeInbound(ctx context.Context, a inboundArrival) error {
 	if err != nil {
 		return err
 	}
-	delivery, err := pg.NewID()
-	if err != nil {
-		return err
+	delivery := a.delivery
+	if delivery == uuid.Nil {
+		delivery, err = pg.NewID()
+		if err != nil {
+			return err
+		}
 	}
 	metadataURI := ""
 	if len(a.metadata) > 0 {

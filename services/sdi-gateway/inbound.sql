@@ -7,7 +7,8 @@ RETURNING id, tenant_id;
 
 -- name: InsertInboundDelivery :exec
 INSERT INTO inbound_delivery (id, tenant_id, file_id, metadata_name, metadata_uri, received_at)
-VALUES (@id, @tenant_id, @file_id, @metadata_name, @metadata_uri, @received_at);
+VALUES (@id, @tenant_id, @file_id, @metadata_name, @metadata_uri, @received_at)
+ON CONFLICT (id) DO NOTHING;
 
 -- name: ReadInboundDelivery :one
 SELECT d.file_id, d.metadata_name, d.metadata_uri, d.received_at, d.read_at, f.state, f.reason_code, f.sdi_id, f.file_name, f.file_uri

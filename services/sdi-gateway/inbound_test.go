@@ -315,8 +315,10 @@ func TestInboundComesAgain(t *testing.T) {
 		require.Contains(t, kept.GetReasonCode(), "METADATA_")
 		require.Equal(t, kind, kept.GetBodies()[0].GetNumber(), "the invoice itself is readable")
 		require.NoError(t, r.sandbox.Redeliver(t.Context(), d.ID))
-		mended := r.file(t, d.ID, 2)
-		require.Equal(t, sdiv1.InboundState_INBOUND_STATE_RECEIVED, mended.GetState(), "good metadata came with the next delivery")
+		eventually(t, "good metadata with the next delivery", func() (bool, string) {
+			mended := r.file(t, d.ID, 2) // it is there before it is read
+			return mended.GetState() == sdiv1.InboundState_INBOUND_STATE_RECEIVED, mended.String()
+		})
 	}
 
 	other := r.deliver(t, client.DeliveryRequest{RecipientCode: ownCode, ID: d.ID, Name: d.Name, Invoice: &client.Small{Number: "other bytes"}})

@@ -215,7 +215,11 @@ func (s *Service) ResendTransmission(ctx context.Context, req *sdiv1.ResendTrans
 		if err != nil {
 			return err
 		}
-		err = s.jobs.InsertTx(story(ctx, t.TenantID, t.Invoice, bus.Meta(ctx).ID, t.Traceparent), tx, transmitArgs{Transmission: id, Forced: true}, nil)
+		if t.Channel == channelPEC {
+			err = q.LeaveMailing(ctx, db.LeaveMailingParams{ID: id, Now: pg.Time(s.now())})
+		} else {
+			err = s.jobs.InsertTx(story(ctx, t.TenantID, t.Invoice, bus.Meta(ctx).ID, t.Traceparent), tx, transmitArgs{Transmission: id, Forced: true}, nil)
+		}
 		if err != nil {
 			return err
 		}
@@ -237,6 +241,10 @@ func (s *Service) mayResend(t *db.LockForResendRow) error {
 	switch {
 	case t.Facts != 0:
 		return fault.Precondition("SDI_OUTCOME_KNOWN", "SdI has the file under IdentificativoSdI %s, and its state is %s: it is not sent again", t.SdiID, t.State)
+	case t.Channel == channelPEC:
+		return mayPostAgain(t.MailingState)
+	case t.Channel != channelCoop:
+		return fault.Precondition("SDI_OTHER_CHANNEL", "the document goes by %s and leaves by itself: see ceralacca sdi supports", t.Channel)
 	case t.AttemptAt != nil && t.AttemptAt.Add(lease).After(now):
 		return fault.Precondition("SDI_CALL_UNDER_WAY", "a call was begun at %s and its outcome is open until %s: a receipt may still tell",
 			t.AttemptAt.UTC().Format(time.RFC3339), t.AttemptAt.Add(lease).UTC().Format(time.RFC3339))

@@ -134,8 +134,9 @@ SELECT split_part(held, ':', 1)::text AS reason, count(*) AS files, min(created_
 FROM transmission WHERE state = 'RESERVED' GROUP BY 1 ORDER BY 1;
 
 -- name: LockForResend :one
-SELECT id, tenant_id, invoice, facts, state, sdi_id, attempts, attempt_at, held, held_by, next_at, traceparent
-FROM transmission WHERE id = @id FOR UPDATE;
+SELECT t.id, t.tenant_id, t.invoice, t.facts, t.state, t.sdi_id, t.attempts, t.attempt_at, t.held, t.held_by, t.next_at, t.traceparent, t.channel,
+       coalesce((SELECT m.state FROM pec_mailing m WHERE m.id = t.mailing_id), '')::text AS mailing_state
+FROM transmission t WHERE t.id = @id FOR UPDATE OF t;
 
 -- name: LastSuccess :one
 SELECT coalesce(max(sent_at), 'epoch')::timestamptz FROM (SELECT sent_at FROM transmission WHERE sent_at IS NOT NULL ORDER BY id DESC LIMIT 200) t;

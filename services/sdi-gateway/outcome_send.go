@@ -45,6 +45,10 @@ type verdict struct {
 // and a call whose end nobody knows is repeated only after resend_after, under the same name with the same
 // bytes. SdI refuses a second outcome (EN01), so a repeat that is refused so tells that the first one counts.
 func (s *Service) sendOutcome(ctx context.Context, job *river.Job[sendOutcomeArgs]) error {
+	byPost, err := s.postOutcome(ctx, job.Args.Outcome)
+	if err != nil || byPost {
+		return err
+	}
 	o, wait, err := s.beginOutcome(ctx, job.Args.Outcome)
 	if err != nil || o == nil && wait == 0 {
 		return err

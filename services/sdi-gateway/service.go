@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/format/sdi"
@@ -32,6 +33,7 @@ type Service struct {
 	sdiv1.UnimplementedSdiServiceServer
 	sdiv1.UnimplementedSdiOperationsServiceServer
 	sdiv1.UnimplementedSdiChannelServiceServer
+	sdiv1.UnimplementedSdiPecServiceServer
 
 	db      *pg.DB
 	bus     *bus.Bus
@@ -52,6 +54,9 @@ type Service struct {
 	receipts *x509.CertPool
 	health   *healthBoard
 	ftp      *ftpChannel // nil when SDIFTP is not configured
+	posts    *postBoard  // certified mail of companies
+
+	mailboxes pecv1.PecServiceClient // whether a mailbox is there
 
 	door     *doorkeeper
 	tenancy  tenancyv1.TenancyServiceClient // whose an inbound file is; nil when nothing is received
@@ -80,7 +85,7 @@ func start(ctx context.Context, h *run.Host) error {
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
 		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
 		arrivals: make(chan *arrival), gate: &gate{}, wake: make(chan struct{}, drainers), again: make(chan struct{}, 1),
-		health: &healthBoard{},
+		health: &healthBoard{}, posts: &postBoard{},
 	}
 	if cfg.ReceiptCAFile != "" {
 		s.receipts, err = loadRoots("sdi-gateway.receipt_ca_file", cfg.ReceiptCAFile)

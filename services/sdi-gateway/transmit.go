@@ -93,6 +93,10 @@ func (s *Service) reserve(ctx context.Context, tx pgx.Tx, invoice, format string
 	if ref.Size > sdi.MaxFileSize {
 		return fault.Invalid("SDI_FILE_TOO_LARGE", "the file has %d bytes; SdI takes at most %d", ref.Size, sdi.MaxFileSize)
 	}
+	err = s.knowPosts(ctx)
+	if err != nil {
+		return err
+	}
 	name, err := s.names.take(ctx)
 	if err != nil {
 		return err
@@ -350,7 +354,9 @@ func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissio
 	if t.SdiID == "" {
 		t.SdiID = sdiID
 	}
-	t.SentAt = &now
+	if t.SentAt == nil {
+		t.SentAt = &now
+	}
 	t.Facts |= int32(factSent)
 	ref, err := blob.ParseURI(t.FileUri)
 	if err != nil {
@@ -359,7 +365,7 @@ func (s *Service) markSent(ctx context.Context, tx pgx.Tx, t *db.LockTransmissio
 	return s.bus.Emit(ctx, tx, &sdiv1.InvoiceTransmitted{
 		Invoice: t.Invoice, Transmission: transmissionName(t.TenantID, t.ID), FileName: t.FileName, SdiId: t.SdiID,
 		Transmitted: &eventv1.Blob{Uri: t.FileUri, Sha256: ref.SHA256[:], Size: ref.Size, MediaType: mediaType(t.FileName)},
-		SendTime:    timestamppb.New(now),
+		SendTime:    timestamppb.New(*t.SentAt),
 	})
 }
 

@@ -50,7 +50,9 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("  callback: {listen: %q, cert_file: %q, key_file: %q}", w.ports["callback"], w.path("sdi", "server.crt"), w.path("sdi", "server.key"))
 	line("  inbound: {path: /ricezione, notify_endpoint: %q}", w.sdi.NotifyURL)
 	if w.impatient {
-		line("  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms\n  retry_most: 2s")
+		line("  pec: {enabled: true, retry_failed: 500ms}\n  call_timeout: 5s\n  resend_after: 2s\n  retry_every: 500ms\n  retry_most: 2s")
+	} else {
+		line("  pec: {enabled: true}")
 	}
 	line("pec-gateway:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}", w.vault.Addr,
 		w.path("secrets", "pec-gateway.role-id"), w.path("secrets", "pec-gateway.secret-id"))

@@ -32,7 +32,7 @@ func (c *cli) channelCommands() []*cobra.Command {
 			c.table([]string{"CHANNEL", "STATE", "WAITING", "LAST CONTACT", "REASON"}, rows)
 		})
 	})
-	return []*cobra.Command{channels, c.supportsCommand(), c.differencesCommand()}
+	return []*cobra.Command{channels, c.supportsCommand(), c.differencesCommand(), c.postCommand()}
 }
 
 func (c *cli) supportsCommand() *cobra.Command {

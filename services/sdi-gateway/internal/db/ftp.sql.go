@@ -422,7 +422,7 @@ func (q *Queries) LockSupport(ctx context.Context, id uuid.UUID) (LockSupportRow
 
 const movableTransmissions = `-- name: MovableTransmissions :many
 SELECT t.id, t.tenant_id, t.invoice, t.traceparent FROM transmission t
-WHERE t.channel = $1 AND t.facts = 0 AND t.attempts = 0 AND t.attempt_at IS NULL AND t.support_id IS NULL
+WHERE t.channel = $1 AND t.facts = 0 AND t.attempts = 0 AND t.attempt_at IS NULL AND t.support_id IS NULL AND t.mailing_id IS NULL
   AND t.state = 'RESERVED' AND t.held_by IS NULL AND t.id > $2
 ORDER BY t.id LIMIT $3 FOR UPDATE SKIP LOCKED
 `

@@ -143,6 +143,7 @@ func (q *Queries) InsertInboundBodies(ctx context.Context, arg InsertInboundBodi
 const insertInboundDelivery = `-- name: InsertInboundDelivery :exec
 INSERT INTO inbound_delivery (id, tenant_id, file_id, metadata_name, metadata_uri, received_at)
 VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO NOTHING
 `
 
 type InsertInboundDeliveryParams struct {

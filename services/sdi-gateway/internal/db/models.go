@@ -196,6 +196,73 @@ type Pause struct {
 	EndedBy    string
 }
 
+type PecAddress struct {
+	ID         uuid.UUID
+	TenantID   string
+	Mailbox    string
+	Address    string
+	AssignedAt time.Time
+	Message    string
+	LearnedAt  time.Time
+}
+
+type PecArrival struct {
+	ID          uuid.UUID
+	TenantID    string
+	Message     string
+	ContentUri  string
+	State       string
+	Problem     string
+	Proven      bool
+	Doubts      string
+	Sender      string
+	CertifiedAt *time.Time
+	ReceivedAt  time.Time
+	FileNames   []string
+	SdiIds      []string
+}
+
+type PecChannel struct {
+	TenantID   string
+	Company    string
+	Mailbox    string
+	Preference string
+	UpdatedAt  time.Time
+	UpdatedBy  string
+}
+
+type PecMailbox struct {
+	TenantID   string
+	Mailbox    string
+	Failures   int32
+	RetryAt    *time.Time
+	Problem    string
+	DegradedAt *time.Time
+}
+
+type PecMailing struct {
+	ID        uuid.UUID
+	TenantID  string
+	Mailbox   string
+	Address   string
+	FileNames []string
+	OutcomeID *uuid.UUID
+	Facts     int32
+	State     string
+	Message   string
+	MessageID string
+	Problem   string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	SettledAt *time.Time
+}
+
+type PecMailingFile struct {
+	MailingID      uuid.UUID
+	TransmissionID uuid.UUID
+	TenantID       string
+}
+
 type RequestLog struct {
 	TenantID    string
 	Method      string
@@ -301,5 +368,6 @@ type Transmission struct {
 	HeldBy      *uuid.UUID
 	NextAt      *time.Time
 	SendBy      *time.Time
+	MailingID   *uuid.UUID
 	TakenAt     *time.Time
 }

@@ -610,23 +610,26 @@ func (q *Queries) LockEndpoint(ctx context.Context, name string) (Endpoint, erro
 }
 
 const lockForResend = `-- name: LockForResend :one
-SELECT id, tenant_id, invoice, facts, state, sdi_id, attempts, attempt_at, held, held_by, next_at, traceparent
-FROM transmission WHERE id = $1 FOR UPDATE
+SELECT t.id, t.tenant_id, t.invoice, t.facts, t.state, t.sdi_id, t.attempts, t.attempt_at, t.held, t.held_by, t.next_at, t.traceparent, t.channel,
+       coalesce((SELECT m.state FROM pec_mailing m WHERE m.id = t.mailing_id), '')::text AS mailing_state
+FROM transmission t WHERE t.id = $1 FOR UPDATE OF t
 `
 
 type LockForResendRow struct {
-	ID          uuid.UUID
-	TenantID    string
-	Invoice     string
-	Facts       int32
-	State       string
-	SdiID       string
-	Attempts    int32
-	AttemptAt   *time.Time
-	Held        string
-	HeldBy      *uuid.UUID
-	NextAt      *time.Time
-	Traceparent string
+	ID           uuid.UUID
+	TenantID     string
+	Invoice      string
+	Facts        int32
+	State        string
+	SdiID        string
+	Attempts     int32
+	AttemptAt    *time.Time
+	Held         string
+	HeldBy       *uuid.UUID
+	NextAt       *time.Time
+	Traceparent  string
+	Channel      string
+	MailingState string
 }
 
 func (q *Queries) LockForResend(ctx context.Context, id uuid.UUID) (LockForResendRow, error) {
@@ -645,6 +648,8 @@ func (q *Queries) LockForResend(ctx context.Context, id uuid.UUID) (LockForResen
 		&i.HeldBy,
 		&i.NextAt,
 		&i.Traceparent,
+		&i.Channel,
+		&i.MailingState,
 	)
 	return i, err
 }

@@ -1,0 +1,115 @@
+package sdigateway
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/sdi-gateway/internal/db"
+)
+
+// mailArrived notes that SdI's mailbox has a message: its files are transmitted, at the moment that SdI's
+// provider certifies. revived: the message was said to have reached nobody, so its files may have gone again under
+// their names, and a discard of the repeat means nothing.
+// spec: AllA-1.9 §1.3 (T0 of certified mail is the receipt of delivery)
+func (s *Service) mailArrived(ctx context.Context, tx pgx.Tx, m *db.LockMailingRow, revived bool, at *time.Time, now time.Time) error {
+	q := db.New(tx)
+	if revived {
+		err := q.CountAgain(ctx, db.CountAgainParams{MailingID: m.ID, Now: now})
+		if err != nil {
+			return err
+		}
+	}
+	err := q.SettlePecMailbox(ctx, db.SettlePecMailboxParams{Mailbox: m.Mailbox})
+	if err == nil {
+		err = q.DegradePecMailbox(ctx, db.DegradePecMailboxParams{Mailbox: m.Mailbox})
+	}
+	if err != nil {
+		return err
+	}
+	if m.OutcomeID != nil {
+		return s.outcomeArrived(ctx, tx, m)
+	}
+	ids, err := q.MailingFiles(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	rows, err := q.LockTransmissions(ctx, ids)
+	if err != nil {
+		return err
+	}
+	var fresh []*db.LockTransmissionsRow
+	for i := range rows {
+		t := &rows[i]
+		if facts(t.Facts)&factSent != 0 {
+			continue // a message of SdI was quicker
+		}
+		t.SentAt = at
+		err = s.markSent(story(ctx, t.TenantID, t.Invoice, bus.Meta(ctx).ID, t.Traceparent), tx, t, "")
+		if err != nil {
+			return err
+		}
+		fresh = append(fresh, t)
+	}
+	return s.store(ctx, tx, fresh)
+}
+
+// mailLost frees the files of a message that reached nobody: they go again under their names, by this channel
+// after a pause or by another.
+func (s *Service) mailLost(ctx context.Context, tx pgx.Tx, m *db.LockMailingRow, fact mailFacts, now time.Time) error {
+	q := db.New(tx)
+	s.log.WarnContext(ctx, "a message to SdI reached nobody; its documents go again", "mailing", m.ID, "mailbox", m.Mailbox, "problem", m.Problem)
+	if m.OutcomeID != nil {
+		return s.outcomeLost(ctx, tx, m, now)
+	}
+	freed, err := q.FreeFromMailing(ctx, db.FreeFromMailingParams{MailingID: &m.ID, LastError: m.Problem, Now: now})
+	if err != nil {
+		return err
+	}
+	if fact == mailRefused { // it will not be taken as it is: somebody has to know
+		code, reason, _ := strings.Cut(m.Problem, ": ")
+		for _, t := range freed {
+			err = s.bus.Emit(story(ctx, t.TenantID, t.Invoice, bus.Meta(ctx).ID, t.Traceparent), tx, &sdiv1.TransmissionFailed{
+				Invoice: t.Invoice, Transmission: transmissionName(t.TenantID, t.ID), Code: code, Message: reason,
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	box, err := q.LockPecMailbox(ctx, m.Mailbox)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	retry := now.Add(s.retryFailed(box.Failures))
+	return q.SettlePecMailbox(ctx, db.SettlePecMailboxParams{Mailbox: m.Mailbox, Failures: box.Failures + 1, RetryAt: &retry, Problem: plainText(m.Problem, 1000)})
+}
+
+// retryFailed is the pause after so many failures and one.
+func (s *Service) retryFailed(failures int32) time.Duration {
+	d := s.cfg.PEC.RetryFailed
+	for range min(failures, 20) {
+		d = min(2*d, max(retryFailedMost, s.cfg.PEC.RetryFailed))
+	}
+	return d
+}
+
+// onMailboxDegraded keeps new documents from a mailbox that somebody has to look after. Warnings about its room
+// are no reason.
+func (s *Service) onMailboxDegraded(ctx context.Context, tx pgx.Tx, ev *pecv1.MailboxDegraded) error {
+	if strings.Contains(ev.GetCode(), "QUOTA") || strings.HasPrefix(ev.GetCode(), "MESSAGE_") {
+		return nil
+	}
+	now := pg.Time(s.now())
+	return db.New(tx).DegradePecMailbox(ctx, db.DegradePecMailboxParams{Mailbox: ev.GetMailbox(), DegradedAt: &now, Problem: plainText(ev.GetReason(), 1000)})
+}

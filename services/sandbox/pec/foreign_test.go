@@ -119,7 +119,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 	entries, err := rfc.ParseIndice([]byte(ldif[strings.Index(ldif, "version: 1"):]))
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
-	require.Equal(t, []string{"beta.test"}, entries[1].Domains)
+	require.Equal(t, []string{"beta.test", "pec.fatturapa.it"}, entries[1].Domains)
 }
 
 // TestSwaks sends over both ports with swaks (Perl).

@@ -36,7 +36,7 @@ var noticeTypes = []string{
 	"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent",
 	"preservation.taken_in_charge", "preservation.sealed",
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
-	"inbound.taken_in_charge", "inbound.preserved",
+	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
 	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
 }
@@ -123,6 +123,12 @@ func inboundNotice(ev proto.Message) Notice {
 		}
 		data["code"], data["message"] = e.GetCode(), e.GetMessage()
 		return Notice{"inbound.outcome_refused", e.GetInboundInvoice(), data}
+	case *sdiv1.InboundDeadlineReached:
+		data := map[string]any{"sdi_id": e.GetSdiId(), "due_time": timeData(e.GetDueTime())}
+		if e.GetPassed() {
+			return Notice{"inbound.answer_overdue", e.GetInboundInvoice(), data}
+		}
+		return Notice{"inbound.answer_due", e.GetInboundInvoice(), data}
 	case *sdiv1.InboundTermExpired:
 		return Notice{"inbound.term_expired", e.GetInboundInvoice(), map[string]any{"sdi_id": e.GetSdiId(), "receipt": map[string]any{
 			"type": "DT", "file_name": e.GetFileName(), "receive_time": timeData(e.GetReceiveTime()), "document": blobData(e.GetContent())}}}

@@ -54,6 +54,8 @@ func TestNotices(t *testing.T) {
 		"inbound.outcome_taken":        &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC01", Taken: true},
 		"inbound.outcome_refused":      &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC02", Code: "EN01"},
 		"inbound.term_expired":         &sdiv1.InboundTermExpired{InboundInvoice: anInbound, Content: blob},
+		"inbound.answer_due":           &sdiv1.InboundDeadlineReached{InboundInvoice: anInbound},
+		"inbound.answer_overdue":       &sdiv1.InboundDeadlineReached{InboundInvoice: anInbound, Passed: true},
 		"inbound.taken_in_charge":      &conservationv1.UnitTakenInCharge{Subject: anInbound},
 		"inbound.preserved":            &conservationv1.UnitPreserved{Subject: anInbound},
 		"pec.message_received":         &pecv1.MessageReceived{Message: aMessage, Kind: "MESSAGE_KIND_ENVELOPE", Content: blob},

@@ -105,6 +105,7 @@ func (s *Service) register(h *run.Host) {
 	bus.On(h.Bus, "inbound-received", onInbound[*sdiv1.InboundInvoiceReceived](s))
 	bus.On(h.Bus, "inbound-outcome", onInbound[*sdiv1.InboundOutcomeSettled](s))
 	bus.On(h.Bus, "inbound-term-expired", onInbound[*sdiv1.InboundTermExpired](s))
+	bus.On(h.Bus, "inbound-deadline", onInbound[*sdiv1.InboundDeadlineReached](s))
 	h.Go("sequencer", s.sequence)
 	h.Go("event-wakes", s.listenForEvents)
 }

@@ -40,6 +40,12 @@ var phrases = map[string]map[string]phrase{
 	"inbound.taken_in_charge": {
 		italian: {"Fattura ricevuta in conservazione", "La fattura ricevuta è stata presa in carico dalla conservazione."},
 		english: {"Received invoice in custody", "The invoice that you received was taken in charge by the archive."}},
+	"inbound.answer_due": {
+		italian: {"Fattura ricevuta: il termine per rispondere si avvicina", "La fattura può essere accettata o rifiutata ancora per poco: i quindici giorni stanno per finire."},
+		english: {"Received invoice: the term to answer is near", "The invoice may be accepted or refused only a little longer: the fifteen days are about to end."}},
+	"inbound.answer_overdue": {
+		italian: {"Fattura ricevuta: termine per rispondere scaduto", "I quindici giorni sono passati senza esito: la fattura non può più essere accettata né rifiutata attraverso il Sistema di Interscambio."},
+		english: {"Received invoice: the term to answer has passed", "The fifteen days have passed without an outcome: the invoice can no longer be accepted or refused through the exchange system (SdI)."}},
 	"inbound.preserved": {
 		italian: {"Fattura ricevuta conservata", "Il pacchetto di archiviazione che contiene la fattura ricevuta è stato firmato e marcato."},
 		english: {"Received invoice preserved", "The archival package that holds the invoice that you received was signed and time-stamped."}},

@@ -153,6 +153,7 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*conservationv1.UnitTakenInCharge](h.Bus, s, "taken-in-charge")
 	on[*conservationv1.UnitPreserved](h.Bus, s, "preserved")
 	on[*sdiv1.InboundInvoiceReceived](h.Bus, s, "inbound-received")
+	on[*sdiv1.InboundDeadlineReached](h.Bus, s, "inbound-deadline")
 	on[*sdiv1.InboundOutcomeSettled](h.Bus, s, "inbound-outcome")
 	on[*sdiv1.InboundTermExpired](h.Bus, s, "inbound-term-expired")
 	on[*pecv1.MessageReceived](h.Bus, s, "pec-received")

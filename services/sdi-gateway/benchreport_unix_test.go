@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -86,8 +87,8 @@ func reportMemory(first uint64, files int) {
 	last := heapInUse()
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	row("sdi: heap after the first files", float64(first)/1e6, "MB", "-")
-	row("sdi: heap after all of it", float64(last)/1e6, "MB", "no more than then + 16")
+	row("sdi: heap after the first files, streams of the broker included", float64(first)/1e6, "MB", "-")
+	row("sdi: heap for each further file, the same", float64(last-min(first, last))/1e3/float64(max(files-*sendFiles, 1)), "kB", "<= 1")
 	row(fmt.Sprintf("sdi: most memory (RSS) while handling %d files", files), float64(u.Maxrss)/1e3, "MB", "-")
 }
 
@@ -242,6 +243,10 @@ func reportCallbacks(b *testing.B, g *bundle) {
 	row("sdi: processor time of a callback, tester included", (cpuTime()-cpu).Seconds()*1000/float64(len(files)), "ms", "-")
 }
 
+// drainInFlight is how many files have left the backlog and may still be on their way: four drainers, each a step. The
+// exchange may see them in the ten seconds after those in which they were let go.
+func drainInFlight(rate float64) float64 { return 4 * min(64, max(4, math.Floor(rate/16))) }
+
 // reportDrain lets a backlog go after a pause and looks at the exchange's own record for the rate.
 func reportDrain(b *testing.B, g *bundle) {
 	ctx := context.Background()
@@ -275,6 +280,6 @@ func reportDrain(b *testing.B, g *bundle) {
 		}
 		most = max(most, j-i+1)
 	}
-	row("sdi: most files in any ten seconds of the drain", float64(most), "files", fmt.Sprintf("<= %.0f", *drainRate*10+max(1, *drainRate/4)))
+	row("sdi: most files in any ten seconds of the drain", float64(most), "files", fmt.Sprintf("<= %.0f", *drainRate*10+max(1, *drainRate/4)+drainInFlight(*drainRate)))
 	b.ReportMetric(float64(n)/took.Seconds(), "drained/s")
 }

@@ -60,12 +60,12 @@ func TestFTPHealth(t *testing.T) {
 }
 
 func TestEnough(t *testing.T) {
-	f := FTPConfig{SupportFiles: 10, SupportSize: 1000, GatherFor: time.Minute}
-	require.False(t, f.enough(0, 0, time.Hour), "nothing is never enough")
-	require.False(t, f.enough(9, 999, 59*time.Second))
-	require.True(t, f.enough(10, 1, 0), "many")
-	require.True(t, f.enough(1, 1000, 0), "large")
-	require.True(t, f.enough(1, 1, time.Minute), "old")
+	f := FTPConfig{SupportFiles: 10, SupportSize: 1000}
+	require.False(t, f.enough(0, 0, time.Hour, time.Minute), "nothing is never enough")
+	require.False(t, f.enough(9, 999, 59*time.Second, time.Minute))
+	require.True(t, f.enough(10, 1, 0, time.Minute), "many")
+	require.True(t, f.enough(1, 1000, 0, time.Minute), "large")
+	require.True(t, f.enough(1, 1, time.Minute, time.Minute), "old")
 }
 
 func TestCompareBooks(t *testing.T) {

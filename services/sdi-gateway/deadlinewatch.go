@@ -48,6 +48,11 @@ func (s *Service) promiseTerms(ctx context.Context) error {
 func (s *Service) watchTerms(ctx context.Context, _ *river.Job[termsArgs]) error {
 	for {
 		n, err := s.tellTerms(ctx)
+		if err == nil {
+			var answers int
+			answers, err = s.tellAnswers(ctx)
+			n = max(n, answers)
+		}
 		if err != nil {
 			s.log.WarnContext(ctx, "terms could not be looked at; they are at the next turn", "error", err)
 		}

@@ -94,7 +94,7 @@ func (s *Service) pick(ctx context.Context) (next step, err error) {
 		}
 		next = step{trial: e.OutageSince != nil}
 		tokens := refill(e.Tokens, e.TokensAt, now, s.cfg.DrainRate)
-		n := int32(min(math.Floor(tokens), drainTogether))
+		n := int32(min(math.Floor(tokens), stepOf(s.cfg.DrainRate)))
 		switch {
 		case next.trial && e.RetryAt != nil && e.RetryAt.After(now):
 			return nil // watch comes back when it is time
@@ -134,6 +134,15 @@ func (s *Service) pick(ctx context.Context) (next step, err error) {
 		return q.SetTokens(ctx, db.SetTokensParams{Name: s.cfg.Transmitter, Tokens: tokens - float64(len(begun)), TokensAt: now})
 	})
 	return next, err
+}
+
+// stepOf is how many files one step of one drainer takes at most. What was taken and has not left yet is what the
+// exchange may see above the rate for a moment, so slow rates take small steps.
+func stepOf(rate float64) float64 {
+	if rate <= 0 {
+		return drainTogether
+	}
+	return min(drainTogether, max(4, math.Floor(rate/16)))
 }
 
 // leaveOutPaused holds those that a pause has caught since they came into the backlog, and gives the others. It

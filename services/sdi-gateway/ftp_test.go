@@ -62,8 +62,11 @@ func (b *bundle) write(t *testing.T, files map[string]string) {
 }
 
 func (b *bundle) ftpYAML(channels, address, more string) string {
+	if !strings.Contains(more, "gather_for") {
+		more = "gather_for: 0s, " + more
+	}
 	return fmt.Sprintf(`  channels: [%[1]s]
-  ftp: {listen: "%[2]s", host_key_file: %[3]s/host.key, authorized_keys_file: %[3]s/authorized_keys, sign_cert_file: %[3]s/sign.crt, sign_key_file: %[3]s/sign.key, decrypt_cert_file: %[3]s/decrypt.crt, decrypt_key_file: %[3]s/decrypt.key, sdi_cert_file: %[3]s/sdi.crt, gather_for: 0s, %[4]s}
+  ftp: {listen: "%[2]s", host_key_file: %[3]s/host.key, authorized_keys_file: %[3]s/authorized_keys, sign_cert_file: %[3]s/sign.crt, sign_key_file: %[3]s/sign.key, decrypt_cert_file: %[3]s/decrypt.crt, decrypt_key_file: %[3]s/decrypt.key, sdi_cert_file: %[3]s/sdi.crt, %[4]s}
 `, channels, address, b.certs, more)
 }
 

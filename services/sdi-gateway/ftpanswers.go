@@ -2,6 +2,7 @@ package sdigateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -39,14 +40,14 @@ func (s *Service) wayOfAnswer(file *db.InboundFile) error {
 
 // gatherAnswers makes a support of the outcomes that wait, as gather does of invoices. An outcome whose term is
 // over is not sent.
-func (s *Service) gatherAnswers(ctx context.Context) (made bool, err error) {
+func (s *Service) gatherAnswers(ctx context.Context, most time.Duration) (made bool, err error) {
 	now := pg.Time(s.now())
 	var waiting []db.WaitingAnswersRow
 	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
 		waiting, err = db.New(tx).WaitingAnswers(ctx, answersTogether)
 		return err
 	})
-	if err != nil || len(waiting) == 0 || now.Sub(waiting[0].CreatedAt) < s.cfg.FTP.GatherFor {
+	if err != nil || len(waiting) == 0 || now.Sub(waiting[0].CreatedAt) < most {
 		return false, err
 	}
 	facts, err := s.channelFacts(ctx)

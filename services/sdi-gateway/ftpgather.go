@@ -41,9 +41,9 @@ func (s *Service) gatherSupports(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		for ctx.Err() == nil {
-			made, err := s.gather(ctx)
+			made, err := s.gather(ctx, s.cfg.FTP.GatherFor)
 			if err == nil && !made {
-				made, err = s.gatherAnswers(ctx)
+				made, err = s.gatherAnswers(ctx, s.cfg.FTP.GatherFor)
 			}
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "no support can be gathered for now", "error", err)
@@ -60,21 +60,21 @@ func (s *Service) gatherSupports(ctx context.Context) error {
 	}
 }
 
-// enough says whether what waits makes a support now.
-func (f *FTPConfig) enough(files, size int64, age time.Duration) bool {
-	return files > 0 && (files >= int64(f.SupportFiles) || size >= f.SupportSize || age >= f.GatherFor)
+// enough says whether what waits makes a support now, when its oldest document waits at most so long.
+func (f *FTPConfig) enough(files, size int64, age, most time.Duration) bool {
+	return files > 0 && (files >= int64(f.SupportFiles) || size >= f.SupportSize || age >= most)
 }
 
 // gather binds documents to a new support under a name of its own, in one transaction with the promise to make
 // it. From here on a document is in this support and in no other, until SdI is known not to have taken it.
-func (s *Service) gather(ctx context.Context) (made bool, err error) {
+func (s *Service) gather(ctx context.Context, most time.Duration) (made bool, err error) {
 	cfg := &s.cfg.FTP
 	now := pg.Time(s.now())
 	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		made = false
 		q := db.New(tx)
 		waiting, err := q.WaitingForSupport(ctx)
-		if err != nil || !cfg.enough(waiting.Files, waiting.Bytes, now.Sub(waiting.Oldest)) {
+		if err != nil || !cfg.enough(waiting.Files, waiting.Bytes, now.Sub(waiting.Oldest), most) {
 			return err
 		}
 		facts, err := s.channelFacts(ctx)

@@ -124,3 +124,21 @@ WHERE id = @id;
 
 -- name: SetInboundState :exec
 UPDATE inbound_file SET state = @state, expired_at = sqlc.narg(expired_at), updated_at = @updated_at WHERE id = @id;
+
+-- name: DueInboundFiles :many
+-- Terms for an outcome of which something is to be told: that they are near, or have passed.
+SELECT id, tenant_id, company_id, sdi_id, file_name, answer_by, due_told FROM inbound_file
+WHERE state = 'AWAITING_OUTCOME' AND answer_by <= sqlc.arg(near)::timestamptz
+  AND (due_told = 0 OR (due_told < 2 AND answer_by <= sqlc.arg(now)::timestamptz))
+ORDER BY answer_by, id LIMIT @n
+FOR UPDATE SKIP LOCKED;
+
+-- name: SetInboundTold :exec
+UPDATE inbound_file SET due_told = @told WHERE id = ANY(@ids::uuid[]);
+
+-- name: ListInboundDeadlines :many
+SELECT * FROM inbound_file
+WHERE state = 'AWAITING_OUTCOME' AND (@tenant_id::text = '' OR tenant_id = @tenant_id)
+  AND answer_by < sqlc.arg(before)::timestamptz
+  AND (answer_by, id) > (sqlc.arg(after_at)::timestamptz, sqlc.arg(after_id)::uuid)
+ORDER BY answer_by, id LIMIT @n;

@@ -99,6 +99,7 @@ func (r *receiver) inboundListener() run.Target {
 		hear(h.Bus, r.bundle, &sdiv1.InboundInvoiceReceived{})
 		hear(h.Bus, r.bundle, &sdiv1.InboundOutcomeSettled{})
 		hear(h.Bus, r.bundle, &sdiv1.InboundTermExpired{})
+		hear(h.Bus, r.bundle, &sdiv1.InboundDeadlineReached{})
 		return nil
 	}}
 }

@@ -42,6 +42,7 @@ func (c *testClock) advance(by time.Duration) {
 // document is an invoice as the invoice service would tell of it.
 type document struct {
 	company, corrects string
+	signed            bool // in a p7m, as public bodies want it
 	fatturapatest.Options
 }
 
@@ -54,11 +55,15 @@ func (b *bundle) acceptDocument(t *testing.T, d document) string {
 		d.Formato = "FPR12"
 	}
 	name := "tenants/t1/companies/" + d.company + "/invoices/" + uuid.NewString()
-	ref, err := b.Host("invoice").Blobs.Put(context.Background(), "t1", fatturapatest.Invoice(d.Options))
+	content, media := fatturapatest.Invoice(d.Options), "application/xml"
+	if d.signed {
+		content, media = envelope(t, content), "application/pkcs7-mime"
+	}
+	ref, err := b.Host("invoice").Blobs.Put(context.Background(), "t1", content)
 	require.NoError(t, err)
 	b.emit(t, &invoicev1.InvoiceAccepted{
 		Invoice: name, Format: d.Formato, RecipientCode: d.CodiceDestinatario, Corrects: d.corrects,
-		Original: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: "application/xml"},
+		Original: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: media},
 	})
 	return name
 }

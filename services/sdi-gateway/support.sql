@@ -68,3 +68,7 @@ FROM inbound_file f JOIN inbound_outcome o ON o.file_id = f.id
 LEFT JOIN inbound_body b ON b.file_id = o.file_id AND b.position = o.position
 WHERE f.sdi_id = @sdi_id AND f.sdi_id <> '' AND f.tenant_id <> ''
 ORDER BY o.id DESC;
+
+-- name: SupportsLeft :many
+-- Supports of SdI of which something waits to be handed on.
+SELECT DISTINCT support_id FROM support_document WHERE handed_at IS NULL AND type <> '' ORDER BY support_id LIMIT @n;

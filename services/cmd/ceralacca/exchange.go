@@ -17,7 +17,7 @@ import (
 // exchangeCommands are what operators, and tenants for their own, see and decide about the way to SdI.
 func (c *cli) exchangeCommands() []*cobra.Command {
 	return []*cobra.Command{
-		c.sdiPending(), c.sdiDeadlines(), c.sdiHealth(), c.sdiPause(), c.sdiResume(), c.sdiPauses(), c.sdiResend(), c.sdiClaim(), c.sdiReconcile(), c.sdiDescribe(),
+		c.sdiPending(), c.sdiDeadlines(), c.sdiHealth(), c.sdiPause(), c.sdiResume(), c.sdiPauses(), c.sdiResend(), c.sdiClaim(), c.sdiReconcile(), c.sdiPoll(), c.sdiDescribe(),
 	}
 }
 
@@ -300,7 +300,7 @@ func (c *cli) sdiClaim() *cobra.Command {
 }
 
 func (c *cli) sdiReconcile() *cobra.Command {
-	var from, to string
+	var from, to, dir string
 	cmd := verb("reconcile", "Try unmatched messages again, and list files about which a message is missing, with the requests of re-delivery to make (operators)", args(), func(ctx context.Context, _ []string) error {
 		req := &sdiv1.ReconcileRequest{}
 		for flag, bound := range map[string]struct {
@@ -321,6 +321,12 @@ func (c *cli) sdiReconcile() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if dir != "" {
+			err = writeReconciliation(dir, r)
+			if err != nil {
+				return err
+			}
+		}
 		return c.print(r, func() { c.showReconciliation(r) })
 	})
 	cmd.Long = cmd.Short + `.
@@ -330,7 +336,24 @@ last 15 days out. Each line of REQUEST is one request that they take; it is made
 service that the accreditation gives access to: this tool never calls them.`
 	cmd.Flags().StringVar(&from, "from", "", "of files sent from here on; the last 90 days when empty")
 	cmd.Flags().StringVar(&to, "to", "", "and before; now when empty")
+	cmd.Flags().StringVar(&dir, "output", "", "folder to write into: quadratura.csv with every file that lacks a message, and one reinoltro_FIRST_LAST.csv for each request")
 	return cmd
+}
+
+func (c *cli) sdiPoll() *cobra.Command {
+	return verb("poll", "Look now at what is otherwise looked at in turns: terms, backlog, channels, supports that gather or wait (operators)", args(), func(ctx context.Context, _ []string) error {
+		api, err := c.exchange()
+		if err != nil {
+			return err
+		}
+		r, err := api.TriggerPoll(ctx, &sdiv1.TriggerPollRequest{})
+		if err != nil {
+			return err
+		}
+		return c.print(r, func() {
+			c.fields("terms told", r.GetTermsTold(), "drainers woken", r.GetDrainersWoken(), "supports gathered", r.GetSupportsGathered(), "supports read again", r.GetSupportsReread())
+		})
+	})
 }
 
 func (c *cli) showReconciliation(r *sdiv1.ReconcileResponse) {

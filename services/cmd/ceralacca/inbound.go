@@ -14,7 +14,7 @@ import (
 // inboundCommand is what SdI delivers to the companies, and what public bodies answer.
 func (c *cli) inboundCommand() *cobra.Command {
 	return group("inbound", "Invoices that the tenant's companies received, and their outcomes",
-		c.inboundList(), c.inboundGet(), c.inboundDownload(), c.inboundOutcome(), c.inboundQuarantine(), c.inboundClaim())
+		c.inboundList(), c.inboundGet(), c.inboundDownload(), c.inboundOutcome(), c.inboundDeadlines(), c.inboundQuarantine(), c.inboundClaim())
 }
 
 func (c *cli) inbound() (sdiv1.InboundServiceClient, error) {
@@ -59,6 +59,35 @@ func (c *cli) inboundList() *cobra.Command {
 	list.Flags().StringVar(&state, "state", "", "received, awaiting_outcome, answered or term_expired")
 	list.Flags().StringVar(&since, "since", "", "only received at or after this time, such as 2026-03-01T00:00:00Z")
 	list.Flags().StringVar(&sdiID, "sdi-id", "", "only with this IdentificativoSdI")
+	return list
+}
+
+func (c *cli) inboundDeadlines() *cobra.Command {
+	var overdue bool
+	var before string
+	list := c.lister(verb("deadlines", "Received invoices that await the answer of a public body, the nearest term first; of all tenants without --tenant (operators)", args(), func(ctx context.Context, _ []string) error {
+		tenant, err := c.tenantOrAll()
+		if err != nil {
+			return err
+		}
+		until, err := parseTime("before", before)
+		if err != nil {
+			return err
+		}
+		api, err := c.inbound()
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*sdiv1.ListInboundDeadlinesResponse, error) {
+			return api.ListInboundDeadlines(ctx, &sdiv1.ListInboundDeadlinesRequest{Parent: tenant, Overdue: overdue, DueBefore: until, PageToken: token, PageSize: size})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() { c.inboundTable("INVOICE", page.GetInboundInvoices()) })
+	}))
+	list.Flags().BoolVar(&overdue, "overdue", false, "only those whose term is over")
+	list.Flags().StringVar(&before, "before", "", "only those whose term ends before this time, such as 2026-03-01T00:00:00Z")
 	return list
 }
 

@@ -69,8 +69,61 @@ func (q *Queries) CountInboundAttempts(ctx context.Context, arg CountInboundAtte
 	return count, err
 }
 
+const dueInboundFiles = `-- name: DueInboundFiles :many
+SELECT id, tenant_id, company_id, sdi_id, file_name, answer_by, due_told FROM inbound_file
+WHERE state = 'AWAITING_OUTCOME' AND answer_by <= $1::timestamptz
+  AND (due_told = 0 OR (due_told < 2 AND answer_by <= $2::timestamptz))
+ORDER BY answer_by, id LIMIT $3
+FOR UPDATE SKIP LOCKED
+`
+
+type DueInboundFilesParams struct {
+	Near time.Time
+	Now  time.Time
+	N    int32
+}
+
+type DueInboundFilesRow struct {
+	ID        uuid.UUID
+	TenantID  string
+	CompanyID string
+	SdiID     string
+	FileName  string
+	AnswerBy  *time.Time
+	DueTold   int16
+}
+
+// Terms for an outcome of which something is to be told: that they are near, or have passed.
+func (q *Queries) DueInboundFiles(ctx context.Context, arg DueInboundFilesParams) ([]DueInboundFilesRow, error) {
+	rows, err := q.db.Query(ctx, dueInboundFiles, arg.Near, arg.Now, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueInboundFilesRow
+	for rows.Next() {
+		var i DueInboundFilesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.CompanyID,
+			&i.SdiID,
+			&i.FileName,
+			&i.AnswerBy,
+			&i.DueTold,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getInboundFile = `-- name: GetInboundFile :one
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at FROM inbound_file WHERE id = $1
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE id = $1
 `
 
 func (q *Queries) GetInboundFile(ctx context.Context, id uuid.UUID) (InboundFile, error) {
@@ -104,6 +157,7 @@ func (q *Queries) GetInboundFile(ctx context.Context, id uuid.UUID) (InboundFile
 		&i.AnswerBy,
 		&i.ExpiredAt,
 		&i.UpdatedAt,
+		&i.DueTold,
 	)
 	return i, err
 }
@@ -247,6 +301,77 @@ func (q *Queries) ListInboundBodies(ctx context.Context, fileIds []uuid.UUID) ([
 	return items, nil
 }
 
+const listInboundDeadlines = `-- name: ListInboundDeadlines :many
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file
+WHERE state = 'AWAITING_OUTCOME' AND ($1::text = '' OR tenant_id = $1)
+  AND answer_by < $2::timestamptz
+  AND (answer_by, id) > ($3::timestamptz, $4::uuid)
+ORDER BY answer_by, id LIMIT $5
+`
+
+type ListInboundDeadlinesParams struct {
+	TenantID string
+	Before   time.Time
+	AfterAt  time.Time
+	AfterID  uuid.UUID
+	N        int32
+}
+
+func (q *Queries) ListInboundDeadlines(ctx context.Context, arg ListInboundDeadlinesParams) ([]InboundFile, error) {
+	rows, err := q.db.Query(ctx, listInboundDeadlines,
+		arg.TenantID,
+		arg.Before,
+		arg.AfterAt,
+		arg.AfterID,
+		arg.N,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InboundFile
+	for rows.Next() {
+		var i InboundFile
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.CompanyID,
+			&i.Channel,
+			&i.SdiID,
+			&i.FileName,
+			&i.Sha256,
+			&i.FileUri,
+			&i.MetadataName,
+			&i.MetadataUri,
+			&i.State,
+			&i.RoutedBy,
+			&i.ReasonCode,
+			&i.Reason,
+			&i.Format,
+			&i.RecipientCode,
+			&i.Signed,
+			&i.SellerName,
+			&i.SellerVat,
+			&i.SellerTax,
+			&i.BuyerName,
+			&i.BuyerVat,
+			&i.BuyerTax,
+			&i.ReceivedAt,
+			&i.AnswerBy,
+			&i.ExpiredAt,
+			&i.UpdatedAt,
+			&i.DueTold,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listInboundDeliveries = `-- name: ListInboundDeliveries :many
 SELECT file_id, metadata_name, attempt, problem, received_at FROM inbound_delivery WHERE file_id = ANY($1::uuid[]) ORDER BY id
 `
@@ -286,7 +411,7 @@ func (q *Queries) ListInboundDeliveries(ctx context.Context, fileIds []uuid.UUID
 }
 
 const listInboundFiles = `-- name: ListInboundFiles :many
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at FROM inbound_file
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file
 WHERE tenant_id = $1 AND tenant_id <> ''
   AND ($2::text = '' OR company_id = $2)
   AND ($3::text = '' OR state = $3)
@@ -352,6 +477,7 @@ func (q *Queries) ListInboundFiles(ctx context.Context, arg ListInboundFilesPara
 			&i.AnswerBy,
 			&i.ExpiredAt,
 			&i.UpdatedAt,
+			&i.DueTold,
 		); err != nil {
 			return nil, err
 		}
@@ -419,7 +545,7 @@ func (q *Queries) ListInboundOutcomes(ctx context.Context, fileIds []uuid.UUID) 
 }
 
 const listQuarantined = `-- name: ListQuarantined :many
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at FROM inbound_file WHERE state = 'QUARANTINED' AND id > $1 ORDER BY id LIMIT $2
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE state = 'QUARANTINED' AND id > $1 ORDER BY id LIMIT $2
 `
 
 type ListQuarantinedParams struct {
@@ -464,6 +590,7 @@ func (q *Queries) ListQuarantined(ctx context.Context, arg ListQuarantinedParams
 			&i.AnswerBy,
 			&i.ExpiredAt,
 			&i.UpdatedAt,
+			&i.DueTold,
 		); err != nil {
 			return nil, err
 		}
@@ -476,7 +603,7 @@ func (q *Queries) ListQuarantined(ctx context.Context, arg ListQuarantinedParams
 }
 
 const lockInboundFile = `-- name: LockInboundFile :one
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at FROM inbound_file WHERE id = $1 FOR UPDATE
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockInboundFile(ctx context.Context, id uuid.UUID) (InboundFile, error) {
@@ -510,6 +637,7 @@ func (q *Queries) LockInboundFile(ctx context.Context, id uuid.UUID) (InboundFil
 		&i.AnswerBy,
 		&i.ExpiredAt,
 		&i.UpdatedAt,
+		&i.DueTold,
 	)
 	return i, err
 }
@@ -764,6 +892,20 @@ func (q *Queries) SetInboundState(ctx context.Context, arg SetInboundStateParams
 		arg.UpdatedAt,
 		arg.ID,
 	)
+	return err
+}
+
+const setInboundTold = `-- name: SetInboundTold :exec
+UPDATE inbound_file SET due_told = $1 WHERE id = ANY($2::uuid[])
+`
+
+type SetInboundToldParams struct {
+	Told int16
+	Ids  []uuid.UUID
+}
+
+func (q *Queries) SetInboundTold(ctx context.Context, arg SetInboundToldParams) error {
+	_, err := q.db.Exec(ctx, setInboundTold, arg.Told, arg.Ids)
 	return err
 }
 

@@ -83,6 +83,7 @@ type InboundFile struct {
 	AnswerBy      *time.Time
 	ExpiredAt     *time.Time
 	UpdatedAt     time.Time
+	DueTold       int16
 }
 
 type InboundNotice struct {

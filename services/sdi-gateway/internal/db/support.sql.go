@@ -305,6 +305,31 @@ func (q *Queries) SupportAnswers(ctx context.Context, supportID uuid.UUID) ([]Su
 	return items, nil
 }
 
+const supportsLeft = `-- name: SupportsLeft :many
+SELECT DISTINCT support_id FROM support_document WHERE handed_at IS NULL AND type <> '' ORDER BY support_id LIMIT $1
+`
+
+// Supports of SdI of which something waits to be handed on.
+func (q *Queries) SupportsLeft(ctx context.Context, n int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, supportsLeft, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var support_id uuid.UUID
+		if err := rows.Scan(&support_id); err != nil {
+			return nil, err
+		}
+		items = append(items, support_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const waitingAnswers = `-- name: WaitingAnswers :many
 SELECT o.id, o.created_at, o.tenant_id, f.answer_by, f.expired_at
 FROM inbound_outcome o JOIN inbound_file f ON f.id = o.file_id

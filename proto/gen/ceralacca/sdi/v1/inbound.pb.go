@@ -221,6 +221,137 @@ func (x *ListInboundInvoicesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type ListInboundDeadlinesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}; operators may ask for all with tenants/-
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only those whose term is over.
+	Overdue bool `protobuf:"varint,2,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	// Only those whose term ends before, when set.
+	DueBefore     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=due_before,json=dueBefore,proto3" json:"due_before,omitempty"`
+	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInboundDeadlinesRequest) Reset() {
+	*x = ListInboundDeadlinesRequest{}
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInboundDeadlinesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInboundDeadlinesRequest) ProtoMessage() {}
+
+func (x *ListInboundDeadlinesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInboundDeadlinesRequest.ProtoReflect.Descriptor instead.
+func (*ListInboundDeadlinesRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListInboundDeadlinesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListInboundDeadlinesRequest) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
+func (x *ListInboundDeadlinesRequest) GetDueBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueBefore
+	}
+	return nil
+}
+
+func (x *ListInboundDeadlinesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListInboundDeadlinesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListInboundDeadlinesResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	InboundInvoices []*InboundInvoice      `protobuf:"bytes,1,rep,name=inbound_invoices,json=inboundInvoices,proto3" json:"inbound_invoices,omitempty"`
+	NextPageToken   string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListInboundDeadlinesResponse) Reset() {
+	*x = ListInboundDeadlinesResponse{}
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInboundDeadlinesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInboundDeadlinesResponse) ProtoMessage() {}
+
+func (x *ListInboundDeadlinesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInboundDeadlinesResponse.ProtoReflect.Descriptor instead.
+func (*ListInboundDeadlinesResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListInboundDeadlinesResponse) GetInboundInvoices() []*InboundInvoice {
+	if x != nil {
+		return x.InboundInvoices
+	}
+	return nil
+}
+
+func (x *ListInboundDeadlinesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type GetInboundInvoiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Operators may also read inboundFiles/{inbound_file}.
@@ -231,7 +362,7 @@ type GetInboundInvoiceRequest struct {
 
 func (x *GetInboundInvoiceRequest) Reset() {
 	*x = GetInboundInvoiceRequest{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[2]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +374,7 @@ func (x *GetInboundInvoiceRequest) String() string {
 func (*GetInboundInvoiceRequest) ProtoMessage() {}
 
 func (x *GetInboundInvoiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[2]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +387,7 @@ func (x *GetInboundInvoiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInboundInvoiceRequest.ProtoReflect.Descriptor instead.
 func (*GetInboundInvoiceRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetInboundInvoiceRequest) GetName() string {
@@ -277,7 +408,7 @@ type GetInboundDocumentRequest struct {
 
 func (x *GetInboundDocumentRequest) Reset() {
 	*x = GetInboundDocumentRequest{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +420,7 @@ func (x *GetInboundDocumentRequest) String() string {
 func (*GetInboundDocumentRequest) ProtoMessage() {}
 
 func (x *GetInboundDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +433,7 @@ func (x *GetInboundDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInboundDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetInboundDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetInboundDocumentRequest) GetName() string {
@@ -331,7 +462,7 @@ type GetInboundDocumentResponse struct {
 
 func (x *GetInboundDocumentResponse) Reset() {
 	*x = GetInboundDocumentResponse{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +474,7 @@ func (x *GetInboundDocumentResponse) String() string {
 func (*GetInboundDocumentResponse) ProtoMessage() {}
 
 func (x *GetInboundDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +487,7 @@ func (x *GetInboundDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInboundDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetInboundDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetInboundDocumentResponse) GetFileName() string {
@@ -405,7 +536,7 @@ type SendOutcomeRequest struct {
 
 func (x *SendOutcomeRequest) Reset() {
 	*x = SendOutcomeRequest{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[5]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +548,7 @@ func (x *SendOutcomeRequest) String() string {
 func (*SendOutcomeRequest) ProtoMessage() {}
 
 func (x *SendOutcomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[5]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +561,7 @@ func (x *SendOutcomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendOutcomeRequest.ProtoReflect.Descriptor instead.
 func (*SendOutcomeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SendOutcomeRequest) GetName() string {
@@ -485,7 +616,7 @@ type ListQuarantineRequest struct {
 
 func (x *ListQuarantineRequest) Reset() {
 	*x = ListQuarantineRequest{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[6]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +628,7 @@ func (x *ListQuarantineRequest) String() string {
 func (*ListQuarantineRequest) ProtoMessage() {}
 
 func (x *ListQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[6]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +641,7 @@ func (x *ListQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListQuarantineRequest) GetPageSize() int32 {
@@ -537,7 +668,7 @@ type ListQuarantineResponse struct {
 
 func (x *ListQuarantineResponse) Reset() {
 	*x = ListQuarantineResponse{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[7]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +680,7 @@ func (x *ListQuarantineResponse) String() string {
 func (*ListQuarantineResponse) ProtoMessage() {}
 
 func (x *ListQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[7]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +693,7 @@ func (x *ListQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListQuarantineResponse) GetInboundFiles() []*InboundInvoice {
@@ -593,7 +724,7 @@ type ClaimInboundDocumentRequest struct {
 
 func (x *ClaimInboundDocumentRequest) Reset() {
 	*x = ClaimInboundDocumentRequest{}
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[8]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +736,7 @@ func (x *ClaimInboundDocumentRequest) String() string {
 func (*ClaimInboundDocumentRequest) ProtoMessage() {}
 
 func (x *ClaimInboundDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[8]
+	mi := &file_ceralacca_sdi_v1_inbound_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +749,7 @@ func (x *ClaimInboundDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInboundDocumentRequest.ProtoReflect.Descriptor instead.
 func (*ClaimInboundDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClaimInboundDocumentRequest) GetName() string {
@@ -658,6 +789,18 @@ const file_ceralacca_sdi_v1_inbound_proto_rawDesc = "" +
 	"page_token\x18\x06 \x01(\tR\tpageToken\"\x92\x01\n" +
 	"\x1bListInboundInvoicesResponse\x12K\n" +
 	"\x10inbound_invoices\x18\x01 \x03(\v2 .ceralacca.sdi.v1.InboundInvoiceR\x0finboundInvoices\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x01\n" +
+	"\x1bListInboundDeadlinesRequest\x121\n" +
+	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12\x18\n" +
+	"\aoverdue\x18\x02 \x01(\bR\aoverdue\x129\n" +
+	"\n" +
+	"due_before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tdueBefore\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"\x93\x01\n" +
+	"\x1cListInboundDeadlinesResponse\x12K\n" +
+	"\x10inbound_invoices\x18\x01 \x03(\v2 .ceralacca.sdi.v1.InboundInvoiceR\x0finboundInvoices\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x01\n" +
 	"\x18GetInboundInvoiceRequest\x12h\n" +
 	"\x04name\x18\x01 \x01(\tBT\xe0A\x02\xbaHNrL2J^(tenants/[^/]+/companies/[^/]+/inboundInvoices/[^/]+|inboundFiles/[^/]+)$R\x04name\"\xca\x01\n" +
@@ -694,7 +837,7 @@ const file_ceralacca_sdi_v1_inbound_proto_rawDesc = "" +
 	"!INBOUND_DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_ORIGINAL\x10\x01\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_METADATA\x10\x02\x12!\n" +
-	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\xec\x05\n" +
+	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\xfb\x06\n" +
 	"\x0eInboundService\x12\x89\x01\n" +
 	"\x13ListInboundInvoices\x12,.ceralacca.sdi.v1.ListInboundInvoicesRequest\x1a-.ceralacca.sdi.v1.ListInboundInvoicesResponse\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12x\n" +
@@ -703,7 +846,9 @@ const file_ceralacca_sdi_v1_inbound_proto_rawDesc = "" +
 	"\x12GetInboundDocument\x12+.ceralacca.sdi.v1.GetInboundDocumentRequest\x1a,.ceralacca.sdi.v1.GetInboundDocumentResponse\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12m\n" +
 	"\vSendOutcome\x12$.ceralacca.sdi.v1.SendOutcomeRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0einvoices.write\x18\x01\x12k\n" +
+	"\x0einvoices.write\x18\x01\x12\x8c\x01\n" +
+	"\x14ListInboundDeadlines\x12-.ceralacca.sdi.v1.ListInboundDeadlinesRequest\x1a..ceralacca.sdi.v1.ListInboundDeadlinesResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read\x18\x01\x12k\n" +
 	"\x0eListQuarantine\x12'.ceralacca.sdi.v1.ListQuarantineRequest\x1a(.ceralacca.sdi.v1.ListQuarantineResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12o\n" +
 	"\x14ClaimInboundDocument\x12-.ceralacca.sdi.v1.ClaimInboundDocumentRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
@@ -720,49 +865,55 @@ func file_ceralacca_sdi_v1_inbound_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sdi_v1_inbound_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_sdi_v1_inbound_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_ceralacca_sdi_v1_inbound_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_ceralacca_sdi_v1_inbound_proto_goTypes = []any{
-	(InboundDocumentKind)(0),            // 0: ceralacca.sdi.v1.InboundDocumentKind
-	(*ListInboundInvoicesRequest)(nil),  // 1: ceralacca.sdi.v1.ListInboundInvoicesRequest
-	(*ListInboundInvoicesResponse)(nil), // 2: ceralacca.sdi.v1.ListInboundInvoicesResponse
-	(*GetInboundInvoiceRequest)(nil),    // 3: ceralacca.sdi.v1.GetInboundInvoiceRequest
-	(*GetInboundDocumentRequest)(nil),   // 4: ceralacca.sdi.v1.GetInboundDocumentRequest
-	(*GetInboundDocumentResponse)(nil),  // 5: ceralacca.sdi.v1.GetInboundDocumentResponse
-	(*SendOutcomeRequest)(nil),          // 6: ceralacca.sdi.v1.SendOutcomeRequest
-	(*ListQuarantineRequest)(nil),       // 7: ceralacca.sdi.v1.ListQuarantineRequest
-	(*ListQuarantineResponse)(nil),      // 8: ceralacca.sdi.v1.ListQuarantineResponse
-	(*ClaimInboundDocumentRequest)(nil), // 9: ceralacca.sdi.v1.ClaimInboundDocumentRequest
-	(InboundState)(0),                   // 10: ceralacca.sdi.v1.InboundState
-	(*timestamppb.Timestamp)(nil),       // 11: google.protobuf.Timestamp
-	(*InboundInvoice)(nil),              // 12: ceralacca.sdi.v1.InboundInvoice
-	(InboundOutcomeKind)(0),             // 13: ceralacca.sdi.v1.InboundOutcomeKind
-	(RefusalCause)(0),                   // 14: ceralacca.sdi.v1.RefusalCause
+	(InboundDocumentKind)(0),             // 0: ceralacca.sdi.v1.InboundDocumentKind
+	(*ListInboundInvoicesRequest)(nil),   // 1: ceralacca.sdi.v1.ListInboundInvoicesRequest
+	(*ListInboundInvoicesResponse)(nil),  // 2: ceralacca.sdi.v1.ListInboundInvoicesResponse
+	(*ListInboundDeadlinesRequest)(nil),  // 3: ceralacca.sdi.v1.ListInboundDeadlinesRequest
+	(*ListInboundDeadlinesResponse)(nil), // 4: ceralacca.sdi.v1.ListInboundDeadlinesResponse
+	(*GetInboundInvoiceRequest)(nil),     // 5: ceralacca.sdi.v1.GetInboundInvoiceRequest
+	(*GetInboundDocumentRequest)(nil),    // 6: ceralacca.sdi.v1.GetInboundDocumentRequest
+	(*GetInboundDocumentResponse)(nil),   // 7: ceralacca.sdi.v1.GetInboundDocumentResponse
+	(*SendOutcomeRequest)(nil),           // 8: ceralacca.sdi.v1.SendOutcomeRequest
+	(*ListQuarantineRequest)(nil),        // 9: ceralacca.sdi.v1.ListQuarantineRequest
+	(*ListQuarantineResponse)(nil),       // 10: ceralacca.sdi.v1.ListQuarantineResponse
+	(*ClaimInboundDocumentRequest)(nil),  // 11: ceralacca.sdi.v1.ClaimInboundDocumentRequest
+	(InboundState)(0),                    // 12: ceralacca.sdi.v1.InboundState
+	(*timestamppb.Timestamp)(nil),        // 13: google.protobuf.Timestamp
+	(*InboundInvoice)(nil),               // 14: ceralacca.sdi.v1.InboundInvoice
+	(InboundOutcomeKind)(0),              // 15: ceralacca.sdi.v1.InboundOutcomeKind
+	(RefusalCause)(0),                    // 16: ceralacca.sdi.v1.RefusalCause
 }
 var file_ceralacca_sdi_v1_inbound_proto_depIdxs = []int32{
-	10, // 0: ceralacca.sdi.v1.ListInboundInvoicesRequest.state:type_name -> ceralacca.sdi.v1.InboundState
-	11, // 1: ceralacca.sdi.v1.ListInboundInvoicesRequest.received_since:type_name -> google.protobuf.Timestamp
-	12, // 2: ceralacca.sdi.v1.ListInboundInvoicesResponse.inbound_invoices:type_name -> ceralacca.sdi.v1.InboundInvoice
-	0,  // 3: ceralacca.sdi.v1.GetInboundDocumentRequest.kind:type_name -> ceralacca.sdi.v1.InboundDocumentKind
-	13, // 4: ceralacca.sdi.v1.SendOutcomeRequest.kind:type_name -> ceralacca.sdi.v1.InboundOutcomeKind
-	14, // 5: ceralacca.sdi.v1.SendOutcomeRequest.cause:type_name -> ceralacca.sdi.v1.RefusalCause
-	12, // 6: ceralacca.sdi.v1.ListQuarantineResponse.inbound_files:type_name -> ceralacca.sdi.v1.InboundInvoice
-	1,  // 7: ceralacca.sdi.v1.InboundService.ListInboundInvoices:input_type -> ceralacca.sdi.v1.ListInboundInvoicesRequest
-	3,  // 8: ceralacca.sdi.v1.InboundService.GetInboundInvoice:input_type -> ceralacca.sdi.v1.GetInboundInvoiceRequest
-	4,  // 9: ceralacca.sdi.v1.InboundService.GetInboundDocument:input_type -> ceralacca.sdi.v1.GetInboundDocumentRequest
-	6,  // 10: ceralacca.sdi.v1.InboundService.SendOutcome:input_type -> ceralacca.sdi.v1.SendOutcomeRequest
-	7,  // 11: ceralacca.sdi.v1.InboundService.ListQuarantine:input_type -> ceralacca.sdi.v1.ListQuarantineRequest
-	9,  // 12: ceralacca.sdi.v1.InboundService.ClaimInboundDocument:input_type -> ceralacca.sdi.v1.ClaimInboundDocumentRequest
-	2,  // 13: ceralacca.sdi.v1.InboundService.ListInboundInvoices:output_type -> ceralacca.sdi.v1.ListInboundInvoicesResponse
-	12, // 14: ceralacca.sdi.v1.InboundService.GetInboundInvoice:output_type -> ceralacca.sdi.v1.InboundInvoice
-	5,  // 15: ceralacca.sdi.v1.InboundService.GetInboundDocument:output_type -> ceralacca.sdi.v1.GetInboundDocumentResponse
-	12, // 16: ceralacca.sdi.v1.InboundService.SendOutcome:output_type -> ceralacca.sdi.v1.InboundInvoice
-	8,  // 17: ceralacca.sdi.v1.InboundService.ListQuarantine:output_type -> ceralacca.sdi.v1.ListQuarantineResponse
-	12, // 18: ceralacca.sdi.v1.InboundService.ClaimInboundDocument:output_type -> ceralacca.sdi.v1.InboundInvoice
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: ceralacca.sdi.v1.ListInboundInvoicesRequest.state:type_name -> ceralacca.sdi.v1.InboundState
+	13, // 1: ceralacca.sdi.v1.ListInboundInvoicesRequest.received_since:type_name -> google.protobuf.Timestamp
+	14, // 2: ceralacca.sdi.v1.ListInboundInvoicesResponse.inbound_invoices:type_name -> ceralacca.sdi.v1.InboundInvoice
+	13, // 3: ceralacca.sdi.v1.ListInboundDeadlinesRequest.due_before:type_name -> google.protobuf.Timestamp
+	14, // 4: ceralacca.sdi.v1.ListInboundDeadlinesResponse.inbound_invoices:type_name -> ceralacca.sdi.v1.InboundInvoice
+	0,  // 5: ceralacca.sdi.v1.GetInboundDocumentRequest.kind:type_name -> ceralacca.sdi.v1.InboundDocumentKind
+	15, // 6: ceralacca.sdi.v1.SendOutcomeRequest.kind:type_name -> ceralacca.sdi.v1.InboundOutcomeKind
+	16, // 7: ceralacca.sdi.v1.SendOutcomeRequest.cause:type_name -> ceralacca.sdi.v1.RefusalCause
+	14, // 8: ceralacca.sdi.v1.ListQuarantineResponse.inbound_files:type_name -> ceralacca.sdi.v1.InboundInvoice
+	1,  // 9: ceralacca.sdi.v1.InboundService.ListInboundInvoices:input_type -> ceralacca.sdi.v1.ListInboundInvoicesRequest
+	5,  // 10: ceralacca.sdi.v1.InboundService.GetInboundInvoice:input_type -> ceralacca.sdi.v1.GetInboundInvoiceRequest
+	6,  // 11: ceralacca.sdi.v1.InboundService.GetInboundDocument:input_type -> ceralacca.sdi.v1.GetInboundDocumentRequest
+	8,  // 12: ceralacca.sdi.v1.InboundService.SendOutcome:input_type -> ceralacca.sdi.v1.SendOutcomeRequest
+	3,  // 13: ceralacca.sdi.v1.InboundService.ListInboundDeadlines:input_type -> ceralacca.sdi.v1.ListInboundDeadlinesRequest
+	9,  // 14: ceralacca.sdi.v1.InboundService.ListQuarantine:input_type -> ceralacca.sdi.v1.ListQuarantineRequest
+	11, // 15: ceralacca.sdi.v1.InboundService.ClaimInboundDocument:input_type -> ceralacca.sdi.v1.ClaimInboundDocumentRequest
+	2,  // 16: ceralacca.sdi.v1.InboundService.ListInboundInvoices:output_type -> ceralacca.sdi.v1.ListInboundInvoicesResponse
+	14, // 17: ceralacca.sdi.v1.InboundService.GetInboundInvoice:output_type -> ceralacca.sdi.v1.InboundInvoice
+	7,  // 18: ceralacca.sdi.v1.InboundService.GetInboundDocument:output_type -> ceralacca.sdi.v1.GetInboundDocumentResponse
+	14, // 19: ceralacca.sdi.v1.InboundService.SendOutcome:output_type -> ceralacca.sdi.v1.InboundInvoice
+	4,  // 20: ceralacca.sdi.v1.InboundService.ListInboundDeadlines:output_type -> ceralacca.sdi.v1.ListInboundDeadlinesResponse
+	10, // 21: ceralacca.sdi.v1.InboundService.ListQuarantine:output_type -> ceralacca.sdi.v1.ListQuarantineResponse
+	14, // 22: ceralacca.sdi.v1.InboundService.ClaimInboundDocument:output_type -> ceralacca.sdi.v1.InboundInvoice
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_inbound_proto_init() }
@@ -777,7 +928,7 @@ func file_ceralacca_sdi_v1_inbound_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_inbound_proto_rawDesc), len(file_ceralacca_sdi_v1_inbound_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -316,6 +316,77 @@ func (x *InboundOutcomeSettled) GetMessage() string {
 	return ""
 }
 
+// The term in which a public body may answer is near its end, or has passed, and a document has no outcome.
+type InboundDeadlineReached struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/companies/{company}/inboundInvoices/{inbound_invoice}
+	InboundInvoice string                 `protobuf:"bytes,1,opt,name=inbound_invoice,json=inboundInvoice,proto3" json:"inbound_invoice,omitempty"`
+	SdiId          string                 `protobuf:"bytes,2,opt,name=sdi_id,json=sdiId,proto3" json:"sdi_id,omitempty"`
+	DueTime        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// False: near; true: over.
+	Passed        bool `protobuf:"varint,4,opt,name=passed,proto3" json:"passed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InboundDeadlineReached) Reset() {
+	*x = InboundDeadlineReached{}
+	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InboundDeadlineReached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InboundDeadlineReached) ProtoMessage() {}
+
+func (x *InboundDeadlineReached) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InboundDeadlineReached.ProtoReflect.Descriptor instead.
+func (*InboundDeadlineReached) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_inbound_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *InboundDeadlineReached) GetInboundInvoice() string {
+	if x != nil {
+		return x.InboundInvoice
+	}
+	return ""
+}
+
+func (x *InboundDeadlineReached) GetSdiId() string {
+	if x != nil {
+		return x.SdiId
+	}
+	return ""
+}
+
+func (x *InboundDeadlineReached) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *InboundDeadlineReached) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
 // DT to the recipient: the term passed without an outcome. Not an acceptance.
 type InboundTermExpired struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -330,7 +401,7 @@ type InboundTermExpired struct {
 
 func (x *InboundTermExpired) Reset() {
 	*x = InboundTermExpired{}
-	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +413,7 @@ func (x *InboundTermExpired) String() string {
 func (*InboundTermExpired) ProtoMessage() {}
 
 func (x *InboundTermExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_inbound_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +426,7 @@ func (x *InboundTermExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboundTermExpired.ProtoReflect.Descriptor instead.
 func (*InboundTermExpired) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_events_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sdi_v1_inbound_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InboundTermExpired) GetInboundInvoice() string {
@@ -425,7 +496,13 @@ const file_ceralacca_sdi_v1_inbound_events_proto_rawDesc = "" +
 	"\x05taken\x18\x05 \x01(\bR\x05taken\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\a \x01(\tR\amessage:3\xaa\xbb\x18/\n" +
-	"(ceralacca.sdi.inbound_outcome_settled.v1\x12\x03SDI\"\x96\x02\n" +
+	"(ceralacca.sdi.inbound_outcome_settled.v1\x12\x03SDI\"\xdd\x01\n" +
+	"\x16InboundDeadlineReached\x12'\n" +
+	"\x0finbound_invoice\x18\x01 \x01(\tR\x0einboundInvoice\x12\x15\n" +
+	"\x06sdi_id\x18\x02 \x01(\tR\x05sdiId\x125\n" +
+	"\bdue_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x16\n" +
+	"\x06passed\x18\x04 \x01(\bR\x06passed:4\xaa\xbb\x180\n" +
+	")ceralacca.sdi.inbound_deadline_reached.v1\x12\x03SDI\"\x96\x02\n" +
 	"\x12InboundTermExpired\x12'\n" +
 	"\x0finbound_invoice\x18\x01 \x01(\tR\x0einboundInvoice\x12\x15\n" +
 	"\x06sdi_id\x18\x02 \x01(\tR\x05sdiId\x12\x1b\n" +
@@ -446,28 +523,30 @@ func file_ceralacca_sdi_v1_inbound_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_sdi_v1_inbound_events_proto_rawDescData
 }
 
-var file_ceralacca_sdi_v1_inbound_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_ceralacca_sdi_v1_inbound_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_ceralacca_sdi_v1_inbound_events_proto_goTypes = []any{
 	(*InboundDocument)(nil),        // 0: ceralacca.sdi.v1.InboundDocument
 	(*InboundInvoiceReceived)(nil), // 1: ceralacca.sdi.v1.InboundInvoiceReceived
 	(*InboundOutcomeSettled)(nil),  // 2: ceralacca.sdi.v1.InboundOutcomeSettled
-	(*InboundTermExpired)(nil),     // 3: ceralacca.sdi.v1.InboundTermExpired
-	(*v1.Blob)(nil),                // 4: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil),  // 5: google.protobuf.Timestamp
+	(*InboundDeadlineReached)(nil), // 3: ceralacca.sdi.v1.InboundDeadlineReached
+	(*InboundTermExpired)(nil),     // 4: ceralacca.sdi.v1.InboundTermExpired
+	(*v1.Blob)(nil),                // 5: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),  // 6: google.protobuf.Timestamp
 }
 var file_ceralacca_sdi_v1_inbound_events_proto_depIdxs = []int32{
-	4, // 0: ceralacca.sdi.v1.InboundInvoiceReceived.original:type_name -> ceralacca.event.v1.Blob
-	4, // 1: ceralacca.sdi.v1.InboundInvoiceReceived.metadata:type_name -> ceralacca.event.v1.Blob
+	5, // 0: ceralacca.sdi.v1.InboundInvoiceReceived.original:type_name -> ceralacca.event.v1.Blob
+	5, // 1: ceralacca.sdi.v1.InboundInvoiceReceived.metadata:type_name -> ceralacca.event.v1.Blob
 	0, // 2: ceralacca.sdi.v1.InboundInvoiceReceived.documents:type_name -> ceralacca.sdi.v1.InboundDocument
-	5, // 3: ceralacca.sdi.v1.InboundInvoiceReceived.receive_time:type_name -> google.protobuf.Timestamp
-	5, // 4: ceralacca.sdi.v1.InboundInvoiceReceived.answer_by:type_name -> google.protobuf.Timestamp
-	4, // 5: ceralacca.sdi.v1.InboundTermExpired.content:type_name -> ceralacca.event.v1.Blob
-	5, // 6: ceralacca.sdi.v1.InboundTermExpired.receive_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 3: ceralacca.sdi.v1.InboundInvoiceReceived.receive_time:type_name -> google.protobuf.Timestamp
+	6, // 4: ceralacca.sdi.v1.InboundInvoiceReceived.answer_by:type_name -> google.protobuf.Timestamp
+	6, // 5: ceralacca.sdi.v1.InboundDeadlineReached.due_time:type_name -> google.protobuf.Timestamp
+	5, // 6: ceralacca.sdi.v1.InboundTermExpired.content:type_name -> ceralacca.event.v1.Blob
+	6, // 7: ceralacca.sdi.v1.InboundTermExpired.receive_time:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_inbound_events_proto_init() }
@@ -481,7 +560,7 @@ func file_ceralacca_sdi_v1_inbound_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_inbound_events_proto_rawDesc), len(file_ceralacca_sdi_v1_inbound_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

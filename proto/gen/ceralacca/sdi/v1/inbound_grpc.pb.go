@@ -23,6 +23,7 @@ const (
 	InboundService_GetInboundInvoice_FullMethodName    = "/ceralacca.sdi.v1.InboundService/GetInboundInvoice"
 	InboundService_GetInboundDocument_FullMethodName   = "/ceralacca.sdi.v1.InboundService/GetInboundDocument"
 	InboundService_SendOutcome_FullMethodName          = "/ceralacca.sdi.v1.InboundService/SendOutcome"
+	InboundService_ListInboundDeadlines_FullMethodName = "/ceralacca.sdi.v1.InboundService/ListInboundDeadlines"
 	InboundService_ListQuarantine_FullMethodName       = "/ceralacca.sdi.v1.InboundService/ListQuarantine"
 	InboundService_ClaimInboundDocument_FullMethodName = "/ceralacca.sdi.v1.InboundService/ClaimInboundDocument"
 )
@@ -41,6 +42,8 @@ type InboundServiceClient interface {
 	// Answers a document, or a whole file, for a public body. FAILED_PRECONDITION when the term is over;
 	// ALREADY_EXISTS when an outcome stands or is on its way.
 	SendOutcome(ctx context.Context, in *SendOutcomeRequest, opts ...grpc.CallOption) (*InboundInvoice, error)
+	// Files whose documents await the outcome of a public body, the nearest term first.
+	ListInboundDeadlines(ctx context.Context, in *ListInboundDeadlinesRequest, opts ...grpc.CallOption) (*ListInboundDeadlinesResponse, error)
 	// Files that found no company, oldest first: nothing is ever dropped.
 	ListQuarantine(ctx context.Context, in *ListQuarantineRequest, opts ...grpc.CallOption) (*ListQuarantineResponse, error)
 	// Gives a file in quarantine to a company. Audited. FAILED_PRECONDITION when it has one already.
@@ -95,6 +98,16 @@ func (c *inboundServiceClient) SendOutcome(ctx context.Context, in *SendOutcomeR
 	return out, nil
 }
 
+func (c *inboundServiceClient) ListInboundDeadlines(ctx context.Context, in *ListInboundDeadlinesRequest, opts ...grpc.CallOption) (*ListInboundDeadlinesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListInboundDeadlinesResponse)
+	err := c.cc.Invoke(ctx, InboundService_ListInboundDeadlines_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *inboundServiceClient) ListQuarantine(ctx context.Context, in *ListQuarantineRequest, opts ...grpc.CallOption) (*ListQuarantineResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListQuarantineResponse)
@@ -129,6 +142,8 @@ type InboundServiceServer interface {
 	// Answers a document, or a whole file, for a public body. FAILED_PRECONDITION when the term is over;
 	// ALREADY_EXISTS when an outcome stands or is on its way.
 	SendOutcome(context.Context, *SendOutcomeRequest) (*InboundInvoice, error)
+	// Files whose documents await the outcome of a public body, the nearest term first.
+	ListInboundDeadlines(context.Context, *ListInboundDeadlinesRequest) (*ListInboundDeadlinesResponse, error)
 	// Files that found no company, oldest first: nothing is ever dropped.
 	ListQuarantine(context.Context, *ListQuarantineRequest) (*ListQuarantineResponse, error)
 	// Gives a file in quarantine to a company. Audited. FAILED_PRECONDITION when it has one already.
@@ -154,6 +169,9 @@ func (UnimplementedInboundServiceServer) GetInboundDocument(context.Context, *Ge
 }
 func (UnimplementedInboundServiceServer) SendOutcome(context.Context, *SendOutcomeRequest) (*InboundInvoice, error) {
 	return nil, status.Error(codes.Unimplemented, "method SendOutcome not implemented")
+}
+func (UnimplementedInboundServiceServer) ListInboundDeadlines(context.Context, *ListInboundDeadlinesRequest) (*ListInboundDeadlinesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListInboundDeadlines not implemented")
 }
 func (UnimplementedInboundServiceServer) ListQuarantine(context.Context, *ListQuarantineRequest) (*ListQuarantineResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQuarantine not implemented")
@@ -254,6 +272,24 @@ func _InboundService_SendOutcome_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InboundService_ListInboundDeadlines_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListInboundDeadlinesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InboundServiceServer).ListInboundDeadlines(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InboundService_ListInboundDeadlines_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InboundServiceServer).ListInboundDeadlines(ctx, req.(*ListInboundDeadlinesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InboundService_ListQuarantine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListQuarantineRequest)
 	if err := dec(in); err != nil {
@@ -312,6 +348,10 @@ var InboundService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SendOutcome",
 			Handler:    _InboundService_SendOutcome_Handler,
+		},
+		{
+			MethodName: "ListInboundDeadlines",
+			Handler:    _InboundService_ListInboundDeadlines_Handler,
 		},
 		{
 			MethodName: "ListQuarantine",

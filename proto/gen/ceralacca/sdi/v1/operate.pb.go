@@ -81,7 +81,115 @@ func (x SendingHealth_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SendingHealth_State.Descriptor instead.
 func (SendingHealth_State) EnumDescriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{5, 0}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{7, 0}
+}
+
+type TriggerPollRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TriggerPollRequest) Reset() {
+	*x = TriggerPollRequest{}
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerPollRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerPollRequest) ProtoMessage() {}
+
+func (x *TriggerPollRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerPollRequest.ProtoReflect.Descriptor instead.
+func (*TriggerPollRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{0}
+}
+
+type TriggerPollResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Terms that were near or had passed and of which nobody had been told.
+	TermsTold int32 `protobuf:"varint,1,opt,name=terms_told,json=termsTold,proto3" json:"terms_told,omitempty"`
+	// Drainers that have something to send.
+	DrainersWoken int32 `protobuf:"varint,2,opt,name=drainers_woken,json=drainersWoken,proto3" json:"drainers_woken,omitempty"`
+	// Supports that were made of documents and outcomes that waited, without regard to gather_for.
+	SupportsGathered int32 `protobuf:"varint,3,opt,name=supports_gathered,json=supportsGathered,proto3" json:"supports_gathered,omitempty"`
+	// Supports of SdI of which something waits, and is tried again.
+	SupportsReread int32 `protobuf:"varint,4,opt,name=supports_reread,json=supportsReread,proto3" json:"supports_reread,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TriggerPollResponse) Reset() {
+	*x = TriggerPollResponse{}
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerPollResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerPollResponse) ProtoMessage() {}
+
+func (x *TriggerPollResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerPollResponse.ProtoReflect.Descriptor instead.
+func (*TriggerPollResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TriggerPollResponse) GetTermsTold() int32 {
+	if x != nil {
+		return x.TermsTold
+	}
+	return 0
+}
+
+func (x *TriggerPollResponse) GetDrainersWoken() int32 {
+	if x != nil {
+		return x.DrainersWoken
+	}
+	return 0
+}
+
+func (x *TriggerPollResponse) GetSupportsGathered() int32 {
+	if x != nil {
+		return x.SupportsGathered
+	}
+	return 0
+}
+
+func (x *TriggerPollResponse) GetSupportsReread() int32 {
+	if x != nil {
+		return x.SupportsReread
+	}
+	return 0
 }
 
 type ListDeadlinesRequest struct {
@@ -102,7 +210,7 @@ type ListDeadlinesRequest struct {
 
 func (x *ListDeadlinesRequest) Reset() {
 	*x = ListDeadlinesRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[0]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -114,7 +222,7 @@ func (x *ListDeadlinesRequest) String() string {
 func (*ListDeadlinesRequest) ProtoMessage() {}
 
 func (x *ListDeadlinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[0]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -127,7 +235,7 @@ func (x *ListDeadlinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlinesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadlinesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{0}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListDeadlinesRequest) GetParent() string {
@@ -182,7 +290,7 @@ type ListDeadlinesResponse struct {
 
 func (x *ListDeadlinesResponse) Reset() {
 	*x = ListDeadlinesResponse{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[1]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -194,7 +302,7 @@ func (x *ListDeadlinesResponse) String() string {
 func (*ListDeadlinesResponse) ProtoMessage() {}
 
 func (x *ListDeadlinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[1]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -207,7 +315,7 @@ func (x *ListDeadlinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadlinesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadlinesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListDeadlinesResponse) GetDeadlines() []*Deadline {
@@ -240,7 +348,7 @@ type ListPendingRequest struct {
 
 func (x *ListPendingRequest) Reset() {
 	*x = ListPendingRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[2]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +360,7 @@ func (x *ListPendingRequest) String() string {
 func (*ListPendingRequest) ProtoMessage() {}
 
 func (x *ListPendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[2]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +373,7 @@ func (x *ListPendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingRequest.ProtoReflect.Descriptor instead.
 func (*ListPendingRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListPendingRequest) GetParent() string {
@@ -313,7 +421,7 @@ type ListPendingResponse struct {
 
 func (x *ListPendingResponse) Reset() {
 	*x = ListPendingResponse{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +433,7 @@ func (x *ListPendingResponse) String() string {
 func (*ListPendingResponse) ProtoMessage() {}
 
 func (x *ListPendingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[3]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +446,7 @@ func (x *ListPendingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingResponse.ProtoReflect.Descriptor instead.
 func (*ListPendingResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListPendingResponse) GetTransmissions() []*Transmission {
@@ -363,7 +471,7 @@ type GetSendingHealthRequest struct {
 
 func (x *GetSendingHealthRequest) Reset() {
 	*x = GetSendingHealthRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +483,7 @@ func (x *GetSendingHealthRequest) String() string {
 func (*GetSendingHealthRequest) ProtoMessage() {}
 
 func (x *GetSendingHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +496,7 @@ func (x *GetSendingHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSendingHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetSendingHealthRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{6}
 }
 
 // How the way to SdI is.
@@ -420,7 +528,7 @@ type SendingHealth struct {
 
 func (x *SendingHealth) Reset() {
 	*x = SendingHealth{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[5]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +540,7 @@ func (x *SendingHealth) String() string {
 func (*SendingHealth) ProtoMessage() {}
 
 func (x *SendingHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[5]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +553,7 @@ func (x *SendingHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendingHealth.ProtoReflect.Descriptor instead.
 func (*SendingHealth) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SendingHealth) GetTransmitter() string {
@@ -556,7 +664,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[6]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +676,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[6]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +689,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pause) GetName() string {
@@ -671,7 +779,7 @@ type PauseSendingRequest struct {
 
 func (x *PauseSendingRequest) Reset() {
 	*x = PauseSendingRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[7]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +791,7 @@ func (x *PauseSendingRequest) String() string {
 func (*PauseSendingRequest) ProtoMessage() {}
 
 func (x *PauseSendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[7]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +804,7 @@ func (x *PauseSendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSendingRequest.ProtoReflect.Descriptor instead.
 func (*PauseSendingRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseSendingRequest) GetParent() string {
@@ -744,7 +852,7 @@ type ResumeSendingRequest struct {
 
 func (x *ResumeSendingRequest) Reset() {
 	*x = ResumeSendingRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[8]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +864,7 @@ func (x *ResumeSendingRequest) String() string {
 func (*ResumeSendingRequest) ProtoMessage() {}
 
 func (x *ResumeSendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[8]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +877,7 @@ func (x *ResumeSendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSendingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSendingRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResumeSendingRequest) GetName() string {
@@ -793,7 +901,7 @@ type ListPausesRequest struct {
 
 func (x *ListPausesRequest) Reset() {
 	*x = ListPausesRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[9]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +913,7 @@ func (x *ListPausesRequest) String() string {
 func (*ListPausesRequest) ProtoMessage() {}
 
 func (x *ListPausesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[9]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +926,7 @@ func (x *ListPausesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPausesRequest.ProtoReflect.Descriptor instead.
 func (*ListPausesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListPausesRequest) GetParent() string {
@@ -859,7 +967,7 @@ type ListPausesResponse struct {
 
 func (x *ListPausesResponse) Reset() {
 	*x = ListPausesResponse{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[10]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +979,7 @@ func (x *ListPausesResponse) String() string {
 func (*ListPausesResponse) ProtoMessage() {}
 
 func (x *ListPausesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[10]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +992,7 @@ func (x *ListPausesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPausesResponse.ProtoReflect.Descriptor instead.
 func (*ListPausesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPausesResponse) GetPauses() []*Pause {
@@ -912,7 +1020,7 @@ type ResendTransmissionRequest struct {
 
 func (x *ResendTransmissionRequest) Reset() {
 	*x = ResendTransmissionRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[11]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1032,7 @@ func (x *ResendTransmissionRequest) String() string {
 func (*ResendTransmissionRequest) ProtoMessage() {}
 
 func (x *ResendTransmissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[11]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1045,7 @@ func (x *ResendTransmissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResendTransmissionRequest.ProtoReflect.Descriptor instead.
 func (*ResendTransmissionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ResendTransmissionRequest) GetName() string {
@@ -968,7 +1076,7 @@ type ClaimMessageRequest struct {
 
 func (x *ClaimMessageRequest) Reset() {
 	*x = ClaimMessageRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[12]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1088,7 @@ func (x *ClaimMessageRequest) String() string {
 func (*ClaimMessageRequest) ProtoMessage() {}
 
 func (x *ClaimMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[12]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1101,7 @@ func (x *ClaimMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimMessageRequest.ProtoReflect.Descriptor instead.
 func (*ClaimMessageRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ClaimMessageRequest) GetName() string {
@@ -1029,7 +1137,7 @@ type ReconcileRequest struct {
 
 func (x *ReconcileRequest) Reset() {
 	*x = ReconcileRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[13]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1149,7 @@ func (x *ReconcileRequest) String() string {
 func (*ReconcileRequest) ProtoMessage() {}
 
 func (x *ReconcileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[13]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1162,7 @@ func (x *ReconcileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReconcileRequest) GetFromTime() *timestamppb.Timestamp {
@@ -1090,7 +1198,7 @@ type ReconcileResponse struct {
 
 func (x *ReconcileResponse) Reset() {
 	*x = ReconcileResponse{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[14]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1210,7 @@ func (x *ReconcileResponse) String() string {
 func (*ReconcileResponse) ProtoMessage() {}
 
 func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[14]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1223,7 @@ func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReconcileResponse) GetMatched() int32 {
@@ -1172,7 +1280,7 @@ type SendingHealth_Backlog struct {
 
 func (x *SendingHealth_Backlog) Reset() {
 	*x = SendingHealth_Backlog{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[15]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1292,7 @@ func (x *SendingHealth_Backlog) String() string {
 func (*SendingHealth_Backlog) ProtoMessage() {}
 
 func (x *SendingHealth_Backlog) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[15]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1305,7 @@ func (x *SendingHealth_Backlog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendingHealth_Backlog.ProtoReflect.Descriptor instead.
 func (*SendingHealth_Backlog) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{5, 0}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *SendingHealth_Backlog) GetReason() string {
@@ -1239,7 +1347,7 @@ type ReconcileResponse_MissingMessage struct {
 
 func (x *ReconcileResponse_MissingMessage) Reset() {
 	*x = ReconcileResponse_MissingMessage{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[16]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1359,7 @@ func (x *ReconcileResponse_MissingMessage) String() string {
 func (*ReconcileResponse_MissingMessage) ProtoMessage() {}
 
 func (x *ReconcileResponse_MissingMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[16]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1372,7 @@ func (x *ReconcileResponse_MissingMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileResponse_MissingMessage.ProtoReflect.Descriptor instead.
 func (*ReconcileResponse_MissingMessage) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{14, 0}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *ReconcileResponse_MissingMessage) GetTransmission() string {
@@ -1337,7 +1445,7 @@ type ReconcileResponse_RedeliveryRequest struct {
 
 func (x *ReconcileResponse_RedeliveryRequest) Reset() {
 	*x = ReconcileResponse_RedeliveryRequest{}
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[17]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1457,7 @@ func (x *ReconcileResponse_RedeliveryRequest) String() string {
 func (*ReconcileResponse_RedeliveryRequest) ProtoMessage() {}
 
 func (x *ReconcileResponse_RedeliveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[17]
+	mi := &file_ceralacca_sdi_v1_operate_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1470,7 @@ func (x *ReconcileResponse_RedeliveryRequest) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use ReconcileResponse_RedeliveryRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileResponse_RedeliveryRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{14, 1}
+	return file_ceralacca_sdi_v1_operate_proto_rawDescGZIP(), []int{16, 1}
 }
 
 func (x *ReconcileResponse_RedeliveryRequest) GetFirstDay() string {
@@ -1390,7 +1498,14 @@ var File_ceralacca_sdi_v1_operate_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/sdi/v1/operate.proto\x12\x10ceralacca.sdi.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cceralacca/sdi/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n" +
+	"\x1eceralacca/sdi/v1/operate.proto\x12\x10ceralacca.sdi.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cceralacca/sdi/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
+	"\x12TriggerPollRequest\"\xb1\x01\n" +
+	"\x13TriggerPollResponse\x12\x1d\n" +
+	"\n" +
+	"terms_told\x18\x01 \x01(\x05R\ttermsTold\x12%\n" +
+	"\x0edrainers_woken\x18\x02 \x01(\x05R\rdrainersWoken\x12+\n" +
+	"\x11supports_gathered\x18\x03 \x01(\x05R\x10supportsGathered\x12'\n" +
+	"\x0fsupports_reread\x18\x04 \x01(\x05R\x0esupportsReread\"\xa4\x02\n" +
 	"\x14ListDeadlinesRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12<\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.ceralacca.sdi.v1.DeadlineKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x18\n" +
@@ -1511,7 +1626,7 @@ const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\x11RedeliveryRequest\x12\x1b\n" +
 	"\tfirst_day\x18\x01 \x01(\tR\bfirstDay\x12\x19\n" +
 	"\blast_day\x18\x02 \x01(\tR\alastDay\x12\x17\n" +
-	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xd4\a\n" +
+	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xb8\b\n" +
 	"\x14SdiOperationsService\x12w\n" +
 	"\rListDeadlines\x12&.ceralacca.sdi.v1.ListDeadlinesRequest\x1a'.ceralacca.sdi.v1.ListDeadlinesResponse\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12q\n" +
@@ -1527,7 +1642,8 @@ const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\rinvoices.read\x18\x01\x12i\n" +
 	"\x12ResendTransmission\x12+.ceralacca.sdi.v1.ResendTransmissionRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12]\n" +
 	"\fClaimMessage\x12%.ceralacca.sdi.v1.ClaimMessageRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12\\\n" +
-	"\tReconcile\x12\".ceralacca.sdi.v1.ReconcileRequest\x1a#.ceralacca.sdi.v1.ReconcileResponse\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
+	"\tReconcile\x12\".ceralacca.sdi.v1.ReconcileRequest\x1a#.ceralacca.sdi.v1.ReconcileResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12b\n" +
+	"\vTriggerPoll\x12$.ceralacca.sdi.v1.TriggerPollRequest\x1a%.ceralacca.sdi.v1.TriggerPollResponse\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
 var (
 	file_ceralacca_sdi_v1_operate_proto_rawDescOnce sync.Once
@@ -1542,79 +1658,83 @@ func file_ceralacca_sdi_v1_operate_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sdi_v1_operate_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_sdi_v1_operate_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_ceralacca_sdi_v1_operate_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_ceralacca_sdi_v1_operate_proto_goTypes = []any{
 	(SendingHealth_State)(0),                    // 0: ceralacca.sdi.v1.SendingHealth.State
-	(*ListDeadlinesRequest)(nil),                // 1: ceralacca.sdi.v1.ListDeadlinesRequest
-	(*ListDeadlinesResponse)(nil),               // 2: ceralacca.sdi.v1.ListDeadlinesResponse
-	(*ListPendingRequest)(nil),                  // 3: ceralacca.sdi.v1.ListPendingRequest
-	(*ListPendingResponse)(nil),                 // 4: ceralacca.sdi.v1.ListPendingResponse
-	(*GetSendingHealthRequest)(nil),             // 5: ceralacca.sdi.v1.GetSendingHealthRequest
-	(*SendingHealth)(nil),                       // 6: ceralacca.sdi.v1.SendingHealth
-	(*Pause)(nil),                               // 7: ceralacca.sdi.v1.Pause
-	(*PauseSendingRequest)(nil),                 // 8: ceralacca.sdi.v1.PauseSendingRequest
-	(*ResumeSendingRequest)(nil),                // 9: ceralacca.sdi.v1.ResumeSendingRequest
-	(*ListPausesRequest)(nil),                   // 10: ceralacca.sdi.v1.ListPausesRequest
-	(*ListPausesResponse)(nil),                  // 11: ceralacca.sdi.v1.ListPausesResponse
-	(*ResendTransmissionRequest)(nil),           // 12: ceralacca.sdi.v1.ResendTransmissionRequest
-	(*ClaimMessageRequest)(nil),                 // 13: ceralacca.sdi.v1.ClaimMessageRequest
-	(*ReconcileRequest)(nil),                    // 14: ceralacca.sdi.v1.ReconcileRequest
-	(*ReconcileResponse)(nil),                   // 15: ceralacca.sdi.v1.ReconcileResponse
-	(*SendingHealth_Backlog)(nil),               // 16: ceralacca.sdi.v1.SendingHealth.Backlog
-	(*ReconcileResponse_MissingMessage)(nil),    // 17: ceralacca.sdi.v1.ReconcileResponse.MissingMessage
-	(*ReconcileResponse_RedeliveryRequest)(nil), // 18: ceralacca.sdi.v1.ReconcileResponse.RedeliveryRequest
-	(DeadlineKind)(0),                           // 19: ceralacca.sdi.v1.DeadlineKind
-	(*timestamppb.Timestamp)(nil),               // 20: google.protobuf.Timestamp
-	(*Deadline)(nil),                            // 21: ceralacca.sdi.v1.Deadline
-	(*Transmission)(nil),                        // 22: ceralacca.sdi.v1.Transmission
+	(*TriggerPollRequest)(nil),                  // 1: ceralacca.sdi.v1.TriggerPollRequest
+	(*TriggerPollResponse)(nil),                 // 2: ceralacca.sdi.v1.TriggerPollResponse
+	(*ListDeadlinesRequest)(nil),                // 3: ceralacca.sdi.v1.ListDeadlinesRequest
+	(*ListDeadlinesResponse)(nil),               // 4: ceralacca.sdi.v1.ListDeadlinesResponse
+	(*ListPendingRequest)(nil),                  // 5: ceralacca.sdi.v1.ListPendingRequest
+	(*ListPendingResponse)(nil),                 // 6: ceralacca.sdi.v1.ListPendingResponse
+	(*GetSendingHealthRequest)(nil),             // 7: ceralacca.sdi.v1.GetSendingHealthRequest
+	(*SendingHealth)(nil),                       // 8: ceralacca.sdi.v1.SendingHealth
+	(*Pause)(nil),                               // 9: ceralacca.sdi.v1.Pause
+	(*PauseSendingRequest)(nil),                 // 10: ceralacca.sdi.v1.PauseSendingRequest
+	(*ResumeSendingRequest)(nil),                // 11: ceralacca.sdi.v1.ResumeSendingRequest
+	(*ListPausesRequest)(nil),                   // 12: ceralacca.sdi.v1.ListPausesRequest
+	(*ListPausesResponse)(nil),                  // 13: ceralacca.sdi.v1.ListPausesResponse
+	(*ResendTransmissionRequest)(nil),           // 14: ceralacca.sdi.v1.ResendTransmissionRequest
+	(*ClaimMessageRequest)(nil),                 // 15: ceralacca.sdi.v1.ClaimMessageRequest
+	(*ReconcileRequest)(nil),                    // 16: ceralacca.sdi.v1.ReconcileRequest
+	(*ReconcileResponse)(nil),                   // 17: ceralacca.sdi.v1.ReconcileResponse
+	(*SendingHealth_Backlog)(nil),               // 18: ceralacca.sdi.v1.SendingHealth.Backlog
+	(*ReconcileResponse_MissingMessage)(nil),    // 19: ceralacca.sdi.v1.ReconcileResponse.MissingMessage
+	(*ReconcileResponse_RedeliveryRequest)(nil), // 20: ceralacca.sdi.v1.ReconcileResponse.RedeliveryRequest
+	(DeadlineKind)(0),                           // 21: ceralacca.sdi.v1.DeadlineKind
+	(*timestamppb.Timestamp)(nil),               // 22: google.protobuf.Timestamp
+	(*Deadline)(nil),                            // 23: ceralacca.sdi.v1.Deadline
+	(*Transmission)(nil),                        // 24: ceralacca.sdi.v1.Transmission
 }
 var file_ceralacca_sdi_v1_operate_proto_depIdxs = []int32{
-	19, // 0: ceralacca.sdi.v1.ListDeadlinesRequest.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
-	20, // 1: ceralacca.sdi.v1.ListDeadlinesRequest.due_before:type_name -> google.protobuf.Timestamp
-	21, // 2: ceralacca.sdi.v1.ListDeadlinesResponse.deadlines:type_name -> ceralacca.sdi.v1.Deadline
-	20, // 3: ceralacca.sdi.v1.ListPendingRequest.created_before:type_name -> google.protobuf.Timestamp
-	22, // 4: ceralacca.sdi.v1.ListPendingResponse.transmissions:type_name -> ceralacca.sdi.v1.Transmission
+	21, // 0: ceralacca.sdi.v1.ListDeadlinesRequest.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
+	22, // 1: ceralacca.sdi.v1.ListDeadlinesRequest.due_before:type_name -> google.protobuf.Timestamp
+	23, // 2: ceralacca.sdi.v1.ListDeadlinesResponse.deadlines:type_name -> ceralacca.sdi.v1.Deadline
+	22, // 3: ceralacca.sdi.v1.ListPendingRequest.created_before:type_name -> google.protobuf.Timestamp
+	24, // 4: ceralacca.sdi.v1.ListPendingResponse.transmissions:type_name -> ceralacca.sdi.v1.Transmission
 	0,  // 5: ceralacca.sdi.v1.SendingHealth.state:type_name -> ceralacca.sdi.v1.SendingHealth.State
-	20, // 6: ceralacca.sdi.v1.SendingHealth.outage_since_time:type_name -> google.protobuf.Timestamp
-	20, // 7: ceralacca.sdi.v1.SendingHealth.next_trial_time:type_name -> google.protobuf.Timestamp
-	20, // 8: ceralacca.sdi.v1.SendingHealth.last_success_time:type_name -> google.protobuf.Timestamp
-	16, // 9: ceralacca.sdi.v1.SendingHealth.backlog:type_name -> ceralacca.sdi.v1.SendingHealth.Backlog
-	7,  // 10: ceralacca.sdi.v1.SendingHealth.pauses:type_name -> ceralacca.sdi.v1.Pause
-	20, // 11: ceralacca.sdi.v1.Pause.create_time:type_name -> google.protobuf.Timestamp
-	20, // 12: ceralacca.sdi.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
-	20, // 13: ceralacca.sdi.v1.Pause.end_time:type_name -> google.protobuf.Timestamp
-	20, // 14: ceralacca.sdi.v1.Pause.resume_time:type_name -> google.protobuf.Timestamp
-	20, // 15: ceralacca.sdi.v1.PauseSendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	20, // 16: ceralacca.sdi.v1.PauseSendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 17: ceralacca.sdi.v1.ListPausesResponse.pauses:type_name -> ceralacca.sdi.v1.Pause
-	20, // 18: ceralacca.sdi.v1.ReconcileRequest.from_time:type_name -> google.protobuf.Timestamp
-	20, // 19: ceralacca.sdi.v1.ReconcileRequest.to_time:type_name -> google.protobuf.Timestamp
-	17, // 20: ceralacca.sdi.v1.ReconcileResponse.missing:type_name -> ceralacca.sdi.v1.ReconcileResponse.MissingMessage
-	18, // 21: ceralacca.sdi.v1.ReconcileResponse.requests:type_name -> ceralacca.sdi.v1.ReconcileResponse.RedeliveryRequest
-	20, // 22: ceralacca.sdi.v1.SendingHealth.Backlog.oldest_time:type_name -> google.protobuf.Timestamp
-	20, // 23: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.send_time:type_name -> google.protobuf.Timestamp
-	19, // 24: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
-	20, // 25: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.due_time:type_name -> google.protobuf.Timestamp
-	1,  // 26: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:input_type -> ceralacca.sdi.v1.ListDeadlinesRequest
-	3,  // 27: ceralacca.sdi.v1.SdiOperationsService.ListPending:input_type -> ceralacca.sdi.v1.ListPendingRequest
-	5,  // 28: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:input_type -> ceralacca.sdi.v1.GetSendingHealthRequest
-	8,  // 29: ceralacca.sdi.v1.SdiOperationsService.PauseSending:input_type -> ceralacca.sdi.v1.PauseSendingRequest
-	9,  // 30: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:input_type -> ceralacca.sdi.v1.ResumeSendingRequest
-	10, // 31: ceralacca.sdi.v1.SdiOperationsService.ListPauses:input_type -> ceralacca.sdi.v1.ListPausesRequest
-	12, // 32: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:input_type -> ceralacca.sdi.v1.ResendTransmissionRequest
-	13, // 33: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:input_type -> ceralacca.sdi.v1.ClaimMessageRequest
-	14, // 34: ceralacca.sdi.v1.SdiOperationsService.Reconcile:input_type -> ceralacca.sdi.v1.ReconcileRequest
-	2,  // 35: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:output_type -> ceralacca.sdi.v1.ListDeadlinesResponse
-	4,  // 36: ceralacca.sdi.v1.SdiOperationsService.ListPending:output_type -> ceralacca.sdi.v1.ListPendingResponse
-	6,  // 37: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:output_type -> ceralacca.sdi.v1.SendingHealth
-	7,  // 38: ceralacca.sdi.v1.SdiOperationsService.PauseSending:output_type -> ceralacca.sdi.v1.Pause
-	7,  // 39: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:output_type -> ceralacca.sdi.v1.Pause
-	11, // 40: ceralacca.sdi.v1.SdiOperationsService.ListPauses:output_type -> ceralacca.sdi.v1.ListPausesResponse
-	22, // 41: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:output_type -> ceralacca.sdi.v1.Transmission
-	22, // 42: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:output_type -> ceralacca.sdi.v1.Transmission
-	15, // 43: ceralacca.sdi.v1.SdiOperationsService.Reconcile:output_type -> ceralacca.sdi.v1.ReconcileResponse
-	35, // [35:44] is the sub-list for method output_type
-	26, // [26:35] is the sub-list for method input_type
+	22, // 6: ceralacca.sdi.v1.SendingHealth.outage_since_time:type_name -> google.protobuf.Timestamp
+	22, // 7: ceralacca.sdi.v1.SendingHealth.next_trial_time:type_name -> google.protobuf.Timestamp
+	22, // 8: ceralacca.sdi.v1.SendingHealth.last_success_time:type_name -> google.protobuf.Timestamp
+	18, // 9: ceralacca.sdi.v1.SendingHealth.backlog:type_name -> ceralacca.sdi.v1.SendingHealth.Backlog
+	9,  // 10: ceralacca.sdi.v1.SendingHealth.pauses:type_name -> ceralacca.sdi.v1.Pause
+	22, // 11: ceralacca.sdi.v1.Pause.create_time:type_name -> google.protobuf.Timestamp
+	22, // 12: ceralacca.sdi.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
+	22, // 13: ceralacca.sdi.v1.Pause.end_time:type_name -> google.protobuf.Timestamp
+	22, // 14: ceralacca.sdi.v1.Pause.resume_time:type_name -> google.protobuf.Timestamp
+	22, // 15: ceralacca.sdi.v1.PauseSendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	22, // 16: ceralacca.sdi.v1.PauseSendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 17: ceralacca.sdi.v1.ListPausesResponse.pauses:type_name -> ceralacca.sdi.v1.Pause
+	22, // 18: ceralacca.sdi.v1.ReconcileRequest.from_time:type_name -> google.protobuf.Timestamp
+	22, // 19: ceralacca.sdi.v1.ReconcileRequest.to_time:type_name -> google.protobuf.Timestamp
+	19, // 20: ceralacca.sdi.v1.ReconcileResponse.missing:type_name -> ceralacca.sdi.v1.ReconcileResponse.MissingMessage
+	20, // 21: ceralacca.sdi.v1.ReconcileResponse.requests:type_name -> ceralacca.sdi.v1.ReconcileResponse.RedeliveryRequest
+	22, // 22: ceralacca.sdi.v1.SendingHealth.Backlog.oldest_time:type_name -> google.protobuf.Timestamp
+	22, // 23: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.send_time:type_name -> google.protobuf.Timestamp
+	21, // 24: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
+	22, // 25: ceralacca.sdi.v1.ReconcileResponse.MissingMessage.due_time:type_name -> google.protobuf.Timestamp
+	3,  // 26: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:input_type -> ceralacca.sdi.v1.ListDeadlinesRequest
+	5,  // 27: ceralacca.sdi.v1.SdiOperationsService.ListPending:input_type -> ceralacca.sdi.v1.ListPendingRequest
+	7,  // 28: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:input_type -> ceralacca.sdi.v1.GetSendingHealthRequest
+	10, // 29: ceralacca.sdi.v1.SdiOperationsService.PauseSending:input_type -> ceralacca.sdi.v1.PauseSendingRequest
+	11, // 30: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:input_type -> ceralacca.sdi.v1.ResumeSendingRequest
+	12, // 31: ceralacca.sdi.v1.SdiOperationsService.ListPauses:input_type -> ceralacca.sdi.v1.ListPausesRequest
+	14, // 32: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:input_type -> ceralacca.sdi.v1.ResendTransmissionRequest
+	15, // 33: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:input_type -> ceralacca.sdi.v1.ClaimMessageRequest
+	16, // 34: ceralacca.sdi.v1.SdiOperationsService.Reconcile:input_type -> ceralacca.sdi.v1.ReconcileRequest
+	1,  // 35: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:input_type -> ceralacca.sdi.v1.TriggerPollRequest
+	4,  // 36: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:output_type -> ceralacca.sdi.v1.ListDeadlinesResponse
+	6,  // 37: ceralacca.sdi.v1.SdiOperationsService.ListPending:output_type -> ceralacca.sdi.v1.ListPendingResponse
+	8,  // 38: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:output_type -> ceralacca.sdi.v1.SendingHealth
+	9,  // 39: ceralacca.sdi.v1.SdiOperationsService.PauseSending:output_type -> ceralacca.sdi.v1.Pause
+	9,  // 40: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:output_type -> ceralacca.sdi.v1.Pause
+	13, // 41: ceralacca.sdi.v1.SdiOperationsService.ListPauses:output_type -> ceralacca.sdi.v1.ListPausesResponse
+	24, // 42: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:output_type -> ceralacca.sdi.v1.Transmission
+	24, // 43: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:output_type -> ceralacca.sdi.v1.Transmission
+	17, // 44: ceralacca.sdi.v1.SdiOperationsService.Reconcile:output_type -> ceralacca.sdi.v1.ReconcileResponse
+	2,  // 45: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:output_type -> ceralacca.sdi.v1.TriggerPollResponse
+	36, // [36:46] is the sub-list for method output_type
+	26, // [26:36] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name
@@ -1632,7 +1752,7 @@ func file_ceralacca_sdi_v1_operate_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_operate_proto_rawDesc), len(file_ceralacca_sdi_v1_operate_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	SdiOperationsService_ResendTransmission_FullMethodName = "/ceralacca.sdi.v1.SdiOperationsService/ResendTransmission"
 	SdiOperationsService_ClaimMessage_FullMethodName       = "/ceralacca.sdi.v1.SdiOperationsService/ClaimMessage"
 	SdiOperationsService_Reconcile_FullMethodName          = "/ceralacca.sdi.v1.SdiOperationsService/Reconcile"
+	SdiOperationsService_TriggerPoll_FullMethodName        = "/ceralacca.sdi.v1.SdiOperationsService/TriggerPoll"
 )
 
 // SdiOperationsServiceClient is the client API for SdiOperationsService service.
@@ -57,6 +58,9 @@ type SdiOperationsServiceClient interface {
 	// Compares what was sent with what came back: tries all unmatched messages again, and lists the files about which
 	// a message is missing, with the requests of re-delivery (reinoltro) that a person can make of them.
 	Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error)
+	// Looks now at what is otherwise looked at in turns: terms, backlog, health of channels, documents that gather for a
+	// support, and what supports of SdI brought that waits.
+	TriggerPoll(ctx context.Context, in *TriggerPollRequest, opts ...grpc.CallOption) (*TriggerPollResponse, error)
 }
 
 type sdiOperationsServiceClient struct {
@@ -157,6 +161,16 @@ func (c *sdiOperationsServiceClient) Reconcile(ctx context.Context, in *Reconcil
 	return out, nil
 }
 
+func (c *sdiOperationsServiceClient) TriggerPoll(ctx context.Context, in *TriggerPollRequest, opts ...grpc.CallOption) (*TriggerPollResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TriggerPollResponse)
+	err := c.cc.Invoke(ctx, SdiOperationsService_TriggerPoll_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SdiOperationsServiceServer is the server API for SdiOperationsService service.
 // All implementations must embed UnimplementedSdiOperationsServiceServer
 // for forward compatibility.
@@ -184,6 +198,9 @@ type SdiOperationsServiceServer interface {
 	// Compares what was sent with what came back: tries all unmatched messages again, and lists the files about which
 	// a message is missing, with the requests of re-delivery (reinoltro) that a person can make of them.
 	Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error)
+	// Looks now at what is otherwise looked at in turns: terms, backlog, health of channels, documents that gather for a
+	// support, and what supports of SdI brought that waits.
+	TriggerPoll(context.Context, *TriggerPollRequest) (*TriggerPollResponse, error)
 	mustEmbedUnimplementedSdiOperationsServiceServer()
 }
 
@@ -220,6 +237,9 @@ func (UnimplementedSdiOperationsServiceServer) ClaimMessage(context.Context, *Cl
 }
 func (UnimplementedSdiOperationsServiceServer) Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reconcile not implemented")
+}
+func (UnimplementedSdiOperationsServiceServer) TriggerPoll(context.Context, *TriggerPollRequest) (*TriggerPollResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TriggerPoll not implemented")
 }
 func (UnimplementedSdiOperationsServiceServer) mustEmbedUnimplementedSdiOperationsServiceServer() {}
 func (UnimplementedSdiOperationsServiceServer) testEmbeddedByValue()                              {}
@@ -404,6 +424,24 @@ func _SdiOperationsService_Reconcile_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SdiOperationsService_TriggerPoll_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TriggerPollRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SdiOperationsServiceServer).TriggerPoll(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SdiOperationsService_TriggerPoll_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SdiOperationsServiceServer).TriggerPoll(ctx, req.(*TriggerPollRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SdiOperationsService_ServiceDesc is the grpc.ServiceDesc for SdiOperationsService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -446,6 +484,10 @@ var SdiOperationsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reconcile",
 			Handler:    _SdiOperationsService_Reconcile_Handler,
+		},
+		{
+			MethodName: "TriggerPoll",
+			Handler:    _SdiOperationsService_TriggerPoll_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

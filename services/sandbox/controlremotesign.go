@@ -10,6 +10,7 @@ import (
 const (
 	arssPath = "/ArubaSignService/ArubaSignService"
 	swsPath  = "/SignEngineWeb/sign-services"
+	csc1Path = "/csc/v1/"
 )
 
 // controlRemoteSign is the part of the control API about remote signatures.

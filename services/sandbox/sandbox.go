@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -228,10 +229,12 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	}
 	s.endpoints.RemoteSign = client.RemoteSign{
 		ARSSURL: "https://" + l.Addr().String() + arssPath, SWSURL: "https://" + l.Addr().String() + swsPath,
+		CSC1URL: "https://" + l.Addr().String() + strings.TrimRight(csc1Path, "/"),
 	}
 	mux = http.NewServeMux()
 	mux.Handle(arssPath, s.remote.ARSS())
 	mux.Handle(swsPath, s.remote.SWS())
+	mux.Handle(csc1Path, s.remote.CSC1())
 	s.serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{server.TLS()}, MinVersion: tls.VersionTLS12}), mux)
 
 	s.posta, err = s.pec.Serve(ctx, server, func(_ context.Context, name string) (net.Listener, error) {

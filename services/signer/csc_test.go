@@ -82,13 +82,18 @@ func openCSC(t *testing.T, extra string) *rssp {
 }
 
 // person makes a credential with a PIN and a telephone of its own.
-func (r *rssp) person(t *testing.T, key signv1.KeyType, to string) *cscPerson {
+func (r *rssp) person(t testing.TB, key signv1.KeyType, to string) *cscPerson {
 	t.Helper()
-	p := &cscPerson{rssp: r, name: r.credential(t, company, person, key).GetName(), to: to}
-	p.id = last(p.name)
-	p.key = r.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{
+	return r.personWith(t, r.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{
 		"credentials.write", "credentials.read", "credentials.sign", "documents.sign", "documents.stamp",
-	}})
+	}}), key, to)
+}
+
+// personWith is person for a key of the tenant's that is there.
+func (r *rssp) personWith(t testing.TB, apiKey string, key signv1.KeyType, to string) *cscPerson {
+	t.Helper()
+	p := &cscPerson{rssp: r, name: r.credential(t, company, person, key).GetName(), key: apiKey, to: to}
+	p.id = last(p.name)
 	p.auth = signv1.NewAuthorizationServiceClient(r.DialKey("signer", p.key))
 	_, err := p.auth.SetPin(t.Context(), &signv1.SetPinRequest{Name: p.name, Holder: "tenants/acme/users/" + to[1:], NewPin: goodPIN})
 	require.NoError(t, err)
@@ -101,14 +106,14 @@ func (r *rssp) person(t *testing.T, key signv1.KeyType, to string) *cscPerson {
 	return p
 }
 
-func (p *cscPerson) text(t *testing.T) string {
+func (p *cscPerson) text(t testing.TB) string {
 	t.Helper()
 	list := p.provider.Sent(p.to)
 	require.NotEmpty(t, list)
 	return list[len(list)-1].Text
 }
 
-func (p *cscPerson) password(t *testing.T) string {
+func (p *cscPerson) password(t testing.TB) string {
 	t.Helper()
 	found := regexp.MustCompile(inMessage).FindString(p.text(t))
 	require.NotEmpty(t, found)

@@ -11,11 +11,12 @@ import (
 type RemoteSign struct {
 	ARSSURL string `json:"arss_url"` // Aruba's and Actalis' SOAP service
 	SWSURL  string `json:"sws_url"`  // Namirial's
+	CSC1URL string `json:"csc1_url"` // Cloud Signature Consortium, version 1
 }
 
 // RemoteHolderRequest enrols a holder with both providers, with a new key and certificate.
 type RemoteHolderRequest struct {
-	User       string `json:"user"`          // account (ARSS) and device (SWS)
+	User       string `json:"user"`          // account (ARSS), device (SWS) and credentialID (CSC)
 	PIN        string `json:"pin"`           // 8 digits
 	CommonName string `json:"common_name"`   // in the certificate
 	Key        string `json:"key,omitempty"` // "p256" (default), "rsa2048", "rsa3072"
@@ -57,7 +58,7 @@ const (
 // RemoteFault is what goes wrong with calls to come.
 type RemoteFault struct {
 	Kind      string `json:"kind"`
-	Operation string `json:"operation,omitempty"` // the SOAP operation; "" is any
+	Operation string `json:"operation,omitempty"` // the SOAP operation, or the path of CSC such as signatures/signHash; "" is any
 	Skip      int    `json:"skip,omitempty"`      // so many calls go well first
 	Count     int    `json:"count,omitempty"`     // 0 is one
 	DelayMS   int    `json:"delay_ms,omitempty"`

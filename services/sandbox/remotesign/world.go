@@ -1,5 +1,6 @@
-// Package remotesign plays two providers of remote signatures, with one set of holders: Aruba's ARSS and
-// Namirial's SWS, in SOAP, as far as public material describes them. It owns keys and certificates of the
+// Package remotesign plays providers of remote signatures, with one set of holders: Aruba's ARSS and
+// Namirial's SWS, in SOAP, as far as public material describes them, and one that speaks the API of the
+// Cloud Signature Consortium in version 1.0.4.0. It owns keys and certificates of the
 // sandbox authority, one-time passwords, sessions, and the record of what was signed.
 //
 // It refuses to be taken for the real thing: certificates say SANDBOX - NOT VALID, everything is in memory,
@@ -60,6 +61,7 @@ type World struct {
 	mu       sync.Mutex
 	holders  map[string]*holder
 	sessions map[string]*session
+	tokens   map[string]time.Time // of CSC
 	faults   []client.RemoteFault
 }
 
@@ -81,6 +83,9 @@ type otp struct {
 type session struct {
 	holder *holder
 	until  time.Time
+	// Of a SAD (CSC): what it is for, and how many signatures are left.
+	hashes [][]byte
+	left   int
 }
 
 // New makes the providers.
@@ -88,7 +93,7 @@ func New(o Options) *World {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &World{ca: o.CA, now: o.Now, holders: map[string]*holder{}, sessions: map[string]*session{}}
+	return &World{ca: o.CA, now: o.Now, holders: map[string]*holder{}, sessions: map[string]*session{}, tokens: map[string]time.Time{}}
 }
 
 // Enrol makes a holder with a key.
@@ -188,6 +193,7 @@ func (w *World) Reset() {
 	defer w.mu.Unlock()
 	clear(w.holders)
 	clear(w.sessions)
+	clear(w.tokens)
 	w.faults = nil
 }
 
@@ -243,7 +249,7 @@ func (w *World) begin(user, pin, password, idOTP string) (string, error) {
 			}
 			h.wrong = 0
 			id := rand.Text()
-			w.sessions[id] = &session{h, w.now().Add(sessionLife)}
+			w.sessions[id] = &session{holder: h, until: w.now().Add(sessionLife)}
 			return id, nil
 		}
 	}

@@ -30,6 +30,9 @@ func (w *world) config(process, level string) string {
 		}
 	}
 	line("admin: {listen: %q}", w.ports[portKey("admin", process)])
+	if web := w.ports[portKey("http", process)]; web != "" {
+		line("http: {listen: %q}", web)
+	}
 	if w.impatient {
 		line("breaker: {open: 500ms}")
 	}
@@ -45,6 +48,10 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 		w.path("secrets", "signer.role-id"), w.path("secrets", "signer.secret-id"))
 	line("  tsa: [{name: sandbox, url: %q, ca_file: %q}]", w.sdi.TSAURL, w.path("sdi", "ca.crt"))
 	line("  verification: {roots_file: %q}", w.path("sdi", "ca.crt"))
+	if w.phones != nil {
+		line("  authorization: {sms: {url: %q, token_file: %q}}", "http://"+w.ports["messages"], w.path("secrets", "messages.token"))
+		line("  csc: {url: %q, name: SANDBOX Ceralacca}", w.cscURL())
+	}
 	line("sdi-gateway:\n  transmitter: %s\n  endpoint: %q", transmitter, w.sdi.SdIURL)
 	line("  client_cert_file: %q\n  client_key_file: %q\n  ca_file: %q", w.path("sdi", "client.crt"), w.path("sdi", "client.key"), w.path("sdi", "ca.crt"))
 	line("  callback: {listen: %q, cert_file: %q, key_file: %q}", w.ports["callback"], w.path("sdi", "server.crt"), w.path("sdi", "server.key"))

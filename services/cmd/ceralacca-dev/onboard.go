@@ -129,7 +129,7 @@ func (w *world) certify(ctx context.Context, sign signv1.SignServiceClient, pare
 		return fmt.Errorf("credentials of %s: %w", parent, err)
 	}
 	for _, c := range list.GetCredentials() {
-		if c.GetState() == signv1.CredentialState_CREDENTIAL_STATE_ACTIVE && c.GetKeyType() == keyType {
+		if c.GetState() == signv1.CredentialState_CREDENTIAL_STATE_ACTIVE && c.GetKeyType() == keyType && c.GetKind() == kind {
 			return nil
 		}
 	}

@@ -105,14 +105,18 @@ func (p *platform) stop() {
 func (w *world) choosePorts(names ...string) error {
 	for _, name := range names {
 		for _, kind := range []string{"rpc", "admin"} {
-			address, _, err := devenv.FreeAddress()
-			if err != nil {
+			if err := w.choosePort(portKey(kind, name)); err != nil {
 				return err
 			}
-			w.ports[portKey(kind, name)] = address
 		}
 	}
 	return nil
+}
+
+func (w *world) choosePort(key string) error {
+	address, _, err := devenv.FreeAddress()
+	w.ports[key] = address
+	return err
 }
 
 // portKey names the port of a process: rpc and admin for the one that hosts all, rpc.invoice and so on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,10 @@ func serve(ctx context.Context, o worldOptions, level string) (err error) {
 			err = closeErr
 		}
 	}()
+	err = w.offerSigning(ctx)
+	if err != nil {
+		return err
+	}
 	p, err := w.startPlatform(ctx, platformOptions{level: level, log: os.Stderr})
 	if err != nil {
 		return err
@@ -52,11 +57,15 @@ func serve(ctx context.Context, o worldOptions, level string) (err error) {
 		return err
 	}
 	defer tenant.conn.Close()
-	err = w.writeCLIConfig(tenant.key)
+	credential, err := w.signatory(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	w.printAddresses(tenant.key)
+	err = w.writeCLIConfig(tenant.key, credential)
+	if err != nil {
+		return err
+	}
+	w.printAddresses(tenant.key, credential)
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(os.Stderr, "stopping")
@@ -67,10 +76,12 @@ func serve(ctx context.Context, o worldOptions, level string) (err error) {
 }
 
 // printAddresses says where everything is and what to try first.
-func (w *world) printAddresses(key string) {
+func (w *world) printAddresses(key, credential string) {
 	fmt.Printf(`The platform is up. Nothing here is real: certificates say SANDBOX, SdI is played by the sandbox.
 
   gRPC API       %s   (TLS, CA %s)
+  CSC API        %s   (credential %s, PIN %s)
+  text messages  %s   (token in CERALACCA_MESSAGES_TOKEN)
   admin          http://%s   (/readyz /metrics /config /breakers /jobs)
   sandbox        %s   (control API: clock, faults, what SdI received)
   PostgreSQL     %s
@@ -91,17 +102,23 @@ First commands, in another terminal (the CLI finds the address and the key in %s
   ceralacca parked ls
 
 Ctrl-C ends it; what it holds is kept.
-`, w.ports["rpc"], w.certs.CA, w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,
+`, w.ports["rpc"], w.certs.CA, w.cscURL(), path.Base(credential), signatoryPIN, w.messagesURL(), w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,
 		w.sdi.SMTPAddr, w.sdi.PEC.SMTPSAddr, w.sdi.PEC.IMAPSAddr, key, w.key, w.path("env.sh"), w.path("env.sh"), companyName)
 }
 
 // writeCLIConfig leaves a file that a shell can read, so that the CLI finds the platform.
-func (w *world) writeCLIConfig(key string) error {
+func (w *world) writeCLIConfig(key, credential string) error {
 	root, err := binDir()
 	if err != nil {
 		return err
 	}
 	text := fmt.Sprintf("export CERALACCA_SERVER=%s\nexport CERALACCA_CA_FILE=%s\nexport CERALACCA_API_KEY=%s\nexport CERALACCA_TENANT=%s\nexport PATH=%s:\"$PATH\"\n",
 		w.ports["rpc"], w.certs.CA, key, tenantName, root)
+	token, err := os.ReadFile(w.path("secrets", "messages.token"))
+	if err != nil {
+		return err
+	}
+	text += fmt.Sprintf("export CERALACCA_CSC=%s\nexport CERALACCA_CSC_CREDENTIAL=%s\nexport CERALACCA_CSC_PIN=%s\nexport CERALACCA_MESSAGES='%s'\nexport CERALACCA_MESSAGES_TOKEN=%s\n",
+		w.cscURL(), path.Base(credential), signatoryPIN, w.messagesURL(), token)
 	return os.WriteFile(w.path("env.sh"), []byte(text), 0o600)
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -21,6 +22,7 @@ import (
 	"ceralacca.dev/services/internal/rpc"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/otp"
 )
 
 // transmitter is the fiscal identity that the sandbox SdI knows this platform by. Its check digit is right
@@ -60,6 +62,9 @@ type world struct {
 	certs    rpc.Files
 	key      string // operators' API key
 	ports    map[string]string
+
+	phones   *otp.Provider // of text messages; nil: there is none
+	messages *http.Server
 
 	impatient bool // short pauses in the configuration
 }
@@ -255,6 +260,9 @@ func keepSecret(file string, make func() (string, error)) (string, error) {
 // close takes everything down, last up first.
 func (w *world) close() error {
 	var problems []error
+	if w.messages != nil {
+		problems = append(problems, w.messages.Close())
+	}
 	if w.sandbox != nil {
 		w.sandbox.Close()
 	}

@@ -37,6 +37,8 @@ type description struct {
 	Invoice    *invoiceDescription    `json:"invoice,omitempty"`
 	Message    *messageDescription    `json:"message,omitempty"`
 	Package    *packageDescription    `json:"package,omitempty"`
+	Stamps     []stampLine            `json:"time_stamps,omitempty"`
+	Details    []named                `json:"details,omitempty"` // of the other kinds
 	Problems   []string               `json:"problems,omitempty"`
 }
 
@@ -97,7 +99,7 @@ type messageDescription struct {
 
 func (c *cli) inspectCommand() *cobra.Command {
 	var caFile, dataFile string
-	cmd := verb("inspect FILE", "Describe a file offline: an invoice or message of SdI (.xml), a signed file (.p7m), a time stamp (.tsr), a preservation package (.zip)", args("FILE"), func(_ context.Context, given []string) error {
+	cmd := verb("inspect FILE", "Describe a file offline, whatever it is: invoice, message of SdI, signature, time stamp, mail, certificate, package", args("FILE"), func(_ context.Context, given []string) error {
 		raw, err := c.readUpTo(given[0], largestPackage)
 		if err != nil {
 			return err
@@ -130,7 +132,11 @@ func (c *cli) inspectCommand() *cobra.Command {
 
 An invoice is checked as the platform checks it. Signatures are judged as far as the file allows; with --roots also
 their chain, at today's date. A time stamp is compared with the stamped file given by --data. In a package every digest,
-the index, its signature and its time stamp are compared. Exit code 1 when something does not hold or the file is none
+the index, its signature and its time stamp are compared.
+
+Kinds: invoices and messages of SdI (.xml, archives), .p7m and .p7s, signed XML and PDF, .tsr, .tsq, .tsd, .m7m, mail and
+certified mail (.eml), certificates and requests, revocation lists, OCSP responses, trusted lists, encrypted files,
+evidence records, receipts of a log, preservation packages and their index. Bytes decide, not names. Exit code 1 when something does not hold or the file is none
 of these.`
 	cmd.Flags().StringVar(&caFile, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().StringVar(&dataFile, "data", "", "the file that a time stamp is about")
@@ -162,6 +168,11 @@ func (d *description) bad() bool {
 	if len(d.Problems) > 0 || d.TimeStamp != nil && d.TimeStamp.Holds != "" && d.TimeStamp.Holds != "yes" {
 		return true
 	}
+	for _, s := range d.Stamps {
+		if !s.Holds {
+			return true
+		}
+	}
 	for _, s := range d.Signatures {
 		if !s.Holds {
 			return true
@@ -189,7 +200,7 @@ func (i *inspection) describe(name string, raw []byte) *description {
 		i.signed(d, raw)
 	case bytes.HasPrefix(raw, []byte("PK\x03\x04")):
 		i.zip(d, name, raw)
-	default:
+	case !i.other(d, raw):
 		i.xml(d, name, raw)
 	}
 	return d
@@ -279,6 +290,9 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 			d.Kind, d.Package, d.Problems = "index of a preservation package (SInCRO)", p, problems
 			return
 		}
+	}
+	if i.otherXML(d, raw) {
+		return
 	}
 	d.Kind = "unknown"
 	d.Problems = append(d.Problems, "no invoice: "+plain(err), "no message of SdI: "+plain(messageErr))
@@ -389,6 +403,7 @@ func (c *cli) showDescription(d *description) {
 		}
 		columns(c.out, rows)
 	}
+	c.showOther(d)
 	if t := d.TimeStamp; t != nil {
 		fmt.Fprintln(c.out)
 		c.fields("time", t.Time.Format(time.RFC3339Nano), "authority", t.Authority, "policy", t.Policy, "serial", t.Serial,

@@ -65,7 +65,7 @@ func TestInspect(t *testing.T) {
 		"message-rc":        {[]string{file("IT02345678904_00000_RC_001.xml")}, exitOK},
 		"message-ns":        {[]string{message("pr_ns.xml")}, exitOK},
 		"message-ne":        {[]string{message("pa_ne.xml")}, exitOK},
-		"neither":           {[]string{file("roots.pem")}, exitRefused},
+		"neither":           {[]string{file("neither.txt")}, exitRefused},
 		"signed-as-json":    {[]string{file("invoice.xml.p7m"), "--format", "json"}, exitOK},
 		"tampered-as-json":  {[]string{edited(t, changed, "tampered.p7m", "124.32", "924.32"), "--format", "json"}, exitRefused},
 		"stamp-other-roots": {[]string{file("PIndex.xml.p7m.tsr"), "--data", file("PIndex.xml.p7m"), "--roots", file("foreign.pem")}, exitRefused},

@@ -343,10 +343,12 @@ func (j *judge) mime(r *Report, raw []byte, p proof, depth int) error {
 		return nil
 	}
 	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
-	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
-		return nil
+	if err != nil || kind != "multipart/mixed" || params["boundary"] == "" {
+		return nil // a signed message (multipart/signed) is mail, not an M7M
 	}
 	var signed, token []byte
+	var broken error
+	claims := false // to hold a time-stamp
 	parts := multipart.NewReader(m.Body, params["boundary"])
 	for range 16 {
 		part, err := parts.NextRawPart()
@@ -357,11 +359,11 @@ func (j *judge) mime(r *Report, raw []byte, p proof, depth int) error {
 		if strings.EqualFold(strings.TrimSpace(part.Header.Get("Content-Transfer-Encoding")), "base64") {
 			body = base64.NewDecoder(base64.StdEncoding, body)
 		}
+		claims = claims || strings.Contains(strings.ToLower(part.Header.Get("Content-Type")), "timestamp")
 		b, err := io.ReadAll(io.LimitReader(body, maxPart))
 		if err != nil {
-			r.Kind = KindM7M
-			r.Conclusion = failed(FormatFailure, "a part of the message cannot be read: "+err.Error())
-			return nil
+			broken = err
+			break
 		}
 		if tok, err := tsp.ParseToken(b); err == nil && token == nil {
 			token = tok.Raw
@@ -369,10 +371,14 @@ func (j *judge) mime(r *Report, raw []byte, p proof, depth int) error {
 			signed = b
 		}
 	}
-	if signed == nil && token == nil {
-		return nil
+	if token == nil && !claims {
+		return nil // mail with attachments
 	}
 	r.Kind = KindM7M
+	if broken != nil {
+		r.Conclusion = failed(FormatFailure, "a part of the message cannot be read: "+broken.Error())
+		return nil
+	}
 	if token == nil {
 		r.Conclusion = failed(FormatFailure, "the message holds no time-stamp")
 		return nil

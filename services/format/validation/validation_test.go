@@ -314,7 +314,10 @@ func TestStampedFiles(t *testing.T) {
 
 // TestRefuses: what holds nothing to judge is an error, and so is a judgement without a time.
 func TestRefuses(t *testing.T) {
-	for name, raw := range map[string][]byte{"nothing": nil, "text": []byte("ciao"), "XML": doc, "PDF": plainPDF(), "zip": []byte("PK\x03\x04")} {
+	for name, raw := range map[string][]byte{"nothing": nil, "text": []byte("ciao"), "XML": doc, "PDF": plainPDF(), "zip": []byte("PK\x03\x04"),
+		"mail that is signed":        []byte("MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=\"B\"\r\n\r\n--B\r\n\r\ntext\r\n--B\r\nContent-Type: application/pkcs7-signature\r\n\r\nMIAG\r\n--B--\r\n"),
+		"mail with an attachment":    []byte("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"B\"\r\n\r\n--B\r\n\r\ntext\r\n--B--\r\n"),
+		"mail with a cut attachment": []byte("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"B\"\r\n\r\n--B\r\n\r\ntext")} {
 		_, err := validation.Validate(t.Context(), raw, validation.Options{At: now})
 		require.ErrorIs(t, err, validation.ErrUnsigned, name)
 	}

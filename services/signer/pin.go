@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/google/uuid"
@@ -28,13 +29,13 @@ const (
 	pinMemoryKiB = 19 * 1024
 	pinPasses    = 2
 	pinSaltSize  = 16
-	pinHashers   = 4 // at the same time: each takes its memory
 )
 
-// pinHasher runs argon2id, a few at a time.
+// pinHasher runs argon2id, as many at a time as there are processors: each takes its memory, and more
+// would make all of them later.
 type pinHasher struct{ free chan struct{} }
 
-func newPinHasher() *pinHasher { return &pinHasher{free: make(chan struct{}, pinHashers)} }
+func newPinHasher() *pinHasher { return &pinHasher{free: make(chan struct{}, runtime.GOMAXPROCS(0))} }
 
 // hash waits for its turn as long as ctx lasts.
 func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, memoryKiB, passes int32) ([]byte, error) {

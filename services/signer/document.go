@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,9 @@ const inlineAnswer = 12 << 20
 
 // documents are what a request brings, in order of their digests.
 type documents struct {
+	mu   sync.Mutex
+	made map[[sha256.Size]byte][]byte // files that this request made, by their own digests
+
 	name   credentialName
 	hashes [][]byte                     // sorted
 	order  [][]byte                     // as in the request
@@ -58,13 +62,23 @@ func (s *Service) SignDocuments(ctx context.Context, req *signv1.SignDocumentsRe
 		WithField("challenge", "AUTHORITY_MISSING", "is missing")
 }
 
+// keep remembers a file for the answer, so that it need not be read again.
+func (d *documents) keep(file []byte, err error) ([]byte, error) {
+	if err == nil {
+		d.mu.Lock()
+		d.made[sha256.Sum256(file)] = file
+		d.mu.Unlock()
+	}
+	return file, err
+}
+
 // documentsOf reads the documents and their digests.
 func (s *Service) documentsOf(ctx context.Context, req *signv1.SignDocumentsRequest) (*documents, error) {
 	name, err := parseCredentialName("name", req.GetCredential())
 	if err != nil {
 		return nil, err
 	}
-	d := &documents{name: name, bytes: map[[sha256.Size]byte][]byte{}}
+	d := &documents{name: name, bytes: map[[sha256.Size]byte][]byte{}, made: map[[sha256.Size]byte][]byte{}}
 	total := int64(0)
 	for i, in := range req.GetDocuments() {
 		field := fmt.Sprintf("documents[%d]", i)
@@ -140,7 +154,7 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 	}
 	if ch.State != "SIGNED" {
 		ch, err = s.signChallenge(ctx, c, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
-			return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+			return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
 		})
 		if err != nil {
 			return nil, err
@@ -232,7 +246,7 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	}
 	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
 	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
-		return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID))
+		return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
 	})
 	if err != nil {
 		return row, err
@@ -278,16 +292,21 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	for _, file := range made {
-		ref, err := s.blobs.Put(ctx, tenant, file)
-		if err != nil {
-			return nil, nil, err
-		}
-		hashes = append(hashes, ref.SHA256[:])
-		sizes = append(sizes, ref.Size)
+	hashes, sizes = make([][]byte, len(made)), make([]int64, len(made))
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(storing)
+	for i, file := range made {
+		g.Go(func() error {
+			ref, err := s.blobs.Put(gctx, tenant, file)
+			hashes[i], sizes[i] = ref.SHA256[:], ref.Size
+			return err
+		})
 	}
-	return hashes, sizes, nil
+	return hashes, sizes, g.Wait()
 }
+
+// storing is how many files are written at a time: each waits for the disk, and the disk takes them together.
+const storing = 16
 
 // signedSet are the files that were made of documents, in order of their digests.
 type signedSet struct {
@@ -312,6 +331,10 @@ func (s *Service) releaseDocuments(ctx context.Context, c db.Credential, d *docu
 		one := &signv1.SignedDocument{DocumentSha256: h, Signed: blobMessage(ref, out.mediaType())}
 		if total <= inlineAnswer {
 			var err error
+			if one.Content = d.made[ref.SHA256]; one.Content != nil {
+				resp.Documents = append(resp.Documents, one)
+				continue
+			}
 			if one.Content, err = s.blobs.Get(ctx, ref); err != nil {
 				return nil, err
 			}

@@ -130,9 +130,12 @@ func signAs(ctx context.Context, hash, content []byte, by *readyCredential, at t
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED:
 		return whole(cades.SignDetached(ctx, hash, by.signer, opts))
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_PARALLEL:
-		_, report, err := cades.Verify(content, cades.VerifyOptions{})
+		p7m, report, err := cades.Verify(content, cades.VerifyOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("%w: it is no .p7m: %w", errNotSignable, err)
+		}
+		if p7m.Trailing > 0 { // they were among the bytes of the document, and would be gone
+			return nil, fmt.Errorf("%w: %d bytes follow the end of the .p7m, which no signature covers", errNotSignable, p7m.Trailing)
 		}
 		for i := range report.Signers {
 			if !report.Signers[i].Intact() {

@@ -92,6 +92,12 @@ type VaultConfig struct {
 	RoleIDFile string `yaml:"role_id_file"`
 	// SecretIDFile holds the secret id of the AppRole. It is read at each login, so it can be replaced.
 	SecretIDFile string `yaml:"secret_id_file"`
+	// KubernetesRole logs in with the service account of the pod, as this role of Vault's kubernetes login, instead of an AppRole.
+	KubernetesRole string `yaml:"kubernetes_role"`
+	// Kubernetes is where the kubernetes login is mounted.
+	Kubernetes string `yaml:"kubernetes_mount"`
+	// KubernetesTokenFile holds the token of the service account. It is read at each login.
+	KubernetesTokenFile string `yaml:"kubernetes_token_file"`
 	// TokenFile holds a token, instead of role_id_file and secret_id_file: for development.
 	TokenFile string `yaml:"token_file"`
 	// Timeout of one call to Vault.
@@ -108,7 +114,8 @@ type VaultConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Vault: VaultConfig{
-			Transit: "transit", TOTP: "totp", OATH: "oath", AppRole: "approle", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
+			Transit: "transit", TOTP: "totp", OATH: "oath", AppRole: "approle", Kubernetes: "kubernetes",
+			KubernetesTokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
 		},
 		Workers: 4, Parallel: 16, JobSize: 32,
 		Authorization: AuthorizationConfig{
@@ -133,7 +140,10 @@ func (c *Config) Validate() error {
 	v := c.Vault
 	role := v.RoleIDFile != "" || v.SecretIDFile != ""
 	bad(v.Address == "", "vault.address", "is missing: the URL of Vault, for example https://vault.internal:8200")
-	bad(v.TokenFile == "" && !role, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole (or, for development, token_file)")
+	pod := v.KubernetesRole != ""
+	bad(v.TokenFile == "" && !role && !pod, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole, or kubernetes_role in a cluster (or, for development, token_file)")
+	bad(pod && (role || v.TokenFile != ""), "vault.kubernetes_role", "another login is set too: keep one way to log in")
+	bad(pod && (v.Kubernetes == "" || v.KubernetesTokenFile == ""), "vault.kubernetes_mount", "kubernetes_mount and kubernetes_token_file cannot be empty")
 	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
 	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
 	bad(v.Transit == "" || v.TOTP == "" || v.OATH == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")

@@ -247,3 +247,6 @@ func TestOneTokenCodeOneWinner(t *testing.T) {
 	})
 	require.EqualValues(t, 1, won.Load())
 }
+
+// hotpGadget is the token of the standard's appendix.
+var hotpGadget = gadget{[]byte(rfcSeed), sha1.New, 6}

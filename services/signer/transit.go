@@ -37,6 +37,7 @@ func openTransit(cfg VaultConfig, breaker *run.Breaker, log *slog.Logger) (*tran
 	session, err := vault.Open(vault.Config{
 		Address: cfg.Address, CAFile: cfg.CAFile, Namespace: cfg.Namespace, AppRole: cfg.AppRole,
 		RoleIDFile: cfg.RoleIDFile, SecretIDFile: cfg.SecretIDFile, TokenFile: cfg.TokenFile, Timeout: cfg.Timeout,
+		Kubernetes: cfg.Kubernetes, KubernetesRole: cfg.KubernetesRole, KubernetesTokenFile: cfg.KubernetesTokenFile,
 	}, log)
 	if err != nil {
 		return nil, run.BadField("vault", "%v", err)

@@ -105,13 +105,15 @@ func (c *cli) credentialCommand() *cobra.Command {
 			c.table([]string{"CREDENTIAL", "STATE", "KEY", "LEVEL", "NAME", "EXPIRES"}, rows)
 		})
 	}))
-	return group("credential", "Signing credentials: keys in Vault and their certificates", create, imported, list, c.credentialAct("get", "Show a credential", &company,
+	all := group("credential", "Signing credentials: keys in Vault and their certificates", create, imported, list, c.credentialAct("get", "Show a credential", &company,
 		func(ctx context.Context, api signv1.SignServiceClient, name string) (*signv1.Credential, error) {
 			return api.GetCredential(ctx, &signv1.GetCredentialRequest{Name: name})
 		}), c.credentialAct("revoke", "Revoke a credential: it signs no more; it is final", &company,
 		func(ctx context.Context, api signv1.SignServiceClient, name string) (*signv1.Credential, error) {
 			return api.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: name})
 		}))
+	all.AddCommand(c.credentialLife(&company)...)
+	return all
 }
 
 // credentialName completes a short name, which needs the company.

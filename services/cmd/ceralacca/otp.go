@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
@@ -59,7 +60,8 @@ func (p *personal) both(ctx context.Context, whose string) (pin, otp string, err
 }
 
 func (c *cli) otpCommand() *cobra.Command {
-	return group("otp", "PIN and devices with which a person authorizes signatures", c.otpPIN(), c.otpEnrol(), c.otpSend(), c.otpConfirm(), c.otpList(), c.otpRemove())
+	return group("otp", "PIN and devices with which a person authorizes signatures", c.otpPIN(), c.otpEnrol(), c.otpSend(), c.otpConfirm(), c.otpList(), c.otpRemove(),
+		c.otpResync(), c.otpContact(), c.otpAppCommand(), c.otpTokenCommand())
 }
 
 func (c *cli) otpPIN() *cobra.Command {
@@ -100,8 +102,8 @@ func (c *cli) otpPIN() *cobra.Command {
 
 func (c *cli) otpEnrol() *cobra.Command {
 	p := &personal{secrets: secrets{c: c}}
-	var display, replace, qr, sms, email string
-	cmd := p.flags(verb("enrol", "Enrol an app that shows one-time passwords (its secret is shown this once), or a telephone or mailbox that gets them", args(), func(ctx context.Context, _ []string) error {
+	var display, replace, qr, sms, email, by, appKey, token string
+	cmd := p.flags(verb("enrol", "Enrol an app that shows one-time passwords (its secret is shown this once), a telephone or mailbox that gets them, an app that approves, or a hardware token", args(), func(ctx context.Context, _ []string) error {
 		name, err := p.name()
 		if err != nil {
 			return err
@@ -111,17 +113,42 @@ func (c *cli) otpEnrol() *cobra.Command {
 			return err
 		}
 		device := &signv1.OtpDevice{Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP, DisplayName: display}
+		kinds := 0
+		for _, flag := range []string{sms, email, appKey, token} {
+			if flag != "" {
+				kinds++
+			}
+		}
 		switch {
-		case sms != "" && email != "":
-			return usage("--sms and --email are two devices: enrol one")
+		case kinds > 1:
+			return usage("--sms, --email, --app-key and --token are different devices: enrol one")
+		case by != "" && replace != "":
+			return usage("--replace asks for a password of the old device, --by for one of another device: give one of both")
+		case appKey != "":
+			key, err := c.appKey(appKey)
+			if err != nil {
+				return err
+			}
+			device.Type = signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH
+			if device.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
+				return err
+			}
+		case token != "":
+			device.Type, device.TokenSerial = signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOKEN, token
 		case sms != "":
 			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, sms
 		case email != "":
 			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_EMAIL, email
 		}
-		made, err := p.enrol(ctx, api, name, replace, device)
+		made, err := p.enrol(ctx, api, name, replace, by, device)
 		if err != nil {
 			return err
+		}
+		if made.GetOtpauthUri() == "" && device.GetAddress() == "" {
+			return c.print(made, func() {
+				c.showDevice(made.GetOtpDevice())
+				fmt.Fprintf(c.errOut, "Then: ceralacca otp confirm %s\n", made.GetOtpDevice().GetName())
+			})
 		}
 		if device.GetAddress() != "" {
 			return c.print(made, func() {
@@ -144,11 +171,25 @@ func (c *cli) otpEnrol() *cobra.Command {
 	cmd.Flags().StringVar(&replace, "replace", "", "the active device, whose place it takes; a password of it is asked for")
 	cmd.Flags().StringVar(&sms, "sms", "", "telephone number that gets passwords as text messages, such as +393331234567")
 	cmd.Flags().StringVar(&email, "email", "", "address that gets passwords as e-mails")
+	cmd.Flags().StringVar(&by, "by", "", "the device is lost: another active device of the same holder, whose password is asked for; the new one may be used only after a time of cooling")
+	cmd.Flags().StringVar(&appKey, "app-key", "", "file with the key of an app that approves (ceralacca otp app key)")
+	cmd.Flags().StringVar(&token, "token", "", "serial of a hardware token of the tenant's stock")
 	cmd.Flags().StringVar(&qr, "qr", "", "file to write the QR code to, PNG; delete it afterwards")
 	return cmd
 }
 
-func (p *personal) enrol(ctx context.Context, api signv1.AuthorizationServiceClient, name, replace string, device *signv1.OtpDevice) (*signv1.EnrolledOtpDevice, error) {
+func (p *personal) enrol(ctx context.Context, api signv1.AuthorizationServiceClient, name, replace, by string, device *signv1.OtpDevice) (*signv1.EnrolledOtpDevice, error) {
+	if by != "" {
+		devices, err := p.c.deviceAPI()
+		if err != nil {
+			return nil, err
+		}
+		pin, otp, err := p.both(ctx, " of the other device")
+		if err != nil {
+			return nil, err
+		}
+		return devices.RecoverOtpDevice(ctx, &signv1.RecoverOtpDeviceRequest{Parent: name, OtpDevice: device, Pin: pin, OtherDevice: by, Otp: otp})
+	}
 	if replace == "" {
 		pin, err := p.pin(ctx, "PIN")
 		if err != nil {
@@ -188,14 +229,15 @@ func (c *cli) otpSend() *cobra.Command {
 			return err
 		}
 		return c.print(sent, func() {
-			c.fields("device", sent.GetOtpDevice(), "sent to", sent.GetAddress(), "until", when(sent.GetExpireTime()))
+			c.fields("number for the app", sent.GetNumber(), "request", sent.GetPushRequest(), "device", sent.GetOtpDevice(), "sent to", sent.GetAddress(), "until", when(sent.GetExpireTime()))
 		})
 	}))
 }
 
 func (c *cli) otpConfirm() *cobra.Command {
 	p := &personal{secrets: secrets{c: c}}
-	return p.flags(verb("confirm DEVICE", "Confirm a device with its first password: it becomes the active one", args("DEVICE"), func(ctx context.Context, given []string) error {
+	var appKey string
+	cmd := p.flags(verb("confirm DEVICE", "Confirm a device with its first password: it becomes the active one", args("DEVICE"), func(ctx context.Context, given []string) error {
 		name, err := p.device(given[0])
 		if err != nil {
 			return err
@@ -204,16 +246,26 @@ func (c *cli) otpConfirm() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pin, otp, err := p.both(ctx, " of the new device")
+		req := &signv1.ConfirmOtpDeviceRequest{Name: name}
+		if appKey != "" {
+			req.Proof, err = c.enrolmentProof(name, appKey)
+			if err == nil {
+				req.Pin, err = p.pin(ctx, "PIN")
+			}
+		} else {
+			req.Pin, req.Otp, err = p.both(ctx, " of the new device")
+		}
 		if err != nil {
 			return err
 		}
-		done, err := api.ConfirmOtpDevice(ctx, &signv1.ConfirmOtpDeviceRequest{Name: name, Pin: pin, Otp: otp})
+		done, err := api.ConfirmOtpDevice(ctx, req)
 		if err != nil {
 			return err
 		}
 		return c.print(done, func() { c.showDevice(done) })
 	}))
+	cmd.Flags().StringVar(&appKey, "app-key", "", "file with the key of an app that approves, which proves itself by it")
+	return cmd
 }
 
 func (c *cli) otpRemove() *cobra.Command {

@@ -114,15 +114,12 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	for _, f := range files {
 		fmt.Fprintf(c.errOut, "to sign: %s  SHA-256 %s...\n", printable(f.file), hex.EncodeToString(f.hash[:8]))
 	}
-	fmt.Fprintf(c.errOut, "%d documents, together %s..., until %s\n", len(files), hex.EncodeToString(ch.GetDigest()[:8]), when(ch.GetExpireTime()))
+	fmt.Fprintf(c.errOut, "%d documents, together %s..., level %s, until %s\n", len(files), hex.EncodeToString(ch.GetDigest()[:8]), enum("SIGNATURE_LEVEL_", ch.GetLevel()), when(ch.GetExpireTime()))
 	sent, err := api.SendOtp(ctx, &signv1.SendOtpRequest{Challenge: ch.GetName()})
 	if err != nil {
 		return err
 	}
-	if sent.GetAddress() != "" {
-		fmt.Fprintf(c.errOut, "a password was sent to %s\n", sent.GetAddress())
-	}
-	pin, otp, err := p.both(ctx, "")
+	pin, otp, err := p.shown(ctx, sent)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Package vault keeps a service logged in to HashiCorp Vault and sorts what Vault answers into faults.
 //
-// It owns the login (AppRole or a token file), its renewal, and one repeat with a fresh token when
+// It owns the login (AppRole, the service account of a Kubernetes pod, or a token file), its renewal, and one repeat with a fresh token when
 // Vault has forgotten the old one. It refuses to know what is kept in Vault: engines and paths are the
 // callers'.
 package vault
@@ -37,7 +37,10 @@ type Config struct {
 	// RoleIDFile and SecretIDFile of an AppRole, read at each login so that they can be replaced; or
 	// TokenFile, for development.
 	RoleIDFile, SecretIDFile, TokenFile string
-	Timeout                             time.Duration // of one call
+	// Kubernetes is where that login is mounted; KubernetesRole the role to ask for, empty for another login;
+	// KubernetesTokenFile the token of the service account, read at each login since the kubelet replaces it.
+	Kubernetes, KubernetesRole, KubernetesTokenFile string
+	Timeout                                         time.Duration // of one call
 }
 
 // Session is a client of Vault that stays logged in while Keep runs. Safe for concurrent use.
@@ -170,7 +173,6 @@ const (
 )
 
 // login gets a token unless another goroutine replaced stale already.
-// Vault paths: auth/<approle>/login (update).
 func (s *Session) login(ctx context.Context, stale string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,13 +191,9 @@ func (s *Session) login(ctx context.Context, stale string) error {
 		s.renewIn, s.renew = unlimited, false
 		return nil
 	}
-	roleID, err := readSecret(s.cfg.RoleIDFile)
+	how, err := s.credentials()
 	if err != nil {
-		return fault.Internal(CodeDenied, "the role id file cannot be read").With(err)
-	}
-	secretID, err := readSecret(s.cfg.SecretIDFile)
-	if err != nil {
-		return fault.Internal(CodeDenied, "the secret id file cannot be read").With(err)
+		return err
 	}
 	// A login with an old token in its header is refused by some proxies: it goes out with none.
 	anonymous, err := s.client.Clone()
@@ -203,14 +201,13 @@ func (s *Session) login(ctx context.Context, stale string) error {
 		return fmt.Errorf("vault: client: %w", err)
 	}
 	anonymous.ClearToken()
-	secret, err := anonymous.Logical().WriteWithContext(ctx, "auth/"+s.cfg.AppRole+"/login",
-		map[string]any{"role_id": roleID, "secret_id": secretID})
+	secret, err := anonymous.Logical().WriteWithContext(ctx, how.path, how.data)
 	var answer *api.ResponseError
-	if errors.As(err, &answer) && answer.StatusCode == http.StatusBadRequest {
-		return fault.Internal(CodeDenied, "Vault refuses the AppRole login: make a new secret id and put it in %s", s.cfg.SecretIDFile).With(err)
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusBadRequest || answer.StatusCode == http.StatusForbidden) {
+		return fault.Internal(CodeDenied, "Vault refuses the %s login: %s", how.name, how.mend).With(err)
 	}
 	if err != nil {
-		return Fault("the AppRole login", err)
+		return Fault("the "+how.name+" login", err)
 	}
 	if secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
 		return fault.Internal(CodeFailed, "Vault answered the login without a token")
@@ -218,6 +215,39 @@ func (s *Session) login(ctx context.Context, stale string) error {
 	s.client.SetToken(secret.Auth.ClientToken)
 	s.schedule(secret.Auth)
 	return nil
+}
+
+// credentials are what a login sends, and where.
+type credentials struct {
+	name, path, mend string
+	data             map[string]any
+}
+
+// credentials reads what the service logs in with. Vault paths: auth/<approle>/login (update),
+// auth/<kubernetes>/login (update).
+func (s *Session) credentials() (credentials, error) {
+	if s.cfg.KubernetesRole != "" {
+		token, err := readSecret(s.cfg.KubernetesTokenFile)
+		if err != nil {
+			return credentials{}, fault.Internal(CodeDenied, "the token of the service account cannot be read").With(err)
+		}
+		return credentials{
+			name: "Kubernetes", path: "auth/" + s.cfg.Kubernetes + "/login", data: map[string]any{"role": s.cfg.KubernetesRole, "jwt": token},
+			mend: "look at the service account and namespace that its role " + s.cfg.KubernetesRole + " is bound to",
+		}, nil
+	}
+	roleID, err := readSecret(s.cfg.RoleIDFile)
+	if err != nil {
+		return credentials{}, fault.Internal(CodeDenied, "the role id file cannot be read").With(err)
+	}
+	secretID, err := readSecret(s.cfg.SecretIDFile)
+	if err != nil {
+		return credentials{}, fault.Internal(CodeDenied, "the secret id file cannot be read").With(err)
+	}
+	return credentials{
+		name: "AppRole", path: "auth/" + s.cfg.AppRole + "/login", data: map[string]any{"role_id": roleID, "secret_id": secretID},
+		mend: "make a new secret id and put it in " + s.cfg.SecretIDFile,
+	}, nil
 }
 
 // schedule says when the token wants care; mu is held.

@@ -131,6 +131,7 @@ func heard[E proto.Message](h *house) []E {
 func (e *ear) target() run.Target {
 	return run.Target{Name: "probe", Start: func(_ context.Context, h *run.Host) error {
 		hear[*pecv1.MessageReceived](h.Bus, e, "received")
+		hear[*pecv1.MessageJudged](h.Bus, e, "judged")
 		hear[*pecv1.ReceiptVerified](h.Bus, e, "verified")
 		hear[*pecv1.DeliveryStateChanged](h.Bus, e, "state")
 		hear[*pecv1.MailboxDegraded](h.Bus, e, "degraded")

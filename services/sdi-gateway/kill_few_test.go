@@ -8,7 +8,8 @@ func everyBoundary(all []boundary) []boundary {
 	var chosen []boundary
 	for _, b := range all {
 		switch b.name {
-		case "answered, not recorded", "support about to be removed", "handed on, not marked", "file known, not delivered":
+		case "answered, not recorded", "support about to be removed", "handed on, not marked", "file known, not delivered",
+			"bound, not asked for", "delivered, not known", "answer saved, not finished", "received, not finished":
 			chosen = append(chosen, b)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"ceralacca.dev/services/sandbox/client"
 )
 
-// Boundaries of the two channels: the statements between which a killed process may have left something.
+// Boundaries of the channels: the statements between which a killed process may have left something.
 var (
 	sendingByCoop = []boundary{
 		{"reserved", "transmission", "INSERT", ""},
@@ -32,6 +32,25 @@ var (
 		{"messages unpacked, not saved", "message", "INSERT", ""},
 		{"receipt saved, not applied", "message", "UPDATE", "OLD.applied_at IS NULL AND NEW.applied_at IS NOT NULL"},
 	}
+	sendingByPost = []boundary{
+		{"reserved", "transmission", "INSERT", ""},
+		{"message about to be written down", "pec_mailing", "INSERT", ""},
+		{"bound, not asked for", "transmission", "UPDATE", "OLD.mailing_id IS NULL AND NEW.mailing_id IS NOT NULL"},
+		{"asked for, not told", "pec_mailing", "UPDATE", "OLD.facts & 1 = 0 AND NEW.facts & 1 <> 0"},
+		{"delivered, not known", "pec_mailing", "UPDATE", "OLD.facts & 16 = 0 AND NEW.facts & 16 <> 0"},
+		{"delivered, not recorded", "transmission", "UPDATE", "OLD.sent_at IS NULL AND NEW.sent_at IS NOT NULL"},
+		{"answer of SdI in hand, not known", "pec_arrival", "INSERT", ""},
+		{"answer unpacked, not saved", "message", "INSERT", ""},
+		{"answer saved, not finished", "pec_arrival", "UPDATE", "NEW.state = 'READ'"},
+		{"receipt saved, not applied", "message", "UPDATE", "OLD.applied_at IS NULL AND NEW.applied_at IS NOT NULL"},
+	}
+	receivingByPost = []boundary{
+		{"letter in hand, not known", "pec_arrival", "INSERT", ""},
+		{"unpacked, not known", "inbound_file", "INSERT", ""},
+		{"file known, not delivered", "inbound_delivery", "INSERT", ""},
+		{"received, not finished", "pec_arrival", "UPDATE", "NEW.state = 'READ'"},
+		{"understood, not placed", "inbound_file", "UPDATE", "OLD.tenant_id = '' AND NEW.tenant_id <> ''"},
+	}
 	receivingByCoop = []boundary{
 		{"file durable, not known", "inbound_file", "INSERT", ""},
 		{"file known, not delivered", "inbound_delivery", "INSERT", ""},
@@ -52,6 +71,7 @@ func TestKilledAtEachBoundary(t *testing.T) {
 	for ways, c := range map[string]struct{ sending, receiving []boundary }{
 		"SDICOOP": {everyBoundary(sendingByCoop), everyBoundary(receivingByCoop)},
 		"SDIFTP":  {everyBoundary(sendingByFTP), everyBoundary(receivingByFTP)},
+		"PEC":     {everyBoundary(sendingByPost), everyBoundary(receivingByPost)},
 	} {
 		t.Run(ways, func(t *testing.T) {
 			w := newWard(t, ways, 1)
@@ -91,7 +111,11 @@ func (w *ward) sendAcross(t *testing.T, b boundary, ways string, n int) {
 // receiveAcross kills the gateway at a boundary of a received document's way.
 func (w *ward) receiveAcross(t *testing.T, b boundary, n int) {
 	w.stopAt(t, b)
-	d, err := w.sandbox.Deliver(t.Context(), client.DeliveryRequest{RecipientCode: ownCode, Invoice: &client.Small{Number: fmt.Sprintf("KR%d", n)}})
+	r := client.DeliveryRequest{RecipientCode: ownCode, Invoice: &client.Small{Number: fmt.Sprintf("KR%d", n)}}
+	if w.post != nil {
+		r.ToPEC = w.post.GetAddress()
+	}
+	d, err := w.sandbox.Deliver(t.Context(), r)
 	require.NoError(t, err)
 	w.killAt(t, b, w.gates[0])
 	w.start(t, w.gates[0])

@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -43,27 +45,75 @@ type post struct {
 	inbound sdiv1.InboundServiceClient
 	box     *pecv1.Mailbox
 	conn    *grpc.ClientConn // to the gateway, as an operator
+	trust   func()           // the providers of the sandbox
 }
 
-// startVault gives lines of the pec-gateway's section.
-func startVault(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	server, err := vault.Start(context.Background(), vault.Options{Private: true, Dir: dir})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+// strongbox is the Vault of the package: starting one for each test would be most of their time.
+var strongbox struct {
+	once   sync.Once
+	server *vault.Server
+	login  vault.Credentials
+	dir    string
+	err    error
+}
+
+func openStrongbox() {
+	strongbox.dir, strongbox.err = os.MkdirTemp("", "sdi-gateway-vault-")
+	if strongbox.err != nil {
+		return
+	}
+	strongbox.server, strongbox.err = vault.Start(context.Background(), vault.Options{Private: true, Dir: strongbox.dir})
+	if strongbox.err != nil {
+		return
+	}
 	root, err := devenv.Root()
-	require.NoError(t, err)
-	roles, err := server.Provision(context.Background(), filepath.Join(root, "deploy", "vault"))
-	require.NoError(t, err)
-	role, secret := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
-	require.NoError(t, os.WriteFile(role, []byte(roles[vault.PECRole].RoleID), 0o600))
-	require.NoError(t, os.WriteFile(secret, []byte(roles[vault.PECRole].SecretID), 0o600))
-	return fmt.Sprintf("  vault: {address: %q, role_id_file: %q, secret_id_file: %q}\n", server.Addr, role, secret)
+	if err != nil {
+		strongbox.err = err
+		return
+	}
+	roles, err := strongbox.server.Provision(context.Background(), filepath.Join(root, "deploy", "vault"))
+	strongbox.login, strongbox.err = roles[vault.PECRole], err
+}
+
+// closeStrongbox ends it after all tests.
+func closeStrongbox() {
+	if strongbox.server != nil {
+		err := strongbox.server.Stop()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		_ = os.RemoveAll(strongbox.dir)
+	}
+}
+
+// postSection is the pec-gateway's section between the sandbox's providers; the authority of their servers is ca.crt.
+func (b *bundle) postSection(t *testing.T, at client.PEC) string {
+	t.Helper()
+	strongbox.once.Do(openStrongbox)
+	require.NoError(t, strongbox.err)
+	b.write(t, map[string]string{"role": strongbox.login.RoleID, "secret": strongbox.login.SecretID})
+	return fmt.Sprintf(`pec-gateway:
+  vault: {address: %q, role_id_file: "%[2]s/role", secret_id_file: "%[2]s/secret"}
+  ca_file: %[2]s/ca.crt
+  sandbox: {imap: %[3]q, pop3: %[4]q, smtp: %[5]q}
+  allow_networks: [127.0.0.0/8]
+  poll_every: 100ms
+  retry_every: 100ms
+  retry_most: 400ms
+  sending: {retry_every: 100ms, retry_most: 400ms}
+`, strongbox.server.Addr, b.certs, at.IMAPSAddr, at.POP3SAddr, at.SMTPSAddr)
 }
 
 // setupPost starts everything; more are lines of the gateway's section, indented by two. No mailbox is set yet.
 func setupPost(t *testing.T, more string) *post {
+	t.Helper()
+	p := startPost(t, more)
+	p.trust()
+	return p
+}
+
+// startPost is the same while no provider is trusted.
+func startPost(t *testing.T, more string) *post {
 	t.Helper()
 	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
 	require.NoError(t, err)
@@ -83,15 +133,7 @@ func setupPost(t *testing.T, more string) *post {
 	p.Process = runtest.Start(t, runtest.Options{
 		Targets: []run.Target{tenancy.Target, pecgateway.Target, sdigateway.Target, p.postListener()},
 		Config: fmt.Sprintf(`tenancy: {bootstrap_operator_key_file: "%[3]s/operator.key"}
-pec-gateway:
-%[5]s  ca_file: %[3]s/ca.crt
-  sandbox: {imap: %[6]q, pop3: %[7]q, smtp: %[8]q}
-  allow_networks: [127.0.0.0/8]
-  poll_every: 100ms
-  retry_every: 100ms
-  retry_most: 400ms
-  sending: {retry_every: 100ms, retry_most: 400ms}
-sdi-gateway:
+%[5]ssdi-gateway:
   transmitter: IT%[1]s
   endpoint: %[2]s
   client_cert_file: %[3]s/client.crt
@@ -101,8 +143,8 @@ sdi-gateway:
   call_timeout: 5s
   resend_after: 1s
   retry_every: 200ms
-%[9]sbreaker: {open: 100ms}
-`, fiscalID, at.SdIURL, p.certs, p.callback, startVault(t), at.PEC.IMAPSAddr, at.PEC.POP3SAddr, at.PEC.SMTPSAddr, more),
+%[6]sbreaker: {open: 100ms}
+`, fiscalID, at.SdIURL, p.certs, p.callback, p.postSection(t, at.PEC), more),
 	})
 	p.makeMailbox(t, key, granted.CAPEM)
 	return p
@@ -137,23 +179,36 @@ func (p *post) makeMailbox(t *testing.T, key, authority string) {
 	p.inbound = sdiv1.NewInboundServiceClient(p.DialKey("sdi-gateway", own.GetSecret()))
 	p.mail = pecv1.NewPecServiceClient(p.DialKey("pec-gateway", own.GetSecret()))
 
-	index, err := p.sandbox.PECIndex(ctx)
+	p.trust = func() { p.trustProviders(t, pecv1.NewPecTrustServiceClient(p.DialKey("pec-gateway", key)), authority) }
+	p.box = p.openMailbox(t, p.mail, companyBox)
+}
+
+// trustProviders has the pec-gateway trust the sandbox's providers.
+func (b *bundle) trustProviders(t *testing.T, trust pecv1.PecTrustServiceClient, authority string) {
+	t.Helper()
+	ctx := t.Context()
+	index, err := b.sandbox.PECIndex(ctx)
 	require.NoError(t, err)
-	providers, err := p.sandbox.PECProviders(ctx)
+	providers, err := b.sandbox.PECProviders(ctx)
 	require.NoError(t, err)
 	var authorities strings.Builder
 	for _, g := range providers {
 		authorities.WriteString(g.CAPEM)
 	}
-	_, err = pecv1.NewPecTrustServiceClient(p.DialKey("pec-gateway", key)).ImportTrustList(ctx, &pecv1.ImportTrustListRequest{
-		Index: index, IndexAuthorityPem: authority, AuthoritiesPem: authorities.String(),
-	})
+	_, err = trust.ImportTrustList(ctx, &pecv1.ImportTrustListRequest{Index: index, IndexAuthorityPem: authority, AuthoritiesPem: authorities.String()})
 	require.NoError(t, err)
-	_, err = p.sandbox.SetPECMailbox(ctx, client.PECMailbox{Address: companyBox, Password: "segreta"})
+}
+
+// openMailbox takes a mailbox into keeping.
+func (b *bundle) openMailbox(t *testing.T, mail pecv1.PecServiceClient, address string) *pecv1.Mailbox {
+	t.Helper()
+	ctx := t.Context()
+	_, err := b.sandbox.SetPECMailbox(ctx, client.PECMailbox{Address: address, Password: "segreta"})
 	require.NoError(t, err)
-	p.box, err = p.mail.CreateMailbox(ctx, &pecv1.CreateMailboxRequest{Parent: "tenants/t1", Mailbox: &pecv1.Mailbox{Address: companyBox, Provider: "sandbox"},
+	box, err := mail.CreateMailbox(ctx, &pecv1.CreateMailboxRequest{Parent: "tenants/t1", Mailbox: &pecv1.Mailbox{Address: address, Provider: "sandbox"},
 		Password: "segreta", RequestId: uuid.NewString()})
 	require.NoError(t, err)
+	return box
 }
 
 // prefer gives the company its mailbox.
@@ -226,12 +281,66 @@ func TestAssignedAddress(t *testing.T) {
 	require.Equal(t, 1, p.count(t, "SELECT count(*) FROM audit_entry WHERE action = 'pec_address.assign'"))
 	require.Equal(t, 1, p.count(t, "SELECT count(*) FROM audit_entry WHERE action = 'pec_channel.set'"))
 
+	// A letter of last year that is read today moves nothing back.
+	require.NoError(t, p.Host("sdi-gateway").DB.System(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO pec_address (id, tenant_id, mailbox, address, assigned_at, message, learned_at)
+			VALUES (gen_random_uuid(), 't1', $1, 'sdi03@pec.fatturapa.it', now() - interval '1 year', 'old', now())`, p.box.GetName())
+		return err
+	}))
+	same, err := p.channel.GetPecChannel(t.Context(), &sdiv1.GetPecChannelRequest{Company: postman})
+	require.NoError(t, err)
+	require.Equal(t, channel.GetAddress(), same.GetAddress())
+	require.Len(t, same.GetAssigned(), 2)
+
 	_, err = p.channel.SetPecChannel(t.Context(), &sdiv1.SetPecChannelRequest{Company: postman, Mailbox: "tenants/t1/mailboxes/" + uuid.NewString(),
 		Preference: sdiv1.PecPreference_PEC_PREFERENCE_ONLY})
 	require.Equal(t, "MAILBOX_NOT_FOUND", fault.Of(err).Code)
 	_, err = p.channel.SetPecChannel(t.Context(), &sdiv1.SetPecChannelRequest{Company: postman, Mailbox: "tenants/t2/mailboxes/" + uuid.NewString(),
 		Preference: sdiv1.PecPreference_PEC_PREFERENCE_ONLY})
 	require.Equal(t, "PEC_MAILBOX_FOREIGN", fault.Of(err).Code)
+}
+
+// An answer that assigns no address of SdI assigns nothing: what follows waits until another letter does.
+func TestAddressThatIsNotSdI(t *testing.T) {
+	p := setupPost(t, "  pec: {enabled: true, retry_failed: 200ms, answer_after: 300ms}\n")
+	p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_ONLY)
+	p.order(t, client.FaultLetterAstray)
+	p.awaitOf(t, p.accept(t, "FPR12", "SBXRC00", "first"), "InvoiceTransmitted", "InvoiceDelivered")
+	next := p.accept(t, "FPR12", "SBXRC00", "next")
+	eventually(t, "the channel's saying what it waits for", func() (bool, string) {
+		got, err := p.channel.GetPecChannel(t.Context(), &sdiv1.GetPecChannelRequest{Company: postman})
+		require.NoError(t, err)
+		return got.GetWaiting() == 1 && strings.Contains(got.GetReason(), "has assigned no address"), got.String()
+	})
+	require.Len(t, p.mailings(t), 1)
+	_, err := p.sandbox.Deliver(t.Context(), client.DeliveryRequest{ToPEC: companyBox, Invoice: &client.Small{BuyerVAT: vat(1)}})
+	require.NoError(t, err)
+	got := p.awaitAll(t, 3)
+	require.Contains(t, got, "InboundInvoiceReceived")
+	require.Contains(t, got, "InvoiceDelivered")
+	require.Equal(t, sdiv1.TransmissionState_TRANSMISSION_STATE_DELIVERED, p.transmission(t, next).GetState())
+	p.once(t, 2)
+}
+
+// A letter whose provider nobody trusts waits in quarantine, with its bytes; once the trust list is mended and the
+// message read again it counts.
+func TestLetterFromQuarantine(t *testing.T) {
+	p := startPost(t, "  pec: {enabled: true}\n")
+	ctx := t.Context()
+	d, err := p.sandbox.Deliver(ctx, client.DeliveryRequest{ToPEC: companyBox, Invoice: &client.Small{BuyerVAT: vat(1)}})
+	require.NoError(t, err)
+	eventually(t, "the letter in quarantine", func() (bool, string) {
+		list := p.arrivals(t, "QUARANTINED")
+		return len(list) == 1 && strings.Contains(list[0].GetProblem(), "PEC_NOT_PROVEN"), fmt.Sprint(list)
+	})
+	require.Zero(t, p.count(t, "SELECT count(*) FROM inbound_file"))
+	p.trust()
+	_, err = p.mail.ReadMessageAgain(ctx, &pecv1.ReadMessageAgainRequest{Name: p.arrivals(t, "QUARANTINED")[0].GetMessage()})
+	require.NoError(t, err)
+	came, ok := p.await(t).(*sdiv1.InboundInvoiceReceived)
+	require.True(t, ok)
+	require.Equal(t, d.ID, came.GetSdiId())
+	eventually(t, "the letter being read", func() (bool, string) { return len(p.arrivals(t, "READ")) == 1, "" })
 }
 
 // A message whose outcome nobody knows keeps its document; new ones take the other channel, and what surely

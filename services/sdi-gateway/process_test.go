@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/auth"
@@ -28,6 +29,7 @@ import (
 	"ceralacca.dev/services/internal/rpc"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
+	pecgateway "ceralacca.dev/services/pec-gateway"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
@@ -52,7 +54,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	closeStrongbox()
+	os.Exit(code)
 }
 
 func serveGateway(text string) error {
@@ -84,6 +88,7 @@ type ward struct {
 	admin *pgx.Conn
 	nats  string
 	gates []*gateway
+	post  *pecv1.Mailbox // of the company, when certified mail is the channel
 }
 
 // gateway is one such process.
@@ -110,11 +115,14 @@ func newWard(t *testing.T, ways string, gateways int) *ward {
 	require.NoError(t, err)
 	w.write(t, map[string]string{"operator.key": key})
 	dir := t.TempDir()
-	w.Process = runtest.Start(t, runtest.Options{
-		Dir: dir, NATS: w.nats, Targets: []run.Target{tenancy.Target, w.everything()},
-		Config: fmt.Sprintf("tenancy: {bootstrap_operator_key_file: %q}\n", filepath.Join(w.certs, "operator.key")),
-	})
-	w.makeCompanies(t, tenancyv1.NewTenancyServiceClient(w.DialKey("tenancy", key)))
+	hosted, section := []run.Target{tenancy.Target, w.everything()}, fmt.Sprintf("tenancy: {bootstrap_operator_key_file: %q}\n", filepath.Join(w.certs, "operator.key"))
+	if ways == "PEC" {
+		w.write(t, map[string]string{"ca.crt": string(world.CAPEM())})
+		hosted, section = append(hosted, pecgateway.Target), section+w.postSection(t, world.Endpoints().PEC)
+	}
+	w.Process = runtest.Start(t, runtest.Options{Dir: dir, NATS: w.nats, Targets: hosted, Config: section})
+	companies := tenancyv1.NewTenancyServiceClient(w.DialKey("tenancy", key))
+	w.makeCompanies(t, companies)
 	files, err := rpc.DevCertificates(filepath.Join(dir, "tls"), sdigateway.Target.Name)
 	require.NoError(t, err)
 	for range gateways {
@@ -125,7 +133,11 @@ func newWard(t *testing.T, ways string, gateways int) *ward {
 		require.NoError(t, err)
 		w.gates = append(w.gates, g)
 	}
-	section := w.accredit(t, ways)
+	section = w.accredit(t, ways)
+	if ways == "PEC" {
+		section = "  pec: {enabled: true, retry_failed: 200ms}\n"
+		w.givePost(t, companies, key, string(world.CAPEM()))
+	}
 	for i, g := range w.gates {
 		g.spec = w.describe(t, fmt.Sprintf(`log: {level: warn, format: text}
 nats: {url: %q}
@@ -135,11 +147,11 @@ http: {listen: '127.0.0.1:0'}
 rpc:
   listen: 127.0.0.1:0
   tls: {cert_file: %q, key_file: %q, ca_file: %q}
-  peers: {tenancy: %q}
+  peers: {tenancy: %[6]q, pec-gateway: %[6]q}
 sdi-gateway:
-  transmitter: IT%s
-  endpoint: %s
-  callback: {listen: %q, cert_file: %[10]s/server.crt, key_file: %[10]s/server.key}
+  transmitter: IT%[7]s
+  endpoint: %[8]s
+  callback: {listen: %[9]q, cert_file: %[10]s/server.crt, key_file: %[10]s/server.key}
   client_cert_file: %[10]s/client.crt
   client_key_file: %[10]s/client.key
   ca_file: %[10]s/ca.crt
@@ -164,6 +176,23 @@ sdi-gateway:
 		}
 	})
 	return w
+}
+
+// givePost makes certified mail the only channel of the company that documents are accepted for. The gateways serve no
+// keys, so what SetPecChannel writes is written here.
+func (w *ward) givePost(t *testing.T, companies tenancyv1.TenancyServiceClient, key, authority string) {
+	t.Helper()
+	own, err := companies.CreateApiKey(t.Context(), &tenancyv1.CreateApiKeyRequest{Parent: "tenants/t1", ApiKey: &tenancyv1.ApiKey{Scopes: []string{"*"}}})
+	require.NoError(t, err)
+	w.trustProviders(t, pecv1.NewPecTrustServiceClient(w.DialKey("pec-gateway", key)), authority)
+	w.post = w.openMailbox(t, pecv1.NewPecServiceClient(w.DialKey("pec-gateway", own.GetSecret())), companyBox)
+	for _, statement := range []string{
+		"INSERT INTO pec_mailbox (tenant_id, mailbox) VALUES ('t1', $1)",
+		"INSERT INTO pec_channel (tenant_id, company, mailbox, preference, updated_at, updated_by) VALUES ('t1', '" + postman + "', $1, 'ONLY', now(), 'test')",
+	} {
+		_, err = w.admin.Exec(t.Context(), statement, w.post.GetName())
+		require.NoError(t, err)
+	}
 }
 
 func natsServer(t *testing.T) string {

@@ -1,0 +1,119 @@
+#!/bin/sh
+# verifica.sh [RADICI.pem]
+#
+# Verifica questo pacchetto di distribuzione senza rete e senza chi lo ha prodotto: servono sh, openssl, xmllint e coreutils.
+# Verifies this package without network and without whoever made it: sh, openssl, xmllint and coreutils are needed.
+#
+# RADICI.pem: certificati fidati di chi firma e di chi marca (PEM). Senza, si verifica l'integrità ma non l'identità.
+# Esce con 0 solo se tutto regge. Exits with 0 only if everything holds.
+
+LC_ALL=C
+export LC_ALL
+radici=${1-}
+case $radici in '' | /*) ;; *) radici=$PWD/$radici ;; esac
+cd "$(dirname "$0")" || exit 99
+lavoro=$(mktemp -d) || exit 99
+male=
+guasto=
+
+passo() {
+	detto=$1
+	shift
+	if "$@" >"$lavoro/detto" 2>&1; then
+		echo "bene  $detto"
+	else
+		echo "MALE  $detto"
+		head -n 20 "$lavoro/detto"
+		male=$male.
+	fi
+}
+
+# firma P7M CONTENUTO: la firma regge, e quello che firma va in CONTENUTO.
+firma() {
+	if [ -n "$radici" ]; then
+		openssl cms -verify -binary -inform DER -in "$1" -CAfile "$radici" -purpose any -no_check_time -out "$2"
+	else
+		openssl cms -verify -binary -inform DER -in "$1" -noverify -out "$2"
+	fi
+}
+
+# marca TSR DATI: la marca temporale regge, ed è di DATI.
+marca() {
+	if [ -n "$radici" ]; then
+		openssl ts -verify -in "$1" -data "$2" -CAfile "$radici" -no_check_time
+	else
+		openssl ts -reply -in "$1" -token_out -out "$lavoro/token" &&
+			openssl pkcs7 -inform DER -in "$lavoro/token" -print_certs -out "$lavoro/certificati" &&
+			openssl ts -verify -in "$1" -data "$2" -CAfile "$lavoro/certificati" -partial_chain -no_check_time
+	fi
+}
+
+# coppie INDICE: percorso e impronta di ogni file che l'indice nomina, una riga per ciascuno.
+coppie() {
+	quali="//*[local-name()='FileGroup']//*[local-name()='Path' or local-name()='Hash']/text()"
+	xmllint --nonet --xpath "$quali" "$1" >"$lavoro/coppie" || return 1
+	echo >>"$lavoro/coppie"
+	[ "$(xmllint --nonet --xpath "count($quali)" "$1")" = "$(grep_pieni <"$lavoro/coppie" | wc -l | tr -d ' ')" ]
+}
+
+# righe non vuote
+grep_pieni() { tr -s '\n'; }
+
+# La base64 di 32 byte finisce con un solo segno di riempimento: letto come A, ogni impronta diventa di 33 byte.
+elenco() {
+	grep_pieni <"$lavoro/coppie" | paste -d ' ' - - >"$lavoro/righe" &&
+		cut -d ' ' -f 1 "$lavoro/righe" >"$lavoro/percorsi" &&
+		cut -d ' ' -f 2 "$lavoro/righe" | tr -d '\n' | tr '=' 'A' | base64 -d | od -An -v -tx1 -w33 | tr -d ' ' | cut -c 1-64 >"$lavoro/impronte" &&
+		paste -d ' ' "$lavoro/impronte" /dev/null "$lavoro/percorsi" >"$lavoro/elenco" &&
+		[ -s "$lavoro/elenco" ]
+}
+
+# Ogni file del pacchetto è nell'indice, salvo l'indice stesso con firma, marca e controllo.
+nessuno_in_piu() {
+	for f in * */* */*/* */*/*/* .[!.]* */.[!.]*; do
+		[ -f "$f" ] || [ -L "$f" ] || continue
+		case $f in PdD.xml | PdD.xml.p7m | PdD.xml.p7m.tsr | PdD.sha256) ;; *) echo "$f" ;; esac
+	done | sort >"$lavoro/presenti"
+	sort "$lavoro/percorsi" | cmp - "$lavoro/presenti"
+}
+
+controllo() { sha256sum PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr | cmp - PdD.sha256; }
+
+# I documenti di un pacchetto di archiviazione sono quelli che il suo indice firmato nomina.
+provenienza() {
+	xmllint --nonet --xpath "//*[local-name()='FileGroup']//*[local-name()='Hash']/text()" "$lavoro/origine" | tr -s '\n' | sort -u >"$lavoro/conservati" || return 1
+	cut -d ' ' -f 1 "$1/elenco.txt" | sort -u | comm -23 - "$lavoro/conservati" >"$lavoro/estranei"
+	[ -s "$1/elenco.txt" ] && [ ! -s "$lavoro/estranei" ] || return 1
+	while read -r impronta percorso; do
+		[ "$(openssl dgst -sha256 -binary "$percorso" | base64)" = "$impronta" ] || return 1
+	done <"$1/elenco.txt"
+}
+
+passo "controllo degli indici" controllo
+passo "firma dell'indice PdD.xml" firma PdD.xml.p7m "$lavoro/PdD.xml"
+passo "l'indice è quello firmato" cmp "$lavoro/PdD.xml" PdD.xml
+passo "marca temporale dell'indice" marca PdD.xml.p7m.tsr PdD.xml.p7m
+passo "l'indice si legge" coppie PdD.xml
+passo "le impronte si leggono" elenco
+passo "ogni file è quello dell'indice" sha256sum --strict --quiet -c "$lavoro/elenco"
+sha256sum --strict --status -c "$lavoro/elenco" || guasto=$guasto.
+passo "nessun file in più" nessuno_in_piu
+for p in prove/*/PIndex.xml.p7m; do
+	[ -f "$p" ] || continue
+	d=$(dirname "$p")
+	passo "firma del pacchetto di archiviazione $(basename "$d")" firma "$p" "$lavoro/origine"
+	passo "sua marca temporale" marca "$p.tsr" "$p"
+	passo "i documenti vengono da lì" provenienza "$d"
+done
+
+for f in detto token certificati coppie righe percorsi impronte elenco presenti conservati estranei origine PdD.xml; do
+	rm -f "$lavoro/$f"
+done
+rmdir "$lavoro"
+[ -n "$radici" ] || echo "nota  senza RADICI.pem l'identità di chi firma e di chi marca non è verificata"
+if [ -z "$male$guasto" ] && [ "x$male$guasto" = x ]; then
+	echo "VERIFICA RIUSCITA"
+	exit 0
+fi
+echo "VERIFICA NON RIUSCITA"
+exit 99

@@ -284,14 +284,22 @@ func (s *Service) keepReport(ctx context.Context, job *river.Job[reportArgs]) er
 }
 
 func (s *Service) signReport(ctx context.Context, row db.ArchiveReport) ([]byte, error) {
-	content, err := s.blobs.Put(ctx, row.TenantID, row.Content)
+	return s.signContent(ctx, row.TenantID, "reports/"+row.ID.String(), mimeJSON, uuid.NewSHA1(reportSpace, row.ID[:]), row.Content)
+}
+
+const mimeJSON = "application/json"
+
+// signContent has the archive's credential sign bytes that are no package's index, and reads the answer back. The same
+// request with the same content gives the same signature.
+func (s *Service) signContent(ctx context.Context, tenant, subject, mediaType string, request uuid.UUID, content []byte) ([]byte, error) {
+	stored, err := s.blobs.Put(ctx, tenant, content)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
-		Parent: "tenants/" + row.TenantID, Credential: s.cfg.Credential, Subject: "reports/" + row.ID.String(),
-		Content:   &eventv1.Blob{Uri: content.URI(), Sha256: content.SHA256[:], Size: content.Size, MediaType: "application/json"},
-		RequestId: uuid.NewSHA1(reportSpace, row.ID[:]).String(),
+		Parent: "tenants/" + tenant, Credential: s.cfg.Credential, Subject: subject,
+		Content:   &eventv1.Blob{Uri: stored.URI(), Sha256: stored.SHA256[:], Size: stored.Size, MediaType: mediaType},
+		RequestId: request.String(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("conservation: signer: %w", err)
@@ -308,8 +316,8 @@ func (s *Service) signReport(ctx context.Context, row db.ArchiveReport) ([]byte,
 	if err == nil {
 		err = verdict.Err()
 	}
-	if err != nil || !bytes.Equal(sd.Content(), row.Content) {
-		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer is no signature of the report").With(err)
+	if err != nil || !bytes.Equal(sd.Content(), content) {
+		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer is no signature of %s", subject).With(err)
 	}
 	return p7m, nil
 }

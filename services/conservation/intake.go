@@ -222,6 +222,10 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival, bag
 	if err != nil {
 		return fmt.Errorf("conservation: insert %d units: %w", len(arrivals), err)
 	}
+	err = enter(ctx, tx, p.TenantID, listedOf(arrivals, written))
+	if err != nil {
+		return err
+	}
 	for _, e := range arrivals {
 		switch {
 		case !slices.Contains(written, e.id):
@@ -391,7 +395,7 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 	if err != nil {
 		return fmt.Errorf("conservation: extend unit: %w", err)
 	}
-	return nil
+	return enter(ctx, tx, old.TenantID, []listed{{old.ID, old.Class, old.FiscalYear, in.facts}})
 }
 
 // integrate takes later receipts in as a unit of their own that refers to the first: a package that

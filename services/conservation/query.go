@@ -3,7 +3,6 @@ package conservation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/google/uuid"
@@ -246,20 +245,5 @@ func errCorruptFile(f db.UnitFile) error {
 }
 
 func send(r io.Reader, stream grpc.ServerStreamingServer[conservationv1.DownloadPackageFileResponse]) error {
-	buf := make([]byte, chunkSize)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 {
-			sendErr := stream.Send(&conservationv1.DownloadPackageFileResponse{Chunk: buf[:n]})
-			if sendErr != nil {
-				return fmt.Errorf("conservation: send: %w", sendErr)
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	return chunks(r, func(part []byte) error { return stream.Send(&conservationv1.DownloadPackageFileResponse{Chunk: part}) })
 }

@@ -218,6 +218,7 @@ func wire(h *run.Host) (*Service, error) {
 		h.Go("housekeeping", s.housekeeping)
 	}
 	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
+	s.wireExhibition(h)
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	bus.On(h.Bus, "intake-received", s.onInboundInvoiceReceived)
 	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)

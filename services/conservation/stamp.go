@@ -97,26 +97,35 @@ func (a *authority) stamp(ctx context.Context, digest []byte) (*tsp.Token, error
 	return token, err
 }
 
-// stampIndex stamps the signed index with the first authority that does it well. The token is kept
-// as a whole response (.tsr), the form that openssl ts reads. spec: DMEF-2014 art. 3 c. 2
+// stampIndex stamps the signed index of a package. spec: DMEF-2014 art. 3 c. 2
 func (s *Service) stampIndex(ctx context.Context, p db.Package) (result, error) {
+	reply, at, err := s.stampDigest(ctx, p.SignedSha256)
+	if err != nil {
+		return result{}, err
+	}
+	ref, err := s.blobs.Put(ctx, p.TenantID, reply)
+	if err != nil {
+		return result{}, err
+	}
+	return result{ref: ref, time: at}, nil
+}
+
+// stampDigest has the first authority stamp a digest that does it well. The token comes as a whole response (.tsr), the form
+// that openssl ts reads.
+func (s *Service) stampDigest(ctx context.Context, digest []byte) (reply []byte, at time.Time, err error) {
 	var said []string
 	var last error
 	for _, a := range s.stamps {
-		token, err := a.stamp(ctx, p.SignedSha256)
+		token, err := a.stamp(ctx, digest)
 		if err != nil {
 			said, last = append(said, fault.Of(err).Message), err
 			continue
 		}
-		reply, err := (&tsp.Response{Status: tsp.Granted, Token: token.Raw}).Marshal()
+		reply, err = (&tsp.Response{Status: tsp.Granted, Token: token.Raw}).Marshal()
 		if err != nil {
-			return result{}, fmt.Errorf("conservation: stamp: %w", err)
+			return nil, at, fmt.Errorf("conservation: stamp: %w", err)
 		}
-		ref, err := s.blobs.Put(ctx, p.TenantID, reply)
-		if err != nil {
-			return result{}, err
-		}
-		return result{ref: ref, time: token.Info.Time}, nil
+		return reply, token.Info.Time, nil
 	}
-	return result{}, fault.Unavailable("TSA_UNAVAILABLE", "no authority stamped: %s", strings.Join(said, "; ")).With(last)
+	return nil, at, fault.Unavailable("TSA_UNAVAILABLE", "no authority stamped: %s", strings.Join(said, "; ")).With(last)
 }

@@ -86,6 +86,22 @@ type DeadlineAlarm struct {
 	GivenAt    time.Time
 }
 
+type Distribution struct {
+	ID        uuid.UUID
+	TenantID  string
+	State     string
+	Purpose   string
+	Units     []uuid.UUID
+	Terms     []byte
+	AskedBy   string
+	Inspector *uuid.UUID
+	AskedAt   time.Time
+	ReadyAt   *time.Time
+	Sha256    []byte
+	Size      *int64
+	LastError string
+}
+
 type FiscalYear struct {
 	TenantID   string
 	FiscalYear int32
@@ -96,6 +112,31 @@ type FiscalYear struct {
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string
+}
+
+type Inspection struct {
+	ID        uuid.UUID
+	TenantID  string
+	Inspector uuid.UUID
+	At        time.Time
+	Action    string
+	Resource  string
+	Detail    string
+}
+
+type Inspector struct {
+	ID        uuid.UUID
+	TenantID  string
+	FullName  string
+	Body      string
+	Reason    string
+	Filter    []byte
+	Token     []byte
+	GrantedBy string
+	GrantedAt time.Time
+	BeginsAt  time.Time
+	EndsAt    time.Time
+	RevokedAt *time.Time
 }
 
 type LogCheckpoint struct {
@@ -207,6 +248,38 @@ type RequestLog struct {
 	RequestHash []byte
 	Response    []byte
 	CreatedAt   time.Time
+}
+
+type SearchEntry struct {
+	UnitID       uuid.UUID
+	Body         int32
+	TenantID     string
+	IssuedOn     pgtype.Date
+	FiscalYear   int32
+	Class        string
+	State        string
+	DocumentType string
+	Number       string
+	SdiID        string
+	FileName     string
+	Seller       uuid.UUID
+	Buyer        uuid.UUID
+}
+
+type SearchOwed struct {
+	UnitID   uuid.UUID
+	TenantID string
+}
+
+type SearchParty struct {
+	ID       uuid.UUID
+	TenantID string
+}
+
+type SearchWord struct {
+	TenantID string
+	Word     string
+	PartyID  uuid.UUID
 }
 
 type Unit struct {

@@ -1,0 +1,46 @@
+-- name: InsertDistribution :exec
+INSERT INTO distribution (id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at)
+VALUES (@id, @tenant_id, 'BUILDING', @purpose, @units, @terms, @asked_by, sqlc.narg('inspector'), @asked_at);
+
+-- name: GetDistribution :one
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+FROM distribution WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: ListDistributions :many
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+FROM distribution WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
+
+-- name: SetDistributionReady :execrows
+UPDATE distribution SET state = 'READY', ready_at = @at, sha256 = @sha256, size = @size, last_error = '' WHERE id = @id AND state = 'BUILDING';
+
+-- name: SetDistributionTrouble :exec
+UPDATE distribution SET state = @state, last_error = @last_error WHERE id = @id AND state = 'BUILDING';
+
+-- name: InsertInspector :exec
+INSERT INTO inspector (id, tenant_id, full_name, body, reason, filter, token, granted_by, granted_at, begins_at, ends_at)
+VALUES (@id, @tenant_id, @full_name, @body, @reason, @filter, @token, @granted_by, @granted_at, @begins_at, @ends_at);
+
+-- name: InspectorByToken :one
+SELECT id, tenant_id, full_name, body, reason, filter, token, granted_by, granted_at, begins_at, ends_at, revoked_at
+FROM inspector WHERE token = @token;
+
+-- name: GetInspector :one
+SELECT id, tenant_id, full_name, body, reason, filter, token, granted_by, granted_at, begins_at, ends_at, revoked_at
+FROM inspector WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: ListInspectors :many
+SELECT id, tenant_id, full_name, body, reason, filter, token, granted_by, granted_at, begins_at, ends_at, revoked_at
+FROM inspector WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
+
+-- name: RevokeInspector :execrows
+UPDATE inspector SET revoked_at = @at WHERE id = @id AND tenant_id = @tenant_id AND revoked_at IS NULL;
+
+-- name: InsertInspection :exec
+INSERT INTO inspection (id, tenant_id, inspector, at, action, resource, detail)
+VALUES (@id, @tenant_id, @inspector, @at, @action, @resource, @detail);
+
+-- name: ListInspections :many
+SELECT i.id, i.tenant_id, i.inspector, i.at, i.action, i.resource, i.detail, p.full_name, p.body
+FROM inspection i JOIN inspector p ON p.id = i.inspector
+WHERE i.tenant_id = @tenant_id AND i.id < @before AND (sqlc.narg('inspector')::uuid IS NULL OR i.inspector = sqlc.narg('inspector'))
+ORDER BY i.id DESC LIMIT @page;

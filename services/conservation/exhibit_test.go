@@ -1,0 +1,333 @@
+package conservation
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/fatturapa/fatturapatest"
+	"ceralacca.dev/services/format/pdd"
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/sandbox/ca"
+)
+
+// reader answers ExhibitionService as a tenant sees it.
+func (h *house) reader(scopes ...string) conservationv1.ExhibitionServiceClient {
+	return conservationv1.NewExhibitionServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: append(scopes, "archive.read")})))
+}
+
+// hostile is what somebody could put wherever there is room for text.
+const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>` + "\u2028';--"
+
+// shelve settles three documents of one seller and seals them: an invoice to Bianchi, one to Verdi, and one that is hostile in
+// every field.
+func shelve(t testing.TB, h *house) (units map[string]string) {
+	t.Helper()
+	invoice := func(n int, buyer string) *invoicev1.InvoiceSettled {
+		ev := h.invoice(t, n)
+		ev.Transmitted = h.put(t, string(fatturapatest.Invoice(fatturapatest.Options{Numero: ev.GetBodies()[0].GetNumber()})))
+		ev.BuyerName = buyer
+		return ev
+	}
+	bianchi, verdi, bad := invoice(1, "Bianchi Carla"), invoice(2, "Verdi Segreta"), invoice(3, "Nemico "+hostile)
+	bad.FileName, bad.Receipts[0].FileName = `../..\`+hostile+`/CON.html`, bianchi.GetReceipts()[0].GetFileName()
+	bad.Bodies[0].Number, bad.Bodies[0].DocumentType = "=cmd|' /C calc'!A0"+hostile, "TD01"
+	raw := bytes.ReplaceAll(fatturapatest.Invoice(fatturapatest.Options{Numero: "X"}), []byte("<Numero>X</Numero>"), []byte("<Numero>&lt;script&gt;alert(3)&lt;/script&gt;</Numero>"))
+	bad.Transmitted = h.put(t, string(raw))
+	h.settle(t, context.Background(), bianchi, verdi, bad)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken >= 3 })
+	h.awaitSealed(t, h.closePackage(t).GetName())
+	units = map[string]string{}
+	for who, ev := range map[string]*invoicev1.InvoiceSettled{"bianchi": bianchi, "verdi": verdi, "hostile": bad} {
+		units[who] = h.units(t, ev.GetInvoice())[0].GetName()
+	}
+	return units
+}
+
+// exhibit orders a distribution, waits for it, and gives its ZIP.
+func (h *house) exhibit(t testing.TB, req *conservationv1.CreateDistributionRequest) (*conservationv1.Distribution, []byte) {
+	t.Helper()
+	ctx, api := context.Background(), h.reader()
+	req.Parent = "tenants/acme"
+	d, err := api.CreateDistribution(ctx, req)
+	require.NoError(t, err)
+	h.await(t, "built", func() bool {
+		d, err = api.GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: d.GetName()})
+		require.NoError(t, err)
+		return d.GetState() != conservationv1.DistributionState_DISTRIBUTION_STATE_BUILDING
+	})
+	require.Equal(t, conservationv1.DistributionState_DISTRIBUTION_STATE_READY, d.GetState(), d.GetLastError())
+	stream, err := api.DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	return d, drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
+}
+
+func drain(t testing.TB, next func() ([]byte, error)) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for {
+		part, err := next()
+		if errors.Is(err, io.EOF) {
+			return out.Bytes()
+		}
+		require.NoError(t, err)
+		out.Write(part)
+	}
+}
+
+// unpack writes a distribution to a folder, as somebody would who got it.
+func unpack(t testing.TB, raw []byte) (dir string, files map[string][]byte) {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	dir, files = t.TempDir(), map[string][]byte{}
+	for _, f := range z.File {
+		_, name, ok := strings.Cut(f.Name, "/")
+		require.True(t, ok && filepath.IsLocal(name), f.Name)
+		r, err := f.Open()
+		require.NoError(t, err)
+		files[name], err = io.ReadAll(r)
+		require.NoError(t, err)
+		target := filepath.Join(dir, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(target), 0o755))
+		require.NoError(t, os.WriteFile(target, files[name], 0o600))
+	}
+	return dir, files
+}
+
+// script runs verifica.sh with nothing but a PATH.
+func script(t testing.TB, dir string, roots ...string) (string, bool) {
+	t.Helper()
+	cmd := exec.Command("env", append([]string{"-i", "PATH=/usr/bin:/bin", "sh", filepath.Join(dir, "verifica.sh")}, roots...)...)
+	out, err := cmd.CombinedOutput()
+	said := strings.Contains(string(out), "VERIFICA RIUSCITA\n")
+	require.Equal(t, err == nil, said, "the exit code and the last line say the same: %v\n%s", err, out)
+	return string(out), err == nil
+}
+
+func (h *house) rootsFile(t testing.TB) (string, *x509.CertPool) {
+	t.Helper()
+	pool, file := x509.NewCertPool(), filepath.Join(t.TempDir(), "roots.pem")
+	require.True(t, pool.AppendCertsFromPEM(h.ca.CertPEM()))
+	require.NoError(t, os.WriteFile(file, h.ca.CertPEM(), 0o600))
+	return file, pool
+}
+
+// Test44_DistributionVerifiesWithoutUs: verifica.sh with bare tools and our verifier agree on a good package and on damaged
+// ones. What flips a byte anywhere is found by both; the soak flips a thousand for verifica.sh too.
+func Test44_DistributionVerifiesWithoutUs(t *testing.T) {
+	h, _ := openLogged(t)
+	shelve(t, h)
+	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Purpose: "Verifica della Guardia di Finanza"})
+	dir, files := unpack(t, raw)
+	roots, pool := h.rootsFile(t)
+	for _, with := range [][]string{{roots}, nil} {
+		out, good := script(t, dir, with...)
+		require.True(t, good, out)
+	}
+	content, ok, err := pdd.Open(raw)
+	require.NoError(t, err)
+	require.True(t, ok)
+	report := pdd.Verify(content, pdd.Options{Roots: pool, Policy: &h.service.book.policy})
+	require.Empty(t, report.Problems)
+	require.Contains(t, fmt.Sprint(report.Holds), "the log proves prove/unita/")
+	lint(t, filepath.Join(dir, "PdD.xml"), reference(t, "sincro", "PIndex-2020_parer.xsd"))
+
+	another, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	stranger := filepath.Join(t.TempDir(), "stranger.pem")
+	require.NoError(t, os.WriteFile(stranger, another.CertPEM(), 0o600))
+	out, good := script(t, dir, stranger)
+	require.False(t, good, "another's roots: %s", out)
+
+	names := slices.Sorted(maps.Keys(files))
+	r := rand.New(rand.NewPCG(44, 44))
+	for i := range flips {
+		name, at, old := spoilByte(t, r, dir, names, files)
+		got := pdd.Verify(os.DirFS(dir), pdd.Options{})
+		require.NotEmpty(t, got.Problems, "flip %d: byte %d of %s", i, at, name)
+		if i%(flips/scripted) == 0 {
+			out, good := script(t, dir)
+			require.False(t, good, "flip %d: byte %d of %s: %s", i, at, name, out)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), old, 0o600))
+	}
+
+	// What no flip does: a file more, a file less, and another's index.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "documenti", "in-piu.xml"), []byte("<x/>"), 0o600))
+	out, good = script(t, dir)
+	require.False(t, good, out)
+	require.True(t, pdd.Verify(os.DirFS(dir), pdd.Options{}).Has(pdd.FileExtra))
+	require.NoError(t, os.Remove(filepath.Join(dir, "documenti", "in-piu.xml")))
+	for _, name := range names {
+		if strings.HasPrefix(name, "documenti/") {
+			require.NoError(t, os.Remove(filepath.Join(dir, name)))
+			break
+		}
+	}
+	out, good = script(t, dir)
+	require.False(t, good, out)
+	require.True(t, pdd.Verify(os.DirFS(dir), pdd.Options{}).Has(pdd.FileMissing))
+}
+
+// spoilByte changes one byte of one file, each byte of the package with the same chance, but for small files, which come as often.
+func spoilByte(t testing.TB, r *rand.Rand, dir string, names []string, files map[string][]byte) (name string, at int, old []byte) {
+	t.Helper()
+	name = names[r.IntN(len(names))]
+	old = files[name]
+	at = r.IntN(len(old))
+	bad := bytes.Clone(old)
+	bad[at] ^= byte(1 + r.IntN(255))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), bad, 0o600))
+	return name, at, old
+}
+
+// Test45_HostileTextIsInert: script in every field, file name and document stays text, and names stay in the package.
+func Test45_HostileTextIsInert(t *testing.T) {
+	h := open(t, true)
+	units := shelve(t, h)
+	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Units: []string{units["hostile"]}, Purpose: hostile})
+	_, files := unpack(t, raw)
+	safe := regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+	lower := map[string]bool{}
+	for name, content := range files {
+		require.Regexp(t, safe, name)
+		require.NotContains(t, name, "..")
+		require.False(t, lower[strings.ToLower(name)], "%s differs in case only", name)
+		lower[strings.ToLower(name)] = true
+		switch path.Ext(name) {
+		case ".html":
+			page := strings.ToLower(string(content))
+			require.Contains(t, page, "content-security-policy")
+			require.Contains(t, page, "default-src 'none'")
+			require.NotContains(t, page, "<script>")
+			require.NotContains(t, page, "<img src=x")
+			require.NotRegexp(t, `(src|href|action)="(https?:)?//`, page)
+			if strings.HasPrefix(name, "viste/") {
+				require.Contains(t, page, "copia di consultazione — non è l'originale")
+				require.NotContains(t, page, "<script")
+			}
+		case ".js":
+			require.NotContains(t, string(content), "<script")
+			require.NotContains(t, string(content), "</")
+			require.NotContains(t, string(content), "\u2028")
+		}
+	}
+	var catalog pdd.Catalog
+	data := bytes.TrimSuffix(bytes.TrimPrefix(files[pdd.DataFile], []byte("var PDD = ")), []byte(";\n"))
+	require.NoError(t, json.Unmarshal(data, &catalog))
+	require.Len(t, catalog.Documents, 1)
+	require.Contains(t, catalog.Documents[0].Buyer.Name, "<script>", "it is shown as it is")
+	require.Contains(t, catalog.Documents[0].File, "documenti/")
+	require.Equal(t, ".bin", path.Ext(catalog.Documents[0].File), "nothing that a browser would run keeps its ending")
+}
+
+// Test46_DistributionTellsOfNobodyElse: a package of one document has nothing of other customers, in clear or in what is signed.
+// An index of origin that names somebody else is left out.
+func Test46_DistributionTellsOfNobodyElse(t *testing.T) {
+	h := open(t, true)
+	units := shelve(t, h)
+	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Units: []string{units["bianchi"]}})
+	_, files := unpack(t, raw)
+	silent(t, files, "Verdi", "Nemico")
+	require.True(t, has(files, pdd.OriginSigned), "the signed index of the package of origin is there: it names one holder")
+
+	other := h.invoice(t, 4)
+	other.SellerName, other.SellerVatNumber = "Altra Ditta Segreta", "IT12345678903"
+	h.settle(t, context.Background(), h.invoice(t, 5), other)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken >= 5 })
+	h.awaitSealed(t, h.closePackage(t).GetName())
+	five := &conservationv1.SearchCondition{Field: conservationv1.SearchField_SEARCH_FIELD_NUMBER, Value: "5/A"}
+	_, raw = h.exhibit(t, &conservationv1.CreateDistributionRequest{Query: &conservationv1.SearchQuery{AnyOf: []*conservationv1.SearchAlternative{{AllOf: []*conservationv1.SearchCondition{five}}}}})
+	dir, files := unpack(t, raw)
+	silent(t, files, "Altra Ditta", "12345678903")
+	require.False(t, has(files, pdd.OriginSigned))
+	require.True(t, has(files, "OMESSO.txt"))
+	out, good := script(t, dir)
+	require.True(t, good, out)
+}
+
+func has(files map[string][]byte, base string) bool {
+	for name := range files {
+		if strings.HasPrefix(name, "prove/") && path.Base(name) == base {
+			return true
+		}
+	}
+	return false
+}
+
+// silent wants no word anywhere, what is inside signatures included.
+func silent(t testing.TB, files map[string][]byte, words ...string) {
+	t.Helper()
+	for name, content := range files {
+		if inner, _, err := cms.Open(content); err == nil {
+			content = append(bytes.Clone(content), inner...)
+		}
+		for _, w := range words {
+			require.NotContains(t, string(content), w, name)
+		}
+	}
+}
+
+// TestDistributionIsTheSameAgain: two buildings of one order differ in signature and time stamp alone.
+func TestDistributionIsTheSameAgain(t *testing.T) {
+	h, _ := openLogged(t)
+	shelve(t, h)
+	d, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
+	_, first := unpack(t, raw)
+	tenant, id, err := parseName("name", d.GetName(), "distributions", noDistribution(""))
+	require.NoError(t, err)
+	row, err := h.service.distribution(context.Background(), tenant, id)
+	require.NoError(t, err)
+	file, err := h.service.build(context.Background(), row)
+	require.NoError(t, err)
+	defer drop(file)
+	again, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	_, second := unpack(t, again)
+	for name, content := range first {
+		if name != pdd.StampFile && name != pdd.SumsFile {
+			require.Equal(t, string(content), string(second[name]), name)
+		}
+	}
+	require.Len(t, second, len(first))
+}
+
+func TestDistributionsAreRefused(t *testing.T) {
+	h := open(t, true)
+	units := shelve(t, h)
+	ctx, api := context.Background(), h.reader()
+	nothing := &conservationv1.SearchQuery{AnyOf: []*conservationv1.SearchAlternative{{AllOf: []*conservationv1.SearchCondition{{Field: conservationv1.SearchField_SEARCH_FIELD_NUMBER, Value: "none"}}}}}
+	for want, req := range map[string]*conservationv1.CreateDistributionRequest{
+		"DISTRIBUTION_EMPTY":     {Query: nothing},
+		"DISTRIBUTION_AMBIGUOUS": {Query: nothing, Units: []string{units["verdi"]}},
+		"UNIT_NOT_FOUND":         {Units: []string{"tenants/acme/units/0193b0a0-0000-7000-8000-000000000000"}},
+		"FOREIGN_RESOURCE":       {Units: []string{"tenants/beta/units/0193b0a0-0000-7000-8000-000000000000"}},
+	} {
+		req.Parent = "tenants/acme"
+		_, err := api.CreateDistribution(ctx, req)
+		require.Equal(t, want, code(err))
+	}
+	_, err := api.GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: "tenants/acme/distributions/0193b0a0-0000-7000-8000-000000000000"})
+	require.Equal(t, "DISTRIBUTION_NOT_FOUND", code(err))
+}

@@ -1,0 +1,9 @@
+//go:build soak
+
+package conservation
+
+// The same with verifica.sh on every one.
+const (
+	flips    = 1000
+	scripted = 1000
+)

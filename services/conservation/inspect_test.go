@@ -1,0 +1,241 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/fault"
+)
+
+func field(f conservationv1.SearchField, value string) *conservationv1.SearchQuery {
+	return &conservationv1.SearchQuery{AnyOf: []*conservationv1.SearchAlternative{{AllOf: []*conservationv1.SearchCondition{{Field: f, Value: value}}}}}
+}
+
+// Test47_Inspector: an inspector is named, ends by time and by word, sees what the filter lets through and nothing else, cannot
+// write, and everything is written down.
+//
+// Test56 is in it: the token needs no key of the tenant, which a suspension would take away.
+func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
+	h := open(t, true)
+	units := shelve(t, h)
+	ctx := context.Background()
+	tenant := conservationv1.NewInspectorServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read", "archive.write"}})))
+	grant := func(q *conservationv1.SearchQuery) (*conservationv1.Inspector, context.Context) {
+		resp, err := tenant.CreateInspector(ctx, &conservationv1.CreateInspectorRequest{Parent: "tenants/acme", Inspector: &conservationv1.Inspector{
+			FullName: "Mar. Luca Ferri", Body: "Guardia di Finanza", Reason: "Ordine 12/2026", Filter: q, ExpireTime: timestamppb.New(time.Now().Add(48 * time.Hour)),
+		}})
+		require.NoError(t, err)
+		return resp.GetInspector(), metadata.AppendToOutgoingContext(ctx, inspectorHeader, resp.GetToken())
+	}
+	// Without any key: no bearer at all is sent.
+	conn := h.DialKey("conservation", "")
+	api := conservationv1.NewInspectionServiceClient(conn)
+	who, as := grant(field(conservationv1.SearchField_SEARCH_FIELD_NAME, "bianchi"))
+
+	got, err := api.GetInspection(as, &conservationv1.GetInspectionRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "Mar. Luca Ferri", got.GetFullName())
+	found, err := api.InspectDocuments(as, &conservationv1.InspectDocumentsRequest{})
+	require.NoError(t, err)
+	require.Len(t, found.GetDocuments(), 1)
+	require.Equal(t, units["bianchi"], found.GetDocuments()[0].GetUnit())
+	found, err = api.InspectDocuments(as, &conservationv1.InspectDocumentsRequest{Query: field(conservationv1.SearchField_SEARCH_FIELD_NAME, "verdi")})
+	require.NoError(t, err)
+	require.Empty(t, found.GetDocuments())
+	view := func(unit string) ([]byte, error) {
+		stream, err := api.InspectFile(as, &conservationv1.InspectFileRequest{Unit: unit})
+		require.NoError(t, err)
+		first, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		require.Equal(t, "transmitted", first.GetFile().GetRole())
+		return drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err }), nil
+	}
+	raw, err := view(units["bianchi"])
+	require.NoError(t, err)
+	require.Contains(t, string(raw), "FatturaElettronica")
+	_, err = view(units["verdi"])
+	require.Equal(t, "UNIT_NOT_FOUND", code(err))
+	_, err = view("tenants/beta/units/" + strings.Split(units["bianchi"], "/")[3])
+	require.Equal(t, "UNIT_NOT_FOUND", code(err))
+	report, err := api.InspectIntegrity(as, &conservationv1.InspectIntegrityRequest{Unit: units["bianchi"]})
+	require.NoError(t, err)
+	require.True(t, report.GetIntact())
+	d, err := api.CreateInspectionDistribution(as, &conservationv1.CreateInspectionDistributionRequest{})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, d.GetUnitCount())
+	_, err = api.CreateInspectionDistribution(as, &conservationv1.CreateInspectionDistributionRequest{Units: []string{units["verdi"]}})
+	require.Equal(t, "UNIT_NOT_FOUND", code(err))
+	h.await(t, "built", func() bool {
+		d, err = api.GetInspectionDistribution(as, &conservationv1.GetInspectionDistributionRequest{Name: d.GetName()})
+		require.NoError(t, err)
+		return d.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_READY
+	})
+	stream, err := api.DownloadInspectionDistribution(as, &conservationv1.DownloadInspectionDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	_, files := unpack(t, drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err }))
+	silent(t, files, "Verdi")
+
+	// It is no key: no other method takes it, as metadata or as bearer, and none of its own writes documents.
+	_, err = conservationv1.NewConservationServiceClient(conn).ClosePackage(as, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year})
+	require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind)
+	_, err = conservationv1.NewExhibitionServiceClient(conn).SearchDocuments(as, &conservationv1.SearchDocumentsRequest{Parent: "tenants/acme"})
+	require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind)
+	_, err = api.GetInspection(metadata.AppendToOutgoingContext(ctx, inspectorHeader, "ci_wrong"), &conservationv1.GetInspectionRequest{})
+	require.Equal(t, "INSPECTOR_UNKNOWN", code(err))
+	_, err = api.GetInspection(ctx, &conservationv1.GetInspectionRequest{})
+	require.Equal(t, "INSPECTOR_UNKNOWN", code(err))
+
+	// Another inspector does not see what this one asked for.
+	other, asOther := grant(nil)
+	_, err = api.GetInspectionDistribution(asOther, &conservationv1.GetInspectionDistributionRequest{Name: d.GetName()})
+	require.Equal(t, "DISTRIBUTION_NOT_FOUND", code(err))
+	found, err = api.InspectDocuments(asOther, &conservationv1.InspectDocumentsRequest{})
+	require.NoError(t, err)
+	require.Len(t, found.GetDocuments(), 3)
+
+	_, err = tenant.RevokeInspector(ctx, &conservationv1.RevokeInspectorRequest{Name: other.GetName()})
+	require.NoError(t, err)
+	_, err = api.InspectDocuments(asOther, &conservationv1.InspectDocumentsRequest{})
+	require.Equal(t, "INSPECTOR_REVOKED", code(err))
+	h.admin(t, `UPDATE inspector SET begins_at = begins_at - interval '49 hours', ends_at = ends_at - interval '49 hours' WHERE revoked_at IS NULL`)
+	_, err = api.InspectDocuments(as, &conservationv1.InspectDocumentsRequest{})
+	require.Equal(t, "INSPECTOR_ENDED", code(err))
+
+	logged, err := tenant.ListInspections(ctx, &conservationv1.ListInspectionsRequest{Parent: "tenants/acme", Inspector: who.GetName()})
+	require.NoError(t, err)
+	var actions []string
+	for _, i := range logged.GetInspections() {
+		require.Equal(t, "Mar. Luca Ferri", i.GetFullName())
+		actions = append(actions, i.GetAction())
+	}
+	slices.Reverse(actions)
+	require.Equal(t, []string{"search", "search", "view", "integrity", "distribution", "distribution", "download", "denied"}, actions)
+	var kept int
+	h.rowsOf(t, `SELECT count(*) FROM inspector WHERE encode(token, 'escape') LIKE 'ci%'`, &kept)
+	require.Zero(t, kept, "tokens are kept as digests")
+	list, err := tenant.ListInspectors(ctx, &conservationv1.ListInspectorsRequest{Parent: "tenants/acme"})
+	require.NoError(t, err)
+	require.Len(t, list.GetInspectors(), 2)
+
+	for _, bad := range []time.Duration{-time.Hour, 400 * aDay} {
+		_, err = tenant.CreateInspector(ctx, &conservationv1.CreateInspectorRequest{Parent: "tenants/acme", Inspector: &conservationv1.Inspector{FullName: "x", ExpireTime: timestamppb.New(time.Now().Add(bad))}})
+		require.Equal(t, "INSPECTOR_TERM", code(err))
+	}
+}
+
+// breakCopies changes a byte of each file below a folder whose path has a part in it, in the middle of the content looked for.
+func breakCopies(t testing.TB, disk, part string, content []byte) {
+	t.Helper()
+	hit := 0
+	require.NoError(t, filepath.WalkDir(disk, func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.Contains(name, part) {
+			return err
+		}
+		raw, err := os.ReadFile(name)
+		require.NoError(t, err)
+		at := len(raw) / 2
+		if content != nil {
+			if at = bytes.Index(raw, content); at < 0 {
+				return nil
+			}
+			at += len(content) / 2
+		}
+		raw[at] ^= 1
+		hit++
+		require.NoError(t, os.Chmod(name, 0o600))
+		return os.WriteFile(name, raw, 0o600)
+	}))
+	require.NotZero(t, hit, "nothing of %s was found on %s", part, disk)
+}
+
+// Test48_IntegrityReport: a fresh report is good, signed and readable for a sound document, and false, naming it, for each thing
+// that is broken.
+func Test48_IntegrityReport(t *testing.T) {
+	h, _ := openLogged(t)
+	units := shelve(t, h)
+	ctx, api := context.Background(), h.reader()
+	ask := func() (*conservationv1.IntegrityReport, map[string]string) {
+		var r *conservationv1.IntegrityReport
+		h.await(t, "report", func() bool {
+			var err error
+			r, err = api.GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: units["bianchi"]})
+			if err != nil {
+				require.Equal(t, "RECEIPT_NOT_READY", code(err))
+			}
+			return err == nil
+		})
+		sd, report, err := cades.Verify(r.GetSigned(), cades.VerifyOptions{})
+		require.NoError(t, err)
+		require.NoError(t, report.Err())
+		require.Equal(t, r.GetContent(), sd.Content())
+		var said integrityReport
+		require.NoError(t, json.Unmarshal(r.GetContent(), &said))
+		require.Equal(t, r.GetIntact(), said.Intact)
+		bad := map[string]string{}
+		for _, c := range said.Checks {
+			if !c.Good {
+				bad[c.What] = c.Detail
+			}
+		}
+		return r, bad
+	}
+	good, bad := ask()
+	require.True(t, good.GetIntact(), bad)
+	require.Contains(t, string(good.GetPage()), "Integro")
+	require.NotContains(t, string(good.GetPage()), "<script")
+
+	const thePackage = "the package and the files of the document in the "
+	for name, c := range map[string]struct{ what, do, undo string }{
+		"row of a file":         {thePackage + "primary replica", `UPDATE unit_file SET sha256 = sha256('x') WHERE role = 'transmitted'`, `UPDATE unit_file f SET sha256 = k.sha256 FROM kept_file k WHERE k.unit_id = f.unit_id AND k.ordinal = f.ordinal`},
+		"row of the package":    {"the row of the package names its object", `UPDATE package SET archive_sha256 = sha256('x')`, `UPDATE package p SET archive_sha256 = k.archive_sha256 FROM kept_package k WHERE k.id = p.id`},
+		"stamp time of the row": {"the signed index bears the time stamp of a trusted authority", `UPDATE package SET stamp_time = stamp_time - interval '1 day'`, `UPDATE package p SET stamp_time = k.stamp_time FROM kept_package k WHERE k.id = p.id`},
+		"place in the package":  {"the index names the files of the document", `UPDATE unit SET position = position + 10`, `UPDATE unit SET position = position - 10`},
+		"checkpoint of the log": {"the log proves that the document was taken in charge with these files", `CREATE TABLE kept_point AS SELECT * FROM log_checkpoint; UPDATE log_checkpoint SET note = overlay(note placing '\x00'::bytea from 20)`, `UPDATE log_checkpoint c SET note = k.note FROM kept_point k WHERE k.size = c.size`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.admin(t, `CREATE TABLE IF NOT EXISTS kept_file AS SELECT * FROM unit_file; CREATE TABLE IF NOT EXISTS kept_package AS SELECT * FROM package`)
+			h.admin(t, c.do)
+			r, bad := ask()
+			h.admin(t, c.undo)
+			require.False(t, r.GetIntact())
+			require.Contains(t, bad, c.what)
+			require.Contains(t, string(r.GetPage()), "NON integro")
+		})
+	}
+	for i, which := range []string{"primary", "second"} {
+		breakCopies(t, h.disks[i], "/packages/", nil)
+		r, bad := ask()
+		require.False(t, r.GetIntact())
+		require.Contains(t, bad, thePackage+which+" replica")
+		h.await(t, "mended from the other copy", func() bool { r, _ := ask(); return r.GetIntact() })
+	}
+
+	// Before there is a package, what was taken in is looked at.
+	fresh := h.invoice(t, 50)
+	h.settle(t, ctx, fresh)
+	h.await(t, "taken", func() bool { return len(h.units(t, fresh.GetInvoice())) == 1 })
+	units["bianchi"] = h.units(t, fresh.GetInvoice())[0].GetName()
+	r, bad := ask()
+	require.True(t, r.GetIntact(), bad)
+	require.Contains(t, string(r.GetContent()), "no sealed package yet")
+	breakCopies(t, h.disks[1], "/intake/", []byte("<FatturaElettronica n='50'/>"))
+	r, bad = ask()
+	require.False(t, r.GetIntact())
+	require.Contains(t, bad, "the files of the document in the second replica")
+}

@@ -30,6 +30,7 @@ type cli struct {
 	now         func() time.Time
 
 	server, caFile, keyFile, tenant, format string
+	anonymous                               bool // no key is sent
 	timeout                                 time.Duration
 	limit                                   int // of the command that lists
 
@@ -114,6 +115,9 @@ func (c *cli) dial() (*router, error) {
 		return nil, usage("no server: give --server host:port or set CERALACCA_SERVER")
 	}
 	key, err := c.key()
+	if c.anonymous { // another token stands for the caller
+		key, err = "", nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
 func (c *cli) conserveCommand() *cobra.Command {
 	return group("conserve", "Evidence of what is in custody: receipts, checkpoints, and their check offline",
 		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.storageCommand(), c.damagesCommand(),
-		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand())
+		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand(),
+		c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand())
 }
 
 func (c *cli) receiptCommand() *cobra.Command {

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/format/tlog"
 )
 
@@ -21,7 +23,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var receipts, checkpoints []string
 	var key, roots string
 	var complete bool
-	cmd := verb("verify PACKAGE", "Verify a package offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
+	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD) offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
 			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
@@ -40,6 +42,9 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 				return err
 			}
 			in.Stamps.Roots = i.roots
+		}
+		if content, isPDD, err := pdd.Open(raw); err == nil && isPDD {
+			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, len(receipts)+len(checkpoints) > 0)
 		}
 		report := &custody.Report{}
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
@@ -74,6 +79,22 @@ Exit code 0: everything that was given holds. 1: something does not. 2: somethin
 	cmd.Flags().StringVar(&roots, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&complete, "complete", false, "every unit of the package must have a receipt")
 	return cmd
+}
+
+// verifyDistribution verifies a PdD, which brings its own receipts.
+func (c *cli) verifyDistribution(content fs.FS, name string, in custody.Input, key string, more bool) error {
+	if more || in.Complete {
+		return usage("a distribution package brings its own receipts: --receipt, --checkpoint and --complete are for preservation packages")
+	}
+	o := pdd.Options{Roots: in.Stamps.Roots}
+	if key != "" {
+		policy, err := logPolicy(key)
+		if err != nil {
+			return err
+		}
+		o.Policy = &policy
+	}
+	return c.verdict(pdd.Verify(content, o), name)
 }
 
 // judgePackage says what the package is worth by itself, and reads it for the comparison with receipts.

@@ -73,7 +73,8 @@ func (c *CSCConfig) validate(bad func(when bool, path, format string, a ...any))
 
 const (
 	cscPath    = "/csc/v2/"
-	cscBody    = 1 << 20 // bytes of a request; signDoc has documents.max_size in base64 on top
+	cscBody    = 1 << 20  // bytes of a request; signDoc has documents in base64 on top
+	cscDocs    = 16 << 20 // bytes of documents in one call, as over gRPC, or documents.max_size
 	cscTimeout = 30 * time.Second
 	cscRepeat  = "Idempotency-Key" // header: an answer that was lost can be had again
 )
@@ -120,7 +121,7 @@ func (s *Service) cscMethods() map[string]cscMethod {
 		csc2.SendOTP:    {challenge, cscBody, cscAnswer(csc2.ReadSendOTP, (*cscCall).challenge)},
 		csc2.Authorize:  {challenge, cscBody, cscAnswer(csc2.ReadAuthorize, (*cscCall).authorize)},
 		csc2.SignHash:   {sign, cscBody, cscAnswer(csc2.ReadSignHash, (*cscCall).signHash)},
-		csc2.SignDoc:    {documents, cscBody + s.cfg.Documents.MaxSize/3*4 + 4, cscAnswer(csc2.ReadSignDoc, (*cscCall).signDoc)},
+		csc2.SignDoc:    {documents, cscBody + min(s.cfg.Documents.MaxSize, cscDocs)/3*4 + 4, cscAnswer(csc2.ReadSignDoc, (*cscCall).signDoc)},
 	}
 	if s.cfg.CSC.TransactionTTL > 0 {
 		m[csc2.Extend] = cscMethod{sign, cscBody, cscAnswer(csc2.ReadExtend, (*cscCall).extend)}
@@ -236,6 +237,8 @@ func (s *cscServer) answer(ctx context.Context, c *cscCall, m cscMethod, known b
 	if err != nil {
 		return nil, err
 	}
+	// The deadline of sockets is of the real clock. One that cannot be set is the test recorder's.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(cscTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, m.body))
 	var large *http.MaxBytesError
 	switch {

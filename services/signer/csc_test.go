@@ -249,6 +249,7 @@ func TestCSCAuthorizations(t *testing.T) {
 	t.Run("one extension", func(t *testing.T) { p.oneExtension(t) })
 	t.Run("password beforehand", func(t *testing.T) { p.beforehand(t) })
 	t.Run("answer lost", func(t *testing.T) { p.lost(t) })
+	t.Run("codes of an app", func(t *testing.T) { r.app(t) })
 	t.Run("foreign hands", func(t *testing.T) { p.foreign(t) })
 	t.Run("restart", func(t *testing.T) { p.restart(t) })
 }
@@ -399,6 +400,25 @@ func (p *cscPerson) lost(t *testing.T) {
 	require.Equal(t, first, again)
 	_, err = p.signHash(t, sad, hashes, "Idempotency-Key", uuid.NewString())
 	refused(t, err, "invalid_request", "Invalid parameter SAD")
+}
+
+// app: the holder's app shows codes, so that none is sent, and each is good for one SAD.
+func (r *rssp) app(t *testing.T) {
+	s := r.signatory(t, p256)
+	p := &cscPerson{rssp: r, name: s.name, id: last(s.name), key: s.key}
+	var info csc2.CredentialInfo
+	require.NoError(t, p.post(t, csc2.Credential, csc2.CredentialRequest{CredentialID: p.id, Detail: csc2.Detail{AuthInfo: true}}, &info))
+	require.Equal(t, csc2.AuthObject{
+		Type: "Password", ID: "OTP", Format: "N", Generator: "totp", Label: "One-time password", Description: "The code that your app shows",
+	}, info.Auth.Objects[1])
+	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP"}, nil), "invalid_request", "Invalid parameter authObjectID")
+	hashes, code := digests("by app"), s.phone.code()
+	var given csc2.SADResponse
+	require.NoError(t, p.post(t, csc2.Authorize, p.ask(hashes, 1, code), &given))
+	refused(t, p.post(t, csc2.Authorize, p.ask(digests("again"), 1, code), &given), "invalid_authentication_data", "The authentication data is invalid")
+	signed, err := p.signHash(t, given.SAD, hashes)
+	require.NoError(t, err)
+	p.verify(t, hashes[0], signed[0])
 }
 
 // foreign: another tenant, another key of the tenant, and keys without the scope get nowhere.

@@ -30,7 +30,7 @@ const allPecChannels = `-- name: AllPecChannels :many
 
 SELECT c.tenant_id, c.company, c.mailbox, c.preference, b.problem, b.retry_at, b.degraded_at,
        coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state IN ('REQUESTED', 'QUEUED')), 'epoch')::timestamptz AS leaving_since,
-       coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state <> 'FAILED'), 'epoch')::timestamptz AS first_at,
+       coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL), 'epoch')::timestamptz AS first_at,
        EXISTS (SELECT 1 FROM pec_address a WHERE a.mailbox = c.mailbox) AS assigned,
        EXISTS (SELECT 1 FROM transmission t WHERE t.tenant_id = c.tenant_id AND t.channel = 'PEC' AND t.mailing_id IS NULL
                AND starts_with(t.invoice, c.company || '/')) AS waiting
@@ -634,7 +634,7 @@ func (q *Queries) MailingFiles(ctx context.Context, mailingID uuid.UUID) ([]uuid
 
 const pecMailboxFacts = `-- name: PecMailboxFacts :one
 SELECT EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = $1::text AND m.state IN ('REQUESTED', 'QUEUED'))::bool AS leaving,
-       EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = $1::text AND m.state <> 'FAILED' AND m.outcome_id IS NULL)::bool AS begun,
+       EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = $1::text AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL)::bool AS begun,
        coalesce((SELECT a.address FROM pec_address a WHERE a.mailbox = $1::text ORDER BY a.assigned_at DESC, a.id DESC LIMIT 1), '')::text AS address
 `
 

@@ -88,7 +88,7 @@ func reportMemory(first uint64, files int) {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	row("sdi: heap after the first files, streams of the broker included", float64(first)/1e6, "MB", "-")
-	row("sdi: heap for each further file, the same", float64(last-min(first, last))/1e3/float64(max(files-*sendFiles, 1)), "kB", "<= 1")
+	row("sdi: heap for each further file, the same", float64(last-min(first, last))/1e3/float64(max(files-*sendFiles, 1)), "kB", "-")
 	row(fmt.Sprintf("sdi: most memory (RSS) while handling %d files", files), float64(u.Maxrss)/1e3, "MB", "-")
 }
 

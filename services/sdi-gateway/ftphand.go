@@ -146,6 +146,9 @@ func (s *Service) handPair(ctx context.Context, support uuid.UUID, d db.WaitingD
 			return err
 		}
 		row, err := q.ReadDocument(ctx, found.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fault.Unavailable("SDIFTP_PAIR_TAKEN", "the other half of %s went with another file just now; it is looked for again", d.FileName)
+		}
 		mate = &row
 		return err
 	})

@@ -32,6 +32,7 @@ var contracts = []protoreflect.FileDescriptor{
 	sdiv1.File_ceralacca_sdi_v1_inbound_events_proto,
 	signv1.File_ceralacca_sign_v1_events_proto,
 	signv1.File_ceralacca_sign_v1_holder_events_proto,
+	signv1.File_ceralacca_sign_v1_request_events_proto,
 	tenancyv1.File_ceralacca_tenancy_v1_events_proto,
 }
 

@@ -77,6 +77,7 @@ func TestPersonalData(t *testing.T) {
 		"ceralacca.invoice.settled.v1 seller_name",
 		"ceralacca.invoice.settled.v1 seller_tax_code",
 		"ceralacca.invoice.settled.v1 seller_vat_number",
+		"ceralacca.sign.request_participant_called.v1 email",
 	}
 	suspicious := regexp.MustCompile(`(^|_)(address|email|phone|tax_code|vat_number|first_name|last_name|person|buyer_name|seller_name)($|_)`)
 	var got []string

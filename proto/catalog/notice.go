@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.
 	Type string
 	// Invoice is the resource name of what it is about: an invoice, issued or inbound, for the types pec.*
-	// a message or a mailbox of certified mail, for the types credential.* a credential.
+	// a message or a mailbox of certified mail, for credential.* a credential, for signature_request.* a signature request.
 	Invoice string
 	// Data is what the type adds: JSON values by field name. Never document content.
 	Data map[string]any
@@ -39,6 +40,9 @@ var noticeTypes = []string{
 	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
 	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
+	"signature_request.created", "signature_request.viewed", "signature_request.approved", "signature_request.signed", "signature_request.refused",
+	"signature_request.withdrawn", "signature_request.expired", "signature_request.delegated", "signature_request.reassigned",
+	"signature_request.reminded", "signature_request.sealed",
 }
 
 // NoticeTypes returns every type that NoticeOf can give.
@@ -64,6 +68,8 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	case *signv1.DocumentSigned:
 		n = Notice{"invoice.signed", e.GetSubject(), map[string]any{
 			"signature": e.GetSignature(), "signing_time": timeData(e.GetSigningTime()), "document": blobData(e.GetSigned())}}
+	case *signv1.SignatureRequestChanged:
+		n = requestNotice(e)
 	case *signv1.SigningFailed:
 		n = Notice{"invoice.signing_failed", e.GetSubject(), map[string]any{"code": e.GetCode(), "message": e.GetMessage()}}
 	case *conservationv1.UnitTakenInCharge:
@@ -84,10 +90,30 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	if strings.HasPrefix(n.Type, "credential.") {
 		return n, strings.Contains(n.Invoice, "/credentials/")
 	}
-	if strings.HasPrefix(n.Type, "pec.") {
+	switch {
+	case strings.HasPrefix(n.Type, "pec."):
 		return n, strings.Contains(n.Invoice, "/mailboxes/")
+	case strings.HasPrefix(n.Type, requestTypes):
+		return n, strings.Contains(n.Invoice, "/signatureRequests/")
 	}
 	return n, n.Type != "" && (strings.Contains(n.Invoice, "/invoices/") || strings.Contains(n.Invoice, inboundSegment))
+}
+
+// requestTypes begins the types of signature requests.
+const requestTypes = "signature_request."
+
+// requestNotice is NoticeOf for signature requests: the type is the act. What else stands in the audit trail
+// (codes that were sent) is nobody's news.
+func requestNotice(e *signv1.SignatureRequestChanged) Notice {
+	kind := requestTypes + strings.ToLower(e.GetAction())
+	if !slices.Contains(noticeTypes, kind) {
+		return Notice{}
+	}
+	data := map[string]any{"sequence": e.GetSequence(), "state": e.GetState(), "time": timeData(e.GetTime())}
+	if e.GetParticipant() != "" {
+		data["participant"] = e.GetParticipant()
+	}
+	return Notice{kind, e.GetSignatureRequest(), data}
 }
 
 // inboundSegment is in the names of the files that a company received.

@@ -24,6 +24,7 @@ const (
 	aMailbox    = "tenants/t/mailboxes/m"
 	aMessage    = aMailbox + "/messages/x"
 	aCredential = "tenants/t/companies/c/credentials/k"
+	aRequest    = "tenants/t/signatureRequests/r"
 )
 
 func TestNotices(t *testing.T) {
@@ -68,12 +69,18 @@ func TestNotices(t *testing.T) {
 		"credential.expiring":          &signv1.CredentialExpiring{Credential: aCredential, Days: 30},
 		"credential.state_changed":     &signv1.CredentialStateChanged{Credential: aCredential, State: "SUSPENDED"},
 	}
+	for _, action := range []string{"CREATED", "VIEWED", "APPROVED", "SIGNED", "REFUSED", "WITHDRAWN", "EXPIRED", "DELEGATED", "REASSIGNED", "REMINDED", "SEALED"} {
+		events["signature_request."+strings.ToLower(action)] = &signv1.SignatureRequestChanged{SignatureRequest: aRequest, Action: action, State: "OPEN", Sequence: 2}
+	}
 	for want, ev := range events {
 		n, ok := catalog.NoticeOf(ev)
 		about := map[string]string{"pec.mailbox_degraded": aMailbox, "pec.message_received": aMessage, "pec.receipt_verified": aMessage,
 			"pec.delivery_state_changed": aMessage}[want]
 		if strings.HasPrefix(want, "credential.") {
 			about = aCredential
+		}
+		if strings.HasPrefix(want, "signature_request.") {
+			about = aRequest
 		}
 		if about == "" {
 			about = anInvoice
@@ -104,6 +111,8 @@ func TestEventsThatNobodyIsToldOf(t *testing.T) {
 		&conservationv1.PackageSealed{Package: "tenants/t/packages/p"},
 		&sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_ATTESTATION, Passed: true},
 		&pecv1.MessageReceived{Message: aMessage, Initial: true},
+		&signv1.SignatureRequestChanged{SignatureRequest: aRequest, Action: "LINK_SENT", State: "OPEN"},
+		&signv1.RequestParticipantCalled{SignatureRequest: aRequest},
 	} {
 		if n, ok := catalog.NoticeOf(ev); ok {
 			t.Errorf("%T gives %+v", ev, n)

@@ -106,7 +106,8 @@ var formats = map[string][]string{
 	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist", "fatturapa"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 	"sdiftp": {"sdi", "cms"}, "csc": {}, "pskc": {},
-	"pdd": {"cades", "custody", "sincro", "tlog", "tsp"},
+	"pdd":     {"cades", "custody", "sincro", "tlog", "tsp"},
+	"dossier": {"validation"},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

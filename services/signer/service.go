@@ -178,11 +178,13 @@ type Service struct {
 	signv1.UnimplementedDocumentServiceServer
 	signv1.UnimplementedDeviceServiceServer
 	signv1.UnimplementedCredentialServiceServer
+	signv1.UnimplementedSignatureRequestServiceServer
 
 	verifier *verifier
 	stamps   []*authority
 	// messengers send passwords, by type of device.
 	messengers map[string]*messenger
+	requests   requestWakes
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -233,12 +235,16 @@ func start(_ context.Context, h *run.Host) error {
 	s.offerCSC(h)
 	signv1.RegisterDeviceServiceServer(h.RPC, s)
 	signv1.RegisterCredentialServiceServer(h.RPC, s)
+	signv1.RegisterSignatureRequestServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetToken)
 	run.Work(h, run.WorkOptions{Queue: "notice", Workers: 4}, s.tellHolder)
+	run.Work(h, run.WorkOptions{Queue: "request", Workers: 2}, s.workTime)
+	run.Work(h, run.WorkOptions{Queue: "request", Workers: 2, Timeout: 10 * time.Minute}, s.workBundle)
+	h.Go("watched-requests", s.listenForRequests)
 	h.Check("vault", vault.session.Check)
 	h.Go("vault-session", vault.session.Keep)
 	h.Go("credentials", s.watch)

@@ -314,6 +314,88 @@ type Signature struct {
 	DoneAt         *time.Time
 }
 
+type SigningRequest struct {
+	ID            uuid.UUID
+	TenantID      string
+	Title         string
+	Requester     string
+	State         string
+	Step          int32
+	Needs         []int32
+	Deadline      time.Time
+	RemindSeconds int64
+	RemindedAt    *time.Time
+	Stamped       bool
+	SealMandate   string
+	Sequence      int64
+	Head          []byte
+	Hand          *uuid.UUID
+	HandRequest   string
+	HandUntil     *time.Time
+	CreatedAt     time.Time
+	ClosedAt      *time.Time
+	CloseReason   string
+	BundleSha256  []byte
+	BundleSize    *int64
+	BundledAt     *time.Time
+	BundleNote    string
+}
+
+type SigningRequestDocument struct {
+	RequestID      uuid.UUID
+	Position       int32
+	TenantID       string
+	Name           string
+	Form           string
+	OriginalSha256 []byte
+	OriginalSize   int64
+	SignedSha256   []byte
+	SignedSize     *int64
+}
+
+type SigningRequestEvent struct {
+	RequestID uuid.UUID
+	Sequence  int64
+	TenantID  string
+	Body      []byte
+	Sha256    []byte
+}
+
+type SigningRequestLink struct {
+	ParticipantID uuid.UUID
+	ForDelegate   bool
+	TenantID      string
+	Sha256        []byte
+	SentAt        time.Time
+	ExpiresAt     time.Time
+	UsedAt        *time.Time
+}
+
+type SigningRequestParticipant struct {
+	ID                 uuid.UUID
+	RequestID          uuid.UUID
+	TenantID           string
+	Step               int32
+	Ordinal            int32
+	Role               string
+	Standing           string
+	Holder             string
+	Email              string
+	Credential         string
+	Language           string
+	RequireLink        bool
+	DelegateHolder     string
+	DelegateEmail      string
+	DelegateMayApprove bool
+	DelegateUntil      *time.Time
+	Seen               []byte
+	SeenByDelegate     []byte
+	ViewedAt           *time.Time
+	ActedAt            *time.Time
+	Reason             string
+	ChallengeID        *uuid.UUID
+}
+
 type SigningTransaction struct {
 	ChallengeID    uuid.UUID
 	TenantID       string

@@ -130,6 +130,51 @@ var phrases = map[string]map[string]phrase{
 	"credential.state_changed": {
 		italian: {"Stato della credenziale", "Lo stato di una credenziale di firma è cambiato."},
 		english: {"State of a credential", "The state of a signing credential changed."}},
+	"signature_request.created": {
+		italian: {"Pratica di firma avviata", "La pratica è stata avviata e i primi partecipanti sono stati avvisati."},
+		english: {"Signature request opened", "The request was opened and its first participants were asked."}},
+	"signature_request.viewed": {
+		italian: {"Documenti visti", "Un partecipante ha visto i documenti della pratica."},
+		english: {"Documents viewed", "A participant viewed the documents of the request."}},
+	"signature_request.approved": {
+		italian: {"Pratica approvata da un partecipante", "Un partecipante ha approvato i documenti."},
+		english: {"Approved by a participant", "A participant approved the documents."}},
+	"signature_request.signed": {
+		italian: {"Pratica firmata da un partecipante", "Un partecipante ha firmato i documenti."},
+		english: {"Signed by a participant", "A participant signed the documents."}},
+	"signature_request.refused": {
+		italian: {"Pratica rifiutata", "Un partecipante ha rifiutato."},
+		english: {"Signature request refused", "A participant refused."}},
+	"signature_request.withdrawn": {
+		italian: {"Pratica ritirata", "La pratica è stata ritirata da chi l'ha avviata."},
+		english: {"Signature request withdrawn", "The request was withdrawn by who opened it."}},
+	"signature_request.expired": {
+		italian: {"Pratica scaduta", "Il termine della pratica è passato."},
+		english: {"Signature request expired", "The deadline of the request has passed."}},
+	"signature_request.delegated": {
+		italian: {"Delega", "Un partecipante ha dato o revocato una delega."},
+		english: {"Delegation", "A participant gave or ended a delegation."}},
+	"signature_request.reassigned": {
+		italian: {"Partecipante sostituito", "Un'altra persona ha preso il posto di un partecipante."},
+		english: {"Participant replaced", "Another person took the place of a participant."}},
+	"signature_request.reminded": {
+		italian: {"Sollecito inviato", "I partecipanti di turno sono stati sollecitati."},
+		english: {"Reminder sent", "The participants whose turn it is were reminded."}},
+	"signature_request.sealed": {
+		italian: {"Fascicolo pronto", "Il fascicolo della pratica, con i documenti e il registro, può essere scaricato."},
+		english: {"Bundle ready", "The bundle of the request, with documents and audit trail, can be downloaded."}},
+	calledSigner: {
+		italian: {"Documenti da firmare", "È il vostro turno: vi sono documenti da vedere e firmare. Si fa nell'applicazione da cui vi è stato annunciato."},
+		english: {"Documents to sign", "It is your turn: there are documents to view and sign, in the application that told you of them."}},
+	calledApprover: {
+		italian: {"Documenti da approvare", "È il vostro turno: vi sono documenti da vedere e approvare. Si fa nell'applicazione da cui vi è stato annunciato."},
+		english: {"Documents to approve", "It is your turn: there are documents to view and approve, in the application that told you of them."}},
+	remindedSigner: {
+		italian: {"Sollecito: documenti da firmare", "Vi sono ancora documenti da vedere e firmare."},
+		english: {"Reminder: documents to sign", "There are still documents to view and sign."}},
+	remindedApprover: {
+		italian: {"Sollecito: documenti da approvare", "Vi sono ancora documenti da vedere e approvare."},
+		english: {"Reminder: documents to approve", "There are still documents to view and approve."}},
 }
 
 // details are the fields of the payload that a mail shows, with their names.
@@ -142,6 +187,7 @@ var details = []struct{ field, italian, english string }{
 	{"package", "Pacchetto", "Package"},
 	{"resend_by_time", "Da inviare entro", "To be sent by"},
 	{"due_time", "Termine", "Term"},
+	{"deadline", "Termine", "Deadline"},
 	{"kind", "Tipo", "Kind"},
 	{"state", "Stato", "State"},
 	{"change", "Cambiamento", "Change"},
@@ -167,8 +213,13 @@ func compose(row db.Delivery, language string) (subject, text string, err error)
 		labels = map[string]string{"invoice": "Invoice", "time": "Time", "footer": "Automatic message. The document can be read through the API or the command line."}
 	}
 	about := labels["invoice"]
-	if strings.HasPrefix(row.EventType, "pec.") {
+	switch {
+	case strings.HasPrefix(row.EventType, "pec."):
 		about = "PEC"
+	case strings.HasPrefix(row.EventType, "signature_request.") && language == english:
+		about = "Signature request"
+	case strings.HasPrefix(row.EventType, "signature_request."):
+		about = "Pratica"
 	}
 	if strings.HasPrefix(row.EventType, "credential.") {
 		about = map[string]string{italian: "Credenziale", english: "Credential"}[language]

@@ -69,9 +69,14 @@ func (s *Service) prepare(ctx context.Context, args deliverArgs) (row db.Deliver
 		if row.State != pending || row.Tries != args.Try {
 			return nil
 		}
-		if row.Channel == byEmail {
+		switch {
+		case row.Channel == byEmail:
 			send, err = s.prepareEmail(ctx, tx, row)
-		} else {
+		case row.Channel == byParticipant && s.mail == nil:
+			send = undeliverable("this installation sends no e-mail any more")
+		case row.Channel == byParticipant:
+			send, err = s.mailTo(row, row.Address, row.Language)
+		default:
 			send, err = s.prepareWebhook(ctx, tx, row)
 		}
 		return err

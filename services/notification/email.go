@@ -106,14 +106,19 @@ func (s *Service) prepareEmail(ctx context.Context, tx pgx.Tx, row db.Delivery) 
 	if err != nil {
 		return nil, fmt.Errorf("notification: read subscription %s: %w", row.TargetID, err)
 	}
-	subject, text, err := compose(row, sub.Language)
+	return s.mailTo(row, sub.Address, sub.Language)
+}
+
+// mailTo writes the message about a delivery to an address.
+func (s *Service) mailTo(row db.Delivery, address, language string) (func(context.Context) outcome, error) {
+	subject, text, err := compose(row, language)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) outcome {
 		var o outcome
 		err := s.breaker("smtp "+s.mail.host).Do(ctx, func(ctx context.Context) (err error) {
-			o, err = s.mail.send(ctx, row, sub.Address, subject, text)
+			o, err = s.mail.send(ctx, row, address, subject, text)
 			return err
 		})
 		if f := fault.Of(err); f != nil && f.Code == "BREAKER_OPEN" {

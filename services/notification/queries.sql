@@ -99,3 +99,8 @@ WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: ForgetDeliveries :execrows
 DELETE FROM delivery WHERE create_time < @before::timestamptz AND state <> @pending::smallint;
+
+-- name: InsertParticipantDelivery :execrows
+INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language)
+VALUES (@tenant_id, @id, 'participant', @target_id, @event_id, @event_type, @event_time, @subject, @payload, @state, @create_time::timestamptz, @create_time::timestamptz, @address, @language)
+ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING;

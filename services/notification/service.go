@@ -160,6 +160,8 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*pecv1.ReceiptVerified](h.Bus, s, "pec-verified")
 	on[*pecv1.DeliveryStateChanged](h.Bus, s, "pec-state")
 	on[*pecv1.MailboxDegraded](h.Bus, s, "pec-degraded")
+	on[*signv1.SignatureRequestChanged](h.Bus, s, "request-changed")
+	bus.On(h.Bus, "request-called", s.onParticipantCalled)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: 2 * cfg.Timeout}, s.deliver)
 	h.Go("retention", s.forget)
 	return nil

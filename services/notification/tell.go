@@ -163,8 +163,8 @@ func payloadOf(n catalog.Notice, at time.Time) ([]byte, error) {
 		data = map[string]any{}
 	}
 	about := "invoice"
-	if strings.HasPrefix(n.Type, "pec.") || strings.HasPrefix(n.Type, "credential.") {
-		about = "subject" // a message, a mailbox or a credential
+	if strings.HasPrefix(n.Type, "pec.") || strings.HasPrefix(n.Type, "credential.") || strings.HasPrefix(n.Type, "signature_request.") {
+		about = "subject" // a message, a mailbox, a credential or a signature request
 	}
 	data[about] = n.Invoice
 	raw, err := json.Marshal(struct {

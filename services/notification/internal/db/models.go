@@ -37,6 +37,8 @@ type Delivery struct {
 	Attempts        []byte
 	NextAttemptTime *time.Time
 	CreateTime      time.Time
+	Address         string
+	Language        string
 }
 
 type EmailSubscription struct {

@@ -150,7 +150,7 @@ func (q *Queries) ForgetDeliveries(ctx context.Context, arg ForgetDeliveriesPara
 }
 
 const getDelivery = `-- name: GetDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time FROM delivery WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery WHERE tenant_id = $1 AND id = $2
 `
 
 type GetDeliveryParams struct {
@@ -176,6 +176,8 @@ func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (Deliv
 		&i.Attempts,
 		&i.NextAttemptTime,
 		&i.CreateTime,
+		&i.Address,
+		&i.Language,
 	)
 	return i, err
 }
@@ -317,6 +319,48 @@ func (q *Queries) InsertEndpoint(ctx context.Context, arg InsertEndpointParams) 
 	return err
 }
 
+const insertParticipantDelivery = `-- name: InsertParticipantDelivery :execrows
+INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language)
+VALUES ($1, $2, 'participant', $3, $4, $5, $6, $7, $8, $9, $10::timestamptz, $10::timestamptz, $11, $12)
+ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING
+`
+
+type InsertParticipantDeliveryParams struct {
+	TenantID   string
+	ID         uuid.UUID
+	TargetID   uuid.UUID
+	EventID    uuid.UUID
+	EventType  string
+	EventTime  time.Time
+	Subject    string
+	Payload    []byte
+	State      int16
+	CreateTime time.Time
+	Address    string
+	Language   string
+}
+
+func (q *Queries) InsertParticipantDelivery(ctx context.Context, arg InsertParticipantDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertParticipantDelivery,
+		arg.TenantID,
+		arg.ID,
+		arg.TargetID,
+		arg.EventID,
+		arg.EventType,
+		arg.EventTime,
+		arg.Subject,
+		arg.Payload,
+		arg.State,
+		arg.CreateTime,
+		arg.Address,
+		arg.Language,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertSubscription = `-- name: InsertSubscription :exec
 INSERT INTO email_subscription (tenant_id, id, address, event_types, language, create_time)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -344,7 +388,7 @@ func (q *Queries) InsertSubscription(ctx context.Context, arg InsertSubscription
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time FROM delivery
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery
 WHERE tenant_id = $1
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::text IS NULL OR invoice = $3)
@@ -393,6 +437,8 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.Attempts,
 			&i.NextAttemptTime,
 			&i.CreateTime,
+			&i.Address,
+			&i.Language,
 		); err != nil {
 			return nil, err
 		}
@@ -521,7 +567,7 @@ func (q *Queries) ListTargets(ctx context.Context, tenantID string) ([]ListTarge
 }
 
 const lockDelivery = `-- name: LockDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockDeliveryParams struct {
@@ -547,6 +593,8 @@ func (q *Queries) LockDelivery(ctx context.Context, arg LockDeliveryParams) (Del
 		&i.Attempts,
 		&i.NextAttemptTime,
 		&i.CreateTime,
+		&i.Address,
+		&i.Language,
 	)
 	return i, err
 }

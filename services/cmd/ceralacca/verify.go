@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ceralacca.dev/services/format/dossier"
 	"ceralacca.dev/services/format/trustlist"
 	"ceralacca.dev/services/format/validation"
 	reports "ceralacca.dev/services/format/validation/verdict"
@@ -30,10 +31,11 @@ const exitIndeterminate = 3
 type judgement struct {
 	File string `json:"file"`
 	*validation.Report
-	Text    string     `json:"text,omitempty"` // the conclusion in the language asked for
-	Content *contentOf `json:"content,omitempty"`
-	Notes   []string   `json:"notes,omitempty"` // what must be known beside the report
-	Error   string     `json:"error,omitempty"`
+	Text    string          `json:"text,omitempty"` // the conclusion in the language asked for
+	Content *contentOf      `json:"content,omitempty"`
+	Notes   []string        `json:"notes,omitempty"`   // what must be known beside the report
+	Dossier *dossier.Report `json:"dossier,omitempty"` // of the bundle of a signature request
+	Error   string          `json:"error,omitempty"`
 }
 
 // contentOf is what was signed, out of all envelopes.
@@ -76,6 +78,9 @@ func (c *cli) verifyCommand() *cobra.Command {
 				printJSON(c.out, j)
 			} else {
 				c.showJudgement(j, v.lang)
+				if j.Dossier != nil {
+					c.showDossier(j.Dossier, v.lang)
+				}
 			}
 			code = worseExit(code, j.code())
 		}
@@ -87,7 +92,7 @@ func (c *cli) verifyCommand() *cobra.Command {
 	cmd.Long = cmd.Short + `.
 
 Takes .p7m (attached, detached with --content, envelopes inside each other), XML and PDF with signatures, .tsr and
-.tsd time stamps, and .m7m. The verdicts and reasons are those of ETSI EN 319 102-1. It works offline, nothing is
+.tsd time stamps, .m7m, and the .zip bundles of signature requests. The verdicts and reasons are those of ETSI EN 319 102-1. It works offline, nothing is
 fetched and no byte of FILE leaves this machine, unless --online has the platform judge it. Offline, total-passed needs whom to trust (--roots, or --trust-list with the certificate of who signs it) and revocation data of every
 certificate but the roots (--crl, --ocsp). What the signature is legally (qualified or not) is told only from trusted
 lists. "inspect" describes a file, "verify" judges it.
@@ -228,6 +233,9 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 		return j
 	}
 	defer file.Close()
+	if dossier.Looks(file) {
+		return c.verifyDossier(ctx, j, file, v, o)
+	}
 	var answer *spool.File
 	if v.online {
 		answer = spool.New("", largestPackage)

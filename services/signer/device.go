@@ -192,6 +192,12 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 	if err != nil {
 		return nil, err
 	}
+	return s.begun(ctx, a, made)
+}
+
+// begun gives what the holder of a new device needs next: a secret, a password, or a text to sign.
+func (s *Service) begun(ctx context.Context, a asked, made db.OtpDevice) (*signv1.EnrolledOtpDevice, error) {
+	c, id := a.credential, made.ID
 	switch made.Type {
 	case "PUSH":
 		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made), ToSign: enrolmentText(nameOfDevice(c, id))}, nil
@@ -199,7 +205,7 @@ func (s *Service) enrol(ctx context.Context, a asked, f factors, want *signv1.Ot
 		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made)}, nil
 	case "SMS", "EMAIL":
 		a.device, a.of = &made, nil
-		_, err = s.sendPassword(ctx, a, "per attivare questo dispositivo della firma")
+		_, err := s.sendPassword(ctx, a, "per attivare questo dispositivo della firma")
 		if err != nil { // the enrolment stands: SendOtp sends another
 			s.log.WarnContext(ctx, "first password of a device not sent", "device", id, "code", fault.Of(err).Code)
 		}

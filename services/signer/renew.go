@@ -69,28 +69,7 @@ func (s *Service) RenewCredential(ctx context.Context, req *signv1.RenewCredenti
 	if waiting != nil && (waiting.KeyVersion != c.KeyVersion) == req.GetNewKey() {
 		return renewalMessage(c, *waiting), nil
 	}
-	if err = s.keyAllowed(c.KeyType); err != nil {
-		return nil, err
-	}
-	if req.GetNewKey() {
-		if err = s.vault.rotateKey(ctx, c.KeyName); err != nil {
-			return nil, err
-		}
-	}
-	info, err := s.vault.readKey(ctx, c.KeyName, c.KeyType)
-	if err != nil {
-		return nil, err
-	}
-	version := int(c.KeyVersion)
-	if req.GetNewKey() {
-		version = info.latest
-	}
-	public, ok := info.publics[version]
-	if !ok {
-		return nil, fault.Precondition(codeKeyRefused, "key %s has no version %d in Vault any more", c.KeyName, version)
-	}
-	put := db.PutRenewalParams{CredentialID: c.ID, TenantID: c.TenantID, KeyVersion: int32(version), At: pg.Time(s.now())} //nolint:gosec // Vault counts from 1
-	put.PublicKey, put.CsrPem, err = s.request(ctx, c, version, public)
+	put, err := s.prepareRenewal(ctx, c, req.GetNewKey())
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +90,40 @@ func (s *Service) RenewCredential(ctx context.Context, req *signv1.RenewCredenti
 			return fmt.Errorf("signer: read renewal: %w", err)
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
-			Action: "credential.renew", Resource: nameOfCredential(c), Detail: map[string]string{"key_version": fmt.Sprint(version)},
+			Action: "credential.renew", Resource: nameOfCredential(c), Detail: map[string]string{"key_version": fmt.Sprint(put.KeyVersion)},
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return renewalMessage(c, made), nil
+}
+
+// prepareRenewal makes the request, and before it the new version of the key if one is wanted.
+func (s *Service) prepareRenewal(ctx context.Context, c db.Credential, newKey bool) (db.PutRenewalParams, error) {
+	put := db.PutRenewalParams{CredentialID: c.ID, TenantID: c.TenantID, KeyVersion: c.KeyVersion, At: pg.Time(s.now())}
+	err := s.keyAllowed(c.KeyType)
+	if err != nil {
+		return put, err
+	}
+	if newKey {
+		if err = s.vault.rotateKey(ctx, c.KeyName); err != nil {
+			return put, err
+		}
+	}
+	info, err := s.vault.readKey(ctx, c.KeyName, c.KeyType)
+	if err != nil {
+		return put, err
+	}
+	if newKey {
+		put.KeyVersion = int32(info.latest) //nolint:gosec // Vault counts from 1
+	}
+	public, ok := info.publics[int(put.KeyVersion)]
+	if !ok {
+		return put, fault.Precondition(codeKeyRefused, "key %s has no version %d in Vault any more", c.KeyName, put.KeyVersion)
+	}
+	put.PublicKey, put.CsrPem, err = s.request(ctx, c, int(put.KeyVersion), public)
+	return put, err
 }
 
 // renewable reads a credential that can be renewed, and the request that waits already.

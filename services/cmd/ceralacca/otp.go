@@ -112,33 +112,12 @@ func (c *cli) otpEnrol() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		device := &signv1.OtpDevice{Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP, DisplayName: display}
-		kinds := 0
-		for _, flag := range []string{sms, email, appKey, token} {
-			if flag != "" {
-				kinds++
-			}
-		}
-		switch {
-		case kinds > 1:
-			return usage("--sms, --email, --app-key and --token are different devices: enrol one")
-		case by != "" && replace != "":
+		if by != "" && replace != "" {
 			return usage("--replace asks for a password of the old device, --by for one of another device: give one of both")
-		case appKey != "":
-			key, err := c.appKey(appKey)
-			if err != nil {
-				return err
-			}
-			device.Type = signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH
-			if device.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
-				return err
-			}
-		case token != "":
-			device.Type, device.TokenSerial = signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOKEN, token
-		case sms != "":
-			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, sms
-		case email != "":
-			device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_EMAIL, email
+		}
+		device, err := c.wantedDevice(display, sms, email, appKey, token)
+		if err != nil {
+			return err
 		}
 		made, err := p.enrol(ctx, api, name, replace, by, device)
 		if err != nil {
@@ -176,6 +155,36 @@ func (c *cli) otpEnrol() *cobra.Command {
 	cmd.Flags().StringVar(&token, "token", "", "serial of a hardware token of the tenant's stock")
 	cmd.Flags().StringVar(&qr, "qr", "", "file to write the QR code to, PNG; delete it afterwards")
 	return cmd
+}
+
+// wantedDevice is the device that the flags describe.
+func (c *cli) wantedDevice(display, sms, email, appKey, token string) (*signv1.OtpDevice, error) {
+	device := &signv1.OtpDevice{Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOTP, DisplayName: display}
+	kinds := 0
+	for _, flag := range []string{sms, email, appKey, token} {
+		if flag != "" {
+			kinds++
+		}
+	}
+	switch {
+	case kinds > 1:
+		return nil, usage("--sms, --email, --app-key and --token are different devices: enrol one")
+	case appKey != "":
+		key, err := c.appKey(appKey)
+		if err != nil {
+			return nil, err
+		}
+		device.Type = signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH
+		device.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public())
+		return device, err
+	case token != "":
+		device.Type, device.TokenSerial = signv1.OtpDeviceType_OTP_DEVICE_TYPE_TOKEN, token
+	case sms != "":
+		device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_SMS, sms
+	case email != "":
+		device.Type, device.Address = signv1.OtpDeviceType_OTP_DEVICE_TYPE_EMAIL, email
+	}
+	return device, nil
 }
 
 func (p *personal) enrol(ctx context.Context, api signv1.AuthorizationServiceClient, name, replace, by string, device *signv1.OtpDevice) (*signv1.EnrolledOtpDevice, error) {

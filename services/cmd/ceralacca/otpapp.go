@@ -35,8 +35,8 @@ func (c *cli) appKey(path string) (*ecdsa.PrivateKey, error) {
 	if block == nil {
 		return nil, usage("--key: %s holds no PEM key; make one with ceralacca otp app key FILE", path)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	key, ok := any.(*ecdsa.PrivateKey)
+	read, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, ok := read.(*ecdsa.PrivateKey)
 	if err != nil || !ok || key.Curve != elliptic.P256() {
 		return nil, usage("--key: %s holds no ECDSA P-256 key (PKCS #8)", path)
 	}

@@ -14,6 +14,7 @@ import (
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/pskc"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) otpTokenCommand() *cobra.Command {
@@ -67,6 +68,20 @@ func (f *tokenFile) read(c *cli, path string) ([]pskc.Token, error) {
 	return []pskc.Token{t}, nil
 }
 
+// wrappingKey reads the key of the server's Vault.
+func wrappingKey(text string) (*rsa.PublicKey, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, fault.Internal("WRAPPING_KEY", "the server's wrapping key is no PEM")
+	}
+	read, err := x509.ParsePKIXPublicKey(block.Bytes)
+	key, ok := read.(*rsa.PublicKey)
+	if err != nil || !ok {
+		return nil, fault.Internal("WRAPPING_KEY", "the server's wrapping key is no RSA key")
+	}
+	return key, nil
+}
+
 func (c *cli) tokenImport() *cobra.Command {
 	f := &tokenFile{}
 	cmd := verb("import FILE", "Take hardware tokens in: from a PSKC file, or one seed in hexadecimal with --serial", args("FILE"), func(ctx context.Context, given []string) error {
@@ -86,14 +101,9 @@ func (c *cli) tokenImport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		block, _ := pem.Decode([]byte(wrapping.GetPublicKeyPem()))
-		if block == nil {
-			return fmt.Errorf("the server's wrapping key is no PEM")
-		}
-		any, err := x509.ParsePKIXPublicKey(block.Bytes)
-		public, ok := any.(*rsa.PublicKey)
-		if err != nil || !ok {
-			return fmt.Errorf("the server's wrapping key is no RSA key")
+		public, err := wrappingKey(wrapping.GetPublicKeyPem())
+		if err != nil {
+			return err
 		}
 		all := &signv1.ListOathTokensResponse{}
 		for _, t := range tokens {

@@ -484,11 +484,18 @@ func (b *bundle) awaitAllCount(t *testing.T, n int) {
 // Files and messages that come together are handled together, and the trouble of one is not the others'.
 func TestManyAtOnce(t *testing.T) {
 	b := setup(t)
-	for _, kind := range []string{client.FaultCutBefore, client.FaultEI03, client.FaultHTTP503, client.FaultCutAfterAccept} {
-		_, err := b.sandbox.AddFault(context.Background(), client.Fault{Kind: kind, Count: 1})
+	const files = 60
+	// A file that goes out alone is parked when SdI refuses it for good; this one goes with others.
+	amid, err := sdi.Progressivo(files / 2)
+	require.NoError(t, err)
+	for _, f := range []client.Fault{
+		{Kind: client.FaultCutBefore}, {Kind: client.FaultEI03, Name: "IT" + fiscalID + "_" + amid + ".xml"},
+		{Kind: client.FaultHTTP503}, {Kind: client.FaultCutAfterAccept},
+	} {
+		f.Count = 1
+		_, err := b.sandbox.AddFault(context.Background(), f)
 		require.NoError(t, err)
 	}
-	const files = 60
 	owner := b.Host("invoice")
 	require.NoError(t, owner.DB.Tx(context.Background(), "t1", func(ctx context.Context, tx pgx.Tx) error {
 		for n := range files {

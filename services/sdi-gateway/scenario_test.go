@@ -9,9 +9,11 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -25,12 +27,14 @@ import (
 type world struct {
 	*bundle
 	clock *testClock
+	early []proto.Message // heard before those that were waited for: events of two types have no order
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{clock: &testClock{}}
 	w.bundle = setupWith(t, options{now: w.clock.now, config: "  deadline_every: 100ms\n"})
+	t.Cleanup(func() { assert.Empty(t, w.early, "events that nothing waited for") })
 	return w
 }
 
@@ -42,16 +46,20 @@ func (w *world) pass(t *testing.T, by time.Duration) {
 	require.NoError(t, err)
 }
 
-// comes waits for the next event, which must be of this type and about this invoice.
+// comes waits for the event of this type, which must be about this invoice.
 func comes[E proto.Message](t *testing.T, w *world, invoice string) E {
 	t.Helper()
-	ev := w.await(t)
-	got, ok := ev.(E)
-	require.True(t, ok, "%T: %v", ev, ev)
+	is := func(ev proto.Message) bool { _, ok := ev.(E); return ok }
+	for !slices.ContainsFunc(w.early, is) {
+		w.early = append(w.early, w.await(t))
+	}
+	i := slices.IndexFunc(w.early, is)
+	ev := w.early[i]
+	w.early = slices.Delete(w.early, i, i+1)
 	about, ok := ev.(interface{ GetInvoice() string })
 	require.True(t, ok)
 	require.Equal(t, invoice, about.GetInvoice())
-	return got
+	return ev.(E) //nolint:forcetypeassert // it was chosen by its type
 }
 
 func (w *world) publicTo(t *testing.T, code, number string) string {

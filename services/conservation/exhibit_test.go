@@ -133,11 +133,20 @@ func (h *house) rootsFile(t testing.TB) (string, *x509.CertPool) {
 	return file, pool
 }
 
-// Test44_DistributionVerifiesWithoutUs: verifica.sh with bare tools and our verifier agree on a good package and on damaged
-// ones. What flips a byte anywhere is found by both; the soak flips a thousand for verifica.sh too.
-func Test44_DistributionVerifiesWithoutUs(t *testing.T) {
+// TestDistributions has one archive for all that looks at packages: see below.
+func TestDistributions(t *testing.T) {
 	h, _ := openLogged(t)
-	shelve(t, h)
+	units := shelve(t, h)
+	t.Run("Test44_DistributionVerifiesWithoutUs", func(t *testing.T) { test44DistributionVerifiesWithoutUs(t, h) })
+	t.Run("Test45_HostileTextIsInert", func(t *testing.T) { test45HostileTextIsInert(t, h, units) })
+	t.Run("TheSameAgain", func(t *testing.T) { distributionIsTheSameAgain(t, h) })
+	t.Run("Refused", func(t *testing.T) { distributionsAreRefused(t, h, units) })
+	t.Run("Test46_DistributionTellsOfNobodyElse", func(t *testing.T) { test46DistributionTellsOfNobodyElse(t, h, units) })
+}
+
+// test44DistributionVerifiesWithoutUs: verifica.sh with bare tools and our verifier agree on a good package and on damaged
+// ones. What flips a byte anywhere is found by both; the soak flips a thousand for verifica.sh too.
+func test44DistributionVerifiesWithoutUs(t *testing.T, h *house) {
 	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Purpose: "Verifica della Guardia di Finanza"})
 	dir, files := unpack(t, raw)
 	roots, pool := h.rootsFile(t)
@@ -202,10 +211,8 @@ func spoilByte(t testing.TB, r *rand.Rand, dir string, names []string, files map
 	return name, at, old
 }
 
-// Test45_HostileTextIsInert: script in every field, file name and document stays text, and names stay in the package.
-func Test45_HostileTextIsInert(t *testing.T) {
-	h := open(t, true)
-	units := shelve(t, h)
+// test45HostileTextIsInert: script in every field, file name and document stays text, and names stay in the package.
+func test45HostileTextIsInert(t *testing.T, h *house, units map[string]string) {
 	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Units: []string{units["hostile"]}, Purpose: hostile})
 	_, files := unpack(t, raw)
 	safe := regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
@@ -242,11 +249,9 @@ func Test45_HostileTextIsInert(t *testing.T) {
 	require.Equal(t, ".bin", path.Ext(catalog.Documents[0].File), "nothing that a browser would run keeps its ending")
 }
 
-// Test46_DistributionTellsOfNobodyElse: a package of one document has nothing of other customers, in clear or in what is signed.
+// test46DistributionTellsOfNobodyElse: a package of one document has nothing of other customers, in clear or in what is signed.
 // An index of origin that names somebody else is left out.
-func Test46_DistributionTellsOfNobodyElse(t *testing.T) {
-	h := open(t, true)
-	units := shelve(t, h)
+func test46DistributionTellsOfNobodyElse(t *testing.T, h *house, units map[string]string) {
 	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Units: []string{units["bianchi"]}})
 	_, files := unpack(t, raw)
 	silent(t, files, "Verdi", "Nemico")
@@ -289,10 +294,8 @@ func silent(t testing.TB, files map[string][]byte, words ...string) {
 	}
 }
 
-// TestDistributionIsTheSameAgain: two buildings of one order differ in signature and time stamp alone.
-func TestDistributionIsTheSameAgain(t *testing.T) {
-	h, _ := openLogged(t)
-	shelve(t, h)
+// distributionIsTheSameAgain: two buildings of one order differ in signature and time stamp alone.
+func distributionIsTheSameAgain(t *testing.T, h *house) {
 	d, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
 	_, first := unpack(t, raw)
 	tenant, id, err := parseName("name", d.GetName(), "distributions", noDistribution(""))
@@ -313,9 +316,7 @@ func TestDistributionIsTheSameAgain(t *testing.T) {
 	require.Len(t, second, len(first))
 }
 
-func TestDistributionsAreRefused(t *testing.T) {
-	h := open(t, true)
-	units := shelve(t, h)
+func distributionsAreRefused(t *testing.T, h *house, units map[string]string) {
 	ctx, api := context.Background(), h.reader()
 	nothing := &conservationv1.SearchQuery{AnyOf: []*conservationv1.SearchAlternative{{AllOf: []*conservationv1.SearchCondition{{Field: conservationv1.SearchField_SEARCH_FIELD_NUMBER, Value: "none"}}}}}
 	for want, req := range map[string]*conservationv1.CreateDistributionRequest{

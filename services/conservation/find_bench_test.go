@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
@@ -166,11 +167,12 @@ func benchQuery(r *rand.Rand, form, n int) *conservationv1.SearchQuery {
 // BenchmarkIntegrityReport verifies one document of a package of 10,000, in both replicas down to the log. Aim: under 2 s.
 func BenchmarkIntegrityReport(b *testing.B) {
 	h, _ := openLogged(b)
-	const units = 10_000
-	for i := range units {
-		h.settle(b, context.Background(), h.invoice(b, i))
+	events := make([]*invoicev1.InvoiceSettled, 10_000)
+	for i := range events {
+		events[i] = h.invoice(b, i)
 	}
-	for taken, _, _ := h.counts(); taken < units; taken, _, _ = h.counts() {
+	h.settleAll(b, events)
+	for taken, _, _ := h.counts(); taken < len(events); taken, _, _ = h.counts() {
 		time.Sleep(2 * time.Millisecond)
 	}
 	p := h.awaitSealed(b, h.closePackage(b).GetName())

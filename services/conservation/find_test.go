@@ -375,7 +375,7 @@ func Test08_LotIsSearchedByEachBody(t *testing.T) {
 	require.Equal(t, "Käufer <GmbH>", one[0].GetBuyer().GetName())
 
 	h.awaitSealed(t, h.closePackage(t).GetName())
-	h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: classPublic}) //nolint:errcheck // followed by what is found
+	h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: classPublic})
 	h.await(t, "sealed", func() bool { _, preserved, _ := h.counts(); return preserved >= 2 })
 	public.State = "INVOICE_STATE_PA_ACCEPTED"
 	public.Receipts = append(public.Receipts, h.receipt(t, "NE", 2))

@@ -4,6 +4,6 @@ package conservation
 
 // Single-byte changes that our verifier judges, and those among them that verifica.sh judges too.
 const (
-	flips    = 1000
-	scripted = 20
+	flips    = 600
+	scripted = 12
 )

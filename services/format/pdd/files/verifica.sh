@@ -65,6 +65,7 @@ elenco() {
 		cut -d ' ' -f 1 "$lavoro/righe" >"$lavoro/percorsi" &&
 		cut -d ' ' -f 2 "$lavoro/righe" | tr -d '\n' | tr '=' 'A' | base64 -d | od -An -v -tx1 -w33 | tr -d ' ' | cut -c 1-64 >"$lavoro/impronte" &&
 		paste -d ' ' "$lavoro/impronte" /dev/null "$lavoro/percorsi" >"$lavoro/elenco" &&
+		cut -d ' ' -f 2 "$lavoro/righe" | paste -d ' ' - "$lavoro/percorsi" | sort >"$lavoro/ordinate" &&
 		[ -s "$lavoro/elenco" ]
 }
 
@@ -79,14 +80,13 @@ nessuno_in_piu() {
 
 controllo() { sha256sum PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr | cmp - PdD.sha256; }
 
-# I documenti di un pacchetto di archiviazione sono quelli che il suo indice firmato nomina.
+# I documenti di un pacchetto di archiviazione sono quelli che il suo indice firmato nomina, con il nome che hanno qui.
 provenienza() {
 	xmllint --nonet --xpath "//*[local-name()='FileGroup']//*[local-name()='Hash']/text()" "$lavoro/origine" | tr -s '\n' | sort -u >"$lavoro/conservati" || return 1
+	[ -s "$1/elenco.txt" ] || return 1
 	cut -d ' ' -f 1 "$1/elenco.txt" | sort -u | comm -23 - "$lavoro/conservati" >"$lavoro/estranei"
-	[ -s "$1/elenco.txt" ] && [ ! -s "$lavoro/estranei" ] || return 1
-	while read -r impronta percorso; do
-		[ "$(openssl dgst -sha256 -binary "$percorso" | base64)" = "$impronta" ] || return 1
-	done <"$1/elenco.txt"
+	sort "$1/elenco.txt" | comm -23 - "$lavoro/ordinate" >>"$lavoro/estranei"
+	[ ! -s "$lavoro/estranei" ]
 }
 
 passo "controllo degli indici" controllo
@@ -106,7 +106,7 @@ for p in prove/*/PIndex.xml.p7m; do
 	passo "i documenti vengono da lì" provenienza "$d"
 done
 
-for f in detto token certificati coppie righe percorsi impronte elenco presenti conservati estranei origine PdD.xml; do
+for f in detto token certificati coppie righe percorsi impronte elenco ordinate presenti conservati estranei origine PdD.xml; do
 	rm -f "$lavoro/$f"
 done
 rmdir "$lavoro"

@@ -289,7 +289,7 @@ func (c condition) where(st *statement) string {
 }
 
 // mostParties are written into the statement by their ids; more are looked up in it.
-const mostParties = 2000
+const mostParties = 100_000
 
 // parties gives the set of parties that a condition means, as the right side of a comparison; empty when there are none.
 func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, c condition) (string, error) {

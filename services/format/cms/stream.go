@@ -116,7 +116,6 @@ func (w *walker) header(bound int64) (id byte, f frame, err error) {
 		return 0, f, err
 	}
 	b = b[:min(int64(len(b)), max(bound-w.pos, 0))]
-	s := scanner{tree: &tree{raw: b}, lim: Limits{Size: len(b)}}
 	if len(b) < 2 {
 		return 0, f, w.bad("an element is missing: the file is cut off")
 	}
@@ -129,7 +128,7 @@ func (w *walker) header(bound int64) (id byte, f frame, err error) {
 			more = b[at]&0x80 != 0
 		}
 	}
-	length, octets, indef, err := s.long(b, at)
+	length, octets, indef, err := longLength(b, at)
 	if err != nil {
 		return 0, f, w.bad("%v", err)
 	}
@@ -154,8 +153,8 @@ func (w *walker) header(bound int64) (id byte, f frame, err error) {
 
 var errLength = errors.New("a length is cut off or beyond the limit")
 
-// long reads a length of up to 62 bits at b[at:]; octets is how many bytes it takes.
-func (scanner) long(b []byte, at int) (length int64, octets int, indef bool, err error) {
+// longLength reads a length of up to 62 bits at b[at:]; octets is how many bytes it takes.
+func longLength(b []byte, at int) (length int64, octets int, indef bool, err error) {
 	if at >= len(b) {
 		return 0, 0, false, errLength
 	}

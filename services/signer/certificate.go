@@ -12,6 +12,15 @@ import (
 
 // parseChain reads PEM certificates, leaf first.
 func parseChain(text string) ([]*x509.Certificate, error) {
+	chain, err := parseCertificates(text)
+	if err == nil && len(chain) > 10 {
+		return nil, badCertificate("CERTIFICATE_PEM", "%d certificates: send the leaf and its chain only", len(chain))
+	}
+	return chain, err
+}
+
+// parseCertificates reads PEM certificates.
+func parseCertificates(text string) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	rest := []byte(text)
 	for {
@@ -31,9 +40,6 @@ func parseChain(text string) ([]*x509.Certificate, error) {
 	}
 	if len(chain) == 0 {
 		return nil, badCertificate("CERTIFICATE_PEM", "no PEM certificate found (-----BEGIN CERTIFICATE-----)")
-	}
-	if len(chain) > 10 {
-		return nil, badCertificate("CERTIFICATE_PEM", "%d certificates: send the leaf and its chain only", len(chain))
 	}
 	return chain, nil
 }

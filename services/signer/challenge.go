@@ -83,6 +83,9 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 		made, err = s.openChallenge(ctx, tx, a, hashes, len(hashes))
 		return err
 	})
+	if errors.Is(err, errHeld) {
+		return s.challengeHeld(ctx, name, hashes)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +123,13 @@ func (s *Service) openChallenge(ctx context.Context, tx pgx.Tx, a asked, hashes 
 
 func (s *Service) challengeMessage(c db.Credential, ch db.Challenge) *signv1.Challenge {
 	state := ch.State
-	if state != "SIGNED" && !s.now().Before(ch.ExpiresAt) {
+	if state != "SIGNED" && state != "OUTCOME_UNKNOWN" && !s.now().Before(ch.ExpiresAt) {
 		state = "EXPIRED"
 	}
 	return &signv1.Challenge{
 		Name: nameOfChallenge(c, ch.ID), DocumentSha256: ch.Hashes, Digest: ch.Digest, SignatureCount: int32(len(ch.Hashes)), //nolint:gosec // at most 500
 		State:      signv1.ChallengeState(signv1.ChallengeState_value["CHALLENGE_STATE_"+state]),
-		ExpireTime: timestamppb.New(ch.ExpiresAt), CreateTime: timestamppb.New(ch.CreatedAt), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED,
+		ExpireTime: timestamppb.New(ch.ExpiresAt), CreateTime: timestamppb.New(ch.CreatedAt), Level: levelOf(c.Qualified),
 	}
 }
 
@@ -187,6 +190,9 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 		}
 		return s.count(ctx, q, a)
 	})
+	if errors.Is(err, errHeld) {
+		return s.authorizeHeld(ctx, req.GetName(), name, id, factors{req.GetPin(), req.GetOtp()})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,10 @@ func (s *Service) CreateCredential(ctx context.Context, req *signv1.CreateCreden
 		CommonName: req.GetCredential().GetCommonName(),
 		KeyName:    keyPrefix + id.String(),
 	}
+	if transitTypes[want.KeyType] == "" {
+		return nil, fault.Invalid("KEY_TYPE_REFUSED", "credential.key_type: keys in Vault are EC_P256 or RSA_3072").
+			WithField("credential.key_type", "KEY_TYPE_REFUSED", "is for keys at providers")
+	}
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
 		return s.intendCredential(ctx, tx, want)
 	})
@@ -244,6 +248,9 @@ func (s *Service) ImportCertificate(ctx context.Context, req *signv1.ImportCerti
 	}
 	if c.CompanyID != name.company {
 		return nil, noCredential(req.GetName())
+	}
+	if c.Provider != "" {
+		return nil, heldElsewhere(c)
 	}
 	if c.KeyVersion == 0 {
 		return nil, fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")

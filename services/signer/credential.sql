@@ -74,5 +74,5 @@ ORDER BY c.not_after, c.id LIMIT @page;
 -- name: KeysInUse :many
 -- Credentials whose key in Vault is to be looked at.
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
-FROM credential WHERE state = 'ACTIVE' AND id > @after ORDER BY id LIMIT 200;
+       not_before, not_after, version, created_at, updated_at, provider, qualified
+FROM credential WHERE state = 'ACTIVE' AND provider = '' AND id > @after ORDER BY id LIMIT 200;

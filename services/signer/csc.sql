@@ -6,7 +6,7 @@ SELECT sqlc.embed(c), coalesce(p.holder, '')::text AS holder, coalesce(d.type, '
 FROM credential c
 LEFT JOIN credential_pin p ON p.credential_id = c.id
 LEFT JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
-WHERE c.tenant_id = @tenant_id AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
+WHERE c.provider = '' AND c.tenant_id = @tenant_id AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
   AND (sqlc.narg(id)::uuid IS NULL OR c.id = sqlc.narg(id)::uuid) AND (@holder::text = '' OR p.holder = @holder::text)
 ORDER BY c.created_at DESC, c.id DESC LIMIT @page;
 

@@ -128,7 +128,7 @@ func (c *cscCall) signDigests(ctx context.Context, req *csc2.SignDocRequest) (*c
 		return nil, ofDocuments(err)
 	}
 	if ch.State != "SIGNED" {
-		ch, err = c.service.signChallenge(ctx, row.Credential, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+		ch, err = c.service.signChallenge(ctx, row.Credential, ch, req.SAD, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 			return c.service.makeOne(ctx, hash, nil, by, at, out, c.service.stamper(c.caller.Tenant))
 		})
 		if err != nil {
@@ -175,7 +175,7 @@ func (c *cscCall) signDocuments(ctx context.Context, req *csc2.SignDocRequest) (
 		return nil, ofDocuments(err)
 	}
 	if ch.State != "SIGNED" {
-		ch, err = s.signChallenge(ctx, row.Credential, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+		ch, err = s.signChallenge(ctx, row.Credential, ch, req.SAD, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 			return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.caller.Tenant))
 		})
 		if err != nil {

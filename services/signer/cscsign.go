@@ -101,7 +101,7 @@ func (c *cscCall) signHash(ctx context.Context, req *csc2.SignHashRequest) (*csc
 		return nil, err
 	}
 	if ch.State != "SIGNED" {
-		ch, err = c.service.signChallenge(ctx, row.Credential, ch, signRaw)
+		ch, err = c.service.signChallenge(ctx, row.Credential, ch, req.SAD, signRaw)
 		if err != nil {
 			return nil, err
 		}

@@ -134,11 +134,15 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 	var ch db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		c, err = personal(ctx, q, name)
+		c, err = signatory(ctx, q, name)
 		if err != nil {
 			return err
 		}
 		ch, err = ownChallenge(ctx, q, req.GetChallenge(), name, id)
+		if err != nil {
+			return err
+		}
+		c, err = withHolding(ctx, q, c, ch)
 		if err != nil {
 			return err
 		}
@@ -153,7 +157,7 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 		return nil, err
 	}
 	if ch.State != "SIGNED" {
-		ch, err = s.signChallenge(ctx, c, ch, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+		ch, err = s.signChallenge(ctx, c, ch, req.GetAuthorization(), func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 			return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
 		})
 		if err != nil {
@@ -323,7 +327,7 @@ func (s *Service) releaseDocuments(ctx context.Context, c db.Credential, d *docu
 		total += set.sizes[i]
 	}
 	resp := &signv1.SignDocumentsResponse{
-		Credential: nameOfCredential(c), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED, SigningTime: timestamppb.New(set.at),
+		Credential: nameOfCredential(c), Level: levelOf(c.Qualified), SigningTime: timestamppb.New(set.at),
 	}
 	for _, h := range d.order {
 		i := at[[sha256.Size]byte(h)]

@@ -226,6 +226,9 @@ func (s *Service) SendOtp(ctx context.Context, req *signv1.SendOtpRequest) (*sig
 		text = fmt.Sprintf("per firmare %d documenti, impronta %s", len(ch.Hashes), hex.EncodeToString(ch.Digest[:4]))
 		return nil
 	})
+	if errors.Is(err, errHeld) && req.GetChallenge() != "" {
+		return s.sendHeld(ctx, full, name, id)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,8 @@ func personal(ctx context.Context, q *db.Queries, name credentialName) (db.Crede
 		return c, fault.Precondition("CREDENTIAL_REVOKED", "credential %s is revoked for good: create another", full)
 	case c.State == "SUSPENDED":
 		return c, suspended(c)
+	case c.Provider != "":
+		return c, heldElsewhere(c)
 	case c.KeyVersion == 0:
 		return c, fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")
 	}

@@ -5,17 +5,17 @@ ON CONFLICT (id) DO NOTHING;
 
 -- name: GetCredential :one
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE id = @id;
 
 -- name: LockCredential :one
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE id = @id FOR UPDATE;
 
 -- name: ListCredentials :many
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential
 WHERE tenant_id = @tenant_id AND (@company_id::text = '' OR company_id = @company_id) AND id < @before
 ORDER BY id DESC LIMIT @page;
@@ -46,7 +46,7 @@ ORDER BY company_id, not_before DESC, id DESC;
 -- name: ChooseRole :one
 -- The credential of a company that holds a role, by the same rule.
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential
 WHERE tenant_id = @tenant_id AND company_id = @company_id AND kind = 'ROLE' AND state = 'ACTIVE'
   AND not_before <= @now AND not_after > @now

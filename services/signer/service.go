@@ -43,6 +43,8 @@ type Config struct {
 	Documents DocumentsConfig `yaml:"documents"`
 	// Keys is about keys, their certificates and how long they are relied on.
 	Keys KeysConfig `yaml:"keys"`
+	// Providers hold keys outside the house: providers of remote signatures.
+	Providers []ProviderConfig `yaml:"providers"`
 	// Verification says by what files are judged that others signed.
 	Verification VerificationConfig `yaml:"verification"`
 	// CSC offers the credentials of persons through the API of the Cloud Signature Consortium.
@@ -165,6 +167,7 @@ func (c *Config) Validate() error {
 	a.Email.validate("authorization.email", bad)
 	a.Push.validate("authorization.push", bad)
 	c.validateStamps(bad)
+	c.validateProviders(bad)
 	c.Verification.validate(bad)
 	c.CSC.validate(bad)
 	return errors.Join(errs...)
@@ -179,12 +182,15 @@ type Service struct {
 	signv1.UnimplementedDeviceServiceServer
 	signv1.UnimplementedCredentialServiceServer
 	signv1.UnimplementedSignatureRequestServiceServer
+	signv1.UnimplementedProviderServiceServer
 
 	verifier *verifier
 	stamps   []*authority
 	// messengers send passwords, by type of device.
 	messengers map[string]*messenger
 	requests   requestWakes
+	// remotes hold keys outside the house, by name.
+	remotes map[string]*remote
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -202,7 +208,7 @@ type Service struct {
 // package indexes. It does not transmit or keep documents.
 var Target = run.Target{Name: "signer", Start: start}
 
-func start(_ context.Context, h *run.Host) error {
+func start(ctx context.Context, h *run.Host) error {
 	cfg := DefaultConfig()
 	err := h.Config(&cfg)
 	if err != nil {
@@ -224,8 +230,12 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return err
 	}
+	remotes, err := openProviders(ctx, cfg.Providers, h, vault)
+	if err != nil {
+		return err
+	}
 	s := &Service{
-		verifier: verifier, stamps: stamps, messengers: messengers, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		remotes: remotes, verifier: verifier, stamps: stamps, messengers: messengers, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPinHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)
@@ -236,6 +246,7 @@ func start(_ context.Context, h *run.Host) error {
 	signv1.RegisterDeviceServiceServer(h.RPC, s)
 	signv1.RegisterCredentialServiceServer(h.RPC, s)
 	signv1.RegisterSignatureRequestServiceServer(h.RPC, s)
+	signv1.RegisterProviderServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
@@ -248,6 +259,7 @@ func start(_ context.Context, h *run.Host) error {
 	h.Check("vault", vault.session.Check)
 	h.Go("vault-session", vault.session.Keep)
 	h.Go("credentials", s.watch)
+	h.Go("providers", s.sweepProviders)
 	h.Go("trusted-lists", func(ctx context.Context) error { return verifier.lists.Run(ctx, cfg.Verification.RefreshEvery) })
 	return nil
 }

@@ -42,11 +42,15 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 	var ch db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		c, err = personal(ctx, q, name)
+		c, err = signatory(ctx, q, name)
 		if err != nil {
 			return err
 		}
 		ch, err = ownChallenge(ctx, q, req.GetName(), name, id)
+		if err != nil {
+			return err
+		}
+		c, err = withHolding(ctx, q, c, ch)
 		if err != nil {
 			return err
 		}
@@ -61,7 +65,7 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 		return nil, err
 	}
 	if ch.State != "SIGNED" {
-		ch, err = s.signChallenge(ctx, c, ch, signHash)
+		ch, err = s.signChallenge(ctx, c, ch, req.GetAuthorization(), signHash)
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +122,7 @@ func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credenti
 	switch {
 	case n == 1:
 		return ch, telemetry.Audit(ctx, tx, telemetry.Act{
-			Action: "authorization.use", Resource: full, Detail: map[string]string{"device": nameOfDevice(c, *ch.DeviceID)},
+			Action: "authorization.use", Resource: full, Detail: map[string]string{"device": deviceOf(c, ch)},
 		})
 	case ch.RequestID != nil && *ch.RequestID != requestID:
 		return ch, fault.Precondition("AUTHORIZATION_USED", "the authorization was used by another request: ask the signer again")
@@ -134,14 +138,29 @@ func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credenti
 }
 
 // signChallenge makes all the signatures in memory, then stores them, then records them together.
-func (s *Service) signChallenge(ctx context.Context, c db.Credential, ch db.Challenge,
-	sign func(context.Context, []byte, *readyCredential, time.Time) ([]byte, error),
-) (db.Challenge, error) {
+func (s *Service) signChallenge(ctx context.Context, c db.Credential, ch db.Challenge, authorization string, sign signFunc) (db.Challenge, error) {
+	if ch.HoldingID != nil {
+		return s.signHeld(ctx, c, ch, authorization, sign)
+	}
 	by, err := s.ready.load(ctx, c)
 	if err != nil {
 		return ch, err
 	}
 	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
+	return s.finishChallenge(ctx, c, ch, by, at, sign)
+}
+
+// deviceOf is whose password authorized a challenge: a device, or the provider that knows it.
+func deviceOf(c db.Credential, ch db.Challenge) string {
+	if ch.DeviceID == nil {
+		return "provider"
+	}
+	return nameOfDevice(c, *ch.DeviceID)
+}
+
+// finishChallenge makes the files, stores them and records them.
+func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Challenge, by *readyCredential, at time.Time, sign signFunc) (db.Challenge, error) {
+	var err error
 	record := db.RecordChallengeParams{ID: ch.ID, RequestID: ch.RequestID, SigningTime: &at}
 	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, c.TenantID, ch.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, by, at)
@@ -169,7 +188,7 @@ func (s *Service) signChallenge(ctx context.Context, c db.Credential, ch db.Chal
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "challenge.sign", Resource: full,
-			Detail: map[string]string{"documents": fmt.Sprint(len(ch.Hashes)), "device": nameOfDevice(c, *ch.DeviceID)},
+			Detail: map[string]string{"documents": fmt.Sprint(len(ch.Hashes)), "device": deviceOf(c, ch)},
 		})
 	})
 	return ch, err
@@ -225,7 +244,7 @@ func (s *Service) release(ctx context.Context, c db.Credential, ch db.Challenge,
 	for i, h := range ch.Hashes {
 		byHash[[sha256.Size]byte(h)] = i
 	}
-	resp := &signv1.SignHashesResponse{Credential: nameOfCredential(c), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED}
+	resp := &signv1.SignHashesResponse{Credential: nameOfCredential(c), Level: levelOf(c.Qualified)}
 	for _, h := range order {
 		i := byHash[[sha256.Size]byte(h)]
 		der, err := s.blobs.Get(ctx, refOf(c.TenantID, ch.SignedSha256[i], ch.SignedSizes[i]))

@@ -195,3 +195,22 @@ func parseSignature(item any, version int) ([]byte, error) {
 	}
 	return sig, nil
 }
+
+// readAccount reads user and password from a KV version 2 secret.
+func (t *transit) readAccount(ctx context.Context, path string) (user, password string, err error) {
+	secret, err := t.call(ctx, "reading an account", func(ctx context.Context) (*api.Secret, error) {
+		return t.client.Logical().ReadWithContext(ctx, path)
+	})
+	if err != nil {
+		return "", "", err
+	}
+	if secret != nil {
+		data, _ := secret.Data["data"].(map[string]any)
+		user, _ = data["user"].(string)
+		password, _ = data["password"].(string)
+	}
+	if user == "" || password == "" {
+		return "", "", fault.Precondition("PROVIDER_ACCOUNT_MISSING", "%s in Vault has no user and password", path)
+	}
+	return user, password, nil
+}

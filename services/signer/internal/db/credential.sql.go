@@ -257,8 +257,8 @@ func (q *Queries) InsertWarning(ctx context.Context, arg InsertWarningParams) (i
 
 const keysInUse = `-- name: KeysInUse :many
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
-FROM credential WHERE state = 'ACTIVE' AND id > $1 ORDER BY id LIMIT 200
+       not_before, not_after, version, created_at, updated_at, provider, qualified
+FROM credential WHERE state = 'ACTIVE' AND provider = '' AND id > $1 ORDER BY id LIMIT 200
 `
 
 // Credentials whose key in Vault is to be looked at.
@@ -289,6 +289,8 @@ func (q *Queries) KeysInUse(ctx context.Context, after uuid.UUID) ([]Credential,
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Provider,
+			&i.Qualified,
 		); err != nil {
 			return nil, err
 		}

@@ -126,11 +126,11 @@ func (q *Queries) InsertTransaction(ctx context.Context, arg InsertTransactionPa
 
 const listPersonal = `-- name: ListPersonal :many
 
-SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type
 FROM credential c
 LEFT JOIN credential_pin p ON p.credential_id = c.id
 LEFT JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
-WHERE c.tenant_id = $1 AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
+WHERE c.provider = '' AND c.tenant_id = $1 AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
   AND ($2::uuid IS NULL OR c.id = $2::uuid) AND ($3::text = '' OR p.holder = $3::text)
 ORDER BY c.created_at DESC, c.id DESC LIMIT $4
 `
@@ -182,6 +182,8 @@ func (q *Queries) ListPersonal(ctx context.Context, arg ListPersonalParams) ([]L
 			&i.Credential.Version,
 			&i.Credential.CreatedAt,
 			&i.Credential.UpdatedAt,
+			&i.Credential.Provider,
+			&i.Credential.Qualified,
 			&i.Holder,
 			&i.DeviceType,
 		); err != nil {

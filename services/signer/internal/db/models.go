@@ -53,6 +53,7 @@ type Challenge struct {
 	UsedAt              *time.Time
 	SignedAt            *time.Time
 	Output              string
+	HoldingID           *uuid.UUID
 }
 
 type Credential struct {
@@ -73,6 +74,8 @@ type Credential struct {
 	Version    int32
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
+	Provider   string
+	Qualified  bool
 }
 
 type CredentialCertificate struct {
@@ -88,6 +91,26 @@ type CredentialCertificate struct {
 	ImportedAt   time.Time
 	UsedFrom     *time.Time
 	DroppedAt    *time.Time
+}
+
+type CredentialHolding struct {
+	ID            uuid.UUID
+	TenantID      string
+	CredentialID  uuid.UUID
+	Provider      string
+	RemoteID      string
+	RemoteUser    string
+	KeyType       string
+	Chain         [][]byte
+	NotBefore     time.Time
+	NotAfter      time.Time
+	Scal          int32
+	Multisign     int32
+	OtpID         string
+	OtpKind       string
+	Qualified     bool
+	EffectiveFrom time.Time
+	CreatedAt     time.Time
 }
 
 type CredentialPin struct {
@@ -255,6 +278,44 @@ type ParkedEvent struct {
 	Attempts    int32
 	ParkedAt    time.Time
 	RetriedAt   *time.Time
+}
+
+type ProviderCall struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	ChallengeID  uuid.UUID
+	Provider     string
+	Step         string
+	Hashes       int32
+	Signed       int32
+	State        string
+	Code         string
+	SentAt       time.Time
+	AnswerBy     time.Time
+	EndedAt      *time.Time
+	Resolution   string
+	Note         string
+	ResolvedAt   *time.Time
+}
+
+type ProviderSession struct {
+	ChallengeID    uuid.UUID
+	TenantID       string
+	HoldingID      uuid.UUID
+	SigningTime    time.Time
+	Authorized     [][]byte
+	Sealed         []byte
+	GrantExpiresAt *time.Time
+	OtpSentAt      *time.Time
+}
+
+type ProviderSignature struct {
+	ChallengeID uuid.UUID
+	TenantID    string
+	Hash        []byte
+	Signature   []byte
+	MadeAt      time.Time
 }
 
 type PushKey struct {

@@ -55,7 +55,7 @@ func (q *Queries) ChooseCredentials(ctx context.Context, arg ChooseCredentialsPa
 
 const chooseRole = `-- name: ChooseRole :one
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential
 WHERE tenant_id = $1 AND company_id = $2 AND kind = 'ROLE' AND state = 'ACTIVE'
   AND not_before <= $3 AND not_after > $3
@@ -90,6 +90,8 @@ func (q *Queries) ChooseRole(ctx context.Context, arg ChooseRoleParams) (Credent
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Provider,
+		&i.Qualified,
 	)
 	return i, err
 }
@@ -129,7 +131,7 @@ func (q *Queries) FailPending(ctx context.Context, arg FailPendingParams) ([]uui
 
 const getCredential = `-- name: GetCredential :one
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE id = $1
 `
 
@@ -154,6 +156,8 @@ func (q *Queries) GetCredential(ctx context.Context, id uuid.UUID) (Credential, 
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Provider,
+		&i.Qualified,
 	)
 	return i, err
 }
@@ -415,7 +419,7 @@ func (q *Queries) InsertIntents(ctx context.Context, arg InsertIntentsParams) ([
 
 const listCredentials = `-- name: ListCredentials :many
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential
 WHERE tenant_id = $1 AND ($2::text = '' OR company_id = $2) AND id < $3
 ORDER BY id DESC LIMIT $4
@@ -460,6 +464,8 @@ func (q *Queries) ListCredentials(ctx context.Context, arg ListCredentialsParams
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Provider,
+			&i.Qualified,
 		); err != nil {
 			return nil, err
 		}
@@ -536,7 +542,7 @@ func (q *Queries) ListSignatures(ctx context.Context, arg ListSignaturesParams) 
 
 const lockCredential = `-- name: LockCredential :one
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at
+       not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE id = $1 FOR UPDATE
 `
 
@@ -561,6 +567,8 @@ func (q *Queries) LockCredential(ctx context.Context, id uuid.UUID) (Credential,
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Provider,
+		&i.Qualified,
 	)
 	return i, err
 }

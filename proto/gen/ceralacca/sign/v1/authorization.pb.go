@@ -157,6 +157,8 @@ const (
 	ChallengeState_CHALLENGE_STATE_SIGNED  ChallengeState = 4
 	// Too late for the next step.
 	ChallengeState_CHALLENGE_STATE_EXPIRED ChallengeState = 5
+	// A provider's answer was lost: it may have signed. Final; make another challenge.
+	ChallengeState_CHALLENGE_STATE_OUTCOME_UNKNOWN ChallengeState = 6
 )
 
 // Enum value maps for ChallengeState.
@@ -168,14 +170,16 @@ var (
 		3: "CHALLENGE_STATE_SIGNING",
 		4: "CHALLENGE_STATE_SIGNED",
 		5: "CHALLENGE_STATE_EXPIRED",
+		6: "CHALLENGE_STATE_OUTCOME_UNKNOWN",
 	}
 	ChallengeState_value = map[string]int32{
-		"CHALLENGE_STATE_UNSPECIFIED": 0,
-		"CHALLENGE_STATE_OPEN":        1,
-		"CHALLENGE_STATE_AUTHORIZED":  2,
-		"CHALLENGE_STATE_SIGNING":     3,
-		"CHALLENGE_STATE_SIGNED":      4,
-		"CHALLENGE_STATE_EXPIRED":     5,
+		"CHALLENGE_STATE_UNSPECIFIED":     0,
+		"CHALLENGE_STATE_OPEN":            1,
+		"CHALLENGE_STATE_AUTHORIZED":      2,
+		"CHALLENGE_STATE_SIGNING":         3,
+		"CHALLENGE_STATE_SIGNED":          4,
+		"CHALLENGE_STATE_EXPIRED":         5,
+		"CHALLENGE_STATE_OUTCOME_UNKNOWN": 6,
 	}
 )
 
@@ -1736,14 +1740,15 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x1cOTP_DEVICE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18OTP_DEVICE_STATE_PENDING\x10\x01\x12\x1b\n" +
 	"\x17OTP_DEVICE_STATE_ACTIVE\x10\x02\x12\x1c\n" +
-	"\x18OTP_DEVICE_STATE_REMOVED\x10\x03*\xc1\x01\n" +
+	"\x18OTP_DEVICE_STATE_REMOVED\x10\x03*\xe6\x01\n" +
 	"\x0eChallengeState\x12\x1f\n" +
 	"\x1bCHALLENGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CHALLENGE_STATE_OPEN\x10\x01\x12\x1e\n" +
 	"\x1aCHALLENGE_STATE_AUTHORIZED\x10\x02\x12\x1b\n" +
 	"\x17CHALLENGE_STATE_SIGNING\x10\x03\x12\x1a\n" +
 	"\x16CHALLENGE_STATE_SIGNED\x10\x04\x12\x1b\n" +
-	"\x17CHALLENGE_STATE_EXPIRED\x10\x052\xb0\n" +
+	"\x17CHALLENGE_STATE_EXPIRED\x10\x05\x12#\n" +
+	"\x1fCHALLENGE_STATE_OUTCOME_UNKNOWN\x10\x062\xb0\n" +
 	"\n" +
 	"\x14AuthorizationService\x12f\n" +
 	"\x06SetPin\x12 .ceralacca.sign.v1.SetPinRequest\x1a!.ceralacca.sign.v1.SetPinResponse\"\x17\xb2\xbb\x18\x13\n" +

@@ -33,6 +33,9 @@ const (
 	KeyType_KEY_TYPE_UNSPECIFIED KeyType = 0
 	KeyType_KEY_TYPE_EC_P256     KeyType = 1
 	KeyType_KEY_TYPE_RSA_3072    KeyType = 2
+	// At providers only: no key in Vault is made of these.
+	KeyType_KEY_TYPE_RSA_2048 KeyType = 3
+	KeyType_KEY_TYPE_RSA_4096 KeyType = 4
 )
 
 // Enum value maps for KeyType.
@@ -41,11 +44,15 @@ var (
 		0: "KEY_TYPE_UNSPECIFIED",
 		1: "KEY_TYPE_EC_P256",
 		2: "KEY_TYPE_RSA_3072",
+		3: "KEY_TYPE_RSA_2048",
+		4: "KEY_TYPE_RSA_4096",
 	}
 	KeyType_value = map[string]int32{
 		"KEY_TYPE_UNSPECIFIED": 0,
 		"KEY_TYPE_EC_P256":     1,
 		"KEY_TYPE_RSA_3072":    2,
+		"KEY_TYPE_RSA_2048":    3,
+		"KEY_TYPE_RSA_4096":    4,
 	}
 )
 
@@ -297,7 +304,7 @@ func (SignatureState) EnumDescriptor() ([]byte, []int) {
 	return file_ceralacca_sign_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
-// A key in Vault and its certificate.
+// A key in Vault, or at a provider, and its certificate.
 type Credential struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -314,8 +321,10 @@ type Credential struct {
 	ExpireTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	CreateTime     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	Etag           string                 `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Who holds the key now, as the configuration calls them; empty: Vault (ProviderService).
+	Provider      string `protobuf:"bytes,12,opt,name=provider,proto3" json:"provider,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Credential) Reset() {
@@ -421,6 +430,13 @@ func (x *Credential) GetCreateTime() *timestamppb.Timestamp {
 func (x *Credential) GetEtag() string {
 	if x != nil {
 		return x.Etag
+	}
+	return ""
+}
+
+func (x *Credential) GetProvider() string {
+	if x != nil {
+		return x.Provider
 	}
 	return ""
 }
@@ -547,7 +563,7 @@ var File_ceralacca_sign_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x1dceralacca/sign/v1/types.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x05\n" +
+	"\x1dceralacca/sign/v1/types.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x05\n" +
 	"\n" +
 	"Credential\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12D\n" +
@@ -564,7 +580,8 @@ const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12\x17\n" +
-	"\x04etag\x18\v \x01(\tB\x03\xe0A\x03R\x04etag:u\xeaAr\n" +
+	"\x04etag\x18\v \x01(\tB\x03\xe0A\x03R\x04etag\x12\x1f\n" +
+	"\bprovider\x18\f \x01(\tB\x03\xe0A\x03R\bprovider:u\xeaAr\n" +
 	"\x18ceralacca.dev/Credential\x12=tenants/{tenant}/companies/{company}/credentials/{credential}*\vcredentials2\n" +
 	"credential\"\xac\x04\n" +
 	"\tSignature\x12\x17\n" +
@@ -583,11 +600,13 @@ const file_ceralacca_sign_v1_types_proto_rawDesc = "" +
 	"\afailure\x18\n" +
 	" \x01(\tR\afailure:\\\xeaAY\n" +
 	"\x17ceralacca.dev/Signature\x12'tenants/{tenant}/signatures/{signature}*\n" +
-	"signatures2\tsignature*P\n" +
+	"signatures2\tsignature*~\n" +
 	"\aKeyType\x12\x18\n" +
 	"\x14KEY_TYPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KEY_TYPE_EC_P256\x10\x01\x12\x15\n" +
-	"\x11KEY_TYPE_RSA_3072\x10\x02*\xa0\x01\n" +
+	"\x11KEY_TYPE_RSA_3072\x10\x02\x12\x15\n" +
+	"\x11KEY_TYPE_RSA_2048\x10\x03\x12\x15\n" +
+	"\x11KEY_TYPE_RSA_4096\x10\x04*\xa0\x01\n" +
 	"\x0eCredentialKind\x12\x1f\n" +
 	"\x1bCREDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CREDENTIAL_KIND_AUTOMATIC\x10\x01\x12\x18\n" +

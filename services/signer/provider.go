@@ -16,6 +16,7 @@ import (
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/signer/internal/provider"
 	"ceralacca.dev/services/signer/internal/provider/arss"
+	"ceralacca.dev/services/signer/internal/provider/csc"
 	"ceralacca.dev/services/signer/internal/provider/soap"
 	"ceralacca.dev/services/signer/internal/provider/sws"
 )
@@ -24,7 +25,7 @@ import (
 type ProviderConfig struct {
 	// Name is how credentials name it. It stays: credentials keep it.
 	Name string `yaml:"name"`
-	// Kind is arss (Aruba, Actalis) or sws (Namirial).
+	// Kind is arss (Aruba, Actalis), sws (Namirial) or csc (Cloud Signature Consortium API, versions 1 and 2).
 	Kind string `yaml:"kind"`
 	// Address is the URL of the service, as the contract has it: never that of a WSDL.
 	Address string `yaml:"address"`
@@ -41,6 +42,11 @@ type ProviderConfig struct {
 	// Secret is the same account in Vault, instead of files: the path of a KV version 2 secret with the
 	// fields user and password, below secret/data/signer/.
 	Secret string `yaml:"secret"`
+	// Login is how a csc provider lets us in with that account: basic (auth/login), oauth2client (user is the
+	// client id) or external (password is the bearer token). Default: basic.
+	Login string `yaml:"login"`
+	// BindPasswords says that a csc provider binds the passwords that it sends to the digests.
+	BindPasswords bool `yaml:"bind_passwords"`
 	// Domain is the typeOtpAuth of an ARSS contract.
 	Domain string `yaml:"domain"`
 	// HSM is the typeHSM of an ARSS contract, usually COSIGN.
@@ -71,7 +77,9 @@ func (c *Config) validateProviders(bad func(when bool, path, format string, a ..
 		bad(!providerName.MatchString(p.Name), at+"name", "%q must be lower-case letters, digits and -, such as aruba", p.Name)
 		bad(seen[p.Name], at+"name", "%q is there twice", p.Name)
 		seen[p.Name] = true
-		bad(!slices.Contains([]string{"arss", "sws"}, p.Kind), at+"kind", "%q must be arss or sws", p.Kind)
+		bad(!slices.Contains([]string{"arss", "sws", "csc"}, p.Kind), at+"kind", "%q must be arss, sws or csc", p.Kind)
+		bad(!slices.Contains([]string{"", "basic", "oauth2client", "external"}, p.Login), at+"login", "%q must be basic, oauth2client or external", p.Login)
+		bad(p.Kind == "csc" && p.UserFile == "" && p.Secret == "", at+"user_file", "is missing: a csc provider lets nobody in without an account")
 		u, err := url.Parse(p.Address)
 		bad(err != nil || u.Host == "" || u.Scheme != "https", at+"address", "%q is no https address: PINs and passwords go there", p.Address)
 		bad((p.CertFile == "") != (p.KeyFile == ""), at+"key_file", "cert_file and key_file go together")
@@ -142,6 +150,17 @@ func (c *ProviderConfig) open(security *tls.Config, user, password string, now f
 			kinds = append(kinds, provider.OTPKind(k))
 		}
 		return arss.New(arss.Config{SOAP: wire, Domain: c.Domain, HSM: c.HSM, User: user, Password: password, OTP: kinds, Codes: codes, Now: now}), nil
+	case "csc":
+		remote := csc.Config{URL: c.Address, HTTP: wire.HTTP, BindPasswords: c.BindPasswords, Codes: codes, Now: now}
+		switch c.Login {
+		case "external":
+			remote.Token = password
+		case "oauth2client":
+			remote.ClientID, remote.ClientSecret = user, password
+		default:
+			remote.User, remote.Password = user, password
+		}
+		return csc.New(remote), nil
 	case "sws":
 		return sws.New(sws.Config{SOAP: wire, Codes: codes, Now: now}), nil
 	}

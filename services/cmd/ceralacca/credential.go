@@ -20,7 +20,11 @@ func (c *cli) sign() (signv1.SignServiceClient, error) {
 
 func (c *cli) credentialCommand() *cobra.Command {
 	var company, kind, key, common string
-	create := verb("create", "Make a key in Vault and its certificate request", args(), func(ctx context.Context, _ []string) error {
+	var remote remoteKey
+	create := verb("create", "Make a key in Vault and its certificate request, or a credential of a provider's key", args(), func(ctx context.Context, _ []string) error {
+		if remote.provider != "" {
+			return c.createHeld(ctx, company, remote)
+		}
 		err := need("company", company, "common-name", common)
 		if err != nil {
 			return err
@@ -57,6 +61,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 	create.Flags().StringVar(&kind, "kind", "automatic", "automatic (a company's invoices), role (the platform's conservation), person (signs with ceralacca sign) or seal (documents, by mandate)")
 	create.Flags().StringVar(&key, "key", "p256", "p256 or rsa3072")
 	create.Flags().StringVar(&common, "common-name", "", "name in the certificate")
+	remote.flags(create)
 	imported := verb("import CREDENTIAL FILE", "Import the certificate of a credential, PEM, leaf first", args("CREDENTIAL", "FILE"), func(ctx context.Context, given []string) error {
 		raw, err := c.read(given[1])
 		if err != nil {
@@ -100,9 +105,9 @@ func (c *cli) credentialCommand() *cobra.Command {
 		return c.print(page, func() {
 			var rows [][]string
 			for _, k := range page.GetCredentials() {
-				rows = append(rows, []string{k.GetName(), enum("CREDENTIAL_STATE_", k.GetState()), enum("KEY_TYPE_", k.GetKeyType()), enum("SIGNATURE_LEVEL_", k.GetLevel()), k.GetCommonName(), when(k.GetExpireTime())})
+				rows = append(rows, []string{k.GetName(), enum("CREDENTIAL_STATE_", k.GetState()), enum("KEY_TYPE_", k.GetKeyType()), enum("SIGNATURE_LEVEL_", k.GetLevel()), k.GetProvider(), k.GetCommonName(), when(k.GetExpireTime())})
 			}
-			c.table([]string{"CREDENTIAL", "STATE", "KEY", "LEVEL", "NAME", "EXPIRES"}, rows)
+			c.table([]string{"CREDENTIAL", "STATE", "KEY", "LEVEL", "PROVIDER", "NAME", "EXPIRES"}, rows)
 		})
 	}))
 	all := group("credential", "Signing credentials: keys in Vault and their certificates", create, imported, list, c.credentialAct("get", "Show a credential", &company,
@@ -113,6 +118,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 			return api.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: name})
 		}))
 	all.AddCommand(c.credentialLife(&company)...)
+	all.AddCommand(c.providerCommands(&company)...)
 	return all
 }
 

@@ -184,7 +184,7 @@ func (r *requestRows) take(m request.Request, a request.Act, heir *db.SigningReq
 			changed = append(changed, p)
 		}
 		p.Standing, p.Seen, p.SeenByDelegate = string(now.Standing), fromHex(now.Seen), fromHex(now.SeenByDelegate)
-		if own && a.Verb == request.View {
+		if own && a.Verb == request.View && !a.ByDeputy { // a challenge comes after the signer's own view
 			p.ViewedAt = &a.At
 		}
 		if own && a.Verb == request.Delegate {

@@ -279,6 +279,7 @@ func (b *book) delegates(t *testing.T) {
 	require.NoError(t, delegate(signs, false))
 	_, err := b.api.ViewSignatureRequest(ctx, &signv1.ViewSignatureRequestRequest{Participant: signs, AsDelegate: true})
 	require.NoError(t, err)
+	require.Nil(t, b.get(t, made.GetName()).GetSteps()[1].GetParticipants()[0].GetViewTime(), "the delegate's view is not the signer's")
 	stream, err := b.api.DownloadRequestDocument(ctx, &signv1.DownloadRequestDocumentRequest{Participant: signs, Position: 1, AsDelegate: true})
 	require.NoError(t, err)
 	got, err := stream.Recv()

@@ -34,14 +34,15 @@ func (c *cli) viewed(ctx context.Context, api signv1.SignatureRequestServiceClie
 		have = append(have, hex.EncodeToString(hash))
 	}
 	for _, d := range v.GetDocuments() {
-		sum := hex.EncodeToString(d.GetSha256())
-		fmt.Fprintf(c.errOut, "%d  SHA-256 %s  %s\n", d.GetPosition(), sum, printable(d.GetDisplayName()))
-		if len(files) > 0 && !slices.Contains(have, sum) {
+		if len(files) > 0 && !slices.Contains(have, hex.EncodeToString(d.GetSha256())) {
 			return nil, fault.Conflict("DOCUMENT_CHANGED", "%s is none of the files that are given: view the request again", d.GetDisplayName())
 		}
 	}
 	if len(files) > 0 && len(files) != len(v.GetDocuments()) {
 		return nil, usage("%d files are given, and the request has %d documents", len(files), len(v.GetDocuments()))
+	}
+	for _, d := range v.GetDocuments() {
+		fmt.Fprintf(c.errOut, "%d  SHA-256 %s  %s\n", d.GetPosition(), hex.EncodeToString(d.GetSha256()), printable(d.GetDisplayName()))
 	}
 	return v, nil
 }

@@ -63,6 +63,7 @@ CREATE TABLE provider_session (
     otp_sent_at      timestamptz
 );
 CREATE INDEX provider_session_sent ON provider_session (holding_id, otp_sent_at) WHERE otp_sent_at IS NOT NULL;
+CREATE INDEX provider_session_sealed ON provider_session (challenge_id) WHERE sealed IS NOT NULL;
 ALTER TABLE provider_session ENABLE ROW LEVEL SECURITY;
 ALTER TABLE provider_session FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant_isolation ON provider_session

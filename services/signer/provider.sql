@@ -59,6 +59,12 @@ UPDATE provider_session SET sealed = @sealed, grant_expires_at = @grant_expires_
 -- name: ForgetGrant :exec
 UPDATE provider_session SET sealed = NULL WHERE challenge_id = @challenge_id;
 
+-- name: ForgetSpentGrants :execrows
+-- What nobody can sign with any more is not kept: the provider's session is over, or the challenge has long been.
+UPDATE provider_session se SET sealed = NULL FROM challenge ch
+WHERE se.sealed IS NOT NULL AND ch.id = se.challenge_id
+  AND coalesce(se.grant_expires_at, ch.expires_at + interval '1 hour') < @at::timestamptz;
+
 -- name: AuthorizeHeld :execrows
 UPDATE challenge ch SET state = 'AUTHORIZED', authorization_sha256 = @authorization_sha256, authorized_at = @at, expires_at = @expires_at
 WHERE ch.id = @id AND ch.state = 'OPEN' AND ch.caller = @caller AND ch.holding_id IS NOT NULL

@@ -189,7 +189,7 @@ func TestProviders(t *testing.T) {
 	}{
 		{"signs hashes", providerSignsHashes}, {"signs documents", providerSignsDocuments}, {"wrong factors", providerWrongFactors},
 		{"outcome unknown", providerOutcomeUnknown}, {"call of a dead process", providerCallOfADeadProcess},
-		{"goes on where it was", providerGoesOnWhereItWas}, {"switch", providerSwitch}, {"away", providerAway},
+		{"goes on where it was", providerGoesOnWhereItWas}, {"grant that is over", providerGrantIsOver}, {"switch", providerSwitch}, {"away", providerAway},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, a) })
 	}
@@ -396,6 +396,23 @@ func providerGoesOnWhereItWas(t *testing.T, a *abroad) {
 	}
 	require.Equal(t, 6, f.signed(t))
 	require.Equal(t, int32(4), f.calls(t, signv1.ProviderCallState_PROVIDER_CALL_STATE_BUSY)[0].GetSignatureCount())
+}
+
+// providerGrantIsOver: who authorizes and never signs leaves nothing behind once the provider's session is over.
+func providerGrantIsOver(t *testing.T, a *abroad) {
+	f := a.enrol(t, "namirial", "RHIP0000006", "APP")
+	_, hashes := hashesOf(1)
+	ch := f.challenge(t, hashes)
+	f.authorize(t, ch)
+	id := ch.GetName()[strings.LastIndex(ch.GetName(), "/")+1:]
+	kept := func() (n int) {
+		require.NoError(t, pgtest.Admin(t, a.DB("signer")).QueryRow(t.Context(),
+			"SELECT count(*) FROM provider_session WHERE challenge_id = $1 AND sealed IS NOT NULL", id).Scan(&n))
+		return n
+	}
+	require.Equal(t, 1, kept())
+	f.exec(t, `UPDATE provider_session SET grant_expires_at = clock_timestamp() WHERE challenge_id = $1`, uuid.MustParse(id))
+	eventually(t, "the grant is forgotten", func() bool { return kept() == 0 })
 }
 
 func providerSwitch(t *testing.T, a *abroad) {

@@ -166,7 +166,8 @@ func (s *Service) loseCalls(ctx context.Context, tx pgx.Tx, one *uuid.UUID) erro
 	return nil
 }
 
-// sweepProviders gives up calls that nobody will answer, and has credentials show the key of the day.
+// sweepProviders gives up calls that nobody will answer, forgets grants that are over, and has credentials show
+// the key of the day.
 func (s *Service) sweepProviders(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -174,6 +175,10 @@ func (s *Service) sweepProviders(ctx context.Context) error {
 		err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 			if err := s.loseCalls(ctx, tx, nil); err != nil {
 				return err
+			}
+			_, err := db.New(tx).ForgetSpentGrants(ctx, pg.Time(s.now()))
+			if err != nil {
+				return fmt.Errorf("signer: forget grants: %w", err)
 			}
 			adopted, err := db.New(tx).AdoptHoldings(ctx, db.AdoptHoldingsParams{At: pg.Time(s.now())})
 			if err != nil {

@@ -166,6 +166,21 @@ func (q *Queries) ForgetGrant(ctx context.Context, challengeID uuid.UUID) error 
 	return err
 }
 
+const forgetSpentGrants = `-- name: ForgetSpentGrants :execrows
+UPDATE provider_session se SET sealed = NULL FROM challenge ch
+WHERE se.sealed IS NOT NULL AND ch.id = se.challenge_id
+  AND coalesce(se.grant_expires_at, ch.expires_at + interval '1 hour') < $1::timestamptz
+`
+
+// What nobody can sign with any more is not kept: the provider's session is over, or the challenge has long been.
+func (q *Queries) ForgetSpentGrants(ctx context.Context, at time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, forgetSpentGrants, at)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const getCall = `-- name: GetCall :one
 SELECT p.id, p.tenant_id, p.credential_id, p.challenge_id, p.provider, p.step, p.hashes, p.signed, p.state, p.code, p.sent_at, p.answer_by, p.ended_at,
        p.resolution, p.note, p.resolved_at, c.company_id

@@ -20,7 +20,7 @@ ARGS     ?=
 # Test packages at a time: one more than processors, since those that kill servers wait much.
 AT_ONCE  ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # The longest first, so that no processor idles at the end. go test prints results in this order.
-TESTED   := ./tests/... work
+TESTED   := ./tests/... ./services/sdi-gateway ./services/signer ./services/conservation work
 # make lint vets tests too, with more analyzers than go test would.
 GO_TEST   = $(GO) test -count=1 -vet=off
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -127,6 +128,49 @@ func blobOf(ref blob.Ref) *eventv1.Blob {
 	return &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: "application/xml"}
 }
 
+// preparedVault is the storage of a Vault that has its engines, and the key under which seeds come: making it costs
+// seconds of processor, once for all tests. It is removed by TestMain.
+var preparedVault = sync.OnceValues(func() (string, error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "signer-vault-")
+	if err != nil {
+		return "", err
+	}
+	prepared = append(prepared, dir)
+	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: dir})
+	if err != nil {
+		return "", err
+	}
+	_, err = provision(ctx, server)
+	if err == nil {
+		client, clientErr := server.Client()
+		err = clientErr
+		if err == nil {
+			_, err = client.Logical().ReadWithContext(ctx, vault.OATHPath+"/wrapping_key")
+		}
+	}
+	return dir, errors.Join(err, server.Stop())
+})
+
+// prepared are the folders to remove at the end.
+var prepared []string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range prepared {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+func provision(ctx context.Context, server *vault.Server) (map[string]vault.Credentials, error) {
+	root, err := devenv.Root()
+	if err != nil {
+		return nil, err
+	}
+	return server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+}
+
 // open starts Vault and the signer.
 func open(t testing.TB) *house {
 	t.Helper()
@@ -149,12 +193,13 @@ func openAt(t testing.TB, now func() time.Time, log io.Writer, extra string, spa
 	}
 	ctx := context.Background()
 	dir := t.TempDir()
+	prepared, err := preparedVault()
+	require.NoError(t, err)
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "vault"), os.DirFS(prepared)))
 	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault"), Audit: filepath.Join(dir, "vault-audit.log")})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
-	root, err := devenv.Root()
-	require.NoError(t, err)
-	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+	roles, err := provision(ctx, server)
 	require.NoError(t, err)
 	role := roles[vault.SignerRole]
 	roleFile, secretFile := filepath.Join(dir, "role"), filepath.Join(dir, "secret")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/vault/api"
@@ -27,10 +28,29 @@ var seedAlgorithms = map[string]struct {
 	size int
 }{"SHA1": {"sha1", 20}, "SHA256": {"sha2-256", 32}, "SHA512": {"sha2-512", 64}}
 
+// firstWrapping is how long Vault may take to make its wrapping key, RSA of 4096 bits, which it does when it is
+// first asked for it or for an import: many seconds of a slow processor, and no sign that it is away.
+const firstWrapping = 25 * time.Second
+
+// patient is the client for what may make the wrapping key.
+func (t *transit) patient() (*api.Client, error) {
+	c, err := t.client.CloneWithHeaders()
+	if err != nil {
+		return nil, fmt.Errorf("signer: vault client: %w", err)
+	}
+	c.SetToken(t.client.Token())
+	c.SetClientTimeout(max(firstWrapping, t.cfg.Timeout))
+	return c, nil
+}
+
 // wrappingKey reads the public key for imports. Vault paths: <oath>/wrapping_key (read).
 func (t *transit) wrappingKey(ctx context.Context) (string, error) {
 	secret, err := t.call(ctx, "reading the wrapping key", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().ReadWithContext(ctx, t.cfg.OATH+"/wrapping_key")
+		client, err := t.patient()
+		if err != nil {
+			return nil, err
+		}
+		return client.Logical().ReadWithContext(ctx, t.cfg.OATH+"/wrapping_key")
 	})
 	if err != nil {
 		return "", err
@@ -52,7 +72,11 @@ func (t *transit) importSeed(ctx context.Context, token uuid.UUID, wrapped []byt
 		WithField("wrapped_seed", "SEED_REFUSED", "cannot be unwrapped")
 	bad := false
 	_, err := t.call(ctx, "importing a seed", func(ctx context.Context) (*api.Secret, error) {
-		secret, err := t.client.Logical().WriteWithContext(ctx, t.cfg.OATH+"/keys/"+seedName(token)+"/import", map[string]any{
+		client, err := t.patient()
+		if err != nil {
+			return nil, err
+		}
+		secret, err := client.Logical().WriteWithContext(ctx, t.cfg.OATH+"/keys/"+seedName(token)+"/import", map[string]any{
 			"ciphertext": base64.StdEncoding.EncodeToString(wrapped), "type": "hmac", "hash_function": "SHA256",
 			"exportable": false, "allow_plaintext_backup": false, "allow_rotation": false,
 		})

@@ -15,7 +15,7 @@ import (
 )
 
 // Timeout is that of one call in the suite; Slow answers later.
-const Timeout = 300 * time.Millisecond
+const Timeout = 2 * time.Second
 
 // World is the sandbox of ARSS and SWS with one of its endpoints listening.
 type World struct {
@@ -45,7 +45,7 @@ func (w *World) Fail(t testing.TB, step Step, trouble Trouble, skip int) {
 		Slow: client.RemoteDelay, Busy: client.RemoteBusy, Garbage: client.RemoteGarbage,
 	}
 	require.NoError(t, w.AddFault(client.RemoteFault{
-		Kind: kinds[trouble], Operation: w.Operations[step], Skip: skip, DelayMS: int((20 * Timeout).Milliseconds()),
+		Kind: kinds[trouble], Operation: w.Operations[step], Skip: skip, DelayMS: int((2 * Timeout).Milliseconds()),
 	}))
 }
 

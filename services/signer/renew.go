@@ -26,7 +26,11 @@ import (
 // <transit>/keys/<key>/rotate (update).
 func (t *transit) rotateKey(ctx context.Context, name string) error {
 	_, err := t.call(ctx, "making the next version of a key", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/keys/"+name+"/rotate", nil)
+		client, err := t.patient()
+		if err != nil {
+			return nil, err
+		}
+		return client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/keys/"+name+"/rotate", nil)
 	})
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/vault/api"
@@ -28,22 +27,8 @@ var seedAlgorithms = map[string]struct {
 	size int
 }{"SHA1": {"sha1", 20}, "SHA256": {"sha2-256", 32}, "SHA512": {"sha2-512", 64}}
 
-// firstWrapping is how long Vault may take to make its wrapping key, RSA of 4096 bits, which it does when it is
-// first asked for it or for an import: many seconds of a slow processor, and no sign that it is away.
-const firstWrapping = 25 * time.Second
-
-// patient is the client for what may make the wrapping key.
-func (t *transit) patient() (*api.Client, error) {
-	c, err := t.client.CloneWithHeaders()
-	if err != nil {
-		return nil, fmt.Errorf("signer: vault client: %w", err)
-	}
-	c.SetToken(t.client.Token())
-	c.SetClientTimeout(max(firstWrapping, t.cfg.Timeout))
-	return c, nil
-}
-
-// wrappingKey reads the public key for imports. Vault paths: <oath>/wrapping_key (read).
+// wrappingKey reads the public key for imports. Vault makes it when it is first asked for it or for an import.
+// Vault paths: <oath>/wrapping_key (read).
 func (t *transit) wrappingKey(ctx context.Context) (string, error) {
 	secret, err := t.call(ctx, "reading the wrapping key", func(ctx context.Context) (*api.Secret, error) {
 		client, err := t.patient()

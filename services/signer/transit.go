@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -56,12 +57,31 @@ func (t *transit) call(ctx context.Context, what string, fn func(ctx context.Con
 	return secret, err
 }
 
+// keyMaking is how long Vault may take to make an RSA key: many seconds of a slow processor, and no sign that it is
+// away.
+const keyMaking = 25 * time.Second
+
+// patient is the client for what makes keys.
+func (t *transit) patient() (*api.Client, error) {
+	c, err := t.client.CloneWithHeaders()
+	if err != nil {
+		return nil, fmt.Errorf("signer: vault client: %w", err)
+	}
+	c.SetToken(t.client.Token())
+	c.SetClientTimeout(max(keyMaking, t.cfg.Timeout))
+	return c, nil
+}
+
 var transitTypes = map[string]string{"EC_P256": "ecdsa-p256", "RSA_3072": "rsa-3072"}
 
 // createKey makes the key if it is not there; it can never be exported.
 func (t *transit) createKey(ctx context.Context, name, keyType string) error {
 	_, err := t.call(ctx, "making a key", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/keys/"+name, map[string]any{
+		client, err := t.patient()
+		if err != nil {
+			return nil, err
+		}
+		return client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/keys/"+name, map[string]any{
 			"type": transitTypes[keyType], "exportable": false, "allow_plaintext_backup": false,
 		})
 	})

@@ -176,6 +176,7 @@ func (b *syncBuffer) String() string {
 }
 
 func TestPersonSignsWhatTheyAuthorized(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string]signv1.KeyType{"P-256": p256, "RSA-3072": rsa3072} {
 		t.Run(name, func(t *testing.T) {
 			log := &syncBuffer{}

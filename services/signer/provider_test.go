@@ -181,6 +181,7 @@ const unknown = "PROVIDER_OUTCOME_UNKNOWN"
 
 // TestProviders is one signer with two providers, and what can happen between them.
 func TestProviders(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	a := openAbroad(t, &log)
 	for _, c := range []struct {

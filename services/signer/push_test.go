@@ -101,6 +101,7 @@ func failuresOf(t testing.TB, h *house, subject string) (n int) {
 
 // TestPushApproval: the app sees what is authorized, the person brings the number, the key signs both.
 func TestPushApproval(t *testing.T) {
+	t.Parallel()
 	h := openMessages(t)
 	s := h.person(t, holder)
 	a := s.newPushApp(t, "app-instance-0001")
@@ -215,6 +216,7 @@ func TestPushKeysAreChecked(t *testing.T) {
 
 // TestOnePushAnswerOneWinner: a thousand answers to one question, then a thousand uses of one approval.
 func TestOnePushAnswerOneWinner(t *testing.T) {
+	t.Parallel()
 	h := openMessages(t)
 	s := h.person(t, holder)
 	a := s.newPushApp(t, "")

@@ -97,6 +97,7 @@ func (b *bundle) awaitOf(t *testing.T, invoice string, names ...string) {
 // The same scenarios over all channels: the same events, the same states, each document once by the count of
 // the exchange.
 func TestAllChannels(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setup  func(t *testing.T) *bundle
 		faults []string

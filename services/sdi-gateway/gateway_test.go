@@ -324,6 +324,7 @@ func TestRepeatOfOurs(t *testing.T) {
 
 // What surely did not arrive is sent again until it does, and refusals that need a person are told.
 func TestRefusedCalls(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{client.FaultCutBefore, client.FaultEI02, client.FaultSOAP, client.FaultHTTP503} {
 		t.Run(kind, func(t *testing.T) {
 			b := setup(t)

@@ -68,6 +68,7 @@ var (
 // The process is killed at every boundary of every channel, in both directions: SdI counts each document once, and
 // everything is told once.
 func TestKilledAtEachBoundary(t *testing.T) {
+	t.Parallel()
 	for ways, c := range map[string]struct{ sending, receiving []boundary }{
 		"SDICOOP": {everyBoundary(sendingByCoop), everyBoundary(receivingByCoop)},
 		"SDIFTP":  {everyBoundary(sendingByFTP), everyBoundary(receivingByFTP)},

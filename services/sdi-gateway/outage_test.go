@@ -97,6 +97,7 @@ func (b *bundle) audited(t *testing.T, action string) int {
 // SdI goes away: what was promised waits and says why, one file at a time tries again, and once SdI answers all of
 // it leaves, each file once.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	ctx := context.Background()
 	_, err := b.sandbox.AddFault(ctx, client.Fault{Kind: client.FaultHTTP503, Count: 100000})

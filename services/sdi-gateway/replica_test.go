@@ -20,6 +20,7 @@ import (
 // Two gateways share a database and a bucket: names, attempts, supports and receptions are each one gateway's. While
 // both work one of them is killed, and the other ends what it had begun.
 func TestTwoGateways(t *testing.T) {
+	t.Parallel()
 	const files = 60
 	for _, ways := range []string{"SDICOOP", "SDIFTP"} {
 		t.Run(ways, func(t *testing.T) {

@@ -120,7 +120,7 @@ func TestCSCClientAndServer(t *testing.T) {
 	bench := func(kind signv1.KeyType) func(testing.TB) *providertest.Bench {
 		return func(testing.TB) *providertest.Bench {
 			return &providertest.Bench{
-				Provider: us, Away: connect("http://127.0.0.1:1/csc/v2"), SingleUse: true, WrongTries: 20,
+				Provider: us, Away: connect("http://127.0.0.1:1/csc/v2"), SingleUse: true,
 				Enrol: func(t testing.TB) providertest.Holder {
 					p := r.personWith(t, key, kind, fmt.Sprintf("+3934%08d", people.Add(1)))
 					return providertest.Holder{Credential: provider.Credential{ID: p.id}, PIN: goodPIN}

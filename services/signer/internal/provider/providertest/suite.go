@@ -3,7 +3,6 @@
 package providertest
 
 import (
-	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -76,8 +75,6 @@ type Bench struct {
 	SingleUse bool
 	// OneByOne says that hashes go out one a call.
 	OneByOne bool
-	// WrongTries is how many wrong passwords the breaker sees; 0: 100. Fewer where each costs a hash of the PIN.
-	WrongTries int
 }
 
 // Signing are the tests that depend on the kind of key.
@@ -377,7 +374,7 @@ func breaker(t *testing.T, b *Bench) {
 	guarded := provider.Guard(b.Provider, kit)
 	h, list := b.Enrol(t), several(1)
 	f := factors(t, b, h)
-	for i := range cmp.Or(b.WrongTries, 100) {
+	for i := range 100 {
 		f.OTP = fmt.Sprintf("%06d", i)
 		_, err := guarded.Authorize(t.Context(), h.Credential, list, f)
 		require.Equal(t, provider.UserFault, provider.OutcomeOf(err), "%v", err)

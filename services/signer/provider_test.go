@@ -194,18 +194,19 @@ func TestProviders(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, a) })
 	}
+	secrets := newHoard(remotePIN)
+	for i, shown := range a.shown {
+		secrets.keepCode(fmt.Sprintf("password %d", i), shown)
+	}
+	require.Greater(t, secrets.size(), 5)
 	for _, table := range []string{"provider_session", "provider_call", "provider_signature", "audit_entry", "challenge", "credential_holding"} {
-		for _, secret := range append(a.shown, remotePIN) {
-			var n int
-			require.NoError(t, pgtest.Admin(t, a.DB("signer")).QueryRow(context.Background(),
-				"SELECT count(*) FROM "+table+" x WHERE x::text LIKE '%' || $1 || '%' OR x::text LIKE '%' || encode($1::bytea, 'hex') || '%'", secret).Scan(&n))
-			require.Zero(t, n, "%s holds a secret", table)
-		}
+		var rows string
+		require.NoError(t, pgtest.Admin(t, a.DB("signer")).QueryRow(context.Background(), "SELECT coalesce(string_agg(x::text, E'\n'), '') FROM "+table+" x").Scan(&rows))
+		require.NotEmpty(t, rows, "%s has no rows: the search would find nothing", table)
+		require.Empty(t, secrets.in(rows), "%s holds a secret", table)
 	}
 	a.Stop()
-	for _, secret := range append(a.shown, remotePIN) {
-		require.NotContains(t, log.String(), secret)
-	}
+	require.Empty(t, secrets.in(log.String()), "the log holds a secret")
 }
 
 func providerSignsHashes(t *testing.T, a *abroad) {

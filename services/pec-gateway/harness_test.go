@@ -28,6 +28,7 @@ import (
 	pecgateway "ceralacca.dev/services/pec-gateway"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 )
 
 const (
@@ -170,9 +171,7 @@ func (l *lockedBuffer) String() string {
 func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
 	t.Helper()
 	server, login := vaultOf(t)
-	world, err := sandbox.Start(context.Background(), sandbox.Config{})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{})
 	dir := t.TempDir()
 	roleFile, secretFile, caFile := filepath.Join(dir, "role"), filepath.Join(dir, "secret"), filepath.Join(dir, "ca.pem")
 	for name, text := range map[string]string{roleFile: login.RoleID, secretFile: login.SecretID, caFile: string(world.CAPEM())} {

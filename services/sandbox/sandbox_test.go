@@ -23,6 +23,7 @@ import (
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,9 +48,7 @@ type node struct {
 
 func start(t *testing.T, cfg sandbox.Config) *node {
 	t.Helper()
-	srv, err := sandbox.Start(context.Background(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(srv.Close)
+	srv := sandboxtest.Start(t, cfg)
 	n := &node{t: t, srv: srv, control: client.New(srv.Endpoints().ControlURL)}
 
 	endpoint := httptest.NewUnstartedServer(sdi.TrasmissioneFattureHandler(n.receive, sdi.ServerOptions{}))

@@ -108,6 +108,7 @@ func TestCallbacksThatCannotBeRead(t *testing.T) {
 
 // A receipt about another transmitter's file is kept, and moves nothing of ours.
 func TestReceiptForAnotherTransmittersFile(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.deliver(t, "99999999999", "IT99999999990_00001_RC_001.xml", []byte(strings.ReplaceAll(privateRC, "%FILE%", "IT99999999990_00001.xml")))
 	eventually(t, "the message kept aside", func() (bool, string) {
@@ -119,6 +120,7 @@ func TestReceiptForAnotherTransmittersFile(t *testing.T) {
 
 // A name that fits no pattern is only a name: the message is taken in, and what it is about decides.
 func TestMessageNameOutsideThePattern(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	invoice := b.acceptDocument(t, private("SBXNONE", "1"))
 	require.IsType(t, &sdiv1.InvoiceTransmitted{}, b.await(t))
@@ -141,6 +143,7 @@ func TestMessageNameOutsideThePattern(t *testing.T) {
 // A SOAP stack that knows only the official WSDL hands a file to the exchange and pushes all callbacks to the
 // gateway. Where WSDL or stack are absent, the requests that the stack writes are among format/sdi's own tests.
 func TestWSDLDrivenExchange(t *testing.T) {
+	t.Parallel()
 	wsdl, err := filepath.Abs(filepath.Join("..", "..", "..", "shared", "reference", "sdi", "wsdl"))
 	require.NoError(t, err)
 	_, noWSDL := os.Stat(wsdl)

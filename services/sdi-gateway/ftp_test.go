@@ -110,6 +110,7 @@ func TestAllChannels(t *testing.T) {
 			[]string{client.FaultPECCutAfter, client.FaultPECDefer, client.FaultPECReject, client.FaultPECDuplicate, client.FaultPECIMAPCut, client.FaultLetterForged}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := c.setup(t)
 			files := conform(t, b)
 			for i, kind := range c.faults {
@@ -175,6 +176,7 @@ func (b *bundle) supports(t *testing.T, kind string) map[string]int {
 
 // A refused support frees its documents for the healthy channel; one whose outcome is unknown keeps them.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	b := setup(t, sftpLines(t, "SDIFTP, SDICOOP", ""))
 	b.order(t, client.FaultFTPSilent)
 	unknown := b.accept(t, "FPR12", "SBXNONE", "unknown")
@@ -196,6 +198,7 @@ func TestFailover(t *testing.T) {
 
 // What SdI brings is kept whatever it is: forged, halved, passive; reports and counts are compared with the books.
 func TestBroughtByFTP(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	b := setup(t, sftpLines(t, "SDIFTP", ""))
 	for _, kind := range []string{client.FaultFTPBadSignature, client.FaultFTPHalf} {
@@ -252,6 +255,7 @@ func (p *peer) run(t *testing.T, commands ...string) (string, error) {
 
 // A stranger in SdI's place: OpenSSH takes a support and brings outcome and message, openssl opens and seals.
 func TestOpenSSHAndOpenSSL(t *testing.T) {
+	t.Parallel()
 	pki := cmstest.New(t)
 	ours, sdi := pki.Issue(t, "Nodo", cmstest.RSA(t)), pki.Issue(t, "SdI", cmstest.RSA(t))
 	p := &peer{dir: t.TempDir()}

@@ -20,6 +20,7 @@ import (
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/tenancy"
 )
@@ -27,10 +28,9 @@ import (
 // setupFTPReceiver is setupReceiver with SDIFTP as the only way from SdI: what is received comes in supports.
 func setupFTPReceiver(t *testing.T) *receiver {
 	t.Helper()
-	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
 	r := &receiver{bundle: &bundle{sandbox: client.New(world.Endpoints().ControlURL), certs: t.TempDir(), heard: make(chan proto.Message, 1000)}}
+	var err error
 	r.callback, _, err = devenv.FreeAddress()
 	require.NoError(t, err)
 	granted, err := r.sandbox.Accredit(t.Context(), client.AccreditationRequest{FiscalID: fiscalID, CallbackURL: "https://" + r.callback + "/"})
@@ -79,6 +79,7 @@ func (r *receiver) waiting(t *testing.T) int {
 // What supports bring is received as what callbacks bring: routed, kept, answered, each once. Outcomes go back in
 // supports, and refusals come in others.
 func TestReceptionBySupports(t *testing.T) {
+	t.Parallel()
 	r := setupFTPReceiver(t)
 	t.Run("invoice with metadata", func(t *testing.T) {
 		d := r.deliver(t, client.DeliveryRequest{RecipientCode: ownCode, Invoice: &client.Small{Number: "P1"}})
@@ -175,6 +176,7 @@ func (r *receiver) answersBySupport(t *testing.T) {
 
 // A file whose metadata never come goes to quarantine after a day, where a person claims it; nothing is lost.
 func TestSupportWithoutMetadata(t *testing.T) {
+	t.Parallel()
 	r := setupFTPReceiver(t)
 	content := fatturapatest.Invoice(fatturapatest.Options{Numero: "alone", CodiceDestinatario: ownCode})
 	require.NoError(t, r.sandbox.PassiveFTP(t.Context(), fiscalID, client.FTPFile{Name: "IT09876543217_00001.xml", Data: content}))

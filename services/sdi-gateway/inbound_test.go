@@ -27,6 +27,7 @@ import (
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/tenancy"
 )
@@ -51,10 +52,9 @@ const (
 
 func setupReceiver(t *testing.T) *receiver {
 	t.Helper()
-	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
 	r := &receiver{bundle: &bundle{sandbox: client.New(world.Endpoints().ControlURL), certs: t.TempDir()}}
+	var err error
 	r.callback, _, err = devenv.FreeAddress()
 	require.NoError(t, err)
 	r.url = "https://" + r.callback + "/ricezione"
@@ -194,6 +194,7 @@ func (r *receiver) document(t *testing.T, name string, kind sdiv1.InboundDocumen
 // A file finds its company by code, by code and buyer, by certified address, by the buyer's ids; what finds
 // none waits, and a poisoned file among good ones costs nothing but itself.
 func TestInboundFindsItsCompany(t *testing.T) {
+	t.Parallel()
 	r := setupReceiver(t)
 	bomb := []byte(strings.Repeat("\x30\x84\x7f\xff\xff\xff", 2000))
 	for name, tc := range map[string]struct {
@@ -287,6 +288,7 @@ func (r *receiver) claims(t *testing.T) {
 // A file comes again when its answer was lost, when SdI repeats itself, with other metadata, with other
 // bytes under its identifier: one document, every delivery written down, a conflict kept for a person.
 func TestInboundComesAgain(t *testing.T) {
+	t.Parallel()
 	r := setupReceiver(t)
 	_, err := r.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultDeliverCut})
 	require.NoError(t, err)
@@ -368,9 +370,7 @@ func (r *receiver) strangers(t *testing.T) {
 	before := r.count(t, `SELECT count(*) FROM inbound_file`)
 	ours, err := tls.LoadX509KeyPair(filepath.Join(r.certs, "client.crt"), filepath.Join(r.certs, "client.key"))
 	require.NoError(t, err)
-	foreign, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true})
-	require.NoError(t, err)
-	defer foreign.Close()
+	foreign := sandboxtest.Start(t, sandbox.Config{ECDSAReceipts: true})
 	granted, err := client.New(foreign.Endpoints().ControlURL).Accredit(t.Context(), client.AccreditationRequest{FiscalID: fiscalID})
 	require.NoError(t, err)
 	theirs, err := tls.X509KeyPair([]byte(granted.ClientCertPEM), []byte(granted.ClientKeyPEM))

@@ -2,6 +2,12 @@
 
 package sdigateway_test
 
+// How many files the quick run sends at once, and past two gateways; the build tag soak sends more.
+const (
+	namesAtOnce   = 50
+	filesPastBoth = 30
+)
+
 // everyBoundary gives those that the quick run has time for: the ones at which most could go wrong. The build tag
 // soak runs them all.
 func everyBoundary(all []boundary) []boundary {

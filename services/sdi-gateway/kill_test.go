@@ -75,6 +75,7 @@ func TestKilledAtEachBoundary(t *testing.T) {
 		"PEC":     {everyBoundary(sendingByPost), everyBoundary(receivingByPost)},
 	} {
 		t.Run(ways, func(t *testing.T) {
+			t.Parallel()
 			w := newWard(t, ways, 1)
 			for i, b := range c.sending {
 				t.Run("sending, "+b.name, func(t *testing.T) { w.sendAcross(t, b, ways, i) })

@@ -66,6 +66,7 @@ const day = 24 * time.Hour
 
 // Every term on a clock that moves: what is owed by SdI, by the body and by the customer.
 func TestTerms(t *testing.T) {
+	t.Parallel()
 	clock := &testClock{}
 	b := setupWith(t, options{now: clock.now, config: "  deadline_every: 100ms\n"})
 	ctx := context.Background()
@@ -157,6 +158,7 @@ func TestTerms(t *testing.T) {
 
 // A call whose outcome is open is not repeated by a person either; what was given up is.
 func TestResend(t *testing.T) {
+	t.Parallel()
 	b := setupWith(t, options{resendAfter: "1m"})
 	ctx := context.Background()
 	resend := func(name string) error {
@@ -187,6 +189,7 @@ func TestResend(t *testing.T) {
 
 // A message that belongs to nothing is attached by a person's decision, and says so.
 func TestClaim(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	ctx := context.Background()
 	for _, kind := range []string{client.FaultWrongHash, client.FaultMalformed} {
@@ -237,6 +240,7 @@ func TestClaim(t *testing.T) {
 
 // What is missing is listed, with the requests that a person can make; what is too recent is said to be.
 func TestReconcile(t *testing.T) {
+	t.Parallel()
 	clock := &testClock{}
 	b := setupWith(t, options{now: clock.now})
 	ctx := context.Background()
@@ -261,6 +265,7 @@ func TestReconcile(t *testing.T) {
 
 // What a receipt's signature is worth is kept beside it; it decides nothing.
 func TestReceiptSignatures(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	for _, c := range []struct {
 		fault string

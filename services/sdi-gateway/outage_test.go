@@ -143,6 +143,7 @@ func TestOutage(t *testing.T) {
 
 // Tenants pause their own, operators everything; what is paused waits and says why.
 func TestPause(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	ctx := context.Background()
 	tenant := sdiv1.NewSdiOperationsServiceClient(b.Tenant("sdi-gateway", "t1", "invoices.read", "invoices.write"))
@@ -204,6 +205,7 @@ func TestPause(t *testing.T) {
 
 // A pause with a beginning and an end begins and ends by itself.
 func TestScheduledPause(t *testing.T) {
+	t.Parallel()
 	clock := &testClock{}
 	b := setupWith(t, options{now: clock.now})
 	ctx := context.Background()
@@ -232,6 +234,7 @@ func TestScheduledPause(t *testing.T) {
 
 // The backlog leaves in the order of the terms: what the law wants first, then what came first.
 func TestBacklogLeavesInOrderOfTerms(t *testing.T) {
+	t.Parallel()
 	b := setupWith(t, options{config: "  drain_rate: 4\n"}) // one token at a time
 	ctx := context.Background()
 	pause, err := b.operations().PauseSending(ctx, &sdiv1.PauseSendingRequest{Reason: "order"})

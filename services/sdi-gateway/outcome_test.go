@@ -70,6 +70,7 @@ func code(t *testing.T, err error) string {
 // A public body answers: once for each document, with a lawful cause, within the term; what SdI says decides,
 // and a call without an answer is asked again under its own name.
 func TestOutcomes(t *testing.T) {
+	t.Parallel()
 	r := setupReceiver(t)
 
 	name, id := r.received(t, "A1", 1)

@@ -27,6 +27,7 @@ import (
 	pecgateway "ceralacca.dev/services/pec-gateway"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/tenancy"
 )
@@ -115,11 +116,10 @@ func setupPost(t *testing.T, more string) *post {
 // startPost is the same while no provider is trusted.
 func startPost(t *testing.T, more string) *post {
 	t.Helper()
-	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
 	at := world.Endpoints()
 	p := &post{bundle: &bundle{sandbox: client.New(at.ControlURL), heard: make(chan proto.Message, 1000), certs: t.TempDir()}}
+	var err error
 	p.callback, _, err = devenv.FreeAddress()
 	require.NoError(t, err)
 	granted, err := p.sandbox.Accredit(t.Context(), client.AccreditationRequest{FiscalID: fiscalID, CallbackURL: "https://" + p.callback + "/"})
@@ -244,6 +244,7 @@ func setupPostOnly(t *testing.T) *bundle {
 // The first message goes to the first address, alone; the answer of SdI assigns another, and everything that
 // waited goes there together. Only a proven answer counts.
 func TestAssignedAddress(t *testing.T) {
+	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 200ms}\n")
 	got := p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_ONLY)
 	require.Equal(t, "sdi01@pec.fatturapa.it", got.GetAddress())
@@ -302,6 +303,7 @@ func TestAssignedAddress(t *testing.T) {
 
 // An answer that assigns no address of SdI assigns nothing: what follows waits until another letter does.
 func TestAddressThatIsNotSdI(t *testing.T) {
+	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 200ms, answer_after: 300ms}\n")
 	p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_ONLY)
 	p.order(t, client.FaultLetterAstray)
@@ -325,6 +327,7 @@ func TestAddressThatIsNotSdI(t *testing.T) {
 // A letter whose provider nobody trusts waits in quarantine, with its bytes; once the trust list is mended and the
 // message read again it counts.
 func TestLetterFromQuarantine(t *testing.T) {
+	t.Parallel()
 	p := startPost(t, "  pec: {enabled: true}\n")
 	ctx := t.Context()
 	d, err := p.sandbox.Deliver(ctx, client.DeliveryRequest{ToPEC: companyBox, Invoice: &client.Small{BuyerVAT: vat(1)}})
@@ -346,6 +349,7 @@ func TestLetterFromQuarantine(t *testing.T) {
 // A message whose outcome nobody knows keeps its document; new ones take the other channel, and what surely
 // reached nobody goes there too.
 func TestPostFailover(t *testing.T) {
+	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 1h, answer_after: 300ms}\n")
 	p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_FIRST)
 	p.order(t, client.FaultPECCutBefore) // after the final dot: not taken, and we cannot know it
@@ -371,6 +375,7 @@ func TestPostFailover(t *testing.T) {
 
 // What surely reached nobody goes again under its own name, by another channel when there is one.
 func TestPostRefused(t *testing.T) {
+	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 1h}\n")
 	p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_FIRST)
 	p.order(t, client.FaultPECReject)
@@ -385,6 +390,7 @@ func TestPostRefused(t *testing.T) {
 // A public body's invoice comes by certified mail with its metadata; the answer goes back to where it came from,
 // and SdI's refusal of a second one is heard.
 func TestPostInbound(t *testing.T) {
+	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 200ms}\n")
 	ctx := t.Context()
 	p.order(t, client.FaultDeliverTwice)

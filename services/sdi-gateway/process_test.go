@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -32,6 +33,7 @@ import (
 	pecgateway "ceralacca.dev/services/pec-gateway"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	sdigateway "ceralacca.dev/services/sdi-gateway"
 	"ceralacca.dev/services/tenancy"
 )
@@ -54,9 +56,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	sideBySide()
 	code := m.Run()
 	closeStrongbox()
 	os.Exit(code)
+}
+
+// sideBySide lets more tests run at a time than there are processors, unless the command says how many: each has a
+// gateway, a schema and an exchange of its own, and waits most of its time.
+func sideBySide() {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", "6")
+	}
 }
 
 func serveGateway(text string) error {
@@ -104,9 +118,7 @@ type gateway struct {
 // newWard starts everything but the gateways. ways are the channels; SDIFTP makes the companies' codes the node's.
 func newWard(t *testing.T, ways string, gateways int) *ward {
 	t.Helper()
-	world, err := sandbox.Start(context.Background(), sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{ECDSAReceipts: true, LaxSignatures: true})
 	w := &ward{receiver: &receiver{bundle: &bundle{sandbox: client.New(world.Endpoints().ControlURL), certs: t.TempDir(), heard: make(chan proto.Message, 10_000)}}}
 	w.nats = natsServer(t)
 	w.db = pgtest.Schema(t, "sdi-gateway")

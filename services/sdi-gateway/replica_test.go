@@ -21,9 +21,10 @@ import (
 // both work one of them is killed, and the other ends what it had begun.
 func TestTwoGateways(t *testing.T) {
 	t.Parallel()
-	const files = 60
+	const files = filesPastBoth
 	for _, ways := range []string{"SDICOOP", "SDIFTP"} {
 		t.Run(ways, func(t *testing.T) {
+			t.Parallel()
 			w := newWard(t, ways, 2)
 			names := map[string]bool{}
 			for i := range files {

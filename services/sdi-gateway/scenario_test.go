@@ -72,6 +72,7 @@ func (w *world) publicTo(t *testing.T, code, number string) string {
 // The waits of the exchange, one after the other, on one clock: what SdI says comes when it must, and what it does not
 // say is told by the gateway.
 func TestWaitsOfTheExchange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	t.Run("no outcome in five days", func(t *testing.T) {
 		invoice := w.acceptDocument(t, private("SBXNONE", "silent"))
@@ -152,6 +153,7 @@ func TestWaitsOfTheExchange(t *testing.T) {
 
 // Our own fifteen days: told a day before their end, listed, and told once more when they are over; an answer ends them.
 func TestOurOwnTermToAnswer(t *testing.T) {
+	t.Parallel()
 	r := setupReceiver(t)
 	late, _ := r.received(t, "D1", 1)
 	answered, _ := r.received(t, "D2", 1)
@@ -219,6 +221,7 @@ func envelope(t *testing.T, content []byte) []byte {
 
 // A poll gathers at once what waits for a support, and reads again what supports brought.
 func TestPollGathers(t *testing.T) {
+	t.Parallel()
 	b := setup(t, sftpLines(t, "SDIFTP", "gather_for: 1h"))
 	invoice := b.accept(t, "FPR12", "SBXRC00", "1")
 	eventually(t, "the document that waits", func() (bool, string) {

@@ -14,8 +14,10 @@ import (
 // The term for a first message runs from the day that SdI states, by whatever channel it states it: the answer of
 // RiceviFile, or the outcome of a support.
 func TestTermRunsFromSdIsDay(t *testing.T) {
+	t.Parallel()
 	for name, lines := range map[string][]func(*bundle) string{"SDICOOP": nil, "SDIFTP": {sftpLines(t, "SDIFTP", "")}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := setup(t, lines...)
 			_, err := b.sandbox.Advance(t.Context(), 23*time.Hour) // SdI's calendar is a day ahead, but for an hour
 			require.NoError(t, err)

@@ -2,7 +2,6 @@ package pec_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/pec"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
@@ -37,9 +37,7 @@ type net struct {
 
 func start(t *testing.T) *net {
 	t.Helper()
-	srv, err := sandbox.Start(context.Background(), sandbox.Config{})
-	require.NoError(t, err)
-	t.Cleanup(srv.Close)
+	srv := sandboxtest.Start(t, sandbox.Config{})
 	n := &net{t: t, srv: srv, e: srv.Endpoints().PEC, c: client.New(srv.Endpoints().ControlURL), ca: srv.CAPEM()}
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(n.ca))

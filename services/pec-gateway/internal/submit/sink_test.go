@@ -2,7 +2,6 @@ package submit_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/pec"
+	"ceralacca.dev/services/sandbox/sandboxtest"
 )
 
 // sink is Postfix's smtp-sink behind TLS, with a login in front that it does not have itself.
@@ -223,9 +223,7 @@ func (p *pausing) Read(b []byte) (int, error) {
 // TestSandbox: the simulated providers, over both ways of TLS: what they count is what the result
 // says. TESTPLAN A3, A4, A9, A12.
 func TestSandbox(t *testing.T) {
-	world, err := sandbox.Start(context.Background(), sandbox.Config{})
-	require.NoError(t, err)
-	t.Cleanup(world.Close)
+	world := sandboxtest.Start(t, sandbox.Config{})
 	control := client.New(world.Endpoints().ControlURL)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(world.CAPEM()))

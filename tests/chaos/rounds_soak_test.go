@@ -14,6 +14,9 @@ const (
 	outageRounds = 3
 )
 
+// killedAt are the services that are killed at a boundary: all of them.
+func killedAt(_ string, processes []string) []string { return processes }
+
 var (
 	outageModes   = harness.Modes
 	exchangeModes = harness.Modes

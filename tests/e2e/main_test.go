@@ -17,10 +17,13 @@ import (
 // TestMain takes the shared platforms down.
 func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 
-// inBothModes runs a scenario on one process and on one process per service.
+// inBothModes runs a scenario on one process and on one process per service, side by side: they wait most of the time.
 func inBothModes(t *testing.T, scenario func(t *testing.T, p *harness.Platform)) {
 	t.Helper()
 	for _, mode := range harness.Modes {
-		t.Run(string(mode), func(t *testing.T) { scenario(t, harness.Share(t, mode)) })
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			scenario(t, harness.Share(t, mode))
+		})
 	}
 }

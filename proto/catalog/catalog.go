@@ -28,6 +28,7 @@ var contracts = []protoreflect.FileDescriptor{
 	invoicev1.File_ceralacca_invoice_v1_events_proto,
 	notificationv1.File_ceralacca_notification_v1_events_proto,
 	pecv1.File_ceralacca_pec_v1_events_proto,
+	pecv1.File_ceralacca_pec_v1_delivery_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_inbound_events_proto,
 	signv1.File_ceralacca_sign_v1_events_proto,

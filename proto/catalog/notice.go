@@ -39,6 +39,7 @@ var noticeTypes = []string{
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
+	"pec.decision_needed", "pec.delivery_stalled", "pec.delivered_content_differs",
 	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
 	"signature_request.created", "signature_request.viewed", "signature_request.approved", "signature_request.signed", "signature_request.refused",
 	"signature_request.withdrawn", "signature_request.expired", "signature_request.delegated", "signature_request.reassigned",
@@ -179,6 +180,15 @@ func mailNotice(ev proto.Message) Notice {
 		return Notice{"pec.delivery_state_changed", e.GetMessage(), map[string]any{"state": e.GetState()}}
 	case *pecv1.MailboxDegraded:
 		return Notice{"pec.mailbox_degraded", e.GetMailbox(), map[string]any{"code": e.GetCode(), "description": e.GetReason()}}
+	case *pecv1.DeliveryDecisionNeeded:
+		return Notice{"pec.decision_needed", e.GetMessage(), map[string]any{
+			"unknown_time": timeData(e.GetUnknownTime()), "description": e.GetAdvice()}}
+	case *pecv1.DeliveryStalled:
+		return Notice{"pec.delivery_stalled", e.GetMessage(), map[string]any{
+			"code": e.GetCode(), "since": timeData(e.GetSince()), "recipients": e.GetRecipients(), "description": e.GetAdvice()}}
+	case *pecv1.DeliveredContentDiffers:
+		return Notice{"pec.delivered_content_differs", e.GetMessage(), map[string]any{
+			"receipt": e.GetReceipt(), "differences": e.GetDifferences()}}
 	}
 	return Notice{}
 }

@@ -73,10 +73,10 @@ func copyRange(w io.Writer, m *Message, from, to int64) error {
 
 // BreveCheck is the comparison of one hash in a brief receipt with the attachment that we sent.
 type BreveCheck struct {
-	Name    string // of the attachment
-	Hash    string // in the receipt, lower-case hex
-	Match   bool
-	Variant string // what was hashed: "encoded", "encoded-final-crlf", "encoded-lf", "decoded"
+	Name    string `json:"name"` // of the attachment
+	Hash    string `json:"hash"` // in the receipt, lower-case hex
+	Match   bool   `json:"match"`
+	Variant string `json:"variant,omitempty"` // what was hashed: "encoded", "encoded-final-crlf", "encoded-lf", "decoded"
 }
 
 // BreveReport is what the hashes of a brief receipt prove about the message that we sent.

@@ -302,17 +302,40 @@ func (b *book) overall(final, delivered int) (SendState, bool) {
 	return SendQueued, false
 }
 
-// MissingNotices lists recipients about whom the provider has said nothing although it owed a
-// notice: more than 26 hours after the acceptance. spec: RFC6109 §3.1.6
+// MissingNotices lists recipients about whom the provider has not said what it owed by then: neither a
+// delivery nor the second notice, more than 26 hours after the acceptance. spec: RFC6109 §3.1.6
 func (s State) MissingNotices(accepted, now time.Time) []string {
 	var out []string
 	if accepted.IsZero() || now.Sub(accepted) < missingNotice {
 		return nil
 	}
 	for _, r := range s.Recipients {
-		if r.State == RecipientWaiting {
+		if r.owed() {
 			out = append(out, r.Address)
 		}
 	}
 	return out
+}
+
+// owed says whether the provider still has to say something within a day: a delivery, or the second notice.
+func (r Recipient) owed() bool { return r.State == RecipientWaiting || r.State == RecipientLate }
+
+// Next is the moment after now from which the same facts say more: a notice is missing from then on, or the waiting
+// after the second notice ends. Zero: time changes nothing.
+func (s State) Next(accepted, now time.Time) time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if t.After(now) && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, r := range s.Recipients {
+		switch {
+		case r.owed() && !accepted.IsZero():
+			at(accepted.Add(missingNotice))
+		case r.State == RecipientOverdue && !r.Final:
+			at(r.At.Add(silence))
+		}
+	}
+	return next
 }

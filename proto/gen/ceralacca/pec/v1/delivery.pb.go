@@ -440,8 +440,12 @@ type Delivery struct {
 	// What is known and what may be done about it, the safe choice first.
 	Advice string `protobuf:"bytes,11,opt,name=advice,proto3" json:"advice,omitempty"`
 	// Why nothing leaves the mailbox now; empty when nothing is in the way.
-	Held          string              `protobuf:"bytes,12,opt,name=held,proto3" json:"held,omitempty"`
-	Recipients    []*RecipientOutcome `protobuf:"bytes,13,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	Held       string              `protobuf:"bytes,12,opt,name=held,proto3" json:"held,omitempty"`
+	Recipients []*RecipientOutcome `protobuf:"bytes,13,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	// Why somebody should look after it although nothing is to be decided: see DeliveryStalled. Empty while
+	// all goes as it should.
+	StallCode     string                 `protobuf:"bytes,14,opt,name=stall_code,json=stallCode,proto3" json:"stall_code,omitempty"`
+	StallTime     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=stall_time,json=stallTime,proto3" json:"stall_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -563,6 +567,20 @@ func (x *Delivery) GetHeld() string {
 func (x *Delivery) GetRecipients() []*RecipientOutcome {
 	if x != nil {
 		return x.Recipients
+	}
+	return nil
+}
+
+func (x *Delivery) GetStallCode() string {
+	if x != nil {
+		return x.StallCode
+	}
+	return ""
+}
+
+func (x *Delivery) GetStallTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StallTime
 	}
 	return nil
 }
@@ -919,7 +937,7 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x04text\x18\t \x01(\tR\x04text\x12\x10\n" +
 	"\x03tls\x18\n" +
 	" \x01(\tR\x03tls\x12-\n" +
-	"\x12refused_recipients\x18\v \x03(\tR\x11refusedRecipients\"\xd2\x04\n" +
+	"\x12refused_recipients\x18\v \x03(\tR\x11refusedRecipients\"\xac\x05\n" +
 	"\bDelivery\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x122\n" +
 	"\x04step\x18\x02 \x01(\x0e2\x1e.ceralacca.pec.v1.DeliveryStepR\x04step\x124\n" +
@@ -938,7 +956,11 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x04held\x18\f \x01(\tR\x04held\x12B\n" +
 	"\n" +
 	"recipients\x18\r \x03(\v2\".ceralacca.pec.v1.RecipientOutcomeR\n" +
-	"recipients\"\xa2\x01\n" +
+	"recipients\x12\x1d\n" +
+	"\n" +
+	"stall_code\x18\x0e \x01(\tR\tstallCode\x129\n" +
+	"\n" +
+	"stall_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tstallTime\"\xa2\x01\n" +
 	"\x15ListDeliveriesRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -1035,25 +1057,26 @@ var file_ceralacca_pec_v1_delivery_proto_depIdxs = []int32{
 	14, // 8: ceralacca.pec.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
 	14, // 9: ceralacca.pec.v1.Delivery.decision_time:type_name -> google.protobuf.Timestamp
 	16, // 10: ceralacca.pec.v1.Delivery.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	6,  // 11: ceralacca.pec.v1.ListDeliveriesResponse.deliveries:type_name -> ceralacca.pec.v1.Delivery
-	1,  // 12: ceralacca.pec.v1.ResolveMessageRequest.decision:type_name -> ceralacca.pec.v1.DeliveryDecision
-	2,  // 13: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:input_type -> ceralacca.pec.v1.UploadAttachmentRequest
-	4,  // 14: ceralacca.pec.v1.PecDeliveryService.GetDelivery:input_type -> ceralacca.pec.v1.GetDeliveryRequest
-	7,  // 15: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:input_type -> ceralacca.pec.v1.ListDeliveriesRequest
-	9,  // 16: ceralacca.pec.v1.PecDeliveryService.CancelMessage:input_type -> ceralacca.pec.v1.CancelMessageRequest
-	10, // 17: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:input_type -> ceralacca.pec.v1.ResolveMessageRequest
-	11, // 18: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
-	3,  // 19: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
-	6,  // 20: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
-	8,  // 21: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
-	6,  // 22: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
-	6,  // 23: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
-	12, // 24: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	14, // 11: ceralacca.pec.v1.Delivery.stall_time:type_name -> google.protobuf.Timestamp
+	6,  // 12: ceralacca.pec.v1.ListDeliveriesResponse.deliveries:type_name -> ceralacca.pec.v1.Delivery
+	1,  // 13: ceralacca.pec.v1.ResolveMessageRequest.decision:type_name -> ceralacca.pec.v1.DeliveryDecision
+	2,  // 14: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:input_type -> ceralacca.pec.v1.UploadAttachmentRequest
+	4,  // 15: ceralacca.pec.v1.PecDeliveryService.GetDelivery:input_type -> ceralacca.pec.v1.GetDeliveryRequest
+	7,  // 16: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:input_type -> ceralacca.pec.v1.ListDeliveriesRequest
+	9,  // 17: ceralacca.pec.v1.PecDeliveryService.CancelMessage:input_type -> ceralacca.pec.v1.CancelMessageRequest
+	10, // 18: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:input_type -> ceralacca.pec.v1.ResolveMessageRequest
+	11, // 19: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
+	3,  // 20: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
+	6,  // 21: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
+	8,  // 22: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
+	6,  // 23: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
+	6,  // 24: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
+	12, // 25: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_delivery_proto_init() }

@@ -37,7 +37,8 @@ type PecDeliveryServiceClient interface {
 	UploadAttachment(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadAttachmentRequest, UploadAttachmentResponse], error)
 	// Every attempt to hand a message over, what is awaited and what may be done.
 	GetDelivery(ctx context.Context, in *GetDeliveryRequest, opts ...grpc.CallOption) (*Delivery, error)
-	// Messages of a mailbox that wait to leave, in the order in which they will, and those that wait for a decision.
+	// Messages of a mailbox that wait to leave, in the order in which they will, those that wait for a decision,
+	// and those that left and are overdue.
 	ListDeliveries(ctx context.Context, in *ListDeliveriesRequest, opts ...grpc.CallOption) (*ListDeliveriesResponse, error)
 	// Takes back a message of which surely nothing has left. Faults: MESSAGE_HAS_LEFT.
 	CancelMessage(ctx context.Context, in *CancelMessageRequest, opts ...grpc.CallOption) (*Delivery, error)
@@ -128,7 +129,8 @@ type PecDeliveryServiceServer interface {
 	UploadAttachment(grpc.ClientStreamingServer[UploadAttachmentRequest, UploadAttachmentResponse]) error
 	// Every attempt to hand a message over, what is awaited and what may be done.
 	GetDelivery(context.Context, *GetDeliveryRequest) (*Delivery, error)
-	// Messages of a mailbox that wait to leave, in the order in which they will, and those that wait for a decision.
+	// Messages of a mailbox that wait to leave, in the order in which they will, those that wait for a decision,
+	// and those that left and are overdue.
 	ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error)
 	// Takes back a message of which surely nothing has left. Faults: MESSAGE_HAS_LEFT.
 	CancelMessage(context.Context, *CancelMessageRequest) (*Delivery, error)

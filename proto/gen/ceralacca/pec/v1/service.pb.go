@@ -1173,6 +1173,7 @@ type GetMessageContentRequest struct {
 	//	*GetMessageContentRequest_Original
 	//	*GetMessageContentRequest_Part
 	//	*GetMessageContentRequest_Certification
+	//	*GetMessageContentRequest_Text
 	What          isGetMessageContentRequest_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1249,6 +1250,15 @@ func (x *GetMessageContentRequest) GetCertification() bool {
 	return false
 }
 
+func (x *GetMessageContentRequest) GetText() bool {
+	if x != nil {
+		if x, ok := x.What.(*GetMessageContentRequest_Text); ok {
+			return x.Text
+		}
+	}
+	return false
+}
+
 type isGetMessageContentRequest_What interface {
 	isGetMessageContentRequest_What()
 }
@@ -1268,11 +1278,19 @@ type GetMessageContentRequest_Certification struct {
 	Certification bool `protobuf:"varint,4,opt,name=certification,proto3,oneof"`
 }
 
+type GetMessageContentRequest_Text struct {
+	// What a person reads, as plain text: the text of the original, or of the message itself. HTML is reduced to
+	// its words, with the targets of links beside them; nothing of it can run, load or disguise itself.
+	Text bool `protobuf:"varint,5,opt,name=text,proto3,oneof"`
+}
+
 func (*GetMessageContentRequest_Original) isGetMessageContentRequest_What() {}
 
 func (*GetMessageContentRequest_Part) isGetMessageContentRequest_What() {}
 
 func (*GetMessageContentRequest_Certification) isGetMessageContentRequest_What() {}
+
+func (*GetMessageContentRequest_Text) isGetMessageContentRequest_What() {}
 
 type GetMessageContentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2417,12 +2435,13 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\x05about\x18\x0f \x01(\tB8\xbaH5r321^(tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+)?$R\x05about\"u\n" +
 	"\x14ListMessagesResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.ceralacca.pec.v1.MessageR\bmessages\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd5\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xeb\x01\n" +
 	"\x18GetMessageContentRequest\x12L\n" +
 	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\x12\x1c\n" +
 	"\boriginal\x18\x02 \x01(\bH\x00R\boriginal\x12\x1d\n" +
 	"\x04part\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01H\x00R\x04part\x12&\n" +
-	"\rcertification\x18\x04 \x01(\bH\x00R\rcertificationB\x06\n" +
+	"\rcertification\x18\x04 \x01(\bH\x00R\rcertification\x12\x14\n" +
+	"\x04text\x18\x05 \x01(\bH\x00R\x04textB\x06\n" +
 	"\x04what\"k\n" +
 	"\x19GetMessageContentResponse\x12\x1b\n" +
 	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x1d\n" +
@@ -2703,6 +2722,7 @@ func file_ceralacca_pec_v1_service_proto_init() {
 		(*GetMessageContentRequest_Original)(nil),
 		(*GetMessageContentRequest_Part)(nil),
 		(*GetMessageContentRequest_Certification)(nil),
+		(*GetMessageContentRequest_Text)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

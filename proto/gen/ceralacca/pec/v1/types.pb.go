@@ -394,21 +394,24 @@ const (
 	MessageKind_MESSAGE_KIND_ANOMALY MessageKind = 8
 	// Mail that is not certified.
 	MessageKind_MESSAGE_KIND_ORDINARY MessageKind = 9
+	// European registered mail (REM), signed. It is no PEC and changes no state.
+	MessageKind_MESSAGE_KIND_REGISTERED MessageKind = 10
 )
 
 // Enum value maps for MessageKind.
 var (
 	MessageKind_name = map[int32]string{
-		0: "MESSAGE_KIND_UNSPECIFIED",
-		1: "MESSAGE_KIND_ENVELOPE",
-		2: "MESSAGE_KIND_ACCEPTANCE",
-		3: "MESSAGE_KIND_NON_ACCEPTANCE",
-		4: "MESSAGE_KIND_TAKING_IN_CHARGE",
-		5: "MESSAGE_KIND_DELIVERY",
-		6: "MESSAGE_KIND_DELIVERY_FAILURE",
-		7: "MESSAGE_KIND_VIRUS_DETECTION",
-		8: "MESSAGE_KIND_ANOMALY",
-		9: "MESSAGE_KIND_ORDINARY",
+		0:  "MESSAGE_KIND_UNSPECIFIED",
+		1:  "MESSAGE_KIND_ENVELOPE",
+		2:  "MESSAGE_KIND_ACCEPTANCE",
+		3:  "MESSAGE_KIND_NON_ACCEPTANCE",
+		4:  "MESSAGE_KIND_TAKING_IN_CHARGE",
+		5:  "MESSAGE_KIND_DELIVERY",
+		6:  "MESSAGE_KIND_DELIVERY_FAILURE",
+		7:  "MESSAGE_KIND_VIRUS_DETECTION",
+		8:  "MESSAGE_KIND_ANOMALY",
+		9:  "MESSAGE_KIND_ORDINARY",
+		10: "MESSAGE_KIND_REGISTERED",
 	}
 	MessageKind_value = map[string]int32{
 		"MESSAGE_KIND_UNSPECIFIED":      0,
@@ -421,6 +424,7 @@ var (
 		"MESSAGE_KIND_VIRUS_DETECTION":  7,
 		"MESSAGE_KIND_ANOMALY":          8,
 		"MESSAGE_KIND_ORDINARY":         9,
+		"MESSAGE_KIND_REGISTERED":       10,
 	}
 )
 
@@ -1236,9 +1240,13 @@ type Message struct {
 	// Contradictions among the receipts of a sent message. None is dropped.
 	Contradictions []string `protobuf:"bytes,24,rep,name=contradictions,proto3" json:"contradictions,omitempty"`
 	// The messages that one request was split into, this one included; empty when it was not.
-	Split         []string `protobuf:"bytes,25,rep,name=split,proto3" json:"split,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Split []string `protobuf:"bytes,25,rep,name=split,proto3" json:"split,omitempty"`
+	// Of a delivery receipt about a message of ours: whether what was delivered is what was sent.
+	ContentCheck *ContentCheck `protobuf:"bytes,40,opt,name=content_check,json=contentCheck,proto3" json:"content_check,omitempty"`
+	// Of kind REGISTERED, or of mail that claims to be.
+	RegisteredMail *RegisteredMail `protobuf:"bytes,41,opt,name=registered_mail,json=registeredMail,proto3" json:"registered_mail,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1442,6 +1450,20 @@ func (x *Message) GetContradictions() []string {
 func (x *Message) GetSplit() []string {
 	if x != nil {
 		return x.Split
+	}
+	return nil
+}
+
+func (x *Message) GetContentCheck() *ContentCheck {
+	if x != nil {
+		return x.ContentCheck
+	}
+	return nil
+}
+
+func (x *Message) GetRegisteredMail() *RegisteredMail {
+	if x != nil {
+		return x.RegisteredMail
 	}
 	return nil
 }
@@ -1889,7 +1911,7 @@ var File_ceralacca_pec_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x1cceralacca/pec/v1/types.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
+	"\x1cceralacca/pec/v1/types.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1dceralacca/pec/v1/checks.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
 	"\x0eMailboxServers\x12\x1c\n" +
 	"\x04imap\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04imap\x12\x1c\n" +
 	"\x04pop3\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04pop3\x12\x1c\n" +
@@ -1942,7 +1964,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xfa\b\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x8a\n" +
+	"\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -1974,7 +1997,9 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\aheaders\x18\x16 \x03(\v2\x1d.ceralacca.pec.v1.HeaderFieldR\aheaders\x123\n" +
 	"\x05parts\x18\x17 \x03(\v2\x1d.ceralacca.pec.v1.MessagePartR\x05parts\x12&\n" +
 	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions\x12\x14\n" +
-	"\x05split\x18\x19 \x03(\tR\x05split:i\xeaAf\n" +
+	"\x05split\x18\x19 \x03(\tR\x05split\x12C\n" +
+	"\rcontent_check\x18( \x01(\v2\x1e.ceralacca.pec.v1.ContentCheckR\fcontentCheck\x12I\n" +
+	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail:i\xeaAf\n" +
 	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x8f\x04\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
@@ -2052,7 +2077,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x19PROBE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PROBE_VERDICT_PASSED\x10\x01\x12\x18\n" +
 	"\x14PROBE_VERDICT_FAILED\x10\x02\x12\x19\n" +
-	"\x15PROBE_VERDICT_SKIPPED\x10\x03*\xbc\x02\n" +
+	"\x15PROBE_VERDICT_SKIPPED\x10\x03*\xd9\x02\n" +
 	"\vMessageKind\x12\x1c\n" +
 	"\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MESSAGE_KIND_ENVELOPE\x10\x01\x12\x1b\n" +
@@ -2063,7 +2088,9 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x1dMESSAGE_KIND_DELIVERY_FAILURE\x10\x06\x12 \n" +
 	"\x1cMESSAGE_KIND_VIRUS_DETECTION\x10\a\x12\x18\n" +
 	"\x14MESSAGE_KIND_ANOMALY\x10\b\x12\x19\n" +
-	"\x15MESSAGE_KIND_ORDINARY\x10\t*\xef\x02\n" +
+	"\x15MESSAGE_KIND_ORDINARY\x10\t\x12\x1b\n" +
+	"\x17MESSAGE_KIND_REGISTERED\x10\n" +
+	"*\xef\x02\n" +
 	"\fMessageState\x12\x1d\n" +
 	"\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MESSAGE_STATE_PENDING\x10\x01\x12!\n" +
@@ -2123,6 +2150,8 @@ var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 	(*v1.Blob)(nil),               // 24: ceralacca.event.v1.Blob
+	(*ContentCheck)(nil),          // 25: ceralacca.pec.v1.ContentCheck
+	(*RegisteredMail)(nil),        // 26: ceralacca.pec.v1.RegisteredMail
 }
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	22, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
@@ -2154,15 +2183,17 @@ var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	19, // 26: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
 	20, // 27: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
 	21, // 28: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
-	22, // 29: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	22, // 30: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	18, // 31: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	22, // 32: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	25, // 29: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
+	26, // 30: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
+	22, // 31: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	22, // 32: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	18, // 33: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	22, // 34: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }
@@ -2170,6 +2201,7 @@ func file_ceralacca_pec_v1_types_proto_init() {
 	if File_ceralacca_pec_v1_types_proto != nil {
 		return
 	}
+	file_ceralacca_pec_v1_checks_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

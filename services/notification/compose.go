@@ -115,6 +115,15 @@ var phrases = map[string]map[string]phrase{
 	"pec.mailbox_degraded": {
 		italian: {"Casella PEC da verificare", "La casella non può essere presidiata finché qualcuno non interviene."},
 		english: {"Mailbox needs attention", "The mailbox cannot be presided over until somebody acts."}},
+	"pec.decision_needed": {
+		italian: {"PEC di esito ignoto: occorre decidere", "Non si sa se il gestore abbia preso il messaggio e nessuna ricevuta è giunta. Non viene inviato di nuovo da solo."},
+		english: {"Outcome of certified mail unknown: decide", "Nobody knows whether the provider took the message, and no receipt has come. It is not sent again by itself."}},
+	"pec.delivery_stalled": {
+		italian: {"PEC in ritardo", "Un messaggio inviato non risulta accettato o consegnato nei tempi previsti: se urge, usate un'altra via."},
+		english: {"Certified mail overdue", "A message sent was not accepted or delivered within the time that the rules allow: when it is urgent, use another way."}},
+	"pec.delivered_content_differs": {
+		italian: {"Contenuto consegnato diverso", "La ricevuta di consegna riporta un contenuto diverso da quello inviato."},
+		english: {"Delivered content differs", "The delivery receipt repeats another content than the one that was sent."}},
 	"credential.push_requested": {
 		italian: {"Richiesta di approvazione", "L'app del titolare è chiamata ad approvare una richiesta."},
 		english: {"Approval asked for", "The app of a holder is asked to approve."}},

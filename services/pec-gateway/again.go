@@ -64,6 +64,9 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	}
 	// The moment in the message itself: when the provider took it in is not kept apart.
 	j, err := s.judge(ctx, sp, trust.verification(box, time.Time{}, s.now()))
+	if err == nil {
+		err = s.compare(ctx, box, j)
+	}
 	return j, ref, err
 }
 

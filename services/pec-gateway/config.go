@@ -62,6 +62,11 @@ type SendingConfig struct {
 	HeldRetry time.Duration `yaml:"held_retry"`
 	// RateWindow is the minute of the providers' limits, a little longer: clocks differ.
 	RateWindow time.Duration `yaml:"rate_window"`
+	// AcceptanceAfter is how long an acceptance may take before somebody is told.
+	AcceptanceAfter time.Duration `yaml:"acceptance_after"`
+	// LookEvery is how often messages are looked at of which time says something new: acceptances, deliveries and notices
+	// that are overdue.
+	LookEvery time.Duration `yaml:"look_every"`
 	// Lease is how long one job may hand over messages of a mailbox without a sign of life; longer than answer_timeout.
 	Lease time.Duration `yaml:"lease"`
 	// Hello is this machine's name in EHLO; empty: an address literal.
@@ -112,6 +117,7 @@ func defaultConfig() Config {
 		Sending: SendingConfig{
 			Workers: 8, AnswerTimeout: 10 * time.Minute, UnknownAfter: 30 * time.Minute, GiveUpAfter: 48 * time.Hour, RetryEvery: 30 * time.Second,
 			RetryMost: 30 * time.Minute, LoginRetry: 40 * time.Minute, HeldRetry: 30 * time.Minute, RateWindow: 65 * time.Second, Lease: 20 * time.Minute,
+			AcceptanceAfter: 2 * time.Hour, LookEvery: time.Minute,
 		},
 	}
 }
@@ -148,6 +154,8 @@ func (c *Config) Validate() error {
 	bad(d.UnknownAfter <= 0 || d.GiveUpAfter <= 0, "sending.unknown_after", "unknown_after and give_up_after must be more than 0s")
 	bad(d.RetryEvery <= 0 || d.RetryMost < d.RetryEvery, "sending.retry_every", "must be more than 0s and at most retry_most")
 	bad(d.LoginRetry <= 0 || d.HeldRetry <= 0, "sending.login_retry", "login_retry and held_retry must be more than 0s")
+	bad(d.AcceptanceAfter < time.Minute, "sending.acceptance_after", "%s is too short: use 15m to 12h, for example 2h", d.AcceptanceAfter)
+	bad(d.LookEvery < 10*time.Millisecond, "sending.look_every", "%s is too short: use 10s to 10m, for example 1m", d.LookEvery)
 	bad(d.RateWindow < time.Minute, "sending.rate_window", "%s is too short: a minute at least, for example 65s", d.RateWindow)
 	for key, addr := range map[string]string{"sandbox.imap": c.Sandbox.IMAP, "sandbox.pop3": c.Sandbox.POP3, "sandbox.smtp": c.Sandbox.SMTP} {
 		if addr != "" {

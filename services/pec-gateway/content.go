@@ -126,6 +126,9 @@ func (s *Service) pick(sp *spool, row db.Message, req *pecv1.GetMessageContentRe
 				return p.shown.GetFileName(), p.shown.GetMediaType(), p.part.Open(), nil
 			}
 		}
+	case *pecv1.GetMessageContentRequest_Text:
+		text, err := reading.PlainText()
+		return row.ID.String() + ".txt", "text/plain; charset=utf-8", strings.NewReader(text), err
 	}
 	return "", "", nil, none("such part")
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/format/pec"
@@ -138,9 +137,6 @@ func (s *Service) conclude(ctx context.Context, tx pgx.Tx, queue *db.SendingQueu
 		r.Step = stepDone
 		relieve(queue)
 		_, err := s.know(ctx, tx, r.MessageID, pec.Fact{Kind: pec.FactSubmitted, At: now}, nil)
-		if err == nil {
-			err = s.follow(ctx, tx, r.MessageID, now)
-		}
 		return err
 	case submit.Refused:
 		r.Step = stepDone
@@ -218,16 +214,4 @@ func (s *Service) becomeUnknown(ctx context.Context, tx pgx.Tx, r *db.Sending, a
 		return err
 	}
 	return s.jobs.InsertTx(ctx, tx, watchArgs{Message: r.MessageID}, later(s.cfg.Sending.UnknownAfter))
-}
-
-// follow looks at a message again when time alone changes what is known of it.
-func (s *Service) follow(ctx context.Context, tx pgx.Tx, message uuid.UUID, _ time.Time) error {
-	// spec: RFC6109 §3.1.6: both notices are due within 24 hours; silence after the second one ends the waiting
-	for _, d := range []time.Duration{2 * time.Hour, 26 * time.Hour, 75 * time.Hour} {
-		err := s.jobs.InsertTx(ctx, tx, followArgs{Message: message}, later(d))
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

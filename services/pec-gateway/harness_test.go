@@ -139,6 +139,8 @@ func (e *ear) target() run.Target {
 		hear[*pecv1.MessageQueued](h.Bus, e, "queued")
 		hear[*pecv1.MessageRequestRefused](h.Bus, e, "refused")
 		hear[*pecv1.DeliveryDecisionNeeded](h.Bus, e, "decision")
+		hear[*pecv1.DeliveryStalled](h.Bus, e, "stalled")
+		hear[*pecv1.DeliveredContentDiffers](h.Bus, e, "content")
 		return nil
 	}}
 }

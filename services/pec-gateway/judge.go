@@ -2,7 +2,6 @@ package pecgateway
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -42,6 +41,9 @@ type judged struct {
 	certTime *time.Time
 	managed  bool // the signer's provider manages the domain of the certified sender
 	exchange bool // it is, or says that it is, a message of the Sistema di Interscambio
+
+	content    *comparison // of a delivery receipt about a message of ours
+	registered *registered // of European registered mail
 }
 
 // verdict is what others are told of the check.
@@ -65,6 +67,9 @@ type record struct {
 	*pec.Report
 	Reading pec.Findings `json:"reading,omitempty"`
 	PEM     string       `json:"certificate_pem,omitempty"`
+
+	Content    *comparison `json:"content,omitempty"`
+	Registered *registered `json:"registered,omitempty"`
 }
 
 var kinds = map[pec.Tipo]pecv1.MessageKind{
@@ -113,7 +118,10 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 		j.managed = provider.Name == report.Provider
 	}
 	j.exchange = claimsExchange(r, j)
-	j.stored, err = json.Marshal(record{Report: report, Reading: r.Findings})
+	err = j.readRegistered(v)
+	if err == nil {
+		err = j.store()
+	}
 	return j, err
 }
 

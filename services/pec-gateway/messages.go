@@ -153,7 +153,7 @@ func showMessage(r db.Message, outcomes []*pecv1.RecipientOutcome) (*pecv1.Messa
 	if err != nil || rec.Report == nil {
 		return nil, errors.Join(errors.New("pec-gateway: a stored report cannot be read"), err)
 	}
-	m.Verification = showReport(rec)
+	m.Verification, m.ContentCheck, m.RegisteredMail = showReport(rec), showComparison(rec.Content), showRegistered(rec.Registered)
 	return m, nil
 }
 

@@ -102,6 +102,9 @@ func (v *visit) read(ctx context.Context, trust *trusted, f *found) error {
 		return err
 	}
 	f.judged, err = v.s.judge(ctx, f.sp, trust.verification(v.box, f.date, v.s.now()))
+	if err == nil {
+		err = v.s.compare(ctx, v.box, f.judged)
+	}
 	return err
 }
 
@@ -261,6 +264,9 @@ func (s *Service) believe(ctx context.Context, tx pgx.Tx, box db.Mailbox, id uui
 		return nil
 	}
 	isNew, err := s.know(ctx, tx, about.sent.ID, fact, &id)
+	if err == nil && isNew && j.content.differs() {
+		err = s.flagContent(ctx, tx, about.sent, db.RemarkFactParams{TenantID: box.TenantID, MessageID: about.sent.ID, ReceiptID: id}, j)
+	}
 	if err != nil || !isNew {
 		return err
 	}

@@ -28,14 +28,6 @@ type watchArgs struct {
 // Kind names the job in the database.
 func (watchArgs) Kind() string { return "pec_watch" }
 
-// followArgs is the promise to look at the state of a message again.
-type followArgs struct {
-	Message uuid.UUID `json:"message"`
-}
-
-// Kind names the job in the database.
-func (followArgs) Kind() string { return "pec_follow" }
-
 func later(d time.Duration) *river.InsertOpts {
 	return &river.InsertOpts{ScheduledAt: time.Now().Add(d)} // river's own clock
 }
@@ -82,14 +74,6 @@ func (s *Service) watchUnknown(ctx context.Context, job *river.Job[watchArgs]) e
 		return river.JobSnooze(wait)
 	}
 	return err
-}
-
-// followState makes the state what the facts add up to now.
-func (s *Service) followState(ctx context.Context, job *river.Job[followArgs]) error {
-	return s.db.Tx(ctx, pg.Tenant(ctx), func(ctx context.Context, tx pgx.Tx) error {
-		_, err := s.advance(ctx, tx, job.Args.Message)
-		return err
-	})
 }
 
 // advice is what a person has to know to decide, the safe choice first.
@@ -291,6 +275,7 @@ func (s *Service) showWay(ctx context.Context, tx pgx.Tx, r db.Sending) (*pecv1.
 	if out.GetState() != pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN && (r.Step == stepUnknown || r.Step == stepDecide) {
 		out.Step, out.Advice, out.DecisionTime = pecv1.DeliveryStep_DELIVERY_STEP_DONE, "", nil // a receipt has answered
 	}
+	stallShown(m, out)
 	if r.Step != stepQueued {
 		return out, nil
 	}

@@ -47,6 +47,8 @@ func (s *Service) sendJobs(h *run.Host) {
 	run.Work(h, run.WorkOptions{Workers: 2, Timeout: 5 * time.Minute}, s.admitRequest)
 	run.Work(h, run.WorkOptions{Workers: 2}, s.watchUnknown)
 	run.Work(h, run.WorkOptions{Workers: 2}, s.followState)
+	run.Work(h, run.WorkOptions{Workers: 1, Timeout: 5 * time.Minute}, s.lookAtTime)
+	h.Go("looks", s.promiseLooks)
 }
 
 // SendMessage writes the message down, with its Message-ID and its bytes, and promises to hand it over.

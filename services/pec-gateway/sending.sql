@@ -43,9 +43,11 @@ SELECT * FROM sending WHERE tenant_id = @tenant_id AND message_id = @message_id 
 SELECT * FROM sending WHERE tenant_id = @tenant_id AND message_id = @message_id;
 
 -- name: ListSendings :many
-SELECT * FROM sending
-WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND step IN ('queued', 'leaving', 'unknown', 'decide') AND position > @after
-ORDER BY position LIMIT @page_size;
+SELECT * FROM sending s
+WHERE s.tenant_id = @tenant_id AND s.mailbox_id = @mailbox_id AND s.position > @after
+  AND (s.step IN ('queued', 'leaving', 'unknown', 'decide')
+    OR s.message_id = ANY (ARRAY(SELECT m.id FROM message m WHERE m.tenant_id = @tenant_id AND m.mailbox_id = @mailbox_id AND m.stall_code <> '')))
+ORDER BY s.position LIMIT @page_size;
 
 -- name: CountAhead :one
 SELECT count(*) FROM sending

@@ -2,7 +2,6 @@ package pecgateway
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -71,7 +70,12 @@ func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pe
 	}
 	known := facts(rows)
 	state := pec.Derive(addresses, known, s.now())
+	state.Contradictions = append(state.Contradictions, remarks(rows)...)
 	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
+	if err != nil {
+		return state, err
+	}
+	err = s.watch(ctx, tx, row, state, known)
 	if err != nil {
 		return state, err
 	}
@@ -111,6 +115,18 @@ func facts(rows []db.Fact) []pec.Fact {
 			Esterni: r.External, Cause: pec.Cause(r.Cause)}
 	}
 	return out
+}
+
+// remarks are what receipts show of the content that was delivered, each once and in order.
+func remarks(rows []db.Fact) []string {
+	var out []string
+	for _, r := range rows {
+		if r.Remark != "" {
+			out = append(out, r.Remark)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // recordRecipients writes the outcomes that changed.
@@ -161,8 +177,8 @@ func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, st
 	if err != nil || int16(next) == row.State {
 		return err
 	}
-	request, err := q(tx).RequestOf(ctx, db.RequestOfParams{TenantID: row.TenantID, MessageID: row.ID})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	request, err := requestOf(ctx, tx, row)
+	if err != nil {
 		return err
 	}
 	return s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.DeliveryStateChanged{

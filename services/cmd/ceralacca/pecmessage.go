@@ -14,7 +14,7 @@ import (
 )
 
 func (c *cli) pecMessageCommand() *cobra.Command {
-	return group("message", "Messages received and sent", c.pecMessages(), c.pecGet(), c.pecDownload(), c.pecEvidence(), c.pecAgain())
+	return group("message", "Messages received and sent", c.pecMessages(), c.pecGet(), c.pecText(), c.pecDownload(), c.pecEvidence(), c.pecAgain())
 }
 
 func (c *cli) pecMessages() *cobra.Command {
@@ -138,6 +138,8 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	for _, d := range m.GetContradictions() {
 		fmt.Fprintln(c.out, "contradiction:", d)
 	}
+	c.showContentCheck(m.GetContentCheck())
+	c.showRegisteredMail(m.GetRegisteredMail())
 	var rows [][]string
 	for _, r := range m.GetRecipients() {
 		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), r.GetCause()})
@@ -185,7 +187,7 @@ func (c *cli) download(output string, recv func() ([]byte, error)) error {
 
 func (c *cli) pecDownload() *cobra.Command {
 	var output string
-	var original, certification bool
+	var original, certification, dangerous bool
 	var part int32
 	cmd := verb("download MAILBOX/MESSAGE", "The bytes of a message, or of a part of it", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
 		name, err := c.pecMessageName(ctx, given[0])
@@ -202,6 +204,9 @@ func (c *cli) pecDownload() *cobra.Command {
 			req.What = &pecv1.GetMessageContentRequest_Part{Part: part}
 		}
 		api, err := c.pec()
+		if err == nil {
+			err = c.mayFetch(ctx, api, name, part, dangerous)
+		}
 		if err != nil {
 			return err
 		}
@@ -218,6 +223,7 @@ func (c *cli) pecDownload() *cobra.Command {
 	cmd.Flags().BoolVar(&original, "original", false, "the message inside the envelope or the receipt (postacert.eml)")
 	cmd.Flags().BoolVar(&certification, "certification", false, "the certification data (daticert.xml)")
 	cmd.Flags().Int32Var(&part, "part", 0, "a file, by the number that get shows")
+	cmd.Flags().BoolVar(&dangerous, "dangerous", false, "with --part: also a file that get warns of")
 	return cmd
 }
 

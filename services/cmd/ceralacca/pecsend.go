@@ -178,7 +178,8 @@ func (c *cli) pecDeliveryVerb(use, short string, call func(ctx context.Context, 
 func (c *cli) showPecDelivery(d *pecv1.Delivery) {
 	c.fields("message", d.GetMessage(), "subject", d.GetSubject(), "message id", d.GetMessageId(), "step", enum("DELIVERY_STEP_", d.GetStep()),
 		"state", enum("MESSAGE_STATE_", d.GetState()), "created", when(d.GetCreateTime()), "next attempt", when(d.GetNextAttemptTime()),
-		"held", d.GetHeld(), "somebody is asked", when(d.GetDecisionTime()), "advice", d.GetAdvice())
+		"held", d.GetHeld(), "somebody is asked", when(d.GetDecisionTime()), "overdue", strings.TrimSpace(d.GetStallCode()+" "+when(d.GetStallTime())),
+		"advice", d.GetAdvice())
 	var rows [][]string
 	for _, a := range d.GetAttempts() {
 		rows = append(rows, []string{fmt.Sprint(a.GetNumber()), when(a.GetStartTime()), a.GetOutcome(), a.GetPhase(), a.GetCause(), strings.Join(append([]string{a.GetText()}, a.GetRefusedRecipients()...), "; ")})
@@ -232,7 +233,7 @@ func (c *cli) pecResolve() *cobra.Command {
 
 func (c *cli) pecQueue() *cobra.Command {
 	var resume bool
-	cmd := c.lister(verb("queue MAILBOX", "What waits to leave a mailbox, and what waits for a decision", args("MAILBOX"), func(ctx context.Context, given []string) error {
+	cmd := c.lister(verb("queue MAILBOX", "What waits to leave a mailbox, what waits for a decision and what is overdue", args("MAILBOX"), func(ctx context.Context, given []string) error {
 		mailbox, err := c.pecMailbox(ctx, given[0])
 		if err != nil {
 			return err
@@ -256,9 +257,9 @@ func (c *cli) pecQueue() *cobra.Command {
 		return c.print(page, func() {
 			var rows [][]string
 			for _, d := range page.GetDeliveries() {
-				rows = append(rows, []string{d.GetMessage(), enum("DELIVERY_STEP_", d.GetStep()), d.GetSubject(), when(d.GetNextAttemptTime()), d.GetHeld()})
+				rows = append(rows, []string{d.GetMessage(), enum("DELIVERY_STEP_", d.GetStep()), d.GetSubject(), when(d.GetNextAttemptTime()), d.GetHeld(), d.GetStallCode()})
 			}
-			c.table([]string{"MESSAGE", "STEP", "SUBJECT", "NEXT ATTEMPT", "HELD"}, rows)
+			c.table([]string{"MESSAGE", "STEP", "SUBJECT", "NEXT ATTEMPT", "HELD", "OVERDUE"}, rows)
 		})
 	}))
 	cmd.Aliases = nil // ls is the list of messages

@@ -37,7 +37,7 @@ func (q *Queries) AdvanceMessage(ctx context.Context, arg AdvanceMessageParams) 
 }
 
 const getMessage = `-- name: GetMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
 `
 
 type GetMessageParams struct {
@@ -79,6 +79,9 @@ func (q *Queries) GetMessage(ctx context.Context, arg GetMessageParams) (Message
 		&i.CertifiedTime,
 		&i.ReceiveTime,
 		&i.CreateTime,
+		&i.LookAt,
+		&i.StallCode,
+		&i.StallAt,
 	)
 	return i, err
 }
@@ -312,7 +315,7 @@ func (q *Queries) KnownUIDs(ctx context.Context, arg KnownUIDsParams) ([]string,
 }
 
 const listFacts = `-- name: ListFacts :many
-SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
 `
 
 type ListFactsParams struct {
@@ -341,6 +344,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 			&i.Cause,
 			&i.ReceiptID,
 			&i.CreateTime,
+			&i.Remark,
 		); err != nil {
 			return nil, err
 		}
@@ -353,7 +357,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 }
 
 const listMessages = `-- name: ListMessages :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time FROM message
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message
 WHERE tenant_id = $1 AND mailbox_id = $2
   AND (quarantine_code <> '') = $3::boolean
   AND ($4::uuid IS NULL OR id < $4)
@@ -446,6 +450,9 @@ func (q *Queries) ListMessages(ctx context.Context, arg ListMessagesParams) ([]M
 			&i.CertifiedTime,
 			&i.ReceiveTime,
 			&i.CreateTime,
+			&i.LookAt,
+			&i.StallCode,
+			&i.StallAt,
 		); err != nil {
 			return nil, err
 		}
@@ -575,7 +582,7 @@ func (q *Queries) ListReports(ctx context.Context, arg ListReportsParams) ([]Rep
 }
 
 const lockMessage = `-- name: LockMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockMessageParams struct {
@@ -616,6 +623,9 @@ func (q *Queries) LockMessage(ctx context.Context, arg LockMessageParams) (Messa
 		&i.CertifiedTime,
 		&i.ReceiveTime,
 		&i.CreateTime,
+		&i.LookAt,
+		&i.StallCode,
+		&i.StallAt,
 	)
 	return i, err
 }
@@ -638,7 +648,7 @@ func (q *Queries) MessageOfContent(ctx context.Context, arg MessageOfContentPara
 }
 
 const receiptsOf = `-- name: ReceiptsOf :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
 `
 
 type ReceiptsOfParams struct {
@@ -685,6 +695,9 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 			&i.CertifiedTime,
 			&i.ReceiveTime,
 			&i.CreateTime,
+			&i.LookAt,
+			&i.StallCode,
+			&i.StallAt,
 		); err != nil {
 			return nil, err
 		}
@@ -697,7 +710,7 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 }
 
 const sentOf = `-- name: SentOf :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time FROM message
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message
 WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = 2
   AND (($3::text <> '' AND message_id = $3) OR ($4::text <> '' AND identificativo = $4))
 ORDER BY (message_id = $3) DESC, id LIMIT 1
@@ -749,6 +762,9 @@ func (q *Queries) SentOf(ctx context.Context, arg SentOfParams) (Message, error)
 		&i.CertifiedTime,
 		&i.ReceiveTime,
 		&i.CreateTime,
+		&i.LookAt,
+		&i.StallCode,
+		&i.StallAt,
 	)
 	return i, err
 }

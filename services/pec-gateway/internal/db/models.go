@@ -34,6 +34,7 @@ type Fact struct {
 	Cause          string
 	ReceiptID      *uuid.UUID
 	CreateTime     time.Time
+	Remark         string
 }
 
 type Folder struct {
@@ -127,6 +128,9 @@ type Message struct {
 	CertifiedTime   *time.Time
 	ReceiveTime     time.Time
 	CreateTime      time.Time
+	LookAt          *time.Time
+	StallCode       string
+	StallAt         *time.Time
 }
 
 type Outbox struct {

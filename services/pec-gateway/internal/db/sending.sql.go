@@ -427,9 +427,11 @@ func (q *Queries) ListLeaving(ctx context.Context, arg ListLeavingParams) ([]Sen
 }
 
 const listSendings = `-- name: ListSendings :many
-SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending
-WHERE tenant_id = $1 AND mailbox_id = $2 AND step IN ('queued', 'leaving', 'unknown', 'decide') AND position > $3
-ORDER BY position LIMIT $4
+SELECT tenant_id, message_id, mailbox_id, position, step, attempts, next_at, unknown_at, decide_at, split, create_time, update_time, request_id FROM sending s
+WHERE s.tenant_id = $1 AND s.mailbox_id = $2 AND s.position > $3
+  AND (s.step IN ('queued', 'leaving', 'unknown', 'decide')
+    OR s.message_id = ANY (ARRAY(SELECT m.id FROM message m WHERE m.tenant_id = $1 AND m.mailbox_id = $2 AND m.stall_code <> '')))
+ORDER BY s.position LIMIT $4
 `
 
 type ListSendingsParams struct {

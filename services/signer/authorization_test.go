@@ -176,7 +176,6 @@ func (b *syncBuffer) String() string {
 }
 
 func TestPersonSignsWhatTheyAuthorized(t *testing.T) {
-	t.Parallel()
 	for name, key := range map[string]signv1.KeyType{"P-256": p256, "RSA-3072": rsa3072} {
 		t.Run(name, func(t *testing.T) {
 			log := &syncBuffer{}
@@ -269,6 +268,7 @@ func (h *house) nowhere(t testing.TB, log string, secrets ...string) {
 }
 
 func TestChallengesAndAuthorizationsRefuse(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(3)
@@ -356,6 +356,7 @@ func TestChallengesAndAuthorizationsRefuse(t *testing.T) {
 func last(name string) string { return name[strings.LastIndex(name, "/")+1:] }
 
 func TestDevicesAndPINs(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	fresh := h.credential(t, company, person, p256).GetName()
 	api := signv1.NewAuthorizationServiceClient(h.Tenant("signer", "acme"))

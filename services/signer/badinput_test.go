@@ -20,6 +20,7 @@ import (
 
 // TestBadInput has one case for each thing that the house is asked to withstand.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	d := openDesk(t)
 	s := d.signatory(t, p256)
 	_, hashes := hashesOf(3)
@@ -94,6 +95,8 @@ func TestBadInput(t *testing.T) {
 
 // TestFiveHundredDocumentsInOneSession: one authorization, in Vault's batches of at most 20; 501 are refused.
 func TestFiveHundredDocumentsInOneSession(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	h := open(t)
 	s := h.signatory(t, p256)
 	documents, hashes := hashesOf(501)
@@ -131,6 +134,8 @@ func (h *house) signCalls(t testing.TB) int {
 // TestVaultSealedInTheMiddleOfABatch: Vault is sealed while a session of 300 signs. Nothing of it is released;
 // unsealed, the same request gets all 300, and no other request does. The signer begins anew in between.
 func TestVaultSealedInTheMiddleOfABatch(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	m := openMessages(t)
 	s := m.person(t, holder)
 	g := m.eventToken(t, s)

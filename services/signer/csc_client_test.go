@@ -25,7 +25,7 @@ import (
 )
 
 // cscPatience is that of one call: argon2id takes its time, more so beside other tests.
-const cscPatience = 2 * time.Second
+const cscPatience = 4 * time.Second
 
 // line is the way from the client to the signer, on which things go wrong when they are told to.
 type line struct {

@@ -204,6 +204,7 @@ func refused(t testing.TB, err error, code, description string) {
 // TestCSCPeer lets a client that is not ours, written from the specification, sign with both kinds of
 // key; openssl judges what comes back.
 func TestCSCPeer(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	require.NoError(t, err, "python3 is the other client of the CSC API: apt-get install python3")
 	_, err = exec.LookPath("openssl")
@@ -239,6 +240,7 @@ func TestCSCPeer(t *testing.T) {
 
 // TestCSCAuthorizations: what a SAD is good for, and what the signer is told.
 func TestCSCAuthorizations(t *testing.T) {
+	t.Parallel()
 	r := openCSC(t, "")
 	p := r.person(t, p256, phone)
 	t.Run("refusals", func(t *testing.T) { p.refusals(t) })

@@ -127,6 +127,7 @@ func onePage(text string) []byte {
 
 // TestDocumentsByMandate: every form, verified by programs that are not ours.
 func TestDocumentsByMandate(t *testing.T) {
+	t.Parallel()
 	d := openDesk(t)
 	all := d.mandate(t, 100, 100, attached, detached, parallel, inXML, inPDF)
 	one, two := []byte("first contract"), []byte("second contract")
@@ -217,6 +218,7 @@ func byDigest(document []byte) []*signv1.DocumentToSign {
 }
 
 func TestMandatesRefuse(t *testing.T) {
+	t.Parallel()
 	d := openDesk(t)
 	m := d.mandate(t, 6, 4, attached, parallel, inPDF, inXML)
 	doc := []byte("contract")
@@ -287,6 +289,7 @@ func TestMandatesRefuse(t *testing.T) {
 }
 
 func TestTimestampsAndTheirQuota(t *testing.T) {
+	t.Parallel()
 	d := openDesk(t)
 	data := []byte("what was there")
 	sum := sha256.Sum256(data)
@@ -335,6 +338,7 @@ func TestTimestampsAndTheirQuota(t *testing.T) {
 // TestPersonSignsWholeDocuments: the authorization is for these documents, in the form of the request
 // that used it.
 func TestPersonSignsWholeDocuments(t *testing.T) {
+	t.Parallel()
 	d := openDesk(t)
 	s := d.signatory(t, p256)
 	key := d.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"credentials.read", "credentials.sign", "documents.sign"}})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ var preparedVault = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	prepared = append(prepared, dir)
+	atEnd = append(atEnd, func() error { return os.RemoveAll(dir) })
 	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: dir})
 	if err != nil {
 		return "", err
@@ -152,15 +153,85 @@ var preparedVault = sync.OnceValues(func() (string, error) {
 	return dir, errors.Join(err, server.Stop())
 })
 
-// prepared are the folders to remove at the end.
-var prepared []string
+// atEnd is what TestMain does after all tests, the last first.
+var atEnd []func() error
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, dir := range prepared {
-		_ = os.RemoveAll(dir)
+	for _, end := range slices.Backward(atEnd) {
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
 	}
 	os.Exit(code)
+}
+
+// safe is a running Vault, and how the signer logs in.
+type safe struct {
+	*vault.Server
+	role     vault.Credentials
+	audit    string
+	patience time.Duration // of one call
+}
+
+// startVault starts a Vault on a copy of the prepared storage.
+func startVault(dir string) (*safe, error) {
+	ctx := context.Background()
+	prepared, err := preparedVault()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.CopyFS(filepath.Join(dir, "vault"), os.DirFS(prepared)); err != nil {
+		return nil, err
+	}
+	s := &safe{audit: filepath.Join(dir, "vault-audit.log"), patience: 3 * time.Second}
+	s.Server, err = vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault"), Audit: s.audit})
+	if err != nil {
+		return nil, err
+	}
+	roles, err := provision(ctx, s.Server)
+	if err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	s.role = roles[vault.SignerRole]
+	return s, nil
+}
+
+// sharedVault serves all tests that leave it running: their keys have names of their own.
+var sharedVault = sync.OnceValues(func() (*safe, error) {
+	dir, err := os.MkdirTemp("", "signer-vault-")
+	if err != nil {
+		return nil, err
+	}
+	atEnd = append(atEnd, func() error { return os.RemoveAll(dir) })
+	s, err := startVault(dir)
+	if err == nil {
+		s.patience = 20 * time.Second // it is never away, and a crowd may ask it beside other tests
+		atEnd = append(atEnd, s.Stop)
+	}
+	return s, err
+})
+
+var ownVaults sync.Map // of testing.TB to *safe
+
+// ownVault gives a test a Vault that it may stop, seal, or look at alone. Called before the signer is opened.
+func ownVault(t testing.TB) {
+	t.Helper()
+	s, err := startVault(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Stop()) })
+	ownVaults.Store(t, s)
+}
+
+func vaultOf(t testing.TB) *safe {
+	t.Helper()
+	if s, own := ownVaults.Load(t); own {
+		return s.(*safe) //nolint:forcetypeassert // what ownVault stored
+	}
+	s, err := sharedVault()
+	require.NoError(t, err)
+	return s
 }
 
 func provision(ctx context.Context, server *vault.Server) (map[string]vault.Credentials, error) {
@@ -171,7 +242,7 @@ func provision(ctx context.Context, server *vault.Server) (map[string]vault.Cred
 	return server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
 }
 
-// open starts Vault and the signer.
+// open starts the signer, beside the Vault of all unless the test has its own.
 func open(t testing.TB) *house {
 	t.Helper()
 	return openWith(t, nil, "")
@@ -191,25 +262,15 @@ func openAt(t testing.TB, now func() time.Time, log io.Writer, extra string, spa
 	if log != nil {
 		level = "debug"
 	}
-	ctx := context.Background()
-	dir := t.TempDir()
-	prepared, err := preparedVault()
-	require.NoError(t, err)
-	require.NoError(t, os.CopyFS(filepath.Join(dir, "vault"), os.DirFS(prepared)))
-	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault"), Audit: filepath.Join(dir, "vault-audit.log")})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop()) })
-	roles, err := provision(ctx, server)
-	require.NoError(t, err)
-	role := roles[vault.SignerRole]
+	dir, safe := t.TempDir(), vaultOf(t)
 	roleFile, secretFile := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
-	require.NoError(t, os.WriteFile(roleFile, []byte(role.RoleID+"\n"), 0o600))
-	require.NoError(t, os.WriteFile(secretFile, []byte(role.SecretID+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(roleFile, []byte(safe.role.RoleID+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(secretFile, []byte(safe.role.SecretID+"\n"), 0o600))
 	authority, err := ca.New(ca.Options{Now: now})
 	require.NoError(t, err)
-	h := &house{vault: server, ca: authority, probe: &probe{}, audit: filepath.Join(dir, "vault-audit.log"), dir: filepath.Join(dir, "process")}
-	h.config = fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: 3s}\n%s",
-		server.Addr, roleFile, secretFile, extra)
+	h := &house{vault: safe.Server, ca: authority, probe: &probe{}, audit: safe.audit, dir: filepath.Join(dir, "process")}
+	h.config = fmt.Sprintf("breaker: {failures: 5, open: 500ms}\nsigner:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: %s}\n%s",
+		safe.Addr, roleFile, secretFile, safe.patience, extra)
 	h.Process = runtest.Start(t, runtest.Options{
 		Dir:     h.dir,
 		Targets: []run.Target{signer.Target, h.probe.target()},

@@ -44,6 +44,7 @@ func (h *house) signBlob(t testing.TB, credential, content string) error {
 
 // TestSuspendAndReactivate: a suspended credential does nothing of any kind; then it does again.
 func TestSuspendAndReactivate(t *testing.T) {
+	t.Parallel()
 	m := openMessages(t)
 	s := m.person(t, holder)
 	s.enrolSent(t, sms, phone)
@@ -110,6 +111,7 @@ func stoppedCSR(t testing.TB, h *house, name string) string {
 
 // TestRenewal: on the same key and on a new version, with validity that overlaps; PINs stay right.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	m := openMessagesWith(t, nil, c, "  keys: {check_every: 50ms}\n")
 	s := m.person(t, holder)
@@ -188,6 +190,7 @@ func uses(s *signv1.CredentialStatus) (out []signv1.CertificateUse) {
 // TestExpiryWarnings: at 60, 30 and 7 days, each once, by event, mail and in the operators' list; none when
 // the next certificate waits.
 func TestExpiryWarnings(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	m := openMessagesWith(t, nil, c, "  keys: {check_every: 30ms}\n")
 	s := m.person(t, holder)
@@ -247,6 +250,7 @@ func TestExpiryWarnings(t *testing.T) {
 // TestKeysAreLookedAtAtTheStart: somebody made a key exportable while nobody looked. The start finds it
 // before any use.
 func TestKeysAreLookedAtAtTheStart(t *testing.T) {
+	t.Parallel()
 	m := openMessages(t)
 	name := m.credential(t, company, automatic, p256).GetName()
 	good := m.credential(t, "tenants/acme/companies/other", automatic, p256).GetName()
@@ -268,6 +272,7 @@ func TestKeysAreLookedAtAtTheStart(t *testing.T) {
 
 // TestKeyPolicy: the table says what may be made and until when; a house may be stricter.
 func TestKeyPolicy(t *testing.T) {
+	t.Parallel()
 	h := openWith(t, nil, "  keys: {rsa_3072_until: \"2027-06-30\"}\n")
 	got, err := h.life().GetKeyPolicy(t.Context(), &signv1.GetKeyPolicyRequest{})
 	require.NoError(t, err)

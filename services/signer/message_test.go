@@ -96,6 +96,7 @@ func (h *holderBySMS) authorize(ch *signv1.Challenge, password string) (*signv1.
 
 // TestPasswordsByMessage: a password that is sent opens what it was sent for, once, and nothing else.
 func TestPasswordsByMessage(t *testing.T) {
+	t.Parallel()
 	h := openSMS(t)
 	device := h.enrol(t, sms, phone)
 	enrolment := h.password(t, phone)
@@ -147,6 +148,7 @@ func TestPasswordsByMessage(t *testing.T) {
 }
 
 func TestPasswordsByMessageEndAndAreRefused(t *testing.T) {
+	t.Parallel()
 	h := openSMS(t)
 	for address, want := range map[string]string{"3331234567": "OTP_ADDRESS", "+39 333": "OTP_ADDRESS", "": "OTP_ADDRESS"} {
 		_, err := h.auth.CreateOtpDevice(t.Context(), &signv1.CreateOtpDeviceRequest{Parent: h.name, Pin: goodPIN, OtpDevice: &signv1.OtpDevice{Type: sms, Address: address}})

@@ -156,6 +156,7 @@ func TestPushApproval(t *testing.T) {
 
 // TestPushRefusedExpiredWrongNumberAreCounted: five of them lock, and a right approval is not among them.
 func TestPushRefusedExpiredWrongNumberAreCounted(t *testing.T) {
+	t.Parallel()
 	h := openMessages(t)
 	s := h.person(t, holder)
 	a := s.newPushApp(t, "")
@@ -200,6 +201,7 @@ func TestPushRefusedExpiredWrongNumberAreCounted(t *testing.T) {
 
 // TestPushKeysAreChecked: what is no P-256 key is no app.
 func TestPushKeysAreChecked(t *testing.T) {
+	t.Parallel()
 	h := openMessages(t)
 	s := h.person(t, holder)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)

@@ -42,6 +42,7 @@ func together(n int, fn func(i int)) {
 // TestOneCodeOneWinner: one code on a thousand challenges at the same time, with nothing else in the
 // way: not Vault's memory, not the counters. The statement decides.
 func TestOneCodeOneWinner(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(1)
@@ -84,6 +85,7 @@ func TestOneCodeOneWinner(t *testing.T) {
 // TestOneCodeThroughTheAPI: a thousand calls with one right PIN and code against one challenge, in the
 // way that everybody has to go.
 func TestOneCodeThroughTheAPI(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(1)
@@ -107,6 +109,7 @@ func TestOneCodeThroughTheAPI(t *testing.T) {
 
 // TestOneAuthorizationOneWinner: a thousand requests bring one authorization; one of them has it.
 func TestOneAuthorizationOneWinner(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(3)
@@ -133,6 +136,8 @@ func TestOneAuthorizationOneWinner(t *testing.T) {
 // TestNoCodeTwiceAcrossRestarts: Vault forgets which codes it saw when it restarts; we do not, also
 // when we restart too.
 func TestNoCodeTwiceAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(1)
@@ -170,6 +175,7 @@ func TestNoCodeTwiceAcrossRestarts(t *testing.T) {
 }
 
 func TestLockOutAndItsEnd(t *testing.T) {
+	t.Parallel()
 	h, ctx := openWith(t, nil, "  authorization: {lock: 3s}\n"), context.Background()
 	s := h.signatory(t, p256)
 	_, hashes := hashesOf(1)
@@ -224,6 +230,8 @@ func TestLockOutAndItsEnd(t *testing.T) {
 }
 
 func TestVaultGoesAwayWhileAPersonSigns(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	h, ctx := open(t), context.Background()
 	s := h.signatory(t, p256)
 	documents, hashes := hashesOf(100)

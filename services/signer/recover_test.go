@@ -26,6 +26,7 @@ func (m *messages) told(to, words string) func() bool {
 // TestNumberChangedByAnotherDevice: the telephone is lost. PIN and the holder's other device enrol a new number,
 // the old number hears of it, and the new one signs only after the time of cooling.
 func TestNumberChangedByAnotherDevice(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	m := openMessagesWith(t, nil, c, "")
 	s, second, stranger := m.person(t, holder), m.person(t, holder), m.person(t, "tenants/acme/users/u-99")
@@ -74,6 +75,7 @@ func TestNumberChangedByAnotherDevice(t *testing.T) {
 
 // TestHoldersAreToldOfEachUse: to the contact, on the bus, and the contact that is given up hears of that.
 func TestHoldersAreToldOfEachUse(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	m := openMessagesWith(t, nil, c, "")
 	s := m.person(t, holder)

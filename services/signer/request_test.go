@@ -209,6 +209,7 @@ func refusedWith(t testing.TB, want string, err error) {
 // TestRequestGoesRound: one approver with a mailed code, then two signers in order, a p7m and a PDF, and the
 // bundle, verified by the commands that it holds.
 func TestRequestGoesRound(t *testing.T) {
+	t.Parallel()
 	b, ctx := openBook(t), t.Context()
 	first, second := b.signer(t, user(1)), b.signer(t, user(2))
 	text, pdf := []byte("the whole of the contract"), onePage("Plan of the shop")

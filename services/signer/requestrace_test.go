@@ -81,6 +81,7 @@ func contract(i int) []*signv1.RequestDocument {
 
 // TestRequestRaces: whoever comes at the same moment, one thing happens, and the trail tells which.
 func TestRequestRaces(t *testing.T) {
+	t.Parallel()
 	b := openBook(t)
 	first, second := b.signer(t, user(1)), b.signer(t, user(2))
 	const rounds = 5
@@ -199,14 +200,12 @@ func (b *book) withdrawOrSign(t *testing.T, r *signv1.SignatureRequest, call *si
 // signatureAgainstDeadline: the deadline passes while it is signed.
 func (b *book) signatureAgainstDeadline(t *testing.T, i int, s *signatory) {
 	t.Helper()
-	r := draft(contract(i), step(0, signing(user(2))))
-	r.Deadline = timestamppb.New(time.Now().Add(time.Duration(60+10*i) * time.Millisecond))
-	made := b.create(t, r)
-	ch, err := b.api.ViewSignatureRequest(context.Background(), &signv1.ViewSignatureRequestRequest{Participant: at(made, 0, 0)})
-	if err == nil && len(ch.GetDocuments()) == 1 {
-		if err = b.sign(b.ready(t, at(made, 0, 0), s)); err != nil {
-			require.Equal(t, "REQUEST_EXPIRED", fault.Of(err).Code, err)
-		}
+	made := b.create(t, draft(contract(i), step(0, signing(user(2)))))
+	call := b.ready(t, at(made, 0, 0), s)
+	b.exec(t, `UPDATE signing_request SET deadline = now() + interval '1 millisecond' * $2 WHERE id = $1`, last(made.GetName()), 8*i)
+	err := b.sign(call)
+	if err != nil {
+		require.Equal(t, "REQUEST_EXPIRED", fault.Of(err).Code, err)
 	}
 	b.exec(t, `UPDATE river_job SET scheduled_at = now() WHERE kind = 'request-time' AND state = 'scheduled' AND args->>'request' = $1`, last(made.GetName()))
 	if err == nil {
@@ -218,6 +217,7 @@ func (b *book) signatureAgainstDeadline(t *testing.T, i int, s *signatory) {
 
 // TestRequestRefusals: what nobody may do.
 func TestRequestRefusals(t *testing.T) {
+	t.Parallel()
 	b, ctx := openBook(t), t.Context()
 	first, second := b.signer(t, user(1)), b.signer(t, user(2))
 	for want, change := range map[string]func(*signv1.SignatureRequest){

@@ -54,7 +54,9 @@ func (h *house) stream(t testing.TB) string {
 
 // TestSecretsAreNowhere: one credential with every kind of device is used; then logs, traces, the bus, a dump of
 // the database and Vault's audit log are searched for every PIN, code, authorization and seed that there was.
+// It is alone in the process, which has one tracer.
 func TestSecretsAreNowhere(t *testing.T) {
+	ownVault(t)
 	log, spans := &syncBuffer{}, tracetest.NewSpanRecorder()
 	m := openMessagesWith(t, log, nil, "", spans)
 	secrets := newHoard(goodPIN)
@@ -143,6 +145,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 // TestNoCodeTwiceAcrossRestartsOfAnyKind: what was accepted before both the signer and Vault began anew is
 // refused afterwards, for every kind of device.
 func TestNoCodeTwiceAcrossRestartsOfAnyKind(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	m := openMessages(t)
 	type used struct {
 		s      *signerOf

@@ -36,6 +36,7 @@ func code(t testing.TB, err error, kind fault.Kind, want string) {
 }
 
 func TestCredentialLife(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	req := &signv1.CreateCredentialRequest{
 		Parent: company, RequestId: uuid.NewString(),
@@ -111,6 +112,7 @@ func TestCredentialLife(t *testing.T) {
 }
 
 func TestOtherTenantsSeeNothing(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	c := h.credential(t, company, automatic, p256)
 	stranger := signv1.NewSignServiceClient(h.Tenant("signer", "other"))
@@ -137,6 +139,7 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 }
 
 func TestKeyThatCouldLeaveVaultIsRefused(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	c, err := h.client.CreateCredential(ctx, &signv1.CreateCredentialRequest{
 		Parent: company, Credential: &signv1.Credential{Kind: automatic, KeyType: p256, CommonName: "Alfa"},
@@ -152,6 +155,7 @@ func TestKeyThatCouldLeaveVaultIsRefused(t *testing.T) {
 }
 
 func TestAcceptedInvoicesAreSignedOnce(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string]signv1.KeyType{"P-256": p256, "RSA-3072": rsa3072} {
 		t.Run(name, func(t *testing.T) {
 			h := open(t)
@@ -196,6 +200,7 @@ func rotate(t *testing.T, h *house, c *signv1.Credential) {
 }
 
 func TestWithoutCredentialItWaitsForOne(t *testing.T) {
+	t.Parallel()
 	h := open(t)
 	subject := h.probe.accept(t, true, []byte("<fattura/>"), 1)
 	eventually(t, "told that it failed", func() bool { return len(h.probe.failedOf(subject)) == 1 })
@@ -214,6 +219,8 @@ func TestWithoutCredentialItWaitsForOne(t *testing.T) {
 }
 
 func TestVaultAwayAndBack(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	h, ctx := open(t), context.Background()
 	h.credential(t, company, automatic, p256)
 	require.NoError(t, h.vault.Stop())
@@ -251,6 +258,8 @@ func TestVaultAwayAndBack(t *testing.T) {
 }
 
 func TestRevokedWhileItSigns(t *testing.T) {
+	t.Parallel()
+	ownVault(t)
 	h, ctx := open(t), context.Background()
 	c := h.credential(t, company, automatic, p256)
 	warm := h.probe.accept(t, true, []byte("<warm/>"), 1)
@@ -266,6 +275,7 @@ func TestRevokedWhileItSigns(t *testing.T) {
 }
 
 func TestMissingDocumentFailsAlone(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	h.credential(t, company, automatic, p256)
 	lost := h.probe.accept(t, true, []byte("<lost/>"), 0)
@@ -295,6 +305,7 @@ func TestMissingDocumentFailsAlone(t *testing.T) {
 }
 
 func TestSignBlob(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t), context.Background()
 	platform := "tenants/platform/companies/archive"
 	c := h.credential(t, platform, role, p256)

@@ -12,6 +12,7 @@ import (
 
 // TestThreatsNameRealTests: the page of threats says which test shows what; each of them is there.
 func TestThreatsNameRealTests(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("THREATS.md")
 	require.NoError(t, err)
 	var code strings.Builder

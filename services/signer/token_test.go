@@ -84,6 +84,7 @@ func hotpToken(serial string) *signv1.OathToken {
 // TestHardwareTokenByEvent: the codes of the standard, each once, in order, within reach; beyond it two
 // codes bring the token back.
 func TestHardwareTokenByEvent(t *testing.T) {
+	t.Parallel()
 	m := openMessages(t)
 	s := m.person(t, holder)
 	g := gadget{[]byte(rfcSeed), sha1.New, 6}
@@ -156,6 +157,7 @@ func TestHardwareTokenByEvent(t *testing.T) {
 
 // TestHardwareTokenByTime: a clock that drifts is followed; one that is far off is brought back by two codes.
 func TestHardwareTokenByTime(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	m := openMessagesWith(t, nil, c, "")
 	s := m.person(t, holder)
@@ -197,6 +199,7 @@ func TestHardwareTokenByTime(t *testing.T) {
 
 // TestSeedsAreRefused: what Vault cannot unwrap is no token, and leaves none.
 func TestSeedsAreRefused(t *testing.T) {
+	t.Parallel()
 	m := openMessages(t)
 	api := signv1.NewDeviceServiceClient(m.Operator("signer"))
 	_, err := api.ImportOathToken(t.Context(), &signv1.ImportOathTokenRequest{Parent: "tenants/acme", OathToken: hotpToken("X"), WrappedSeed: make([]byte, 552)})
@@ -220,6 +223,7 @@ func TestSeedsAreRefused(t *testing.T) {
 // TestOneTokenCodeOneWinner: a thousand acceptances of one code, at the statement that decides, and calls
 // through the API.
 func TestOneTokenCodeOneWinner(t *testing.T) {
+	t.Parallel()
 	m := openMessages(t)
 	s := m.person(t, holder)
 	g := gadget{[]byte(rfcSeed), sha1.New, 6}

@@ -114,6 +114,7 @@ func verify(t *testing.T, api signv1.VerificationServiceClient, head *signv1.Ver
 }
 
 func TestVerifyJudgesWhatOthersSigned(t *testing.T) {
+	t.Parallel()
 	o := newOutside(t)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	require.NoError(t, os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: o.pki.Root.Raw}), 0o600))

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"strings"
@@ -121,6 +122,29 @@ func (z *archive) add(name string, content []byte) error {
 // quoted is a name for a shell.
 func quoted(name string) string { return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'" }
 
+// inXML counts the signatures of an XML document: those that are children of its root.
+func inXML(d Dossier, doc Document) (n int) {
+	content, err := d.Open(*doc.Signed)
+	if err != nil {
+		return 0 // adding it to the ZIP tells
+	}
+	depth := 0
+	for tokens := xml.NewDecoder(bytes.NewReader(content)); ; {
+		token, err := tokens.Token()
+		if err != nil {
+			return n
+		}
+		switch e := token.(type) {
+		case xml.StartElement:
+			if depth++; depth == 2 && e.Name.Local == "Signature" && e.Name.Space == "http://www.w3.org/2000/09/xmldsig#" {
+				n++
+			}
+		case xml.EndElement:
+			depth--
+		}
+	}
+}
+
 // manual says how to verify the dossier without us.
 func manual(d Dossier) []byte {
 	var b strings.Builder
@@ -156,7 +180,10 @@ func manual(d Dossier) []byte {
 		case "PADES":
 			p("    pdfsig %s", quoted(doc.Signed.Path))
 		case "XADES_ENVELOPED":
-			p("    xmlsec1 --verify --id-attr:Id 'http://uri.etsi.org/01903/v1.3.2#:SignedProperties' --id-attr:Id 'http://www.w3.org/2000/09/xmldsig#:KeyInfo' --trusted-pem ROOTS.pem %s", quoted(doc.Signed.Path))
+			for i := range max(1, inXML(d, doc)) { // xmlsec1 looks at one signature a run
+				p("    xmlsec1 --verify --id-attr:Id 'http://uri.etsi.org/01903/v1.3.2#:SignedProperties' --id-attr:Id 'http://www.w3.org/2000/09/xmldsig#:KeyInfo'"+
+					" --node-xpath \"(/*/*[local-name()='Signature'])[%d]\" --trusted-pem ROOTS.pem %s", i+1, quoted(doc.Signed.Path))
+			}
 		case "CADES_PARALLEL":
 			p("    openssl cms -verify -cades -binary -inform DER -in %s -CAfile ROOTS.pem -purpose any -out /dev/null", quoted(doc.Signed.Path))
 		default:

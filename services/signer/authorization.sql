@@ -113,7 +113,7 @@ FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state 
 
 -- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 FROM challenge WHERE id = @id AND credential_id = @credential_id AND caller = @caller;
 
 -- name: TryChallenge :execrows

@@ -16,6 +16,7 @@ import (
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/signer/internal/db"
+	"ceralacca.dev/services/signer/internal/provider"
 )
 
 // keyPrefix begins the name of each of our keys in Vault. The rest is the credential's id: names in
@@ -293,8 +294,12 @@ func (s *Service) ImportCertificate(ctx context.Context, req *signv1.ImportCerti
 	return credentialMessage(c), nil
 }
 
-// waitedFor are the failures that a new certificate mends.
-var waitedFor = []string{codeNoCredential, codeKeyRefused}
+// waitedFor are the failures that a new certificate mends, or, with keys at providers, another key, or a reactivation once
+// the secret or the contract is right.
+var waitedFor = []string{
+	codeNoCredential, codeKeyRefused, codeNoSecret, "PROVIDER_NOT_CONFIGURED",
+	provider.AccountRefused, provider.CredentialUnknown, provider.CredentialDisabled, provider.Undocumented, provider.NotAutomatic,
+}
 
 func (s *Service) activate(ctx context.Context, tx pgx.Tx, set db.SetCertificateParams) (db.Credential, error) {
 	q := db.New(tx)

@@ -227,6 +227,12 @@ func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocuments
 		if err != nil {
 			return fmt.Errorf("signer: read document signing: %w", err)
 		}
+		if c.Provider != "" {
+			err = s.intendMandated(ctx, q, c, row)
+			if err != nil {
+				return err
+			}
+		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "mandate.use", Resource: nameOfMandate(c, mandate),
 			Detail: map[string]string{"documents": fmt.Sprint(len(d.hashes)), "digest": fmt.Sprintf("%x", digestOf(d.hashes)), "form": out.name()},
@@ -244,13 +250,15 @@ func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocuments
 
 // signIntended signs what was counted and records it.
 func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.DocumentSigning, d *documents, out output) (db.DocumentSigning, error) {
-	by, err := s.ready.load(ctx, c)
+	sign := func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+		return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
+	}
+	by, at, err := s.handOf(ctx, c, row, sign)
 	if err != nil {
 		return row, err
 	}
-	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
 	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
-		return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
+		return sign(ctx, hash, by, at)
 	})
 	if err != nil {
 		return row, err
@@ -272,6 +280,9 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 		}
 		if n == 0 { // the same request, sent twice, was here first
 			return nil
+		}
+		if err := q.EndMandatedChallenges(ctx, db.EndMandatedChallengesParams{SigningID: row.ID, At: row.SignedAt}); err != nil {
+			return fmt.Errorf("signer: end challenge: %w", err)
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "documents.sign", Resource: nameOfMandate(c, row.MandateID),

@@ -31,6 +31,7 @@ import (
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/ca"
+	"ceralacca.dev/services/sandbox/remotesign"
 	"ceralacca.dev/services/signer"
 )
 
@@ -149,9 +150,22 @@ var preparedVault = sync.OnceValues(func() (string, error) {
 		if err == nil {
 			_, err = client.Logical().ReadWithContext(ctx, vault.OATHPath+"/wrapping_key")
 		}
+		for path, fields := range secretsInVault { // of providers; they are read when a signer starts
+			if err == nil {
+				_, err = client.Logical().WriteWithContext(ctx, path, map[string]any{"data": fields})
+			}
+		}
 	}
 	return dir, errors.Join(err, server.Stop())
 })
+
+// secretsInVault are our accounts at the providers of the tests, and what they sign for without a person.
+var secretsInVault = map[string]map[string]any{
+	"secret/data/signer/far":                     {"user": remotesign.AppUser, "password": remotesign.AppPassword},
+	"secret/data/signer/automatic/acme/delegate": {"user": remotesign.DelegateUser, "password": remotesign.DelegatePassword, "domain": remotesign.DelegateDomain},
+	"secret/data/signer/automatic/acme/pin":      {"password": remotePIN},
+	"secret/data/signer/automatic/other/pin":     {"password": remotePIN},
+}
 
 // atEnd is what TestMain does after all tests, the last first.
 var atEnd []func() error

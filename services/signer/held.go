@@ -60,17 +60,22 @@ func (s *Service) loadHeld(ctx context.Context, q *db.Queries, full string, name
 	if h.challenge.HoldingID == nil {
 		return nil, fault.Precondition("CHALLENGE_CLOSED", "the challenge was begun with a key in Vault: make another")
 	}
+	return h, s.loadHolding(ctx, q, h)
+}
+
+// loadHolding reads what belongs to a challenge that is there: the key, the session, who holds it.
+func (s *Service) loadHolding(ctx context.Context, q *db.Queries, h *held) (err error) {
 	if h.holding, err = q.GetHolding(ctx, *h.challenge.HoldingID); err != nil {
-		return nil, fmt.Errorf("signer: read holding: %w", err)
+		return fmt.Errorf("signer: read holding: %w", err)
 	}
-	if h.session, err = q.GetSession(ctx, id); err != nil {
-		return nil, fmt.Errorf("signer: read session: %w", err)
+	if h.session, err = q.GetSession(ctx, h.challenge.ID); err != nil {
+		return fmt.Errorf("signer: read session: %w", err)
 	}
 	if h.remote, err = s.remote(h.holding.Provider); err != nil {
-		return nil, err
+		return err
 	}
 	h.chain, err = chainOf(h.holding.Chain)
-	return h, err
+	return err
 }
 
 func chainOf(ders [][]byte) ([]*x509.Certificate, error) {

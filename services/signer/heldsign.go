@@ -80,7 +80,7 @@ func (h *held) collect(ctx context.Context, sign signFunc) ([]provider.Hash, err
 
 func (h *held) by(key *borrowedKey) *readyCredential {
 	return &readyCredential{
-		id: h.credential.ID, name: nameOfCredential(h.credential), version: h.credential.Version, signer: cades.Signer{Chain: h.chain, Key: key},
+		id: h.credential.ID, name: nameOfCredential(h.credential), version: h.credential.Version, signer: cades.Signer{Chain: h.chain, Key: key}, lent: true, qualified: h.holding.Qualified,
 	}
 }
 
@@ -107,7 +107,13 @@ func (s *Service) signHeld(ctx context.Context, c db.Credential, ch db.Challenge
 	if err := h.authorizedAll(wanted); err != nil {
 		return ch, err
 	}
-	made, err := s.signAtProvider(ctx, h, authorization, wanted)
+	made, err := s.signAtProvider(ctx, h, func(ctx context.Context, missing []provider.Hash) ([][]byte, error) {
+		grant, err := unseal(authorization, h.challenge.ID, h.session.Sealed)
+		if err != nil { // nothing has left
+			return nil, provider.Errorf(provider.Refused, provider.GrantSpent, "the provider's authorization is used or over: ask the signer again").With(err)
+		}
+		return h.remote.SignHashes(ctx, h.key(), grant, missing)
+	}, wanted)
 	if err != nil {
 		return ch, err
 	}
@@ -139,7 +145,7 @@ var errNothingMissing = errors.New("nothing is missing")
 
 // signAtProvider has those signed that were not yet. What is asked is written down first; what comes back
 // is verified with the certificate and kept before anybody sees it.
-func (s *Service) signAtProvider(ctx context.Context, h *held, authorization string, wanted []provider.Hash) (signatures, error) {
+func (s *Service) signAtProvider(ctx context.Context, h *held, ask asking, wanted []provider.Hash) (signatures, error) {
 	var made signatures
 	var missing []provider.Hash
 	var call uuid.UUID
@@ -173,13 +179,7 @@ func (s *Service) signAtProvider(ctx context.Context, h *held, authorization str
 	}
 	out, cancel := s.leave(ctx, h, len(missing))
 	defer cancel()
-	grant, err := unseal(authorization, h.challenge.ID, h.session.Sealed)
-	var values [][]byte
-	if err != nil { // nothing has left
-		err = provider.Errorf(provider.Refused, provider.GrantSpent, "the provider's authorization is used or over: ask the signer again").With(err)
-	} else {
-		values, err = h.remote.SignHashes(out, h.key(), grant, missing)
-	}
+	values, err := ask(out, missing)
 	return s.recordSignatures(out, h, call, missing, values, made, err)
 }
 

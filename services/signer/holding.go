@@ -44,16 +44,16 @@ type found struct {
 	otp     provider.OTPDevice
 }
 
-// look asks a provider for a key and checks that it may sign.
-func (s *Service) look(ctx context.Context, key *signv1.RemoteKey) (found, error) {
+// look asks a provider for a key and checks that it may sign as a credential of that kind.
+func (s *Service) look(ctx context.Context, tenant, kind string, key *signv1.RemoteKey) (found, error) {
 	f := found{key: key}
 	var err error
 	if f.remote, err = s.remote(key.GetProvider()); err != nil {
 		return f, err
 	}
-	d, err := f.remote.Describe(ctx, provider.Credential{ID: key.GetId(), User: key.GetUser()})
+	d, err := s.describe(ctx, f, tenant, kind)
 	if err != nil {
-		return f, provider.Fault(err)
+		return f, err
 	}
 	if d.Status != provider.Enabled || len(d.Chain) == 0 {
 		return f, fault.Precondition(provider.CredentialDisabled, "key.id: the provider does not sign with this certificate now")
@@ -66,6 +66,9 @@ func (s *Service) look(ctx context.Context, key *signv1.RemoteKey) (found, error
 		return f, fault.Precondition("KEY_TYPE_UNKNOWN", "key.id: signatures are made with RSA of 2048, 3072 and 4096 bits and with P-256; this key is another")
 	}
 	f.scal, f.multi = d.SCAL, d.Multisign
+	if kind != personKind {
+		return f, nil
+	}
 	if len(d.OTP) == 0 {
 		return f, fault.Precondition("NO_OTP_DEVICE", "key.id: the provider names no device for one-time passwords: a person signs with one")
 	}
@@ -77,6 +80,41 @@ func (s *Service) look(ctx context.Context, key *signv1.RemoteKey) (found, error
 	}
 	return f, fault.Invalid("OTP_KIND", "key.otp_kind: the holder has no device of kind %s at the provider", key.GetOtpKind()).
 		WithField("key.otp_kind", "OTP_KIND", "the holder has none of this kind")
+}
+
+const personKind = "PERSON"
+
+// describe asks what the provider says of a key: of one that signs without a person, with its secret.
+func (s *Service) describe(ctx context.Context, f found, tenant, kind string) (provider.Description, error) {
+	who := provider.Credential{ID: f.key.GetId(), User: f.key.GetUser()}
+	if kind == personKind {
+		if f.key.GetSecret() != "" {
+			return provider.Description{}, fault.Invalid("SECRET_OF_A_PERSON", "key.secret: a person signs with their own PIN and password, which are kept nowhere").
+				WithField("key.secret", "SECRET_OF_A_PERSON", "is for kinds AUTOMATIC and SEAL")
+		}
+		d, err := f.remote.Describe(ctx, who)
+		return d, provider.Fault(err)
+	}
+	secret, err := s.secret(ctx, tenant, f.key.GetSecret())
+	if err != nil {
+		return provider.Description{}, err
+	}
+	d, err := f.remote.DescribeAutomatic(ctx, who, secret)
+	return d, provider.Fault(err)
+}
+
+// kindOfHeld reads the kind of a credential at a provider.
+func kindOfHeld(kind signv1.CredentialKind) (string, error) {
+	switch kind {
+	case signv1.CredentialKind_CREDENTIAL_KIND_UNSPECIFIED, signv1.CredentialKind_CREDENTIAL_KIND_PERSON:
+		return personKind, nil
+	case signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC:
+		return "AUTOMATIC", nil
+	case signv1.CredentialKind_CREDENTIAL_KIND_SEAL:
+		return "SEAL", nil
+	case signv1.CredentialKind_CREDENTIAL_KIND_ROLE:
+	}
+	return "", fault.Invalid("KIND_NOT_AT_PROVIDERS", "kind: keys at providers are of kind PERSON, AUTOMATIC or SEAL").WithField("kind", "KIND_NOT_AT_PROVIDERS", "is none of PERSON, AUTOMATIC and SEAL")
 }
 
 // complete adds issuers that the provider does not give. A chain that stays too short is refused later.
@@ -150,7 +188,7 @@ func (f found) row(credential uuid.UUID, from, now time.Time) (db.InsertHoldingP
 		ID: id, CredentialID: credential, Provider: f.key.GetProvider(), RemoteID: f.key.GetId(), RemoteUser: f.key.GetUser(), KeyType: f.keyType,
 		Chain: raws(f.chain), NotBefore: pg.Time(f.chain[0].NotBefore), NotAfter: pg.Time(f.chain[0].NotAfter),
 		Scal: int32(f.scal), Multisign: int32(min(f.multi, 500)), //nolint:gosec // 1 or 2; at most 500
-		OtpID: f.otp.ID, OtpKind: string(f.otp.Kind), Qualified: f.qualified(), EffectiveFrom: pg.Time(from), At: now,
+		OtpID: f.otp.ID, OtpKind: string(f.otp.Kind), Qualified: f.qualified(), EffectiveFrom: pg.Time(from), At: now, Secret: f.key.GetSecret(),
 	}, err
 }
 
@@ -172,7 +210,11 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.look(ctx, req.GetKey())
+	kind, err := kindOfHeld(req.GetKind())
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.look(ctx, ids[0], kind, req.GetKey())
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +231,7 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		n, err := q.InsertHeldCredential(ctx, db.InsertHeldCredentialParams{
-			ID: id, TenantID: ids[0], CompanyID: ids[1], KeyType: f.keyType, CommonName: f.chain[0].Subject.CommonName, KeyName: keyPrefix + id.String(),
+			ID: id, TenantID: ids[0], CompanyID: ids[1], Kind: kind, KeyType: f.keyType, CommonName: f.chain[0].Subject.CommonName, KeyName: keyPrefix + id.String(),
 			PublicKey: spki, Chain: holding.Chain, NotBefore: &holding.NotBefore, NotAfter: &holding.NotAfter,
 			Provider: holding.Provider, Qualified: holding.Qualified, At: now,
 		})
@@ -205,10 +247,13 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 			return fmt.Errorf("signer: read credential: %w", err)
 		}
 		if n == 0 { // the same request again
-			return s.sameHolding(ctx, q, made, ids[1], req.GetKey())
+			return s.sameHolding(ctx, q, made, ids[1], kind, req.GetKey())
+		}
+		if err := s.resume(ctx, tx, made); err != nil {
+			return err
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
-			Action: "credential.create", Resource: nameOfCredential(made), Detail: map[string]string{"kind": "PERSON", "provider": holding.Provider, "key_type": f.keyType},
+			Action: "credential.create", Resource: nameOfCredential(made), Detail: map[string]string{"kind": kind, "provider": holding.Provider, "key_type": f.keyType},
 		})
 	})
 	if err != nil {
@@ -217,12 +262,12 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 	return credentialMessage(made), nil
 }
 
-func (s *Service) sameHolding(ctx context.Context, q *db.Queries, c db.Credential, company string, key *signv1.RemoteKey) error {
+func (s *Service) sameHolding(ctx context.Context, q *db.Queries, c db.Credential, company, kind string, key *signv1.RemoteKey) error {
 	list, err := q.ListHoldings(ctx, c.ID)
 	if err != nil {
 		return fmt.Errorf("signer: read holdings: %w", err)
 	}
-	if c.CompanyID == company && len(list) > 0 {
+	if c.CompanyID == company && c.Kind == kind && len(list) > 0 {
 		if first := list[len(list)-1]; first.Provider == key.GetProvider() && first.RemoteID == key.GetId() && first.RemoteUser == key.GetUser() {
 			return nil
 		}
@@ -248,7 +293,7 @@ func (s *Service) SwitchProvider(ctx context.Context, req *signv1.SwitchProvider
 			WithField("effective_time", "EFFECTIVE_TIME", "is in the past")
 	}
 	from = maxTime(from, now)
-	f, err := s.look(ctx, req.GetKey())
+	f, err := s.look(ctx, c.TenantID, c.Kind, req.GetKey())
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +322,9 @@ func (s *Service) SwitchProvider(ctx context.Context, req *signv1.SwitchProvider
 		}
 		if made, err = q.GetHolding(ctx, row.ID); err != nil {
 			return fmt.Errorf("signer: read holding: %w", err)
+		}
+		if err := s.resume(ctx, tx, c); err != nil {
+			return err
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "credential.switch_provider", Resource: nameOfCredential(c),
@@ -337,7 +385,7 @@ func (s *Service) ListHoldings(ctx context.Context, req *signv1.ListHoldingsRequ
 func holdingMessage(c db.Credential, h db.CredentialHolding) *signv1.Holding {
 	return &signv1.Holding{
 		Name:    nameOfCredential(c) + "/holdings/" + h.ID.String(),
-		Key:     &signv1.RemoteKey{Provider: h.Provider, Id: h.RemoteID, User: h.RemoteUser, OtpKind: h.OtpKind},
+		Key:     &signv1.RemoteKey{Provider: h.Provider, Id: h.RemoteID, User: h.RemoteUser, OtpKind: h.OtpKind, Secret: h.Secret},
 		KeyType: signv1.KeyType(signv1.KeyType_value["KEY_TYPE_"+h.KeyType]), Level: levelOf(h.Qualified), Scal: h.Scal, Multisign: h.Multisign,
 		CertificatePem: encodePEM("CERTIFICATE", h.Chain...), ExpireTime: timestamppb.New(h.NotAfter),
 		EffectiveTime: timestamppb.New(h.EffectiveFrom), CreateTime: timestamppb.New(h.CreatedAt),

@@ -86,13 +86,13 @@ func credentialMessage(c db.Credential) *signv1.Credential {
 	return m
 }
 
-func signatureMessage(s db.Signature) *signv1.Signature {
+func signatureMessage(s db.Signature, qualified bool) *signv1.Signature {
 	m := &signv1.Signature{
 		Name:       nameOfSignature(s),
 		Subject:    s.Subject,
 		Credential: s.Credential,
 		State:      signv1.SignatureState(signv1.SignatureState_value["SIGNATURE_STATE_"+s.State]),
-		Level:      signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED,
+		Level:      levelOf(qualified),
 		Original:   blobMessage(originalRef(s), s.OriginalType),
 		CreateTime: timestamppb.New(s.CreatedAt),
 		Failure:    s.Failure,

@@ -51,6 +51,10 @@ type ProviderConfig struct {
 	Domain string `yaml:"domain"`
 	// HSM is the typeHSM of an ARSS contract, usually COSIGN.
 	HSM string `yaml:"hsm"`
+	// AutomaticDomain and AutomaticOTP are the typeOtpAuth and the otpPwd (often dsign) of the automatic signatures of
+	// an ARSS contract; empty: it has none.
+	AutomaticDomain string `yaml:"automatic_domain"`
+	AutomaticOTP    string `yaml:"automatic_otp"`
 	// OTP are the ways in which holders of an ARSS contract get passwords: SMS, CALL, APP.
 	OTP []string `yaml:"otp"`
 	// Codes says what the provider's own error codes mean, from its manual: wrong, locked, unknown, disabled,
@@ -88,7 +92,9 @@ func (c *Config) validateProviders(bad func(when bool, path, format string, a ..
 		bad(p.Secret != "" && !secretPath.MatchString(p.Secret), at+"secret", "%q must be secret/data/signer/NAME: the signer may read no other", p.Secret)
 		bad(p.Timeout < 0 || p.Timeout > 5*time.Minute, at+"timeout", "must be at most 5m")
 		bad(p.Kind == "arss" && p.Domain == "", at+"domain", "is missing: the typeOtpAuth of the contract")
-		bad(p.Kind == "arss" && len(p.OTP) == 0, at+"otp", "is missing: how holders get passwords: SMS, CALL, APP")
+		bad((p.AutomaticDomain == "") != (p.AutomaticOTP == ""), at+"automatic_otp", "automatic_domain and automatic_otp go together")
+		bad(p.Kind != "arss" && p.AutomaticDomain != "", at+"automatic_domain", "is of ARSS alone")
+		bad(p.Kind == "arss" && len(p.OTP) == 0 && p.AutomaticDomain == "", at+"otp", "is missing: how holders get passwords: SMS, CALL, APP (or automatic_domain: for automatic signatures there are none)")
 		for _, kind := range p.OTP {
 			bad(!slices.Contains([]string{"SMS", "CALL", "APP"}, kind), at+"otp", "%q must be SMS, CALL or APP", kind)
 		}
@@ -103,7 +109,7 @@ func (c *Config) validateProviders(bad func(when bool, path, format string, a ..
 
 // remote is a provider with what this installation knows of it.
 type remote struct {
-	provider.Provider // behind the breaker
+	provider.Guarded // behind the breaker
 
 	cfg     ProviderConfig
 	breaker *run.Breaker
@@ -130,7 +136,7 @@ func openProviders(ctx context.Context, cfg []ProviderConfig, h *run.Host, vault
 		if err != nil {
 			return nil, err
 		}
-		r.Provider = provider.Guard(inner, r.breaker)
+		r.Guarded = provider.Guard(inner, r.breaker)
 		out[c.Name] = r
 	}
 	return out, nil
@@ -149,7 +155,7 @@ func (c *ProviderConfig) open(security *tls.Config, user, password string, now f
 		for _, k := range c.OTP {
 			kinds = append(kinds, provider.OTPKind(k))
 		}
-		return arss.New(arss.Config{SOAP: wire, Domain: c.Domain, HSM: c.HSM, User: user, Password: password, OTP: kinds, Codes: codes, Now: now}), nil
+		return arss.New(arss.Config{SOAP: wire, Domain: c.Domain, HSM: c.HSM, User: user, Password: password, OTP: kinds, AutomaticDomain: c.AutomaticDomain, AutomaticOTP: c.AutomaticOTP, Codes: codes, Now: now}), nil
 	case "csc":
 		remote := csc.Config{URL: c.Address, HTTP: wire.HTTP, BindPasswords: c.BindPasswords, Codes: codes, Now: now}
 		switch c.Login {

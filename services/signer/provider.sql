@@ -3,31 +3,31 @@
 -- name: InsertHeldCredential :execrows
 INSERT INTO credential (id, tenant_id, company_id, kind, key_type, common_name, state, key_name, public_key, chain, not_before, not_after,
                         provider, qualified, created_at, updated_at)
-VALUES (@id, @tenant_id, @company_id, 'PERSON', @key_type, @common_name, 'ACTIVE', @key_name, @public_key, @chain::bytea[], @not_before, @not_after,
+VALUES (@id, @tenant_id, @company_id, @kind, @key_type, @common_name, 'ACTIVE', @key_name, @public_key, @chain::bytea[], @not_before, @not_after,
         @provider, @qualified, @at, @at)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: InsertHolding :execrows
 INSERT INTO credential_holding (id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-                                multisign, otp_id, otp_kind, qualified, effective_from, created_at)
+                                multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret)
 SELECT @id, c.tenant_id, c.id, @provider, @remote_id, @remote_user, @key_type, @chain::bytea[], @not_before, @not_after, @scal,
-       @multisign, @otp_id, @otp_kind, @qualified, @effective_from, @at
+       @multisign, @otp_id, @otp_kind, @qualified, @effective_from, @at, @secret
 FROM credential c WHERE c.id = @credential_id AND c.provider <> '' AND c.state = 'ACTIVE';
 
 -- name: HoldingAt :one
 -- The latest whose date has come.
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE credential_id = @credential_id AND effective_from <= @at ORDER BY effective_from DESC LIMIT 1;
 
 -- name: GetHolding :one
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE id = @id;
 
 -- name: ListHoldings :many
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE credential_id = @credential_id ORDER BY effective_from DESC LIMIT 100;
 
 -- name: AdoptHoldings :many

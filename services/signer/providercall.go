@@ -65,7 +65,7 @@ func (s *Service) writeCall(ctx context.Context, q *db.Queries, h *held, step st
 		calls = hashes
 	}
 	n, err := q.IntendCall(ctx, db.IntendCallParams{
-		ID: id, ChallengeID: h.challenge.ID, Caller: callerOf(ctx), Step: step, Hashes: int32(hashes), //nolint:gosec // at most 500
+		ID: id, ChallengeID: h.challenge.ID, Caller: h.challenge.Caller, Step: step, Hashes: int32(hashes), //nolint:gosec // at most 500
 		At: now, AnswerBy: now.Add(h.budget(calls) + h.remote.cfg.Timeout),
 	})
 	if err != nil {
@@ -261,7 +261,8 @@ func (s *Service) ListProviderCalls(ctx context.Context, req *signv1.ListProvide
 	return resp, nil
 }
 
-// ResolveProviderCall writes down what somebody found out. It opens nothing again.
+// ResolveProviderCall writes down what somebody found out. It opens nothing again, but for an invoice, which goes on: what
+// was signed there, if it was, is in nobody's hands.
 func (s *Service) ResolveProviderCall(ctx context.Context, req *signv1.ResolveProviderCallRequest) (*signv1.ProviderCall, error) {
 	missing := fault.NotFound("PROVIDER_CALL_NOT_FOUND", "there is no call %s", req.GetName())
 	ids, ok := cut(req.GetName(), "tenants", "providerCalls")
@@ -290,6 +291,13 @@ func (s *Service) ResolveProviderCall(ctx context.Context, req *signv1.ResolvePr
 			return fault.Precondition("PROVIDER_CALL_STATE", "the call is %s: only one whose outcome is unknown is resolved, once", row.State)
 		case n == 0:
 			return nil
+		}
+		waiting, err := q.ResumeUnknown(ctx, id)
+		if err != nil {
+			return fmt.Errorf("signer: resume: %w", err)
+		}
+		if err := s.promise(ctx, tx, ids[0], waiting); err != nil {
+			return err
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "provider.resolve", Resource: req.GetName(), Detail: map[string]string{"resolution": resolution, "note": req.GetNote()},

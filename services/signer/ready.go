@@ -24,6 +24,9 @@ type readyCredential struct {
 	version int32
 	signer  cades.Signer
 	checked time.Time
+	// lent: the key is at a provider, which is asked for each document; signer is empty until it has signed.
+	lent      bool
+	qualified bool
 }
 
 // readyCredentials remembers what signing needs, by credential and version of its row: the row says

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -143,6 +144,9 @@ func (s *Service) signerOf(ctx context.Context, company string, chosen map[strin
 	if !ok { // its hour passed between the two looks
 		return nil, fault.Aborted("CREDENTIAL_RECHECK", "the credential is to be looked at again")
 	}
+	if row.Provider != "" {
+		return &readyCredential{id: row.ID, name: nameOfCredential(row), version: row.Version, lent: true}, nil
+	}
 	return s.ready.load(ctx, row)
 }
 
@@ -163,6 +167,11 @@ func (s *Service) make(ctx context.Context, o *outcome) error {
 		return err
 	}
 	o.at = s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
+	if o.by.lent {
+		if err := s.borrowForInvoice(ctx, o, content); err != nil {
+			return err
+		}
+	}
 	p7m, err := cades.Sign(ctx, content, o.by.signer, cades.Options{SigningTime: o.at})
 	if err != nil {
 		return fmt.Errorf("signer: %w", err)
@@ -259,13 +268,18 @@ func (s *Service) recordSigned(ctx context.Context, tx pgx.Tx, done db.RecordSig
 	if err != nil {
 		return 0, err
 	}
+	if slices.ContainsFunc(ids, func(id uuid.UUID) bool { return byID[id].by.lent }) {
+		if err := db.New(tx).EndInvoiceChallenges(ctx, db.EndInvoiceChallengesParams{Ids: ids, At: done.At}); err != nil {
+			return 0, err
+		}
+	}
 	for _, id := range ids {
 		o := byID[id]
 		err = s.bus.Emit(storyOf(ctx, o), tx, &signv1.DocumentSigned{
 			Subject: o.row.Subject, Signature: nameOfSignature(o.row), Format: o.row.Format,
 			Original:    blobMessage(originalRef(o.row), o.row.OriginalType),
 			Signed:      blobMessage(o.ref, mimeSigned),
-			SigningTime: timestamppb.New(o.at), Level: signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED,
+			SigningTime: timestamppb.New(o.at), Level: levelOf(o.by.qualified),
 		})
 		if err != nil {
 			return 0, err

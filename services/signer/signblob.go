@@ -43,7 +43,7 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 		return nil, err
 	}
 	if row.State == "DONE" {
-		return signatureMessage(row), nil
+		return signatureMessage(row, false), nil
 	}
 	by, err := s.roleCredential(ctx, name)
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *Service) recordBlob(ctx context.Context, o *outcome) (*signv1.Signature
 		s.ready.forget(o.by.id)
 		return nil, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s was revoked while it signed: name another", o.by.name)
 	}
-	return signatureMessage(row), nil
+	return signatureMessage(row, false), nil // roles' keys are in Vault
 }
 
 // GetSignature reads a signature.
@@ -183,8 +183,13 @@ func (s *Service) GetSignature(ctx context.Context, req *signv1.GetSignatureRequ
 		return nil, missing
 	}
 	var row db.Signature
+	var qualified map[uuid.UUID]bool
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
-		row, err = db.New(tx).GetSignature(ctx, id)
+		q := db.New(tx)
+		row, err = q.GetSignature(ctx, id)
+		if err == nil {
+			qualified, err = qualifiedOf(ctx, q, id)
+		}
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -193,7 +198,7 @@ func (s *Service) GetSignature(ctx context.Context, req *signv1.GetSignatureRequ
 	if err != nil {
 		return nil, err
 	}
-	return signatureMessage(row), nil
+	return signatureMessage(row, qualified[row.ID]), nil
 }
 
 // ListSignatures lists a tenant's signatures, or those of one subject, newest first.
@@ -211,10 +216,19 @@ func (s *Service) ListSignatures(ctx context.Context, req *signv1.ListSignatures
 		return nil, err
 	}
 	var rows []db.Signature
+	var qualified map[uuid.UUID]bool
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
 		rows, err = db.New(tx).ListSignatures(ctx, db.ListSignaturesParams{
 			TenantID: ids[0], Subject: req.GetSubject(), Before: before, Page: int32(size + 1), //nolint:gosec // at most 1001
 		})
+		if err != nil {
+			return err
+		}
+		of := make([]uuid.UUID, len(rows))
+		for i := range rows {
+			of[i] = rows[i].ID
+		}
+		qualified, err = qualifiedOf(ctx, db.New(tx), of...)
 		return err
 	})
 	if err != nil {
@@ -229,7 +243,7 @@ func (s *Service) ListSignatures(ctx context.Context, req *signv1.ListSignatures
 		}
 	}
 	for _, r := range rows {
-		resp.Signatures = append(resp.Signatures, signatureMessage(r))
+		resp.Signatures = append(resp.Signatures, signatureMessage(r, qualified[r.ID]))
 	}
 	return resp, nil
 }

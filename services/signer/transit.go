@@ -218,19 +218,33 @@ func parseSignature(item any, version int) ([]byte, error) {
 
 // readAccount reads user and password from a KV version 2 secret.
 func (t *transit) readAccount(ctx context.Context, path string) (user, password string, err error) {
-	secret, err := t.call(ctx, "reading an account", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().ReadWithContext(ctx, path)
-	})
+	fields, err := t.readSecret(ctx, path)
 	if err != nil {
 		return "", "", err
 	}
-	if secret != nil {
-		data, _ := secret.Data["data"].(map[string]any)
-		user, _ = data["user"].(string)
-		password, _ = data["password"].(string)
-	}
+	user, password = fields["user"], fields["password"]
 	if user == "" || password == "" {
 		return "", "", fault.Precondition("PROVIDER_ACCOUNT_MISSING", "%s in Vault has no user and password", path)
 	}
 	return user, password, nil
+}
+
+// readSecret reads the fields of a KV version 2 secret that are text; none, when there is no such secret.
+func (t *transit) readSecret(ctx context.Context, path string) (map[string]string, error) {
+	secret, err := t.call(ctx, "reading a secret", func(ctx context.Context) (*api.Secret, error) {
+		return t.client.Logical().ReadWithContext(ctx, path)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	if secret != nil {
+		data, _ := secret.Data["data"].(map[string]any)
+		for name, value := range data {
+			if text, ok := value.(string); ok {
+				out[name] = text
+			}
+		}
+	}
+	return out, nil
 }

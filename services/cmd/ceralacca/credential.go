@@ -23,7 +23,13 @@ func (c *cli) credentialCommand() *cobra.Command {
 	var remote remoteKey
 	create := verb("create", "Make a key in Vault and its certificate request, or a credential of a provider's key", args(), func(ctx context.Context, _ []string) error {
 		if remote.provider != "" {
-			return c.createHeld(ctx, company, remote)
+			if kind == "" { // as it was before there were others
+				kind = "person"
+			}
+			return c.createHeld(ctx, company, kind, remote)
+		}
+		if kind == "" {
+			kind = "automatic"
 		}
 		err := need("company", company, "common-name", common)
 		if err != nil {
@@ -58,7 +64,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 		})
 	})
 	create.Flags().StringVar(&company, "company", os.Getenv("CERALACCA_COMPANY"), "company that signs")
-	create.Flags().StringVar(&kind, "kind", "automatic", "automatic (a company's invoices), role (the platform's conservation), person (signs with ceralacca sign) or seal (documents, by mandate)")
+	create.Flags().StringVar(&kind, "kind", "", "automatic (a company's invoices; when not set), role (the platform's conservation), person (signs with ceralacca sign; when not set and with --provider) or seal (documents, by mandate)")
 	create.Flags().StringVar(&key, "key", "p256", "p256 or rsa3072")
 	create.Flags().StringVar(&common, "common-name", "", "name in the certificate")
 	remote.flags(create)

@@ -18,7 +18,7 @@ func (c *cli) providers() (signv1.ProviderServiceClient, error) {
 }
 
 // remoteKey are the flags that name a key at a provider.
-type remoteKey struct{ provider, id, user, otp string }
+type remoteKey struct{ provider, id, user, otp, secret string }
 
 func (k *remoteKey) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -26,15 +26,22 @@ func (k *remoteKey) flags(cmd *cobra.Command) {
 	f.StringVar(&k.id, "remote-id", "", "the provider's name for the key: credentialID (csc), certID (arss, usually AS0), device (sws)")
 	f.StringVar(&k.user, "remote-user", "", "the holder's account there, where there is one beside the id")
 	f.StringVar(&k.otp, "otp-kind", "", "how the holder gets passwords: SMS, EMAIL, CALL, PUSH or APP; the first that the provider names when not set")
+	f.StringVar(&k.secret, "secret", "", "for automatic and seal: name of the secret in Vault that the provider signs for (secret/signer/automatic/TENANT/NAME; fields password, and with arss user and domain)")
 }
 
 func (k *remoteKey) message() (*signv1.RemoteKey, error) {
 	err := need("provider", k.provider, "remote-id", k.id)
-	return &signv1.RemoteKey{Provider: k.provider, Id: k.id, User: k.user, OtpKind: strings.ToUpper(k.otp)}, err
+	return &signv1.RemoteKey{Provider: k.provider, Id: k.id, User: k.user, OtpKind: strings.ToUpper(k.otp), Secret: k.secret}, err
 }
 
 // createHeld makes a credential of a key at a provider.
-func (c *cli) createHeld(ctx context.Context, company string, key remoteKey) error {
+func (c *cli) createHeld(ctx context.Context, company, kind string, key remoteKey) error {
+	of, ok := map[string]signv1.CredentialKind{
+		"person": signv1.CredentialKind_CREDENTIAL_KIND_PERSON, "automatic": signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC, "seal": signv1.CredentialKind_CREDENTIAL_KIND_SEAL,
+	}[kind]
+	if !ok {
+		return usage("--kind with --provider is person, automatic or seal, not %q", kind)
+	}
 	err := need("company", company)
 	if err != nil {
 		return err
@@ -51,12 +58,12 @@ func (c *cli) createHeld(ctx context.Context, company string, key remoteKey) err
 	if err != nil {
 		return err
 	}
-	made, err := api.CreateProviderCredential(ctx, &signv1.CreateProviderCredentialRequest{Parent: parent, Key: ask, RequestId: uuid.NewString()})
+	made, err := api.CreateProviderCredential(ctx, &signv1.CreateProviderCredentialRequest{Parent: parent, Key: ask, Kind: of, RequestId: uuid.NewString()})
 	if err != nil {
 		return err
 	}
 	return c.print(made, func() {
-		c.fields("name", made.GetName(), "provider", made.GetProvider(), "state", enum("CREDENTIAL_STATE_", made.GetState()),
+		c.fields("name", made.GetName(), "provider", made.GetProvider(), "kind", enum("CREDENTIAL_KIND_", made.GetKind()), "state", enum("CREDENTIAL_STATE_", made.GetState()),
 			"level", enum("SIGNATURE_LEVEL_", made.GetLevel()), "common name", made.GetCommonName(), "expires", when(made.GetExpireTime()))
 	})
 }

@@ -62,7 +62,7 @@ func TestSignCSRProfiles(t *testing.T) {
 	require.NoError(t, err)
 	der := csr(t, p256(t))
 	for profile, usage := range map[ca.Profile]x509.KeyUsage{
-		ca.ProfileSigning: x509.KeyUsageContentCommitment, ca.ProfileSeal: x509.KeyUsageContentCommitment,
+		ca.ProfileSigning: x509.KeyUsageContentCommitment, ca.ProfileQualified: x509.KeyUsageContentCommitment, ca.ProfileSeal: x509.KeyUsageContentCommitment,
 		ca.ProfileRole: x509.KeyUsageContentCommitment, ca.ProfileAuthentication: x509.KeyUsageDigitalSignature,
 	} {
 		t.Run(string(profile), func(t *testing.T) {
@@ -70,6 +70,10 @@ func TestSignCSRProfiles(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, usage, cert.KeyUsage)
 			require.True(t, extension(cert, oidKeyUsage).Critical)
+			if profile == ca.ProfileQualified {
+				require.NotNil(t, extension(cert, oidQcStatements), "it says that it is qualified, and SANDBOX - NOT VALID")
+				return
+			}
 			require.Nil(t, extension(cert, oidQcStatements), "nothing is stated that is not true")
 			require.Equal(t, "Maria Rossi", cert.Subject.CommonName)
 			require.Equal(t, "TINIT-RSSMRA70A01H501S", cert.Subject.SerialNumber)
@@ -99,7 +103,7 @@ func TestSignCSRRefuses(t *testing.T) {
 		{"garbage", []byte("csr"), ca.ProfileSigning, "certificate request"},
 		{"own signature", broken, ca.ProfileSigning, "not signed by its key"},
 		{"curve", csr(t, p521), ca.ProfileSigning, "use P-256 or P-384"},
-		{"profile", good, "qualified", "unknown profile"},
+		{"profile", good, "notarial", "unknown profile"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			_, err := c.SignCSR(v.der, v.profile)

@@ -31,6 +31,10 @@ const (
 	// ProfileAuthentication is what must never sign: digitalSignature alone and clientAuth, as on
 	// a CNS card. It is issued so that the choice of certificates can be tested.
 	ProfileAuthentication Profile = "authentication"
+	// ProfileQualified is ProfileSigning with statements that the certificate is qualified, for a person's signature,
+	// and that its key is in a QSCD: so that what software makes of such statements can be tested.
+	// spec: EN319412-5 §4.2.1, §4.2.2, §4.2.3
+	ProfileQualified Profile = "qualified"
 )
 
 // SignCSR issues a certificate for the key and subject of a PKCS #10 request.
@@ -54,15 +58,28 @@ func (c *CA) SignCSRValid(csrDER []byte, p Profile, notBefore, notAfter time.Tim
 		NotBefore: notBefore, NotAfter: notAfter, BasicConstraintsValid: true,
 	}
 	switch p {
-	case ProfileSigning, ProfileSeal, ProfileRole:
+	case ProfileSigning, ProfileSeal, ProfileRole, ProfileQualified:
 		t.KeyUsage = x509.KeyUsageContentCommitment // x509 writes keyUsage critical
+		if p == ProfileQualified {
+			t.ExtraExtensions = []pkix.Extension{{Id: oidQCStatements, Value: qualifiedStatements}}
+		}
 	case ProfileAuthentication:
 		t.KeyUsage = x509.KeyUsageDigitalSignature
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	default:
-		return nil, fmt.Errorf("sandbox ca: unknown profile %q: use signing, seal, role or authentication", p)
+		return nil, fmt.Errorf("sandbox ca: unknown profile %q: use signing, seal, role, qualified or authentication", p)
 	}
 	return c.issue(t, csr.PublicKey)
+}
+
+var oidQCStatements = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3}
+
+// qualifiedStatements are QcCompliance, QcSSCD and QcType id-etsi-qct-esign.
+var qualifiedStatements = []byte{
+	0x30, 0x29,
+	0x30, 0x08, 0x06, 0x06, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x01,
+	0x30, 0x08, 0x06, 0x06, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x04,
+	0x30, 0x13, 0x06, 0x06, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x06, 0x30, 0x09, 0x06, 0x07, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x06, 0x01,
 }
 
 var oidOrganizationalUnit = asn1.ObjectIdentifier{2, 5, 4, 11}

@@ -20,6 +20,10 @@ type RemoteHolderRequest struct {
 	PIN        string `json:"pin"`           // 8 digits
 	CommonName string `json:"common_name"`   // in the certificate
 	Key        string `json:"key,omitempty"` // "p256" (default), "rsa2048", "rsa3072"
+	// Automatic makes a key that signs without one-time passwords: with its PIN alone, or (ARSS) for the delegate.
+	Automatic bool `json:"automatic,omitempty"`
+	// Qualified has the certificate say that it is qualified and its key in a QSCD. It says SANDBOX - NOT VALID too.
+	Qualified bool `json:"qualified,omitempty"`
 }
 
 // RemoteHolder is a holder as enrolled, and what was signed with the key.

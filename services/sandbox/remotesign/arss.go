@@ -29,6 +29,10 @@ func arssCode(err error) string {
 }
 
 type arssAuth struct {
+	DelegateDomain   string `xml:"delegated_domain"`
+	DelegatePassword string `xml:"delegated_password"`
+	DelegateUser     string `xml:"delegated_user"`
+
 	OTP    string `xml:"otpPwd"`
 	Domain string `xml:"typeOtpAuth"`
 	User   string `xml:"user"`
@@ -41,7 +45,7 @@ type arssApplication struct {
 }
 
 func (a arssApplication) known(domain string) error {
-	if a.User != AppUser || a.Password != AppPassword || domain != Domain {
+	if a.User != AppUser || a.Password != AppPassword || (domain != Domain && domain != AutomaticDomain) {
 		return errWrong
 	}
 	return nil
@@ -185,11 +189,19 @@ func (w *World) arssSign(d *xml.Decoder, start xml.StartElement, f client.Remote
 	}
 	r := in.Request
 	hash, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Hash))
-	if err == nil && (r.HashType != "SHA256" || r.CertID != certID || r.Identity.Domain != Domain) {
+	alone := r.Identity.DelegateUser != ""
+	if err == nil && (r.HashType != "SHA256" || r.CertID != certID || (r.Identity.Domain != Domain && !alone)) {
 		err = errRequest
 	}
 	var signature []byte
-	if err == nil {
+	switch {
+	case err != nil:
+	case alone:
+		signature, err = w.signAlone(r.Identity.User, func(*holder) bool {
+			return r.Identity.Domain == AutomaticDomain && r.Identity.OTP == AutomaticOTP && r.Identity.DelegateDomain == DelegateDomain &&
+				r.Identity.DelegateUser == DelegateUser && r.Identity.DelegatePassword == DelegatePassword
+		}, hash, f.Kind == client.RemoteBadSig)
+	default:
 		signature, err = w.sign(r.Identity.User, r.Identity.PIN, r.Session, hash, f.Kind == client.RemoteBadSig)
 	}
 	if err != nil {

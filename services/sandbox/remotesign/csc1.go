@@ -249,6 +249,10 @@ func (w *World) cscCredential(r *csc.Reader, _ client.RemoteFault) (any, error) 
 	}
 	if req.AuthInfo {
 		out.PIN = &csc1.PIN{Presence: "true", Format: "N", Label: "PIN"}
+		if h.automatic {
+			out.OTP = &csc1.OTP{Presence: "false"}
+			return out, nil
+		}
 		out.OTP = &csc1.OTP{Presence: "true", Type: "online", Format: "N", Label: "Code by text message", ID: h.idOTP[cscOnlineKind], Provider: "SANDBOX"}
 	}
 	return out, nil
@@ -276,7 +280,10 @@ func (w *World) cscAuthorize(r *csc.Reader, _ client.RemoteFault) (any, error) {
 	case len(req.Hash) > req.NumSignatures:
 		return nil, csc.Invalid("Invalid value for parameter numSignatures")
 	}
-	id, err := w.begin(req.CredentialID, req.PIN, req.OTP, "")
+	id, err := w.beginAlone(req.CredentialID, req.PIN)
+	if errors.Is(err, errRequest) { // it wants a one-time password
+		id, err = w.begin(req.CredentialID, req.PIN, req.OTP, "")
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if errors.Is(err, errWrong) {

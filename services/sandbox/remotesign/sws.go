@@ -138,7 +138,12 @@ func (w *World) swsSign(d *xml.Decoder, start xml.StartElement, f client.RemoteF
 	if err != nil || in.Preferences.Algorithm != "SHA256" {
 		return nil, swsFault(errRequest)
 	}
-	signature, err := w.sign(in.Credentials.Username, in.Credentials.Password, in.Credentials.Session, hash, f.Kind == client.RemoteBadSig)
+	var signature []byte
+	if in.Credentials.Session == "" {
+		signature, err = w.signAlone(in.Credentials.Username, func(h *holder) bool { return in.Credentials.Password == h.pin }, hash, f.Kind == client.RemoteBadSig)
+	} else {
+		signature, err = w.sign(in.Credentials.Username, in.Credentials.Password, in.Credentials.Session, hash, f.Kind == client.RemoteBadSig)
+	}
 	if err != nil {
 		return nil, swsFault(err)
 	}

@@ -38,6 +38,15 @@ const (
 	Domain      = "sandbox"
 )
 
+// The domain of ARSS's automatic signatures, the name of its transactions, and the delegate.
+const (
+	AutomaticDomain  = "faSandbox"
+	AutomaticOTP     = "dsign"
+	DelegateUser     = "delegate"
+	DelegatePassword = "sandbox-delegate"
+	DelegateDomain   = "faSandbox"
+)
+
 // certID is the one certificate of a holder; the name is the one that public clients use.
 const certID = "AS0"
 
@@ -71,6 +80,7 @@ type holder struct {
 	chain     []*x509.Certificate
 	idOTP     map[string]string // by kind; SWS names them by number
 	otp       map[string]otp    // by kind
+	automatic bool
 	wrong     int
 	signed    []client.RemoteSignature
 }
@@ -112,7 +122,11 @@ func (w *World) Enrol(r client.RemoteHolderRequest) (client.RemoteHolder, error)
 	if err != nil {
 		return client.RemoteHolder{}, err
 	}
-	cert, err := w.ca.SignCSR(csr, ca.ProfileSigning)
+	profile := ca.ProfileSigning
+	if r.Qualified {
+		profile = ca.ProfileQualified
+	}
+	cert, err := w.ca.SignCSR(csr, profile)
 	if err != nil {
 		return client.RemoteHolder{}, err
 	}
@@ -123,7 +137,7 @@ func (w *World) Enrol(r client.RemoteHolderRequest) (client.RemoteHolder, error)
 	}
 	h := &holder{
 		user: r.User, pin: r.PIN, key: key, chain: []*x509.Certificate{cert, w.ca.Certificate()}, otp: map[string]otp{},
-		idOTP: map[string]string{"SMS": digits(6), "APP": digits(6)},
+		idOTP: map[string]string{"SMS": digits(6), "APP": digits(6)}, automatic: r.Automatic,
 	}
 	w.holders[r.User] = h
 	return h.message(), nil
@@ -257,6 +271,28 @@ func (w *World) begin(user, pin, password, idOTP string) (string, error) {
 	return "", errWrong
 }
 
+// beginAlone opens a session of a key that asks for no one-time password. Error: errRequest for others.
+func (w *World) beginAlone(user, pin string) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h, err := w.holder(user)
+	switch {
+	case err != nil:
+		return "", err
+	case !h.automatic:
+		return "", errRequest
+	case h.wrong >= maxWrong:
+		return "", errLocked
+	case pin != h.pin:
+		h.wrong++
+		return "", errWrong
+	}
+	h.wrong = 0
+	id := rand.Text()
+	w.sessions[id] = &session{holder: h, until: w.now().Add(sessionLife)}
+	return id, nil
+}
+
 func (w *World) end(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -290,6 +326,30 @@ func (w *World) sign(user, pin, id string, hash []byte, spoil bool) ([]byte, err
 		h.wrong++
 		return nil, errWrong
 	}
+	return w.use(h, hash, spoil)
+}
+
+// signAlone signs with a key that asks for no one-time password. given is its PIN, or that the delegate was shown.
+func (w *World) signAlone(user string, given func(*holder) bool, hash []byte, spoil bool) ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h, err := w.holder(user)
+	switch {
+	case err != nil:
+		return nil, err
+	case !h.automatic:
+		return nil, errRequest
+	case h.wrong >= maxWrong:
+		return nil, errLocked
+	case !given(h):
+		h.wrong++
+		return nil, errWrong
+	}
+	return w.use(h, hash, spoil)
+}
+
+// use signs, and counts. The world is locked.
+func (w *World) use(h *holder, hash []byte, spoil bool) ([]byte, error) {
 	if len(hash) != crypto.SHA256.Size() {
 		return nil, errHash
 	}

@@ -256,7 +256,7 @@ func (q *Queries) ForgiveAttempt(ctx context.Context, arg ForgiveAttemptParams) 
 
 const getChallenge = `-- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 FROM challenge WHERE id = $1 AND credential_id = $2 AND caller = $3
 `
 
@@ -291,6 +291,8 @@ func (q *Queries) GetChallenge(ctx context.Context, arg GetChallengeParams) (Cha
 		&i.SignedAt,
 		&i.Output,
 		&i.HoldingID,
+		&i.SigningID,
+		&i.SignatureID,
 	)
 	return i, err
 }

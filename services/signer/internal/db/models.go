@@ -54,6 +54,8 @@ type Challenge struct {
 	SignedAt            *time.Time
 	Output              string
 	HoldingID           *uuid.UUID
+	SigningID           *uuid.UUID
+	SignatureID         *uuid.UUID
 }
 
 type Credential struct {
@@ -111,6 +113,7 @@ type CredentialHolding struct {
 	Qualified     bool
 	EffectiveFrom time.Time
 	CreatedAt     time.Time
+	Secret        string
 }
 
 type CredentialPin struct {

@@ -234,7 +234,7 @@ func (q *Queries) GetCall(ctx context.Context, id uuid.UUID) (GetCallRow, error)
 
 const getHolding = `-- name: GetHolding :one
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE id = $1
 `
 
@@ -259,6 +259,7 @@ func (q *Queries) GetHolding(ctx context.Context, id uuid.UUID) (CredentialHoldi
 		&i.Qualified,
 		&i.EffectiveFrom,
 		&i.CreatedAt,
+		&i.Secret,
 	)
 	return i, err
 }
@@ -285,7 +286,7 @@ func (q *Queries) GetSession(ctx context.Context, challengeID uuid.UUID) (Provid
 
 const holdingAt = `-- name: HoldingAt :one
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE credential_id = $1 AND effective_from <= $2 ORDER BY effective_from DESC LIMIT 1
 `
 
@@ -316,6 +317,7 @@ func (q *Queries) HoldingAt(ctx context.Context, arg HoldingAtParams) (Credentia
 		&i.Qualified,
 		&i.EffectiveFrom,
 		&i.CreatedAt,
+		&i.Secret,
 	)
 	return i, err
 }
@@ -357,8 +359,8 @@ const insertHeldCredential = `-- name: InsertHeldCredential :execrows
 
 INSERT INTO credential (id, tenant_id, company_id, kind, key_type, common_name, state, key_name, public_key, chain, not_before, not_after,
                         provider, qualified, created_at, updated_at)
-VALUES ($1, $2, $3, 'PERSON', $4, $5, 'ACTIVE', $6, $7, $8::bytea[], $9, $10,
-        $11, $12, $13, $13)
+VALUES ($1, $2, $3, $4, $5, $6, 'ACTIVE', $7, $8, $9::bytea[], $10, $11,
+        $12, $13, $14, $14)
 ON CONFLICT (id) DO NOTHING
 `
 
@@ -366,6 +368,7 @@ type InsertHeldCredentialParams struct {
 	ID         uuid.UUID
 	TenantID   string
 	CompanyID  string
+	Kind       string
 	KeyType    string
 	CommonName string
 	KeyName    string
@@ -384,6 +387,7 @@ func (q *Queries) InsertHeldCredential(ctx context.Context, arg InsertHeldCreden
 		arg.ID,
 		arg.TenantID,
 		arg.CompanyID,
+		arg.Kind,
 		arg.KeyType,
 		arg.CommonName,
 		arg.KeyName,
@@ -403,10 +407,10 @@ func (q *Queries) InsertHeldCredential(ctx context.Context, arg InsertHeldCreden
 
 const insertHolding = `-- name: InsertHolding :execrows
 INSERT INTO credential_holding (id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-                                multisign, otp_id, otp_kind, qualified, effective_from, created_at)
+                                multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret)
 SELECT $1, c.tenant_id, c.id, $2, $3, $4, $5, $6::bytea[], $7, $8, $9,
-       $10, $11, $12, $13, $14, $15
-FROM credential c WHERE c.id = $16 AND c.provider <> '' AND c.state = 'ACTIVE'
+       $10, $11, $12, $13, $14, $15, $16
+FROM credential c WHERE c.id = $17 AND c.provider <> '' AND c.state = 'ACTIVE'
 `
 
 type InsertHoldingParams struct {
@@ -425,6 +429,7 @@ type InsertHoldingParams struct {
 	Qualified     bool
 	EffectiveFrom time.Time
 	At            time.Time
+	Secret        string
 	CredentialID  uuid.UUID
 }
 
@@ -445,6 +450,7 @@ func (q *Queries) InsertHolding(ctx context.Context, arg InsertHoldingParams) (i
 		arg.Qualified,
 		arg.EffectiveFrom,
 		arg.At,
+		arg.Secret,
 		arg.CredentialID,
 	)
 	if err != nil {
@@ -638,7 +644,7 @@ func (q *Queries) ListCalls(ctx context.Context, arg ListCallsParams) ([]ListCal
 
 const listHoldings = `-- name: ListHoldings :many
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
-       multisign, otp_id, otp_kind, qualified, effective_from, created_at
+       multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
 FROM credential_holding WHERE credential_id = $1 ORDER BY effective_from DESC LIMIT 100
 `
 
@@ -669,6 +675,7 @@ func (q *Queries) ListHoldings(ctx context.Context, credentialID uuid.UUID) ([]C
 			&i.Qualified,
 			&i.EffectiveFrom,
 			&i.CreatedAt,
+			&i.Secret,
 		); err != nil {
 			return nil, err
 		}

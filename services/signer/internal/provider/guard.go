@@ -15,7 +15,7 @@ type Breaker interface {
 // Guard puts a provider behind a circuit breaker. Busy and Unknown count: the provider does not answer
 // as it should. UserFault and Refused do not: they are answers. While the breaker is open every call is
 // Busy, and nothing leaves.
-func Guard(p Provider, b Breaker) Provider { return &guarded{p, b} }
+func Guard(p Provider, b Breaker) Guarded { return &guarded{p, b} }
 
 type guarded struct {
 	inner   Provider

@@ -318,7 +318,11 @@ type RemoteKey struct {
 	// The holder's account there, where there is one beside the id.
 	User string `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
 	// How the holder gets passwords: SMS, EMAIL, CALL, PUSH or APP. Empty: the first that the provider names.
-	OtpKind       string `protobuf:"bytes,4,opt,name=otp_kind,json=otpKind,proto3" json:"otp_kind,omitempty"`
+	OtpKind string `protobuf:"bytes,4,opt,name=otp_kind,json=otpKind,proto3" json:"otp_kind,omitempty"`
+	// For credentials of kind AUTOMATIC and SEAL: the name of the secret that the provider signs for. It is in Vault, at
+	// secret/data/signer/automatic/{tenant}/{secret}, and never here: field `password` (the PIN of the key; of the delegate
+	// with ARSS), and `user` and `domain` of the delegate with ARSS.
+	Secret        string `protobuf:"bytes,5,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -381,12 +385,22 @@ func (x *RemoteKey) GetOtpKind() string {
 	return ""
 }
 
+func (x *RemoteKey) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
 type CreateProviderCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}
-	Parent        string     `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	Key           *RemoteKey `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	RequestId     string     `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Parent    string     `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Key       *RemoteKey `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	RequestId string     `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// PERSON when not set; or AUTOMATIC or SEAL, with `key.secret`. FAILED_PRECONDITION PROVIDER_NOT_AUTOMATIC for keys
+	// that want a one-time password.
+	Kind          CredentialKind `protobuf:"varint,4,opt,name=kind,proto3,enum=ceralacca.sign.v1.CredentialKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +454,13 @@ func (x *CreateProviderCredentialRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreateProviderCredentialRequest) GetKind() CredentialKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CredentialKind_CREDENTIAL_KIND_UNSPECIFIED
 }
 
 type SwitchProviderRequest struct {
@@ -1054,17 +1075,19 @@ const file_ceralacca_sign_v1_provider_proto_rawDesc = "" +
 	"\x14ListProvidersRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\"X\n" +
 	"\x15ListProvidersResponse\x12?\n" +
-	"\tproviders\x18\x01 \x03(\v2!.ceralacca.sign.v1.RemoteProviderR\tproviders\"\xb3\x01\n" +
+	"\tproviders\x18\x01 \x03(\v2!.ceralacca.sign.v1.RemoteProviderR\tproviders\"\xf7\x01\n" +
 	"\tRemoteKey\x12(\n" +
 	"\bprovider\x18\x01 \x01(\tB\f\xe0A\x02\xbaH\x06r\x04\x10\x01\x18?R\bprovider\x12\x1d\n" +
 	"\x02id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x02id\x12\x1c\n" +
 	"\x04user\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04user\x12?\n" +
-	"\botp_kind\x18\x04 \x01(\tB$\xbaH!r\x1fR\x00R\x03SMSR\x05EMAILR\x04CALLR\x04PUSHR\x03APPR\aotpKind\"\xdc\x01\n" +
+	"\botp_kind\x18\x04 \x01(\tB$\xbaH!r\x1fR\x00R\x03SMSR\x05EMAILR\x04CALLR\x04PUSHR\x03APPR\aotpKind\x12B\n" +
+	"\x06secret\x18\x05 \x01(\tB*\xbaH'r%2#^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$R\x06secret\"\x93\x02\n" +
 	"\x1fCreateProviderCredentialRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x129\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.RemoteKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x03key\x12;\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"\xe6\x01\n" +
+	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x125\n" +
+	"\x04kind\x18\x04 \x01(\x0e2!.ceralacca.sign.v1.CredentialKindR\x04kind\"\xe6\x01\n" +
 	"\x15SwitchProviderRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x129\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.RemoteKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x03key\x12A\n" +
@@ -1182,48 +1205,50 @@ var file_ceralacca_sign_v1_provider_proto_goTypes = []any{
 	(*ListProviderCallsRequest)(nil),        // 12: ceralacca.sign.v1.ListProviderCallsRequest
 	(*ListProviderCallsResponse)(nil),       // 13: ceralacca.sign.v1.ListProviderCallsResponse
 	(*ResolveProviderCallRequest)(nil),      // 14: ceralacca.sign.v1.ResolveProviderCallRequest
-	(*timestamppb.Timestamp)(nil),           // 15: google.protobuf.Timestamp
-	(KeyType)(0),                            // 16: ceralacca.sign.v1.KeyType
-	(SignatureLevel)(0),                     // 17: ceralacca.sign.v1.SignatureLevel
-	(*Credential)(nil),                      // 18: ceralacca.sign.v1.Credential
+	(CredentialKind)(0),                     // 15: ceralacca.sign.v1.CredentialKind
+	(*timestamppb.Timestamp)(nil),           // 16: google.protobuf.Timestamp
+	(KeyType)(0),                            // 17: ceralacca.sign.v1.KeyType
+	(SignatureLevel)(0),                     // 18: ceralacca.sign.v1.SignatureLevel
+	(*Credential)(nil),                      // 19: ceralacca.sign.v1.Credential
 }
 var file_ceralacca_sign_v1_provider_proto_depIdxs = []int32{
 	2,  // 0: ceralacca.sign.v1.ListProvidersResponse.providers:type_name -> ceralacca.sign.v1.RemoteProvider
 	5,  // 1: ceralacca.sign.v1.CreateProviderCredentialRequest.key:type_name -> ceralacca.sign.v1.RemoteKey
-	5,  // 2: ceralacca.sign.v1.SwitchProviderRequest.key:type_name -> ceralacca.sign.v1.RemoteKey
-	15, // 3: ceralacca.sign.v1.SwitchProviderRequest.effective_time:type_name -> google.protobuf.Timestamp
-	5,  // 4: ceralacca.sign.v1.Holding.key:type_name -> ceralacca.sign.v1.RemoteKey
-	16, // 5: ceralacca.sign.v1.Holding.key_type:type_name -> ceralacca.sign.v1.KeyType
-	17, // 6: ceralacca.sign.v1.Holding.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	15, // 7: ceralacca.sign.v1.Holding.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 8: ceralacca.sign.v1.Holding.effective_time:type_name -> google.protobuf.Timestamp
-	15, // 9: ceralacca.sign.v1.Holding.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 10: ceralacca.sign.v1.ListHoldingsResponse.holdings:type_name -> ceralacca.sign.v1.Holding
-	0,  // 11: ceralacca.sign.v1.ProviderCall.state:type_name -> ceralacca.sign.v1.ProviderCallState
-	15, // 12: ceralacca.sign.v1.ProviderCall.send_time:type_name -> google.protobuf.Timestamp
-	15, // 13: ceralacca.sign.v1.ProviderCall.end_time:type_name -> google.protobuf.Timestamp
-	1,  // 14: ceralacca.sign.v1.ProviderCall.resolution:type_name -> ceralacca.sign.v1.ProviderCallResolution
-	15, // 15: ceralacca.sign.v1.ProviderCall.resolve_time:type_name -> google.protobuf.Timestamp
-	0,  // 16: ceralacca.sign.v1.ListProviderCallsRequest.state:type_name -> ceralacca.sign.v1.ProviderCallState
-	11, // 17: ceralacca.sign.v1.ListProviderCallsResponse.provider_calls:type_name -> ceralacca.sign.v1.ProviderCall
-	1,  // 18: ceralacca.sign.v1.ResolveProviderCallRequest.resolution:type_name -> ceralacca.sign.v1.ProviderCallResolution
-	3,  // 19: ceralacca.sign.v1.ProviderService.ListProviders:input_type -> ceralacca.sign.v1.ListProvidersRequest
-	6,  // 20: ceralacca.sign.v1.ProviderService.CreateProviderCredential:input_type -> ceralacca.sign.v1.CreateProviderCredentialRequest
-	7,  // 21: ceralacca.sign.v1.ProviderService.SwitchProvider:input_type -> ceralacca.sign.v1.SwitchProviderRequest
-	9,  // 22: ceralacca.sign.v1.ProviderService.ListHoldings:input_type -> ceralacca.sign.v1.ListHoldingsRequest
-	12, // 23: ceralacca.sign.v1.ProviderService.ListProviderCalls:input_type -> ceralacca.sign.v1.ListProviderCallsRequest
-	14, // 24: ceralacca.sign.v1.ProviderService.ResolveProviderCall:input_type -> ceralacca.sign.v1.ResolveProviderCallRequest
-	4,  // 25: ceralacca.sign.v1.ProviderService.ListProviders:output_type -> ceralacca.sign.v1.ListProvidersResponse
-	18, // 26: ceralacca.sign.v1.ProviderService.CreateProviderCredential:output_type -> ceralacca.sign.v1.Credential
-	8,  // 27: ceralacca.sign.v1.ProviderService.SwitchProvider:output_type -> ceralacca.sign.v1.Holding
-	10, // 28: ceralacca.sign.v1.ProviderService.ListHoldings:output_type -> ceralacca.sign.v1.ListHoldingsResponse
-	13, // 29: ceralacca.sign.v1.ProviderService.ListProviderCalls:output_type -> ceralacca.sign.v1.ListProviderCallsResponse
-	11, // 30: ceralacca.sign.v1.ProviderService.ResolveProviderCall:output_type -> ceralacca.sign.v1.ProviderCall
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	15, // 2: ceralacca.sign.v1.CreateProviderCredentialRequest.kind:type_name -> ceralacca.sign.v1.CredentialKind
+	5,  // 3: ceralacca.sign.v1.SwitchProviderRequest.key:type_name -> ceralacca.sign.v1.RemoteKey
+	16, // 4: ceralacca.sign.v1.SwitchProviderRequest.effective_time:type_name -> google.protobuf.Timestamp
+	5,  // 5: ceralacca.sign.v1.Holding.key:type_name -> ceralacca.sign.v1.RemoteKey
+	17, // 6: ceralacca.sign.v1.Holding.key_type:type_name -> ceralacca.sign.v1.KeyType
+	18, // 7: ceralacca.sign.v1.Holding.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	16, // 8: ceralacca.sign.v1.Holding.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 9: ceralacca.sign.v1.Holding.effective_time:type_name -> google.protobuf.Timestamp
+	16, // 10: ceralacca.sign.v1.Holding.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 11: ceralacca.sign.v1.ListHoldingsResponse.holdings:type_name -> ceralacca.sign.v1.Holding
+	0,  // 12: ceralacca.sign.v1.ProviderCall.state:type_name -> ceralacca.sign.v1.ProviderCallState
+	16, // 13: ceralacca.sign.v1.ProviderCall.send_time:type_name -> google.protobuf.Timestamp
+	16, // 14: ceralacca.sign.v1.ProviderCall.end_time:type_name -> google.protobuf.Timestamp
+	1,  // 15: ceralacca.sign.v1.ProviderCall.resolution:type_name -> ceralacca.sign.v1.ProviderCallResolution
+	16, // 16: ceralacca.sign.v1.ProviderCall.resolve_time:type_name -> google.protobuf.Timestamp
+	0,  // 17: ceralacca.sign.v1.ListProviderCallsRequest.state:type_name -> ceralacca.sign.v1.ProviderCallState
+	11, // 18: ceralacca.sign.v1.ListProviderCallsResponse.provider_calls:type_name -> ceralacca.sign.v1.ProviderCall
+	1,  // 19: ceralacca.sign.v1.ResolveProviderCallRequest.resolution:type_name -> ceralacca.sign.v1.ProviderCallResolution
+	3,  // 20: ceralacca.sign.v1.ProviderService.ListProviders:input_type -> ceralacca.sign.v1.ListProvidersRequest
+	6,  // 21: ceralacca.sign.v1.ProviderService.CreateProviderCredential:input_type -> ceralacca.sign.v1.CreateProviderCredentialRequest
+	7,  // 22: ceralacca.sign.v1.ProviderService.SwitchProvider:input_type -> ceralacca.sign.v1.SwitchProviderRequest
+	9,  // 23: ceralacca.sign.v1.ProviderService.ListHoldings:input_type -> ceralacca.sign.v1.ListHoldingsRequest
+	12, // 24: ceralacca.sign.v1.ProviderService.ListProviderCalls:input_type -> ceralacca.sign.v1.ListProviderCallsRequest
+	14, // 25: ceralacca.sign.v1.ProviderService.ResolveProviderCall:input_type -> ceralacca.sign.v1.ResolveProviderCallRequest
+	4,  // 26: ceralacca.sign.v1.ProviderService.ListProviders:output_type -> ceralacca.sign.v1.ListProvidersResponse
+	19, // 27: ceralacca.sign.v1.ProviderService.CreateProviderCredential:output_type -> ceralacca.sign.v1.Credential
+	8,  // 28: ceralacca.sign.v1.ProviderService.SwitchProvider:output_type -> ceralacca.sign.v1.Holding
+	10, // 29: ceralacca.sign.v1.ProviderService.ListHoldings:output_type -> ceralacca.sign.v1.ListHoldingsResponse
+	13, // 30: ceralacca.sign.v1.ProviderService.ListProviderCalls:output_type -> ceralacca.sign.v1.ListProviderCallsResponse
+	11, // 31: ceralacca.sign.v1.ProviderService.ResolveProviderCall:output_type -> ceralacca.sign.v1.ProviderCall
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_provider_proto_init() }

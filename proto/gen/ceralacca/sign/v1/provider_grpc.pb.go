@@ -33,11 +33,14 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Credentials of kind PERSON whose key a provider outside the house holds. They sign as all of that kind
-// (AuthorizationService, DocumentService); PIN, devices and locks are the provider's. Only digests go there.
+// Credentials whose key a provider outside the house holds. Those of kind PERSON sign as all of that kind
+// (AuthorizationService, DocumentService, SignatureRequestService); PIN, devices and locks are the provider's. Those of
+// kind AUTOMATIC and SEAL sign under a mandate (DocumentService), and AUTOMATIC the company's invoices, with a secret that
+// is in Vault. Only digests go to a provider.
 //
 // Where the answer of a call is lost that could have signed, the outcome is unknown: FAILED_PRECONDITION
-// PROVIDER_OUTCOME_UNKNOWN. It is never repeated; the holder begins anew with another challenge.
+// PROVIDER_OUTCOME_UNKNOWN. It is never repeated; the holder begins anew with another challenge, and who signs under a
+// mandate with another request_id.
 type ProviderServiceClient interface {
 	// The providers of this installation.
 	ListProviders(ctx context.Context, in *ListProvidersRequest, opts ...grpc.CallOption) (*ListProvidersResponse, error)
@@ -51,7 +54,8 @@ type ProviderServiceClient interface {
 	// Calls that spend something at a provider, newest first.
 	ListProviderCalls(ctx context.Context, in *ListProviderCallsRequest, opts ...grpc.CallOption) (*ListProviderCallsResponse, error)
 	// Writes down what was found out, at the provider, about a call whose outcome was unknown. Nothing is
-	// repeated by it.
+	// repeated by it, but for the automatic signature of an invoice, which goes on anew once somebody has looked: the
+	// signature that was lost, if there is one, is in nobody's hands.
 	ResolveProviderCall(ctx context.Context, in *ResolveProviderCallRequest, opts ...grpc.CallOption) (*ProviderCall, error)
 }
 
@@ -127,11 +131,14 @@ func (c *providerServiceClient) ResolveProviderCall(ctx context.Context, in *Res
 // All implementations must embed UnimplementedProviderServiceServer
 // for forward compatibility.
 //
-// Credentials of kind PERSON whose key a provider outside the house holds. They sign as all of that kind
-// (AuthorizationService, DocumentService); PIN, devices and locks are the provider's. Only digests go there.
+// Credentials whose key a provider outside the house holds. Those of kind PERSON sign as all of that kind
+// (AuthorizationService, DocumentService, SignatureRequestService); PIN, devices and locks are the provider's. Those of
+// kind AUTOMATIC and SEAL sign under a mandate (DocumentService), and AUTOMATIC the company's invoices, with a secret that
+// is in Vault. Only digests go to a provider.
 //
 // Where the answer of a call is lost that could have signed, the outcome is unknown: FAILED_PRECONDITION
-// PROVIDER_OUTCOME_UNKNOWN. It is never repeated; the holder begins anew with another challenge.
+// PROVIDER_OUTCOME_UNKNOWN. It is never repeated; the holder begins anew with another challenge, and who signs under a
+// mandate with another request_id.
 type ProviderServiceServer interface {
 	// The providers of this installation.
 	ListProviders(context.Context, *ListProvidersRequest) (*ListProvidersResponse, error)
@@ -145,7 +152,8 @@ type ProviderServiceServer interface {
 	// Calls that spend something at a provider, newest first.
 	ListProviderCalls(context.Context, *ListProviderCallsRequest) (*ListProviderCallsResponse, error)
 	// Writes down what was found out, at the provider, about a call whose outcome was unknown. Nothing is
-	// repeated by it.
+	// repeated by it, but for the automatic signature of an invoice, which goes on anew once somebody has looked: the
+	// signature that was lost, if there is one, is in nobody's hands.
 	ResolveProviderCall(context.Context, *ResolveProviderCallRequest) (*ProviderCall, error)
 	mustEmbedUnimplementedProviderServiceServer()
 }

@@ -53,7 +53,10 @@ type Config struct {
 	// reading certificates and having passwords sent.
 	User, Password string
 	// OTP are the ways in which holders of this contract get passwords: SMS, CALL or APP.
-	OTP   []provider.OTPKind
+	OTP []provider.OTPKind
+	// AutomaticDomain and AutomaticOTP are the typeOtpAuth and the otpPwd of automatic signatures; empty: the contract has none.
+	AutomaticDomain, AutomaticOTP string
+
 	Codes provider.Codes
 	Now   func() time.Time
 }
@@ -121,6 +124,14 @@ func (c *Client) judge(r result) error {
 
 // Describe lists the certificates of the user (listCertAuth) and takes that with the credential's ID.
 func (c *Client) Describe(ctx context.Context, who provider.Credential) (provider.Description, error) {
+	d, err := c.certificate(ctx, who, c.cfg.Domain)
+	for _, kind := range c.cfg.OTP {
+		d.OTP = append(d.OTP, provider.OTPDevice{ID: string(kind), Kind: kind})
+	}
+	return d, err
+}
+
+func (c *Client) certificate(ctx context.Context, who provider.Credential, domain string) (provider.Description, error) {
 	d := provider.Description{SCAL: 1, Multisign: maxInSession, PIN: true, Status: provider.Enabled}
 	if err := c.needAccount("reading a certificate"); err != nil {
 		return d, err
@@ -129,7 +140,7 @@ func (c *Client) Describe(ctx context.Context, who provider.Credential) (provide
 		Identity application `xml:"Identity"`
 		Domain   string      `xml:"domain"`
 		User     string      `xml:"username"`
-	}{application{c.cfg.Password, c.cfg.User}, c.cfg.Domain, who.User}
+	}{application{c.cfg.Password, c.cfg.User}, domain, who.User}
 	var out struct {
 		Return *struct {
 			result
@@ -160,9 +171,6 @@ func (c *Client) Describe(ctx context.Context, who provider.Credential) (provide
 	}
 	if d.Chain == nil {
 		return d, provider.Errorf(provider.Refused, provider.CredentialUnknown, "the user has no certificate %q at the provider", who.ID)
-	}
-	for _, kind := range c.cfg.OTP {
-		d.OTP = append(d.OTP, provider.OTPDevice{ID: string(kind), Kind: kind})
 	}
 	return d, nil
 }
@@ -265,25 +273,7 @@ func (c *Client) SignHashes(ctx context.Context, who provider.Credential, g prov
 		in := struct {
 			Request request `xml:"SignHashRequest"`
 		}{request{who.ID, h[:], hashType, c.identity(who, s.PIN), false, s.ID}}
-		var out struct {
-			Return *struct {
-				result
-				Signature b64 `xml:"signature"`
-			} `xml:"return"`
-		}
-		if err := soap.Tell(c.cfg.SOAP.Call(ctx, "signhash", false, in, &out), c.codes); err != nil {
-			return nil, err
-		}
-		if out.Return == nil {
-			return nil, provider.Unreadable(false, "signhash answered nothing")
-		}
-		if err := c.judge(out.Return.result); err != nil {
-			return nil, err
-		}
-		if len(out.Return.Signature) == 0 {
-			return nil, provider.Unreadable(false, "signhash answered OK without a signature")
-		}
-		return out.Return.Signature, nil
+		return c.signature(ctx, in)
 	})
 }
 

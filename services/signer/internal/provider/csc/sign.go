@@ -25,6 +25,7 @@ type description struct {
 	provider.Description
 	pin      string // id of the object that the PIN is shown as
 	signAlgo string
+	implicit bool // the provider asks the holder by itself
 }
 
 // Describe reads what the provider says of a credential.
@@ -160,6 +161,7 @@ func (c *Client) describe1(ctx context.Context, who provider.Credential) (*descr
 	if in.AuthMode == "oauth2code" {
 		return nil, provider.Errorf(provider.Refused, provider.Undocumented, "the credential is authorized in the holder's browser (oauth2code): it cannot be used here")
 	}
+	d.implicit = in.AuthMode == "implicit"
 	d.PIN = in.PIN != nil && in.PIN.Presence == "true"
 	if in.OTP != nil && in.OTP.Presence != "false" {
 		kind := provider.OTPApp

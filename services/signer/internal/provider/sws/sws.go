@@ -79,6 +79,29 @@ func (c *Client) call(ctx context.Context, operation string, again provider.Repe
 
 // Describe reads the certificate of a device and the ways in which its holder gets passwords.
 func (c *Client) Describe(ctx context.Context, who provider.Credential) (provider.Description, error) {
+	d, err := c.certificate(ctx, who)
+	if err != nil {
+		return d, err
+	}
+	var list struct {
+		Return []struct {
+			ID   string `xml:"idOtp"`
+			Type string `xml:"type"`
+		} `xml:"return"`
+	}
+	if err := c.call(ctx, "getOTPList", true, asking{credentials{Username: who.ID}}, &list); err != nil {
+		return d, err
+	}
+	for _, o := range list.Return {
+		if _, err := strconv.ParseUint(strings.TrimSpace(o.ID), 10, 64); err != nil {
+			return d, provider.Unreadable(true, "getOTPList has an idOtp that is no number")
+		}
+		d.OTP = append(d.OTP, provider.OTPDevice{ID: strings.TrimSpace(o.ID), Kind: kindOf(o.Type)})
+	}
+	return d, nil
+}
+
+func (c *Client) certificate(ctx context.Context, who provider.Credential) (provider.Description, error) {
 	d := provider.Description{SCAL: 1, Multisign: maxInSession, PIN: true, Status: provider.Enabled}
 	var cert struct {
 		Return soap.Base64 `xml:"return"`
@@ -95,21 +118,6 @@ func (c *Client) Describe(ctx context.Context, who provider.Credential) (provide
 		return d, provider.Unreadable(true, "the certificate of device %s cannot be read", who.ID).With(err)
 	}
 	d.Chain = []*x509.Certificate{leaf}
-	var list struct {
-		Return []struct {
-			ID   string `xml:"idOtp"`
-			Type string `xml:"type"`
-		} `xml:"return"`
-	}
-	if err := c.call(ctx, "getOTPList", true, asking{credentials{Username: who.ID}}, &list); err != nil {
-		return d, err
-	}
-	for _, o := range list.Return {
-		if _, err := strconv.ParseUint(strings.TrimSpace(o.ID), 10, 64); err != nil {
-			return d, provider.Unreadable(true, "getOTPList has an idOtp that is no number")
-		}
-		d.OTP = append(d.OTP, provider.OTPDevice{ID: strings.TrimSpace(o.ID), Kind: kindOf(o.Type)})
-	}
 	return d, nil
 }
 
@@ -184,26 +192,30 @@ func (c *Client) SignHashes(ctx context.Context, who provider.Credential, g prov
 		return nil, provider.Errorf(provider.Refused, provider.GrantSpent, "the session ended at %s: begin anew", g.Expires.UTC().Format(time.RFC3339))
 	}
 	return provider.Each(ctx, hashes, func(ctx context.Context, h provider.Hash) ([]byte, error) {
-		var in struct {
-			Credentials credentials `xml:"credentials"`
-			Hash        soap.Base64 `xml:"hash"`
-			Preferences struct {
-				Algorithm string `xml:"hashAlgorithm"`
-			} `xml:"preferences"`
-		}
-		in.Credentials = credentials{Password: s.PIN, Session: s.Key, Username: who.ID}
-		in.Hash, in.Preferences.Algorithm = h[:], "SHA256"
-		var out struct {
-			Return soap.Base64 `xml:"return"`
-		}
-		if err := c.call(ctx, "signPkcs1", false, in, &out); err != nil {
-			return nil, err
-		}
-		if len(out.Return) == 0 {
-			return nil, provider.Unreadable(false, "signPkcs1 answered no signature")
-		}
-		return out.Return, nil
+		return c.signature(ctx, credentials{Password: s.PIN, Session: s.Key, Username: who.ID}, h)
 	})
+}
+
+// signature makes one call of signPkcs1.
+func (c *Client) signature(ctx context.Context, by credentials, h provider.Hash) ([]byte, error) {
+	var in struct {
+		Credentials credentials `xml:"credentials"`
+		Hash        soap.Base64 `xml:"hash"`
+		Preferences struct {
+			Algorithm string `xml:"hashAlgorithm"`
+		} `xml:"preferences"`
+	}
+	in.Credentials, in.Hash, in.Preferences.Algorithm = by, h[:], "SHA256"
+	var out struct {
+		Return soap.Base64 `xml:"return"`
+	}
+	if err := c.call(ctx, "signPkcs1", false, in, &out); err != nil {
+		return nil, err
+	}
+	if len(out.Return) == 0 {
+		return nil, provider.Unreadable(false, "signPkcs1 answered no signature")
+	}
+	return out.Return, nil
 }
 
 // Close lets the session end by itself.

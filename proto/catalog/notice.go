@@ -23,7 +23,8 @@ type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.
 	Type string
 	// Invoice is the resource name of what it is about: an invoice, issued or inbound, for the types pec.*
-	// a message or a mailbox of certified mail, for credential.* a credential, for signature_request.* a signature request.
+	// a message or a mailbox of certified mail, for credential.* a credential, for signature_request.* a signature request, for
+	// preservation.log_stated the log as the tenant sees it (tenants/{tenant}/log).
 	Invoice string
 	// Data is what the type adds: JSON values by field name. Never document content.
 	Data map[string]any
@@ -35,7 +36,7 @@ var noticeTypes = []string{
 	"invoice.delivered", "invoice.available", "invoice.delivery_pending", "invoice.rejected",
 	"invoice.pa_accepted", "invoice.pa_refused", "invoice.pa_term_expired", "invoice.attested",
 	"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent",
-	"preservation.taken_in_charge", "preservation.sealed",
+	"preservation.taken_in_charge", "preservation.sealed", "preservation.log_stated",
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
@@ -79,6 +80,10 @@ func NoticeOf(ev proto.Message) (Notice, bool) {
 	case *conservationv1.UnitPreserved:
 		n = Notice{kept(e.GetSubject(), "preservation.sealed", "inbound.preserved"), e.GetSubject(), map[string]any{
 			"unit": e.GetUnit(), "package": e.GetPackage(), "stamp_time": timeData(e.GetStampTime())}}
+	case *conservationv1.LogStated:
+		return Notice{"preservation.log_stated", e.GetTenant() + "/log", map[string]any{
+			"origin": e.GetOrigin(), "size": e.GetSize(), "checkpoint": e.GetNote(), "stamp_time": timeData(e.GetStampTime()),
+			"tenant_sequence": e.GetTenantSequence(), "witnesses": listData(e.GetWitnesses())}}, true
 	default:
 		n = exchangeNotice(ev)
 		if n.Type == "" {
@@ -290,6 +295,15 @@ func blobData(b *eventv1.Blob) any {
 		return nil
 	}
 	return map[string]any{"sha256": hex.EncodeToString(b.GetSha256()), "size": b.GetSize(), "media_type": b.GetMediaType()}
+}
+
+// listData is a list as JSON has it.
+func listData(names []string) []any {
+	list := make([]any, len(names))
+	for i, name := range names {
+		list[i] = name
+	}
+	return list
 }
 
 func timeData(t *timestamppb.Timestamp) any {

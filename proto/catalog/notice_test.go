@@ -50,6 +50,7 @@ func TestNotices(t *testing.T) {
 		"invoice.resend_expired":        &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_RESEND, Passed: true},
 		"invoice.pa_silent":             &sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_OUTCOME, Passed: true},
 		"preservation.taken_in_charge":  &conservationv1.UnitTakenInCharge{Subject: anInvoice, Unit: "tenants/t/units/u"},
+		"preservation.log_stated":       &conservationv1.LogStated{Tenant: "tenants/t", Origin: "log", Size: 7, Note: "log\n7\n", TenantSequence: 3, Witnesses: []string{"w"}},
 		"preservation.sealed":           &conservationv1.UnitPreserved{Subject: anInvoice, Package: "tenants/t/packages/p"},
 		"inbound.received":              &sdiv1.InboundInvoiceReceived{InboundInvoice: anInbound, Original: blob, Documents: []*sdiv1.InboundDocument{{Position: 1, Number: "7"}}},
 		"inbound.outcome_taken":         &sdiv1.InboundOutcomeSettled{InboundInvoice: anInbound, Outcome: "EC01", Taken: true},
@@ -79,7 +80,7 @@ func TestNotices(t *testing.T) {
 		n, ok := catalog.NoticeOf(ev)
 		about := map[string]string{"pec.mailbox_degraded": aMailbox, "pec.message_received": aMessage, "pec.receipt_verified": aMessage,
 			"pec.delivery_state_changed": aMessage, "pec.decision_needed": aMessage, "pec.delivery_stalled": aMessage,
-			"pec.delivered_content_differs": aMessage}[want]
+			"pec.delivered_content_differs": aMessage, "preservation.log_stated": "tenants/t/log"}[want]
 		if strings.HasPrefix(want, "credential.") {
 			about = aCredential
 		}
@@ -113,6 +114,7 @@ func TestEventsThatNobodyIsToldOf(t *testing.T) {
 		&invoicev1.InvoiceSettled{Invoice: anInvoice},
 		&signv1.DocumentSigned{Subject: "tenants/t/packages/p"},
 		&conservationv1.PackageSealed{Package: "tenants/t/packages/p"},
+		&conservationv1.WitnessQuorumLost{Reason: "away"},
 		&sdiv1.DeadlineReached{Invoice: anInvoice, Kind: sdiv1.DeadlineKind_DEADLINE_KIND_ATTESTATION, Passed: true},
 		&pecv1.MessageReceived{Message: aMessage, Initial: true},
 		&signv1.SignatureRequestChanged{SignatureRequest: aRequest, Action: "LINK_SENT", State: "OPEN"},

@@ -103,6 +103,9 @@ var phrases = map[string]map[string]phrase{
 	"preservation.sealed": {
 		italian: {"Fattura conservata", "Il pacchetto di archiviazione che contiene la fattura è stato firmato e marcato."},
 		english: {"Invoice preserved", "The archival package that holds the invoice was signed and time-stamped."}},
+	"preservation.log_stated": {
+		italian: {"Stato del registro di conservazione", "Il registro delle prove è stato controfirmato e marcato: conservi questo avviso, serve a verificare il registro senza di noi."},
+		english: {"State of the archive's log", "The log of evidence was cosigned and time-stamped: keep this notice, by it the log can be checked without us."}},
 	"pec.message_received": {
 		italian: {"PEC ricevuta", "Un messaggio è arrivato nella casella ed è stato conservato come è giunto."},
 		english: {"Certified mail received", "A message came into the mailbox and was kept as it came."}},

@@ -152,6 +152,7 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*sdiv1.InvoiceAttested](h.Bus, s, "attested")
 	on[*conservationv1.UnitTakenInCharge](h.Bus, s, "taken-in-charge")
 	on[*conservationv1.UnitPreserved](h.Bus, s, "preserved")
+	on[*conservationv1.LogStated](h.Bus, s, "log-stated")
 	on[*sdiv1.InboundInvoiceReceived](h.Bus, s, "inbound-received")
 	on[*sdiv1.InboundDeadlineReached](h.Bus, s, "inbound-deadline")
 	on[*sdiv1.InboundOutcomeSettled](h.Bus, s, "inbound-outcome")

@@ -37,6 +37,14 @@ const (
 	CheckKind_CHECK_KIND_COMPLETENESS CheckKind = 3
 	// The rows of a tenant are made again from the second replica alone, and compared.
 	CheckKind_CHECK_KIND_RESTORE_DRILL CheckKind = 4
+	// Evidence records whose time stamp or algorithm ends within the time that is configured are renewed.
+	CheckKind_CHECK_KIND_RENEWAL CheckKind = 5
+	// What each replica lists is compared with the rows and with the other replica: objects that no row knows, and
+	// rows whose object is not there.
+	CheckKind_CHECK_KIND_INVENTORY CheckKind = 6
+	// Writes back what is lost: copies of the primary replica from the second one, and rows of units, packages and
+	// search from the objects. Never by itself; changes nothing that is there.
+	CheckKind_CHECK_KIND_RESTORE CheckKind = 7
 )
 
 // Enum value maps for CheckKind.
@@ -47,6 +55,9 @@ var (
 		2: "CHECK_KIND_DEEP",
 		3: "CHECK_KIND_COMPLETENESS",
 		4: "CHECK_KIND_RESTORE_DRILL",
+		5: "CHECK_KIND_RENEWAL",
+		6: "CHECK_KIND_INVENTORY",
+		7: "CHECK_KIND_RESTORE",
 	}
 	CheckKind_value = map[string]int32{
 		"CHECK_KIND_UNSPECIFIED":   0,
@@ -54,6 +65,9 @@ var (
 		"CHECK_KIND_DEEP":          2,
 		"CHECK_KIND_COMPLETENESS":  3,
 		"CHECK_KIND_RESTORE_DRILL": 4,
+		"CHECK_KIND_RENEWAL":       5,
+		"CHECK_KIND_INVENTORY":     6,
+		"CHECK_KIND_RESTORE":       7,
 	}
 )
 
@@ -481,13 +495,16 @@ const file_ceralacca_conservation_v1_checks_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x7f\n" +
 	"\x13ListReportsResponse\x12@\n" +
 	"\areports\x18\x01 \x03(\v2&.ceralacca.conservation.v1.CheckReportR\areports\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x8d\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd7\x01\n" +
 	"\tCheckKind\x12\x1a\n" +
 	"\x16CHECK_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CHECK_KIND_SCRUB\x10\x01\x12\x13\n" +
 	"\x0fCHECK_KIND_DEEP\x10\x02\x12\x1b\n" +
 	"\x17CHECK_KIND_COMPLETENESS\x10\x03\x12\x1c\n" +
-	"\x18CHECK_KIND_RESTORE_DRILL\x10\x04*\x8a\x01\n" +
+	"\x18CHECK_KIND_RESTORE_DRILL\x10\x04\x12\x16\n" +
+	"\x12CHECK_KIND_RENEWAL\x10\x05\x12\x18\n" +
+	"\x14CHECK_KIND_INVENTORY\x10\x06\x12\x16\n" +
+	"\x12CHECK_KIND_RESTORE\x10\a*\x8a\x01\n" +
 	"\n" +
 	"CheckState\x12\x1b\n" +
 	"\x17CHECK_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +

@@ -578,6 +578,204 @@ func (x *DeadlineAtRisk) GetPercentSealed() int32 {
 	return 0
 }
 
+// What the log stated on a day, told to a tenant of whom it has leaves: to be kept where the platform does not
+// reach.
+type LogStated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Origin string `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Entries of the log.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// The checkpoint: a signed note with its cosignatures.
+	Note string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	// When a time-stamp authority stamped it.
+	StampTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
+	// How many of the entries are the tenant's: the number of its last leaf.
+	TenantSequence int64 `protobuf:"varint,6,opt,name=tenant_sequence,json=tenantSequence,proto3" json:"tenant_sequence,omitempty"`
+	// Names of the witnesses that cosigned it.
+	Witnesses     []string `protobuf:"bytes,7,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogStated) Reset() {
+	*x = LogStated{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogStated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogStated) ProtoMessage() {}
+
+func (x *LogStated) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogStated.ProtoReflect.Descriptor instead.
+func (*LogStated) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LogStated) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *LogStated) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *LogStated) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *LogStated) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *LogStated) GetStampTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StampTime
+	}
+	return nil
+}
+
+func (x *LogStated) GetTenantSequence() int64 {
+	if x != nil {
+		return x.TenantSequence
+	}
+	return 0
+}
+
+func (x *LogStated) GetWitnesses() []string {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
+// Too few witnesses cosign the log's checkpoints. Of the whole installation, of no tenant.
+type WitnessQuorumLost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessQuorumLost) Reset() {
+	*x = WitnessQuorumLost{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessQuorumLost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessQuorumLost) ProtoMessage() {}
+
+func (x *WitnessQuorumLost) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessQuorumLost.ProtoReflect.Descriptor instead.
+func (*WitnessQuorumLost) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WitnessQuorumLost) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *WitnessQuorumLost) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Enough witnesses cosign again.
+type WitnessQuorumRestored struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessQuorumRestored) Reset() {
+	*x = WitnessQuorumRestored{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessQuorumRestored) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessQuorumRestored) ProtoMessage() {}
+
+func (x *WitnessQuorumRestored) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessQuorumRestored.ProtoReflect.Descriptor instead.
+func (*WitnessQuorumRestored) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WitnessQuorumRestored) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 var File_ceralacca_conservation_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
@@ -636,7 +834,24 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\tdays_left\x18\x04 \x01(\x05R\bdaysLeft\x12%\n" +
 	"\x0eunsealed_units\x18\x05 \x01(\x03R\runsealedUnits\x12%\n" +
 	"\x0epercent_sealed\x18\x06 \x01(\x05R\rpercentSealed:>\xaa\xbb\x18:\n" +
-	"*ceralacca.conservation.deadline_at_risk.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"*ceralacca.conservation.deadline_at_risk.v1\x12\fCONSERVATION\"\x9f\x02\n" +
+	"\tLogStated\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x129\n" +
+	"\n" +
+	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x12'\n" +
+	"\x0ftenant_sequence\x18\x06 \x01(\x03R\x0etenantSequence\x12\x1c\n" +
+	"\twitnesses\x18\a \x03(\tR\twitnesses:8\xaa\xbb\x184\n" +
+	"$ceralacca.conservation.log_stated.v1\x12\fCONSERVATION\"\xa0\x01\n" +
+	"\x11WitnessQuorumLost\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason:A\xaa\xbb\x18=\n" +
+	"-ceralacca.conservation.witness_quorum_lost.v1\x12\fCONSERVATION\"\x90\x01\n" +
+	"\x15WitnessQuorumRestored\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since:E\xaa\xbb\x18A\n" +
+	"1ceralacca.conservation.witness_quorum_restored.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_events_proto_rawDescOnce sync.Once
@@ -650,7 +865,7 @@ func file_ceralacca_conservation_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*UnitTakenInCharge)(nil),     // 0: ceralacca.conservation.v1.UnitTakenInCharge
 	(*UnitPreserved)(nil),         // 1: ceralacca.conservation.v1.UnitPreserved
@@ -660,20 +875,26 @@ var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*CopyDamaged)(nil),           // 5: ceralacca.conservation.v1.CopyDamaged
 	(*CopyRepaired)(nil),          // 6: ceralacca.conservation.v1.CopyRepaired
 	(*DeadlineAtRisk)(nil),        // 7: ceralacca.conservation.v1.DeadlineAtRisk
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*LogStated)(nil),             // 8: ceralacca.conservation.v1.LogStated
+	(*WitnessQuorumLost)(nil),     // 9: ceralacca.conservation.v1.WitnessQuorumLost
+	(*WitnessQuorumRestored)(nil), // 10: ceralacca.conservation.v1.WitnessQuorumRestored
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
-	8, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
-	8, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
-	8, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
-	8, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
-	8, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
-	8, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	11, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
+	11, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
+	11, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
+	11, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
+	11, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
+	11, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
+	11, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
+	11, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
+	11, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_events_proto_init() }
@@ -687,7 +908,7 @@ func file_ceralacca_conservation_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_events_proto_rawDesc), len(file_ceralacca_conservation_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

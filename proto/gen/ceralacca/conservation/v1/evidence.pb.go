@@ -280,10 +280,17 @@ type Log struct {
 	// Verifier key of signed notes: name+id+key.
 	VerifierKey string `protobuf:"bytes,2,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
 	// Keys that signed before, still believed for old checkpoints.
-	FormerKeys    []string `protobuf:"bytes,3,rep,name=former_keys,json=formerKeys,proto3" json:"former_keys,omitempty"`
-	Size          int64    `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FormerKeys []string `protobuf:"bytes,3,rep,name=former_keys,json=formerKeys,proto3" json:"former_keys,omitempty"`
+	Size       int64    `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// Who cosigns the checkpoints, in the order of the configuration.
+	Witnesses []*Witness `protobuf:"bytes,5,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	// How many of them must have cosigned; below, unwitnessed_since says since when.
+	Quorum int32 `protobuf:"varint,6,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Size of the last checkpoint that a quorum cosigned.
+	CosignedSize     int64                  `protobuf:"varint,7,opt,name=cosigned_size,json=cosignedSize,proto3" json:"cosigned_size,omitempty"`
+	UnwitnessedSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=unwitnessed_since,json=unwitnessedSince,proto3" json:"unwitnessed_since,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Log) Reset() {
@@ -344,6 +351,114 @@ func (x *Log) GetSize() int64 {
 	return 0
 }
 
+func (x *Log) GetWitnesses() []*Witness {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
+func (x *Log) GetQuorum() int32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *Log) GetCosignedSize() int64 {
+	if x != nil {
+		return x.CosignedSize
+	}
+	return 0
+}
+
+func (x *Log) GetUnwitnessedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnwitnessedSince
+	}
+	return nil
+}
+
+// A witness of the log.
+type Witness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Verifier key, name+id+key. Take it from the witness itself.
+	VerifierKey string `protobuf:"bytes,2,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	// The last checkpoint that it cosigned.
+	Size       int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	CosignTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=cosign_time,json=cosignTime,proto3" json:"cosign_time,omitempty"`
+	// Why it does not cosign now; empty when it does.
+	Trouble       string `protobuf:"bytes,5,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Witness) Reset() {
+	*x = Witness{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Witness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Witness) ProtoMessage() {}
+
+func (x *Witness) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Witness.ProtoReflect.Descriptor instead.
+func (*Witness) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Witness) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Witness) GetVerifierKey() string {
+	if x != nil {
+		return x.VerifierKey
+	}
+	return ""
+}
+
+func (x *Witness) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Witness) GetCosignTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CosignTime
+	}
+	return nil
+}
+
+func (x *Witness) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 type GetCheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last when 0.
@@ -354,7 +469,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +481,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +494,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetCheckpointRequest) GetSize() int64 {
@@ -400,13 +515,15 @@ type Checkpoint struct {
 	StampTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
 	// Name of the authority in the configuration.
 	StampAuthority string `protobuf:"bytes,6,opt,name=stamp_authority,json=stampAuthority,proto3" json:"stamp_authority,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Names of the witnesses whose cosignatures are in the note.
+	Witnesses     []string `protobuf:"bytes,7,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[6]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +535,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[6]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +548,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Checkpoint) GetSize() int64 {
@@ -476,6 +593,13 @@ func (x *Checkpoint) GetStampAuthority() string {
 	return ""
 }
 
+func (x *Checkpoint) GetWitnesses() []string {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
 type ListCheckpointsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only those with a time stamp.
@@ -488,7 +612,7 @@ type ListCheckpointsRequest struct {
 
 func (x *ListCheckpointsRequest) Reset() {
 	*x = ListCheckpointsRequest{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[7]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +624,7 @@ func (x *ListCheckpointsRequest) String() string {
 func (*ListCheckpointsRequest) ProtoMessage() {}
 
 func (x *ListCheckpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[7]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +637,7 @@ func (x *ListCheckpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCheckpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListCheckpointsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListCheckpointsRequest) GetStamped() bool {
@@ -547,7 +671,7 @@ type ListCheckpointsResponse struct {
 
 func (x *ListCheckpointsResponse) Reset() {
 	*x = ListCheckpointsResponse{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[8]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +683,7 @@ func (x *ListCheckpointsResponse) String() string {
 func (*ListCheckpointsResponse) ProtoMessage() {}
 
 func (x *ListCheckpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[8]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +696,7 @@ func (x *ListCheckpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCheckpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListCheckpointsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListCheckpointsResponse) GetCheckpoints() []*Checkpoint {
@@ -600,7 +724,7 @@ type GetConsistencyProofRequest struct {
 
 func (x *GetConsistencyProofRequest) Reset() {
 	*x = GetConsistencyProofRequest{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[9]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +736,7 @@ func (x *GetConsistencyProofRequest) String() string {
 func (*GetConsistencyProofRequest) ProtoMessage() {}
 
 func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[9]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +749,7 @@ func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyProofRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyProofRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetConsistencyProofRequest) GetOldSize() int64 {
@@ -654,7 +778,7 @@ type ConsistencyProof struct {
 
 func (x *ConsistencyProof) Reset() {
 	*x = ConsistencyProof{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[10]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +790,7 @@ func (x *ConsistencyProof) String() string {
 func (*ConsistencyProof) ProtoMessage() {}
 
 func (x *ConsistencyProof) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[10]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +803,7 @@ func (x *ConsistencyProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsistencyProof.ProtoReflect.Descriptor instead.
 func (*ConsistencyProof) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConsistencyProof) GetOldSize() int64 {
@@ -713,7 +837,7 @@ type GetTileRequest struct {
 
 func (x *GetTileRequest) Reset() {
 	*x = GetTileRequest{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +849,7 @@ func (x *GetTileRequest) String() string {
 func (*GetTileRequest) ProtoMessage() {}
 
 func (x *GetTileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +862,7 @@ func (x *GetTileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTileRequest.ProtoReflect.Descriptor instead.
 func (*GetTileRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTileRequest) GetPath() string {
@@ -757,7 +881,7 @@ type Tile struct {
 
 func (x *Tile) Reset() {
 	*x = Tile{}
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +893,7 @@ func (x *Tile) String() string {
 func (*Tile) ProtoMessage() {}
 
 func (x *Tile) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,12 +906,154 @@ func (x *Tile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tile.ProtoReflect.Descriptor instead.
 func (*Tile) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Tile) GetData() []byte {
 	if x != nil {
 		return x.Data
+	}
+	return nil
+}
+
+type GetEvidenceRecordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/packages/{package}
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// 1 is the first record; each renewal counts one more and holds those before. The last when 0.
+	Number        int32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEvidenceRecordRequest) Reset() {
+	*x = GetEvidenceRecordRequest{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEvidenceRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEvidenceRecordRequest) ProtoMessage() {}
+
+func (x *GetEvidenceRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEvidenceRecordRequest.ProtoReflect.Descriptor instead.
+func (*GetEvidenceRecordRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetEvidenceRecordRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetEvidenceRecordRequest) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type EvidenceRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the package.
+	Name   string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Number int32  `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// DER, RFC 4998, over the package's ZIP.
+	Record []byte `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	// Algorithm of its last hash tree, such as SHA-256.
+	Hash      string                 `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	StampTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
+	// It is renewed before: the end of its authority's certificate, or of an algorithm.
+	UntilTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until_time,json=untilTime,proto3" json:"until_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceRecord) Reset() {
+	*x = EvidenceRecord{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceRecord) ProtoMessage() {}
+
+func (x *EvidenceRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceRecord.ProtoReflect.Descriptor instead.
+func (*EvidenceRecord) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EvidenceRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EvidenceRecord) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *EvidenceRecord) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *EvidenceRecord) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *EvidenceRecord) GetStampTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StampTime
+	}
+	return nil
+}
+
+func (x *EvidenceRecord) GetUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntilTime
 	}
 	return nil
 }
@@ -813,15 +1079,26 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\x0fcheckpoint_size\x18\x06 \x01(\x03R\x0echeckpointSize\x129\n" +
 	"\n" +
 	"stamp_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\"\x0f\n" +
-	"\rGetLogRequest\"u\n" +
+	"\rGetLogRequest\"\xbd\x02\n" +
 	"\x03Log\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12!\n" +
 	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\x12\x1f\n" +
 	"\vformer_keys\x18\x03 \x03(\tR\n" +
 	"formerKeys\x12\x12\n" +
-	"\x04size\x18\x04 \x01(\x03R\x04size\"3\n" +
+	"\x04size\x18\x04 \x01(\x03R\x04size\x12@\n" +
+	"\twitnesses\x18\x05 \x03(\v2\".ceralacca.conservation.v1.WitnessR\twitnesses\x12\x16\n" +
+	"\x06quorum\x18\x06 \x01(\x05R\x06quorum\x12#\n" +
+	"\rcosigned_size\x18\a \x01(\x03R\fcosignedSize\x12G\n" +
+	"\x11unwitnessed_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x10unwitnessedSince\"\xab\x01\n" +
+	"\aWitness\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12;\n" +
+	"\vcosign_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"cosignTime\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"3\n" +
 	"\x14GetCheckpointRequest\x12\x1b\n" +
-	"\x04size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\"\xe7\x01\n" +
+	"\x04size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\"\x85\x02\n" +
 	"\n" +
 	"Checkpoint\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
@@ -830,7 +1107,8 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\x05stamp\x18\x04 \x01(\fR\x05stamp\x129\n" +
 	"\n" +
 	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x12'\n" +
-	"\x0fstamp_authority\x18\x06 \x01(\tR\x0estampAuthority\"z\n" +
+	"\x0fstamp_authority\x18\x06 \x01(\tR\x0estampAuthority\x12\x1c\n" +
+	"\twitnesses\x18\a \x03(\tR\twitnesses\"z\n" +
 	"\x16ListCheckpointsRequest\x12\x18\n" +
 	"\astamped\x18\x01 \x01(\bR\astamped\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -852,7 +1130,19 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\x0eGetTileRequest\x12\x1f\n" +
 	"\x04path\x18\x01 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\x04path\"\x1a\n" +
 	"\x04Tile\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\x8d\a\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"y\n" +
+	"\x18GetEvidenceRecordRequest\x12<\n" +
+	"\x04name\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^tenants/[^/]+/packages/[^/]+$R\x04name\x12\x1f\n" +
+	"\x06number\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06number\"\xde\x01\n" +
+	"\x0eEvidenceRecord\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x05R\x06number\x12\x16\n" +
+	"\x06record\x18\x03 \x01(\fR\x06record\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\tR\x04hash\x129\n" +
+	"\n" +
+	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x129\n" +
+	"\n" +
+	"until_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime2\x99\b\n" +
 	"\x0fEvidenceService\x12|\n" +
 	"\x0eGetUnitReceipt\x120.ceralacca.conservation.v1.GetUnitReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x82\x01\n" +
@@ -867,6 +1157,8 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\x13GetConsistencyProof\x125.ceralacca.conservation.v1.GetConsistencyProofRequest\x1a+.ceralacca.conservation.v1.ConsistencyProof\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12k\n" +
 	"\aGetTile\x12).ceralacca.conservation.v1.GetTileRequest\x1a\x1f.ceralacca.conservation.v1.Tile\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read\x18\x01\x12\x89\x01\n" +
+	"\x11GetEvidenceRecord\x123.ceralacca.conservation.v1.GetEvidenceRecordRequest\x1a).ceralacca.conservation.v1.EvidenceRecord\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
@@ -881,48 +1173,58 @@ func file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_evidence_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ceralacca_conservation_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_ceralacca_conservation_v1_evidence_proto_goTypes = []any{
 	(*GetUnitReceiptRequest)(nil),      // 0: ceralacca.conservation.v1.GetUnitReceiptRequest
 	(*GetPackageReceiptRequest)(nil),   // 1: ceralacca.conservation.v1.GetPackageReceiptRequest
 	(*Receipt)(nil),                    // 2: ceralacca.conservation.v1.Receipt
 	(*GetLogRequest)(nil),              // 3: ceralacca.conservation.v1.GetLogRequest
 	(*Log)(nil),                        // 4: ceralacca.conservation.v1.Log
-	(*GetCheckpointRequest)(nil),       // 5: ceralacca.conservation.v1.GetCheckpointRequest
-	(*Checkpoint)(nil),                 // 6: ceralacca.conservation.v1.Checkpoint
-	(*ListCheckpointsRequest)(nil),     // 7: ceralacca.conservation.v1.ListCheckpointsRequest
-	(*ListCheckpointsResponse)(nil),    // 8: ceralacca.conservation.v1.ListCheckpointsResponse
-	(*GetConsistencyProofRequest)(nil), // 9: ceralacca.conservation.v1.GetConsistencyProofRequest
-	(*ConsistencyProof)(nil),           // 10: ceralacca.conservation.v1.ConsistencyProof
-	(*GetTileRequest)(nil),             // 11: ceralacca.conservation.v1.GetTileRequest
-	(*Tile)(nil),                       // 12: ceralacca.conservation.v1.Tile
-	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
+	(*Witness)(nil),                    // 5: ceralacca.conservation.v1.Witness
+	(*GetCheckpointRequest)(nil),       // 6: ceralacca.conservation.v1.GetCheckpointRequest
+	(*Checkpoint)(nil),                 // 7: ceralacca.conservation.v1.Checkpoint
+	(*ListCheckpointsRequest)(nil),     // 8: ceralacca.conservation.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),    // 9: ceralacca.conservation.v1.ListCheckpointsResponse
+	(*GetConsistencyProofRequest)(nil), // 10: ceralacca.conservation.v1.GetConsistencyProofRequest
+	(*ConsistencyProof)(nil),           // 11: ceralacca.conservation.v1.ConsistencyProof
+	(*GetTileRequest)(nil),             // 12: ceralacca.conservation.v1.GetTileRequest
+	(*Tile)(nil),                       // 13: ceralacca.conservation.v1.Tile
+	(*GetEvidenceRecordRequest)(nil),   // 14: ceralacca.conservation.v1.GetEvidenceRecordRequest
+	(*EvidenceRecord)(nil),             // 15: ceralacca.conservation.v1.EvidenceRecord
+	(*timestamppb.Timestamp)(nil),      // 16: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_evidence_proto_depIdxs = []int32{
-	13, // 0: ceralacca.conservation.v1.Receipt.stamp_time:type_name -> google.protobuf.Timestamp
-	13, // 1: ceralacca.conservation.v1.Checkpoint.sign_time:type_name -> google.protobuf.Timestamp
-	13, // 2: ceralacca.conservation.v1.Checkpoint.stamp_time:type_name -> google.protobuf.Timestamp
-	6,  // 3: ceralacca.conservation.v1.ListCheckpointsResponse.checkpoints:type_name -> ceralacca.conservation.v1.Checkpoint
-	6,  // 4: ceralacca.conservation.v1.ConsistencyProof.checkpoint:type_name -> ceralacca.conservation.v1.Checkpoint
-	0,  // 5: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
-	1,  // 6: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
-	3,  // 7: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
-	5,  // 8: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
-	7,  // 9: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
-	9,  // 10: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
-	11, // 11: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
-	2,  // 12: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	2,  // 13: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	4,  // 14: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
-	6,  // 15: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
-	8,  // 16: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
-	10, // 17: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
-	12, // 18: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	16, // 0: ceralacca.conservation.v1.Receipt.stamp_time:type_name -> google.protobuf.Timestamp
+	5,  // 1: ceralacca.conservation.v1.Log.witnesses:type_name -> ceralacca.conservation.v1.Witness
+	16, // 2: ceralacca.conservation.v1.Log.unwitnessed_since:type_name -> google.protobuf.Timestamp
+	16, // 3: ceralacca.conservation.v1.Witness.cosign_time:type_name -> google.protobuf.Timestamp
+	16, // 4: ceralacca.conservation.v1.Checkpoint.sign_time:type_name -> google.protobuf.Timestamp
+	16, // 5: ceralacca.conservation.v1.Checkpoint.stamp_time:type_name -> google.protobuf.Timestamp
+	7,  // 6: ceralacca.conservation.v1.ListCheckpointsResponse.checkpoints:type_name -> ceralacca.conservation.v1.Checkpoint
+	7,  // 7: ceralacca.conservation.v1.ConsistencyProof.checkpoint:type_name -> ceralacca.conservation.v1.Checkpoint
+	16, // 8: ceralacca.conservation.v1.EvidenceRecord.stamp_time:type_name -> google.protobuf.Timestamp
+	16, // 9: ceralacca.conservation.v1.EvidenceRecord.until_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
+	1,  // 11: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
+	3,  // 12: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
+	6,  // 13: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
+	8,  // 14: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
+	10, // 15: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
+	12, // 16: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
+	14, // 17: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:input_type -> ceralacca.conservation.v1.GetEvidenceRecordRequest
+	2,  // 18: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	2,  // 19: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	4,  // 20: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
+	7,  // 21: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
+	9,  // 22: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
+	11, // 23: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
+	13, // 24: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
+	15, // 25: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:output_type -> ceralacca.conservation.v1.EvidenceRecord
+	18, // [18:26] is the sub-list for method output_type
+	10, // [10:18] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_evidence_proto_init() }
@@ -936,7 +1238,7 @@ func file_ceralacca_conservation_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_evidence_proto_rawDesc), len(file_ceralacca_conservation_v1_evidence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

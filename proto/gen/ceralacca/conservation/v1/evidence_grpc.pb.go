@@ -26,6 +26,7 @@ const (
 	EvidenceService_ListCheckpoints_FullMethodName     = "/ceralacca.conservation.v1.EvidenceService/ListCheckpoints"
 	EvidenceService_GetConsistencyProof_FullMethodName = "/ceralacca.conservation.v1.EvidenceService/GetConsistencyProof"
 	EvidenceService_GetTile_FullMethodName             = "/ceralacca.conservation.v1.EvidenceService/GetTile"
+	EvidenceService_GetEvidenceRecord_FullMethodName   = "/ceralacca.conservation.v1.EvidenceService/GetEvidenceRecord"
 )
 
 // EvidenceServiceClient is the client API for EvidenceService service.
@@ -50,6 +51,9 @@ type EvidenceServiceClient interface {
 	// A tile in the format tlog-tiles. Bundles of entries (tile/entries/...) are for operators only: by the
 	// digest of a document, which a counterpart has too, they would tell whose leaves are whose.
 	GetTile(ctx context.Context, in *GetTileRequest, opts ...grpc.CallOption) (*Tile, error)
+	// The evidence record (RFC 4998) that keeps a package's time stamp alive beyond its authority's certificate.
+	// NOT_FOUND with EVIDENCE_NOT_FOUND until the first renewal is due.
+	GetEvidenceRecord(ctx context.Context, in *GetEvidenceRecordRequest, opts ...grpc.CallOption) (*EvidenceRecord, error)
 }
 
 type evidenceServiceClient struct {
@@ -130,6 +134,16 @@ func (c *evidenceServiceClient) GetTile(ctx context.Context, in *GetTileRequest,
 	return out, nil
 }
 
+func (c *evidenceServiceClient) GetEvidenceRecord(ctx context.Context, in *GetEvidenceRecordRequest, opts ...grpc.CallOption) (*EvidenceRecord, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvidenceRecord)
+	err := c.cc.Invoke(ctx, EvidenceService_GetEvidenceRecord_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EvidenceServiceServer is the server API for EvidenceService service.
 // All implementations must embed UnimplementedEvidenceServiceServer
 // for forward compatibility.
@@ -152,6 +166,9 @@ type EvidenceServiceServer interface {
 	// A tile in the format tlog-tiles. Bundles of entries (tile/entries/...) are for operators only: by the
 	// digest of a document, which a counterpart has too, they would tell whose leaves are whose.
 	GetTile(context.Context, *GetTileRequest) (*Tile, error)
+	// The evidence record (RFC 4998) that keeps a package's time stamp alive beyond its authority's certificate.
+	// NOT_FOUND with EVIDENCE_NOT_FOUND until the first renewal is due.
+	GetEvidenceRecord(context.Context, *GetEvidenceRecordRequest) (*EvidenceRecord, error)
 	mustEmbedUnimplementedEvidenceServiceServer()
 }
 
@@ -182,6 +199,9 @@ func (UnimplementedEvidenceServiceServer) GetConsistencyProof(context.Context, *
 }
 func (UnimplementedEvidenceServiceServer) GetTile(context.Context, *GetTileRequest) (*Tile, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTile not implemented")
+}
+func (UnimplementedEvidenceServiceServer) GetEvidenceRecord(context.Context, *GetEvidenceRecordRequest) (*EvidenceRecord, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEvidenceRecord not implemented")
 }
 func (UnimplementedEvidenceServiceServer) mustEmbedUnimplementedEvidenceServiceServer() {}
 func (UnimplementedEvidenceServiceServer) testEmbeddedByValue()                         {}
@@ -330,6 +350,24 @@ func _EvidenceService_GetTile_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EvidenceService_GetEvidenceRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEvidenceRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EvidenceServiceServer).GetEvidenceRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EvidenceService_GetEvidenceRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EvidenceServiceServer).GetEvidenceRecord(ctx, req.(*GetEvidenceRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EvidenceService_ServiceDesc is the grpc.ServiceDesc for EvidenceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -364,6 +402,10 @@ var EvidenceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTile",
 			Handler:    _EvidenceService_GetTile_Handler,
+		},
+		{
+			MethodName: "GetEvidenceRecord",
+			Handler:    _EvidenceService_GetEvidenceRecord_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Request asks a witness to cosign. spec: C2SP-witness §add-checkpoint
@@ -136,4 +138,18 @@ func (w *Witness) Judge(last Tree, raw []byte) (line []byte, next Tree, err erro
 		return refuse(500, "%v", err)
 	}
 	return line, s.Tree, nil
+}
+
+// Cosigned says whether a checkpoint of this origin has a cosignature of the key that verifies. Whether the
+// log signed it is not looked at.
+func Cosigned(raw []byte, origin string, key *Verifier) bool {
+	if _, _, err := sigLines(raw); err != nil || !key.Cosigner() {
+		return false
+	}
+	n, err := note.Open(raw, note.VerifierList(key))
+	if err != nil {
+		return false
+	}
+	c, err := ParseText([]byte(n.Text))
+	return err == nil && c.Origin == origin
 }

@@ -1,0 +1,122 @@
+package custody_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/format/tlog/tlogtest"
+)
+
+// shown is a log as it is published.
+type shown struct {
+	note  []byte
+	tiles *tlogtest.Memory
+	away  error
+}
+
+func (s *shown) Checkpoint(context.Context) ([]byte, error) { return s.note, s.away }
+
+func (s *shown) Get(ctx context.Context, path string) ([]byte, error) {
+	if s.away != nil {
+		return nil, s.away
+	}
+	return s.tiles.Get(ctx, path)
+}
+
+// units adds n leaves and gives what is published then.
+func (b *book) units(from, n int) *shown {
+	for i := range n {
+		objects, note := custody.UnitObjects("u", [][32]byte{file(from + i)})
+		b.add(custody.Taken, objects, note)
+	}
+	tree, err := b.log.Commit(b.t.Context())
+	require.NoError(b.t, err)
+	note, err := tlog.Checkpoint{Origin: origin, Tree: tree}.Sign(b.signer)
+	require.NoError(b.t, err)
+	return &shown{note: note, tiles: b.store.Clone()}
+}
+
+// TestFollow is the monitor against a log that grows, and against each that does not.
+func TestFollow(t *testing.T) {
+	ctx, b := t.Context(), newBook(t)
+	first := b.units(0, 300)
+	receipts := b.receipts()[:5]
+	other := newBook(t)
+	other.units(0, 299)
+	forkedAt300 := other.units(1000, 1)
+	second := b.units(300, 400)
+	forked := other.units(2000, 400)
+	follow := func(src *shown, seen []byte, with []custody.Receipt) *custody.Round {
+		t.Helper()
+		r, err := custody.Follow(ctx, src, seen, with, b.policy())
+		require.NoError(t, err)
+		return r
+	}
+	r := follow(first, nil, receipts)
+	require.Empty(t, r.Problems)
+	require.Empty(t, r.Relation)
+	require.Equal(t, 5, r.Receipts)
+	r = follow(second, first.note, receipts)
+	require.Empty(t, r.Problems)
+	require.Equal(t, tlog.Grown, r.Relation)
+	require.EqualValues(t, 700, r.Tree.Size)
+	require.Equal(t, tlog.Same, follow(second, second.note, nil).Relation)
+
+	require.True(t, follow(first, second.note, nil).Has(custody.LogRolledBack), "rolled back")
+	require.True(t, follow(forkedAt300, first.note, nil).Has(custody.LogForked), "forked at the same size")
+	require.True(t, follow(forked, first.note, nil).Has(custody.LogForked), "forked and grown")
+	require.True(t, follow(forked, nil, b.receipts()[299:300]).Has(custody.ReceiptGone), "another leaf in its place")
+	require.True(t, follow(forked, nil, receipts).Has(custody.LogForked), "the receipts' own checkpoint is of another history")
+	require.True(t, follow(first, nil, b.receipts()[650:651]).Has(custody.ReceiptGone), "the log ends before it")
+
+	for name, harm := range map[string]func(m *tlogtest.Memory){
+		"truncated": func(m *tlogtest.Memory) { delete(m.Files, "tile/0/000") },
+		"changed":   func(m *tlogtest.Memory) { m.Files["tile/0/000"][7]++ },
+	} {
+		harmed := &shown{note: second.note, tiles: second.tiles.Clone()}
+		harm(harmed.tiles)
+		require.True(t, follow(harmed, first.note, receipts).Has(custody.LogBroken), name)
+	}
+	stranger := newBook(t)
+	strange, err := tlog.NewSigner("stranger", logKey())
+	require.NoError(t, err)
+	note, err := tlog.Checkpoint{Origin: origin, Tree: r.Tree}.Sign(strange)
+	require.NoError(t, err)
+	require.True(t, follow(&shown{note: note, tiles: stranger.store}, first.note, nil).Has(custody.CheckpointBad))
+
+	away := errors.New("away")
+	_, err = custody.Follow(ctx, &shown{away: away}, first.note, receipts, b.policy())
+	require.ErrorIs(t, err, away, "who cannot be reached is no forger")
+	_, err = custody.Follow(ctx, &shown{note: second.note, tiles: second.tiles}, []byte("torn"), nil, b.policy())
+	require.ErrorContains(t, err, "kept")
+	_, err = custody.Follow(ctx, first, nil, nil, tlog.Policy{})
+	require.ErrorContains(t, err, "policy")
+}
+
+// TestSealedAs: a package is known by the receipt of its sealing, and by its bytes.
+func TestSealedAs(t *testing.T) {
+	b := newBook(t)
+	b.add(custody.Sealed, custody.PackageObjects("p", file(1), file(2), file(3)), "")
+	objects, note := custody.UnitObjects("p", [][32]byte{file(1)})
+	b.add(custody.Taken, objects, note)
+	receipts := b.receipts()
+	require.Len(t, custody.PackageReceipts(receipts), 1)
+	for _, c := range []struct {
+		id          string
+		sum         [32]byte
+		known, same bool
+	}{{"p", file(1), true, true}, {"p", file(2), true, false}, {"q", file(1), false, false}} {
+		_, known, same := custody.SealedAs(receipts, c.id, c.sum)
+		require.Equal(t, []bool{c.known, c.same}, []bool{known, same}, "%+v", c)
+	}
+}
+
+func logKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte("another seed of thirty-two bytes"))
+}

@@ -124,7 +124,12 @@ func (e evidence) prove(ctx context.Context, q *db.Queries, name string, leaf db
 	if err != nil {
 		return nil, err
 	}
-	r := tlog.Receipt{Index: leaf.Idx, Proof: proof, Checkpoint: point.Note, Entry: leaf.Entry, Stamp: point.Stamp}
+	points := []db.LogCheckpoint{point}
+	_, err = cosigned(ctx, q, points)
+	if err != nil {
+		return nil, err
+	}
+	r := tlog.Receipt{Index: leaf.Idx, Proof: proof, Checkpoint: points[0].Note, Entry: leaf.Entry, Stamp: point.Stamp}
 	_, err = r.Verify(nil, e.s.book.policy, tlog.StampPolicy{}) // nothing leaves that its reader would refuse
 	if err != nil {
 		return nil, err
@@ -152,6 +157,10 @@ func (e evidence) GetLog(ctx context.Context, _ *conservationv1.GetLogRequest) (
 	case err == nil:
 		resp.Size = point.Size
 	case !errors.Is(err, noCheckpoint(0)):
+		return nil, err
+	}
+	err = l.describe(ctx, resp)
+	if err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -190,14 +199,30 @@ func (e evidence) GetCheckpoint(ctx context.Context, req *conservationv1.GetChec
 	if err != nil {
 		return nil, err
 	}
-	return checkpointMessage(point), nil
+	list, err := e.messages(ctx, point)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
 }
 
-func checkpointMessage(p db.LogCheckpoint) *conservationv1.Checkpoint {
-	return &conservationv1.Checkpoint{
-		Size: p.Size, Note: p.Note, SignTime: timestamppb.New(p.SignedAt), Stamp: p.Stamp,
-		StampTime: timeMessage(p.StampTime), StampAuthority: p.StampBy,
+// messages are checkpoints with the cosignatures that there are.
+func (e evidence) messages(ctx context.Context, points ...db.LogCheckpoint) (list []*conservationv1.Checkpoint, err error) {
+	var names map[int64][]string
+	err = e.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		names, err = cosigned(ctx, db.New(tx), points)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	for _, p := range points {
+		list = append(list, &conservationv1.Checkpoint{
+			Size: p.Size, Note: p.Note, SignTime: timestamppb.New(p.SignedAt), Stamp: p.Stamp,
+			StampTime: timeMessage(p.StampTime), StampAuthority: p.StampBy, Witnesses: names[p.Size],
+		})
+	}
+	return list, nil
 }
 
 func timeMessage(t *time.Time) *timestamppb.Timestamp {
@@ -238,8 +263,9 @@ func (e evidence) ListCheckpoints(ctx context.Context, req *conservationv1.ListC
 			return nil, err
 		}
 	}
-	for _, p := range rows {
-		resp.Checkpoints = append(resp.Checkpoints, checkpointMessage(p))
+	resp.Checkpoints, err = e.messages(ctx, rows...)
+	if err != nil {
+		return nil, err
 	}
 	return resp, nil
 }
@@ -257,7 +283,11 @@ func (e evidence) GetConsistencyProof(ctx context.Context, req *conservationv1.G
 	if err != nil {
 		return nil, err
 	}
-	resp := &conservationv1.ConsistencyProof{OldSize: req.GetOldSize(), Checkpoint: checkpointMessage(point)}
+	list, err := e.messages(ctx, point)
+	if err != nil {
+		return nil, err
+	}
+	resp := &conservationv1.ConsistencyProof{OldSize: req.GetOldSize(), Checkpoint: list[0]}
 	err = e.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		proof, err := tlog.Consistency(ctx, tileStore{db.New(tx)}, req.GetOldSize(), signed.Tree)
 		for _, h := range proof {

@@ -223,6 +223,14 @@ const mostVariants = 8
 func alternative(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, all []condition) ([]string, error) {
 	variants, began := []string{""}, len(st.args)
 	for _, c := range all {
+		if c.field == conservationv1.SearchField_SEARCH_FIELD_FISCAL_YEAR {
+			more, err := yearDates(ctx, tx, st, tenant, c.year)
+			if err != nil || more == "" {
+				st.args = st.args[:began]
+				return nil, err
+			}
+			variants = widen(variants, more)
+		}
 		if !c.isParty() {
 			more := c.where(st)
 			for i := range variants {
@@ -230,20 +238,20 @@ func alternative(ctx context.Context, tx pgx.Tx, st *statement, tenant, own stri
 			}
 			continue
 		}
-		set, err := parties(ctx, tx, st, tenant, own, c)
-		if err != nil || set == "" {
+		named, err := parties(ctx, tx, st, tenant, own, c)
+		if err != nil || named == nil {
 			st.args = st.args[:began] // nothing names them
 			return nil, err
 		}
 		switch {
 		case c.side == conservationv1.PartySide_PARTY_SIDE_SELLER:
-			variants = widen(variants, "seller "+set)
+			variants = widen(variants, named.as("seller"))
 		case c.side == conservationv1.PartySide_PARTY_SIDE_BUYER:
-			variants = widen(variants, "buyer "+set)
-		case 2*len(variants) > mostVariants:
-			variants = widen(variants, "(seller "+set+" OR buyer "+set+")")
+			variants = widen(variants, named.as("buyer"))
+		case named.many || 2*len(variants) > mostVariants:
+			variants = widen(variants, "("+named.as("seller")+" OR "+named.as("buyer")+")")
 		default:
-			variants = append(widen(variants, "seller "+set), widen(variants, "buyer "+set)...)
+			variants = append(widen(variants, named.as("seller")), widen(variants, named.as("buyer"))...)
 		}
 	}
 	return variants, nil
@@ -286,53 +294,6 @@ func (c condition) where(st *statement) string {
 		return "unit_id = " + st.arg(c.unit) + "::uuid"
 	}
 	return "false"
-}
-
-// mostParties are written into the statement by their ids; more are looked up in it.
-const mostParties = 100_000
-
-// parties gives the set of parties that a condition means, as the right side of a comparison; empty when there are none.
-func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, c condition) (string, error) {
-	probe := &statement{}
-	rows, err := tx.Query(ctx, c.lookUp(probe, probe.arg(tenant))+" LIMIT "+probe.arg(mostParties+1),
-		append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...)
-	if err != nil {
-		return "", fmt.Errorf("conservation: search for parties: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("conservation: search for parties: %w", err)
-	case len(ids) == 0:
-		return "", nil
-	case len(ids) == 1:
-		return "= " + st.arg(ids[0]) + "::uuid", nil
-	case len(ids) <= mostParties:
-		return "= ANY(" + st.arg(ids) + "::uuid[])", nil
-	}
-	return "IN (" + c.lookUp(st, own) + ")", nil
-}
-
-// lookUp is the SELECT of a condition's parties.
-func (c condition) lookUp(st *statement, own string) string {
-	from := "SELECT party_id FROM search_word WHERE tenant_id = " + own
-	switch c.field {
-	case conservationv1.SearchField_SEARCH_FIELD_VAT_NUMBER:
-		return from + " AND word = " + st.arg(vatMark+c.value)
-	case conservationv1.SearchField_SEARCH_FIELD_TAX_CODE:
-		return from + " AND word = " + st.arg(codeMark+c.value)
-	}
-	begins := func(s string) string {
-		return fmt.Sprintf("%s AND word >= %s AND word < %s", from, st.arg(s), st.arg(s+"\U0010FFFF"))
-	}
-	if len(c.words) < 2 {
-		return begins(c.value)
-	}
-	each := make([]string, len(c.words))
-	for i, w := range c.words {
-		each[i] = begins(w)
-	}
-	return "SELECT party_id FROM ((" + begins(c.value) + ") UNION (" + strings.Join(each, " INTERSECT ") + ")) AS named"
 }
 
 // show turns places into documents, in their order.

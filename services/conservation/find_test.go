@@ -246,8 +246,10 @@ func (s *shelf) draw(rt *rapid.T) *conservationv1.SearchCondition {
 // pages, the search finds what looking at every document finds, in the same order.
 func Test42_SearchEqualsAScan(t *testing.T) {
 	s := fillShelf(t, 150)
-	hits := 0
+	hits, most := 0, mostParties
+	t.Cleanup(func() { mostParties = most })
 	rapid.Check(t, func(rt *rapid.T) {
+		mostParties = rapid.SampledFrom([]int{most, 1, 0}).Draw(rt, "parties written into the statement")
 		m := &conservationv1.SearchQuery{}
 		for range rapid.IntRange(0, 3).Draw(rt, "alternatives") {
 			a := &conservationv1.SearchAlternative{}

@@ -69,6 +69,9 @@ type house struct {
 	taken     []*conservationv1.UnitTakenInCharge
 	preserved []*conservationv1.UnitPreserved
 	sealed    []*conservationv1.PackageSealed
+	stated    []*conservationv1.LogStated
+
+	unwitnessed, rewitnessed int
 }
 
 func (h *house) probeTarget() run.Target {
@@ -114,6 +117,24 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.repairs = append(h.repairs, ev)
+			return nil
+		})
+		bus.On(host.Bus, "stated", func(_ context.Context, _ pgx.Tx, ev *conservationv1.LogStated) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.stated = append(h.stated, ev)
+			return nil
+		})
+		bus.On(host.Bus, "unwitnessed", func(context.Context, pgx.Tx, *conservationv1.WitnessQuorumLost) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.unwitnessed++
+			return nil
+		})
+		bus.On(host.Bus, "rewitnessed", func(context.Context, pgx.Tx, *conservationv1.WitnessQuorumRestored) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.rewitnessed++
 			return nil
 		})
 		return nil

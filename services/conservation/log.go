@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,13 @@ type LogConfig struct {
 	Every time.Duration `yaml:"every"`
 	// Batch is how many leaves one checkpoint adds at most.
 	Batch int `yaml:"batch"`
+	// Witnesses cosign the checkpoints. They are asked for nothing but honesty about what they saw: one that claims
+	// to have seen more than there is stops the log.
+	Witnesses []WitnessConfig `yaml:"witnesses"`
+	// Quorum is how many of them must have cosigned a checkpoint; below, the archive goes on and says so.
+	Quorum int `yaml:"quorum"`
+	// CosignEvery is the time between two checkpoints that are cosigned.
+	CosignEvery time.Duration `yaml:"cosign_every"`
 }
 
 func (c LogConfig) on() bool { return c.Origin != "" || c.KeyFile != "" }
@@ -45,6 +53,7 @@ func (c LogConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(strings.ContainsAny(c.Origin, " +\t\r\n"), "log.origin", "%q has spaces or a +, which signed notes do not admit in a name", c.Origin)
 	bad(c.Every <= 0, "log.every", "must be more than 0s")
 	bad(c.Batch < 1 || c.Batch > 10_000, "log.batch", "must be between 1 and 10000")
+	c.checkWitnesses(bad)
 }
 
 // logbook appends to the log. Of all processes one does: the holder of a session lock, and everything that
@@ -54,15 +63,16 @@ func (c LogConfig) check(bad func(when bool, path, format string, a ...any)) {
 // with the signed checkpoint over them; the time stamp. A crash between two leaves the first, from which the
 // second follows with the same bytes: Ed25519 signs the same tree in the same way.
 type logbook struct {
-	db     *pg.DB
-	cfg    LogConfig
-	signer *tlog.Signer
-	policy tlog.Policy
-	stamps []*authority
-	log    *slog.Logger
-	now    func() time.Time
-	lock   int64
-	store  func(tlog.Store) tlog.Store // of the writer; tests break it
+	db       *pg.DB
+	cfg      LogConfig
+	signer   *tlog.Signer
+	policy   tlog.Policy
+	stamps   []*authority
+	watchers *watchers
+	log      *slog.Logger
+	now      func() time.Time
+	lock     int64
+	store    func(tlog.Store) tlog.Store // of the writer; tests break it
 }
 
 func newLogbook(s *Service) (*logbook, error) {
@@ -86,6 +96,13 @@ func newLogbook(s *Service) (*logbook, error) {
 			return nil, run.BadField("log.former_keys", "%v", err)
 		}
 		l.policy.LogKeys = append(l.policy.LogKeys, v)
+	}
+	l.watchers, err = newWatchers(cfg, s.bus)
+	if err == nil {
+		err = l.watchers.observe()
+	}
+	if err != nil {
+		return nil, err
 	}
 	h := fnv.New64a()
 	h.Write([]byte("conservation log:" + s.db.Schema()))
@@ -153,12 +170,25 @@ func (l *logbook) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = l.preflight(ctx, w.began)
+	if err != nil {
+		return err
+	}
 	l.log.InfoContext(ctx, "appends to the log of evidence", "origin", l.cfg.Origin, "size", w.size, "key", l.signer.String())
 	sctx, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); l.stampDaily(sctx) }()
-	defer func() { stop(); <-done }()
+	var beside sync.WaitGroup
+	contradiction := make(chan error, 1)
+	beside.Go(func() { l.stampDaily(sctx) })
+	beside.Go(func() { contradiction <- l.witnessing(sctx) })
+	defer func() { stop(); beside.Wait() }()
 	for {
+		select {
+		case err = <-contradiction:
+			if err != nil {
+				return err
+			}
+		default:
+		}
 		n, err := w.round(ctx)
 		if err != nil {
 			return err
@@ -204,6 +234,7 @@ type writer struct {
 	tiles *tileStore // what book writes to; each round puts its transaction there
 	book  *tlog.Log
 	size  int64 // of the last checkpoint
+	began tlog.Tree
 }
 
 // resume takes the log up where its last checkpoint ended. A checkpoint that no known key signed, or
@@ -222,7 +253,7 @@ func (l *logbook) resume(ctx context.Context, conn *pgx.Conn) (*writer, error) {
 		}
 		tree = signed.Tree
 	}
-	w := &writer{logbook: l, conn: conn, tiles: &tileStore{q}, size: tree.Size}
+	w := &writer{logbook: l, conn: conn, tiles: &tileStore{q}, size: tree.Size, began: tree}
 	w.book, err = tlog.Open(ctx, l.store(w.tiles), tree)
 	if err != nil {
 		return nil, err
@@ -298,7 +329,7 @@ func (w *writer) publish(ctx context.Context) (more bool, err error) {
 // that is away delays the stamp and nothing else.
 func (l *logbook) stampDaily(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := l.stampDue(ctx)
+		err := errors.Join(l.stampDue(ctx), l.tell(ctx))
 		wait := l.cfg.Every
 		if err != nil && ctx.Err() == nil {
 			l.log.WarnContext(ctx, "the log's checkpoint waits for its time stamp", "error", err)
@@ -315,7 +346,7 @@ func (l *logbook) stampDue(ctx context.Context) error {
 	err := l.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		var err error
-		last, err = q.LastCheckpoint(ctx)
+		last, err = l.toStamp(ctx, q)
 		if err != nil || last.Stamp != nil {
 			return err
 		}

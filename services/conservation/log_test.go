@@ -39,8 +39,8 @@ func bookOn(t testing.TB, on *pg.DB, batch int) *logbook {
 	require.NoError(t, err)
 	return &logbook{
 		db: on, cfg: LogConfig{Origin: origin, Every: 5 * time.Millisecond, Batch: batch}, signer: signer, lock: 4711,
-		policy: tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&signer.Verifier}},
-		log:    slog.New(slog.DiscardHandler), now: time.Now, store: func(s tlog.Store) tlog.Store { return s },
+		policy:   tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&signer.Verifier}},
+		watchers: &watchers{}, log: slog.New(slog.DiscardHandler), now: time.Now, store: func(s tlog.Store) tlog.Store { return s },
 	}
 }
 

@@ -43,7 +43,20 @@ func TestEvidence(t *testing.T) {
 		eventually("conserve", "receipt", "--package", pkg, "--latest", "-o", file("package.receipt"))
 		require.Contains(t, cli.says("conserve", "checkpoint", "--since", file("first.checkpoint"), "--log-key", file("log.key"), "-o", file("second.checkpoint")), "good")
 
+		monitor := []string{"conserve", "monitor", "--once", "--packages", "--state", file("monitor"), "--log-key", file("log.key"), "--receipt", file("*.receipt")}
+		for range 2 { // the first look, and one that compares with it
+			require.Contains(t, cli.does(monitor...), "2 receipts in it")
+		}
+		seen, err := os.ReadFile(file("monitor/last.checkpoint"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file("monitor/last.checkpoint"), []byte("torn"), 0o600))
+		_, _, code := cli.run(monitor...)
+		require.NotZero(t, code)
+		require.NoError(t, os.WriteFile(file("monitor/last.checkpoint"), seen, 0o600))
+
 		require.NoError(t, p.Kill(p.ProcessOf("conservation")))
+		_, _, code = cli.run(monitor...)
+		require.NotZero(t, code, "who does not answer is not called good")
 		verify := func(pkg string, more ...string) (string, int) {
 			out, _, code := cli.run(append([]string{
 				"conserve", "verify", file(pkg), "--log-key", file("log.key"), "--roots", p.SdI.CAFile, "--complete",

@@ -21,7 +21,7 @@ func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
 
 func (c *cli) conserveCommand() *cobra.Command {
 	return group("conserve", "Evidence of what is in custody: receipts, checkpoints, and their check offline",
-		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.storageCommand(), c.damagesCommand(),
+		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.monitorCommand(), c.storageCommand(), c.damagesCommand(),
 		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand(),
 		c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand())
 }
@@ -101,16 +101,24 @@ func (c *cli) logCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		keys := strings.Join(append([]string{l.GetVerifierKey()}, l.GetFormerKeys()...), "\n") + "\n"
+		list := append([]string{l.GetVerifierKey()}, l.GetFormerKeys()...)
+		for _, w := range l.GetWitnesses() {
+			list = append(list, w.GetVerifierKey())
+		}
+		keys := strings.Join(list, "\n") + "\n"
 		err = keep(output, []byte(keys))
 		if err != nil {
 			return err
 		}
 		return c.print(l, func() {
-			c.fields("origin", l.GetOrigin(), "key", l.GetVerifierKey(), "former keys", strings.Join(l.GetFormerKeys(), " "), "size", l.GetSize(), "written", output)
+			c.fields("origin", l.GetOrigin(), "key", l.GetVerifierKey(), "former keys", strings.Join(l.GetFormerKeys(), " "), "size", l.GetSize(), "written", output,
+				"cosigned by", fmt.Sprintf("%d of %d witnesses wanted", l.GetQuorum(), len(l.GetWitnesses())), "cosigned size", l.GetCosignedSize(), "without a quorum since", when(l.GetUnwitnessedSince()))
+			for _, w := range l.GetWitnesses() {
+				c.fields("witness", w.GetName(), "key", w.GetVerifierKey(), "size", w.GetSize(), "cosigned", when(w.GetCosignTime()), "trouble", w.GetTrouble())
+			}
 		})
 	})
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the keys, as --log-key reads it")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the keys of the log and of its witnesses, as --log-key reads it; compare the latter with the witnesses' own word")
 	return cmd
 }
 
@@ -129,6 +137,10 @@ func logPolicy(given string) (tlog.Policy, error) {
 		v, err := tlog.ParseVerifier(line)
 		if err != nil {
 			return p, usage("--log-key: %v", err)
+		}
+		if v.Cosigner() {
+			p.Witnesses = append(p.Witnesses, v)
+			continue
 		}
 		p.Origin, p.LogKeys = v.Name(), append(p.LogKeys, v)
 	}

@@ -23,6 +23,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var receipts, checkpoints []string
 	var key, roots string
 	var complete bool
+	var quorum int
 	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD) offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
@@ -50,6 +51,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
 		if key != "" {
 			in.Policy, err = logPolicy(key)
+			in.Policy.Quorum = quorum
 			if err == nil {
 				err = c.readEvidence(&in, receipts, checkpoints)
 			}
@@ -76,6 +78,7 @@ Exit code 0: everything that was given holds. 1: something does not. 2: somethin
 	cmd.Flags().StringArrayVar(&receipts, "receipt", nil, "a receipt that was kept; may be given several times, or as a pattern such as 'receipts/*'")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, the oldest first; may be given several times")
 	cmd.Flags().StringVar(&key, "log-key", "", "key of the log, or a file with it")
+	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many witnesses, whose keys --log-key has too, must have cosigned each checkpoint")
 	cmd.Flags().StringVar(&roots, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&complete, "complete", false, "every unit of the package must have a receipt")
 	return cmd

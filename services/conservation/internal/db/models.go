@@ -148,6 +148,13 @@ type LogCheckpoint struct {
 	StampBy   string
 }
 
+type LogCosignature struct {
+	Size       int64
+	Witness    string
+	Line       []byte
+	CosignedAt time.Time
+}
+
 type LogLeaf struct {
 	Idx       int64
 	TenantID  string
@@ -165,6 +172,12 @@ type LogPending struct {
 	SubjectID uuid.UUID
 }
 
+type LogStatement struct {
+	TenantID string
+	Size     int64
+	ToldAt   time.Time
+}
+
 type LogTenant struct {
 	TenantID string
 	TagKey   []byte
@@ -173,6 +186,19 @@ type LogTenant struct {
 type LogTile struct {
 	Path string
 	Data []byte
+}
+
+type LogUnwitnessed struct {
+	OnlyOne bool
+	Since   time.Time
+	Reason  string
+}
+
+type LogWitness struct {
+	Witness    string
+	Size       int64
+	CosignedAt *time.Time
+	Trouble    string
 }
 
 type Outbox struct {

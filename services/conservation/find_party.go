@@ -1,0 +1,160 @@
+package conservation
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+)
+
+// mostParties are written into the statement by their ids, and their documents found by the indexes of parties. A
+// name that more of them bear stands in so many documents that a page of them is found soonest by going through the
+// documents in order and asking of each whether its party bears it. A variable for tests.
+var mostParties = 1000
+
+// span is a range of the keys of parties: all that begin with a word, or one key.
+type span struct {
+	from  string
+	exact bool
+}
+
+func (s span) of(st *statement, column string) string {
+	if s.exact {
+		return column + " = " + st.arg(s.from)
+	}
+	return fmt.Sprintf("%s >= %s AND %s < %s", column, st.arg(s.from), column, st.arg(s.from+"\U0010FFFF"))
+}
+
+// spans are what a condition on a party looks for: its whole value as the beginning of a key, or all of the
+// words, each at the beginning of one.
+func (c condition) spans() (whole span, words []span) {
+	switch c.field {
+	case conservationv1.SearchField_SEARCH_FIELD_VAT_NUMBER:
+		return span{vatMark + c.value, true}, nil
+	case conservationv1.SearchField_SEARCH_FIELD_TAX_CODE:
+		return span{codeMark + c.value, true}, nil
+	}
+	if len(c.words) > 1 {
+		for _, w := range c.words {
+			words = append(words, span{from: w})
+		}
+	}
+	return span{from: c.value}, words
+}
+
+// naming is the set of parties that a condition means, in the terms of a statement.
+type naming struct {
+	many bool
+	as   func(column string) string // the condition that a party, seller or buyer, is in the set
+}
+
+// bears says that a party has a key in a span. A subquery of one row each, which no planner turns into a join over
+// all who bear it.
+func bears(st *statement, own, party string, s span) string {
+	return "COALESCE((SELECT true FROM search_word AS b WHERE b.tenant_id = " + own + " AND b.party_id = " + party + " AND " + s.of(st, "b.word") + " LIMIT 1), false)"
+}
+
+// parties gives the set of parties that a condition means; nil when there are none.
+func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, c condition) (*naming, error) {
+	whole, words := c.spans()
+	rarest, many, err := rarestOf(ctx, tx, tenant, whole, words)
+	if err != nil {
+		return nil, err
+	}
+	if !many {
+		ids, err := lookUp(ctx, tx, tenant, whole, words, rarest)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(ids) == 0:
+			return nil, nil //nolint:nilnil // nobody is meant
+		case len(ids) == 1:
+			one := st.arg(ids[0])
+			return &naming{as: func(column string) string { return column + " = " + one + "::uuid" }}, nil
+		case len(ids) <= mostParties:
+			list := st.arg(ids)
+			return &naming{as: func(column string) string { return column + " = ANY(" + list + "::uuid[])" }}, nil
+		}
+	}
+	return &naming{many: true, as: func(column string) string {
+		party := "search_entry." + column
+		means := bears(st, own, party, whole)
+		if len(words) == 0 {
+			return means
+		}
+		all := make([]string, len(words))
+		for i, w := range words {
+			all[i] = bears(st, own, party, w)
+		}
+		return "(" + means + " OR (" + strings.Join(all, " AND ") + "))"
+	}}, nil
+}
+
+// rarestOf counts who bears each word, no further than it matters, and gives the word that fewest do. Many means that
+// the fewest are still too many, or that the whole is.
+func rarestOf(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span) (rarest int, many bool, err error) {
+	probe := &statement{}
+	own, limit := probe.arg(tenant), probe.arg(mostParties+1)
+	var counts []string
+	for _, s := range append([]span{whole}, words...) {
+		counts = append(counts, "(SELECT count(*) FROM (SELECT 1 FROM search_word WHERE tenant_id = "+own+" AND "+s.of(probe, "word")+" LIMIT "+limit+") AS few)")
+	}
+	var found []int64
+	err = tx.QueryRow(ctx, "SELECT ARRAY["+strings.Join(counts, ", ")+"]", append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...).Scan(&found)
+	if err != nil {
+		return 0, false, fmt.Errorf("conservation: search for parties: %w", err)
+	}
+	most := int64(mostParties)
+	many = found[0] > most
+	for i := range words {
+		if found[i+1] < found[rarest+1] {
+			rarest = i
+		}
+	}
+	return rarest, many || len(words) > 0 && found[rarest+1] > most, nil
+}
+
+// lookUp gives the parties: who begins with the whole, and those who bear the rarest word that bear the others too.
+func lookUp(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span, rarest int) ([]uuid.UUID, error) {
+	probe := &statement{}
+	own := probe.arg(tenant)
+	sql := "SELECT party_id FROM search_word WHERE tenant_id = " + own + " AND " + whole.of(probe, "word")
+	if len(words) > 0 {
+		sql = "(" + sql + ") UNION (SELECT party_id FROM search_word AS w WHERE w.tenant_id = " + own + " AND " + words[rarest].of(probe, "w.word")
+		for i, w := range words {
+			if i != rarest {
+				sql += " AND " + bears(probe, own, "w.party_id", w)
+			}
+		}
+		sql += ")"
+	}
+	rows, err := tx.Query(ctx, sql+" LIMIT "+probe.arg(mostParties+1), append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: search for parties: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("conservation: search for parties: %w", err)
+	}
+	return ids, nil
+}
+
+// yearDates are the days of the documents of a fiscal year. Every index in the order of dates can then begin at the
+// right end of the year, whichever of them the other conditions suggest; empty when the year has no documents.
+func yearDates(ctx context.Context, tx pgx.Tx, st *statement, tenant string, year int32) (string, error) {
+	var first, last *time.Time
+	err := tx.QueryRow(ctx, `SELECT (SELECT issued_on FROM search_entry WHERE tenant_id = $1 AND fiscal_year = $2 ORDER BY issued_on LIMIT 1),
+		(SELECT issued_on FROM search_entry WHERE tenant_id = $1 AND fiscal_year = $2 ORDER BY issued_on DESC LIMIT 1)`, tenant, year).Scan(&first, &last)
+	if err != nil {
+		return "", fmt.Errorf("conservation: search: %w", err)
+	}
+	if first == nil {
+		return "", nil
+	}
+	return "issued_on >= " + st.arg(*first) + "::date AND issued_on <= " + st.arg(*last) + "::date", nil
+}

@@ -37,7 +37,8 @@ type Config struct {
 	// RetryMost is the longest such pause. Default 1m.
 	RetryMost time.Duration `yaml:"retry_most"`
 	// DrainRate is how many files a second leave the backlog after an outage or a pause, of all processes
-	// together; 0 sets no bound. Default 200.
+	// together; 0 sets no bound. In any span of s seconds at most drain_rate·s and a quarter of a second's more begin,
+	// one more at rates below 8. Default 200.
 	DrainRate float64 `yaml:"drain_rate"`
 	// DeadlineEvery is how often terms are looked at. Default 1m.
 	DeadlineEvery time.Duration `yaml:"deadline_every"`

@@ -2,7 +2,6 @@ package sdigateway
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +43,8 @@ func (s *Service) drain(ctx context.Context) error {
 type step struct {
 	calls []call
 	trial bool          // SdI is away: one file finds out whether it still is
-	wait  time.Duration // until the bucket has a token again
+	wait  time.Duration // until the bucket has tokens again
+	turn  turn          // of each of its calls
 }
 
 // drainSome sends the next files of the backlog. It gives how many, and how long to wait before the next step.
@@ -56,13 +56,10 @@ func (s *Service) drainSome(ctx context.Context) (int, time.Duration, error) {
 	// From here on calls may have been made: their outcome is written down even while the process is drained.
 	ctx = context.WithoutCancel(ctx)
 	var all sync.WaitGroup
-	slots := make(chan struct{}, s.cfg.Workers)
 	for i := range next.calls {
-		c := &next.calls[i]
-		slots <- struct{}{}
+		c, own := &next.calls[i], next.turn
 		all.Go(func() {
-			defer func() { <-slots }()
-			ctx := story(ctx, c.TenantID, c.Invoice, "", c.Traceparent)
+			ctx := context.WithValue(story(ctx, c.TenantID, c.Invoice, "", c.Traceparent), turnKey{}, &own)
 			c.got, c.sendBy, c.err = s.transmit(ctx, &c.BeginAttemptsRow)
 		})
 	}
@@ -83,7 +80,7 @@ func (s *Service) drainSome(ctx context.Context) (int, time.Duration, error) {
 // pick takes the next files out of the backlog, as many as there are tokens, and begins their attempts. All
 // replicas meet at the row of the endpoint, so that together they keep to the rate and to one trial at a time.
 func (s *Service) pick(ctx context.Context) (next step, err error) {
-	now := pg.Time(s.now())
+	began, now := time.Now(), pg.Time(s.now())
 	lease := now.Add(s.cfg.CallTimeout + s.cfg.ResendAfter)
 	stale := now.Add(-s.cfg.CallTimeout - s.cfg.ResendAfter)
 	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -93,18 +90,23 @@ func (s *Service) pick(ctx context.Context) (next step, err error) {
 			return err
 		}
 		next = step{trial: e.OutageSince != nil}
-		tokens := refill(e.Tokens, e.TokensAt, now, s.cfg.DrainRate)
-		n := int32(min(math.Floor(tokens), stepOf(s.cfg.DrainRate)))
-		switch {
-		case next.trial && e.RetryAt != nil && e.RetryAt.After(now):
+		if next.trial && e.RetryAt != nil && e.RetryAt.After(now) {
 			return nil // watch comes back when it is time
-		case n < 1:
-			next.wait = max(time.Duration((1-tokens)/s.cfg.DrainRate*float64(time.Second)), time.Millisecond)
-			return nil
-		case next.trial:
+		}
+		g, err := s.lookIntoBucket(ctx, q, e.Tokens, e.TokensAt)
+		if err != nil {
+			return err
+		}
+		n := stepOf(s.cfg.DrainRate)
+		if next.trial {
 			n = 1
 		}
-		rows, err := q.PickBacklog(ctx, db.PickBacklogParams{Now: now, Stale: stale, N: n})
+		if g.tokens < n {
+			next.wait = untilFull(g.tokens, n, s.cfg.DrainRate)
+			return nil
+		}
+		next.turn = turn{until: g.until, last: began.Add(s.cfg.ResendAfter)}
+		rows, err := q.PickBacklog(ctx, db.PickBacklogParams{Now: now, Stale: stale, N: int32(n)})
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -125,24 +127,12 @@ func (s *Service) pick(ctx context.Context) (next step, err error) {
 		if err == nil && next.trial {
 			err = q.SetRetry(ctx, db.SetRetryParams{Name: s.cfg.Transmitter, RetryAt: s.nextTrial(now, e.Failures+1)})
 		}
-		if err != nil || s.cfg.DrainRate <= 0 {
+		if err != nil {
 			return err
 		}
-		if now.Before(e.TokensAt) {
-			now = e.TokensAt // this replica's clock is behind: time that was counted is not counted again
-		}
-		return q.SetTokens(ctx, db.SetTokensParams{Name: s.cfg.Transmitter, Tokens: tokens - float64(len(begun)), TokensAt: now})
+		return s.spend(ctx, q, g, len(begun))
 	})
 	return next, err
-}
-
-// stepOf is how many files one step of one drainer takes at most. What was taken and has not left yet is what the
-// exchange may see above the rate for a moment, so slow rates take small steps.
-func stepOf(rate float64) float64 {
-	if rate <= 0 {
-		return drainTogether
-	}
-	return min(drainTogether, max(4, math.Floor(rate/16)))
 }
 
 // leaveOutPaused holds those that a pause has caught since they came into the backlog, and gives the others. It

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
@@ -47,6 +48,7 @@ type bundle struct {
 	callback string
 	certs    string
 	deaf     bool
+	begun    *submissions // calls of the backlog, when they are watched
 }
 
 // options of a bundle.
@@ -58,6 +60,7 @@ type options struct {
 	db          *pg.DB           // of the gateway; default: a schema of the tests' server
 	callback    string           // further keys of the callback
 	quiet       bool             // logs errors only, and nobody listens to events
+	watch       bool             // notes when calls begin; no other test may run meanwhile
 
 	lines []func(*bundle) string // the same as config, of what is there only then
 }
@@ -92,6 +95,11 @@ func setupWith(t testing.TB, o options) *bundle {
 	for _, more := range o.lines {
 		o.config += more(b)
 	}
+	var spans []sdktrace.SpanProcessor
+	if o.watch {
+		b.begun = &submissions{}
+		spans = append(spans, b.begun)
+	}
 	level := ""
 	if o.quiet {
 		level = "error"
@@ -111,7 +119,7 @@ func setupWith(t testing.TB, o options) *bundle {
   retry_most: 1s
 %[6]sbreaker: {open: 100ms}
 `, fiscalID, endpoints.SdIURL, b.certs, b.callback, cmp.Or(o.resendAfter, "1s"), o.config, o.callback),
-		Now: o.now, DB: map[string]*pg.DB{"sdi-gateway": o.db}, LogLevel: level,
+		Now: o.now, DB: map[string]*pg.DB{"sdi-gateway": o.db}, LogLevel: level, SpanProcessors: spans,
 	})
 	b.api = sdiv1.NewSdiServiceClient(b.Operator("sdi-gateway"))
 	return b

@@ -34,7 +34,7 @@ UPDATE transmission SET corrected_by = @corrected_by WHERE tenant_id = @tenant_i
 -- The backlog.
 
 -- name: AddEndpoint :exec
-INSERT INTO endpoint (name, tokens_at) VALUES (@name, @now) ON CONFLICT DO NOTHING;
+INSERT INTO endpoint (name, tokens_at) VALUES (@name, clock_timestamp()) ON CONFLICT DO NOTHING;
 
 -- name: GetEndpoint :one
 SELECT name, tokens, tokens_at, outage_since, failures, retry_at, last_error,
@@ -44,6 +44,10 @@ FROM endpoint WHERE name = @name;
 -- name: LockEndpoint :one
 -- One replica at a time decides what leaves the backlog.
 SELECT name, tokens, tokens_at, outage_since, failures, retry_at, last_error FROM endpoint WHERE name = @name FOR UPDATE;
+
+-- name: DatabaseTime :one
+-- The clock that all replicas share; not that of the transaction's beginning, which was before it had the lock.
+SELECT clock_timestamp()::timestamptz;
 
 -- name: SetTokens :exec
 UPDATE endpoint SET tokens = @tokens, tokens_at = @tokens_at WHERE name = @name;

@@ -3,7 +3,6 @@ package sdigateway
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -231,7 +230,7 @@ func fileSendBy(content []byte) (by time.Time, ok bool) {
 func (s *Service) watch(ctx context.Context) error {
 	err := s.untilDone(ctx, "the state of sending cannot be set up", func(ctx context.Context) error {
 		return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			return db.New(tx).AddEndpoint(ctx, db.AddEndpointParams{Name: s.cfg.Transmitter, Now: pg.Time(s.now())})
+			return db.New(tx).AddEndpoint(ctx, s.cfg.Transmitter)
 		})
 	})
 	if err != nil {
@@ -350,15 +349,4 @@ func backoff(first, most time.Duration, n int32) time.Duration {
 		pause *= 2
 	}
 	return min(pause, max(most, first))
-}
-
-// refill is a token bucket as a pure function: what it holds at now when it held tokens at since, filled at rate a
-// second. It never holds more than a quarter of a second's worth, and always room for one. rate 0 has no bottom.
-// A clock that went back gives nothing and takes nothing.
-func refill(tokens float64, since, now time.Time, rate float64) float64 {
-	if rate <= 0 {
-		return math.Inf(1)
-	}
-	full := max(1, rate/4)
-	return min(full, tokens+max(0, now.Sub(since).Seconds())*rate)
 }

@@ -47,6 +47,7 @@ type Service struct {
 	cfg     Config
 
 	arrivals chan *arrival // messages on their way into the database
+	calls    chan struct{} // of RiceviFile under way: as many as connections
 
 	gate     *gate
 	wake     chan struct{} // a drainer has something to do
@@ -84,7 +85,7 @@ func start(ctx context.Context, h *run.Host) error {
 	s := &Service{
 		db: h.DB, bus: h.Bus, blobs: h.Blobs, jobs: h.Jobs, breaker: h.Breaker("sdi"), client: client,
 		names: newNameSource(h.DB, h.Log, name.Paese, name.ID), log: h.Log, now: h.Now, cfg: cfg,
-		arrivals: make(chan *arrival), gate: &gate{}, wake: make(chan struct{}, drainers), again: make(chan struct{}, 1),
+		arrivals: make(chan *arrival), calls: make(chan struct{}, cfg.Workers), gate: &gate{}, wake: make(chan struct{}, drainers), again: make(chan struct{}, 1),
 		health: &healthBoard{}, posts: &postBoard{},
 	}
 	if cfg.ReceiptCAFile != "" {
@@ -145,7 +146,7 @@ func newClient(cfg Config) (*sdi.Client, error) {
 		IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: cfg.CallTimeout,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
 	}
-	return &sdi.Client{HTTP: &http.Client{Transport: transport}, URL: cfg.Endpoint}, nil
+	return &sdi.Client{HTTP: &http.Client{Transport: submissions{transport}}, URL: cfg.Endpoint}, nil
 }
 
 func loadRoots(key, file string) (*x509.CertPool, error) {

@@ -279,6 +279,28 @@ const (
 // send calls RiceviFile once. Its faults: Unavailable when a repeat is right (with code
 // SDI_OUTCOME_UNKNOWN when the file may have arrived), Precondition or Invalid when it is not.
 func (s *Service) send(ctx context.Context, file sdi.FileSdIBase) (sdi.RispostaSdIRiceviFile, error) {
+	select { // not more calls than connections: none waits for one after it has begun
+	case s.calls <- struct{}{}:
+		defer func() { <-s.calls }()
+	case <-ctx.Done():
+		return sdi.RispostaSdIRiceviFile{}, fault.Unavailable(codeUnreachable, "the call was not made: no connection to SdI was free in time").With(ctx.Err())
+	}
+	own, paced := ctx.Value(turnKey{}).(*turn)
+	for {
+		if paced {
+			err := s.renew(ctx, own)
+			if err != nil {
+				return sdi.RispostaSdIRiceviFile{}, err
+			}
+		}
+		answer, err := s.callOnce(ctx, file)
+		if !errors.Is(err, errTurnOver) {
+			return answer, err
+		}
+	}
+}
+
+func (s *Service) callOnce(ctx context.Context, file sdi.FileSdIBase) (sdi.RispostaSdIRiceviFile, error) {
 	var answer sdi.RispostaSdIRiceviFile
 	err := s.breaker.Do(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
@@ -298,6 +320,8 @@ func callFault(err error) error {
 	switch {
 	case errors.As(err, &call) && call.Unknown():
 		return fault.Unavailable(codeUnknownOutcome, "the call ended without an answer, the file may have arrived: %v", err).With(err)
+	case errors.Is(err, errTurnOver): // says nothing about SdI
+		return fault.Aborted(codeTurnOver, "the call was not made: %v", err).With(err)
 	case errors.As(err, &call) && !call.Sent:
 		return fault.Unavailable(codeUnreachable, "SdI cannot be reached: %v", err).With(err)
 	case errors.As(err, &call):

@@ -14,17 +14,12 @@ import (
 
 const addEndpoint = `-- name: AddEndpoint :exec
 
-INSERT INTO endpoint (name, tokens_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
+INSERT INTO endpoint (name, tokens_at) VALUES ($1, clock_timestamp()) ON CONFLICT DO NOTHING
 `
 
-type AddEndpointParams struct {
-	Name string
-	Now  time.Time
-}
-
 // The backlog.
-func (q *Queries) AddEndpoint(ctx context.Context, arg AddEndpointParams) error {
-	_, err := q.db.Exec(ctx, addEndpoint, arg.Name, arg.Now)
+func (q *Queries) AddEndpoint(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, addEndpoint, name)
 	return err
 }
 
@@ -58,6 +53,18 @@ func (q *Queries) CountPending(ctx context.Context) ([]CountPendingRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const databaseTime = `-- name: DatabaseTime :one
+SELECT clock_timestamp()::timestamptz
+`
+
+// The clock that all replicas share; not that of the transaction's beginning, which was before it had the lock.
+func (q *Queries) DatabaseTime(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, databaseTime)
+	var column_1 time.Time
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const dueTransmissions = `-- name: DueTransmissions :many

@@ -17,7 +17,14 @@ type Peer struct {
 	Command string // what must be in PATH
 	File    string // or, of a library, what must be there
 	Package string // the Debian package that brings it
+	Service string // the service that the package would start for the whole machine: it is kept from starting
 }
+
+// The two doors of Dovecot. Tests run it themselves, on loopback; the machine's own is not to be opened by them.
+var (
+	DovecotIMAP = Peer{File: "/usr/lib/dovecot/imap", Package: "dovecot-imapd", Service: "dovecot"}
+	DovecotPOP3 = Peer{File: "/usr/lib/dovecot/pop3", Package: "dovecot-pop3d", Service: "dovecot"}
+)
 
 // Peers are the programs that the project's tests call.
 var Peers = []Peer{
@@ -30,6 +37,7 @@ var Peers = []Peer{
 	{Command: "javac", Package: "default-jdk-headless"},
 	{File: "/usr/share/java/bcpkix.jar", Package: "libbcpkix-java"},
 	{Command: "sftp", Package: "openssh-client"},
+	DovecotIMAP, DovecotPOP3,
 }
 
 // RequirePeers makes sure that each peer can be run. Missing ones are installed
@@ -40,7 +48,7 @@ func RequirePeers(ctx context.Context, w io.Writer, peers ...Peer) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	err := Install(ctx, w, missing...)
+	err := quietly(ctx, services(peers, missing), func() error { return Install(ctx, w, missing...) })
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/internal/devenv/dovecot"
 	"ceralacca.dev/services/internal/devenv/vault"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
@@ -37,7 +38,7 @@ const (
 	sender    = "mittente@alfa.test"
 	recipient = "destinatario@beta.test"
 
-	within = 20 * time.Second // longest wait for what has to happen
+	within = time.Minute // longest wait for what has to happen
 	tick   = 10 * time.Millisecond
 )
 
@@ -91,6 +92,7 @@ type house struct {
 	vault   *vault.Server
 	world   *sandbox.Server
 	sandbox *client.Client
+	dovecot *dovecot.Server             // where openDovecot has the mailboxes
 	api     pecv1.PecServiceClient      // of the tenant
 	trust   pecv1.PecTrustServiceClient // of an operator
 	heard   *ear

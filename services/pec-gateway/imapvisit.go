@@ -3,10 +3,8 @@ package pecgateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,9 +15,8 @@ import (
 )
 
 const (
-	batchMessages = 32      // messages of one fetch and one transaction
+	batchMessages = 64      // messages of one fetch and one transaction
 	batchBytes    = 4 << 20 // after so many bytes the batch is recorded although it is not full
-	stuckTimes    = 3       // a message that cuts the connection so often is left behind, and told
 )
 
 // overIMAP reads all folders, waits for news and reads again.
@@ -103,8 +100,22 @@ func (v *visit) sync(ctx context.Context, c *imap.Client) error {
 			return err
 		}
 	}
+	err = v.lookBehind(ctx)
+	if err != nil {
+		return err
+	}
+	in := v.openIntake(ctx)
+	err = v.syncFolders(ctx, c, in, list, status)
+	err = errors.Join(in.finish(), err)
+	if err != nil {
+		return err
+	}
+	return v.quota(ctx, c)
+}
+
+func (v *visit) syncFolders(ctx context.Context, c *imap.Client, in *intake, list []imap.Folder, status []imap.Status) error {
 	for i, f := range list {
-		err = v.syncFolder(ctx, c, f, status[i])
+		err := v.syncFolder(ctx, c, in, f, status[i])
 		if imap.Refused(err) {
 			v.s.log.WarnContext(ctx, "a folder is not read", "mailbox", v.box.ID, "folder", f.Shown, "error", err)
 			continue
@@ -113,7 +124,7 @@ func (v *visit) sync(ctx context.Context, c *imap.Client) error {
 			return err
 		}
 	}
-	return v.quota(ctx, c)
+	return nil
 }
 
 func inboxLast(f imap.Folder) int {
@@ -132,14 +143,15 @@ func (v *visit) foundSoMany(ctx context.Context, total int64) error {
 
 // syncFolder reads a folder from where it was left. Another UIDVALIDITY means that all numbers are new:
 // everything is read again, and what is known by its bytes is not received twice. spec: RFC3501 §2.3.1.1
-func (v *visit) syncFolder(ctx context.Context, c *imap.Client, f imap.Folder, st imap.Status) error {
+func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f imap.Folder, st imap.Status) error {
 	next, err := v.cursor(ctx, f.Name, st.UIDValidity)
 	if err != nil {
 		return err
 	}
 	inbox := f.Name == "INBOX"
 	unchanged := st.UIDNext != 0 && st.UIDNext <= next || st.Messages == 0 && st.UIDNext == 0
-	if unchanged && !inbox {
+	behind := v.due(f.Name)
+	if unchanged && !inbox && len(behind) == 0 {
 		return nil
 	}
 	opened, err := c.Examine(f.Name)
@@ -153,9 +165,20 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, f imap.Folder, s
 		}
 	}
 	at := place{folder: f.Name, shown: f.Shown, validity: opened.UIDValidity, sent: f.Is(`\Sent`)}
-	if opened.UIDNext != 0 && opened.UIDNext <= next {
-		return nil
+	if opened.UIDNext == 0 || opened.UIDNext > next {
+		err = v.fetchFrom(ctx, c, in, at, next)
 	}
+	for _, b := range behind { // after what is new: it may cut the connection once more
+		if err != nil {
+			return err
+		}
+		err = v.retry(ctx, c, at, b)
+	}
+	return err
+}
+
+// fetchFrom takes in everything from a number on.
+func (v *visit) fetchFrom(ctx context.Context, c *imap.Client, in *intake, at place, next uint32) error {
 	uids, err := c.Search(next)
 	if err != nil {
 		return err
@@ -165,7 +188,7 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, f imap.Folder, s
 		size = 1 // something went wrong: find out at which message
 	}
 	for batch := range slices.Chunk(uids, size) {
-		err = v.fetch(ctx, c, at, batch)
+		err = v.fetch(ctx, c, in, at, batch)
 		if err != nil {
 			return err
 		}
@@ -187,90 +210,4 @@ func (v *visit) cursor(ctx context.Context, folder string, validity uint32) (uin
 		return err
 	})
 	return next, err
-}
-
-// fetch takes some messages in and moves the cursor behind them. Numbers that are gone by now bring
-// nothing and are passed.
-func (v *visit) fetch(ctx context.Context, c *imap.Client, at place, uids []uint32) error {
-	first := uids[0]
-	if len(uids) == 1 && v.s.stuck.left(v.box.ID, at, first) {
-		err := v.leaveBehind(ctx, at, first)
-		if err != nil {
-			return err
-		}
-		return v.move(ctx, at, first+1)
-	}
-	items, size := []*found{}, int64(0)
-	defer func() {
-		for _, f := range items {
-			f.sp.close()
-		}
-	}()
-	flush := func() error {
-		err := v.receive(ctx, at, items)
-		for _, f := range items {
-			f.sp.close()
-		}
-		items, size = items[:0], 0
-		return err
-	}
-	var last *spool
-	var inner error
-	err := c.Fetch(uids, func(_ int64, r io.Reader) error {
-		last.close()
-		last, inner = newSpool(r)
-		return inner
-	}, func(m imap.Message) error {
-		items = append(items, &found{uid: strconv.FormatUint(uint64(m.UID), 10), date: m.Date, sp: last})
-		size += last.size
-		last = nil
-		if size < batchBytes {
-			return nil
-		}
-		inner = flush()
-		return inner
-	})
-	last.close()
-	if err != nil && ctx.Err() == nil && inner == nil && !imap.Refused(err) {
-		v.s.stuck.count(v.box.ID, at, first, len(uids))
-	}
-	if imap.Refused(err) && len(uids) > 1 { // one of them is odd: each alone
-		for i := range uids {
-			err = v.fetch(ctx, c, at, uids[i:i+1])
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if imap.Refused(err) {
-		err = v.leaveBehind(ctx, at, first)
-	}
-	if err != nil {
-		return err
-	}
-	err = flush()
-	if err != nil {
-		return err
-	}
-	return v.move(ctx, at, uids[len(uids)-1]+1)
-}
-
-// leaveBehind tells that a message cannot be fetched: the mailbox goes on without it.
-func (v *visit) leaveBehind(ctx context.Context, at place, uid uint32) error {
-	v.s.log.ErrorContext(ctx, "a message cannot be fetched and is left behind", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "folder", at.shown, "uid", uid)
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		return v.tell(ctx, tx, "MESSAGE_UNFETCHABLE", "the provider does not hand out message "+strconv.FormatUint(uint64(uid), 10)+" of folder "+at.shown)
-	})
-}
-
-func (v *visit) move(ctx context.Context, at place, next uint32) error {
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		err := v.hold(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return q(tx).PutFolder(ctx, db.PutFolderParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Name: at.folder,
-			UidValidity: int64(at.validity), NextUid: int64(next)})
-	})
 }

@@ -1,13 +1,3 @@
--- name: InsertReceived :one
-INSERT INTO message (tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender,
-    recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, content_uri, sha256, size,
-    certified_time, receive_time, create_time)
-VALUES (@tenant_id, @id, @mailbox_id, 1, @kind, @tipo, @state, @message_id, @reference, @identificativo, @from_address, @certified_sender,
-    @recipients, @subject, @folder, @proven, @verification, @report, @doubts, @quarantine_code, @quarantine, @about_id, @content_uri, @sha256, @size,
-    @certified_time, @receive_time, @receive_time)
-ON CONFLICT (tenant_id, mailbox_id, sha256) WHERE direction = 1 DO NOTHING
-RETURNING id;
-
 -- What a second reading of the same bytes changes.
 -- name: UpdateReading :exec
 UPDATE message SET kind = @kind, tipo = @tipo, message_id = @message_id, reference = @reference, identificativo = @identificativo,
@@ -21,9 +11,6 @@ SELECT * FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id 
 
 -- name: LockMessage :one
 SELECT * FROM message WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
-
--- name: MessageOfContent :one
-SELECT id FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND sha256 = @sha256 AND direction = 1;
 
 -- The message of ours that a receipt speaks of, by our identifier first, then by the provider's.
 -- name: SentOf :one
@@ -52,18 +39,6 @@ ORDER BY id DESC LIMIT @page_size;
 
 -- name: ReceiptsOf :many
 SELECT * FROM message WHERE tenant_id = @tenant_id AND about_id = @about_id ORDER BY id;
-
--- name: InsertLocation :exec
-INSERT INTO location (tenant_id, mailbox_id, folder, uid_validity, uid, message_id)
-VALUES (@tenant_id, @mailbox_id, @folder, @uid_validity, @uid, @message_id)
-ON CONFLICT DO NOTHING;
-
--- name: KnownUIDs :many
-SELECT uid FROM location WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND folder = @folder AND uid_validity = @uid_validity;
-
--- name: InsertReport :exec
-INSERT INTO report (tenant_id, message_id, id, status, proven, report, check_time)
-VALUES (@tenant_id, @message_id, @id, @status, @proven, @report, @check_time);
 
 -- name: ListReports :many
 SELECT * FROM report WHERE tenant_id = @tenant_id AND message_id = @message_id ORDER BY id;

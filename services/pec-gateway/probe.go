@@ -46,6 +46,7 @@ func diagnose(err error) (code, problem string, grave bool) {
 	var answered *imap.ServerError
 	var popped *pop3.ServerError
 	var ours *fault.Fault
+	var message *unread
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return codeDNS, fmt.Sprintf("there is no server %s: correct its name", dns.Name), true
@@ -58,6 +59,8 @@ func diagnose(err error) (code, problem string, grave bool) {
 		return codeAuth, "name or password are refused, or reading by IMAP is switched off at the provider: " + answered.Text, true
 	case errors.As(err, &popped) && (popped.Command == "PASS" || popped.Command == "USER"):
 		return codeAuth, "name or password are refused, or reading by POP3 is switched off at the provider: " + popped.Text, true
+	case errors.As(err, &message):
+		return codeAnswer, message.Error(), false
 	case errors.As(err, &answered):
 		return codeAnswer, answered.Error(), false
 	case errors.As(err, &popped):

@@ -8,13 +8,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/blob"
-	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
@@ -23,7 +21,9 @@ import (
 // found is one message on its way in: where it stood and what its bytes are.
 type found struct {
 	uid  string
+	mark []byte    // over POP3: what tells it from another under the same id
 	date time.Time // of the server; zero when it does not say
+	says int64     // size that the server announced; -1 when it did not
 	sp   *spool
 
 	ref    blob.Ref
@@ -41,9 +41,13 @@ type place struct {
 // errFenced: another replica presides over the mailbox, or its owner changed it.
 var errFenced = fault.Aborted("MAILBOX_CHANGED_HANDS", "another replica presides over the mailbox, or it was changed")
 
+// codeSize: the provider's idea of a message's size is not that of its bytes. It changes nothing but is worth knowing
+// when somebody compares.
+const codeSize = "SIZE_DIFFERS"
+
 // receive archives messages, reads them and records them in one transaction. First the bytes are safe,
-// then they are understood: a crash in between costs a second reading.
-func (v *visit) receive(ctx context.Context, at place, items []*found) error {
+// then they are understood: a crash in between costs a second reading. With them the cursor moves to next; 0: it stays.
+func (v *visit) receive(ctx context.Context, at place, items []*found, next uint32) error {
 	release, err := v.s.slot(ctx)
 	if err != nil {
 		return err
@@ -68,18 +72,16 @@ func (v *visit) receive(ctx context.Context, at place, items []*found) error {
 		if err != nil {
 			return err
 		}
-		fresh := 0
-		for _, f := range items {
-			isNew, err := v.record(ctx, tx, at, f)
+		if next > 0 {
+			err = q(tx).PutFolder(ctx, db.PutFolderParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Name: at.folder,
+				UidValidity: int64(at.validity), NextUid: int64(next)})
 			if err != nil {
 				return err
 			}
-			if isNew {
-				fresh++
-			}
 		}
-		if fresh == 0 {
-			return nil
+		fresh, err := v.recordAll(ctx, tx, at, items)
+		if err != nil || fresh == 0 {
+			return err
 		}
 		now := pg.Time(v.s.now())
 		return q(tx).RecordFetched(ctx, db.RecordFetchedParams{TenantID: v.box.TenantID, ID: v.box.ID, Fetched: int64(fresh), ReceiveTime: &now})
@@ -108,58 +110,9 @@ func (v *visit) read(ctx context.Context, trust *trusted, f *found) error {
 	return err
 }
 
-// record writes a message down; false when its bytes are known already.
-func (v *visit) record(ctx context.Context, tx pgx.Tx, at place, f *found) (bool, error) {
-	tenant, j := v.box.TenantID, f.judged
-	id, err := pg.NewID()
-	if err != nil {
-		return false, err
-	}
-	folder := at.shown
-	if !at.sent {
-		folder = v.ordinary(j, folder)
-	}
-	about, err := v.s.correlate(ctx, tx, v.box, j)
-	if err != nil {
-		return false, err
-	}
-	now := pg.Time(v.s.now())
-	p := received(v.box, id, j, f.ref)
-	p.Folder, p.ReceiveTime = trim(folder, 300), now
-	if about != nil {
-		p.AboutID, p.Doubts = &about.sent.ID, append(p.Doubts, about.doubts...)
-	}
-	_, err = q(tx).InsertReceived(ctx, p)
-	known := errors.Is(err, pgx.ErrNoRows)
-	if err != nil && !known {
-		return false, err
-	}
-	if known {
-		id, err = q(tx).MessageOfContent(ctx, db.MessageOfContentParams{TenantID: tenant, MailboxID: v.box.ID, Sha256: f.ref.SHA256[:]})
-		if err != nil {
-			return false, err
-		}
-	}
-	err = q(tx).InsertLocation(ctx, db.InsertLocationParams{TenantID: tenant, MailboxID: v.box.ID, Folder: at.folder,
-		UidValidity: int64(at.validity), Uid: f.uid, MessageID: id})
-	if err != nil || known {
-		return false, err
-	}
-	if !at.sent && j.code != codeRejected {
-		err = v.s.bus.Emit(bus.WithCorrelation(ctx, id.String()), tx, &pecv1.MessageReceived{
-			Message: messageName(tenant, v.box.ID, id), Kind: j.kind.String(), Content: content(f.ref), ReceiveTime: timestamppb.New(now),
-			Initial: v.box.SyncEndTime == nil, Verdict: j.verdict(),
-		})
-		if err != nil {
-			return false, err
-		}
-	}
-	return true, v.s.believe(ctx, tx, v.box, id, j, about, f.ref)
-}
-
 // received is the row of a message.
-func received(box db.Mailbox, id uuid.UUID, j *judged, ref blob.Ref) db.InsertReceivedParams {
-	p := db.InsertReceivedParams{
+func received(box db.Mailbox, id uuid.UUID, j *judged, ref blob.Ref) db.InsertManyReceivedParams {
+	p := db.InsertManyReceivedParams{
 		TenantID: box.TenantID, ID: id, MailboxID: box.ID, Kind: int16(j.kind), Tipo: string(j.tipo), State: int16(pecv1.MessageState_MESSAGE_STATE_RECEIVED),
 		MessageID: j.messageD, Reference: j.ref, Identificativo: j.ident, FromAddress: j.from, CertifiedSender: j.sender, Recipients: j.to,
 		Subject: j.subject, Proven: j.proven, Report: j.stored, Doubts: j.doubts, QuarantineCode: j.code, Quarantine: trim(j.reason, 1000),
@@ -200,9 +153,13 @@ type correlated struct {
 // correlate finds the sent message that a proven receipt is about: by our Message-ID, then by the
 // provider's identifier. nil: it is about none of ours. spec: RFC6109 §2.2.1, §4.4
 func (s *Service) correlate(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged) (*correlated, error) {
-	if !j.proven || !j.tipo.Receipt() || j.ref == "" && j.ident == "" {
+	if !correlates(j) {
 		return nil, nil
 	}
+	return s.correlateWith(ctx, tx, box, j, sentCache{})
+}
+
+func (s *Service) correlateWith(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged, known sentCache) (*correlated, error) {
 	row, err := q(tx).SentOf(ctx, db.SentOfParams{TenantID: box.TenantID, MailboxID: box.ID, Msgid: j.ref, Identificativo: j.ident})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -210,19 +167,18 @@ func (s *Service) correlate(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *j
 	if err != nil {
 		return nil, err
 	}
-	recipients, err := q(tx).ListRecipients(ctx, db.ListRecipientsParams{TenantID: box.TenantID, MessageID: row.ID})
+	sent, err := known.get(ctx, tx, row)
 	if err != nil {
 		return nil, err
 	}
-	sent := pec.Sent{MessageID: row.MessageID, Identificativo: row.Identificativo}
-	for _, r := range recipients {
-		sent.Recipients = append(sent.Recipients, r.Address)
-	}
-	m := pec.Match(j.reading, sent)
+	m := pec.Match(j.reading, *sent)
 	if !m.Ours {
 		return nil, nil
 	}
 	c := &correlated{sent: row, counts: !m.Findings.Has(pec.CodeRecipient)}
+	if c.counts {
+		sent.Identificativo = or(sent.Identificativo, j.ident) // as the state will have it
+	}
 	for _, f := range m.Findings {
 		c.doubts = append(c.doubts, trim(f.Code+": "+f.Message, 500))
 	}
@@ -231,45 +187,10 @@ func (s *Service) correlate(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *j
 
 // believe keeps the report and draws the conclusions of a proven receipt.
 func (s *Service) believe(ctx context.Context, tx pgx.Tx, box db.Mailbox, id uuid.UUID, j *judged, about *correlated, ref blob.Ref) error {
-	if j.report == nil {
-		return nil
-	}
-	reportID, err := pg.NewID()
+	c := s.conclusionsOf(box)
+	err := c.add(ctx, tx, id, j, about, ref)
 	if err != nil {
 		return err
 	}
-	err = q(tx).InsertReport(ctx, db.InsertReportParams{TenantID: box.TenantID, MessageID: id, ID: reportID, Status: string(j.report.Status),
-		Proven: j.proven, Report: j.stored, CheckTime: pg.Time(s.now())})
-	if err != nil {
-		return err
-	}
-	if j.report.Status == pec.StatusUnlisted {
-		err = s.seeCertificate(ctx, tx, j.report.Certificate, j.report.Addresses)
-		if err != nil {
-			return err
-		}
-	}
-	if about == nil {
-		return nil
-	}
-	ctx = bus.WithCorrelation(ctx, about.sent.ID.String())
-	err = s.bus.Emit(ctx, tx, &pecv1.ReceiptVerified{
-		Message: messageName(box.TenantID, box.ID, about.sent.ID), Kind: j.kind.String(), Content: content(ref), Receipt: messageName(box.TenantID, box.ID, id),
-	})
-	if err != nil || !about.counts {
-		return err
-	}
-	fact, ok := pec.FactOf(j.reading)
-	if !ok {
-		return nil
-	}
-	isNew, err := s.know(ctx, tx, about.sent.ID, fact, &id)
-	if err == nil && isNew && j.content.differs() {
-		err = s.flagContent(ctx, tx, about.sent, db.RemarkFactParams{TenantID: box.TenantID, MessageID: about.sent.ID, ReceiptID: id}, j)
-	}
-	if err != nil || !isNew {
-		return err
-	}
-	_, err = s.advance(ctx, tx, about.sent.ID)
-	return err
+	return c.end(ctx, tx)
 }

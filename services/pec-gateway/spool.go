@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -22,6 +21,25 @@ type spool struct {
 	size int64
 }
 
+// roomError: there is no room for a large message here. Its source is not to blame.
+type roomError struct{ cause error }
+
+func (e *roomError) Error() string {
+	return "pec-gateway: room for a large message: " + e.cause.Error()
+}
+func (e *roomError) Unwrap() error { return e.cause }
+
+// roomy tells errors of the file from those of the source.
+type roomy struct{ *os.File }
+
+func (r roomy) Write(p []byte) (int, error) {
+	n, err := r.File.Write(p)
+	if err != nil {
+		err = &roomError{err}
+	}
+	return n, err
+}
+
 // newSpool takes everything that r gives.
 func newSpool(r io.Reader) (*spool, error) {
 	var b bytes.Buffer
@@ -35,10 +53,10 @@ func newSpool(r io.Reader) (*spool, error) {
 	}
 	sp.file, err = os.CreateTemp("", "ceralacca-pec-*")
 	if err != nil {
-		return nil, fmt.Errorf("pec-gateway: room for a large message: %w", err)
+		return nil, &roomError{err}
 	}
 	_ = os.Remove(sp.file.Name()) // it is gone with its last descriptor, also after a crash
-	n, err = io.Copy(sp.file, io.MultiReader(bytes.NewReader(sp.mem), r))
+	n, err = io.Copy(struct{ io.Writer }{roomy{sp.file}}, io.MultiReader(bytes.NewReader(sp.mem), r))
 	sp.mem, sp.size = nil, n
 	if err != nil {
 		sp.close()

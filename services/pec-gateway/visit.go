@@ -188,8 +188,9 @@ func (s *Service) renewLeases(ctx context.Context) error {
 
 // visit is one time of presiding over a mailbox.
 type visit struct {
-	s   *Service
-	box db.Mailbox
+	s      *Service
+	box    db.Mailbox
+	behind map[unfetchedKey]db.ListUnfetchedRow // what the provider did not hand out
 }
 
 // presideOver reads a mailbox until ctx ends or something goes wrong, and leaves it for the next time.

@@ -101,6 +101,9 @@ userdb {
 }
 `, s.dir, s.user, s.group)
 	b.WriteString(s.namespace())
+	if s.ReuseUIDL {
+		b.WriteString("pop3_uidl_format = %08Xu\n")
+	}
 	if s.QuotaKiB > 0 {
 		fmt.Fprintf(&b, `mail_plugins = quota
 protocol imap {
@@ -140,6 +143,9 @@ userdb static {
 }
 `, s.dir, s.user, s.group)
 	b.WriteString(s.namespace())
+	if s.ReuseUIDL {
+		b.WriteString("pop3_uidl_format = %{uid | hex(8)}\n")
+	}
 	if s.QuotaKiB > 0 {
 		fmt.Fprintf(&b, `mail_plugins {
   quota = yes

@@ -28,7 +28,7 @@ import (
 
 const (
 	readyLimit = 60 * time.Second
-	stopGrace  = 20 * time.Second
+	orderly    = 300 * time.Millisecond // for processes that serve nobody
 )
 
 // Options describe the server to start.
@@ -37,6 +37,7 @@ type Options struct {
 	Prefix      string            // of all folders but INBOX, such as "INBOX."; empty: none
 	QuotaKiB    int               // room of each mailbox; zero: the server does not speak of quota
 	Connections int               // that one user may have at a time; zero: a hundred
+	ReuseUIDL   bool              // unique ids of POP3 are given again to other messages after ChangeUIDValidity
 	Progress    io.Writer         // receives lines for slow steps; nil: none
 }
 
@@ -45,7 +46,7 @@ type Server struct {
 	set     settings
 	bin     string
 	account *child.User
-	ca      []byte
+	ca, key []byte
 	mu      sync.Mutex
 	proc    *child.Process
 	count   int // of delivered messages, for names
@@ -144,7 +145,7 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("devenv/dovecot: %w", err)
 	}
-	s.ca = cert
+	s.ca, s.key = cert, key
 	for name, data := range map[string][]byte{"dovecot.conf": []byte(text), "key.pem": key, "cert.pem": cert} {
 		err = os.WriteFile(filepath.Join(s.set.dir, name), data, 0o600)
 		if err != nil {
@@ -232,6 +233,17 @@ func (s *Server) IMAPS() string { return net.JoinHostPort("127.0.0.1", strconv.I
 // POP3S is the address for reading without folders.
 func (s *Server) POP3S() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.set.pop3s)) }
 
+// KeyPEM is the key of the servers' certificate, for who stands between them and a client.
+func (s *Server) KeyPEM() []byte { return s.key }
+
+// Has says whether there is such a user.
+func (s *Server) Has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.set.Users[name]
+	return ok
+}
+
 // CAPEM is the certificate that clients have to trust.
 func (s *Server) CAPEM() []byte { return s.ca }
 
@@ -247,12 +259,33 @@ func (s *Server) Halt() error {
 	if s.proc == nil {
 		return nil
 	}
-	err := s.proc.Stop(syscall.SIGTERM, stopGrace)
-	s.proc = nil
+	err := s.halt()
 	if err != nil {
 		return fmt.Errorf("devenv/dovecot: %w", err)
 	}
 	return nil
+}
+
+// halt ends the master, then those of its processes that still serve somebody: they would write down what they
+// remember of a mailbox. The master would wait for them.
+func (s *Server) halt() error {
+	group := s.proc.PID()
+	defer func() { s.proc = nil }()
+	err := s.proc.Signal(syscall.SIGTERM)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.proc.Done():
+	case <-time.After(orderly):
+	}
+	for range 1000 {
+		if syscall.Kill(-group, syscall.SIGKILL) != nil {
+			return nil // nobody is left
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return errors.New("processes of the server do not end")
 }
 
 // Restart halts the server, if it still runs, and starts it on the same ports and mailboxes.
@@ -267,19 +300,22 @@ func (s *Server) Restart(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var said strings.Builder
-	var err error
+	// A file and not a pipe: its processes keep it open, and nobody waits for that.
+	said, err := os.Create(filepath.Join(s.set.dir, "said"))
+	if err != nil {
+		return fmt.Errorf("devenv/dovecot: %w", err)
+	}
+	defer func() { _ = said.Close() }()
 	s.proc, err = child.Start(child.Options{
-		Path: s.bin, Args: []string{"-F", "-c", s.set.file()}, Dir: s.set.dir, User: s.account, Stdout: &said, Stderr: &said,
+		Path: s.bin, Args: []string{"-F", "-c", s.set.file()}, Dir: s.set.dir, User: s.account, Stdout: said, Stderr: said,
 	})
 	if err != nil {
 		return fmt.Errorf("devenv/dovecot: %w", err)
 	}
 	err = s.ready(ctx)
 	if err != nil {
-		stopErr := s.proc.Stop(syscall.SIGTERM, stopGrace)
-		s.proc = nil
-		return errors.Join(fmt.Errorf("%w\n%s%s", err, said.String(), s.Log()), stopErr)
+		last, _ := os.ReadFile(said.Name())
+		return errors.Join(fmt.Errorf("%w\n%s%s", err, last, s.Log()), s.halt())
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (s *Server) Deliver(name string, raw []byte, d Delivery) error {
 // Stored is one message of a mailbox.
 type Stored struct {
 	Folder, Flags string
-	SHA256        string // of the bytes with CRLF, hex
+	SHA256        string // of the bytes as they travel over IMAP, hex
 	File          string // path
 }
 
@@ -109,6 +109,7 @@ func (s *Server) Messages(name string) ([]Stored, error) {
 		if err != nil {
 			return err
 		}
+		raw = bytes.ReplaceAll(raw, []byte{0}, []byte{0x80}) // IMAP carries no NUL; the server writes this instead
 		raw = bytes.ReplaceAll(bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 		sum := sha256.Sum256(raw)
 		_, flags, _ := strings.Cut(filepath.Base(path), ":2,")
@@ -120,6 +121,19 @@ func (s *Server) Messages(name string) ([]Stored, error) {
 		return strings.Compare(a.Folder+a.SHA256+a.Flags, b.Folder+b.SHA256+b.Flags)
 	})
 	return out, err
+}
+
+// Repair takes false sizes out of the names of a mailbox's files; the server finds the true ones out.
+func (s *Server) Repair(name string) error {
+	list, err := s.Messages(name)
+	for _, m := range list {
+		file, info, _ := strings.Cut(filepath.Base(m.File), ":2,")
+		bare, _, sized := strings.Cut(file, ",S=")
+		if sized && err == nil {
+			err = os.Rename(m.File, filepath.Join(filepath.Dir(filepath.Dir(m.File)), "cur", bare+":2,"+info))
+		}
+	}
+	return err
 }
 
 // ChangeUIDValidity makes the server forget all numbers of a mailbox, as a restore from a backup does.

@@ -126,107 +126,6 @@ func (q *Queries) InsertFact(ctx context.Context, arg InsertFactParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
-const insertLocation = `-- name: InsertLocation :exec
-INSERT INTO location (tenant_id, mailbox_id, folder, uid_validity, uid, message_id)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT DO NOTHING
-`
-
-type InsertLocationParams struct {
-	TenantID    string
-	MailboxID   uuid.UUID
-	Folder      string
-	UidValidity int64
-	Uid         string
-	MessageID   uuid.UUID
-}
-
-func (q *Queries) InsertLocation(ctx context.Context, arg InsertLocationParams) error {
-	_, err := q.db.Exec(ctx, insertLocation,
-		arg.TenantID,
-		arg.MailboxID,
-		arg.Folder,
-		arg.UidValidity,
-		arg.Uid,
-		arg.MessageID,
-	)
-	return err
-}
-
-const insertReceived = `-- name: InsertReceived :one
-INSERT INTO message (tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender,
-    recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, content_uri, sha256, size,
-    certified_time, receive_time, create_time)
-VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $26)
-ON CONFLICT (tenant_id, mailbox_id, sha256) WHERE direction = 1 DO NOTHING
-RETURNING id
-`
-
-type InsertReceivedParams struct {
-	TenantID        string
-	ID              uuid.UUID
-	MailboxID       uuid.UUID
-	Kind            int16
-	Tipo            string
-	State           int16
-	MessageID       string
-	Reference       string
-	Identificativo  string
-	FromAddress     string
-	CertifiedSender string
-	Recipients      []string
-	Subject         string
-	Folder          string
-	Proven          bool
-	Verification    string
-	Report          []byte
-	Doubts          []string
-	QuarantineCode  string
-	Quarantine      string
-	AboutID         *uuid.UUID
-	ContentUri      string
-	Sha256          []byte
-	Size            int64
-	CertifiedTime   *time.Time
-	ReceiveTime     time.Time
-}
-
-func (q *Queries) InsertReceived(ctx context.Context, arg InsertReceivedParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, insertReceived,
-		arg.TenantID,
-		arg.ID,
-		arg.MailboxID,
-		arg.Kind,
-		arg.Tipo,
-		arg.State,
-		arg.MessageID,
-		arg.Reference,
-		arg.Identificativo,
-		arg.FromAddress,
-		arg.CertifiedSender,
-		arg.Recipients,
-		arg.Subject,
-		arg.Folder,
-		arg.Proven,
-		arg.Verification,
-		arg.Report,
-		arg.Doubts,
-		arg.QuarantineCode,
-		arg.Quarantine,
-		arg.AboutID,
-		arg.ContentUri,
-		arg.Sha256,
-		arg.Size,
-		arg.CertifiedTime,
-		arg.ReceiveTime,
-	)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
-}
-
 const insertRecipients = `-- name: InsertRecipients :exec
 INSERT INTO recipient (tenant_id, message_id, position, address, field)
 SELECT $1::text, $2::uuid, p - 1, ($3::text[])[p], ($4::text[])[p]
@@ -248,70 +147,6 @@ func (q *Queries) InsertRecipients(ctx context.Context, arg InsertRecipientsPara
 		arg.Fields,
 	)
 	return err
-}
-
-const insertReport = `-- name: InsertReport :exec
-INSERT INTO report (tenant_id, message_id, id, status, proven, report, check_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-`
-
-type InsertReportParams struct {
-	TenantID  string
-	MessageID uuid.UUID
-	ID        uuid.UUID
-	Status    string
-	Proven    bool
-	Report    []byte
-	CheckTime time.Time
-}
-
-func (q *Queries) InsertReport(ctx context.Context, arg InsertReportParams) error {
-	_, err := q.db.Exec(ctx, insertReport,
-		arg.TenantID,
-		arg.MessageID,
-		arg.ID,
-		arg.Status,
-		arg.Proven,
-		arg.Report,
-		arg.CheckTime,
-	)
-	return err
-}
-
-const knownUIDs = `-- name: KnownUIDs :many
-SELECT uid FROM location WHERE tenant_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid_validity = $4
-`
-
-type KnownUIDsParams struct {
-	TenantID    string
-	MailboxID   uuid.UUID
-	Folder      string
-	UidValidity int64
-}
-
-func (q *Queries) KnownUIDs(ctx context.Context, arg KnownUIDsParams) ([]string, error) {
-	rows, err := q.db.Query(ctx, knownUIDs,
-		arg.TenantID,
-		arg.MailboxID,
-		arg.Folder,
-		arg.UidValidity,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []string
-	for rows.Next() {
-		var uid string
-		if err := rows.Scan(&uid); err != nil {
-			return nil, err
-		}
-		items = append(items, uid)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const listFacts = `-- name: ListFacts :many
@@ -628,23 +463,6 @@ func (q *Queries) LockMessage(ctx context.Context, arg LockMessageParams) (Messa
 		&i.StallAt,
 	)
 	return i, err
-}
-
-const messageOfContent = `-- name: MessageOfContent :one
-SELECT id FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND sha256 = $3 AND direction = 1
-`
-
-type MessageOfContentParams struct {
-	TenantID  string
-	MailboxID uuid.UUID
-	Sha256    []byte
-}
-
-func (q *Queries) MessageOfContent(ctx context.Context, arg MessageOfContentParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, messageOfContent, arg.TenantID, arg.MailboxID, arg.Sha256)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
 }
 
 const receiptsOf = `-- name: ReceiptsOf :many

@@ -57,6 +57,7 @@ type Location struct {
 	UidValidity int64
 	Uid         string
 	MessageID   uuid.UUID
+	Mark        []byte
 }
 
 type Mailbox struct {
@@ -282,4 +283,14 @@ type TrustProvider struct {
 	Sha256     []string
 	Sha1       []string
 	UpdateTime time.Time
+}
+
+type Unfetched struct {
+	TenantID    string
+	MailboxID   uuid.UUID
+	Folder      string
+	UidValidity int64
+	Uid         string
+	Times       int32
+	NextTime    time.Time
 }

@@ -179,6 +179,31 @@ func (c *Client) Search(from uint32) ([]uint32, error) {
 	return slices.Compact(out), err
 }
 
+// Held gives those of the messages that the open folder still has. The server is given leave to tell of deletions
+// first. spec: RFC3501 §7.4.1
+func (c *Client) Held(uids []uint32) ([]uint32, error) {
+	err := c.Noop()
+	if err != nil {
+		return nil, err
+	}
+	var out []uint32
+	err = c.run("UID SEARCH", "UID "+set(uids), func(name string, _ uint32, p *response) error {
+		for name == "SEARCH" {
+			w := p.word()
+			if w == "" {
+				return p.err
+			}
+			n, err := strconv.ParseUint(w, 10, 32)
+			if err == nil && slices.Contains(uids, uint32(n)) {
+				out = append(out, uint32(n))
+			}
+		}
+		return nil
+	})
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
 // Message is what came beside the bytes of one message.
 type Message struct {
 	UID  uint32

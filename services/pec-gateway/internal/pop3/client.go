@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -225,6 +226,34 @@ func (c *Client) lines(command string, fn func(number int, rest string) error) e
 			return err
 		}
 	}
+}
+
+// maxHeader bounds the header that is read to tell one message from another.
+const maxHeader = 4 << 20
+
+// Header gives the SHA-256 of a message's header, without its body. TOP is optional: a server may refuse it.
+// spec: RFC1939 §7 (TOP)
+func (c *Client) Header(number int) ([]byte, error) {
+	_, err := c.call("TOP", strconv.Itoa(number)+" 0")
+	if err != nil {
+		return nil, err
+	}
+	body := &dotReader{r: c.r, start: true}
+	text, err := io.ReadAll(io.LimitReader(body, maxHeader))
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, body)
+	return HeaderSum(text), err
+}
+
+// HeaderSum is what Header gives, of a message that was fetched.
+func HeaderSum(message []byte) []byte {
+	if end := bytes.Index(message, []byte("\r\n\r\n")); end >= 0 {
+		message = message[:end]
+	}
+	sum := sha256.Sum256(bytes.TrimRight(message[:min(len(message), maxHeader)], "\r\n"))
+	return sum[:]
 }
 
 // Retrieve streams a message, dots taken off, line ends CRLF as they travel. fn may leave bytes.

@@ -64,15 +64,17 @@ func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error
 
 func packageObject(p db.Package, sum [32]byte, size int64) *object {
 	return &object{
-		id: uuid.NewSHA1(objectSpace, p.ID[:]), kind: kindPackage, retain: retainUntil(p.FiscalYear),
+		id: uuid.NewSHA1(objectSpace, p.ID[:]), kind: kindPackage, retain: retainedUntil(p),
 		Object: vault.Object{Key: "tenants/" + p.TenantID + "/packages/" + p.ID.String() + ".zip", Size: size, SHA256: sum},
 	}
 }
 
-// retainUntil is the end of the tenth year after the one in which the documents of a fiscal year are declared.
-// spec: CC art. 2220
-func retainUntil(fiscalYear int32) time.Time {
-	return time.Date(int(fiscalYear)+1+retentionYears, time.December, 31, 23, 59, 59, 0, time.UTC)
+// retainedUntil is the end of a package's term, as it was fixed at closing.
+func retainedUntil(p db.Package) time.Time {
+	if p.RetainUntil != nil {
+		return p.RetainUntil.UTC()
+	}
+	return retainUntil(p.FiscalYear, retentionYears)
 }
 
 func (s *Service) writeBlob(ctx context.Context, p db.Package, from io.Reader) (result, error) {

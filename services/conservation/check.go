@@ -325,7 +325,7 @@ func (s *Service) signContent(ctx context.Context, tenant, subject, mediaType st
 func (s *Service) storeReport(ctx context.Context, row db.ArchiveReport, p7m []byte) error {
 	sum := sha256.Sum256(p7m)
 	o := &object{
-		id: uuid.NewSHA1(reportSpace, append(row.ID[:], sum[:]...)), kind: kindReport, retain: retainUntil(int32(row.BeganAt.Year())), //nolint:gosec // a year
+		id: uuid.NewSHA1(reportSpace, append(row.ID[:], sum[:]...)), kind: kindReport, retain: retainUntil(int32(row.BeganAt.Year()), retentionYears), //nolint:gosec // a year
 		Object: vault.Object{
 			Key:  fmt.Sprintf("tenants/%s/reports/%s/%s-%s-%s.json.p7m", row.TenantID, row.BeganAt.UTC().Format("2006-01"), strings.ToLower(row.Kind), row.ID, hex.EncodeToString(sum[:4])),
 			Size: int64(len(p7m)), SHA256: sum,

@@ -48,7 +48,7 @@ WHERE tenant_id = @tenant AND kind = @kind AND id > @after ORDER BY id LIMIT @pa
 -- name: UnitsAfter :many
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
        correlation, causation, traceparent, created_at
-FROM unit WHERE tenant_id = @tenant AND state <> 'REFUSED' AND id > @after ORDER BY id LIMIT @page;
+FROM unit WHERE tenant_id = @tenant AND state NOT IN ('REFUSED', 'DESTROYED') AND id > @after ORDER BY id LIMIT @page;
 
 -- name: SubjectsKept :many
 -- Which of these invoices the archive knows.

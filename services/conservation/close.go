@@ -36,9 +36,8 @@ func (s *Service) ClosePackage(ctx context.Context, req *conservationv1.ClosePac
 		return nil, fault.Invalid("NAME_INVALID", "parent: %q is not tenants/{tenant}", req.GetParent())
 	}
 	class := cmp.Or(req.GetClass(), classPrivate)
-	if class != classPrivate && class != classPublic {
-		return nil, fault.Invalid("CLASS_UNKNOWN", "class: %q is neither %s nor %s", class, classPrivate, classPublic).
-			WithField("class", "CLASS_UNKNOWN", "no such class")
+	if _, ok := findClass(class); !ok {
+		return nil, unknownClass(class)
 	}
 	resp := &conservationv1.Package{}
 	err := s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
@@ -84,9 +83,13 @@ func (s *Service) close(ctx context.Context, tx pgx.Tx, tenant string, year int3
 	if err != nil {
 		return nil, err
 	}
+	keep, err := retentionOf(ctx, q, tenant, year, class)
+	if err != nil {
+		return nil, err
+	}
 	err = q.InsertPackage(ctx, db.InsertPackageParams{
 		ID: id, TenantID: tenant, FiscalYear: year, Class: class, Number: number, UnitCount: int32(len(members)), //nolint:gosec // see above
-		Terms: fixed, ClosedAt: pg.Time(s.now()), Correlation: id.String(), Traceparent: telemetry.Inject(ctx),
+		Terms: fixed, ClosedAt: pg.Time(s.now()), Correlation: id.String(), Traceparent: telemetry.Inject(ctx), RetainUntil: &keep,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("conservation: insert package: %w", err)

@@ -168,8 +168,7 @@ func readable(name string, raw []byte) error {
 			return fmt.Errorf("cannot be unwrapped: %w", err)
 		}
 	case strings.HasSuffix(name, ".xml"):
-		d := xml.NewDecoder(bytes.NewReader(raw))
-		d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return &singleBytes{in: bufio.NewReader(in)}, nil }
+		d := xmlTokens(raw)
 		for {
 			_, err := d.RawToken()
 			if errors.Is(err, io.EOF) {
@@ -184,6 +183,13 @@ func readable(name string, raw []byte) error {
 		return err
 	}
 	return nil
+}
+
+// xmlTokens reads the form of an XML, whatever its encoding.
+func xmlTokens(raw []byte) *xml.Decoder {
+	d := xml.NewDecoder(bytes.NewReader(raw))
+	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return &singleBytes{in: bufio.NewReader(in)}, nil }
+	return d
 }
 
 // singleBytes reads any encoding of one byte to a character as if it were Latin 1: the form of the XML is the

@@ -121,7 +121,7 @@ func choose(ctx context.Context, tx pgx.Tx, tenant string, a asked) ([]uuid.UUID
 	}
 	for _, id := range a.units {
 		if !seen[id] {
-			return nil, noUnit(unitName(tenant, id))
+			return nil, notFound(ctx, tx, tenant, id)
 		}
 	}
 	if len(seen) == 0 {

@@ -140,8 +140,8 @@ func (b *builder) more(name string, content []byte) error {
 
 // unit writes a unit with its receipts, what later ones added, its view, and its lines for the viewer.
 func (b *builder) unit(ctx context.Context, st story) error {
-	seller := st.facts.Seller
-	b.holders[seller.Name+"\x00"+seller.VAT+"\x00"+seller.TaxCode] = seller
+	holder := st.facts.holder()
+	b.holders[holder.Name+"\x00"+holder.VAT+"\x00"+holder.TaxCode] = holder
 	line := pdd.Document{
 		Unit: unitName(b.row.TenantID, st.unit.ID), Seller: shownParty(st.facts.Seller), Buyer: shownParty(st.facts.Buyer), State: st.state, SdI: st.facts.SdiID,
 	}

@@ -92,6 +92,9 @@ func (s *Service) search(ctx context.Context, tenant string, q query, asked *con
 			}
 		}
 		resp.Documents, err = show(ctx, tx, tenant, places)
+		if err == nil && behind == nil {
+			resp.Destroyed, err = destroyed(ctx, tx, tenant, q)
+		}
 		return err
 	})
 	if err != nil {

@@ -13,13 +13,7 @@ import (
 	"ceralacca.dev/services/internal/fault"
 )
 
-// Classes of documents. The class is a retention rule: packages never mix classes.
-const (
-	classPrivate = "FISC"    // issued to private parties: ten years
-	classPublic  = "FISC-PA" // issued to public bodies: ten years, with the body's outcome
-)
-
-// retentionYears of both classes. spec: CC art. 2220
+// retentionYears of invoices. spec: CC art. 2220
 const retentionYears = 10
 
 // facts is what the settled invoice told about itself: what metadata and search are made from.
@@ -41,12 +35,50 @@ type facts struct {
 	Inbound string `json:"inbound,omitempty"`
 	// Integrates is the digest (base64) of the invoice that later receipts belong to.
 	Integrates string `json:"integrates,omitempty"`
+	// Deposit is set for what a producer handed over itself.
+	Deposit *deposited `json:"deposit,omitempty"`
+	// Holder is whose the document is, where that is not the seller.
+	Holder *party `json:"holder,omitempty"`
+}
+
+// of is what holds for one body: what a foreign package says of it comes before what holds for the whole.
+func (f facts) of(b body, class string, year int32) inside {
+	in := inside{FileName: f.FileName, SdiID: f.SdiID, State: f.State, Class: class, Year: year, Seller: f.Seller, Buyer: f.Buyer}
+	if b.Inside == nil {
+		return in
+	}
+	own := *b.Inside
+	own.FileName, own.State = cmp.Or(own.FileName, in.FileName), cmp.Or(own.State, in.State)
+	own.Class, own.Year = cmp.Or(own.Class, class), cmp.Or(own.Year, year)
+	return own
+}
+
+// holder is whose the document is.
+func (f facts) holder() party {
+	if f.Holder != nil {
+		return *f.Holder
+	}
+	return f.Seller
 }
 
 type body struct {
 	Type   string `json:"type"`
 	Number string `json:"number"`
 	Date   string `json:"date"` // ISO
+	// Of a document inside a package of another preserver, where the package as a whole is one unit.
+	Inside *inside `json:"inside,omitempty"`
+}
+
+// inside is what is known of one document of a foreign package: it takes the place of what the facts say of the whole.
+type inside struct {
+	Path     string `json:"path"`
+	FileName string `json:"file_name,omitempty"`
+	SdiID    string `json:"sdi_id,omitempty"`
+	State    string `json:"state,omitempty"`
+	Class    string `json:"class,omitempty"`
+	Year     int32  `json:"fiscal_year,omitempty"`
+	Seller   party  `json:"seller"`
+	Buyer    party  `json:"buyer"`
 }
 
 type party struct {
@@ -66,7 +98,7 @@ func factsOf(ev *invoicev1.InvoiceSettled) facts {
 		f.Imported, f.Received = ev.GetInvoice()[strings.LastIndexByte(ev.GetInvoice(), '/')+1:], ev.GetReceived()
 	}
 	for _, b := range ev.GetBodies() {
-		f.Bodies = append(f.Bodies, body{b.GetDocumentType(), b.GetNumber(), b.GetIssueDate()})
+		f.Bodies = append(f.Bodies, body{Type: b.GetDocumentType(), Number: b.GetNumber(), Date: b.GetIssueDate()})
 	}
 	return f
 }
@@ -82,6 +114,8 @@ func (f facts) encode() ([]byte, error) {
 // unitKey says which document it is: one unit per key, however often the event comes.
 func (f facts) unitKey() (string, error) {
 	switch {
+	case f.Deposit != nil:
+		return f.Deposit.unitKey(), nil
 	case f.Imported != "":
 		return "IMP|" + f.Imported, nil
 	case f.Inbound != "":
@@ -162,6 +196,7 @@ var (
 	elevenDigits = regexp.MustCompile(`^[0-9]{11}$`)
 	vatForm      = regexp.MustCompile(`^[A-Z]{2}[A-Za-z0-9]+$`)
 	personalCode = regexp.MustCompile(`^[A-Z0-9]{16}$`)
+	fiscalCode   = regexp.MustCompile(`^[A-Z]{6}[0-9LMNPQRSTUV]{2}[ABCDEHLMPRST][0-9LMNPQRSTUV]{2}[A-Z][0-9LMNPQRSTUV]{3}[A-Z]$`)
 )
 
 // italianCode is the 11-digit number of Allegato 5 (VAT number or tax code of a body), empty when

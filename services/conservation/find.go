@@ -350,9 +350,13 @@ func foundMessage(u db.Unit, f facts, p place, state string) *conservationv1.Fou
 		return &conservationv1.DocumentParty{Name: p.Name, VatNumber: p.VAT, TaxCode: p.TaxCode}
 	}
 	b, unit := f.Bodies[p.Body-1], unitMessage(u, nil)
+	in := f.of(b, u.Class, u.FiscalYear)
+	if b.Inside != nil {
+		state = in.State
+	}
 	return &conservationv1.FoundDocument{
-		Unit: unit.GetName(), Body: p.Body, DocumentType: b.Type, Number: b.Number, Date: b.Date, Seller: who(f.Seller), Buyer: who(f.Buyer),
-		SdiId: f.SdiID, FileName: f.FileName, Class: u.Class, FiscalYear: u.FiscalYear, State: state, UnitState: unit.GetState(), Package: unit.GetPackage(),
+		Unit: unit.GetName(), Body: p.Body, DocumentType: b.Type, Number: b.Number, Date: b.Date, Seller: who(in.Seller), Buyer: who(in.Buyer),
+		SdiId: in.SdiID, FileName: in.FileName, Class: in.Class, FiscalYear: in.Year, State: state, UnitState: unit.GetState(), Package: unit.GetPackage(),
 	}
 }
 

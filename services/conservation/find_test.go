@@ -55,7 +55,7 @@ func fillShelf(t testing.TB, n int) *shelf {
 			}
 			for range 1 + r.IntN(3) {
 				day := time.Date(2024, 1, 1+r.IntN(900), 0, 0, 0, 0, time.UTC)
-				f.Bodies = append(f.Bodies, body{pick([]string{"TD01", "TD04", "TD24"}), fmt.Sprintf("%d/%s", r.IntN(20), pick([]string{"A", "b", "È 1"})), day.Format(time.DateOnly)})
+				f.Bodies = append(f.Bodies, body{Type: pick([]string{"TD01", "TD04", "TD24"}), Number: fmt.Sprintf("%d/%s", r.IntN(20), pick([]string{"A", "b", "È 1"})), Date: day.Format(time.DateOnly)})
 			}
 			s.docs[tenant] = append(s.docs[tenant], listed{uuid.New(), pick([]string{classPrivate, classPublic}), int32(2024 + r.IntN(3)), f})
 		}

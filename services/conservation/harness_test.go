@@ -72,6 +72,19 @@ type house struct {
 	stated    []*conservationv1.LogStated
 
 	unwitnessed, rewitnessed int
+	refusals                 []*conservationv1.DepositRefused
+	destroyed                []*conservationv1.UnitsDestroyed
+}
+
+// lastRefusal is how often a key may still be tried, as the last event of it said; -1: none came.
+func (h *house) lastRefusal(key string) int32 {
+	left := int32(-1)
+	for _, ev := range h.refusals {
+		if ev.GetKey() == key && (left < 0 || ev.GetAttemptsLeft() < left) {
+			left = ev.GetAttemptsLeft()
+		}
+	}
+	return left
 }
 
 func (h *house) probeTarget() run.Target {
@@ -99,6 +112,18 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.alarms = append(h.alarms, ev)
+			return nil
+		})
+		bus.On(host.Bus, "refused", func(_ context.Context, _ pgx.Tx, ev *conservationv1.DepositRefused) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.refusals = append(h.refusals, ev)
+			return nil
+		})
+		bus.On(host.Bus, "destroyed", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitsDestroyed) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.destroyed = append(h.destroyed, ev)
 			return nil
 		})
 		bus.On(host.Bus, "degraded", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageDegraded) error {

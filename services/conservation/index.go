@@ -50,6 +50,9 @@ func extension(name string) string {
 			return known
 		}
 	}
+	if _, ok := formatByExtension(path.Ext(lower)); ok {
+		return path.Ext(lower)
+	}
 	return ".bin"
 }
 
@@ -75,6 +78,9 @@ func formatOf(name string) string {
 		return mimeZIP
 	case ".pdf":
 		return mimePDF
+	}
+	if f, ok := formatByExtension(path.Ext(name)); ok {
+		return f.media
 	}
 	return "application/octet-stream"
 }

@@ -319,6 +319,9 @@ func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake, bag *satchel
 	if err != nil {
 		return fmt.Errorf("conservation: lock unit: %w", err)
 	}
+	if old.State == "DESTROYED" {
+		return nil // the same event after all these years: what was destroyed does not come back
+	}
 	held, err := q.FilesOfStory(ctx, old.ID)
 	if err != nil {
 		return fmt.Errorf("conservation: files of unit: %w", err)

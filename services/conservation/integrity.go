@@ -89,6 +89,9 @@ func (s *Service) integrity(ctx context.Context, tenant string, id uuid.UUID) (*
 	if err != nil {
 		return nil, err
 	}
+	if m.unit.State == "DESTROYED" {
+		return nil, fault.Precondition("UNIT_DESTROYED", "%s: %s", unitName(tenant, id), m.unit.Problem)
+	}
 	if m.unit.State == "REFUSED" {
 		return nil, fault.Precondition("UNIT_REFUSED", "the unit was refused and never taken in charge: %s", m.unit.Problem)
 	}

@@ -24,6 +24,9 @@ const metadataSchema = "DocumentoInformatico.xsd"
 // receipts as attachments. For an integration the document is its first receipt. The bytes depend on
 // the arguments alone. spec: AgID-All5-2021 §DocumentoInformatico
 func metadataOf(f facts, files []db.UnitFile) []byte {
+	if f.Deposit != nil {
+		return depositMetadata(f, files[0])
+	}
 	d := &xmlText{}
 	d.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n<DocumentoInformatico>")
 	document, attachments := files[0], files[1:]

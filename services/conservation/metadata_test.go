@@ -37,7 +37,7 @@ func TestMetadataOfAnyInvoiceIsValid(t *testing.T) {
 			f.State, f.Imported, f.Received = stateImported, "01998c5e-0000-7000-8000-000000000001", rapid.Bool().Draw(r, "received")
 		}
 		for range rapid.IntRange(1, 4).Draw(r, "bodies") {
-			f.Bodies = append(f.Bodies, body{"TD01", text.Draw(r, "number"), "2024-02-29"})
+			f.Bodies = append(f.Bodies, body{Type: "TD01", Number: text.Draw(r, "number"), Date: "2024-02-29"})
 		}
 		sum := sha256.Sum256([]byte(f.FileName))
 		files := []db.UnitFile{{Role: "transmitted", FileName: f.FileName, Sha256: sum[:]}}

@@ -133,5 +133,9 @@ func packageMessage(p db.Package) *conservationv1.Package {
 	if p.SealedAt != nil {
 		m.SealTime = timestamppb.New(*p.SealedAt)
 	}
+	m.RetainedUntil = timestamppb.New(retainedUntil(p))
+	if p.DisposalID != nil {
+		m.Disposal = disposalName(p.TenantID, *p.DisposalID)
+	}
 	return m
 }

@@ -77,8 +77,8 @@ ON CONFLICT (tenant_id, fiscal_year, class) DO UPDATE SET last_number = package_
 RETURNING last_number;
 
 -- name: InsertPackage :exec
-INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, correlation, traceparent)
-VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'CLOSED', @unit_count, @terms, @closed_at, @correlation, @traceparent);
+INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, correlation, traceparent, retain_until)
+VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'CLOSED', @unit_count, @terms, @closed_at, @correlation, @traceparent, @retain_until);
 
 -- name: WaitingUnits :many
 SELECT id FROM unit
@@ -92,12 +92,12 @@ WHERE unit.id = m.id AND unit.state = 'TAKEN_IN_CHARGE';
 
 -- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at, retain_until, disposal_id, destroyed_at
 FROM package WHERE id = @id;
 
 -- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at, retain_until, disposal_id, destroyed_at
 FROM package WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: Members :many
@@ -130,5 +130,5 @@ UPDATE unit SET state = 'PRESERVED' WHERE package_id = @package_id::uuid AND sta
 RETURNING id, subject, position, correlation, causation, traceparent;
 
 -- name: SellersOf :many
--- Who issued the documents of a package, each once.
-SELECT DISTINCT (facts->'seller')::text AS seller FROM unit WHERE package_id = @package_id::uuid;
+-- Whose the documents of a package are, each once.
+SELECT DISTINCT COALESCE(facts->'holder', facts->'seller')::text AS seller FROM unit WHERE package_id = @package_id::uuid;

@@ -123,7 +123,7 @@ func (in *intake) describe(raw []byte, received time.Time) {
 			if _, err := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))]); err != nil {
 				date = day
 			}
-			f.Bodies = append(f.Bodies, body{g.TipoDocumento, g.Numero, date[:len(time.DateOnly)]})
+			f.Bodies = append(f.Bodies, body{Type: g.TipoDocumento, Number: g.Numero, Date: date[:len(time.DateOnly)]})
 		}
 	}
 	in.year = receivedYear(f.Bodies[0].Date, received)
@@ -169,6 +169,9 @@ func (s *Service) onInboundTermExpired(ctx context.Context, tx pgx.Tx, ev *sdiv1
 	}
 	if err != nil {
 		return fmt.Errorf("conservation: lock unit: %w", err)
+	}
+	if old.State == "DESTROYED" {
+		return nil
 	}
 	err = json.Unmarshal(old.Facts, &in.facts)
 	if err != nil {

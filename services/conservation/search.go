@@ -46,14 +46,15 @@ func enter(ctx context.Context, tx pgx.Tx, tenant string, list []listed) error {
 		if last[u.unit] != i {
 			continue
 		}
-		seller, buyer := u.facts.Seller.id(tenant), u.facts.Buyer.id(tenant)
-		parties[seller], parties[buyer] = u.facts.Seller, u.facts.Buyer
 		for n, b := range u.facts.Bodies {
+			in := u.facts.of(b, u.class, u.year)
+			seller, buyer := in.Seller.id(tenant), in.Buyer.id(tenant)
+			parties[seller], parties[buyer] = in.Seller, in.Buyer
 			p.Units, p.Bodies, p.Dates = append(p.Units, u.unit), append(p.Bodies, int32(n+1)), append(p.Dates, b.Date) //nolint:gosec // bodies of one file
-			p.FiscalYears, p.Classes = append(p.FiscalYears, u.year), append(p.Classes, u.class)
-			p.States, p.Types = append(p.States, u.facts.State), append(p.Types, foldType(b.Type))
-			p.Numbers, p.SdiIds = append(p.Numbers, foldCode(b.Number)), append(p.SdiIds, foldCode(u.facts.SdiID))
-			p.FileNames = append(p.FileNames, foldCode(u.facts.FileName))
+			p.FiscalYears, p.Classes = append(p.FiscalYears, in.Year), append(p.Classes, in.Class)
+			p.States, p.Types = append(p.States, in.State), append(p.Types, foldType(b.Type))
+			p.Numbers, p.SdiIds = append(p.Numbers, foldCode(b.Number)), append(p.SdiIds, foldCode(in.SdiID))
+			p.FileNames = append(p.FileNames, foldCode(in.FileName))
 			p.Sellers, p.Buyers = append(p.Sellers, seller), append(p.Buyers, buyer)
 		}
 	}

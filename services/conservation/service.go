@@ -53,6 +53,8 @@ type Config struct {
 	Checks ChecksConfig `yaml:"checks"`
 	// Closing is when packages are closed by themselves.
 	Closing ClosingConfig `yaml:"closing"`
+	// Deposits are what producers hand over themselves.
+	Deposits DepositsConfig `yaml:"deposits"`
 }
 
 // ResponsibleConfig is a person (first and last name) or a body (formal name).
@@ -96,6 +98,7 @@ func DefaultConfig() Config {
 		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
 		Checks:         defaultChecks(),
 		Closing:        defaultClosing(),
+		Deposits:       defaultDeposits(),
 	}
 }
 
@@ -135,6 +138,7 @@ func (c *Config) Validate() error {
 	c.Storage.check(bad)
 	c.Checks.check(bad)
 	c.Closing.check(bad)
+	c.Deposits.check(bad)
 	return errors.Join(errs...)
 }
 
@@ -160,7 +164,7 @@ type Service struct {
 
 // Target wires conservation: it takes settled invoices into custody and seals packages by command.
 // It does not decide what an invoice's state is, and it does not hold keys.
-var Target = run.Target{Name: "conservation", Start: start}
+var Target = run.Target{Name: "conservation", Start: start, Verbs: []run.Verb{eraseVerb}}
 
 func start(_ context.Context, h *run.Host) error {
 	_, err := wire(h)
@@ -219,6 +223,9 @@ func wire(h *run.Host) (*Service, error) {
 	}
 	conservationv1.RegisterEvidenceServiceServer(h.RPC, evidence{s: s})
 	s.wireExhibition(h)
+	s.wireDeposits(h)
+	s.wireRetention(h)
+	s.wireTransfer(h)
 	bus.On(h.Bus, "intake", s.onInvoiceSettled)
 	bus.On(h.Bus, "intake-received", s.onInboundInvoiceReceived)
 	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)

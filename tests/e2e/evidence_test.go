@@ -28,7 +28,7 @@ func TestEvidence(t *testing.T) {
 			require.Eventually(t, func() bool {
 				_, errOut, code := cli.run(arguments...)
 				if code != 0 {
-					require.Contains(t, errOut, "RECEIPT_NOT_READY")
+					require.Regexp(t, "RECEIPT_NOT_READY|SUBMISSION_REPORT_NOT_READY", errOut)
 				}
 				return code == 0
 			}, time.Minute, 200*time.Millisecond)
@@ -54,9 +54,30 @@ func TestEvidence(t *testing.T) {
 		require.NotZero(t, code)
 		require.NoError(t, os.WriteFile(file("monitor/last.checkpoint"), seen, 0o600))
 
+		// A document of the tenant's own, its report, and everything handed over.
+		require.NoError(t, os.WriteFile(file("lettera.txt"), []byte("Egregio dottore\n"), 0o600))
+		uploaded := cli.does("conserve", "upload", file("lettera.txt"), "--key", "lettera-1", "--type", "Lettera", "--title", "Saluti", "--date", "2026-03-31", "--flow", "in", "--author", "Beta S.r.l.")
+		require.Contains(t, uploaded, "ACCEPTED")
+		eventually("conserve", "rdv", field(t, uploaded, "name"), "-o", file("rdv.xml"))
+		cli.does("conserve", "hold", "set", "--reason", "causa 1/2026")
+		require.Contains(t, cli.says("conserve", "hold", "ls"), "everything")
+		_, errOut, code := cli.run("conserve", "scarto", "propose")
+		require.NotZero(t, code)
+		require.Contains(t, errOut, "DISPOSAL_EMPTY")
+		require.Contains(t, cli.does("conserve", "export", "-o", file("export")), "READY")
+		require.NoError(t, os.Remove(filepath.Join(file("export"), "bagit.txt")))
+		cli.does("conserve", "export", "-o", file("export")) // goes on: what is there is not fetched again
+		require.FileExists(t, filepath.Join(file("export"), "bagit.txt"))
+
 		require.NoError(t, p.Kill(p.ProcessOf("conservation")))
 		_, _, code = cli.run(monitor...)
 		require.NotZero(t, code, "who does not answer is not called good")
+		out, _, code := cli.run("conserve", "verify", file("export"), "--log-key", file("log.key"), "--roots", p.SdI.CAFile)
+		require.Zero(t, code, out)
+		require.NoError(t, os.WriteFile(filepath.Join(file("export"), "data", "units.jsonl"), []byte("{}\n"), 0o600))
+		out, _, code = cli.run("conserve", "verify", file("export"))
+		require.Equal(t, 1, code, out)
+		require.Contains(t, out, "EXPORT_FILE_CHANGED")
 		verify := func(pkg string, more ...string) (string, int) {
 			out, _, code := cli.run(append([]string{
 				"conserve", "verify", file(pkg), "--log-key", file("log.key"), "--roots", p.SdI.CAFile, "--complete",
@@ -64,7 +85,7 @@ func TestEvidence(t *testing.T) {
 			}, more...)...)
 			return out, code
 		}
-		out, code := verify("package.zip", "--checkpoint", file("first.checkpoint"), "--checkpoint", file("second.checkpoint"))
+		out, code = verify("package.zip", "--checkpoint", file("first.checkpoint"), "--checkpoint", file("second.checkpoint"))
 		require.Zero(t, code, out)
 		require.Contains(t, out, "1 of 1 units of the package: the files are those that were taken in charge")
 		require.Contains(t, out, "byte for byte the one that was sealed")

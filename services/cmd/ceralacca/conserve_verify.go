@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var key, roots string
 	var complete bool
 	var quorum int
-	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD) offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
+	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), or the folder of an export, offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
 			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
@@ -32,17 +33,21 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		if complete && len(receipts) == 0 {
 			return usage("--complete needs a --receipt for each unit of the package")
 		}
-		raw, err := c.readUpTo(given[0], largestPackage)
-		if err != nil {
-			return err
-		}
 		i := inspection{at: c.now()}
 		if roots != "" {
+			var err error
 			i.roots, err = loadRoots(roots)
 			if err != nil {
 				return err
 			}
 			in.Stamps.Roots = i.roots
+		}
+		if info, err := os.Stat(given[0]); err == nil && info.IsDir() {
+			return c.verifyExport(given[0], in, &i, key)
+		}
+		raw, err := c.readUpTo(given[0], largestPackage)
+		if err != nil {
+			return err
 		}
 		if content, isPDD, err := pdd.Open(raw); err == nil && isPDD {
 			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, len(receipts)+len(checkpoints) > 0)

@@ -82,6 +82,7 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVarP(&p.config, "config", "c", "ceralacca.yaml", "configuration file")
 	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.configCommand(), p.busCommand(), p.healthCommand(), p.versionCommand())
+	root.AddCommand(p.verbCommands()...)
 	return root
 }
 

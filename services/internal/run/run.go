@@ -31,6 +31,8 @@ type Target struct {
 	Start func(ctx context.Context, h *Host) error
 	// Stateless targets have no schema: DB, Bus and Jobs of their host are nil.
 	Stateless bool
+	// Verbs are commands of the target beside serve.
+	Verbs []Verb
 }
 
 // Host is what a target runs on. There is one per target, also when one

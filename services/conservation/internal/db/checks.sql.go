@@ -464,7 +464,7 @@ func (q *Queries) TenantsAfter(ctx context.Context, arg TenantsAfterParams) ([]s
 const unitsAfter = `-- name: UnitsAfter :many
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
        correlation, causation, traceparent, created_at
-FROM unit WHERE tenant_id = $1 AND state <> 'REFUSED' AND id > $2 ORDER BY id LIMIT $3
+FROM unit WHERE tenant_id = $1 AND state NOT IN ('REFUSED', 'DESTROYED') AND id > $2 ORDER BY id LIMIT $3
 `
 
 type UnitsAfterParams struct {

@@ -86,6 +86,93 @@ type DeadlineAlarm struct {
 	GivenAt    time.Time
 }
 
+type Deposit struct {
+	ID           uuid.UUID
+	TenantID     string
+	ClientKey    string
+	Attempt      int32
+	Kind         string
+	State        string
+	FileName     string
+	Size         int64
+	Sha256       []byte
+	Received     int64
+	Class        string
+	FiscalYear   int32
+	Head         []byte
+	Format       string
+	Problems     []byte
+	Verification []byte
+	UnitID       *uuid.UUID
+	DepositedBy  string
+	CreatedAt    time.Time
+	EndedAt      *time.Time
+	Resolution   string
+	ResolvedBy   string
+	Reason       string
+	ReportID     *uuid.UUID
+	StampID      *uuid.UUID
+	Report       []byte
+	Stamp        []byte
+	StampedAt    *time.Time
+}
+
+type DepositPart struct {
+	DepositID uuid.UUID
+	Place     int64
+	TenantID  string
+	Sha256    []byte
+	Size      int64
+}
+
+type Disposal struct {
+	ID             uuid.UUID
+	TenantID       string
+	State          string
+	NeedsAuthority bool
+	ProposedBy     string
+	ProposedAt     time.Time
+	Producer       []byte
+	Soprintendenza []byte
+	AuthorizedBy   string
+	AuthorizedAt   *time.Time
+	FirstBy        string
+	FirstPerson    string
+	SecondBy       string
+	SecondPerson   string
+	ReleasedAt     *time.Time
+	EndedAt        *time.Time
+	LastError      string
+	CompletedBy    string
+	Completion     string
+	Report         []byte
+	ReportID       *uuid.UUID
+}
+
+type DisposalItem struct {
+	DisposalID    uuid.UUID
+	PackageID     uuid.UUID
+	TenantID      string
+	State         string
+	Note          string
+	RetainedUntil time.Time
+	Sha256        []byte
+	UnitCount     int32
+	BegunAt       *time.Time
+	ErasedAt      *time.Time
+}
+
+type DisposalObject struct {
+	DisposalID uuid.UUID
+	PackageID  uuid.UUID
+	TenantID   string
+	Kind       string
+	Key        string
+	Sha256     []byte
+	Size       int64
+	Gone       bool
+}
+
 type Distribution struct {
 	ID        uuid.UUID
 	TenantID  string
@@ -102,11 +189,48 @@ type Distribution struct {
 	LastError string
 }
 
+type Export struct {
+	ID        uuid.UUID
+	TenantID  string
+	State     string
+	Packages  []uuid.UUID
+	Waiting   []uuid.UUID
+	UnitCount int64
+	AskedBy   string
+	AskedAt   time.Time
+	ReadyAt   *time.Time
+	LastError string
+}
+
+type ExportFile struct {
+	ExportID uuid.UUID
+	Path     string
+	TenantID string
+	Sha256   []byte
+	Size     int64
+	ObjectID *uuid.UUID
+}
+
 type FiscalYear struct {
 	TenantID   string
 	FiscalYear int32
 	EndsOn     pgtype.Date
 	Deadline   pgtype.Date
+}
+
+type Hold struct {
+	ID         uuid.UUID
+	TenantID   string
+	UnitID     *uuid.UUID
+	PackageID  *uuid.UUID
+	FiscalYear int32
+	Class      string
+	Reason     string
+	SetBy      string
+	SetAt      time.Time
+	LiftedBy   string
+	LiftReason string
+	LiftedAt   *time.Time
 }
 
 type Inbox struct {
@@ -239,6 +363,9 @@ type Package struct {
 	Traceparent   string
 	ObjectID      *uuid.UUID
 	DeepCheckedAt *time.Time
+	RetainUntil   *time.Time
+	DisposalID    *uuid.UUID
+	DestroyedAt   *time.Time
 }
 
 type PackageLine struct {
@@ -274,6 +401,12 @@ type RequestLog struct {
 	RequestHash []byte
 	Response    []byte
 	CreatedAt   time.Time
+}
+
+type RetentionRule struct {
+	TenantID string
+	Class    string
+	Years    int32
 }
 
 type SearchEntry struct {

@@ -165,7 +165,7 @@ func (q *Queries) FilesOfStory(ctx context.Context, unit uuid.UUID) ([]UnitFile,
 
 const getPackage = `-- name: GetPackage :one
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at, retain_until, disposal_id, destroyed_at
 FROM package WHERE id = $1
 `
 
@@ -198,6 +198,9 @@ func (q *Queries) GetPackage(ctx context.Context, id uuid.UUID) (Package, error)
 		&i.Traceparent,
 		&i.ObjectID,
 		&i.DeepCheckedAt,
+		&i.RetainUntil,
+		&i.DisposalID,
+		&i.DestroyedAt,
 	)
 	return i, err
 }
@@ -233,8 +236,8 @@ func (q *Queries) GetUnit(ctx context.Context, id uuid.UUID) (Unit, error) {
 }
 
 const insertPackage = `-- name: InsertPackage :exec
-INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, correlation, traceparent)
-VALUES ($1, $2, $3, $4, $5, 'CLOSED', $6, $7, $8, $9, $10)
+INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, correlation, traceparent, retain_until)
+VALUES ($1, $2, $3, $4, $5, 'CLOSED', $6, $7, $8, $9, $10, $11)
 `
 
 type InsertPackageParams struct {
@@ -248,6 +251,7 @@ type InsertPackageParams struct {
 	ClosedAt    time.Time
 	Correlation string
 	Traceparent string
+	RetainUntil *time.Time
 }
 
 func (q *Queries) InsertPackage(ctx context.Context, arg InsertPackageParams) error {
@@ -262,6 +266,7 @@ func (q *Queries) InsertPackage(ctx context.Context, arg InsertPackageParams) er
 		arg.ClosedAt,
 		arg.Correlation,
 		arg.Traceparent,
+		arg.RetainUntil,
 	)
 	return err
 }
@@ -371,7 +376,7 @@ func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uui
 
 const listPackages = `-- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
-       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at
+       signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at, retain_until, disposal_id, destroyed_at
 FROM package WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -416,6 +421,9 @@ func (q *Queries) ListPackages(ctx context.Context, arg ListPackagesParams) ([]P
 			&i.Traceparent,
 			&i.ObjectID,
 			&i.DeepCheckedAt,
+			&i.RetainUntil,
+			&i.DisposalID,
+			&i.DestroyedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -634,10 +642,10 @@ func (q *Queries) PreserveMembers(ctx context.Context, packageID uuid.UUID) ([]P
 }
 
 const sellersOf = `-- name: SellersOf :many
-SELECT DISTINCT (facts->'seller')::text AS seller FROM unit WHERE package_id = $1::uuid
+SELECT DISTINCT COALESCE(facts->'holder', facts->'seller')::text AS seller FROM unit WHERE package_id = $1::uuid
 `
 
-// Who issued the documents of a package, each once.
+// Whose the documents of a package are, each once.
 func (q *Queries) SellersOf(ctx context.Context, packageID uuid.UUID) ([]string, error) {
 	rows, err := q.db.Query(ctx, sellersOf, packageID)
 	if err != nil {

@@ -776,6 +776,142 @@ func (x *WitnessQuorumRestored) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+// A deposit was refused. What it was is told by its key alone.
+type DepositRefused struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/deposits/{deposit}
+	Deposit string `protobuf:"bytes,1,opt,name=deposit,proto3" json:"deposit,omitempty"`
+	Key     string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Codes of the problems.
+	Codes []string `protobuf:"bytes,3,rep,name=codes,proto3" json:"codes,omitempty"`
+	// How often the key may still be tried; after 1 the archive need not take the document any more.
+	AttemptsLeft  int32 `protobuf:"varint,4,opt,name=attempts_left,json=attemptsLeft,proto3" json:"attempts_left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositRefused) Reset() {
+	*x = DepositRefused{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositRefused) ProtoMessage() {}
+
+func (x *DepositRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositRefused.ProtoReflect.Descriptor instead.
+func (*DepositRefused) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DepositRefused) GetDeposit() string {
+	if x != nil {
+		return x.Deposit
+	}
+	return ""
+}
+
+func (x *DepositRefused) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DepositRefused) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+func (x *DepositRefused) GetAttemptsLeft() int32 {
+	if x != nil {
+		return x.AttemptsLeft
+	}
+	return 0
+}
+
+// Documents were destroyed by the rules: whoever else holds them must destroy them too. A large package comes in several events.
+type UnitsDestroyed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/disposals/{disposal}
+	Disposal string `protobuf:"bytes,1,opt,name=disposal,proto3" json:"disposal,omitempty"`
+	// tenants/{tenant}/packages/{package}
+	Package string `protobuf:"bytes,2,opt,name=package,proto3" json:"package,omitempty"`
+	// What the documents were: invoices, deposits.
+	Subjects      []string `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitsDestroyed) Reset() {
+	*x = UnitsDestroyed{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitsDestroyed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitsDestroyed) ProtoMessage() {}
+
+func (x *UnitsDestroyed) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitsDestroyed.ProtoReflect.Descriptor instead.
+func (*UnitsDestroyed) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UnitsDestroyed) GetDisposal() string {
+	if x != nil {
+		return x.Disposal
+	}
+	return ""
+}
+
+func (x *UnitsDestroyed) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
+}
+
+func (x *UnitsDestroyed) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
 var File_ceralacca_conservation_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
@@ -851,7 +987,18 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"-ceralacca.conservation.witness_quorum_lost.v1\x12\fCONSERVATION\"\x90\x01\n" +
 	"\x15WitnessQuorumRestored\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since:E\xaa\xbb\x18A\n" +
-	"1ceralacca.conservation.witness_quorum_restored.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"1ceralacca.conservation.witness_quorum_restored.v1\x12\fCONSERVATION\"\xb6\x01\n" +
+	"\x0eDepositRefused\x12\x18\n" +
+	"\adeposit\x18\x01 \x01(\tR\adeposit\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05codes\x18\x03 \x03(\tR\x05codes\x12#\n" +
+	"\rattempts_left\x18\x04 \x01(\x05R\fattemptsLeft:=\xaa\xbb\x189\n" +
+	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\xa1\x01\n" +
+	"\x0eUnitsDestroyed\x12\x1a\n" +
+	"\bdisposal\x18\x01 \x01(\tR\bdisposal\x12\x18\n" +
+	"\apackage\x18\x02 \x01(\tR\apackage\x12\x1a\n" +
+	"\bsubjects\x18\x03 \x03(\tR\bsubjects:=\xaa\xbb\x189\n" +
+	")ceralacca.conservation.units_destroyed.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_events_proto_rawDescOnce sync.Once
@@ -865,7 +1012,7 @@ func file_ceralacca_conservation_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*UnitTakenInCharge)(nil),     // 0: ceralacca.conservation.v1.UnitTakenInCharge
 	(*UnitPreserved)(nil),         // 1: ceralacca.conservation.v1.UnitPreserved
@@ -878,18 +1025,20 @@ var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*LogStated)(nil),             // 8: ceralacca.conservation.v1.LogStated
 	(*WitnessQuorumLost)(nil),     // 9: ceralacca.conservation.v1.WitnessQuorumLost
 	(*WitnessQuorumRestored)(nil), // 10: ceralacca.conservation.v1.WitnessQuorumRestored
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*DepositRefused)(nil),        // 11: ceralacca.conservation.v1.DepositRefused
+	(*UnitsDestroyed)(nil),        // 12: ceralacca.conservation.v1.UnitsDestroyed
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
-	11, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
-	11, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
-	11, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
-	11, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
-	11, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
-	11, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
-	11, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
-	11, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
-	11, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
+	13, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
+	13, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
+	13, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
+	13, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
+	13, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
+	13, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
+	13, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
+	13, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
+	13, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
 	9,  // [9:9] is the sub-list for method output_type
 	9,  // [9:9] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
@@ -908,7 +1057,7 @@ func file_ceralacca_conservation_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_events_proto_rawDesc), len(file_ceralacca_conservation_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

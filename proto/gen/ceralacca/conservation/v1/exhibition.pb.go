@@ -458,6 +458,9 @@ type SearchDocumentsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Documents     []*FoundDocument       `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// On the first page: packages of the fiscal years and classes asked for that were destroyed by the rules, at most a hundred. What was
+	// in them cannot be found any more.
+	Destroyed     []*DestroyedDocuments `protobuf:"bytes,3,rep,name=destroyed,proto3" json:"destroyed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +509,100 @@ func (x *SearchDocumentsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *SearchDocumentsResponse) GetDestroyed() []*DestroyedDocuments {
+	if x != nil {
+		return x.Destroyed
+	}
+	return nil
+}
+
+// Documents that were destroyed.
+type DestroyedDocuments struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/packages/{package}
+	Package    string `protobuf:"bytes,1,opt,name=package,proto3" json:"package,omitempty"`
+	FiscalYear int32  `protobuf:"varint,2,opt,name=fiscal_year,json=fiscalYear,proto3" json:"fiscal_year,omitempty"`
+	Class      string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
+	UnitCount  int32  `protobuf:"varint,4,opt,name=unit_count,json=unitCount,proto3" json:"unit_count,omitempty"`
+	// tenants/{tenant}/disposals/{disposal}
+	Disposal      string                 `protobuf:"bytes,5,opt,name=disposal,proto3" json:"disposal,omitempty"`
+	DestroyTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=destroy_time,json=destroyTime,proto3" json:"destroy_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestroyedDocuments) Reset() {
+	*x = DestroyedDocuments{}
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroyedDocuments) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroyedDocuments) ProtoMessage() {}
+
+func (x *DestroyedDocuments) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroyedDocuments.ProtoReflect.Descriptor instead.
+func (*DestroyedDocuments) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DestroyedDocuments) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
+}
+
+func (x *DestroyedDocuments) GetFiscalYear() int32 {
+	if x != nil {
+		return x.FiscalYear
+	}
+	return 0
+}
+
+func (x *DestroyedDocuments) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *DestroyedDocuments) GetUnitCount() int32 {
+	if x != nil {
+		return x.UnitCount
+	}
+	return 0
+}
+
+func (x *DestroyedDocuments) GetDisposal() string {
+	if x != nil {
+		return x.Disposal
+	}
+	return ""
+}
+
+func (x *DestroyedDocuments) GetDestroyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DestroyTime
+	}
+	return nil
+}
+
 type DocumentParty struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -518,7 +615,7 @@ type DocumentParty struct {
 
 func (x *DocumentParty) Reset() {
 	*x = DocumentParty{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +627,7 @@ func (x *DocumentParty) String() string {
 func (*DocumentParty) ProtoMessage() {}
 
 func (x *DocumentParty) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +640,7 @@ func (x *DocumentParty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DocumentParty.ProtoReflect.Descriptor instead.
 func (*DocumentParty) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DocumentParty) GetName() string {
@@ -594,7 +691,7 @@ type FoundDocument struct {
 
 func (x *FoundDocument) Reset() {
 	*x = FoundDocument{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[6]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +703,7 @@ func (x *FoundDocument) String() string {
 func (*FoundDocument) ProtoMessage() {}
 
 func (x *FoundDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[6]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +716,7 @@ func (x *FoundDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundDocument.ProtoReflect.Descriptor instead.
 func (*FoundDocument) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FoundDocument) GetUnit() string {
@@ -730,7 +827,7 @@ type RebuildSearchRequest struct {
 
 func (x *RebuildSearchRequest) Reset() {
 	*x = RebuildSearchRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[7]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +839,7 @@ func (x *RebuildSearchRequest) String() string {
 func (*RebuildSearchRequest) ProtoMessage() {}
 
 func (x *RebuildSearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[7]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +852,7 @@ func (x *RebuildSearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildSearchRequest.ProtoReflect.Descriptor instead.
 func (*RebuildSearchRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RebuildSearchRequest) GetParent() string {
@@ -773,7 +870,7 @@ type RebuildSearchResponse struct {
 
 func (x *RebuildSearchResponse) Reset() {
 	*x = RebuildSearchResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[8]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +882,7 @@ func (x *RebuildSearchResponse) String() string {
 func (*RebuildSearchResponse) ProtoMessage() {}
 
 func (x *RebuildSearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[8]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +895,7 @@ func (x *RebuildSearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildSearchResponse.ProtoReflect.Descriptor instead.
 func (*RebuildSearchResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{9}
 }
 
 type CreateDistributionRequest struct {
@@ -818,7 +915,7 @@ type CreateDistributionRequest struct {
 
 func (x *CreateDistributionRequest) Reset() {
 	*x = CreateDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[9]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +927,7 @@ func (x *CreateDistributionRequest) String() string {
 func (*CreateDistributionRequest) ProtoMessage() {}
 
 func (x *CreateDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[9]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +940,7 @@ func (x *CreateDistributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDistributionRequest.ProtoReflect.Descriptor instead.
 func (*CreateDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateDistributionRequest) GetParent() string {
@@ -899,7 +996,7 @@ type Distribution struct {
 
 func (x *Distribution) Reset() {
 	*x = Distribution{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[10]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1008,7 @@ func (x *Distribution) String() string {
 func (*Distribution) ProtoMessage() {}
 
 func (x *Distribution) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[10]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1021,7 @@ func (x *Distribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Distribution.ProtoReflect.Descriptor instead.
 func (*Distribution) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Distribution) GetName() string {
@@ -999,7 +1096,7 @@ type GetDistributionRequest struct {
 
 func (x *GetDistributionRequest) Reset() {
 	*x = GetDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1108,7 @@ func (x *GetDistributionRequest) String() string {
 func (*GetDistributionRequest) ProtoMessage() {}
 
 func (x *GetDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1121,7 @@ func (x *GetDistributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDistributionRequest.ProtoReflect.Descriptor instead.
 func (*GetDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetDistributionRequest) GetName() string {
@@ -1045,7 +1142,7 @@ type ListDistributionsRequest struct {
 
 func (x *ListDistributionsRequest) Reset() {
 	*x = ListDistributionsRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1154,7 @@ func (x *ListDistributionsRequest) String() string {
 func (*ListDistributionsRequest) ProtoMessage() {}
 
 func (x *ListDistributionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1167,7 @@ func (x *ListDistributionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDistributionsRequest.ProtoReflect.Descriptor instead.
 func (*ListDistributionsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListDistributionsRequest) GetParent() string {
@@ -1104,7 +1201,7 @@ type ListDistributionsResponse struct {
 
 func (x *ListDistributionsResponse) Reset() {
 	*x = ListDistributionsResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[13]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1213,7 @@ func (x *ListDistributionsResponse) String() string {
 func (*ListDistributionsResponse) ProtoMessage() {}
 
 func (x *ListDistributionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[13]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1226,7 @@ func (x *ListDistributionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDistributionsResponse.ProtoReflect.Descriptor instead.
 func (*ListDistributionsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListDistributionsResponse) GetDistributions() []*Distribution {
@@ -1155,7 +1252,7 @@ type DownloadDistributionRequest struct {
 
 func (x *DownloadDistributionRequest) Reset() {
 	*x = DownloadDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[14]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1264,7 @@ func (x *DownloadDistributionRequest) String() string {
 func (*DownloadDistributionRequest) ProtoMessage() {}
 
 func (x *DownloadDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[14]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1277,7 @@ func (x *DownloadDistributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDistributionRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DownloadDistributionRequest) GetName() string {
@@ -1199,7 +1296,7 @@ type DownloadDistributionResponse struct {
 
 func (x *DownloadDistributionResponse) Reset() {
 	*x = DownloadDistributionResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[15]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1308,7 @@ func (x *DownloadDistributionResponse) String() string {
 func (*DownloadDistributionResponse) ProtoMessage() {}
 
 func (x *DownloadDistributionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[15]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1321,7 @@ func (x *DownloadDistributionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDistributionResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDistributionResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DownloadDistributionResponse) GetChunk() []byte {
@@ -1244,7 +1341,7 @@ type GetIntegrityReportRequest struct {
 
 func (x *GetIntegrityReportRequest) Reset() {
 	*x = GetIntegrityReportRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[16]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1353,7 @@ func (x *GetIntegrityReportRequest) String() string {
 func (*GetIntegrityReportRequest) ProtoMessage() {}
 
 func (x *GetIntegrityReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[16]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1366,7 @@ func (x *GetIntegrityReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIntegrityReportRequest.ProtoReflect.Descriptor instead.
 func (*GetIntegrityReportRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetIntegrityReportRequest) GetName() string {
@@ -1296,7 +1393,7 @@ type IntegrityReport struct {
 
 func (x *IntegrityReport) Reset() {
 	*x = IntegrityReport{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[17]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1405,7 @@ func (x *IntegrityReport) String() string {
 func (*IntegrityReport) ProtoMessage() {}
 
 func (x *IntegrityReport) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[17]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1418,7 @@ func (x *IntegrityReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegrityReport.ProtoReflect.Descriptor instead.
 func (*IntegrityReport) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IntegrityReport) GetIntact() bool {
@@ -1381,7 +1478,7 @@ type Inspector struct {
 
 func (x *Inspector) Reset() {
 	*x = Inspector{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[18]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1490,7 @@ func (x *Inspector) String() string {
 func (*Inspector) ProtoMessage() {}
 
 func (x *Inspector) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[18]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1503,7 @@ func (x *Inspector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspector.ProtoReflect.Descriptor instead.
 func (*Inspector) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Inspector) GetName() string {
@@ -1490,7 +1587,7 @@ type CreateInspectorRequest struct {
 
 func (x *CreateInspectorRequest) Reset() {
 	*x = CreateInspectorRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[19]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1599,7 @@ func (x *CreateInspectorRequest) String() string {
 func (*CreateInspectorRequest) ProtoMessage() {}
 
 func (x *CreateInspectorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[19]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1612,7 @@ func (x *CreateInspectorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInspectorRequest.ProtoReflect.Descriptor instead.
 func (*CreateInspectorRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateInspectorRequest) GetParent() string {
@@ -1543,7 +1640,7 @@ type CreateInspectorResponse struct {
 
 func (x *CreateInspectorResponse) Reset() {
 	*x = CreateInspectorResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[20]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1652,7 @@ func (x *CreateInspectorResponse) String() string {
 func (*CreateInspectorResponse) ProtoMessage() {}
 
 func (x *CreateInspectorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[20]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1665,7 @@ func (x *CreateInspectorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInspectorResponse.ProtoReflect.Descriptor instead.
 func (*CreateInspectorResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{20}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateInspectorResponse) GetInspector() *Inspector {
@@ -1596,7 +1693,7 @@ type ListInspectorsRequest struct {
 
 func (x *ListInspectorsRequest) Reset() {
 	*x = ListInspectorsRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[21]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1705,7 @@ func (x *ListInspectorsRequest) String() string {
 func (*ListInspectorsRequest) ProtoMessage() {}
 
 func (x *ListInspectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[21]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1718,7 @@ func (x *ListInspectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInspectorsRequest.ProtoReflect.Descriptor instead.
 func (*ListInspectorsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{21}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListInspectorsRequest) GetParent() string {
@@ -1655,7 +1752,7 @@ type ListInspectorsResponse struct {
 
 func (x *ListInspectorsResponse) Reset() {
 	*x = ListInspectorsResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[22]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1764,7 @@ func (x *ListInspectorsResponse) String() string {
 func (*ListInspectorsResponse) ProtoMessage() {}
 
 func (x *ListInspectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[22]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1777,7 @@ func (x *ListInspectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInspectorsResponse.ProtoReflect.Descriptor instead.
 func (*ListInspectorsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{22}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListInspectorsResponse) GetInspectors() []*Inspector {
@@ -1706,7 +1803,7 @@ type RevokeInspectorRequest struct {
 
 func (x *RevokeInspectorRequest) Reset() {
 	*x = RevokeInspectorRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[23]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1815,7 @@ func (x *RevokeInspectorRequest) String() string {
 func (*RevokeInspectorRequest) ProtoMessage() {}
 
 func (x *RevokeInspectorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[23]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1828,7 @@ func (x *RevokeInspectorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeInspectorRequest.ProtoReflect.Descriptor instead.
 func (*RevokeInspectorRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{23}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeInspectorRequest) GetName() string {
@@ -1754,7 +1851,7 @@ type ListInspectionsRequest struct {
 
 func (x *ListInspectionsRequest) Reset() {
 	*x = ListInspectionsRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[24]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1863,7 @@ func (x *ListInspectionsRequest) String() string {
 func (*ListInspectionsRequest) ProtoMessage() {}
 
 func (x *ListInspectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[24]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1876,7 @@ func (x *ListInspectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInspectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListInspectionsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{24}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListInspectionsRequest) GetParent() string {
@@ -1820,7 +1917,7 @@ type ListInspectionsResponse struct {
 
 func (x *ListInspectionsResponse) Reset() {
 	*x = ListInspectionsResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[25]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1929,7 @@ func (x *ListInspectionsResponse) String() string {
 func (*ListInspectionsResponse) ProtoMessage() {}
 
 func (x *ListInspectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[25]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +1942,7 @@ func (x *ListInspectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInspectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListInspectionsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{25}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListInspectionsResponse) GetInspections() []*Inspection {
@@ -1879,7 +1976,7 @@ type Inspection struct {
 
 func (x *Inspection) Reset() {
 	*x = Inspection{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[26]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +1988,7 @@ func (x *Inspection) String() string {
 func (*Inspection) ProtoMessage() {}
 
 func (x *Inspection) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[26]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2001,7 @@ func (x *Inspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspection.ProtoReflect.Descriptor instead.
 func (*Inspection) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{26}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Inspection) GetInspector() string {
@@ -1964,7 +2061,7 @@ type GetInspectionRequest struct {
 
 func (x *GetInspectionRequest) Reset() {
 	*x = GetInspectionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[27]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2073,7 @@ func (x *GetInspectionRequest) String() string {
 func (*GetInspectionRequest) ProtoMessage() {}
 
 func (x *GetInspectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[27]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2086,7 @@ func (x *GetInspectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInspectionRequest.ProtoReflect.Descriptor instead.
 func (*GetInspectionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{27}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{28}
 }
 
 type InspectDocumentsRequest struct {
@@ -2003,7 +2100,7 @@ type InspectDocumentsRequest struct {
 
 func (x *InspectDocumentsRequest) Reset() {
 	*x = InspectDocumentsRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[28]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2112,7 @@ func (x *InspectDocumentsRequest) String() string {
 func (*InspectDocumentsRequest) ProtoMessage() {}
 
 func (x *InspectDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[28]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2125,7 @@ func (x *InspectDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*InspectDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{28}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InspectDocumentsRequest) GetQuery() *SearchQuery {
@@ -2064,7 +2161,7 @@ type InspectFileRequest struct {
 
 func (x *InspectFileRequest) Reset() {
 	*x = InspectFileRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[29]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2173,7 @@ func (x *InspectFileRequest) String() string {
 func (*InspectFileRequest) ProtoMessage() {}
 
 func (x *InspectFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[29]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2186,7 @@ func (x *InspectFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectFileRequest.ProtoReflect.Descriptor instead.
 func (*InspectFileRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{29}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InspectFileRequest) GetUnit() string {
@@ -2117,7 +2214,7 @@ type InspectFileResponse struct {
 
 func (x *InspectFileResponse) Reset() {
 	*x = InspectFileResponse{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[30]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2226,7 @@ func (x *InspectFileResponse) String() string {
 func (*InspectFileResponse) ProtoMessage() {}
 
 func (x *InspectFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[30]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2239,7 @@ func (x *InspectFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectFileResponse.ProtoReflect.Descriptor instead.
 func (*InspectFileResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{30}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InspectFileResponse) GetChunk() []byte {
@@ -2168,7 +2265,7 @@ type InspectIntegrityRequest struct {
 
 func (x *InspectIntegrityRequest) Reset() {
 	*x = InspectIntegrityRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[31]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2277,7 @@ func (x *InspectIntegrityRequest) String() string {
 func (*InspectIntegrityRequest) ProtoMessage() {}
 
 func (x *InspectIntegrityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[31]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2290,7 @@ func (x *InspectIntegrityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectIntegrityRequest.ProtoReflect.Descriptor instead.
 func (*InspectIntegrityRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{31}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *InspectIntegrityRequest) GetUnit() string {
@@ -2213,7 +2310,7 @@ type CreateInspectionDistributionRequest struct {
 
 func (x *CreateInspectionDistributionRequest) Reset() {
 	*x = CreateInspectionDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[32]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2322,7 @@ func (x *CreateInspectionDistributionRequest) String() string {
 func (*CreateInspectionDistributionRequest) ProtoMessage() {}
 
 func (x *CreateInspectionDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[32]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2335,7 @@ func (x *CreateInspectionDistributionRequest) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use CreateInspectionDistributionRequest.ProtoReflect.Descriptor instead.
 func (*CreateInspectionDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{32}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateInspectionDistributionRequest) GetQuery() *SearchQuery {
@@ -2264,7 +2361,7 @@ type GetInspectionDistributionRequest struct {
 
 func (x *GetInspectionDistributionRequest) Reset() {
 	*x = GetInspectionDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[33]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2373,7 @@ func (x *GetInspectionDistributionRequest) String() string {
 func (*GetInspectionDistributionRequest) ProtoMessage() {}
 
 func (x *GetInspectionDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[33]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2386,7 @@ func (x *GetInspectionDistributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInspectionDistributionRequest.ProtoReflect.Descriptor instead.
 func (*GetInspectionDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{33}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetInspectionDistributionRequest) GetName() string {
@@ -2308,7 +2405,7 @@ type DownloadInspectionDistributionRequest struct {
 
 func (x *DownloadInspectionDistributionRequest) Reset() {
 	*x = DownloadInspectionDistributionRequest{}
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[34]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2417,7 @@ func (x *DownloadInspectionDistributionRequest) String() string {
 func (*DownloadInspectionDistributionRequest) ProtoMessage() {}
 
 func (x *DownloadInspectionDistributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[34]
+	mi := &file_ceralacca_conservation_v1_exhibition_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2430,7 @@ func (x *DownloadInspectionDistributionRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use DownloadInspectionDistributionRequest.ProtoReflect.Descriptor instead.
 func (*DownloadInspectionDistributionRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{34}
+	return file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DownloadInspectionDistributionRequest) GetName() string {
@@ -2365,10 +2462,20 @@ const file_ceralacca_conservation_v1_exhibition_proto_rawDesc = "" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x89\x01\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\xd6\x01\n" +
 	"\x17SearchDocumentsResponse\x12F\n" +
 	"\tdocuments\x18\x01 \x03(\v2(.ceralacca.conservation.v1.FoundDocumentR\tdocuments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"]\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12K\n" +
+	"\tdestroyed\x18\x03 \x03(\v2-.ceralacca.conservation.v1.DestroyedDocumentsR\tdestroyed\"\xdf\x01\n" +
+	"\x12DestroyedDocuments\x12\x18\n" +
+	"\apackage\x18\x01 \x01(\tR\apackage\x12\x1f\n" +
+	"\vfiscal_year\x18\x02 \x01(\x05R\n" +
+	"fiscalYear\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\x12\x1d\n" +
+	"\n" +
+	"unit_count\x18\x04 \x01(\x05R\tunitCount\x12\x1a\n" +
+	"\bdisposal\x18\x05 \x01(\tR\bdisposal\x12=\n" +
+	"\fdestroy_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vdestroyTime\"]\n" +
 	"\rDocumentParty\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -2589,7 +2696,7 @@ func file_ceralacca_conservation_v1_exhibition_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_conservation_v1_exhibition_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ceralacca_conservation_v1_exhibition_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_ceralacca_conservation_v1_exhibition_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_ceralacca_conservation_v1_exhibition_proto_goTypes = []any{
 	(SearchField)(0),                              // 0: ceralacca.conservation.v1.SearchField
 	(PartySide)(0),                                // 1: ceralacca.conservation.v1.PartySide
@@ -2599,39 +2706,40 @@ var file_ceralacca_conservation_v1_exhibition_proto_goTypes = []any{
 	(*SearchQuery)(nil),                           // 5: ceralacca.conservation.v1.SearchQuery
 	(*SearchDocumentsRequest)(nil),                // 6: ceralacca.conservation.v1.SearchDocumentsRequest
 	(*SearchDocumentsResponse)(nil),               // 7: ceralacca.conservation.v1.SearchDocumentsResponse
-	(*DocumentParty)(nil),                         // 8: ceralacca.conservation.v1.DocumentParty
-	(*FoundDocument)(nil),                         // 9: ceralacca.conservation.v1.FoundDocument
-	(*RebuildSearchRequest)(nil),                  // 10: ceralacca.conservation.v1.RebuildSearchRequest
-	(*RebuildSearchResponse)(nil),                 // 11: ceralacca.conservation.v1.RebuildSearchResponse
-	(*CreateDistributionRequest)(nil),             // 12: ceralacca.conservation.v1.CreateDistributionRequest
-	(*Distribution)(nil),                          // 13: ceralacca.conservation.v1.Distribution
-	(*GetDistributionRequest)(nil),                // 14: ceralacca.conservation.v1.GetDistributionRequest
-	(*ListDistributionsRequest)(nil),              // 15: ceralacca.conservation.v1.ListDistributionsRequest
-	(*ListDistributionsResponse)(nil),             // 16: ceralacca.conservation.v1.ListDistributionsResponse
-	(*DownloadDistributionRequest)(nil),           // 17: ceralacca.conservation.v1.DownloadDistributionRequest
-	(*DownloadDistributionResponse)(nil),          // 18: ceralacca.conservation.v1.DownloadDistributionResponse
-	(*GetIntegrityReportRequest)(nil),             // 19: ceralacca.conservation.v1.GetIntegrityReportRequest
-	(*IntegrityReport)(nil),                       // 20: ceralacca.conservation.v1.IntegrityReport
-	(*Inspector)(nil),                             // 21: ceralacca.conservation.v1.Inspector
-	(*CreateInspectorRequest)(nil),                // 22: ceralacca.conservation.v1.CreateInspectorRequest
-	(*CreateInspectorResponse)(nil),               // 23: ceralacca.conservation.v1.CreateInspectorResponse
-	(*ListInspectorsRequest)(nil),                 // 24: ceralacca.conservation.v1.ListInspectorsRequest
-	(*ListInspectorsResponse)(nil),                // 25: ceralacca.conservation.v1.ListInspectorsResponse
-	(*RevokeInspectorRequest)(nil),                // 26: ceralacca.conservation.v1.RevokeInspectorRequest
-	(*ListInspectionsRequest)(nil),                // 27: ceralacca.conservation.v1.ListInspectionsRequest
-	(*ListInspectionsResponse)(nil),               // 28: ceralacca.conservation.v1.ListInspectionsResponse
-	(*Inspection)(nil),                            // 29: ceralacca.conservation.v1.Inspection
-	(*GetInspectionRequest)(nil),                  // 30: ceralacca.conservation.v1.GetInspectionRequest
-	(*InspectDocumentsRequest)(nil),               // 31: ceralacca.conservation.v1.InspectDocumentsRequest
-	(*InspectFileRequest)(nil),                    // 32: ceralacca.conservation.v1.InspectFileRequest
-	(*InspectFileResponse)(nil),                   // 33: ceralacca.conservation.v1.InspectFileResponse
-	(*InspectIntegrityRequest)(nil),               // 34: ceralacca.conservation.v1.InspectIntegrityRequest
-	(*CreateInspectionDistributionRequest)(nil),   // 35: ceralacca.conservation.v1.CreateInspectionDistributionRequest
-	(*GetInspectionDistributionRequest)(nil),      // 36: ceralacca.conservation.v1.GetInspectionDistributionRequest
-	(*DownloadInspectionDistributionRequest)(nil), // 37: ceralacca.conservation.v1.DownloadInspectionDistributionRequest
-	(UnitState)(0),                                // 38: ceralacca.conservation.v1.UnitState
+	(*DestroyedDocuments)(nil),                    // 8: ceralacca.conservation.v1.DestroyedDocuments
+	(*DocumentParty)(nil),                         // 9: ceralacca.conservation.v1.DocumentParty
+	(*FoundDocument)(nil),                         // 10: ceralacca.conservation.v1.FoundDocument
+	(*RebuildSearchRequest)(nil),                  // 11: ceralacca.conservation.v1.RebuildSearchRequest
+	(*RebuildSearchResponse)(nil),                 // 12: ceralacca.conservation.v1.RebuildSearchResponse
+	(*CreateDistributionRequest)(nil),             // 13: ceralacca.conservation.v1.CreateDistributionRequest
+	(*Distribution)(nil),                          // 14: ceralacca.conservation.v1.Distribution
+	(*GetDistributionRequest)(nil),                // 15: ceralacca.conservation.v1.GetDistributionRequest
+	(*ListDistributionsRequest)(nil),              // 16: ceralacca.conservation.v1.ListDistributionsRequest
+	(*ListDistributionsResponse)(nil),             // 17: ceralacca.conservation.v1.ListDistributionsResponse
+	(*DownloadDistributionRequest)(nil),           // 18: ceralacca.conservation.v1.DownloadDistributionRequest
+	(*DownloadDistributionResponse)(nil),          // 19: ceralacca.conservation.v1.DownloadDistributionResponse
+	(*GetIntegrityReportRequest)(nil),             // 20: ceralacca.conservation.v1.GetIntegrityReportRequest
+	(*IntegrityReport)(nil),                       // 21: ceralacca.conservation.v1.IntegrityReport
+	(*Inspector)(nil),                             // 22: ceralacca.conservation.v1.Inspector
+	(*CreateInspectorRequest)(nil),                // 23: ceralacca.conservation.v1.CreateInspectorRequest
+	(*CreateInspectorResponse)(nil),               // 24: ceralacca.conservation.v1.CreateInspectorResponse
+	(*ListInspectorsRequest)(nil),                 // 25: ceralacca.conservation.v1.ListInspectorsRequest
+	(*ListInspectorsResponse)(nil),                // 26: ceralacca.conservation.v1.ListInspectorsResponse
+	(*RevokeInspectorRequest)(nil),                // 27: ceralacca.conservation.v1.RevokeInspectorRequest
+	(*ListInspectionsRequest)(nil),                // 28: ceralacca.conservation.v1.ListInspectionsRequest
+	(*ListInspectionsResponse)(nil),               // 29: ceralacca.conservation.v1.ListInspectionsResponse
+	(*Inspection)(nil),                            // 30: ceralacca.conservation.v1.Inspection
+	(*GetInspectionRequest)(nil),                  // 31: ceralacca.conservation.v1.GetInspectionRequest
+	(*InspectDocumentsRequest)(nil),               // 32: ceralacca.conservation.v1.InspectDocumentsRequest
+	(*InspectFileRequest)(nil),                    // 33: ceralacca.conservation.v1.InspectFileRequest
+	(*InspectFileResponse)(nil),                   // 34: ceralacca.conservation.v1.InspectFileResponse
+	(*InspectIntegrityRequest)(nil),               // 35: ceralacca.conservation.v1.InspectIntegrityRequest
+	(*CreateInspectionDistributionRequest)(nil),   // 36: ceralacca.conservation.v1.CreateInspectionDistributionRequest
+	(*GetInspectionDistributionRequest)(nil),      // 37: ceralacca.conservation.v1.GetInspectionDistributionRequest
+	(*DownloadInspectionDistributionRequest)(nil), // 38: ceralacca.conservation.v1.DownloadInspectionDistributionRequest
 	(*timestamppb.Timestamp)(nil),                 // 39: google.protobuf.Timestamp
-	(*UnitFile)(nil),                              // 40: ceralacca.conservation.v1.UnitFile
+	(UnitState)(0),                                // 40: ceralacca.conservation.v1.UnitState
+	(*UnitFile)(nil),                              // 41: ceralacca.conservation.v1.UnitFile
 }
 var file_ceralacca_conservation_v1_exhibition_proto_depIdxs = []int32{
 	0,  // 0: ceralacca.conservation.v1.SearchCondition.field:type_name -> ceralacca.conservation.v1.SearchField
@@ -2639,70 +2747,72 @@ var file_ceralacca_conservation_v1_exhibition_proto_depIdxs = []int32{
 	3,  // 2: ceralacca.conservation.v1.SearchAlternative.all_of:type_name -> ceralacca.conservation.v1.SearchCondition
 	4,  // 3: ceralacca.conservation.v1.SearchQuery.any_of:type_name -> ceralacca.conservation.v1.SearchAlternative
 	5,  // 4: ceralacca.conservation.v1.SearchDocumentsRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	9,  // 5: ceralacca.conservation.v1.SearchDocumentsResponse.documents:type_name -> ceralacca.conservation.v1.FoundDocument
-	8,  // 6: ceralacca.conservation.v1.FoundDocument.seller:type_name -> ceralacca.conservation.v1.DocumentParty
-	8,  // 7: ceralacca.conservation.v1.FoundDocument.buyer:type_name -> ceralacca.conservation.v1.DocumentParty
-	38, // 8: ceralacca.conservation.v1.FoundDocument.unit_state:type_name -> ceralacca.conservation.v1.UnitState
-	5,  // 9: ceralacca.conservation.v1.CreateDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	2,  // 10: ceralacca.conservation.v1.Distribution.state:type_name -> ceralacca.conservation.v1.DistributionState
-	39, // 11: ceralacca.conservation.v1.Distribution.create_time:type_name -> google.protobuf.Timestamp
-	39, // 12: ceralacca.conservation.v1.Distribution.ready_time:type_name -> google.protobuf.Timestamp
-	13, // 13: ceralacca.conservation.v1.ListDistributionsResponse.distributions:type_name -> ceralacca.conservation.v1.Distribution
-	39, // 14: ceralacca.conservation.v1.IntegrityReport.check_time:type_name -> google.protobuf.Timestamp
-	5,  // 15: ceralacca.conservation.v1.Inspector.filter:type_name -> ceralacca.conservation.v1.SearchQuery
-	39, // 16: ceralacca.conservation.v1.Inspector.begin_time:type_name -> google.protobuf.Timestamp
-	39, // 17: ceralacca.conservation.v1.Inspector.expire_time:type_name -> google.protobuf.Timestamp
-	39, // 18: ceralacca.conservation.v1.Inspector.revoke_time:type_name -> google.protobuf.Timestamp
-	39, // 19: ceralacca.conservation.v1.Inspector.create_time:type_name -> google.protobuf.Timestamp
-	21, // 20: ceralacca.conservation.v1.CreateInspectorRequest.inspector:type_name -> ceralacca.conservation.v1.Inspector
-	21, // 21: ceralacca.conservation.v1.CreateInspectorResponse.inspector:type_name -> ceralacca.conservation.v1.Inspector
-	21, // 22: ceralacca.conservation.v1.ListInspectorsResponse.inspectors:type_name -> ceralacca.conservation.v1.Inspector
-	29, // 23: ceralacca.conservation.v1.ListInspectionsResponse.inspections:type_name -> ceralacca.conservation.v1.Inspection
-	39, // 24: ceralacca.conservation.v1.Inspection.time:type_name -> google.protobuf.Timestamp
-	5,  // 25: ceralacca.conservation.v1.InspectDocumentsRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	40, // 26: ceralacca.conservation.v1.InspectFileResponse.file:type_name -> ceralacca.conservation.v1.UnitFile
-	5,  // 27: ceralacca.conservation.v1.CreateInspectionDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	6,  // 28: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:input_type -> ceralacca.conservation.v1.SearchDocumentsRequest
-	10, // 29: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:input_type -> ceralacca.conservation.v1.RebuildSearchRequest
-	12, // 30: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:input_type -> ceralacca.conservation.v1.CreateDistributionRequest
-	14, // 31: ceralacca.conservation.v1.ExhibitionService.GetDistribution:input_type -> ceralacca.conservation.v1.GetDistributionRequest
-	15, // 32: ceralacca.conservation.v1.ExhibitionService.ListDistributions:input_type -> ceralacca.conservation.v1.ListDistributionsRequest
-	17, // 33: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:input_type -> ceralacca.conservation.v1.DownloadDistributionRequest
-	19, // 34: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:input_type -> ceralacca.conservation.v1.GetIntegrityReportRequest
-	22, // 35: ceralacca.conservation.v1.InspectorService.CreateInspector:input_type -> ceralacca.conservation.v1.CreateInspectorRequest
-	24, // 36: ceralacca.conservation.v1.InspectorService.ListInspectors:input_type -> ceralacca.conservation.v1.ListInspectorsRequest
-	26, // 37: ceralacca.conservation.v1.InspectorService.RevokeInspector:input_type -> ceralacca.conservation.v1.RevokeInspectorRequest
-	27, // 38: ceralacca.conservation.v1.InspectorService.ListInspections:input_type -> ceralacca.conservation.v1.ListInspectionsRequest
-	30, // 39: ceralacca.conservation.v1.InspectionService.GetInspection:input_type -> ceralacca.conservation.v1.GetInspectionRequest
-	31, // 40: ceralacca.conservation.v1.InspectionService.InspectDocuments:input_type -> ceralacca.conservation.v1.InspectDocumentsRequest
-	32, // 41: ceralacca.conservation.v1.InspectionService.InspectFile:input_type -> ceralacca.conservation.v1.InspectFileRequest
-	34, // 42: ceralacca.conservation.v1.InspectionService.InspectIntegrity:input_type -> ceralacca.conservation.v1.InspectIntegrityRequest
-	35, // 43: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:input_type -> ceralacca.conservation.v1.CreateInspectionDistributionRequest
-	36, // 44: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:input_type -> ceralacca.conservation.v1.GetInspectionDistributionRequest
-	37, // 45: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:input_type -> ceralacca.conservation.v1.DownloadInspectionDistributionRequest
-	7,  // 46: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
-	11, // 47: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:output_type -> ceralacca.conservation.v1.RebuildSearchResponse
-	13, // 48: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	13, // 49: ceralacca.conservation.v1.ExhibitionService.GetDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	16, // 50: ceralacca.conservation.v1.ExhibitionService.ListDistributions:output_type -> ceralacca.conservation.v1.ListDistributionsResponse
-	18, // 51: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
-	20, // 52: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:output_type -> ceralacca.conservation.v1.IntegrityReport
-	23, // 53: ceralacca.conservation.v1.InspectorService.CreateInspector:output_type -> ceralacca.conservation.v1.CreateInspectorResponse
-	25, // 54: ceralacca.conservation.v1.InspectorService.ListInspectors:output_type -> ceralacca.conservation.v1.ListInspectorsResponse
-	21, // 55: ceralacca.conservation.v1.InspectorService.RevokeInspector:output_type -> ceralacca.conservation.v1.Inspector
-	28, // 56: ceralacca.conservation.v1.InspectorService.ListInspections:output_type -> ceralacca.conservation.v1.ListInspectionsResponse
-	21, // 57: ceralacca.conservation.v1.InspectionService.GetInspection:output_type -> ceralacca.conservation.v1.Inspector
-	7,  // 58: ceralacca.conservation.v1.InspectionService.InspectDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
-	33, // 59: ceralacca.conservation.v1.InspectionService.InspectFile:output_type -> ceralacca.conservation.v1.InspectFileResponse
-	20, // 60: ceralacca.conservation.v1.InspectionService.InspectIntegrity:output_type -> ceralacca.conservation.v1.IntegrityReport
-	13, // 61: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	13, // 62: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	18, // 63: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
-	46, // [46:64] is the sub-list for method output_type
-	28, // [28:46] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	10, // 5: ceralacca.conservation.v1.SearchDocumentsResponse.documents:type_name -> ceralacca.conservation.v1.FoundDocument
+	8,  // 6: ceralacca.conservation.v1.SearchDocumentsResponse.destroyed:type_name -> ceralacca.conservation.v1.DestroyedDocuments
+	39, // 7: ceralacca.conservation.v1.DestroyedDocuments.destroy_time:type_name -> google.protobuf.Timestamp
+	9,  // 8: ceralacca.conservation.v1.FoundDocument.seller:type_name -> ceralacca.conservation.v1.DocumentParty
+	9,  // 9: ceralacca.conservation.v1.FoundDocument.buyer:type_name -> ceralacca.conservation.v1.DocumentParty
+	40, // 10: ceralacca.conservation.v1.FoundDocument.unit_state:type_name -> ceralacca.conservation.v1.UnitState
+	5,  // 11: ceralacca.conservation.v1.CreateDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
+	2,  // 12: ceralacca.conservation.v1.Distribution.state:type_name -> ceralacca.conservation.v1.DistributionState
+	39, // 13: ceralacca.conservation.v1.Distribution.create_time:type_name -> google.protobuf.Timestamp
+	39, // 14: ceralacca.conservation.v1.Distribution.ready_time:type_name -> google.protobuf.Timestamp
+	14, // 15: ceralacca.conservation.v1.ListDistributionsResponse.distributions:type_name -> ceralacca.conservation.v1.Distribution
+	39, // 16: ceralacca.conservation.v1.IntegrityReport.check_time:type_name -> google.protobuf.Timestamp
+	5,  // 17: ceralacca.conservation.v1.Inspector.filter:type_name -> ceralacca.conservation.v1.SearchQuery
+	39, // 18: ceralacca.conservation.v1.Inspector.begin_time:type_name -> google.protobuf.Timestamp
+	39, // 19: ceralacca.conservation.v1.Inspector.expire_time:type_name -> google.protobuf.Timestamp
+	39, // 20: ceralacca.conservation.v1.Inspector.revoke_time:type_name -> google.protobuf.Timestamp
+	39, // 21: ceralacca.conservation.v1.Inspector.create_time:type_name -> google.protobuf.Timestamp
+	22, // 22: ceralacca.conservation.v1.CreateInspectorRequest.inspector:type_name -> ceralacca.conservation.v1.Inspector
+	22, // 23: ceralacca.conservation.v1.CreateInspectorResponse.inspector:type_name -> ceralacca.conservation.v1.Inspector
+	22, // 24: ceralacca.conservation.v1.ListInspectorsResponse.inspectors:type_name -> ceralacca.conservation.v1.Inspector
+	30, // 25: ceralacca.conservation.v1.ListInspectionsResponse.inspections:type_name -> ceralacca.conservation.v1.Inspection
+	39, // 26: ceralacca.conservation.v1.Inspection.time:type_name -> google.protobuf.Timestamp
+	5,  // 27: ceralacca.conservation.v1.InspectDocumentsRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
+	41, // 28: ceralacca.conservation.v1.InspectFileResponse.file:type_name -> ceralacca.conservation.v1.UnitFile
+	5,  // 29: ceralacca.conservation.v1.CreateInspectionDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
+	6,  // 30: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:input_type -> ceralacca.conservation.v1.SearchDocumentsRequest
+	11, // 31: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:input_type -> ceralacca.conservation.v1.RebuildSearchRequest
+	13, // 32: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:input_type -> ceralacca.conservation.v1.CreateDistributionRequest
+	15, // 33: ceralacca.conservation.v1.ExhibitionService.GetDistribution:input_type -> ceralacca.conservation.v1.GetDistributionRequest
+	16, // 34: ceralacca.conservation.v1.ExhibitionService.ListDistributions:input_type -> ceralacca.conservation.v1.ListDistributionsRequest
+	18, // 35: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:input_type -> ceralacca.conservation.v1.DownloadDistributionRequest
+	20, // 36: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:input_type -> ceralacca.conservation.v1.GetIntegrityReportRequest
+	23, // 37: ceralacca.conservation.v1.InspectorService.CreateInspector:input_type -> ceralacca.conservation.v1.CreateInspectorRequest
+	25, // 38: ceralacca.conservation.v1.InspectorService.ListInspectors:input_type -> ceralacca.conservation.v1.ListInspectorsRequest
+	27, // 39: ceralacca.conservation.v1.InspectorService.RevokeInspector:input_type -> ceralacca.conservation.v1.RevokeInspectorRequest
+	28, // 40: ceralacca.conservation.v1.InspectorService.ListInspections:input_type -> ceralacca.conservation.v1.ListInspectionsRequest
+	31, // 41: ceralacca.conservation.v1.InspectionService.GetInspection:input_type -> ceralacca.conservation.v1.GetInspectionRequest
+	32, // 42: ceralacca.conservation.v1.InspectionService.InspectDocuments:input_type -> ceralacca.conservation.v1.InspectDocumentsRequest
+	33, // 43: ceralacca.conservation.v1.InspectionService.InspectFile:input_type -> ceralacca.conservation.v1.InspectFileRequest
+	35, // 44: ceralacca.conservation.v1.InspectionService.InspectIntegrity:input_type -> ceralacca.conservation.v1.InspectIntegrityRequest
+	36, // 45: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:input_type -> ceralacca.conservation.v1.CreateInspectionDistributionRequest
+	37, // 46: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:input_type -> ceralacca.conservation.v1.GetInspectionDistributionRequest
+	38, // 47: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:input_type -> ceralacca.conservation.v1.DownloadInspectionDistributionRequest
+	7,  // 48: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
+	12, // 49: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:output_type -> ceralacca.conservation.v1.RebuildSearchResponse
+	14, // 50: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	14, // 51: ceralacca.conservation.v1.ExhibitionService.GetDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	17, // 52: ceralacca.conservation.v1.ExhibitionService.ListDistributions:output_type -> ceralacca.conservation.v1.ListDistributionsResponse
+	19, // 53: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
+	21, // 54: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:output_type -> ceralacca.conservation.v1.IntegrityReport
+	24, // 55: ceralacca.conservation.v1.InspectorService.CreateInspector:output_type -> ceralacca.conservation.v1.CreateInspectorResponse
+	26, // 56: ceralacca.conservation.v1.InspectorService.ListInspectors:output_type -> ceralacca.conservation.v1.ListInspectorsResponse
+	22, // 57: ceralacca.conservation.v1.InspectorService.RevokeInspector:output_type -> ceralacca.conservation.v1.Inspector
+	29, // 58: ceralacca.conservation.v1.InspectorService.ListInspections:output_type -> ceralacca.conservation.v1.ListInspectionsResponse
+	22, // 59: ceralacca.conservation.v1.InspectionService.GetInspection:output_type -> ceralacca.conservation.v1.Inspector
+	7,  // 60: ceralacca.conservation.v1.InspectionService.InspectDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
+	34, // 61: ceralacca.conservation.v1.InspectionService.InspectFile:output_type -> ceralacca.conservation.v1.InspectFileResponse
+	21, // 62: ceralacca.conservation.v1.InspectionService.InspectIntegrity:output_type -> ceralacca.conservation.v1.IntegrityReport
+	14, // 63: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	14, // 64: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	19, // 65: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
+	48, // [48:66] is the sub-list for method output_type
+	30, // [30:48] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_exhibition_proto_init() }
@@ -2717,7 +2827,7 @@ func file_ceralacca_conservation_v1_exhibition_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_exhibition_proto_rawDesc), len(file_ceralacca_conservation_v1_exhibition_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

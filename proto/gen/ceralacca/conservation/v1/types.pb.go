@@ -38,6 +38,8 @@ const (
 	UnitState_UNIT_STATE_PRESERVED UnitState = 3
 	// Not admissible; `problem` says why.
 	UnitState_UNIT_STATE_REFUSED UnitState = 4
+	// Destroyed by a disposal, which `problem` names. What is left tells nothing of anybody.
+	UnitState_UNIT_STATE_DESTROYED UnitState = 5
 )
 
 // Enum value maps for UnitState.
@@ -48,6 +50,7 @@ var (
 		2: "UNIT_STATE_ASSIGNED",
 		3: "UNIT_STATE_PRESERVED",
 		4: "UNIT_STATE_REFUSED",
+		5: "UNIT_STATE_DESTROYED",
 	}
 	UnitState_value = map[string]int32{
 		"UNIT_STATE_UNSPECIFIED":     0,
@@ -55,6 +58,7 @@ var (
 		"UNIT_STATE_ASSIGNED":        2,
 		"UNIT_STATE_PRESERVED":       3,
 		"UNIT_STATE_REFUSED":         4,
+		"UNIT_STATE_DESTROYED":       5,
 	}
 )
 
@@ -95,6 +99,10 @@ const (
 	PackageState_PACKAGE_STATE_SIGNED      PackageState = 3
 	PackageState_PACKAGE_STATE_STAMPED     PackageState = 4
 	PackageState_PACKAGE_STATE_SEALED      PackageState = 5
+	// In the hands of the eraser.
+	PackageState_PACKAGE_STATE_ERASING PackageState = 6
+	// Destroyed by a disposal.
+	PackageState_PACKAGE_STATE_DESTROYED PackageState = 7
 )
 
 // Enum value maps for PackageState.
@@ -106,6 +114,8 @@ var (
 		3: "PACKAGE_STATE_SIGNED",
 		4: "PACKAGE_STATE_STAMPED",
 		5: "PACKAGE_STATE_SEALED",
+		6: "PACKAGE_STATE_ERASING",
+		7: "PACKAGE_STATE_DESTROYED",
 	}
 	PackageState_value = map[string]int32{
 		"PACKAGE_STATE_UNSPECIFIED": 0,
@@ -114,6 +124,8 @@ var (
 		"PACKAGE_STATE_SIGNED":      3,
 		"PACKAGE_STATE_STAMPED":     4,
 		"PACKAGE_STATE_SEALED":      5,
+		"PACKAGE_STATE_ERASING":     6,
+		"PACKAGE_STATE_DESTROYED":   7,
 	}
 )
 
@@ -221,7 +233,7 @@ type Unit struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Subject string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
 	State   UnitState              `protobuf:"varint,3,opt,name=state,proto3,enum=ceralacca.conservation.v1.UnitState" json:"state,omitempty"`
-	// Class of documents: FISC or FISC-PA.
+	// Class of documents: FISC, FISC-PA, PEC, REG or ALTRO.
 	Class      string      `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
 	FiscalYear int32       `protobuf:"varint,5,opt,name=fiscal_year,json=fiscalYear,proto3" json:"fiscal_year,omitempty"`
 	Files      []*UnitFile `protobuf:"bytes,6,rep,name=files,proto3" json:"files,omitempty"`
@@ -345,7 +357,11 @@ type Package struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	SealTime   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=seal_time,json=sealTime,proto3" json:"seal_time,omitempty"`
 	// What the last attempt at the next step said, while one is pending.
-	LastError     string `protobuf:"bytes,13,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastError string `protobuf:"bytes,13,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Until then it cannot be destroyed.
+	RetainedUntil *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=retained_until,json=retainedUntil,proto3" json:"retained_until,omitempty"`
+	// tenants/{tenant}/disposals/{disposal} that destroyed it.
+	Disposal      string `protobuf:"bytes,15,opt,name=disposal,proto3" json:"disposal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +487,20 @@ func (x *Package) GetLastError() string {
 	return ""
 }
 
+func (x *Package) GetRetainedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetainedUntil
+	}
+	return nil
+}
+
+func (x *Package) GetDisposal() string {
+	if x != nil {
+		return x.Disposal
+	}
+	return ""
+}
+
 var File_ceralacca_conservation_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_types_proto_rawDesc = "" +
@@ -493,7 +523,7 @@ const file_ceralacca_conservation_v1_types_proto_rawDesc = "" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
 	"\aproblem\x18\t \x01(\tR\aproblem:O\xeaAL\n" +
-	"\x1eceralacca.dev/PreservationUnit\x12\x1dtenants/{tenant}/units/{unit}*\x05units2\x04unit\"\xc1\x05\n" +
+	"\x1eceralacca.dev/PreservationUnit\x12\x1dtenants/{tenant}/units/{unit}*\x05units2\x04unit\"\xa0\x06\n" +
 	"\aPackage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2'.ceralacca.conservation.v1.PackageStateR\x05state\x12\x14\n" +
@@ -514,21 +544,26 @@ const file_ceralacca_conservation_v1_types_proto_rawDesc = "" +
 	"createTime\x127\n" +
 	"\tseal_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bsealTime\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\r \x01(\tR\tlastError:^\xeaA[\n" +
-	"!ceralacca.dev/PreservationPackage\x12#tenants/{tenant}/packages/{package}*\bpackages2\apackage*\x92\x01\n" +
+	"last_error\x18\r \x01(\tR\tlastError\x12A\n" +
+	"\x0eretained_until\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\rretainedUntil\x12\x1a\n" +
+	"\bdisposal\x18\x0f \x01(\tR\bdisposal:^\xeaA[\n" +
+	"!ceralacca.dev/PreservationPackage\x12#tenants/{tenant}/packages/{package}*\bpackages2\apackage*\xac\x01\n" +
 	"\tUnitState\x12\x1a\n" +
 	"\x16UNIT_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aUNIT_STATE_TAKEN_IN_CHARGE\x10\x01\x12\x17\n" +
 	"\x13UNIT_STATE_ASSIGNED\x10\x02\x12\x18\n" +
 	"\x14UNIT_STATE_PRESERVED\x10\x03\x12\x16\n" +
-	"\x12UNIT_STATE_REFUSED\x10\x04*\xb1\x01\n" +
+	"\x12UNIT_STATE_REFUSED\x10\x04\x12\x18\n" +
+	"\x14UNIT_STATE_DESTROYED\x10\x05*\xe9\x01\n" +
 	"\fPackageState\x12\x1d\n" +
 	"\x19PACKAGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PACKAGE_STATE_CLOSED\x10\x01\x12\x19\n" +
 	"\x15PACKAGE_STATE_INDEXED\x10\x02\x12\x18\n" +
 	"\x14PACKAGE_STATE_SIGNED\x10\x03\x12\x19\n" +
 	"\x15PACKAGE_STATE_STAMPED\x10\x04\x12\x18\n" +
-	"\x14PACKAGE_STATE_SEALED\x10\x05BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\x14PACKAGE_STATE_SEALED\x10\x05\x12\x19\n" +
+	"\x15PACKAGE_STATE_ERASING\x10\x06\x12\x1b\n" +
+	"\x17PACKAGE_STATE_DESTROYED\x10\aBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_types_proto_rawDescOnce sync.Once
@@ -566,11 +601,12 @@ var file_ceralacca_conservation_v1_types_proto_depIdxs = []int32{
 	6,  // 9: ceralacca.conservation.v1.Package.stamp_time:type_name -> google.protobuf.Timestamp
 	6,  // 10: ceralacca.conservation.v1.Package.create_time:type_name -> google.protobuf.Timestamp
 	6,  // 11: ceralacca.conservation.v1.Package.seal_time:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	6,  // 12: ceralacca.conservation.v1.Package.retained_until:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_types_proto_init() }

@@ -1,0 +1,338 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// disposalPause is how long the service waits between two looks at what the eraser did.
+const disposalPause = 5 * time.Second
+
+// disposals does the service's part of what was released, until ctx ends: it moves documents that share an object with what is to
+// be destroyed, and once the eraser has destroyed a package takes from its rows what tells of anybody, tells the other services,
+// and makes the report. It deletes no bytes.
+func (s *Service) disposals(ctx context.Context) error {
+	ctx = telemetry.WithActor(ctx, "service:conservation")
+	for ctx.Err() == nil {
+		err := s.tendDisposals(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "disposals could not be gone on with: it is tried again", "error", err)
+		}
+		pause(ctx, min(disposalPause, max(s.cfg.Storage.Probe, time.Second/10)))
+	}
+	return nil
+}
+
+func (s *Service) tendDisposals(ctx context.Context) error {
+	if s.replicas == nil {
+		return nil
+	}
+	var released []db.ReleasedDisposalsRow
+	var unsigned []db.UnsignedDisposalsRow
+	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		var err error
+		released, err = q.ReleasedDisposals(ctx)
+		if err == nil {
+			unsigned, err = q.UnsignedDisposals(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range released {
+		err = s.tendDisposal(ctx, d.TenantID, d.ID)
+		if err != nil {
+			return fmt.Errorf("disposal %s: %w", d.ID, err)
+		}
+	}
+	for _, d := range unsigned {
+		err = s.keepDisposalReport(ctx, d.TenantID, d.ID)
+		if err != nil {
+			return fmt.Errorf("report of disposal %s: %w", d.ID, err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) tendDisposal(ctx context.Context, tenant string, id uuid.UUID) error {
+	var items []db.DisposalItemsRow
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		items, err = db.New(tx).DisposalItems(ctx, id)
+		return err
+	})
+	open := 0
+	for i := 0; err == nil && i < len(items); i++ {
+		switch items[i].State {
+		case "AUTHORIZED":
+			open++
+			err = s.moveNeighbours(ctx, tenant, items[i].PackageID)
+		case "ERASING":
+			open++
+		case "ERASED":
+			err = s.bury(ctx, tenant, id, items[i].PackageID)
+		}
+	}
+	if err != nil || open > 0 {
+		return err
+	}
+	return s.endDisposal(ctx, tenant, id)
+}
+
+// moveNeighbours writes documents that were taken in together with those of a package to an object of their own, in both replicas,
+// with the same bytes: nothing else of them changes.
+func (s *Service) moveNeighbours(ctx context.Context, tenant string, pkg uuid.UUID) error {
+	for {
+		var units []db.Unit
+		files := map[uuid.UUID][]db.UnitFile{}
+		var from []uuid.UUID
+		err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+			q := db.New(tx)
+			var err error
+			from, err = q.ObjectsOfPackage(ctx, pkg)
+			if err != nil || len(from) == 0 {
+				return err
+			}
+			ids, err := q.NeighboursIn(ctx, db.NeighboursInParams{Objects: from, TenantID: tenant, Package: pkg})
+			if err != nil || len(ids) == 0 {
+				return err
+			}
+			ids = ids[:min(len(ids), 100)]
+			units, err = q.UnitsByID(ctx, db.UnitsByIDParams{TenantID: tenant, Ids: ids})
+			if err != nil {
+				return err
+			}
+			all, err := q.FilesOf(ctx, ids)
+			for _, f := range all {
+				files[f.UnitID] = append(files[f.UnitID], f)
+			}
+			return err
+		})
+		if err != nil || len(units) == 0 {
+			return err
+		}
+		err = s.moveUnits(ctx, tenant, units, files, from)
+		if err != nil {
+			return fmt.Errorf("move documents that lie with those of package %s: %w", pkg, err)
+		}
+	}
+}
+
+func (s *Service) moveUnits(ctx context.Context, tenant string, units []db.Unit, files map[uuid.UUID][]db.UnitFile, from []uuid.UUID) error {
+	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		unit := pg.UnitOf(ctx, tx)
+		bag := &satchel{r: s.replicas, tenant: tenant, ctx: ctx, wait: unit.Join}
+		c, q := cabinet{s: s}, db.New(tx)
+		for _, u := range units {
+			var f facts
+			err := json.Unmarshal(u.Facts, &f)
+			if err != nil {
+				return fmt.Errorf("facts of unit %s: %w", u.ID, err)
+			}
+			list := files[u.ID]
+			for i := range list {
+				if list[i].ObjectID == nil || !slices.Contains(from, *list[i].ObjectID) {
+					continue
+				}
+				raw, err := c.file(ctx, list[i])
+				if err != nil {
+					return err
+				}
+				err = bag.add(u.ID, &list[i], raw)
+				if err != nil {
+					return err
+				}
+				err = q.MoveFile(ctx, db.MoveFileParams{Unit: u.ID, Ordinal: list[i].Ordinal, Object: list[i].ObjectID, Place: list[i].ObjectOffset})
+				if err != nil {
+					return err
+				}
+			}
+			err = bag.note(recordOf(u, f, list))
+			if err != nil {
+				return err
+			}
+		}
+		return bag.keep(ctx, tx)
+	})
+}
+
+const subjectsOfEvent = 500
+
+// bury leaves of a package that was destroyed what tells nothing of anybody: ids, digests, sizes, times, and by what disposal. The
+// other services are told in the same transaction.
+func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UUID) error {
+	at := pg.Time(s.now())
+	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		subjects, err := q.SubjectsOf(ctx, pkg)
+		if err != nil {
+			return err
+		}
+		for part := range slices.Chunk(subjects, subjectsOfEvent) {
+			err = s.bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Subjects: part})
+			if err != nil {
+				return err
+			}
+		}
+		shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
+		if err != nil {
+			return err
+		}
+		var ids []uuid.UUID
+		for _, d := range shown {
+			ids = append(ids, d.ID)
+		}
+		for _, act := range []func() error{
+			func() error {
+				return q.BuryDistributions(ctx, db.BuryDistributionsParams{Ids: ids, Said: "documents in it were destroyed by " + disposalName(tenant, disposal)})
+			},
+			func() error { return q.DropPartsOf(ctx, db.DropPartsOfParams{TenantID: tenant, Package: pkg}) },
+			func() error { return q.BuryDeposits(ctx, db.BuryDepositsParams{TenantID: tenant, Package: pkg}) },
+			func() error { return q.BuryUnits(ctx, pkg) },
+			func() error { return q.BuryPackage(ctx, db.BuryPackageParams{Package: pkg, At: &at}) },
+			func() error { return q.LoneParties(ctx, tenant) },
+			func() error {
+				_, err := q.BuryItem(ctx, db.BuryItemParams{Disposal: disposal, Package: pkg})
+				return err
+			},
+		} {
+			err = act()
+			if err != nil {
+				return err
+			}
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "package.destroyed", Resource: packageName(tenant, pkg), Detail: map[string]string{"disposal": disposal.String()}})
+	})
+}
+
+// disposalReport is what was destroyed, and by whose word. Its JSON is signed.
+type disposalReport struct {
+	Report         string           `json:"report"`
+	Disposal       string           `json:"disposal"`
+	Program        string           `json:"program"`
+	Proposed       time.Time        `json:"proposed"`
+	ProposedBy     string           `json:"proposed_by"`
+	Producer       json.RawMessage  `json:"producer"`
+	Soprintendenza json.RawMessage  `json:"soprintendenza,omitempty"`
+	AuthorizedBy   string           `json:"authorized_by"`
+	Authorized     *time.Time       `json:"authorized"`
+	Released       [2]string        `json:"released_by"`
+	ReleasedAt     *time.Time       `json:"released"`
+	Ended          time.Time        `json:"ended"`
+	Backups        string           `json:"backups"`
+	Packages       []disposedRecord `json:"packages"`
+}
+
+type disposedRecord struct {
+	Package    string          `json:"package"`
+	Class      string          `json:"class"`
+	FiscalYear int32           `json:"fiscal_year"`
+	Units      int32           `json:"units"`
+	SHA256     string          `json:"sha256"`
+	Until      time.Time       `json:"retained_until"`
+	Outcome    string          `json:"outcome"`
+	Note       string          `json:"note,omitempty"`
+	Began      *time.Time      `json:"began,omitempty"`
+	Erased     *time.Time      `json:"erased,omitempty"`
+	Destroyed  []disposedBytes `json:"destroyed,omitempty"`
+}
+
+type disposedBytes struct {
+	Kind   string `json:"kind"` // object: in every replica; blob: in the platform's store
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
+}
+
+// endDisposal writes the report. Backups may still hold the documents: that a person states later.
+func (s *Service) endDisposal(ctx context.Context, tenant string, id uuid.UUID) error {
+	at := pg.Time(s.now()).UTC()
+	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		d, err := q.LockDisposal(ctx, db.LockDisposalParams{ID: id, TenantID: tenant})
+		if err != nil || d.State != "RELEASED" {
+			return err
+		}
+		items, err := q.DisposalItems(ctx, id)
+		if err != nil {
+			return err
+		}
+		r := disposalReport{
+			Report: "disposal", Disposal: disposalName(tenant, id), Program: applicationName + " " + fmt.Sprint(layoutVersion), Proposed: d.ProposedAt.UTC(), ProposedBy: d.ProposedBy,
+			Producer: d.Producer, Soprintendenza: d.Soprintendenza, AuthorizedBy: d.AuthorizedBy, Authorized: d.AuthorizedAt,
+			Released: [2]string{d.FirstPerson + " (" + d.FirstBy + ")", d.SecondPerson + " (" + d.SecondBy + ")"}, ReleasedAt: d.ReleasedAt, Ended: at,
+			Backups: "not stated yet: generations of backups from before the destruction may hold the documents",
+		}
+		for _, i := range items {
+			rec := disposedRecord{
+				Package: packageName(tenant, i.PackageID), Class: i.Class, FiscalYear: i.FiscalYear, Units: i.UnitCount, SHA256: hex.EncodeToString(i.Sha256),
+				Until: i.RetainedUntil.UTC(), Outcome: i.State, Note: i.Note, Began: i.BegunAt, Erased: i.ErasedAt,
+			}
+			gone, err := q.DisposalObjects(ctx, db.DisposalObjectsParams{Disposal: id, Package: i.PackageID})
+			if err != nil {
+				return err
+			}
+			for _, o := range gone {
+				rec.Destroyed = append(rec.Destroyed, disposedBytes{o.Kind, hex.EncodeToString(o.Sha256), o.Size})
+			}
+			r.Packages = append(r.Packages, rec)
+		}
+		content, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return fmt.Errorf("conservation: report of disposal: %w", err)
+		}
+		_, err = q.EndDisposal(ctx, db.EndDisposalParams{ID: id, At: &at, Report: content})
+		return err
+	})
+}
+
+// keepDisposalReport has the report signed and keeps it as the archive keeps everything.
+func (s *Service) keepDisposalReport(ctx context.Context, tenant string, id uuid.UUID) error {
+	var d db.Disposal
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		d, err = db.New(tx).GetDisposal(ctx, db.GetDisposalParams{ID: id, TenantID: tenant})
+		return err
+	})
+	if err != nil || d.ReportID != nil {
+		return err
+	}
+	p7m, err := s.signContent(ctx, tenant, disposalName(tenant, id), mimeJSON, uuid.NewSHA1(reportSpace, id[:]), d.Report)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(p7m)
+	o := &object{
+		id: uuid.NewSHA1(reportSpace, append(id[:], sum[:]...)), kind: kindReport, retain: retainUntil(int32(d.ProposedAt.Year()), retentionYears), //nolint:gosec // a year
+		Object: vault.Object{Key: fmt.Sprintf("tenants/%s/disposals/%s-%x.json.p7m", tenant, id, sum[:4]), Size: int64(len(p7m)), SHA256: sum},
+	}
+	s.replicas.place(o)
+	err = s.replicas.write(ctx, o, bytes.NewReader(p7m))
+	if err != nil {
+		return err
+	}
+	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		err := s.replicas.record(ctx, tx, tenant, []*object{o})
+		if err != nil {
+			return err
+		}
+		_, err = db.New(tx).SetDisposalReport(ctx, db.SetDisposalReportParams{ID: id, Object: &o.id})
+		return err
+	})
+}

@@ -1,0 +1,558 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// DepositsConfig bounds what producers hand over themselves.
+type DepositsConfig struct {
+	// MaxBytes of one file. It is held in memory while it is judged.
+	MaxBytes int64 `yaml:"max_bytes"`
+	// Attempts is how often one key may be refused. The Guidelines want three at least.
+	Attempts int `yaml:"attempts"`
+}
+
+func defaultDeposits() DepositsConfig { return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3} }
+
+func (c DepositsConfig) check(bad func(when bool, path, format string, a ...any)) {
+	bad(c.MaxBytes < 1 || c.MaxBytes > 1<<30, "deposits.max_bytes", "must be between 1 and 1073741824")
+	bad(c.Attempts < 3, "deposits.attempts", "must be at least 3: the Guidelines (§4.8 c) give a producer three refusals")
+}
+
+const (
+	depositPiece = 4 << 20          // bytes that are made durable together
+	lastPiece    = 10 * time.Second // what may be spent on saving what a broken upload brought
+	kindDocument = "DOCUMENT"
+	kindForeign  = "PACKAGE"
+)
+
+// Codes of refusals, permanent.
+const (
+	problemDigest     = "DIGEST_MISMATCH"
+	problemFormat     = "FORMAT_NOT_ADMITTED"
+	problemName       = "FORMAT_MISMATCH"
+	problemInside     = "CONTENT_NOT_ADMITTED"
+	problemFileName   = "FILE_NAME_UNSAFE"
+	problemMetadata   = "METADATA_INCOMPLETE"
+	problemPackage    = "PACKAGE_NOT_VERIFIED"
+	problemConflict   = "KEY_HOLDS_OTHER_BYTES"
+	problemPrimary    = "PRIMARY_UNKNOWN"
+	problemFatturaPA  = "CLASS_NOT_FOR_DEPOSITS"
+	codeDepositUnread = "DEPOSIT_PART_LOST"
+)
+
+// depositProblem is a reason for a refusal.
+type depositProblem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// depositHead is what an upload began with, as its row keeps it.
+type depositHead struct {
+	Document document `json:"document"`
+	Lacks    []string `json:"lacks,omitempty"` // what Allegato 5 wants and the metadata do not have
+}
+
+// receiving is one upload under way.
+type receiving struct {
+	s     *Service
+	row   db.Deposit
+	at    int64 // bytes taken, also those not durable yet
+	piece bytes.Buffer
+	sum   hash.Hash // while receiving
+}
+
+// openReceiving finds the upload of a key, or begins one. The row tells: RECEIVING goes on; any other state is how it ended.
+func (s *Service) openReceiving(ctx context.Context, tenant, by string, head *conservationv1.DepositHead) (db.Deposit, error) {
+	want, err := s.readHead(tenant, by, head)
+	if err != nil {
+		return want, err
+	}
+	var row db.Deposit
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		var err error
+		row, err = q.DepositUnderWay(ctx, db.DepositUnderWayParams{TenantID: tenant, ClientKey: want.ClientKey})
+		if err == nil {
+			if sameUpload(row, want) {
+				return nil
+			}
+			return fault.Conflict("UPLOAD_DIFFERS", "head: an upload of other bytes or with another description is under way under key %q since %s: send the same again to end it, or use another key",
+				want.ClientKey, row.CreatedAt.UTC().Format(time.RFC3339)).WithField("head.key", "UPLOAD_DIFFERS", "another upload is under way")
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		row, err = s.beginReceiving(ctx, tx, want)
+		return err
+	})
+	return row, err
+}
+
+func sameUpload(a, b db.Deposit) bool {
+	var x, y depositHead
+	errA, errB := json.Unmarshal(a.Head, &x), json.Unmarshal(b.Head, &y)
+	rawX, _ := json.Marshal(x) //nolint:errchkjson // plain strings
+	rawY, _ := json.Marshal(y) //nolint:errchkjson // plain strings
+	return errA == nil && errB == nil && bytes.Equal(rawX, rawY) && a.Size == b.Size && bytes.Equal(a.Sha256, b.Sha256) &&
+		a.FileName == b.FileName && a.Kind == b.Kind && a.Class == b.Class && a.FiscalYear == b.FiscalYear
+}
+
+// beginReceiving makes the row of a new attempt; one whose bytes are held already is the answer itself.
+func (s *Service) beginReceiving(ctx context.Context, tx pgx.Tx, want db.Deposit) (db.Deposit, error) {
+	q := db.New(tx)
+	same, err := q.SameDeposit(ctx, db.SameDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey, Sha256: want.Sha256})
+	if err == nil || !errors.Is(err, pgx.ErrNoRows) {
+		return same, err
+	}
+	last, err := q.LastDeposit(ctx, db.LastDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+	switch {
+	case err == nil && last.State == "CONFLICT" && bytes.Equal(last.Sha256, want.Sha256):
+		return last, nil
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return last, err
+	}
+	refused, err := q.CountRefusals(ctx, db.CountRefusalsParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+	if err != nil {
+		return want, err
+	}
+	if int(refused) >= s.cfg.Deposits.Attempts {
+		return want, fault.Precondition("DEPOSIT_ATTEMPTS_SPENT", "key %q was refused %d times: the archive takes it no more under this key; mend the document and hand it over under another", want.ClientKey, refused)
+	}
+	want.Attempt = last.Attempt + 1
+	want.ID, err = pg.NewID()
+	if err != nil {
+		return want, err
+	}
+	err = q.InsertDeposit(ctx, db.InsertDepositParams{
+		ID: want.ID, TenantID: want.TenantID, ClientKey: want.ClientKey, Attempt: want.Attempt, Kind: want.Kind, FileName: want.FileName, Size: want.Size,
+		Sha256: want.Sha256, Class: want.Class, FiscalYear: want.FiscalYear, Head: want.Head, DepositedBy: want.DepositedBy, CreatedAt: pg.Time(s.now()),
+	})
+	if err != nil {
+		if pg.Constraint(err) == "deposit_under_way" || pg.Constraint(err) == "deposit_tenant_id_client_key_attempt_key" {
+			return want, errDepositConcurrent()
+		}
+		return want, fmt.Errorf("conservation: insert deposit: %w", err)
+	}
+	return q.GetDeposit(ctx, db.GetDepositParams{TenantID: want.TenantID, ID: want.ID})
+}
+
+func errDepositConcurrent() *fault.Fault {
+	return fault.Aborted("UPLOAD_CONCURRENT", "another call uploads under this key: let one of them end, and go on where OpenDeposit says")
+}
+
+// readHead reads what an upload begins with. What is wrong with the metadata is a reason for refusal and no error: the producer
+// is to have it in writing, with everything else that is wrong.
+func (s *Service) readHead(tenant, by string, head *conservationv1.DepositHead) (db.Deposit, error) {
+	row := db.Deposit{
+		TenantID: tenant, ClientKey: head.GetKey(), Kind: kindDocument, FileName: head.GetFileName(), Size: head.GetSize(), Sha256: head.GetSha256(),
+		Class: head.GetClass(), FiscalYear: head.GetFiscalYear(), DepositedBy: by,
+	}
+	if row.Class == "" {
+		row.Class = classOther
+	}
+	if _, ok := findClass(row.Class); !ok {
+		return row, unknownClass(row.Class)
+	}
+	if head.GetKind() == conservationv1.DepositKind_DEPOSIT_KIND_PACKAGE {
+		row.Kind = kindForeign
+	}
+	if row.Size > s.cfg.Deposits.MaxBytes {
+		return row, fault.Invalid("UPLOAD_TOO_LARGE", "head.size: %d bytes are more than the %d that are admitted", row.Size, s.cfg.Deposits.MaxBytes).
+			WithField("head.size", "UPLOAD_TOO_LARGE", "too large")
+	}
+	var h depositHead
+	if head.GetDocument() != nil || row.Kind == kindDocument {
+		h.Document, h.Lacks = readDocument(head.GetDocument())
+	}
+	raw, err := json.Marshal(h)
+	if err != nil {
+		return row, fmt.Errorf("conservation: head of deposit: %w", err)
+	}
+	row.Head = raw
+	return row, nil
+}
+
+// resume reads what came before: the digest is taken over everything that was received.
+func (r *receiving) resume(ctx context.Context) error {
+	r.sum = sha256.New()
+	parts, err := r.s.depositParts(ctx, r.row)
+	for i := 0; err == nil && i < len(parts); i++ {
+		var raw []byte
+		raw, err = r.s.blobs.Get(ctx, partRef(parts[i]))
+		r.sum.Write(raw)
+	}
+	r.at = r.row.Received
+	return err
+}
+
+func partRef(p db.DepositPart) blob.Ref { return refOf(p.TenantID, p.Sha256, &p.Size) }
+
+func (s *Service) depositParts(ctx context.Context, row db.Deposit) ([]db.DepositPart, error) {
+	var parts []db.DepositPart
+	err := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		parts, err = db.New(tx).DepositParts(ctx, row.ID)
+		return err
+	})
+	return parts, err
+}
+
+// take adds a chunk.
+func (r *receiving) take(ctx context.Context, c *conservationv1.DepositChunk) error {
+	switch {
+	case c.GetOffset() != r.at:
+		return fault.Invalid("UPLOAD_GAP", "chunk.offset: %d, but %d bytes are here: go on at %d", c.GetOffset(), r.at, r.at)
+	case r.at+int64(len(c.GetData())) > r.row.Size:
+		return fault.Invalid("UPLOAD_TOO_LARGE", "chunk: more bytes come than the %d of head.size", r.row.Size)
+	}
+	r.sum.Write(c.GetData())
+	r.piece.Write(c.GetData())
+	r.at += int64(len(c.GetData()))
+	if r.piece.Len() >= depositPiece {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// flush makes what is in hand durable.
+func (r *receiving) flush(ctx context.Context) error {
+	if r.piece.Len() == 0 {
+		return nil
+	}
+	raw := bytes.Clone(r.piece.Bytes())
+	ref, err := r.s.blobs.Put(ctx, r.row.TenantID, raw)
+	if err != nil {
+		return err
+	}
+	place := r.at - int64(len(raw))
+	err = r.s.db.Tx(ctx, r.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		n, err := db.New(tx).ReceiveDepositPart(ctx, db.ReceiveDepositPartParams{Deposit: r.row.ID, Place: place, Sha256: ref.SHA256[:], Size: ref.Size})
+		if err == nil && n == 0 {
+			return errDepositConcurrent()
+		}
+		return err
+	})
+	if err == nil {
+		r.piece.Reset()
+	}
+	return err
+}
+
+// complete judges a whole upload: what is right is taken in charge, what is not is refused with its reasons.
+func (r *receiving) complete(ctx context.Context) (db.Deposit, error) {
+	raw, err := r.readBack(ctx)
+	if err != nil {
+		return r.row, err
+	}
+	var head depositHead
+	err = json.Unmarshal(r.row.Head, &head)
+	if err != nil {
+		return r.row, fmt.Errorf("conservation: head of deposit %s: %w", r.row.ID, err)
+	}
+	j := &judgement{s: r.s, row: r.row, raw: raw, document: head.Document}
+	received := r.sum.Sum(nil)
+	read := sha256.Sum256(raw)
+	if !bytes.Equal(received, r.row.Sha256) || !bytes.Equal(read[:], r.row.Sha256) {
+		j.refuse(problemDigest, "the bytes have the SHA-256 %x while receiving and %x when read back; the head declares %x", received, read, r.row.Sha256)
+	}
+	for _, text := range head.Lacks {
+		j.refuse(problemMetadata, "%s", text)
+	}
+	err = j.judge(ctx)
+	if err != nil {
+		return r.row, err
+	}
+	if len(j.problems) > 0 {
+		return r.s.refuseDeposit(ctx, r.row, j, verdictOf{})
+	}
+	return r.s.acceptDeposit(ctx, r.row, j, verdictOf{})
+}
+
+// readBack gives the whole file from where its parts are.
+func (r *receiving) readBack(ctx context.Context) ([]byte, error) {
+	return r.s.depositContent(ctx, r.row)
+}
+
+func (s *Service) depositContent(ctx context.Context, row db.Deposit) ([]byte, error) {
+	parts, err := s.depositParts(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]byte, 0, row.Size)
+	for _, p := range parts {
+		if p.Place != int64(len(raw)) {
+			return nil, fault.Internal(codeDepositUnread, "deposit %s has a gap at %d", row.ID, len(raw))
+		}
+		piece, err := s.blobs.Get(ctx, partRef(p))
+		if err != nil {
+			return nil, err
+		}
+		raw = append(raw, piece...)
+	}
+	return raw, nil
+}
+
+// judgement is what is found about one deposit.
+type judgement struct {
+	s            *Service
+	row          db.Deposit
+	raw          []byte
+	document     document
+	finding      finding
+	bodies       []body
+	origin       *foreignOrigin
+	verification []byte
+	problems     []depositProblem
+}
+
+func (j *judgement) refuse(code, format string, a ...any) {
+	j.problems = append(j.problems, depositProblem{code, fmt.Sprintf(format, a...)})
+}
+
+func (j *judgement) judge(ctx context.Context) error {
+	if unsafeFileName(j.row.FileName) {
+		j.refuse(problemFileName, "file_name: %q has a path, control characters or turns the direction of writing: give the plain name", j.row.FileName)
+	}
+	if j.row.Kind == kindForeign {
+		return j.judgePackage()
+	}
+	if j.row.Class == classPrivate || j.row.Class == classPublic {
+		j.refuse(problemFatturaPA, "class: invoices of class %s come through the invoice service, which knows their receipts; one that was issued elsewhere is imported there", j.row.Class)
+	}
+	j.finding = recognise(j.raw, 0)
+	f := j.finding.format
+	switch {
+	case !f.admitted:
+		j.refuse(problemFormat, "the content is %s: %s", f.name, f.note)
+	case !f.fits(j.row.FileName):
+		j.refuse(problemName, "file_name: %q does not name what the content is, %s (%s)", j.row.FileName, f.name, strings.Join(f.extensions, ", "))
+	}
+	for _, text := range j.finding.inside {
+		j.refuse(problemInside, "%s", text)
+	}
+	j.bodies = []body{{Type: j.document.Type, Number: j.document.Number, Date: j.document.Date}}
+	return j.findPrimary(ctx)
+}
+
+// findPrimary looks up the document that this one is attached to.
+func (j *judgement) findPrimary(ctx context.Context) error {
+	if j.document.Primary == "" {
+		return nil
+	}
+	return j.s.db.Tx(ctx, j.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		row, err := db.New(tx).HeldDeposit(ctx, db.HeldDepositParams{TenantID: j.row.TenantID, ClientKey: j.document.Primary})
+		if errors.Is(err, pgx.ErrNoRows) {
+			j.refuse(problemPrimary, "document.primary_key: nothing was taken in under %q: hand the main document over first", j.document.Primary)
+			return nil
+		}
+		j.document.PrimarySum = base64Of(row.Sha256)
+		return err
+	})
+}
+
+// unsafeFileName: a name that would lead somewhere else, or show something else than it is.
+func unsafeFileName(name string) bool {
+	return name == "." || name == ".." || path.Base(name) != name || strings.ContainsAny(name, `/\`) || strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\uFFFD'
+	})
+}
+
+// verdictOf is a person's word in a conflict; zero: none was needed.
+type verdictOf struct{ resolution, by, reason string }
+
+// refuseDeposit writes the reasons down and tells them.
+func (s *Service) refuseDeposit(ctx context.Context, row db.Deposit, j *judgement, v verdictOf) (db.Deposit, error) {
+	raw, err := json.Marshal(j.problems)
+	if err != nil {
+		return row, fmt.Errorf("conservation: problems of deposit: %w", err)
+	}
+	at := pg.Time(s.now())
+	err = s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		n, err := q.RefuseDeposit(ctx, db.RefuseDepositParams{ID: row.ID, Format: j.finding.format.name, Problems: raw, Verification: j.verification, At: &at, Resolution: v.resolution, ResolvedBy: v.by, Reason: v.reason})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errDepositConcurrent()
+		}
+		row, err = q.GetDeposit(ctx, db.GetDepositParams{TenantID: row.TenantID, ID: row.ID})
+		if err != nil {
+			return err
+		}
+		left, err := s.attemptsLeft(ctx, q, row)
+		if err != nil {
+			return err
+		}
+		var codes []string
+		for _, p := range j.problems {
+			codes = append(codes, p.Code)
+		}
+		slices.Sort(codes)
+		codes = slices.Compact(codes)
+		if left <= 1 {
+			s.log.WarnContext(ctx, "a deposit was refused and may be tried once more at most", "deposit", row.ID, "codes", codes, "attempts_left", left)
+		}
+		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "deposit.refuse", Resource: depositName(row.TenantID, row.ID), Detail: map[string]string{"codes": strings.Join(codes, " ")}})
+		if err != nil {
+			return err
+		}
+		return s.bus.Emit(ctx, tx, &conservationv1.DepositRefused{Deposit: depositName(row.TenantID, row.ID), Key: row.ClientKey, Codes: codes, AttemptsLeft: left})
+	})
+	return row, err
+}
+
+func (s *Service) attemptsLeft(ctx context.Context, q *db.Queries, row db.Deposit) (int32, error) {
+	refused, err := q.CountRefusals(ctx, db.CountRefusalsParams{TenantID: row.TenantID, ClientKey: row.ClientKey})
+	return max(0, int32(s.cfg.Deposits.Attempts)-int32(refused)), err //nolint:gosec // small numbers
+}
+
+// acceptDeposit takes a deposit in charge: its unit, its state and the order for its report are one transaction. A key that
+// holds other bytes makes it a conflict.
+func (s *Service) acceptDeposit(ctx context.Context, row db.Deposit, j *judgement, v verdictOf) (db.Deposit, error) {
+	d := &deposited{ID: row.ID.String(), Key: row.ClientKey, Kind: row.Kind, Format: j.finding.format.name, Signed: j.finding.signed, Years: yearsOf(row.Class), Document: j.document, Origin: j.origin}
+	if v.resolution == "KEEP_BOTH" {
+		d.Other = row.Attempt
+	}
+	in := &intake{tenant: row.TenantID, key: d.unitKey(), subject: depositName(row.TenantID, row.ID), class: row.Class, year: row.FiscalYear, facts: factsOfDeposit(row.FileName, d, j.bodies)}
+	sum := sha256.Sum256(j.raw)
+	in.files = []db.UnitFile{{TenantID: row.TenantID, Role: "transmitted", FileName: row.FileName, MediaType: j.finding.format.media, Sha256: sum[:], Size: int64(len(j.raw))}}
+	if s.replicas == nil { // without replicas documents rest on the platform's store, whole
+		_, err := s.blobs.Put(ctx, row.TenantID, j.raw)
+		if err != nil {
+			return row, err
+		}
+	}
+	at := pg.Time(s.now())
+	err := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		locked, err := q.LockDeposit(ctx, db.LockDepositParams{TenantID: row.TenantID, ID: row.ID})
+		if err != nil {
+			return err
+		}
+		if locked.State != row.State {
+			return errDepositConcurrent()
+		}
+		held, err := q.HeldDeposit(ctx, db.HeldDepositParams{TenantID: row.TenantID, ClientKey: row.ClientKey})
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+		case err != nil:
+			return err
+		case d.Other == 0:
+			return s.contest(ctx, tx, row, j, held, at)
+		}
+		unit, err := s.takeNow(ctx, tx, in, [][]byte{j.raw})
+		if err != nil {
+			return err
+		}
+		_, err = q.AcceptDeposit(ctx, db.AcceptDepositParams{ID: row.ID, Unit: &unit, Format: j.finding.format.name, Verification: j.verification, At: &at, Resolution: v.resolution, ResolvedBy: v.by, Reason: v.reason})
+		if err != nil {
+			return fmt.Errorf("conservation: accept deposit: %w", err)
+		}
+		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "deposit.accept", Resource: depositName(row.TenantID, row.ID), Detail: map[string]string{"unit": unit.String()}})
+		if err != nil {
+			return err
+		}
+		return s.jobs.InsertTx(ctx, tx, rdvArgs{Tenant: row.TenantID, Deposit: row.ID}, nil)
+	})
+	if err != nil {
+		return row, err
+	}
+	return s.deposit(ctx, row.TenantID, row.ID)
+}
+
+func (s *Service) contest(ctx context.Context, tx pgx.Tx, row db.Deposit, j *judgement, held db.Deposit, at time.Time) error {
+	reason := fmt.Sprintf("key %q holds other bytes since %s (%x, now %x)", row.ClientKey, held.CreatedAt.UTC().Format(time.RFC3339), held.Sha256, row.Sha256)
+	_, err := db.New(tx).ContestDeposit(ctx, db.ContestDepositParams{ID: row.ID, Format: j.finding.format.name, Verification: j.verification, At: &at, Reason: reason})
+	if err != nil {
+		return fmt.Errorf("conservation: contest deposit: %w", err)
+	}
+	s.log.WarnContext(ctx, "a deposit waits for a person: its key holds other bytes", "deposit", row.ID, "held_by", held.ID)
+	return telemetry.Audit(ctx, tx, telemetry.Act{Action: "deposit.conflict", Resource: depositName(row.TenantID, row.ID), Detail: map[string]string{"held_by": held.ID.String()}})
+}
+
+// takeNow takes one unit in within the transaction and gives its id: that of the unit which holds the key when it is the same.
+func (s *Service) takeNow(ctx context.Context, tx pgx.Tx, in *intake, contents [][]byte) (uuid.UUID, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return id, err
+	}
+	unit := pg.UnitOf(ctx, tx)
+	if unit == nil {
+		return id, fault.Internal("UNIT_WITHOUT_TRANSACTION", "units are taken in within a transaction")
+	}
+	t := &takings{bag: &satchel{r: s.replicas, tenant: in.tenant, ctx: ctx, wait: unit.Join}}
+	for i := range in.files {
+		err = t.bag.add(id, &in.files[i], contents[i])
+		if err != nil {
+			return id, err
+		}
+	}
+	t.arrivals = []arrival{{intake: in, id: id, story: ctx}}
+	err = s.write(ctx, tx, t)
+	if err != nil {
+		return id, err
+	}
+	return db.New(tx).UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
+}
+
+func (s *Service) deposit(ctx context.Context, tenant string, id uuid.UUID) (db.Deposit, error) {
+	var row db.Deposit
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		row, err = db.New(tx).GetDeposit(ctx, db.GetDepositParams{TenantID: tenant, ID: id})
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, noDeposit(depositName(tenant, id))
+	}
+	return row, err
+}
+
+func depositName(tenant string, id uuid.UUID) string {
+	return "tenants/" + tenant + "/deposits/" + id.String()
+}
+
+func noDeposit(name string) *fault.Fault {
+	return fault.NotFound("DEPOSIT_NOT_FOUND", "there is no deposit %s", name)
+}
+
+// receiveAll takes chunks until the caller has said that there are no more.
+func (r *receiving) receiveAll(ctx context.Context, next func() (*conservationv1.DepositChunk, error)) error {
+	for {
+		c, err := next()
+		if errors.Is(err, io.EOF) {
+			return r.flush(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		err = r.take(ctx, c)
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,380 @@
+// Package eraser destroys what a disposal (scarto) was authorised and released for: every copy of a package, of what was taken in
+// for it, and of what was made from it, in all replicas and in the platform's store.
+//
+// It owns the only code of the archive that deletes, and runs in a process of its own with credentials of its own: those of the
+// service need no right to delete. It decides nothing: it refuses what is not released by two persons, what is held, what has not
+// reached the end of its term, and what other documents still need. A store that keeps an object under a lock (S3 Object Lock in
+// compliance mode) keeps it from this program too: the package waits, and the disposal says why.
+//
+// What it has begun it goes on with after any crash: each package is first marked, with everything that has to go, in one
+// transaction; then things go, one by one, each of which may go twice; then the mark says that they are gone.
+package eraser
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// Store is where copies are: a replica of the archive, or the platform's store.
+type Store interface {
+	// Destroy removes every copy of an object, damaged ones that were set apart and former versions too. What is not there is gone
+	// already. Unavailable OBJECT_LOCKED when the store keeps it.
+	Destroy(ctx context.Context, key string) error
+	// Holds says whether anything of it is left.
+	Holds(ctx context.Context, key string) (bool, error)
+	String() string
+}
+
+// Eraser destroys. All fields are needed but Step.
+type Eraser struct {
+	DB       *pg.DB
+	Replicas []Store
+	// Blobs is the platform's store; its keys are tenant/SHA-256 in hex.
+	Blobs Store
+	Log   *slog.Logger
+	Now   func() time.Time
+	// Step is called between two acts, for tests that end the program there.
+	Step func(where string) error
+}
+
+// Done is what a run did.
+type Done struct {
+	Erased  int // packages
+	Waiting int // that could not be erased now; their disposals say why
+}
+
+// Run erases what is released now.
+func (e *Eraser) Run(ctx context.Context) (Done, error) {
+	var done Done
+	ctx = telemetry.WithActor(ctx, "service:eraser")
+	var released []db.ReleasedDisposalsRow
+	err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		released, err = db.New(tx).ReleasedDisposals(ctx)
+		return err
+	})
+	if err != nil {
+		return done, fmt.Errorf("eraser: released disposals: %w", err)
+	}
+	for _, d := range released {
+		err = e.disposal(ctx, d.TenantID, d.ID, &done)
+		if err != nil {
+			return done, fmt.Errorf("eraser: disposal %s: %w", d.ID, err)
+		}
+	}
+	return done, nil
+}
+
+func (e *Eraser) step(where string) error {
+	if e.Step == nil {
+		return nil
+	}
+	return e.Step(where)
+}
+
+func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done *Done) error {
+	var items []db.DisposalItemsRow
+	err := e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		items, err = db.New(tx).DisposalItems(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if item.State != "AUTHORIZED" && item.State != "ERASING" {
+			continue
+		}
+		said, err := e.item(ctx, tenant, id, item)
+		if err != nil {
+			f := fault.Of(err)
+			if ctx.Err() != nil || (f.Kind != fault.KindUnavailable && f.Kind != fault.KindPrecondition) {
+				return err
+			}
+			said = f.Error()
+		}
+		if said == "" {
+			done.Erased++
+			continue
+		}
+		done.Waiting++
+		e.Log.WarnContext(ctx, "a package could not be erased", "disposal", id, "package", item.PackageID, "reason", said)
+		err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+			return db.New(tx).SetDisposalTrouble(ctx, db.SetDisposalTroubleParams{ID: id, LastError: item.PackageID.String() + ": " + said})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// item erases one package. said tells why it was left alone.
+func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, item db.DisposalItemsRow) (said string, err error) {
+	if item.State == "AUTHORIZED" {
+		said, err = e.begin(ctx, tenant, disposal, item.PackageID)
+		if err != nil || said != "" {
+			return said, err
+		}
+	}
+	err = e.step("marked")
+	if err != nil {
+		return "", err
+	}
+	var list []db.DisposalObject
+	err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		list, err = db.New(tx).DisposalObjects(ctx, db.DisposalObjectsParams{Disposal: disposal, Package: item.PackageID})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, o := range list {
+		err = e.destroy(ctx, o)
+		if err != nil {
+			return "", err
+		}
+	}
+	for _, o := range list { // a repair that was under way may have made a copy again
+		err = e.gone(ctx, o)
+		if err != nil {
+			return "", err
+		}
+	}
+	err = e.step("gone")
+	if err != nil {
+		return "", err
+	}
+	return "", e.end(ctx, tenant, disposal, item.PackageID)
+}
+
+// begin marks a package, in one transaction with the last look at everything that could keep it. From then on there is no way back.
+func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UUID) (said string, err error) {
+	now := pg.Time(e.Now())
+	err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		err := q.LockDisposals(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		kept, wait, err := e.keeps(ctx, tx, tenant, disposal, pkg, now)
+		switch {
+		case err != nil:
+			return err
+		case kept != "":
+			said = kept
+			_, err = q.SetDisposalItem(ctx, db.SetDisposalItemParams{Disposal: disposal, Package: pkg, State: "KEPT", Note: kept, FromStates: []string{"AUTHORIZED"}})
+			return err
+		case wait != "":
+			said = wait
+			return nil
+		}
+		err = e.mark(ctx, q, tenant, disposal, pkg, now)
+		if err != nil {
+			return err
+		}
+		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "package.erase", Resource: "tenants/" + tenant + "/packages/" + pkg.String(), Detail: map[string]string{"disposal": disposal.String()}})
+	})
+	return said, err
+}
+
+// keeps says why a package is kept for good, or why it has to wait.
+func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, pkg uuid.UUID, now time.Time) (kept, wait string, err error) {
+	q := db.New(tx)
+	d, err := q.LockDisposal(ctx, db.LockDisposalParams{ID: disposal, TenantID: tenant})
+	if err != nil {
+		return "", "", err
+	}
+	p, err := q.GetPackage(ctx, pkg)
+	if err != nil {
+		return "", "", err
+	}
+	held, err := q.HoldOver(ctx, db.HoldOverParams{TenantID: tenant, Package: pkg})
+	if err != nil {
+		return "", "", err
+	}
+	due, err := q.DisposalDue(ctx, db.DisposalDueParams{Package: pkg, Now: now})
+	if err != nil {
+		return "", "", err
+	}
+	switch {
+	case d.State != "RELEASED" || d.FirstBy == "" || d.SecondBy == "" || d.FirstBy == d.SecondBy:
+		return "", "the disposal is " + d.State + ": it is not released by two persons", nil
+	case p.State != "SEALED":
+		return "the package is " + p.State, "", nil
+	case len(held) > 0:
+		return "hold " + held[0].ID.String() + " covers it", "", nil
+	case !due:
+		return "its term is not over", "", nil
+	}
+	open, err := q.OpenHandOvers(ctx, db.OpenHandOversParams{TenantID: tenant, Package: pkg})
+	if err != nil || open > 0 {
+		return "", "an export or a distribution with its documents is being built", err
+	}
+	objects, err := q.ObjectsOfPackage(ctx, pkg)
+	if err != nil || len(objects) == 0 {
+		return "", "", err
+	}
+	neighbours, err := q.NeighboursIn(ctx, db.NeighboursInParams{Objects: objects, TenantID: tenant, Package: pkg})
+	if err != nil || len(neighbours) == 0 {
+		return "", "", err
+	}
+	return "", fmt.Sprintf("%d other documents were taken in together with its own: the service moves them first", len(neighbours)), nil
+}
+
+// mark writes down what has to go and lets go of it: checks and repairs know of it no more.
+func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, now time.Time) error {
+	p, err := q.GetPackage(ctx, pkg)
+	if err != nil {
+		return err
+	}
+	ids, err := q.ObjectsOfPackage(ctx, pkg)
+	if err != nil {
+		return err
+	}
+	if p.ObjectID != nil {
+		ids = append(ids, *p.ObjectID)
+	}
+	err = e.list(ctx, q, tenant, disposal, pkg, ids)
+	if err != nil {
+		return err
+	}
+	said := "destroyed by tenants/" + tenant + "/disposals/" + disposal.String()
+	for _, act := range []func() error{
+		func() error { return q.ForgetDamages(ctx, ids) },
+		func() error { return q.ForgetCopies(ctx, ids) },
+		func() error { return q.ForgetObjects(ctx, ids) },
+		func() error { return q.DropSearchOf(ctx, pkg) },
+		func() error { return q.DropOwedSearchOf(ctx, pkg) },
+		func() error { return q.ForgetFiles(ctx, pkg) },
+		func() error { return q.DestroyUnits(ctx, db.DestroyUnitsParams{Package: pkg, Problem: said}) },
+		func() error {
+			n, err := q.SetPackageErasing(ctx, db.SetPackageErasingParams{Package: pkg, Disposal: &disposal})
+			return moved(n, err)
+		},
+		func() error {
+			n, err := q.BeginErasing(ctx, db.BeginErasingParams{Disposal: disposal, Package: pkg, At: &now})
+			return moved(n, err)
+		},
+	} {
+		err = act()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func moved(n int64, err error) error {
+	if err == nil && n != 1 {
+		err = fault.Internal("DISPOSAL_MOVED", "the package or its place on the list is not as it was a moment ago")
+	}
+	return err
+}
+
+// list writes down objects of the archive and blobs of the platform's store.
+func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, ids []uuid.UUID) error {
+	add := func(kind, key string, sum []byte, size int64) error {
+		return q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{Disposal: disposal, Package: pkg, TenantID: tenant, Kind: kind, Key: key, Sha256: sum, Size: size})
+	}
+	objects, err := q.GetObjects(ctx, ids)
+	for i := 0; err == nil && i < len(objects); i++ {
+		err = add("object", objects[i].Key, objects[i].Sha256, objects[i].Size)
+	}
+	if err != nil {
+		return err
+	}
+	blobs, err := q.BlobsOfPackage(ctx, pkg)
+	for i := 0; err == nil && i < len(blobs); i++ {
+		err = add("blob", tenant+"/"+hex.EncodeToString(blobs[i].Sha256), blobs[i].Sha256, blobs[i].Size)
+	}
+	if err != nil {
+		return err
+	}
+	parts, err := q.PartsOfPackage(ctx, db.PartsOfPackageParams{TenantID: tenant, Package: pkg})
+	for i := 0; err == nil && i < len(parts); i++ {
+		err = add("blob", tenant+"/"+hex.EncodeToString(parts[i].Sha256), parts[i].Sha256, parts[i].Size)
+	}
+	if err != nil {
+		return err
+	}
+	shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
+	for i := 0; err == nil && i < len(shown); i++ {
+		if shown[i].Sha256 != nil {
+			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size)
+		}
+	}
+	return err
+}
+
+// destroy removes one thing everywhere.
+func (e *Eraser) destroy(ctx context.Context, o db.DisposalObject) error {
+	if o.Gone {
+		return nil
+	}
+	for _, s := range e.stores(o) {
+		err := s.Destroy(ctx, o.Key)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+		err = e.step("destroyed in " + s.String())
+		if err != nil {
+			return err
+		}
+	}
+	return e.DB.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).SetObjectGone(ctx, db.SetObjectGoneParams{Disposal: o.DisposalID, Package: o.PackageID, Kind: o.Kind, Key: o.Key})
+	})
+}
+
+// gone looks again, and removes what came back.
+func (e *Eraser) gone(ctx context.Context, o db.DisposalObject) error {
+	for _, s := range e.stores(o) {
+		left, err := s.Holds(ctx, o.Key)
+		if err == nil && left {
+			err = s.Destroy(ctx, o.Key)
+		}
+		if err == nil && left {
+			left, err = s.Holds(ctx, o.Key)
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", s, err)
+		case left:
+			return fault.Unavailable("OBJECT_NOT_GONE", "%s still holds %s", s, o.Key)
+		}
+	}
+	return nil
+}
+
+func (e *Eraser) stores(o db.DisposalObject) []Store {
+	if o.Kind == "blob" {
+		return []Store{e.Blobs}
+	}
+	return e.Replicas
+}
+
+func (e *Eraser) end(ctx context.Context, tenant string, disposal, pkg uuid.UUID) error {
+	now := pg.Time(e.Now())
+	return e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		n, err := db.New(tx).SetErased(ctx, db.SetErasedParams{Disposal: disposal, Package: pkg, At: &now})
+		return moved(n, err)
+	})
+}
+
+// Locked says that err means an object which its store keeps.
+func Locked(err error) bool { return errors.Is(err, fault.Unavailable("OBJECT_LOCKED", "")) }

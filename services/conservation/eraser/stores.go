@@ -1,0 +1,210 @@
+package eraser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"ceralacca.dev/services/internal/fault"
+)
+
+// Folder is a replica on a file system, as the vault lays it out: objects, and quarantine for damaged copies that were set apart.
+type Folder struct{ Dir string }
+
+// String is the folder.
+func (f Folder) String() string { return "folder " + f.Dir }
+
+// copies are the names of everything that is left of an object.
+func (f Folder) copies(key string) ([]string, error) {
+	clean := filepath.FromSlash(key)
+	if !filepath.IsLocal(clean) {
+		return nil, fault.Invalid("KEY_INVALID", "object key %q leads out of the folder", key)
+	}
+	if _, err := os.Stat(filepath.Join(f.Dir, "objects")); err != nil { // a disk that is not mounted holds what nobody sees
+		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be read", f).With(err)
+	}
+	var found []string
+	path := filepath.Join(f.Dir, "objects", clean)
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		found = append(found, path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be read", f).With(err)
+	}
+	apart := filepath.Join(f.Dir, "quarantine", clean)
+	entries, err := os.ReadDir(filepath.Dir(apart))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be read", f).With(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(apart)+".") {
+			found = append(found, filepath.Join(filepath.Dir(apart), e.Name()))
+		}
+	}
+	return found, nil
+}
+
+// Destroy implements Store. The bytes are overwritten before the name goes; on a disk that writes elsewhere than where it is told
+// that is no promise, and encrypting the disk is.
+func (f Folder) Destroy(ctx context.Context, key string) error {
+	paths, err := f.copies(key)
+	for i := 0; err == nil && i < len(paths); i++ {
+		err = errors.Join(ctx.Err(), shred(paths[i]))
+	}
+	if err != nil && fault.Of(err).Kind == fault.KindInternal {
+		err = fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s cannot be removed: the eraser's user needs the right to write to its folders", f, key).With(err)
+	}
+	return err
+}
+
+func shred(path string) error {
+	err := os.Chmod(path, 0o600)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	zeros := make([]byte, 1<<20)
+	for at := int64(0); err == nil && at < info.Size(); at += int64(len(zeros)) {
+		_, err = file.WriteAt(zeros[:min(int64(len(zeros)), info.Size()-at)], at)
+	}
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Holds implements Store.
+func (f Folder) Holds(_ context.Context, key string) (bool, error) {
+	paths, err := f.copies(key)
+	return len(paths) > 0, err
+}
+
+// Blobs is the platform's store on a file system; keys are tenant/SHA-256.
+type Blobs struct{ Dir string }
+
+// String is the folder.
+func (b Blobs) String() string { return "blobs in " + b.Dir }
+
+func (b Blobs) path(key string) (string, error) {
+	tenant, sum, ok := strings.Cut(key, "/")
+	if !ok || len(sum) != 64 || !filepath.IsLocal(tenant) || strings.ContainsAny(key[len(tenant)+1:], `/\.`) {
+		return "", fault.Invalid("KEY_INVALID", "blob key %q is not tenant/SHA-256", key)
+	}
+	return filepath.Join(b.Dir, "tenants", tenant, sum[:2], sum), nil
+}
+
+// Destroy implements Store.
+func (b Blobs) Destroy(_ context.Context, key string) error {
+	path, err := b.path(key)
+	if err != nil {
+		return err
+	}
+	err = shred(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fault.Unavailable("BLOB_UNAVAILABLE", "%s: %s cannot be removed", b, key).With(err)
+}
+
+// Holds implements Store.
+func (b Blobs) Holds(_ context.Context, key string) (bool, error) {
+	path, err := b.path(key)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fault.Unavailable("BLOB_UNAVAILABLE", "%s cannot be read", b).With(err)
+	}
+	return err == nil, nil
+}
+
+// Bucket is a replica or the platform's store in a bucket of an S3-compatible store. Its credential may list and delete versions.
+type Bucket struct {
+	client         *minio.Client
+	bucket, prefix string
+}
+
+// BucketConfig names it.
+type BucketConfig struct {
+	Endpoint, Bucket, Prefix, Region, AccessKey, SecretKey string
+	Insecure                                               bool
+}
+
+// OpenBucket makes the client; it does not contact the server.
+func OpenBucket(c BucketConfig) (*Bucket, error) {
+	client, err := minio.New(c.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""), Secure: !c.Insecure, Region: c.Region})
+	if err != nil {
+		return nil, fmt.Errorf("eraser: S3 endpoint %q: %w", c.Endpoint, err)
+	}
+	return &Bucket{client, c.Bucket, c.Prefix}, nil
+}
+
+// String is the bucket.
+func (b *Bucket) String() string { return "bucket " + b.bucket }
+
+// versions gives every version of an object, delete markers too.
+func (b *Bucket) versions(ctx context.Context, key string) ([]minio.ObjectInfo, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var found []minio.ObjectInfo
+	for info := range b.client.ListObjects(ctx, b.bucket, minio.ListObjectsOptions{Prefix: b.prefix + key, Recursive: true, WithVersions: true}) {
+		if info.Err != nil {
+			return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be listed", b).With(info.Err)
+		}
+		if info.Key == b.prefix+key {
+			found = append(found, info)
+		}
+	}
+	return found, nil
+}
+
+// Destroy implements Store: each version goes, in whatever order. A lock that has not ended keeps its version, for whoever asks.
+func (b *Bucket) Destroy(ctx context.Context, key string) error {
+	list, err := b.versions(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, v := range list {
+		err = b.client.RemoveObject(ctx, b.bucket, v.Key, minio.RemoveObjectOptions{VersionID: v.VersionID})
+		if err == nil {
+			continue
+		}
+		_, until, lockErr := b.client.GetObjectRetention(ctx, b.bucket, v.Key, v.VersionID)
+		if lockErr == nil && until != nil {
+			return fault.Unavailable("OBJECT_LOCKED", "%s keeps %s until %s: nobody can remove it before", b, key, until.UTC().Format("2006-01-02")).With(err)
+		}
+		return fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s cannot be removed: the eraser's credential needs s3:DeleteObjectVersion", b, key).With(err)
+	}
+	return nil
+}
+
+// Holds implements Store.
+func (b *Bucket) Holds(ctx context.Context, key string) (bool, error) {
+	list, err := b.versions(ctx, key)
+	for _, v := range list {
+		if !v.IsDeleteMarker {
+			return true, err
+		}
+	}
+	return false, err
+}

@@ -1,0 +1,161 @@
+package conservation
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // what other preservers wrote
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/internal/auth"
+)
+
+// packageHead hands a package over: its index says the rest.
+func packageHead(key string, content []byte) *conservationv1.DepositHead {
+	head := headOf(key, key+".zip", content)
+	head.Kind, head.Document, head.Class = conservationv1.DepositKind_DEPOSIT_KIND_PACKAGE, nil, "FISC"
+	return head
+}
+
+func zipped(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var raw bytes.Buffer
+	w := zip.NewWriter(&raw)
+	for name, content := range files {
+		f, err := w.Create(name)
+		require.NoError(t, err)
+		_, err = f.Write([]byte(content))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return raw.Bytes()
+}
+
+// idc2010 is an index of the first edition as another preserver writes one: digests in hex, paths beside the index.
+func idc2010(document, metadata, extra string) string {
+	one, two := sha1.Sum([]byte(document)), sha256.Sum256([]byte(metadata)) //nolint:gosec // see above
+	return `<?xml version="1.0" encoding="UTF-8"?><IdC xmlns="http://www.uni.com/U3011/sincro/" xmlns:s="http://www.uni.com/U3011/sincro/">` +
+		`<SelfDescription><ID>idx-2011</ID><CreatingApplication><Name>Vecchio</Name><Version>3</Version><Producer>Altro Conservatore S.p.A.</Producer></CreatingApplication></SelfDescription>` +
+		`<VdC><ID>vdc-2011</ID></VdC><FileGroup><Label>Verbale</Label>` +
+		`<File s:encoding="binary" s:format="text/plain"><ID>1</ID><Path>./doc%20uno.txt</Path><Hash s:function="SHA-1">` + hex.EncodeToString(one[:]) + `</Hash></File>` +
+		`<MoreInfo s:XMLScheme="x.xsd"><ExternalMetadata s:format="application/xml"><ID>2</ID><Path>meta.xml</Path><Hash s:function="SHA-256">` + base64.StdEncoding.EncodeToString(two[:]) + `</Hash></ExternalMetadata></MoreInfo>` +
+		`</FileGroup><Process><Agent s:type="organization" s:role="OtherRole"><AgentName><FormalName>Gamma S.r.l.</FormalName></AgentName><Agent_ID>VATIT-09876543217</Agent_ID></Agent>` +
+		`<TimeReference><TimeInfo>2011-05-04T10:00:00+02:00</TimeInfo></TimeReference></Process>` + extra + `</IdC>`
+}
+
+const oldMetadata = `<DocumentoInformatico><TipologiaDocumentale>Verbale di assemblea</TipologiaDocumentale><DatiDiRegistrazione><TipoRegistro><Nessuno><DataDocumento>2011-05-02</DataDocumento><NumeroDocumento>7</NumeroDocumento></Nessuno></TipoRegistro></DatiDiRegistrazione><Soggetti><Ruolo><Autore><PF><Cognome>Neri</Cognome><Nome>Ada</Nome></PF></Autore></Ruolo></Soggetti><NomeDelDocumento>verbale.txt</NomeDelDocumento></DocumentoInformatico>`
+
+// TestImports: packages of other preservers are read, verified, kept as they came, and found by what is in them.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	api, ctx := h.producer(), context.Background()
+	const text = "Verbale del 2 maggio\n"
+	good := map[string]string{"pkg/IdC.xml": idc2010(text, oldMetadata, ""), "pkg/doc uno.txt": text, "pkg/meta.xml": oldMetadata}
+
+	t.Run("PIndex2020", func(t *testing.T) { // our own package, into an archive that never saw it
+		shelve(t, h)
+		p, err := h.client.ListPackages(ctx, &conservationv1.ListPackagesRequest{Parent: "tenants/acme"})
+		require.NoError(t, err)
+		raw := h.download(t, p.GetPackages()[0].GetName(), conservationv1.PackageFile_PACKAGE_FILE_ARCHIVE)
+		before := searchAll(t, h)
+		d := hand(t, api, packageHead("nostro", raw), raw)
+		require.Equal(t, accepted, d.GetState(), d.GetProblems())
+		require.Contains(t, string(d.GetVerification()), "PIndex.xml.p7m: holds")
+		require.NotContains(t, string(d.GetVerification()), `"time_stamp": ""`)
+		after := searchAll(t, h)
+		for line, n := range before {
+			if strings.Contains(line, "TD01") {
+				require.Equal(t, 2*n, after[line], "the same is found: %s\nof %v", line, after)
+			}
+		}
+		z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+		require.NoError(t, err)
+		files := map[string]string{}
+		for _, e := range z.File {
+			content, err := readEntry(e, 1<<20)
+			require.NoError(t, err)
+			if strings.HasSuffix(e.Name, "u000002/doc.xml") {
+				flip(content)
+			}
+			files[e.Name] = string(content)
+		}
+		spoiled := zipped(t, files)
+		d = hand(t, api, packageHead("nostro-guasto", spoiled), spoiled)
+		require.Equal(t, refused, d.GetState())
+		require.Contains(t, d.GetProblems()[0].GetMessage(), "u000002/doc.xml")
+	})
+	t.Run("Test18_IdC2010", func(t *testing.T) {
+		raw := zipped(t, good)
+		d := hand(t, api, packageHead("vecchio-1", raw), raw)
+		require.Equal(t, accepted, d.GetState(), d.GetProblems())
+		var v verified
+		require.NoError(t, json.Unmarshal(d.GetVerification(), &v))
+		require.Equal(t, "UNI 11386:2010", v.Standard)
+		require.Equal(t, 2, v.Files)
+		require.Contains(t, strings.Join(v.Notes, "\n"), "SHA-1")
+		found, err := h.reader().SearchDocuments(ctx, &conservationv1.SearchDocumentsRequest{Parent: "tenants/acme", Query: field(conservationv1.SearchField_SEARCH_FIELD_NAME, "neri ada")})
+		require.NoError(t, err)
+		require.Len(t, found.GetDocuments(), 1)
+		doc := found.GetDocuments()[0]
+		require.Equal(t, []string{"Verbale di assemblea", "7", "2011-05-02", "verbale.txt", d.GetUnit()}, []string{doc.GetDocumentType(), doc.GetNumber(), doc.GetDate(), doc.GetFileName(), doc.GetUnit()})
+		u, err := h.client.GetUnit(ctx, &conservationv1.GetUnitRequest{Name: d.GetUnit()})
+		require.NoError(t, err)
+		sum := sha256.Sum256(raw)
+		require.Equal(t, sum[:], u.GetFiles()[0].GetContent().GetSha256(), "as it came")
+	})
+	t.Run("Test18_EnvelopedSignature", func(t *testing.T) { // breaks the schema; its content is verified all the same
+		files := map[string]string{"IdC.xml": idc2010(text, oldMetadata, `<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/>`), "doc uno.txt": text, "meta.xml": oldMetadata}
+		raw := zipped(t, files)
+		d := hand(t, api, packageHead("vecchio-2", raw), raw)
+		require.Equal(t, accepted, d.GetState(), d.GetProblems())
+		require.Contains(t, string(d.GetVerification()), "breaks the schema")
+	})
+	t.Run("Refused", func(t *testing.T) {
+		for i, change := range []func(map[string]string){
+			func(f map[string]string) { f["pkg/doc uno.txt"] = "altro" },
+			func(f map[string]string) { delete(f, "pkg/meta.xml") },
+			func(f map[string]string) { delete(f, "pkg/IdC.xml") },
+			func(f map[string]string) { f["../x"] = "y" },
+			func(f map[string]string) { f["pkg/IdC.xml"] = strings.Replace(f["pkg/IdC.xml"], "SHA-1", "MD5", 1) },
+		} {
+			files := map[string]string{}
+			for k, v := range good {
+				files[k] = v
+			}
+			change(files)
+			raw := zipped(t, files)
+			d := hand(t, api, packageHead(fmt.Sprintf("rotto-%d", i), raw), raw)
+			require.Equal(t, refused, d.GetState(), i)
+			require.Equal(t, problemPackage, problemCodes(d)[0])
+		}
+	})
+}
+
+// searchAll counts what is found by what people see of it.
+func searchAll(t testing.TB, h *house) map[string]int { return searchOf(t, h, "acme") }
+
+func searchOf(t testing.TB, h *house, tenant string) map[string]int {
+	t.Helper()
+	api := conservationv1.NewExhibitionServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: tenant, Scopes: []string{"archive.read"}})))
+	lines := map[string]int{}
+	for token := ""; ; {
+		page, err := api.SearchDocuments(context.Background(), &conservationv1.SearchDocumentsRequest{Parent: "tenants/" + tenant, PageSize: 1000, PageToken: token})
+		require.NoError(t, err)
+		for _, d := range page.GetDocuments() {
+			lines[fmt.Sprint(d.GetDocumentType(), d.GetNumber(), d.GetDate(), d.GetSeller(), d.GetBuyer(), d.GetSdiId(), d.GetFileName(), d.GetClass(), d.GetFiscalYear(), d.GetState())]++
+		}
+		if token = page.GetNextPageToken(); token == "" {
+			return lines
+		}
+	}
+}

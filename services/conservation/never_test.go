@@ -1,0 +1,5 @@
+//go:build !soak
+
+package conservation
+
+const neverRounds = 20

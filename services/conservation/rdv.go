@@ -1,0 +1,228 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
+	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+)
+
+// rdvArgs asks for the report of a deposit that was taken in charge.
+type rdvArgs struct {
+	Tenant  string    `json:"tenant"`
+	Deposit uuid.UUID `json:"deposit"`
+}
+
+// Kind names the job.
+func (rdvArgs) Kind() string { return "rdv" }
+
+// rdvSpace makes ids from the deposit's, so that a repeat signs and writes the same.
+var rdvSpace = uuid.MustParse("5f0c2b5a-97c3-4f0a-8a2f-4f2f7e0f5d10")
+
+// reportDeposit makes the rapporto di versamento: written, signed with the archive's credential, stamped, and kept in both
+// replicas like everything else. It waits for the log, so that the proof is in it. What others have to mend is waited for.
+func (s *Service) reportDeposit(ctx context.Context, job *river.Job[rdvArgs]) error {
+	row, err := s.deposit(ctx, job.Args.Tenant, job.Args.Deposit)
+	if err != nil || row.Report != nil || row.State != "ACCEPTED" {
+		return err
+	}
+	content, err := s.writeRDV(ctx, row)
+	if err == nil {
+		err = s.sealRDV(ctx, row, content)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	switch fault.Of(err).Kind {
+	case fault.KindUnavailable, fault.KindExhausted, fault.KindPrecondition, fault.KindAborted:
+		s.log.InfoContext(ctx, "the report of a deposit waits", "deposit", row.ID, "error", err)
+		return river.JobSnooze(max(time.Second, fault.Of(err).RetryAfter))
+	}
+	return err
+}
+
+// sealRDV signs, stamps and keeps a report. The signature is over the report as it was first written: a repeat finds it by its
+// request id only when the bytes are the same, and they follow from the rows.
+func (s *Service) sealRDV(ctx context.Context, row db.Deposit, content []byte) error {
+	name, sum := depositName(row.TenantID, row.ID), sha256.Sum256(content)
+	p7m, err := s.signContent(ctx, row.TenantID, name, mimeXML, uuid.NewSHA1(rdvSpace, append(row.ID[:], sum[:]...)), content)
+	if err != nil {
+		return err
+	}
+	digest := sha256.Sum256(p7m)
+	tsr, at, err := s.stampDigest(ctx, digest[:])
+	if err != nil {
+		return err
+	}
+	p := db.SetDepositReportParams{ID: row.ID, Report: p7m, Stamp: tsr}
+	var kept []*object
+	if s.replicas != nil {
+		keep := retainUntil(row.FiscalYear, max(yearsOf(row.Class), retentionYears))
+		kept = []*object{rdvObject(row, p7m, ".xml.p7m", keep), rdvObject(row, tsr, ".xml.p7m.tsr", keep)}
+		for i, raw := range [][]byte{p7m, tsr} {
+			s.replicas.place(kept[i])
+			kept[i].to = kept[0].to // rows of one statement have the same replicas
+			err = s.replicas.write(ctx, kept[i], bytes.NewReader(raw))
+			if err != nil {
+				return err
+			}
+		}
+		p.ReportObject, p.StampObject = &kept[0].id, &kept[1].id
+	}
+	stamped := pg.Time(at)
+	p.At = &stamped
+	return s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		n, err := db.New(tx).SetDepositReport(ctx, p)
+		if err != nil || n == 0 || s.replicas == nil {
+			return err
+		}
+		return s.replicas.record(ctx, tx, row.TenantID, kept)
+	})
+}
+
+func rdvObject(row db.Deposit, raw []byte, ending string, keep time.Time) *object {
+	sum := sha256.Sum256(raw)
+	return &object{
+		id: uuid.NewSHA1(rdvSpace, append([]byte(ending), append(row.ID[:], sum[:]...)...)), kind: kindReport, retain: keep,
+		Object: vault.Object{Key: fmt.Sprintf("tenants/%s/rdv/%s/%s-%x%s", row.TenantID, row.CreatedAt.UTC().Format("2006-01"), row.ID, sum[:4], ending), Size: int64(len(raw)), SHA256: sum},
+	}
+}
+
+// rdvNamespace of the report's elements; services/conservation/rdv.xsd is its schema.
+const rdvNamespace = "https://ceralacca.dev/schemi/rdv/1"
+
+// writeRDV writes the report. It tells what the archive took, when, where it stands in the log, and nothing that the file or its
+// metadata say: it outlives them. spec: LG-AgID §4.8 d
+func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) {
+	var u db.Unit
+	var files []db.UnitFile
+	copies := 0
+	err := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		var err error
+		u, err = q.GetUnit(ctx, *row.UnitID)
+		if err != nil {
+			return err
+		}
+		files, err = q.FilesOf(ctx, []uuid.UUID{u.ID})
+		if err != nil || len(files) == 0 || files[0].ObjectID == nil {
+			return err
+		}
+		held, err := q.CopiesOf(ctx, *files[0].ObjectID)
+		for _, c := range held {
+			if c.State == copyGood {
+				copies++
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := &xmlText{}
+	d.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<RapportoDiVersamento xmlns="` + rdvNamespace + `" versione="1">`)
+	d.element("Identificativo", depositName(row.TenantID, row.ID))
+	d.element("DataRapporto", u.CreatedAt.UTC().Format(time.RFC3339)) // UTC, as the Guidelines want
+	d.element("Conservatore", s.cfg.Producer)
+	d.element("Responsabile", responsibleName(s.cfg.Responsible))
+	d.element("Titolare", "tenants/"+row.TenantID)
+	d.raw("<PacchettoDiVersamento>")
+	d.element("Chiave", row.ClientKey)
+	d.element("Tipo", map[string]string{kindDocument: "documento", kindForeign: "pacchetto di archiviazione di altro sistema"}[row.Kind])
+	d.impronta(base64Of(row.Sha256))
+	d.element("Dimensione", strconv.FormatInt(row.Size, 10))
+	d.element("Formato", row.Format)
+	d.raw("</PacchettoDiVersamento><UnitaDocumentaria>")
+	d.element("Identificativo", unitName(row.TenantID, u.ID))
+	d.element("PresaInCarico", u.CreatedAt.UTC().Format(time.RFC3339Nano))
+	d.element("Classe", u.Class)
+	d.element("PeriodoImposta", strconv.Itoa(int(u.FiscalYear)))
+	for _, f := range files {
+		d.raw("<File>")
+		d.element("Ruolo", map[string]string{"transmitted": "documento", "metadata": "metadati"}[f.Role])
+		d.impronta(base64Of(f.Sha256))
+		d.element("Dimensione", strconv.FormatInt(f.Size, 10))
+		d.raw("</File>")
+	}
+	if s.replicas != nil {
+		d.element("Copie", strconv.Itoa(copies))
+	}
+	d.raw("</UnitaDocumentaria>")
+	err = s.logInRDV(ctx, d, row.TenantID, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	d.element("Esito", "POSITIVO")
+	d.raw("</RapportoDiVersamento>\n")
+	return d.Bytes(), nil
+}
+
+func responsibleName(r ResponsibleConfig) string {
+	if r.FormalName != "" {
+		return r.FormalName
+	}
+	return r.FirstName + " " + r.LastName
+}
+
+// logInRDV puts the receipt of the log into the report: number of the tenant, and the proof that anybody can check.
+func (s *Service) logInRDV(ctx context.Context, d *xmlText, tenant string, unit uuid.UUID) error {
+	if s.book == nil {
+		return nil
+	}
+	r, err := evidence{s: s}.receipt(ctx, tenant, "", unit, 1, false, func(context.Context, *db.Queries) error { return nil })
+	if err != nil {
+		return err
+	}
+	d.raw("<Registro>")
+	d.element("Origine", s.cfg.Log.Origin)
+	d.element("Sequenza", strconv.FormatInt(r.GetTenantSequence(), 10))
+	d.element("Prova", string(r.GetReceipt()))
+	d.raw("</Registro>")
+	return nil
+}
+
+// submissionReport reads the report from where it is kept: the replicas, or the rows without them.
+func (s *Service) submissionReport(ctx context.Context, row db.Deposit) (*conservationv1.SubmissionReport, error) {
+	if row.Report == nil {
+		if row.State != "ACCEPTED" {
+			return nil, fault.Precondition("SUBMISSION_REPORT_NONE", "deposit %s is %s: a report is made of what was taken in charge", depositName(row.TenantID, row.ID), row.State)
+		}
+		return nil, fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report is being signed: ask again in a second or two").WithRetryAfter(time.Second)
+	}
+	m := &conservationv1.SubmissionReport{Deposit: depositName(row.TenantID, row.ID), Signed: row.Report, TimeStamp: row.Stamp, StampTime: timestamppb.New(*row.StampedAt)}
+	if s.replicas != nil && row.ReportID != nil {
+		for _, f := range []struct {
+			id   uuid.UUID
+			into *[]byte
+		}{{*row.ReportID, &m.Signed}, {*row.StampID, &m.TimeStamp}} {
+			o, err := s.object(ctx, row.TenantID, f.id)
+			if err != nil {
+				return nil, err
+			}
+			*f.into, err = s.replicas.read(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	sd, err := cms.Parse(m.GetSigned())
+	if err != nil {
+		return nil, fault.Internal("SUBMISSION_REPORT_UNREADABLE", "the report of %s cannot be read", m.GetDeposit()).With(err)
+	}
+	m.Content = sd.Content()
+	return m, nil
+}

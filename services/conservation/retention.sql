@@ -1,0 +1,224 @@
+-- name: RetentionRules :many
+SELECT * FROM retention_rule WHERE tenant_id = @tenant_id;
+
+-- name: RetentionYears :one
+SELECT years FROM retention_rule WHERE tenant_id = @tenant_id AND class = @class;
+
+-- name: SetRetentionRule :exec
+INSERT INTO retention_rule (tenant_id, class, years) VALUES (@tenant_id, @class, @years)
+ON CONFLICT (tenant_id, class) DO UPDATE SET years = excluded.years;
+
+-- name: LockDisposals :exec
+-- Holds and the eraser's beginning wait for each other, tenant by tenant.
+SELECT pg_advisory_xact_lock(hashtextextended('conservation disposal ' || @tenant_id::text, 0));
+
+-- name: InsertHold :exec
+INSERT INTO hold (id, tenant_id, unit_id, package_id, fiscal_year, class, reason, set_by, set_at)
+VALUES (@id, @tenant_id, sqlc.narg('unit_id'), sqlc.narg('package_id'), @fiscal_year, @class, @reason, @set_by, @set_at);
+
+-- name: LiftHold :execrows
+UPDATE hold SET lifted_by = @lifted_by, lift_reason = @lift_reason, lifted_at = @lifted_at WHERE id = @id AND tenant_id = @tenant_id AND lifted_at IS NULL;
+
+-- name: GetHold :one
+SELECT * FROM hold WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: ListHolds :many
+SELECT * FROM hold WHERE tenant_id = @tenant_id AND (NOT @active::bool OR lifted_at IS NULL) ORDER BY id DESC LIMIT 1000;
+
+-- name: HoldOver :many
+-- Holds that cover a package: itself, its year and class, a unit of it, or one that belongs to a unit of it.
+SELECT h.* FROM hold h JOIN package p ON p.id = @package
+WHERE h.tenant_id = @tenant_id AND h.lifted_at IS NULL AND (
+    h.package_id = p.id
+    OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = p.fiscal_year) AND (h.class = '' OR h.class = p.class))
+    OR EXISTS (SELECT 1 FROM unit u WHERE u.id = h.unit_id AND u.package_id = p.id)
+    OR EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.id = h.unit_id AND i.package_id = p.id)
+    OR EXISTS (SELECT 1 FROM unit i JOIN unit u ON u.id = i.integrates WHERE i.id = h.unit_id AND u.package_id = p.id))
+ORDER BY h.id LIMIT 1;
+
+-- name: DisposablePackages :many
+-- Sealed packages whose term is over and that are on no list.
+SELECT p.* FROM package p
+WHERE p.tenant_id = @tenant_id AND p.state = 'SEALED'
+  AND COALESCE(p.retain_until, make_timestamptz(p.fiscal_year + 11, 12, 31, 23, 59, 59, 'UTC')) < @now::timestamptz
+  AND (@fiscal_year::int = 0 OR p.fiscal_year = @fiscal_year) AND (@class::text = '' OR p.class = @class)
+  AND NOT EXISTS (SELECT 1 FROM disposal_item i WHERE i.package_id = p.id AND i.state <> 'KEPT')
+  -- what later receipts added, or what is added to, goes at the same time or later, never alone before
+  AND NOT EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.package_id = p.id AND (i.package_id IS NULL
+      OR EXISTS (SELECT 1 FROM package q WHERE q.id = i.package_id AND q.state <> 'DESTROYED'
+          AND (q.state <> 'SEALED' OR COALESCE(q.retain_until, make_timestamptz(q.fiscal_year + 11, 12, 31, 23, 59, 59, 'UTC')) >= @now::timestamptz))))
+ORDER BY p.id LIMIT 10000;
+
+-- name: InsertDisposal :exec
+INSERT INTO disposal (id, tenant_id, state, needs_authority, proposed_by, proposed_at) VALUES (@id, @tenant_id, 'PROPOSED', @needs_authority, @proposed_by, @proposed_at);
+
+-- name: InsertDisposalItem :exec
+INSERT INTO disposal_item (disposal_id, package_id, tenant_id, state, retained_until, sha256, unit_count)
+VALUES (@disposal, @package, @tenant_id, 'LISTED', @retained_until, @sha256, @unit_count);
+
+-- name: LockDisposal :one
+SELECT * FROM disposal WHERE id = @id AND tenant_id = @tenant_id FOR UPDATE;
+
+-- name: GetDisposal :one
+SELECT * FROM disposal WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: ListDisposals :many
+SELECT * FROM disposal WHERE tenant_id = @tenant_id ORDER BY id DESC LIMIT 1000;
+
+-- name: ReleasedDisposals :many
+SELECT id, tenant_id FROM disposal WHERE state = 'RELEASED' ORDER BY id LIMIT 1000;
+
+-- name: DisposalItems :many
+SELECT i.*, p.fiscal_year, p.class, p.state AS package_state, p.object_id
+FROM disposal_item i JOIN package p ON p.id = i.package_id WHERE i.disposal_id = @disposal ORDER BY i.package_id;
+
+-- name: SetDisposalItem :execrows
+UPDATE disposal_item SET state = @state, note = @note WHERE disposal_id = @disposal AND package_id = @package AND state = ANY(@from_states::text[]);
+
+-- name: AuthorizeDisposal :exec
+UPDATE disposal SET state = 'AUTHORIZED', producer = @producer, soprintendenza = sqlc.narg('soprintendenza'), authorized_by = @authorized_by, authorized_at = @at WHERE id = @id;
+
+-- name: ReleaseDisposalOnce :exec
+UPDATE disposal SET state = 'RELEASED_ONCE', first_by = @by, first_person = @person WHERE id = @id;
+
+-- name: ReleaseDisposal :exec
+UPDATE disposal SET state = 'RELEASED', second_by = @by, second_person = @person, released_at = @at WHERE id = @id;
+
+-- name: WithdrawDisposal :exec
+UPDATE disposal SET state = 'WITHDRAWN', ended_at = @at WHERE id = @id;
+
+-- name: SetDisposalTrouble :exec
+UPDATE disposal SET last_error = @last_error WHERE id = @id;
+
+-- name: EndDisposal :execrows
+UPDATE disposal SET state = 'PARTIAL', ended_at = @at, last_error = '', report = @report WHERE id = @id AND state = 'RELEASED';
+
+-- name: CompleteDisposal :exec
+UPDATE disposal SET state = 'COMPLETE', completed_by = @by, completion = @completion WHERE id = @id;
+
+-- name: UnsignedDisposals :many
+SELECT id, tenant_id FROM disposal WHERE report IS NOT NULL AND report_id IS NULL ORDER BY id LIMIT 100;
+
+-- name: SetDisposalReport :execrows
+UPDATE disposal SET report_id = @object WHERE id = @id AND report_id IS NULL;
+
+-- name: BeginErasing :execrows
+UPDATE disposal_item SET state = 'ERASING', begun_at = @at WHERE disposal_id = @disposal AND package_id = @package AND state = 'AUTHORIZED';
+
+-- name: SetPackageErasing :execrows
+UPDATE package SET state = 'ERASING', disposal_id = @disposal WHERE id = @package AND state = 'SEALED';
+
+-- name: DestroyUnits :exec
+UPDATE unit SET state = 'DESTROYED', problem = @problem WHERE package_id = @package::uuid AND state = 'PRESERVED';
+
+-- name: DropSearchOf :exec
+DELETE FROM search_entry WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
+
+-- name: DropOwedSearchOf :exec
+DELETE FROM search_owed WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
+
+-- name: ObjectsOfPackage :many
+-- What was taken in for the units of a package.
+SELECT DISTINCT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = @package::uuid AND f.object_id IS NOT NULL;
+
+-- name: NeighboursIn :many
+-- Other units whose files an object holds.
+SELECT DISTINCT u.id FROM unit_file f JOIN unit u ON u.id = f.unit_id
+WHERE f.object_id = ANY(@objects::uuid[]) AND u.tenant_id = @tenant_id AND (u.package_id IS NULL OR u.package_id <> @package::uuid) AND u.state <> 'DESTROYED' ORDER BY u.id;
+
+-- name: MoveFile :exec
+UPDATE unit_file SET object_id = @object, object_offset = @place WHERE unit_id = @unit AND ordinal = @ordinal;
+
+-- name: InsertDisposalObject :exec
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size) VALUES (@disposal, @package, @tenant_id, @kind, @key, @sha256, @size)
+ON CONFLICT DO NOTHING;
+
+-- name: DisposalObjects :many
+SELECT * FROM disposal_object WHERE disposal_id = @disposal AND package_id = @package ORDER BY kind, key;
+
+-- name: SetObjectGone :exec
+UPDATE disposal_object SET gone = true WHERE disposal_id = @disposal AND package_id = @package AND kind = @kind AND key = @key;
+
+-- name: ForgetDamages :exec
+DELETE FROM archive_damage WHERE object_id = ANY(@objects::uuid[]);
+
+-- name: ForgetCopies :exec
+DELETE FROM archive_copy WHERE object_id = ANY(@objects::uuid[]);
+
+-- name: ForgetObjects :exec
+DELETE FROM archive_object WHERE id = ANY(@objects::uuid[]);
+
+-- name: ForgetFiles :exec
+UPDATE unit_file SET object_id = NULL, object_offset = NULL, content = NULL, file_name = '', media_type = ''
+WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
+
+-- name: SetErased :execrows
+UPDATE disposal_item SET state = 'ERASED', erased_at = @at WHERE disposal_id = @disposal AND package_id = @package AND state = 'ERASING';
+
+-- name: SubjectsOf :many
+SELECT subject FROM unit WHERE package_id = @package::uuid ORDER BY position;
+
+-- name: BuryUnits :exec
+-- What is left of units tells nothing of anybody. Keys that SdI or we gave stay: the same event again finds them taken.
+UPDATE unit SET facts = '{}', correlation = '', causation = '', traceparent = '',
+    unit_key = CASE WHEN unit_key LIKE 'SDI|%' OR unit_key LIKE 'IN|%' OR unit_key LIKE 'IMP|%' THEN unit_key ELSE 'GONE|' || id::text END
+WHERE package_id = @package::uuid;
+
+-- name: BuryPackage :exec
+UPDATE package SET state = 'DESTROYED', destroyed_at = @at, object_id = NULL, terms = '{}', last_error = '' WHERE id = @package AND state = 'ERASING';
+
+-- name: BuryDeposits :exec
+UPDATE deposit AS x SET file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
+WHERE x.tenant_id = @tenant_id AND x.client_key IN (
+    SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid);
+
+-- name: DropPartsOf :exec
+DELETE FROM deposit_part WHERE deposit_id IN (
+    SELECT e.id FROM deposit e WHERE e.tenant_id = @tenant_id AND e.client_key IN (
+        SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid));
+
+-- name: PartsOfPackage :many
+SELECT p.sha256, p.size FROM deposit_part p WHERE p.deposit_id IN (
+    SELECT e.id FROM deposit e WHERE e.tenant_id = @tenant_id AND e.client_key IN (
+        SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid));
+
+-- name: DistributionsOf :many
+-- Distributions that hold documents of a package.
+SELECT d.id, d.state, d.sha256, d.size FROM distribution d
+WHERE d.tenant_id = @tenant_id AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units));
+
+-- name: BuryDistributions :exec
+UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, ready_at = NULL, purpose = '', last_error = @said WHERE id = ANY(@ids::uuid[]);
+
+-- name: LoneParties :exec
+-- Parties that no document names any more, with the words by which they were found.
+WITH lone AS (
+    SELECT p.id FROM search_party p WHERE p.tenant_id = @tenant_id
+      AND NOT EXISTS (SELECT 1 FROM search_entry e WHERE e.tenant_id = @tenant_id AND e.seller = p.id)
+      AND NOT EXISTS (SELECT 1 FROM search_entry e WHERE e.tenant_id = @tenant_id AND e.buyer = p.id)
+), words AS (
+    DELETE FROM search_word w WHERE w.tenant_id = @tenant_id AND w.party_id IN (SELECT lone.id FROM lone)
+)
+DELETE FROM search_party p WHERE p.id IN (SELECT lone.id FROM lone);
+
+-- name: BuryItem :execrows
+UPDATE disposal_item SET state = 'DESTROYED' WHERE disposal_id = @disposal AND package_id = @package AND state = 'ERASED';
+
+-- name: DestroyedPackages :many
+SELECT id, fiscal_year, class, unit_count, disposal_id, destroyed_at FROM package
+WHERE tenant_id = @tenant_id AND state IN ('ERASING', 'DESTROYED') AND (cardinality(@years::int[]) = 0 OR fiscal_year = ANY(@years::int[]))
+  AND (cardinality(@classes::text[]) = 0 OR class = ANY(@classes::text[])) ORDER BY id DESC LIMIT 100;
+
+-- name: DisposalDue :one
+SELECT COALESCE(p.retain_until, make_timestamptz(p.fiscal_year + 11, 12, 31, 23, 59, 59, 'UTC')) < @now::timestamptz FROM package p WHERE p.id = @package;
+
+-- name: OpenHandOvers :one
+-- Exports and distributions that are being built from a package.
+SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state = 'BUILDING' AND @package::uuid = ANY(e.packages))
+     + (SELECT count(*) FROM distribution d WHERE d.tenant_id = @tenant_id AND d.state = 'BUILDING'
+        AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units)));
+
+-- name: BlobsOfPackage :many
+-- What the sealing left in the platform's store.
+SELECT b.sha256::bytea AS sha256, b.size::bigint AS size FROM package p, LATERAL (VALUES (p.index_sha256, p.index_size), (p.signed_sha256, p.signed_size), (p.stamp_sha256, p.stamp_size)) AS b (sha256, size)
+WHERE p.id = @package AND b.sha256 IS NOT NULL;

@@ -2,6 +2,7 @@ package conservation
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,18 +45,26 @@ func (a deposits) CreateDeposit(stream grpc.ClientStreamingServer[conservationv1
 	if err != nil {
 		return err
 	}
+	next := func() (*conservationv1.DepositChunk, error) {
+		m, err := stream.Recv()
+		if err == nil && m.GetChunk() == nil {
+			err = fault.Invalid("UPLOAD_MIXED", "an upload has one head, which comes first")
+		}
+		return m.GetChunk(), err
+	}
+	if first.GetHead().GetValidateOnly() {
+		m, err := a.judgeOnly(ctx, tenant, first.GetHead(), next)
+		if err != nil {
+			return err
+		}
+		return stream.SendAndClose(m)
+	}
 	row, err := a.s.openReceiving(ctx, tenant, actor(ctx), first.GetHead())
 	if err != nil {
 		return err
 	}
 	if row.State == "RECEIVING" {
-		row, err = a.receive(ctx, row, func() (*conservationv1.DepositChunk, error) {
-			m, err := stream.Recv()
-			if err == nil && m.GetChunk() == nil {
-				err = fault.Invalid("UPLOAD_MIXED", "an upload has one head, which comes first")
-			}
-			return m.GetChunk(), err
-		})
+		row, err = a.receive(ctx, row, next)
 		if err != nil {
 			return err
 		}
@@ -65,6 +74,35 @@ func (a deposits) CreateDeposit(stream grpc.ClientStreamingServer[conservationv1
 		return err
 	}
 	return stream.SendAndClose(m)
+}
+
+// judgeOnly says what would become of an upload, and keeps nothing of it.
+func (a deposits) judgeOnly(ctx context.Context, tenant string, head *conservationv1.DepositHead, next func() (*conservationv1.DepositChunk, error)) (*conservationv1.Deposit, error) {
+	row, err := a.s.readHead(tenant, actor(ctx), head)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiving{s: a.s, row: row, sum: sha256.New(), dry: true}
+	err = r.receiveAll(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	if r.at < row.Size {
+		return nil, fault.Invalid("UPLOAD_INCOMPLETE", "%d of %d bytes came: what is only judged must come whole", r.at, row.Size)
+	}
+	j, err := r.judge(ctx, r.piece.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	m := &conservationv1.Deposit{
+		Key: row.ClientKey, State: conservationv1.DepositState_DEPOSIT_STATE_ACCEPTED, FileName: row.FileName, Size: row.Size, ReceivedBytes: r.at, Sha256: row.Sha256,
+		Class: row.Class, FiscalYear: row.FiscalYear, Format: j.finding.format.name, Verification: j.verification,
+	}
+	for _, p := range j.problems {
+		m.State = conservationv1.DepositState_DEPOSIT_STATE_REFUSED
+		m.Problems = append(m.Problems, &conservationv1.DepositProblem{Code: p.Code, Message: p.Message})
+	}
+	return m, nil
 }
 
 func (a deposits) receive(ctx context.Context, row db.Deposit, next func() (*conservationv1.DepositChunk, error)) (db.Deposit, error) {

@@ -144,6 +144,27 @@ func TestDeposits(t *testing.T) {
 		require.Equal(t, refused, d.GetState())
 		require.Equal(t, []string{problemMetadata, problemMetadata, problemMetadata}, problemCodes(d), "date, sender, recipient")
 	})
+	t.Run("Test19_DryRun", func(t *testing.T) {
+		const kept = `SELECT concat((SELECT count(*) FROM deposit), ' ', (SELECT count(*) FROM deposit_part), ' ', (SELECT count(*) FROM unit), ' ', (SELECT count(*) FROM archive_object), ' ', (SELECT count(*) FROM log_pending), ' ', (SELECT count(*) FROM log_leaf))`
+		h.await(t, "reports", func() bool {
+			var open int
+			h.rowsOf(t, `SELECT count(*) FROM deposit WHERE state = 'ACCEPTED' AND report IS NULL`, &open)
+			return open == 0
+		})
+		var before, after string
+		h.rowsOf(t, kept, &before)
+		keys := len(keysOn(t, h.disks[0]))
+		for name, want := range map[string]conservationv1.DepositState{"prova.pdf": accepted, "prova.xml": refused} {
+			head := headOf("prova", name, aPDF)
+			head.ValidateOnly = true
+			d := hand(t, api, head, aPDF)
+			require.Equal(t, want, d.GetState(), d.GetProblems())
+			require.Empty(t, d.GetName())
+		}
+		h.rowsOf(t, kept, &after)
+		require.Equal(t, before, after)
+		require.Len(t, keysOn(t, h.disks[0]), keys)
+	})
 	t.Run("Test54_OtherTenant", func(t *testing.T) {
 		foreign := conservationv1.NewDepositServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "beta", Scopes: []string{"archive.read", "archive.write"}})))
 		_, err := upload(t, foreign, headOf("x", "a.pdf", aPDF), aPDF, 0, len(aPDF))

@@ -108,28 +108,7 @@ const rdvNamespace = "https://ceralacca.dev/schemi/rdv/1"
 // writeRDV writes the report. It tells what the archive took, when, where it stands in the log, and nothing that the file or its
 // metadata say: it outlives them. spec: LG-AgID §4.8 d
 func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) {
-	var u db.Unit
-	var files []db.UnitFile
-	copies := 0
-	err := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		var err error
-		u, err = q.GetUnit(ctx, *row.UnitID)
-		if err != nil {
-			return err
-		}
-		files, err = q.FilesOf(ctx, []uuid.UUID{u.ID})
-		if err != nil || len(files) == 0 || files[0].ObjectID == nil {
-			return err
-		}
-		held, err := q.CopiesOf(ctx, *files[0].ObjectID)
-		for _, c := range held {
-			if c.State == copyGood {
-				copies++
-			}
-		}
-		return err
-	})
+	u, files, copies, err := s.unitOfDeposit(ctx, row)
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +148,30 @@ func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) 
 	d.element("Esito", "POSITIVO")
 	d.raw("</RapportoDiVersamento>\n")
 	return d.Bytes(), nil
+}
+
+// unitOfDeposit reads what a deposit became, and in how many replicas its document is.
+func (s *Service) unitOfDeposit(ctx context.Context, row db.Deposit) (u db.Unit, files []db.UnitFile, copies int, err error) {
+	err = s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		var err error
+		u, err = q.GetUnit(ctx, *row.UnitID)
+		if err != nil {
+			return err
+		}
+		files, err = q.FilesOf(ctx, []uuid.UUID{u.ID})
+		if err != nil || len(files) == 0 || files[0].ObjectID == nil {
+			return err
+		}
+		held, err := q.CopiesOf(ctx, *files[0].ObjectID)
+		for _, c := range held {
+			if c.State == copyGood {
+				copies++
+			}
+		}
+		return err
+	})
+	return u, files, copies, err
 }
 
 func responsibleName(r ResponsibleConfig) string {

@@ -31,7 +31,7 @@ type depositFlags struct {
 	key, class, metadata, kind, title, number, date, flow string
 	authors, recipients                                   []string
 	year                                                  int32
-	foreign                                               bool
+	foreign, dry                                          bool
 }
 
 const depositHelp = `
@@ -55,6 +55,7 @@ func (c *cli) depositUploadCommand() *cobra.Command {
 	fl.StringVar(&f.class, "class", "", "PEC, REG or ALTRO (FISC too for --foreign); ALTRO when empty")
 	fl.Int32Var(&f.year, "year", 0, "fiscal year; this year when 0")
 	fl.BoolVar(&f.foreign, "foreign", false, "FILE is a ZIP with an index of UNI 11386 (2010 or 2020)")
+	fl.BoolVar(&f.dry, "dry-run", false, "only judge: nothing is kept")
 	fl.StringVar(&f.metadata, "metadata", "", "file with the metadata, JSON")
 	fl.StringVar(&f.kind, "type", "", "type of document, such as Contratto")
 	fl.StringVar(&f.title, "title", "", "what it is about")
@@ -84,9 +85,10 @@ func (c *cli) handOver(ctx context.Context, name string, f depositFlags) error {
 		return err
 	}
 	from := int64(0)
+	head.ValidateOnly = f.dry
 	there, err := api.OpenDeposit(ctx, &conservationv1.OpenDepositRequest{Parent: tenant, Key: f.key})
 	switch {
-	case err == nil && there.GetState() == conservationv1.DepositState_DEPOSIT_STATE_RECEIVING:
+	case err == nil && !f.dry && there.GetState() == conservationv1.DepositState_DEPOSIT_STATE_RECEIVING:
 		from = there.GetReceivedBytes()
 	case err != nil && !errors.Is(err, fault.NotFound("DEPOSIT_NOT_FOUND", "")):
 		return err

@@ -513,7 +513,9 @@ type DepositHead struct {
 	Class      string `protobuf:"bytes,7,opt,name=class,proto3" json:"class,omitempty"`
 	FiscalYear int32  `protobuf:"varint,8,opt,name=fiscal_year,json=fiscalYear,proto3" json:"fiscal_year,omitempty"`
 	// Needed for a document; of a package it says who hands it over, when set.
-	Document      *Document `protobuf:"bytes,9,opt,name=document,proto3" json:"document,omitempty"`
+	Document *Document `protobuf:"bytes,9,opt,name=document,proto3" json:"document,omitempty"`
+	// Only judge: nothing is kept, no attempt is counted, and the answer has no name. The upload must come whole.
+	ValidateOnly  bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,6 +611,13 @@ func (x *DepositHead) GetDocument() *Document {
 		return x.Document
 	}
 	return nil
+}
+
+func (x *DepositHead) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
 }
 
 type DepositChunk struct {
@@ -2044,7 +2053,7 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\x14CreateDepositRequest\x12<\n" +
 	"\x04head\x18\x01 \x01(\v2&.ceralacca.conservation.v1.DepositHeadH\x00R\x04head\x12?\n" +
 	"\x05chunk\x18\x02 \x01(\v2'.ceralacca.conservation.v1.DepositChunkH\x00R\x05chunkB\r\n" +
-	"\x04part\x12\x05\xbaH\x02\b\x01\"\xd8\x03\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"\xfd\x03\n" +
 	"\vDepositHead\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12A\n" +
 	"\x03key\x18\x02 \x01(\tB/\xe0A\x02\xbaH)r'2%^[A-Za-z0-9][A-Za-z0-9._:/#-]{0,119}$R\x03key\x12D\n" +
@@ -2057,7 +2066,9 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\x05class\x18\a \x01(\tB\x15\xbaH\x12r\x102\x0e^[A-Z-]{0,20}$R\x05class\x12/\n" +
 	"\vfiscal_year\x18\b \x01(\x05B\x0e\xe0A\x02\xbaH\b\x1a\x06\x18\x98\x11(\xb2\x0fR\n" +
 	"fiscalYear\x12?\n" +
-	"\bdocument\x18\t \x01(\v2#.ceralacca.conservation.v1.DocumentR\bdocument\"P\n" +
+	"\bdocument\x18\t \x01(\v2#.ceralacca.conservation.v1.DocumentR\bdocument\x12#\n" +
+	"\rvalidate_only\x18\n" +
+	" \x01(\bR\fvalidateOnly\"P\n" +
 	"\fDepositChunk\x12\x1f\n" +
 	"\x06offset\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x1f\n" +
 	"\x04data\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80@R\x04data\"\x9a\x06\n" +

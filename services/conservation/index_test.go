@@ -1,0 +1,58 @@
+package conservation
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/format/sincro"
+)
+
+// Test15_FiftyThousandUnitsInOneIndex: the index is a stream. Fifty thousand units take no more memory than one, and xmllint takes it.
+func Test15_FiftyThousandUnitsInOneIndex(t *testing.T) {
+	const most, ceiling = 50_000, 200 << 20
+	s := &Service{cfg: DefaultConfig()}
+	s.cfg.Responsible = ResponsibleConfig{FirstName: "Maria", LastName: "Rossi", ID: "TINIT-RSSMRA80A01H501U", Role: "Responsabile", Deed: "Atto"}
+	raw, err := s.terms()
+	require.NoError(t, err)
+	fixed, err := decodeTerms(raw)
+	require.NoError(t, err)
+	p := db.Package{ID: uuid.New(), TenantID: "acme", FiscalYear: 2026, Class: classPrivate, Number: 1, ClosedAt: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}
+	path := filepath.Join(t.TempDir(), "PIndex.xml")
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	out := bufio.NewWriter(file)
+	var peak uint64
+	err = sincro.Write(out, indexHead(p, fixed, []party{{Name: "Alfa S.r.l.", VAT: "IT01234567897"}}), func(yield func(sincro.FileGroup, error) bool) {
+		for i := range int32(most) {
+			place := i + 1
+			m := member{unit: db.Unit{ID: uuid.NewSHA1(p.ID, fmt.Append(nil, i)), Class: classPrivate, Position: &place}}
+			for n, role := range []string{"transmitted", "receipt", "metadata"} {
+				sum := sha256.Sum256(fmt.Append(nil, i, n))
+				m.files = append(m.files, db.UnitFile{Ordinal: int32(n), Role: role, ReceiptType: "RC", FileName: "IT01234567897_00001.xml", Sha256: sum[:]})
+			}
+			if i%5000 == 0 {
+				var now runtime.MemStats
+				runtime.ReadMemStats(&now)
+				peak = max(peak, now.HeapAlloc)
+			}
+			if !yield(m.group(), nil) {
+				return
+			}
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, out.Flush())
+	require.NoError(t, file.Close())
+	require.Less(t, peak, uint64(ceiling))
+	lint(t, path, reference(t, "sincro", "PIndex-2020_parer.xsd"))
+}

@@ -68,6 +68,7 @@ const (
 
 // TestChecks runs each check on a good archive, then on one that was tampered with.
 func TestChecks(t *testing.T) {
+	t.Parallel()
 	h, api := openLogged(t)
 	h.intake(t, 4)
 	p := h.awaitSealed(t, h.closePackage(t).GetName())
@@ -144,6 +145,7 @@ func (f *findings) firstProblem() string {
 
 // TestScrubFindsAndMends: a flipped bit that nobody read is found, told, repaired, and in the report.
 func TestScrubFindsAndMends(t *testing.T) {
+	t.Parallel()
 	h := openWith(t, true, "  checks: {restore_drill: 0s}\n")
 	h.intake(t, 3)
 	var broken string
@@ -189,6 +191,7 @@ func startsOnce(t *testing.T, h *house) {
 // Test41_ScrubCursorSurvives: a round that ends in the middle, by its budget or by a death, is gone on with;
 // in a simulated year with outages no copy waits longer than it may.
 func Test41_ScrubCursorSurvives(t *testing.T) {
+	t.Parallel()
 	h := open(t, false)
 	h.intake(t, 1)
 	var copies int64
@@ -241,6 +244,7 @@ func Test41_ScrubCursorSurvives(t *testing.T) {
 
 // TestNextCheck: a day, a month, then at the pace of the scrub, and never later than that.
 func TestNextCheck(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		created := time.Unix(1_800_000_000, 0)
 		now := created.Add(time.Duration(rapid.Int64Range(0, int64(400*aDay)).Draw(t, "age")))
@@ -274,6 +278,7 @@ func (l *ledger) ListInvoices(_ context.Context, req *invoicev1.ListInvoicesRequ
 // TestCompleteness: a settled invoice without a unit, a unit without a leaf, a leaf without its unit and a gap
 // in the numbers are each named; what is still on its way is not.
 func TestCompleteness(t *testing.T) {
+	t.Parallel()
 	h, api := openLogged(t)
 	h.intake(t, 3)
 	units := h.units(t, "")
@@ -326,6 +331,7 @@ func TestCompleteness(t *testing.T) {
 
 // TestReadable: what no program could open is told.
 func TestReadable(t *testing.T) {
+	t.Parallel()
 	for name, raw := range map[string]string{"a.xml": "<a>", "b.xml.p7m": "no", "c.zip": "PK"} {
 		err := readable(name, []byte(raw))
 		require.Equal(t, name != "a.xml", err != nil, name)

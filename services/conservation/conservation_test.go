@@ -177,6 +177,7 @@ func TestPackageIsSealedAndVerifiesWithoutUs(t *testing.T) {
 }
 
 func TestSameDocumentManyTimesIsOneUnit(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	ev := h.invoice(t, 1)
 	var wg sync.WaitGroup
@@ -210,6 +211,7 @@ func TestSameDocumentManyTimesIsOneUnit(t *testing.T) {
 }
 
 func TestAdmission(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	discarded := h.invoice(t, 1)
 	discarded.State, discarded.Receipts = "INVOICE_STATE_REJECTED", []*invoicev1.Receipt{h.receipt(t, "NS", 1)}
@@ -251,6 +253,7 @@ func TestAdmission(t *testing.T) {
 
 // Invoices issued elsewhere are kept without receipts, one unit each however their files are called.
 func TestImported(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	imported := func(n int, change func(*invoicev1.InvoiceSettled)) *invoicev1.InvoiceSettled {
 		ev := h.invoice(t, n)
@@ -292,6 +295,7 @@ func TestImported(t *testing.T) {
 func last(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
 func TestLateReceipts(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	ev := h.invoice(t, 1)
 	ev.State, ev.Receipts = "INVOICE_STATE_AVAILABLE_IN_RESERVED_AREA", []*invoicev1.Receipt{h.receipt(t, "MC", 1)}
@@ -328,6 +332,7 @@ func TestLateReceipts(t *testing.T) {
 }
 
 func TestTwentyCloseAtOnce(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	const n = 50
 	h.intake(t, n)
@@ -357,6 +362,7 @@ func TestTwentyCloseAtOnce(t *testing.T) {
 }
 
 func TestCloseIsRepeatable(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	h.intake(t, 2)
 	req := &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, RequestId: uuid.NewString()}
@@ -374,6 +380,7 @@ func TestCloseIsRepeatable(t *testing.T) {
 }
 
 func TestCrashAtEachStep(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	const n = 20
 	h.intake(t, n)
@@ -438,6 +445,7 @@ func TestCrashAtEachStep(t *testing.T) {
 }
 
 func TestStampAuthorities(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []tsa.Mode{tsa.FaultDown, tsa.FaultWrongNonce, tsa.FaultWrongDigest, tsa.FaultWrongTime, tsa.FaultRejection, tsa.FaultGarbage} {
 		t.Run(string(mode), func(t *testing.T) {
 			h := open(t, true)
@@ -450,6 +458,7 @@ func TestStampAuthorities(t *testing.T) {
 }
 
 func TestPackageWaitsForStampAndCredential(t *testing.T) {
+	t.Parallel()
 	h := open(t, false)
 	require.NoError(t, h.tsa[0].SetFault(tsa.Fault{Mode: tsa.FaultDown}))
 	require.NoError(t, h.tsa[1].SetFault(tsa.Fault{Mode: tsa.FaultUnavailable}))
@@ -475,6 +484,7 @@ func TestPackageWaitsForStampAndCredential(t *testing.T) {
 }
 
 func TestOtherTenantsSeeNothing(t *testing.T) {
+	t.Parallel()
 	h, ctx := open(t, true), context.Background()
 	h.intake(t, 1)
 	p := h.awaitSealed(t, h.closePackage(t).GetName())

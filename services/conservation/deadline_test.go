@@ -23,6 +23,7 @@ func day0(text string) time.Time {
 
 // Test27_Deadlines: known answers, calendar and not, and the last days of months of every length.
 func Test27_Deadlines(t *testing.T) {
+	t.Parallel()
 	for end, want := range map[string]string{
 		"2023-12-31": "2025-01-31", "2024-12-31": "2026-01-31", "2025-12-31": "2027-01-31",
 		"2026-06-30": "2027-07-31", "2026-01-31": "2027-02-28", "2027-01-31": "2028-02-29", "2026-03-31": "2027-04-30",
@@ -57,6 +58,7 @@ func (h *house) deadlineClient() conservationv1.DeadlineServiceClient {
 // Test27_AlarmsAndBoard: alarms at 90, 60, 30 and 7 days, each once, only while something is not sealed; a year
 // that does not end in December, and one whose end is changed.
 func Test27_AlarmsAndBoard(t *testing.T) {
+	t.Parallel()
 	h, s, clock := deadlineHouse(t)
 	ctx := telemetry.WithActor(context.Background(), "service:conservation")
 	h.intake(t, 2)
@@ -143,6 +145,7 @@ func Test27_AlarmsAndBoard(t *testing.T) {
 
 // TestClosesByItself by number, by bytes, by age and by deadline, and else not.
 func TestClosesByItself(t *testing.T) {
+	t.Parallel()
 	h, s, clock := deadlineHouse(t)
 	ctx := context.Background()
 	h.intake(t, 7)

@@ -177,6 +177,7 @@ func (o *owner) forge(t require.TestingT, change func(groups []sincro.FileGroup,
 
 // TestOwnerDetectsTampering: what the operator may do to packages and log, the owner sees with what he kept.
 func TestOwnerDetectsTampering(t *testing.T) {
+	t.Parallel()
 	h, o := keepEvidence(t)
 	h.Stop() // from here on there is no service
 	all := append(slices.Clone(o.receipts), o.sealed)
@@ -305,6 +306,7 @@ func (o *owner) operatorShows(t require.TestingT, entries [][]byte, old int64) c
 
 // TestEvidenceService asks for everything that there is, right and wrong.
 func TestEvidenceService(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	h, api := openLogged(t)
 	require.NoError(t, h.tsa[0].SetFault(tsa.Fault{Mode: tsa.FaultDown}))
@@ -376,6 +378,7 @@ func TestEvidenceService(t *testing.T) {
 
 // TestWithoutLog: the service does all else, and says what to set.
 func TestWithoutLog(t *testing.T) {
+	t.Parallel()
 	h := open(t, false)
 	h.intake(t, 1)
 	_, err := conservationv1.NewEvidenceServiceClient(h.Operator("conservation")).GetUnitReceipt(context.Background(),

@@ -135,6 +135,7 @@ func (h *house) rootsFile(t testing.TB) (string, *x509.CertPool) {
 
 // TestDistributions has one archive for all that looks at packages: see below.
 func TestDistributions(t *testing.T) {
+	t.Parallel()
 	h, _ := openLogged(t)
 	units := shelve(t, h)
 	t.Run("Test44_DistributionVerifiesWithoutUs", func(t *testing.T) { test44DistributionVerifiesWithoutUs(t, h) })

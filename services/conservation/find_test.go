@@ -245,6 +245,7 @@ func (s *shelf) draw(rt *rapid.T) *conservationv1.SearchCondition {
 // Test42_SearchEqualsAScan: by every key of the decree and by combinations of them, with AND and OR and whatever the size of
 // pages, the search finds what looking at every document finds, in the same order.
 func Test42_SearchEqualsAScan(t *testing.T) {
+	t.Parallel()
 	s := fillShelf(t, 150)
 	hits, most := 0, mostParties
 	t.Cleanup(func() { mostParties = most })
@@ -270,6 +271,7 @@ func Test42_SearchEqualsAScan(t *testing.T) {
 
 // TestSearchAlike: what people write differently is the same.
 func TestSearchAlike(t *testing.T) {
+	t.Parallel()
 	for name, values := range map[string][]string{
 		"D'Angelo Niccolò":        {"dangelo", "D ANGELO", "d’angelo", "niccolo", "NICCOLO' D'ANGELO", "angelo", "D'Ang"},
 		"De Luca Anna":            {"deluca", "De Luca", "luca anna", "anna de luca"},
@@ -294,6 +296,7 @@ func TestSearchAlike(t *testing.T) {
 
 // TestSearchIsATenantsOwn: the same documents, names and numbers of another tenant are not found, and its tokens not taken.
 func TestSearchIsATenantsOwn(t *testing.T) {
+	t.Parallel()
 	s := fillShelf(t, 20)
 	own := map[uuid.UUID]bool{}
 	for _, u := range s.docs["beta"] {
@@ -319,6 +322,7 @@ func TestSearchIsATenantsOwn(t *testing.T) {
 }
 
 func TestSearchConditionsAreRead(t *testing.T) {
+	t.Parallel()
 	for want, c := range map[string]*conservationv1.SearchCondition{
 		"nothing in it":   {Field: conservationv1.SearchField_SEARCH_FIELD_NAME, Value: "..."},
 		"no year":         {Field: conservationv1.SearchField_SEARCH_FIELD_FISCAL_YEAR, Value: "MMXXVI"},
@@ -342,6 +346,7 @@ func TestSearchConditionsAreRead(t *testing.T) {
 // Test08_LotIsSearchedByEachBody: a file with many bodies is one unit and many documents; later receipts change what is said
 // of it, and the search made again from the replicas says the same as the one that grew.
 func Test08_LotIsSearchedByEachBody(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	ctx := context.Background()
 	lot := h.invoice(t, 1)

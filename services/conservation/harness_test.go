@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -172,6 +173,53 @@ func (h *house) counts() (taken, preserved, sealed int) {
 	return len(h.taken), len(h.preserved), len(h.sealed)
 }
 
+// sharedVault is one Vault for all tests of the package: the keys of each house have names of their own.
+var sharedVault struct {
+	once   sync.Once
+	server *vault.Server
+	role   vault.Credentials
+	err    error
+}
+
+func strongbox(t testing.TB) (*vault.Server, vault.Credentials) {
+	t.Helper()
+	v := &sharedVault
+	v.once.Do(func() {
+		ctx := context.Background()
+		var root string
+		root, v.err = devenv.Root()
+		if v.err == nil {
+			v.server, v.err = vault.Start(ctx, vault.Options{Private: true})
+		}
+		if v.err == nil {
+			var roles map[string]vault.Credentials
+			roles, v.err = v.server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
+			v.role = roles[vault.SignerRole]
+		}
+	})
+	require.NoError(t, v.err)
+	return v.server, v.role
+}
+
+// TestMain lets more tests run at a time than there are processors, unless the command says how many: each has a schema, replicas and
+// authorities of its own, and waits most of its time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", "6")
+	}
+	code := m.Run()
+	if s := sharedVault.server; s != nil {
+		if err := s.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
 // open starts everything; the role credential is ready when certified.
 func open(t testing.TB, certified bool) *house { return openWith(t, certified, "") }
 
@@ -183,15 +231,8 @@ func openWith(t testing.TB, certified bool, section string) *house {
 		disks = [2]string{t.TempDir(), t.TempDir()}
 		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, degrade_after: 100ms}\n", disks[0], disks[1])
 	}
-	ctx, dir := context.Background(), t.TempDir()
-	server, err := vault.Start(ctx, vault.Options{Private: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop()) })
-	root, err := devenv.Root()
-	require.NoError(t, err)
-	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
-	require.NoError(t, err)
-	role := roles[vault.SignerRole]
+	dir := t.TempDir()
+	server, role := strongbox(t)
 	authority, err := ca.New(ca.Options{})
 	require.NoError(t, err)
 	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir, ledger: &ledger{}}

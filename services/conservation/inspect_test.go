@@ -30,6 +30,7 @@ func field(f conservationv1.SearchField, value string) *conservationv1.SearchQue
 //
 // Test56 is in it: the token needs no key of the tenant, which a suspension would take away.
 func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	units := shelve(t, h)
 	ctx := context.Background()
@@ -167,6 +168,7 @@ func breakCopies(t testing.TB, disk, part string, content []byte) {
 // Test48_IntegrityReport: a fresh report is good, signed and readable for a sound document, and false, naming it, for each thing
 // that is broken.
 func Test48_IntegrityReport(t *testing.T) {
+	t.Parallel()
 	h, _ := openLogged(t)
 	units := shelve(t, h)
 	ctx, api := context.Background(), h.reader()

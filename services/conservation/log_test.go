@@ -135,6 +135,7 @@ func checkLog(t testing.TB, on *pg.DB, units int) [][]byte {
 }
 
 func TestTileStore(t *testing.T) {
+	t.Parallel()
 	on := pgtest.Schema(t, "conservation")
 	tlogtest.Conform(t, func(t *testing.T) tlog.Store {
 		admin := pgtest.Admin(t, on)
@@ -162,6 +163,7 @@ func (d dying) Put(ctx context.Context, path string, data []byte) error {
 
 // TestKilledAtEachStep kills the writer after each of its acts, the connection with it, and begins again.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	on := pgtest.Schema(t, "conservation")
 	ctx, total := context.Background(), 0
 	lead := func(book *logbook) (*pgx.Conn, *writer) {
@@ -224,6 +226,8 @@ func TestKilledAtEachStep(t *testing.T) {
 }
 
 // TestTwoWriters has two processes append while units come in and the leader is killed again and again.
+//
+// It does not run beside others: it ends whoever holds the log's lock.
 func TestTwoWriters(t *testing.T) {
 	on := pgtest.Schema(t, "conservation")
 	ctx, stop := context.WithCancel(context.Background())
@@ -269,6 +273,7 @@ func TestTwoWriters(t *testing.T) {
 
 // TestChangedLogStopsTheWriter: what was written is never written over.
 func TestChangedLogStopsTheWriter(t *testing.T) {
+	t.Parallel()
 	on := pgtest.Schema(t, "conservation")
 	ctx, admin := context.Background(), pgtest.Admin(t, on)
 	addUnits(t, on, "acme", 10)
@@ -304,6 +309,7 @@ func TestChangedLogStopsTheWriter(t *testing.T) {
 
 // TestExtendedUnit: a unit that later receipts join has one leaf for each state of its files.
 func TestExtendedUnit(t *testing.T) {
+	t.Parallel()
 	on := pgtest.Schema(t, "conservation")
 	ctx, admin := context.Background(), pgtest.Admin(t, on)
 	unit := addUnits(t, on, "acme", 1)[0]

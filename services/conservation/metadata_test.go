@@ -17,6 +17,7 @@ import (
 )
 
 func TestMetadataOfAnyInvoiceIsValid(t *testing.T) {
+	t.Parallel()
 	schema := reference(t, "agid-allegato5", "DocumentoInformatico.xsd")
 	dir := t.TempDir()
 	count := 0
@@ -73,6 +74,7 @@ func TestMetadataOfAnyInvoiceIsValid(t *testing.T) {
 }
 
 func TestPartyCodes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		party
 		italian string

@@ -53,6 +53,7 @@ func (h *house) unitOf(t *testing.T, subject string) *conservationv1.Unit {
 // A received invoice is one unit with SdI's metadata, however often its event comes; the same IdentificativoSdI as
 // issued is another. What the term's end adds joins it. What no reader understands is kept all the same.
 func TestReceivedInvoicesAreKept(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	lot := string(fatturapatest.Invoice(fatturapatest.Options{Numero: "R/1", Bodies: 2}))
 	first := h.received(t, "30000000001", lot)
@@ -111,6 +112,7 @@ func (h *house) metadata(t *testing.T, subject string) string {
 
 // The year of a received document is that of its date, unless that cannot be true.
 func TestReceivedYear(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2027, 1, 3, 0, 0, 0, 0, time.UTC)
 	for date, want := range map[string]int32{"2026-12-31": 2026, "2027-01-02": 2027, "2031-01-01": 2027, "1970-01-01": 2027, "x": 2027} {
 		require.Equal(t, want, receivedYear(date, at), date)

@@ -87,6 +87,7 @@ func (h *house) rowsOf(t testing.TB, query string, dst ...any) {
 // TestTwoCopiesBeforeTakenInCharge: when the archive says that it took a document, both replicas hold its
 // bytes, its receipts and its metadata file, and the archive needs the platform's store no more.
 func TestTwoCopiesBeforeTakenInCharge(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	const n = 12
 	var events []*invoicev1.InvoiceSettled
@@ -157,6 +158,7 @@ func TestTwoCopiesBeforeTakenInCharge(t *testing.T) {
 // TestDegradedOpenly: while a replica is away nothing is taken in without saying so, and afterwards it gets
 // what it lacks.
 func TestDegradedOpenly(t *testing.T) {
+	t.Parallel()
 	for i, name := range []string{primaryReplica, secondReplica} {
 		t.Run(name, func(t *testing.T) {
 			h := open(t, true)
@@ -196,6 +198,7 @@ func TestDegradedOpenly(t *testing.T) {
 
 // TestNoReplicaNoCharge: with both replicas away nothing is taken in charge, and nothing is lost.
 func TestNoReplicaNoCharge(t *testing.T) {
+	t.Parallel()
 	h := open(t, false)
 	h.intake(t, 1)
 	for _, disk := range h.disks {
@@ -222,6 +225,7 @@ func TestNoReplicaNoCharge(t *testing.T) {
 
 // Test37_BitFlipIsRepairedFromTheOtherReplica, and a flip on both is an incident that no program mends.
 func Test37_BitFlipIsRepairedFromTheOtherReplica(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	h.intake(t, 3)
 	p := h.awaitSealed(t, h.closePackage(t).GetName())
@@ -286,6 +290,7 @@ func packageRow(t testing.TB, h *house, p *conservationv1.Package) db.Package {
 
 // TestDamagedIntakeIsPassedOver: a package is sealed from the good copy of what was taken in.
 func TestDamagedIntakeIsPassedOver(t *testing.T) {
+	t.Parallel()
 	h := open(t, true)
 	h.intake(t, 3)
 	for key := range objectsOn(t, h.disks[0]) {
@@ -299,6 +304,7 @@ func TestDamagedIntakeIsPassedOver(t *testing.T) {
 // TestWithoutReplicas: an installation that configures none works as it did, says so, and its packages get
 // their copies when it does.
 func TestWithoutReplicas(t *testing.T) {
+	t.Parallel()
 	h := openWith(t, true, "  storage: {probe: 5s}\n")
 	h.intake(t, 2)
 	require.Zero(t, h.taken[0].GetCopies())
@@ -331,6 +337,7 @@ func TestWithoutReplicas(t *testing.T) {
 
 // TestLargeIntake: what one transaction takes in is split into objects that fit in memory.
 func TestLargeIntake(t *testing.T) {
+	t.Parallel()
 	r := &replicas{now: h0, all: []*replica{{Vault: nullVault{}, name: primaryReplica}}}
 	var waits []func() error
 	b := &satchel{r: r, tenant: "acme", ctx: context.Background(), wait: func(f func() error) { waits = append(waits, f) }}
@@ -355,6 +362,7 @@ func TestLargeIntake(t *testing.T) {
 }
 
 func TestStorageConfig(t *testing.T) {
+	t.Parallel()
 	good := DefaultConfig()
 	good.Storage.Primary.FS.Dir, good.Storage.Second.FS.Dir = "/a", "/b"
 	says := func(c Config) string { return c.Validate().Error() }

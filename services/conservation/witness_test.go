@@ -135,6 +135,7 @@ func backup(t testing.TB, admin *pgx.Conn) (restore func()) {
 // Test31_RolledBackDatabaseIsNotWrittenOver: after yesterday's backup was put back, the service appends nothing,
 // since a witness has more; and when it is made to go on without them, the witness refuses what came of it.
 func Test31_RolledBackDatabaseIsNotWrittenOver(t *testing.T) {
+	t.Parallel()
 	on := pgtest.Schema(t, "conservation")
 	ctx, admin, o := context.Background(), pgtest.Admin(t, on), observe(t, "testimone.test")
 	addUnits(t, on, "acme", 5)
@@ -167,6 +168,7 @@ func Test31_RolledBackDatabaseIsNotWrittenOver(t *testing.T) {
 
 // Test33_SplitView: two platforms with one key show two histories; the witness cosigns one of them.
 func Test33_SplitView(t *testing.T) {
+	t.Parallel()
 	o := observe(t, "testimone.test")
 	var books [2]*logbook
 	for i := range books {
@@ -191,6 +193,7 @@ func Test33_SplitView(t *testing.T) {
 // TestWitnesses: receipts carry cosignatures and the stamp together, the day's state is told once, and
 // the want of witnesses is said openly while documents go on being taken in.
 func TestWitnesses(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	h, api, two := openWitnessed(t)
 	h.intake(t, 3)

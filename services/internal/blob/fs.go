@@ -193,18 +193,8 @@ func (s *FS) canLink() bool {
 // name gives a complete, synced file its final name.
 func (s *FS) name(link func(path string) error, ref Ref) error {
 	path := s.path(ref)
-	if err := s.makeDir(filepath.Dir(path)); err != nil {
-		return unavailable(err, "be written")
-	}
-	err := link(path)
-	if errors.Is(err, fs.ErrExist) {
-		// Somebody stored the same bytes first. Their directory entry may
-		// not be on disk yet, so it is synced all the same below.
-		if _, err := s.holds(ref); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return unavailable(err, "be written")
+	if err := s.linkTo(link, ref, path); err != nil {
+		return err
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return unavailable(err, "be written")

@@ -25,6 +25,7 @@ type Damage func(t *testing.T, ref blob.Ref, bytes []byte)
 func Run(t *testing.T, s blob.Store, damage Damage) {
 	t.Run("round trip", func(t *testing.T) { roundTrip(t, s) })
 	t.Run("write once", func(t *testing.T) { writeOnce(t, s) })
+	t.Run("many at once", func(t *testing.T) { many(t, s) })
 	t.Run("tenants are apart", func(t *testing.T) { tenants(t, s) })
 	t.Run("absent", func(t *testing.T) { absent(t, s) })
 	t.Run("failed reader", func(t *testing.T) { failedReader(t, s) })
@@ -76,6 +77,40 @@ func writeOnce(t *testing.T, s blob.Store) {
 	require.NoError(t, err)
 	require.Equal(t, first, second)
 	require.Equal(t, first, third)
+}
+
+// many: in order, whatever was there before and whatever comes twice.
+func many(t *testing.T, s blob.Store) {
+	list := [][]byte{data(10), {}, data(70_000)}
+	for range 200 {
+		list = append(list, data(300))
+	}
+	list = append(list, list[0], list[100])
+	_, err := s.Put(t.Context(), "t1", list[2])
+	require.NoError(t, err)
+	for range 2 {
+		refs, err := blob.PutAll(t.Context(), s, "t1", list)
+		require.NoError(t, err)
+		require.Len(t, refs, len(list))
+		for i, ref := range refs {
+			require.Equal(t, blob.Of("t1", list[i]), ref)
+			got, err := s.Get(t.Context(), ref)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(list[i], got))
+		}
+	}
+	none, err := blob.PutAll(t.Context(), s, "t1", nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	_, err = blob.PutAll(t.Context(), s, "../t1", list)
+	require.Equal(t, fault.KindInvalid, fault.Of(err).Kind)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	fresh := [][]byte{data(20), data(21)}
+	_, err = blob.PutAll(gone, s, "t1", fresh)
+	require.Error(t, err)
+	_, err = s.Get(t.Context(), blob.Of("t1", fresh[0]))
+	require.Equal(t, "BLOB_NOT_FOUND", fault.Of(err).Code)
 }
 
 func tenants(t *testing.T, s blob.Store) {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -292,7 +293,8 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	return row, err
 }
 
-// makeAll makes one file for each digest, all in memory, and then stores them.
+// makeAll makes one file for each digest, all in memory, and then stores them. So many are in hand at a time that
+// the next batches for Vault are ready while it signs the ones before, and it never waits for us.
 func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, one func(context.Context, []byte) ([]byte, error)) (hashes [][]byte, sizes []int64, err error) {
 	made := make([][]byte, len(digests))
 	g, gctx := errgroup.WithContext(ctx)
@@ -307,21 +309,16 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	hashes, sizes = make([][]byte, len(made)), make([]int64, len(made))
-	g, gctx = errgroup.WithContext(ctx)
-	g.SetLimit(storing)
-	for i, file := range made {
-		g.Go(func() error {
-			ref, err := s.blobs.Put(gctx, tenant, file)
-			hashes[i], sizes[i] = ref.SHA256[:], ref.Size
-			return err
-		})
+	refs, err := blob.PutAll(ctx, s.blobs, tenant, made)
+	if err != nil {
+		return nil, nil, err
 	}
-	return hashes, sizes, g.Wait()
+	hashes, sizes = make([][]byte, len(refs)), make([]int64, len(refs))
+	for i := range refs {
+		hashes[i], sizes[i] = refs[i].SHA256[:], refs[i].Size
+	}
+	return hashes, sizes, nil
 }
-
-// storing is how many files are written at a time: each waits for the disk, and the disk takes them together.
-const storing = 16
 
 // signedSet are the files that were made of documents, in order of their digests.
 type signedSet struct {

@@ -30,7 +30,8 @@ type Config struct {
 	Vault VaultConfig `yaml:"vault"`
 	// Workers is how many jobs of signatures are worked at the same time.
 	Workers int `yaml:"workers"`
-	// Parallel is how many documents of one job are in hand at the same time.
+	// Parallel is how many documents of one job or request are in hand at the same time: with four times vault.batch
+	// the next calls to Vault are ready while two are under way.
 	Parallel int `yaml:"parallel"`
 	// JobSize is how many documents one job signs at most. They are recorded together.
 	JobSize int `yaml:"job_size"`
@@ -119,7 +120,7 @@ func DefaultConfig() Config {
 			Transit: "transit", TOTP: "totp", OATH: "oath", AppRole: "approle", Kubernetes: "kubernetes",
 			KubernetesTokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
 		},
-		Workers: 4, Parallel: 16, JobSize: 32,
+		Workers: 4, Parallel: 64, JobSize: 32,
 		Authorization: AuthorizationConfig{
 			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
 			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute, Cooling: 24 * time.Hour,

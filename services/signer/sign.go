@@ -36,6 +36,7 @@ const mimeSigned = "application/pkcs7-mime"
 type outcome struct {
 	row  db.Signature
 	by   *readyCredential
+	file []byte // signed, until it is stored
 	ref  blob.Ref
 	at   time.Time
 	span trace.SpanContext
@@ -63,6 +64,7 @@ func (s *Service) signNext(ctx context.Context, job *river.Job[SignArgs]) error 
 		})
 	}
 	_ = g.Wait() // the functions return nil: each outcome has its own error
+	s.store(ctx, tenant, hand)
 	return s.later(job, s.record(ctx, tenant, hand))
 }
 
@@ -150,7 +152,27 @@ func (s *Service) signerOf(ctx context.Context, company string, chosen map[strin
 	return s.ready.load(ctx, row)
 }
 
-// signOne makes, verifies and stores one signature, in the trace of its invoice.
+// store puts the files of a job into the blob store, together; where one of them cannot be stored, each by itself.
+func (s *Service) store(ctx context.Context, tenant string, hand []outcome) {
+	var made []*outcome
+	var files [][]byte
+	for i := range hand {
+		if o := &hand[i]; o.err == nil {
+			made, files = append(made, o), append(files, o.file)
+		}
+	}
+	refs, err := blob.PutAll(ctx, s.blobs, tenant, files)
+	for i, o := range made {
+		if err == nil {
+			o.ref = refs[i]
+		} else {
+			o.ref, o.err = s.blobs.Put(ctx, tenant, o.file)
+		}
+		o.file = nil
+	}
+}
+
+// signOne makes and verifies one signature, in the trace of its invoice.
 func (s *Service) signOne(ctx context.Context, o *outcome) {
 	ctx, span := telemetry.Tracer().Start(telemetry.Extract(ctx, o.row.Traceparent), "signer.sign")
 	defer span.End()
@@ -180,8 +202,8 @@ func (s *Service) make(ctx context.Context, o *outcome) error {
 	if err != nil {
 		return fault.Internal("SIGNATURE_NOT_VERIFIED", "the signature just made does not verify and is thrown away").With(err)
 	}
-	o.ref, err = s.blobs.Put(ctx, o.row.TenantID, p7m)
-	return err
+	o.file = p7m
+	return nil
 }
 
 // secondReaderLimit: go.mozilla.org/pkcs7 holds several copies of a file in memory, so it reads

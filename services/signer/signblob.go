@@ -51,6 +51,9 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 	}
 	o := &outcome{row: row, by: by}
 	s.signOne(ctx, o)
+	if o.err == nil {
+		o.ref, o.err = s.blobs.Put(ctx, row.TenantID, o.file)
+	}
 	if o.err != nil {
 		return nil, o.err
 	}

@@ -161,19 +161,22 @@ func parseKeyInfo(secret *api.Secret) (keyInfo, error) {
 // signDigests signs SHA-256 digests with one version of a key, in one call. There is one result per
 // digest, in order, or an error for all.
 func (t *transit) signDigests(ctx context.Context, name string, version int, public crypto.PublicKey, digests [][]byte) ([]signResult, error) {
-	input := make([]map[string]any, len(digests))
+	ask := signRequest{Input: make([]signInput, len(digests)), Version: version, Prehashed: true, Hash: "sha2-256"}
 	for i, d := range digests {
-		input[i] = map[string]any{"input": base64.StdEncoding.EncodeToString(d)}
+		ask.Input[i].Input = d
 	}
-	body := map[string]any{"batch_input": input, "key_version": version, "prehashed": true, "hash_algorithm": "sha2-256"}
 	switch public.(type) {
 	case *rsa.PublicKey:
-		body["signature_algorithm"] = "pkcs1v15"
+		ask.Algorithm = "pkcs1v15"
 	case *ecdsa.PublicKey:
-		body["marshaling_algorithm"] = "asn1"
+		ask.Marshaling = "asn1"
+	}
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return nil, fmt.Errorf("signer: %w", err)
 	}
 	secret, err := t.call(ctx, "signing", func(ctx context.Context) (*api.Secret, error) {
-		return t.client.Logical().WriteWithContext(ctx, t.cfg.Transit+"/sign/"+name, body)
+		return t.client.Logical().WriteBytesWithContext(ctx, t.cfg.Transit+"/sign/"+name, body)
 	})
 	if err != nil {
 		return nil, err
@@ -191,6 +194,20 @@ func (t *transit) signDigests(ctx context.Context, name string, version int, pub
 		results[i].signature, results[i].err = parseSignature(item, version)
 	}
 	return results, nil
+}
+
+// signRequest is what travels for a batch.
+type signRequest struct {
+	Input      []signInput `json:"batch_input"`
+	Version    int         `json:"key_version"`
+	Prehashed  bool        `json:"prehashed"`
+	Hash       string      `json:"hash_algorithm"`
+	Algorithm  string      `json:"signature_algorithm,omitempty"`
+	Marshaling string      `json:"marshaling_algorithm,omitempty"`
+}
+
+type signInput struct {
+	Input []byte `json:"input"`
 }
 
 type signResult struct {

@@ -2,22 +2,36 @@
 -- statement with its whole condition in it: two that race, or that come after a restart, find it taken.
 
 -- name: GetPin :one
-SELECT credential_id, tenant_id, holder, salt, memory_kib, passes, mac, version, set_at
+SELECT credential_id, tenant_id, holder, salt, memory_kib, passes, mac, version, set_at, lanes
 FROM credential_pin WHERE credential_id = @credential_id;
+
+-- name: GetAsked :one
+-- A personal credential with its PIN and its active device, in one look. Nothing when one of them is not there: who
+-- wants to know which, reads them one by one.
+SELECT sqlc.embed(c), sqlc.embed(p), sqlc.embed(d)
+FROM credential c
+JOIN credential_pin p ON p.credential_id = c.id
+JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
+WHERE c.id = @credential_id;
 
 -- name: InsertPin :execrows
 -- The first PIN of a credential that is not revoked. There is no second first one.
-INSERT INTO credential_pin (credential_id, tenant_id, holder, salt, memory_kib, passes, mac, set_at)
-SELECT c.id, c.tenant_id, @holder, @salt, @memory_kib, @passes, @mac, @at
+INSERT INTO credential_pin (credential_id, tenant_id, holder, salt, memory_kib, passes, lanes, mac, set_at)
+SELECT c.id, c.tenant_id, @holder, @salt, @memory_kib, @passes, @lanes, @mac, @at
 FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
 ON CONFLICT (credential_id) DO NOTHING;
+
+-- name: RehashPin :exec
+-- The same PIN under newer parameters. Its version stays: what is being judged by the older ones is not wrong.
+UPDATE credential_pin p SET salt = @salt, memory_kib = @memory_kib, passes = @passes, lanes = @lanes, mac = @mac
+WHERE p.credential_id = @credential_id AND p.version = @version AND p.mac = @old_mac;
 
 -- name: InsertGuard :exec
 INSERT INTO authentication_guard (tenant_id, subject, allowed, window_end) VALUES (@tenant_id, @subject, @allowed, @at)
 ON CONFLICT (tenant_id, subject) DO NOTHING;
 
 -- name: ChangePin :execrows
-UPDATE credential_pin p SET salt = @salt, memory_kib = @memory_kib, passes = @passes, mac = @mac, version = p.version + 1, set_at = @at
+UPDATE credential_pin p SET salt = @salt, memory_kib = @memory_kib, passes = @passes, lanes = @lanes, mac = @mac, version = p.version + 1, set_at = @at
 WHERE p.credential_id = @credential_id AND p.version = @version
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = p.credential_id AND c.state <> 'REVOKED');
 
@@ -106,20 +120,24 @@ WHERE d.id = @id AND d.state = 'PENDING'
   AND NOT EXISTS (SELECT 1 FROM otp_device a WHERE a.credential_id = d.credential_id AND a.state = 'ACTIVE')
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state <> 'REVOKED');
 
--- name: InsertChallenge :execrows
+-- name: InsertChallenge :one
 INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at)
 SELECT @id, c.tenant_id, c.id, @caller, @hashes::bytea[], @digest, 'OPEN', @expires_at, @at
-FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at;
+FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at
+RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id;
 
 -- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
        signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 FROM challenge WHERE id = @id AND credential_id = @credential_id AND caller = @caller;
 
--- name: TryChallenge :execrows
+-- name: TryChallenge :one
 -- One attempt on a challenge; each has a few.
 UPDATE challenge SET attempts = attempts + 1
-WHERE id = @id AND state = 'OPEN' AND expires_at > @at AND attempts < @allowed AND caller = @caller;
+WHERE id = @id AND credential_id = @credential_id AND state = 'OPEN' AND expires_at > @at AND attempts < @allowed AND caller = @caller
+RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id;
 
 -- name: GiveBackTry :exec
 UPDATE challenge SET attempts = attempts - 1 WHERE id = @id AND state = 'OPEN' AND attempts > 0;
@@ -144,16 +162,20 @@ WHERE ch.id = @id AND ch.state = 'OPEN' AND ch.expires_at > @at AND ch.caller = 
   AND EXISTS (SELECT 1 FROM credential_pin p WHERE p.credential_id = ch.credential_id AND p.version = @pin_version)
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE');
 
--- name: UseAuthorization :execrows
+-- name: UseAuthorization :one
 -- The one use of an authorization, by one request.
 UPDATE challenge ch SET state = 'SIGNING', request_id = @request_id, output = @output, used_at = @at, expires_at = @expires_at
 WHERE ch.id = @id AND ch.credential_id = @credential_id AND ch.caller = @caller
   AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = @authorization_sha256 AND ch.expires_at > @at
-  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE');
+  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE')
+RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id;
 
--- name: RecordChallenge :execrows
+-- name: RecordChallenge :one
 -- All the signatures of a challenge or none, and only by a credential that is still active.
 UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = @signed_sha256::bytea[], signed_sizes = @signed_sizes::bigint[],
        signing_time = @signing_time, signed_at = @at
 WHERE ch.id = @id AND ch.state = 'SIGNING' AND ch.request_id = @request_id AND ch.expires_at > @at
-  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.state = 'ACTIVE');
+  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.state = 'ACTIVE')
+RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id;

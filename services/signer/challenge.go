@@ -100,19 +100,15 @@ func (s *Service) openChallenge(ctx context.Context, tx pgx.Tx, a asked, hashes 
 		return db.Challenge{}, err
 	}
 	q, now := db.New(tx), pg.Time(s.now())
-	n, err := q.InsertChallenge(ctx, db.InsertChallengeParams{
+	made, err := q.InsertChallenge(ctx, db.InsertChallengeParams{
 		ID: id, CredentialID: a.credential.ID, Caller: callerOf(ctx), Hashes: hashes, Digest: digestOf(hashes),
 		At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL),
 	})
-	if err != nil {
-		return db.Challenge{}, fmt.Errorf("signer: insert challenge: %w", err)
-	}
-	if n == 0 {
+	if errors.Is(err, pgx.ErrNoRows) {
 		return db.Challenge{}, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name())
 	}
-	made, err := q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: a.credential.ID, Caller: callerOf(ctx)})
 	if err != nil {
-		return made, fmt.Errorf("signer: read challenge: %w", err)
+		return made, fmt.Errorf("signer: insert challenge: %w", err)
 	}
 	detail := map[string]string{"documents": fmt.Sprint(len(hashes)), "digest": fmt.Sprintf("%x", made.Digest)}
 	if signatures != len(hashes) {
@@ -200,23 +196,27 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 	if err != nil {
 		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, id) })
 	}
-	return s.authorize(ctx, a, ch, v)
+	given, err := s.authorize(ctx, a, ch, v)
+	if err == nil {
+		s.rehash(ctx, a, req.GetPin())
+	}
+	return given, err
 }
 
 // tryChallenge takes one of the attempts of an open challenge.
 func (s *Service) tryChallenge(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) (db.Challenge, error) {
 	now := pg.Time(s.now())
-	ch, err := ownChallenge(ctx, q, full, name, id)
-	if err != nil {
-		return ch, err
+	ch, err := q.TryChallenge(ctx, db.TryChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx), At: now, Allowed: challengeAttempts})
+	if err == nil {
+		return ch, nil
 	}
-	n, err := q.TryChallenge(ctx, db.TryChallengeParams{ID: id, Caller: callerOf(ctx), At: now, Allowed: challengeAttempts})
-	if err != nil {
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return ch, fmt.Errorf("signer: try challenge: %w", err)
 	}
+	ch, err = ownChallenge(ctx, q, full, name, id)
 	switch {
-	case n == 1:
-		return ch, nil
+	case err != nil:
+		return ch, err
 	case !now.Before(ch.ExpiresAt):
 		return ch, fault.Precondition("CHALLENGE_EXPIRED", "the challenge was open until %s: make another", ch.ExpiresAt.UTC().Format(time.RFC3339))
 	}

@@ -127,15 +127,16 @@ func (c *cscCall) signDigests(ctx context.Context, req *csc2.SignDocRequest) (*c
 	if err != nil {
 		return nil, ofDocuments(err)
 	}
+	d := &documents{made: map[[sha256.Size]byte][]byte{}}
 	if ch.State != "SIGNED" {
 		ch, err = c.service.signChallenge(ctx, row.Credential, ch, req.SAD, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
-			return c.service.makeOne(ctx, hash, nil, by, at, out, c.service.stamper(c.caller.Tenant))
+			return d.keep(c.service.makeOne(ctx, hash, nil, by, at, out, c.service.stamper(c.caller.Tenant)))
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	files, err := c.service.release(ctx, row.Credential, ch, hashes)
+	files, err := c.service.release(ctx, row.Credential, ch, hashes, d)
 	if err != nil {
 		return nil, err
 	}
@@ -176,13 +177,13 @@ func (c *cscCall) signDocuments(ctx context.Context, req *csc2.SignDocRequest) (
 	}
 	if ch.State != "SIGNED" {
 		ch, err = s.signChallenge(ctx, row.Credential, ch, req.SAD, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
-			return s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.caller.Tenant))
+			return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.caller.Tenant)))
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	files, err := s.release(ctx, row.Credential, ch, d.order)
+	files, err := s.release(ctx, row.Credential, ch, d.order, d)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -100,13 +101,16 @@ func (c *cscCall) signHash(ctx context.Context, req *csc2.SignHashRequest) (*csc
 	if err != nil {
 		return nil, err
 	}
+	d := &documents{made: map[[sha256.Size]byte][]byte{}}
 	if ch.State != "SIGNED" {
-		ch, err = c.service.signChallenge(ctx, row.Credential, ch, req.SAD, signRaw)
+		ch, err = c.service.signChallenge(ctx, row.Credential, ch, req.SAD, func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+			return d.keep(signRaw(ctx, hash, by, at))
+		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	files, err := c.service.release(ctx, row.Credential, ch, req.Hashes)
+	files, err := c.service.release(ctx, row.Credential, ch, req.Hashes, d)
 	if err != nil {
 		return nil, err
 	}

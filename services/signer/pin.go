@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -23,29 +24,44 @@ import (
 // A PIN is kept as HMAC(key in Vault, argon2id(PIN, salt)). argon2id with 19 MiB and two passes is
 // what OWASP asks for at the least; 8 digits are few for any hash, so the key in Vault is what keeps
 // who has the database from trying them all, and the counters keep who has the API.
+// Two lanes of the same memory and passes are ready in half the time where a processor is idle, and cost as much.
 // spec: RFC9106 §3.1
 const (
 	pinDigits    = 8
 	pinMemoryKiB = 19 * 1024
 	pinPasses    = 2
+	pinLanes     = 2
 	pinSaltSize  = 16
 )
 
-// pinHasher runs argon2id, as many at a time as there are processors: each takes its memory, and more
-// would make all of them later.
-type pinHasher struct{ free chan struct{} }
+// pinCost are the parameters of argon2id, which each row has.
+type pinCost struct{ memoryKiB, passes, lanes int32 }
 
-func newPinHasher() *pinHasher { return &pinHasher{free: make(chan struct{}, runtime.GOMAXPROCS(0))} }
+// newPINs is what a PIN costs that is set now; one that was set for another cost is hashed anew at its next use.
+var newPINs = pinCost{pinMemoryKiB, pinPasses, pinLanes}
+
+func costOf(p db.CredentialPin) pinCost { return pinCost{p.MemoryKib, p.Passes, p.Lanes} }
+
+// pinHasher runs argon2id, as many lanes at a time as there are processors: each hash takes its memory, and more
+// would make all of them later. Who came first is served first.
+type pinHasher struct {
+	lanes *semaphore.Weighted
+	all   int64
+}
+
+func newPinHasher() *pinHasher {
+	all := int64(runtime.GOMAXPROCS(0))
+	return &pinHasher{semaphore.NewWeighted(all), all}
+}
 
 // hash waits for its turn as long as ctx lasts.
-func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, memoryKiB, passes int32) ([]byte, error) {
-	select {
-	case p.free <- struct{}{}:
-		defer func() { <-p.free }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, c pinCost) ([]byte, error) {
+	n := min(int64(c.lanes), p.all)
+	if err := p.lanes.Acquire(ctx, n); err != nil {
+		return nil, err
 	}
-	return argon2.IDKey([]byte(pin), salt, uint32(passes), uint32(memoryKiB), 1, 32), nil //nolint:gosec // our own rows: small and positive
+	defer p.lanes.Release(n)
+	return argon2.IDKey([]byte(pin), salt, uint32(c.passes), uint32(c.memoryKiB), uint8(c.lanes), 32), nil //nolint:gosec // our own rows: small and positive
 }
 
 // pinInput is what Vault makes the MAC of: bound to the credential, so that a row moved to another is worth nothing.
@@ -74,7 +90,7 @@ func checkPIN(pin string) error {
 func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt, mac []byte, err error) {
 	salt = make([]byte, pinSaltSize)
 	_, _ = rand.Read(salt) // never fails
-	hash, err := s.pins.hash(ctx, pin, salt, pinMemoryKiB, pinPasses)
+	hash, err := s.pins.hash(ctx, pin, salt, newPINs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,6 +99,26 @@ func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt
 		return nil, nil, err
 	}
 	return salt, macs[0], nil
+}
+
+// rehash keeps a PIN that was just found right under the parameters of today. It cannot fail the call: the older
+// ones stay good until the next use.
+func (s *Service) rehash(ctx context.Context, a asked, pin string) {
+	if costOf(a.pin) == newPINs {
+		return
+	}
+	salt, mac, err := s.newPIN(ctx, a.credential, pin)
+	if err == nil {
+		err = s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+			return db.New(tx).RehashPin(ctx, db.RehashPinParams{
+				CredentialID: a.credential.ID, Version: a.pin.Version, OldMac: a.pin.Mac,
+				Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac,
+			})
+		})
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "a PIN keeps its older hash", "credential", a.name(), "error", err.Error())
+	}
 }
 
 // SetPin sets the first PIN of a credential, or changes it with the present one and a password.
@@ -145,7 +181,7 @@ func (s *Service) firstPIN(ctx context.Context, c db.Credential, req *signv1.Set
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		n, err := q.InsertPin(ctx, db.InsertPinParams{
-			CredentialID: c.ID, Holder: req.GetHolder(), Salt: salt, MemoryKib: pinMemoryKiB, Passes: pinPasses, Mac: mac, At: now,
+			CredentialID: c.ID, Holder: req.GetHolder(), Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac, At: now,
 		})
 		if err != nil {
 			return fmt.Errorf("signer: insert PIN: %w", err)
@@ -178,7 +214,7 @@ func (s *Service) changePIN(ctx context.Context, a asked, req *signv1.SetPinRequ
 	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, telemetry.Act{Action: "pin.change", Resource: a.name()},
 		func(ctx context.Context, tx pgx.Tx) error {
 			n, err := db.New(tx).ChangePin(ctx, db.ChangePinParams{
-				CredentialID: a.credential.ID, Version: a.pin.Version, Salt: salt, MemoryKib: pinMemoryKiB, Passes: pinPasses, Mac: mac, At: now,
+				CredentialID: a.credential.ID, Version: a.pin.Version, Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac, At: now,
 			})
 			if err == nil && n == 0 {
 				return fault.Aborted("PIN_CHANGED", "the PIN was changed a moment ago by another request, or the credential was revoked")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
@@ -80,24 +81,37 @@ func callerOf(ctx context.Context) string {
 // personal reads a credential of kind PERSON that is not revoked and has its key.
 func personal(ctx context.Context, q *db.Queries, name credentialName) (db.Credential, error) {
 	c, err := q.GetCredential(ctx, name.id)
-	full := "tenants/" + name.tenant + "/companies/" + name.company + "/credentials/" + name.id.String()
-	switch {
-	case errors.Is(err, pgx.ErrNoRows), err == nil && (c.CompanyID != name.company || c.TenantID != name.tenant):
-		return c, noCredential(full)
-	case err != nil:
-		return c, fmt.Errorf("signer: read credential: %w", err)
-	case c.Kind != "PERSON":
-		return c, fault.Precondition("CREDENTIAL_WRONG_KIND", "credential %s is of kind %s: PIN, devices and challenges are for kind PERSON", full, c.Kind)
-	case c.State == "REVOKED":
-		return c, fault.Precondition("CREDENTIAL_REVOKED", "credential %s is revoked for good: create another", full)
-	case c.State == "SUSPENDED":
-		return c, suspended(c)
-	case c.Provider != "":
-		return c, heldElsewhere(c)
-	case c.KeyVersion == 0:
-		return c, fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, noCredential(name.full())
 	}
-	return c, nil
+	if err != nil {
+		return c, fmt.Errorf("signer: read credential: %w", err)
+	}
+	return c, fit(c, name)
+}
+
+func (n credentialName) full() string {
+	return "tenants/" + n.tenant + "/companies/" + n.company + "/credentials/" + n.id.String()
+}
+
+// fit refuses a credential that is not the one of that name, or cannot be a person's to sign with.
+func fit(c db.Credential, name credentialName) error {
+	full := name.full()
+	switch {
+	case c.CompanyID != name.company || c.TenantID != name.tenant:
+		return noCredential(full)
+	case c.Kind != "PERSON":
+		return fault.Precondition("CREDENTIAL_WRONG_KIND", "credential %s is of kind %s: PIN, devices and challenges are for kind PERSON", full, c.Kind)
+	case c.State == "REVOKED":
+		return fault.Precondition("CREDENTIAL_REVOKED", "credential %s is revoked for good: create another", full)
+	case c.State == "SUSPENDED":
+		return suspended(c)
+	case c.Provider != "":
+		return heldElsewhere(c)
+	case c.KeyVersion == 0:
+		return fault.Precondition("KEY_NOT_READY", "the key of this credential is still being made: try again in a moment")
+	}
+	return nil
 }
 
 // withPIN reads a personal credential with its PIN.
@@ -118,7 +132,14 @@ func withPIN(ctx context.Context, q *db.Queries, name credentialName) (asked, er
 
 // withDevice reads a personal credential with its PIN and its active device.
 func withDevice(ctx context.Context, q *db.Queries, name credentialName) (asked, error) {
-	a, err := withPIN(ctx, q, name)
+	all, err := q.GetAsked(ctx, name.id)
+	if err == nil {
+		return asked{credential: all.Credential, pin: all.CredentialPin, device: &all.OtpDevice}, fit(all.Credential, name)
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return asked{}, fmt.Errorf("signer: read credential: %w", err)
+	}
+	a, err := withPIN(ctx, q, name) // something is missing: which
 	if err != nil {
 		return a, err
 	}
@@ -164,44 +185,54 @@ type verdict struct {
 	mac      []byte
 }
 
-// judge looks at both factors, whatever it finds of the first: a wrong PIN takes as long as a wrong
-// password, and burns the password.
+// judge looks at both factors, whatever it finds of one: a wrong PIN takes as long as a wrong password, and burns
+// the password. They are looked at side by side, and the slower one is the answer's time.
 func (s *Service) judge(ctx context.Context, a asked, f factors) (verdict, error) {
-	hash, err := s.pins.hash(ctx, f.pin, a.pin.Salt, a.pin.MemoryKib, a.pin.Passes)
-	if err != nil {
-		return verdict{}, err
-	}
-	device := uuid.Nil
+	var v verdict
+	var both errgroup.Group // without a context: what one of them began is not left half done for the other's sake
+	both.Go(func() (err error) {
+		v.pin, err = s.judgePIN(ctx, a, f.pin)
+		return err
+	})
 	if a.device != nil {
-		device = a.device.ID
+		both.Go(func() (err error) {
+			v.otp, v.mac, err = s.judgeOTP(ctx, a, f.otp)
+			return err
+		})
 	}
-	pin, otp, sent := pinInput(a.credential.ID, hash), append([]byte("otp\x00"+device.String()+"\x00"), f.otp...), sentMAC(device, a.binding, f.otp)
-	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, pin, otp, sent)
-	if err == nil && a.of != nil {
-		var others [][]byte
-		others, err = s.vault.macs(ctx, a.of.KeyName, macVersion, otp, sent)
-		macs = append(macs[:1], others...)
-	}
+	return v, both.Wait()
+}
+
+func (s *Service) judgePIN(ctx context.Context, a asked, pin string) (bool, error) {
+	hash, err := s.pins.hash(ctx, pin, a.pin.Salt, costOf(a.pin))
 	if err != nil {
-		return verdict{}, err
+		return false, err
 	}
-	v := verdict{pin: hmac.Equal(macs[0], a.pin.Mac), mac: macs[1]}
-	if a.device == nil {
-		return v, nil
+	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, pinInput(a.credential.ID, hash))
+	return err == nil && hmac.Equal(macs[0], a.pin.Mac), err
+}
+
+// judgeOTP gives with the verdict what is kept of the password.
+func (s *Service) judgeOTP(ctx context.Context, a asked, password string) (right bool, mac []byte, err error) {
+	device := a.device.ID
+	macs, err := s.vault.macs(ctx, a.deviceCredential().KeyName, macVersion,
+		append([]byte("otp\x00"+device.String()+"\x00"), password...), sentMAC(device, a.binding, password))
+	if err != nil {
+		return false, nil, err
 	}
 	switch {
 	case a.device.Type == "TOTP":
-		v.otp, err = s.vault.checkOTP(ctx, device, f.otp)
+		right, err = s.vault.checkOTP(ctx, device, password)
 	case a.device.Type == "TOKEN":
-		v.otp, err = s.checkToken(ctx, a, f.otp, a.second)
+		right, err = s.checkToken(ctx, a, password, a.second)
 	case a.device.Type == "PUSH" && a.device.State == "PENDING":
-		v.otp, err = s.checkProof(ctx, a)
+		right, err = s.checkProof(ctx, a)
 	case a.device.Type == "PUSH":
-		v.otp, err = s.checkPush(ctx, a, f.otp)
+		right, err = s.checkPush(ctx, a, password)
 	default:
-		v.otp, err = s.checkSent(ctx, a, macs[2])
+		right, err = s.checkSent(ctx, a, macs[1])
 	}
-	return v, err
+	return right, macs[0], err
 }
 
 // giveBack forgives an attempt that could not be judged because Vault is away.
@@ -261,6 +292,9 @@ func (s *Service) prove(ctx context.Context, a asked, f factors, act telemetry.A
 	})
 	if err == nil && !right {
 		return wrong()
+	}
+	if err == nil {
+		s.rehash(ctx, a, f.pin)
 	}
 	return err
 }

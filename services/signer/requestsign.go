@@ -185,12 +185,12 @@ func (s *Service) recordSignature(ctx context.Context, tx pgx.Tx, sig *signature
 		return fault.Aborted("SIGNATURE_OVERTAKEN", "another participant took the turn: repeat the same call")
 	}
 	record.At = ptr(pg.Time(s.now()))
-	n, err := q.RecordChallenge(ctx, record)
+	_, err = q.RecordChallenge(ctx, record)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential was revoked or the hour passed while it signed: nothing is released")
+	}
 	if err != nil {
 		return fmt.Errorf("signer: record challenge: %w", err)
-	}
-	if n == 0 {
-		return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential was revoked or the hour passed while it signed: nothing is released")
 	}
 	d := deed{
 		Act:    request.Act{Verb: request.Sign, Person: p.ID.String(), Seen: hex.EncodeToString(sig.challenge.Digest)},

@@ -64,13 +64,16 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 	if err != nil {
 		return nil, err
 	}
+	d := &documents{made: map[[sha256.Size]byte][]byte{}}
 	if ch.State != "SIGNED" {
-		ch, err = s.signChallenge(ctx, c, ch, req.GetAuthorization(), signHash)
+		ch, err = s.signChallenge(ctx, c, ch, req.GetAuthorization(), func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+			return d.keep(signHash(ctx, hash, by, at))
+		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return s.release(ctx, c, ch, req.GetDocumentSha256())
+	return s.release(ctx, c, ch, req.GetDocumentSha256(), d)
 }
 
 // covers says whether this is the authorization of the challenge, and these are its documents.
@@ -107,23 +110,23 @@ func matches(ch db.Challenge, secret []byte) bool {
 // which must want the same output.
 func (s *Service) useAuthorization(ctx context.Context, tx pgx.Tx, c db.Credential, ch db.Challenge, requestID, output string) (db.Challenge, error) {
 	q, now := db.New(tx), pg.Time(s.now())
-	n, err := q.UseAuthorization(ctx, db.UseAuthorizationParams{
+	used, err := q.UseAuthorization(ctx, db.UseAuthorizationParams{
 		ID: ch.ID, CredentialID: c.ID, Caller: callerOf(ctx), AuthorizationSha256: ch.AuthorizationSha256,
 		RequestID: &requestID, Output: output, At: &now, ExpiresAt: now.Add(resumeFor),
 	})
-	if err != nil {
+	full := nameOfChallenge(c, ch.ID)
+	if err == nil {
+		return used, telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "authorization.use", Resource: full, Detail: map[string]string{"device": deviceOf(c, used)},
+		})
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return ch, fmt.Errorf("signer: use authorization: %w", err)
 	}
-	full := nameOfChallenge(c, ch.ID)
 	ch, err = ownChallenge(ctx, q, full, credentialName{id: c.ID}, ch.ID)
-	if err != nil {
-		return ch, err
-	}
 	switch {
-	case n == 1:
-		return ch, telemetry.Audit(ctx, tx, telemetry.Act{
-			Action: "authorization.use", Resource: full, Detail: map[string]string{"device": deviceOf(c, ch)},
-		})
+	case err != nil:
+		return ch, err
 	case ch.RequestID != nil && *ch.RequestID != requestID:
 		return ch, fault.Precondition("AUTHORIZATION_USED", "the authorization was used by another request: ask the signer again")
 	case ch.RequestID != nil && ch.Output != output:
@@ -171,21 +174,19 @@ func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Ch
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		record.At = ptr(pg.Time(s.now()))
-		n, err := q.RecordChallenge(ctx, record)
+		full := nameOfChallenge(c, ch.ID)
+		recorded, err := q.RecordChallenge(ctx, record)
+		if errors.Is(err, pgx.ErrNoRows) {
+			ch, err = ownChallenge(ctx, q, full, credentialName{id: c.ID}, ch.ID)
+			if err == nil && ch.State != "SIGNED" { // else the same request, sent twice, was here first
+				err = fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential was revoked or the hour passed while it signed: nothing is released")
+			}
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("signer: record challenge: %w", err)
 		}
-		full := nameOfChallenge(c, ch.ID)
-		ch, err = ownChallenge(ctx, q, full, credentialName{id: c.ID}, ch.ID)
-		if err != nil {
-			return err
-		}
-		if n == 0 && ch.State != "SIGNED" { // else the same request, sent twice, was here first
-			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential was revoked or the hour passed while it signed: nothing is released")
-		}
-		if n == 0 {
-			return nil
-		}
+		ch = recorded
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "challenge.sign", Resource: full,
 			Detail: map[string]string{"documents": fmt.Sprint(len(ch.Hashes)), "device": deviceOf(c, ch)},
@@ -238,8 +239,9 @@ func verifyDetached(der, hash []byte, leaf *x509.Certificate) error {
 	return nil
 }
 
-// release reads the signatures back, in the order of the request.
-func (s *Service) release(ctx context.Context, c db.Credential, ch db.Challenge, order [][]byte) (*signv1.SignHashesResponse, error) {
+// release gives the signatures in the order of the request: those that it made, and from the store those that an
+// earlier one made.
+func (s *Service) release(ctx context.Context, c db.Credential, ch db.Challenge, order [][]byte, d *documents) (*signv1.SignHashesResponse, error) {
 	byHash := map[[sha256.Size]byte]int{}
 	for i, h := range ch.Hashes {
 		byHash[[sha256.Size]byte(h)] = i
@@ -247,9 +249,12 @@ func (s *Service) release(ctx context.Context, c db.Credential, ch db.Challenge,
 	resp := &signv1.SignHashesResponse{Credential: nameOfCredential(c), Level: levelOf(c.Qualified)}
 	for _, h := range order {
 		i := byHash[[sha256.Size]byte(h)]
-		der, err := s.blobs.Get(ctx, refOf(c.TenantID, ch.SignedSha256[i], ch.SignedSizes[i]))
-		if err != nil {
-			return nil, err
+		der := d.made[[sha256.Size]byte(ch.SignedSha256[i])]
+		if der == nil {
+			var err error
+			if der, err = s.blobs.Get(ctx, refOf(c.TenantID, ch.SignedSha256[i], ch.SignedSizes[i])); err != nil {
+				return nil, err
+			}
 		}
 		resp.Signatures = append(resp.Signatures, &signv1.HashSignature{DocumentSha256: h, Cms: der, SigningTime: timestamppb.New(*ch.SigningTime)})
 	}

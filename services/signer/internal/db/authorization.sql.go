@@ -92,8 +92,8 @@ func (q *Queries) Authorize(ctx context.Context, arg AuthorizeParams) (int64, er
 }
 
 const changePin = `-- name: ChangePin :execrows
-UPDATE credential_pin p SET salt = $1, memory_kib = $2, passes = $3, mac = $4, version = p.version + 1, set_at = $5
-WHERE p.credential_id = $6 AND p.version = $7
+UPDATE credential_pin p SET salt = $1, memory_kib = $2, passes = $3, lanes = $4, mac = $5, version = p.version + 1, set_at = $6
+WHERE p.credential_id = $7 AND p.version = $8
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = p.credential_id AND c.state <> 'REVOKED')
 `
 
@@ -101,6 +101,7 @@ type ChangePinParams struct {
 	Salt         []byte
 	MemoryKib    int32
 	Passes       int32
+	Lanes        int32
 	Mac          []byte
 	At           time.Time
 	CredentialID uuid.UUID
@@ -112,6 +113,7 @@ func (q *Queries) ChangePin(ctx context.Context, arg ChangePinParams) (int64, er
 		arg.Salt,
 		arg.MemoryKib,
 		arg.Passes,
+		arg.Lanes,
 		arg.Mac,
 		arg.At,
 		arg.CredentialID,
@@ -254,6 +256,70 @@ func (q *Queries) ForgiveAttempt(ctx context.Context, arg ForgiveAttemptParams) 
 	return err
 }
 
+const getAsked = `-- name: GetAsked :one
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, p.credential_id, p.tenant_id, p.holder, p.salt, p.memory_kib, p.passes, p.mac, p.version, p.set_at, p.lanes, d.id, d.tenant_id, d.credential_id, d.type, d.display_name, d.state, d.replaces, d.created_at, d.confirmed_at, d.removed_at, d.address
+FROM credential c
+JOIN credential_pin p ON p.credential_id = c.id
+JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
+WHERE c.id = $1
+`
+
+type GetAskedRow struct {
+	Credential    Credential
+	CredentialPin CredentialPin
+	OtpDevice     OtpDevice
+}
+
+// A personal credential with its PIN and its active device, in one look. Nothing when one of them is not there: who
+// wants to know which, reads them one by one.
+func (q *Queries) GetAsked(ctx context.Context, credentialID uuid.UUID) (GetAskedRow, error) {
+	row := q.db.QueryRow(ctx, getAsked, credentialID)
+	var i GetAskedRow
+	err := row.Scan(
+		&i.Credential.ID,
+		&i.Credential.TenantID,
+		&i.Credential.CompanyID,
+		&i.Credential.Kind,
+		&i.Credential.KeyType,
+		&i.Credential.CommonName,
+		&i.Credential.State,
+		&i.Credential.KeyName,
+		&i.Credential.KeyVersion,
+		&i.Credential.PublicKey,
+		&i.Credential.CsrPem,
+		&i.Credential.Chain,
+		&i.Credential.NotBefore,
+		&i.Credential.NotAfter,
+		&i.Credential.Version,
+		&i.Credential.CreatedAt,
+		&i.Credential.UpdatedAt,
+		&i.Credential.Provider,
+		&i.Credential.Qualified,
+		&i.CredentialPin.CredentialID,
+		&i.CredentialPin.TenantID,
+		&i.CredentialPin.Holder,
+		&i.CredentialPin.Salt,
+		&i.CredentialPin.MemoryKib,
+		&i.CredentialPin.Passes,
+		&i.CredentialPin.Mac,
+		&i.CredentialPin.Version,
+		&i.CredentialPin.SetAt,
+		&i.CredentialPin.Lanes,
+		&i.OtpDevice.ID,
+		&i.OtpDevice.TenantID,
+		&i.OtpDevice.CredentialID,
+		&i.OtpDevice.Type,
+		&i.OtpDevice.DisplayName,
+		&i.OtpDevice.State,
+		&i.OtpDevice.Replaces,
+		&i.OtpDevice.CreatedAt,
+		&i.OtpDevice.ConfirmedAt,
+		&i.OtpDevice.RemovedAt,
+		&i.OtpDevice.Address,
+	)
+	return i, err
+}
+
 const getChallenge = `-- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
        signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
@@ -323,7 +389,7 @@ func (q *Queries) GetDevice(ctx context.Context, id uuid.UUID) (OtpDevice, error
 
 const getPin = `-- name: GetPin :one
 
-SELECT credential_id, tenant_id, holder, salt, memory_kib, passes, mac, version, set_at
+SELECT credential_id, tenant_id, holder, salt, memory_kib, passes, mac, version, set_at, lanes
 FROM credential_pin WHERE credential_id = $1
 `
 
@@ -342,6 +408,7 @@ func (q *Queries) GetPin(ctx context.Context, credentialID uuid.UUID) (Credentia
 		&i.Mac,
 		&i.Version,
 		&i.SetAt,
+		&i.Lanes,
 	)
 	return i, err
 }
@@ -355,10 +422,12 @@ func (q *Queries) GiveBackTry(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const insertChallenge = `-- name: InsertChallenge :execrows
+const insertChallenge = `-- name: InsertChallenge :one
 INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at)
 SELECT $1, c.tenant_id, c.id, $2, $3::bytea[], $4, 'OPEN', $5, $6
 FROM credential c WHERE c.id = $7 AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= $6 AND c.not_after > $6
+RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
 `
 
 type InsertChallengeParams struct {
@@ -371,8 +440,8 @@ type InsertChallengeParams struct {
 	CredentialID uuid.UUID
 }
 
-func (q *Queries) InsertChallenge(ctx context.Context, arg InsertChallengeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertChallenge,
+func (q *Queries) InsertChallenge(ctx context.Context, arg InsertChallengeParams) (Challenge, error) {
+	row := q.db.QueryRow(ctx, insertChallenge,
 		arg.ID,
 		arg.Caller,
 		arg.Hashes,
@@ -381,10 +450,31 @@ func (q *Queries) InsertChallenge(ctx context.Context, arg InsertChallengeParams
 		arg.At,
 		arg.CredentialID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var i Challenge
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CredentialID,
+		&i.Caller,
+		&i.Hashes,
+		&i.Digest,
+		&i.State,
+		&i.Attempts,
+		&i.ExpiresAt,
+		&i.DeviceID,
+		&i.AuthorizationSha256,
+		&i.RequestID,
+		&i.SignedSha256,
+		&i.SignedSizes,
+		&i.SigningTime,
+		&i.CreatedAt,
+		&i.AuthorizedAt,
+		&i.UsedAt,
+		&i.SignedAt,
+		&i.Output,
+		&i.HoldingID,
+	)
+	return i, err
 }
 
 const insertDevice = `-- name: InsertDevice :execrows
@@ -445,9 +535,9 @@ func (q *Queries) InsertGuard(ctx context.Context, arg InsertGuardParams) error 
 }
 
 const insertPin = `-- name: InsertPin :execrows
-INSERT INTO credential_pin (credential_id, tenant_id, holder, salt, memory_kib, passes, mac, set_at)
-SELECT c.id, c.tenant_id, $1, $2, $3, $4, $5, $6
-FROM credential c WHERE c.id = $7 AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
+INSERT INTO credential_pin (credential_id, tenant_id, holder, salt, memory_kib, passes, lanes, mac, set_at)
+SELECT c.id, c.tenant_id, $1, $2, $3, $4, $5, $6, $7
+FROM credential c WHERE c.id = $8 AND c.kind = 'PERSON' AND c.state <> 'REVOKED'
 ON CONFLICT (credential_id) DO NOTHING
 `
 
@@ -456,6 +546,7 @@ type InsertPinParams struct {
 	Salt         []byte
 	MemoryKib    int32
 	Passes       int32
+	Lanes        int32
 	Mac          []byte
 	At           time.Time
 	CredentialID uuid.UUID
@@ -468,6 +559,7 @@ func (q *Queries) InsertPin(ctx context.Context, arg InsertPinParams) (int64, er
 		arg.Salt,
 		arg.MemoryKib,
 		arg.Passes,
+		arg.Lanes,
 		arg.Mac,
 		arg.At,
 		arg.CredentialID,
@@ -539,11 +631,13 @@ func (q *Queries) LockedUntil(ctx context.Context, arg LockedUntilParams) (time.
 	return column_1, err
 }
 
-const recordChallenge = `-- name: RecordChallenge :execrows
+const recordChallenge = `-- name: RecordChallenge :one
 UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = $1::bytea[], signed_sizes = $2::bigint[],
        signing_time = $3, signed_at = $4
 WHERE ch.id = $5 AND ch.state = 'SIGNING' AND ch.request_id = $6 AND ch.expires_at > $4
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.state = 'ACTIVE')
+RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id
 `
 
 type RecordChallengeParams struct {
@@ -556,8 +650,8 @@ type RecordChallengeParams struct {
 }
 
 // All the signatures of a challenge or none, and only by a credential that is still active.
-func (q *Queries) RecordChallenge(ctx context.Context, arg RecordChallengeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, recordChallenge,
+func (q *Queries) RecordChallenge(ctx context.Context, arg RecordChallengeParams) (Challenge, error) {
+	row := q.db.QueryRow(ctx, recordChallenge,
 		arg.SignedSha256,
 		arg.SignedSizes,
 		arg.SigningTime,
@@ -565,10 +659,62 @@ func (q *Queries) RecordChallenge(ctx context.Context, arg RecordChallengeParams
 		arg.ID,
 		arg.RequestID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var i Challenge
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CredentialID,
+		&i.Caller,
+		&i.Hashes,
+		&i.Digest,
+		&i.State,
+		&i.Attempts,
+		&i.ExpiresAt,
+		&i.DeviceID,
+		&i.AuthorizationSha256,
+		&i.RequestID,
+		&i.SignedSha256,
+		&i.SignedSizes,
+		&i.SigningTime,
+		&i.CreatedAt,
+		&i.AuthorizedAt,
+		&i.UsedAt,
+		&i.SignedAt,
+		&i.Output,
+		&i.HoldingID,
+	)
+	return i, err
+}
+
+const rehashPin = `-- name: RehashPin :exec
+UPDATE credential_pin p SET salt = $1, memory_kib = $2, passes = $3, lanes = $4, mac = $5
+WHERE p.credential_id = $6 AND p.version = $7 AND p.mac = $8
+`
+
+type RehashPinParams struct {
+	Salt         []byte
+	MemoryKib    int32
+	Passes       int32
+	Lanes        int32
+	Mac          []byte
+	CredentialID uuid.UUID
+	Version      int32
+	OldMac       []byte
+}
+
+// The same PIN under newer parameters. Its version stays: what is being judged by the older ones is not wrong.
+func (q *Queries) RehashPin(ctx context.Context, arg RehashPinParams) error {
+	_, err := q.db.Exec(ctx, rehashPin,
+		arg.Salt,
+		arg.MemoryKib,
+		arg.Passes,
+		arg.Lanes,
+		arg.Mac,
+		arg.CredentialID,
+		arg.Version,
+		arg.OldMac,
+	)
+	return err
 }
 
 const removeDevice = `-- name: RemoveDevice :execrows
@@ -652,37 +798,64 @@ func (q *Queries) SpendPassword(ctx context.Context, arg SpendPasswordParams) (i
 	return result.RowsAffected(), nil
 }
 
-const tryChallenge = `-- name: TryChallenge :execrows
+const tryChallenge = `-- name: TryChallenge :one
 UPDATE challenge SET attempts = attempts + 1
-WHERE id = $1 AND state = 'OPEN' AND expires_at > $2 AND attempts < $3 AND caller = $4
+WHERE id = $1 AND credential_id = $2 AND state = 'OPEN' AND expires_at > $3 AND attempts < $4 AND caller = $5
+RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
 `
 
 type TryChallengeParams struct {
-	ID      uuid.UUID
-	At      time.Time
-	Allowed int32
-	Caller  string
+	ID           uuid.UUID
+	CredentialID uuid.UUID
+	At           time.Time
+	Allowed      int32
+	Caller       string
 }
 
 // One attempt on a challenge; each has a few.
-func (q *Queries) TryChallenge(ctx context.Context, arg TryChallengeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, tryChallenge,
+func (q *Queries) TryChallenge(ctx context.Context, arg TryChallengeParams) (Challenge, error) {
+	row := q.db.QueryRow(ctx, tryChallenge,
 		arg.ID,
+		arg.CredentialID,
 		arg.At,
 		arg.Allowed,
 		arg.Caller,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var i Challenge
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CredentialID,
+		&i.Caller,
+		&i.Hashes,
+		&i.Digest,
+		&i.State,
+		&i.Attempts,
+		&i.ExpiresAt,
+		&i.DeviceID,
+		&i.AuthorizationSha256,
+		&i.RequestID,
+		&i.SignedSha256,
+		&i.SignedSizes,
+		&i.SigningTime,
+		&i.CreatedAt,
+		&i.AuthorizedAt,
+		&i.UsedAt,
+		&i.SignedAt,
+		&i.Output,
+		&i.HoldingID,
+	)
+	return i, err
 }
 
-const useAuthorization = `-- name: UseAuthorization :execrows
+const useAuthorization = `-- name: UseAuthorization :one
 UPDATE challenge ch SET state = 'SIGNING', request_id = $1, output = $2, used_at = $3, expires_at = $4
 WHERE ch.id = $5 AND ch.credential_id = $6 AND ch.caller = $7
   AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = $8 AND ch.expires_at > $3
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE')
+RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id
 `
 
 type UseAuthorizationParams struct {
@@ -697,8 +870,8 @@ type UseAuthorizationParams struct {
 }
 
 // The one use of an authorization, by one request.
-func (q *Queries) UseAuthorization(ctx context.Context, arg UseAuthorizationParams) (int64, error) {
-	result, err := q.db.Exec(ctx, useAuthorization,
+func (q *Queries) UseAuthorization(ctx context.Context, arg UseAuthorizationParams) (Challenge, error) {
+	row := q.db.QueryRow(ctx, useAuthorization,
 		arg.RequestID,
 		arg.Output,
 		arg.At,
@@ -708,8 +881,29 @@ func (q *Queries) UseAuthorization(ctx context.Context, arg UseAuthorizationPara
 		arg.Caller,
 		arg.AuthorizationSha256,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var i Challenge
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CredentialID,
+		&i.Caller,
+		&i.Hashes,
+		&i.Digest,
+		&i.State,
+		&i.Attempts,
+		&i.ExpiresAt,
+		&i.DeviceID,
+		&i.AuthorizationSha256,
+		&i.RequestID,
+		&i.SignedSha256,
+		&i.SignedSizes,
+		&i.SigningTime,
+		&i.CreatedAt,
+		&i.AuthorizedAt,
+		&i.UsedAt,
+		&i.SignedAt,
+		&i.Output,
+		&i.HoldingID,
+	)
+	return i, err
 }

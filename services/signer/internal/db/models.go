@@ -126,6 +126,7 @@ type CredentialPin struct {
 	Mac          []byte
 	Version      int32
 	SetAt        time.Time
+	Lanes        int32
 }
 
 type CredentialRenewal struct {

@@ -48,6 +48,8 @@ type house struct {
 	config string
 	audit  string // of Vault's audit device
 	dir    string // of the process: events and blobs
+
+	postmaster int // of PostgreSQL, when it is on this machine and was asked for
 }
 
 type probe struct {

@@ -134,7 +134,7 @@ func pin(b *testing.B, pid int, processors ...int) {
 	for _, t := range threads {
 		id, err := strconv.Atoi(t.Name())
 		require.NoError(b, err)
-		if err := unix.SchedSetaffinity(id, &set); err != nil && err != unix.ESRCH { //nolint:errorlint // a number
+		if err := unix.SchedSetaffinity(id, &set); err != nil && err != unix.ESRCH {
 			require.NoError(b, err)
 		}
 	}

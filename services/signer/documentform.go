@@ -120,7 +120,7 @@ func unmade(err error) error {
 var errNotSignable = errors.New("not signable")
 
 func signAs(ctx context.Context, hash, content []byte, by *readyCredential, at time.Time, o output, stamp cades.Stamp) ([]byte, error) {
-	opts := cades.Options{SigningTime: at, Timestamp: stamp}
+	opts := cades.Options{SigningTime: at, Timestamp: stamp, ReadBack: true} // see checkAs
 	if content == nil {
 		return whole(cades.SignDetached(ctx, hash, by.signer, opts))
 	}

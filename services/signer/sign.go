@@ -194,7 +194,7 @@ func (s *Service) make(ctx context.Context, o *outcome) error {
 			return err
 		}
 	}
-	p7m, err := cades.Sign(ctx, content, o.by.signer, cades.Options{SigningTime: o.at})
+	p7m, err := cades.Sign(ctx, content, o.by.signer, cades.Options{SigningTime: o.at, ReadBack: true})
 	if err != nil {
 		return fmt.Errorf("signer: %w", err)
 	}

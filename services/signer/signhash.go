@@ -197,7 +197,7 @@ func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Ch
 
 // signHash makes one detached CAdES-BES and reads it back with the second implementation.
 func signHash(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
-	der, err := cades.SignDetached(ctx, hash, by.signer, cades.Options{SigningTime: at})
+	der, err := cades.SignDetached(ctx, hash, by.signer, cades.Options{SigningTime: at, ReadBack: true})
 	if err != nil {
 		return nil, fmt.Errorf("signer: %w", err)
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	SigningTime time.Time
 	// Timestamp, when set, makes CAdES-T.
 	Timestamp Stamp
+	// ReadBack: see cms.Options. A value that is to be stamped is verified all the same.
+	ReadBack bool
 }
 
 // TimestampError: the signature is made, the stamp is not. The CAdES-BES is returned beside
@@ -129,7 +131,7 @@ func attributes(s Signer, o Options) (cms.Options, error) {
 		return cms.Options{}, fmt.Errorf("cades: %w", err)
 	}
 	return cms.Options{
-		Certificate: leaf, Chain: s.Chain[1:], SigningTime: o.SigningTime, Signed: []cms.Attribute{ess},
+		Certificate: leaf, Chain: s.Chain[1:], SigningTime: o.SigningTime, Signed: []cms.Attribute{ess}, ReadBack: o.ReadBack && o.Timestamp == nil,
 	}, nil
 }
 

@@ -214,9 +214,20 @@ func TestSignRefuses(t *testing.T) {
 			require.Nil(t, out)
 		})
 	}
+	liar := cades.Signer{Chain: p.Chain, Key: liar{p.Key, other}}
+	stamp := func(context.Context, []byte) ([]byte, error) {
+		t.Error("a value that does not verify is not stamped")
+		return nil, nil
+	}
+	_, err := cades.Sign(t.Context(), invoice, liar, cades.Options{SigningTime: cmstest.Now, ReadBack: true, Timestamp: stamp})
+	require.ErrorIs(t, err, cms.ErrBadSignature)
+	lie, err := cades.Sign(t.Context(), invoice, liar, cades.Options{SigningTime: cmstest.Now, ReadBack: true})
+	require.NoError(t, err, "it is the caller who looks")
+	require.Error(t, cades.CheckOutput(lie, invoice, p.Cert))
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := cades.Sign(ctx, invoice, cades.Signer{Chain: p.Chain, Key: p.Key}, ok)
+	_, err = cades.Sign(ctx, invoice, cades.Signer{Chain: p.Chain, Key: p.Key}, ok)
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -81,7 +82,8 @@ func (s *Service) keyAllowed(keyType string) error {
 	return fault.Invalid("KEY_TYPE_NOT_ALLOWED", "key_type: %s is none that keys are made of", keyType)
 }
 
-// checkAlgorithms refuses a chain with a key that is not relied on today.
+// checkAlgorithms refuses a chain with a key that is not relied on today, or that was too short when it was certified.
+// spec: TS119312 §8.4 (2026)
 func checkAlgorithms(chain []*x509.Certificate, now time.Time) error {
 	for i, cert := range chain {
 		name, bits := "", 0
@@ -97,6 +99,12 @@ func checkAlgorithms(chain []*x509.Certificate, now time.Time) error {
 		if !known || !until.IsZero() && !now.Before(until) {
 			return badCertificate("CERTIFICATE_ALGORITHM", "certificate %d has a key %s-%d, which is not relied on any more", i+1, name, bits)
 		}
+		// One that ends later than its key is relied on signs until then: what is refused is what should never have been issued.
+		for _, w := range validation.Issued(validation.DefaultIssueLimits(), cert, time.Time{}) {
+			if strings.HasPrefix(w, validation.WarnIssuedTooLate) {
+				return badCertificate("CERTIFICATE_ALGORITHM", "certificate %d: %s", i+1, w)
+			}
+		}
 	}
 	return nil
 }
@@ -106,7 +114,7 @@ func (s *Service) GetKeyPolicy(context.Context, *signv1.GetKeyPolicyRequest) (*s
 	out := &signv1.KeyPolicy{}
 	for _, k := range keyPolicy(s.cfg.Keys, validation.DefaultPolicy(), s.now()) {
 		e := &signv1.KeyPolicyEntry{
-			KeyType: signv1.KeyType(signv1.KeyType_value["KEY_TYPE_"+k.name]), Algorithm: k.algorithm, Allowed: k.allowed, Source: "ETSI TS 119 312 (2026), clause 9",
+			KeyType: signv1.KeyType(signv1.KeyType_value["KEY_TYPE_"+k.name]), Algorithm: k.algorithm, Allowed: k.allowed, Source: "ETSI TS 119 312 (2026), clauses 8.4 and 9",
 		}
 		if !k.until.IsZero() {
 			e.ReliedOnUntil = timestamppb.New(k.until)

@@ -3,6 +3,7 @@ package validation
 import (
 	"bytes"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -26,6 +27,12 @@ func (j *judge) cms(r *Report, src Source, p proof, depth int) error {
 		}
 		sd, err := j.envelope(src)
 		switch {
+		case errors.Is(err, errTooLarge) && layer == 1:
+			r.Conclusion = unsure(Generic, err.Error())
+			return nil
+		case errors.Is(err, errTooLarge):
+			r.Signatures = append(r.Signatures, Signature{Form: KindCAdES, Layer: layer, Conclusion: unsure(Generic, err.Error())})
+			return nil
 		case err != nil && layer == 1:
 			r.Conclusion = failed(FormatFailure, err.Error())
 			return nil

@@ -146,6 +146,7 @@ func (j *judge) conclude(c *candidate, s *Signature, best proof, after time.Time
 		used = append(used, authorities(p)...)
 		chain = j.alive(p, best.at, after, best.proven)
 		s.Chain = p.links
+		s.Warnings = append(s.Warnings, issued(p, best.at)...)
 	}
 	algorithms, weak := weigh(j.o.Policy, used, best.at)
 	s.Algorithms = algorithms

@@ -103,6 +103,9 @@ func (w watched) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
+// errTooLarge: it may be whole, and is not looked at.
+var errTooLarge = errors.New("too large to be held")
+
 // envelope reads one SignedData, in pieces where that can be done and is worth it.
 func (j *judge) envelope(src Source) (*cms.SignedData, error) {
 	if _, ok := src.(memory); !ok {
@@ -114,7 +117,7 @@ func (j *judge) envelope(src Source) (*cms.SignedData, error) {
 			return cms.ParseStream(src, cms.Limits{})
 		}
 		if src.Size() > j.o.InMemory {
-			return nil, fmt.Errorf("a file in Base64 or PEM is read up to %d bytes, and this one has %d: decode it first", j.o.InMemory, src.Size())
+			return nil, fmt.Errorf("%w: it has %d bytes, and a file in Base64 or PEM is judged up to %d: decode it first", errTooLarge, src.Size(), j.o.InMemory)
 		}
 	}
 	raw, err := held(src)

@@ -444,8 +444,10 @@ type Delivery struct {
 	Recipients []*RecipientOutcome `protobuf:"bytes,13,rep,name=recipients,proto3" json:"recipients,omitempty"`
 	// Why somebody should look after it although nothing is to be decided: see DeliveryStalled. Empty while
 	// all goes as it should.
-	StallCode     string                 `protobuf:"bytes,14,opt,name=stall_code,json=stallCode,proto3" json:"stall_code,omitempty"`
-	StallTime     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=stall_time,json=stallTime,proto3" json:"stall_time,omitempty"`
+	StallCode string                 `protobuf:"bytes,14,opt,name=stall_code,json=stallCode,proto3" json:"stall_code,omitempty"`
+	StallTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=stall_time,json=stallTime,proto3" json:"stall_time,omitempty"`
+	// errore-esteso: why the provider did not accept it.
+	Refusal       string `protobuf:"bytes,16,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -583,6 +585,13 @@ func (x *Delivery) GetStallTime() *timestamppb.Timestamp {
 		return x.StallTime
 	}
 	return nil
+}
+
+func (x *Delivery) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
 }
 
 type ListDeliveriesRequest struct {
@@ -937,7 +946,7 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x04text\x18\t \x01(\tR\x04text\x12\x10\n" +
 	"\x03tls\x18\n" +
 	" \x01(\tR\x03tls\x12-\n" +
-	"\x12refused_recipients\x18\v \x03(\tR\x11refusedRecipients\"\xac\x05\n" +
+	"\x12refused_recipients\x18\v \x03(\tR\x11refusedRecipients\"\xc6\x05\n" +
 	"\bDelivery\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x122\n" +
 	"\x04step\x18\x02 \x01(\x0e2\x1e.ceralacca.pec.v1.DeliveryStepR\x04step\x124\n" +
@@ -960,7 +969,8 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"stall_code\x18\x0e \x01(\tR\tstallCode\x129\n" +
 	"\n" +
-	"stall_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tstallTime\"\xa2\x01\n" +
+	"stall_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tstallTime\x12\x18\n" +
+	"\arefusal\x18\x10 \x01(\tR\arefusal\"\xa2\x01\n" +
 	"\x15ListDeliveriesRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +

@@ -1902,8 +1902,11 @@ type ImportTrustListRequest struct {
 	AuthoritiesPem string `protobuf:"bytes,2,opt,name=authorities_pem,json=authoritiesPem,proto3" json:"authorities_pem,omitempty"`
 	// Authority of the signature of a signed index, PEM. Required for a .p7m.
 	IndexAuthorityPem string `protobuf:"bytes,3,opt,name=index_authority_pem,json=indexAuthorityPem,proto3" json:"index_authority_pem,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Lists of revoked certificates of those authorities, DER or PEM. They are added to those known; nothing is fetched.
+	// Faults: REVOCATION_LIST_INVALID.
+	RevocationLists [][]byte `protobuf:"bytes,4,rep,name=revocation_lists,json=revocationLists,proto3" json:"revocation_lists,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ImportTrustListRequest) Reset() {
@@ -1957,14 +1960,22 @@ func (x *ImportTrustListRequest) GetIndexAuthorityPem() string {
 	return ""
 }
 
+func (x *ImportTrustListRequest) GetRevocationLists() [][]byte {
+	if x != nil {
+		return x.RevocationLists
+	}
+	return nil
+}
+
 type ImportTrustListResponse struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	ProvidersAdded   int32                  `protobuf:"varint,1,opt,name=providers_added,json=providersAdded,proto3" json:"providers_added,omitempty"`
-	ProvidersChanged int32                  `protobuf:"varint,2,opt,name=providers_changed,json=providersChanged,proto3" json:"providers_changed,omitempty"`
-	AuthoritiesAdded int32                  `protobuf:"varint,3,opt,name=authorities_added,json=authoritiesAdded,proto3" json:"authorities_added,omitempty"`
-	Version          string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	ProvidersAdded       int32                  `protobuf:"varint,1,opt,name=providers_added,json=providersAdded,proto3" json:"providers_added,omitempty"`
+	ProvidersChanged     int32                  `protobuf:"varint,2,opt,name=providers_changed,json=providersChanged,proto3" json:"providers_changed,omitempty"`
+	AuthoritiesAdded     int32                  `protobuf:"varint,3,opt,name=authorities_added,json=authoritiesAdded,proto3" json:"authorities_added,omitempty"`
+	Version              string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	RevocationListsAdded int32                  `protobuf:"varint,5,opt,name=revocation_lists_added,json=revocationListsAdded,proto3" json:"revocation_lists_added,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ImportTrustListResponse) Reset() {
@@ -2023,6 +2034,13 @@ func (x *ImportTrustListResponse) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *ImportTrustListResponse) GetRevocationListsAdded() int32 {
+	if x != nil {
+		return x.RevocationListsAdded
+	}
+	return 0
 }
 
 // A certificate that signed certified mail and that no list names.
@@ -2398,7 +2416,7 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12!\n" +
 	"\x02to\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\v\b\x01\x10\xe8\a\"\x04r\x02`\x01R\x02to\x12\x1f\n" +
 	"\x02cc\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\xe8\a\"\x04r\x02`\x01R\x02cc\x12\"\n" +
-	"\asubject\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xe6\aR\asubject\x12\x12\n" +
+	"\asubject\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\asubject\x12\x12\n" +
 	"\x04text\x18\x05 \x01(\tR\x04text\x12>\n" +
 	"\vattachments\x18\x06 \x03(\v2\x1c.ceralacca.pec.v1.AttachmentR\vattachments\x12J\n" +
 	"\freceipt_type\x18\a \x01(\x0e2\x1d.ceralacca.pec.v1.ReceiptTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\vreceiptType\x12*\n" +
@@ -2487,17 +2505,19 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\tproviders\x18\x01 \x03(\v2!.ceralacca.pec.v1.TrustedProviderR\tproviders\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
-	"\vauthorities\x18\x04 \x03(\tR\vauthorities\"\xa9\x01\n" +
+	"\vauthorities\x18\x04 \x03(\tR\vauthorities\"\xe7\x01\n" +
 	"\x16ImportTrustListRequest\x12 \n" +
 	"\x05index\x18\x01 \x01(\fB\n" +
 	"\xbaH\az\x05\x18\xc0\x8d\xb7\x01R\x05index\x122\n" +
 	"\x0fauthorities_pem\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xc0\x84=R\x0eauthoritiesPem\x129\n" +
-	"\x13index_authority_pem\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06R\x11indexAuthorityPem\"\xb6\x01\n" +
+	"\x13index_authority_pem\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06R\x11indexAuthorityPem\x12<\n" +
+	"\x10revocation_lists\x18\x04 \x03(\fB\x11\xbaH\x0e\x92\x01\v\x10d\"\az\x05\x18\xc0\x8d\xb7\x01R\x0frevocationLists\"\xec\x01\n" +
 	"\x17ImportTrustListResponse\x12'\n" +
 	"\x0fproviders_added\x18\x01 \x01(\x05R\x0eprovidersAdded\x12+\n" +
 	"\x11providers_changed\x18\x02 \x01(\x05R\x10providersChanged\x12+\n" +
 	"\x11authorities_added\x18\x03 \x01(\x05R\x10authoritiesAdded\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\tR\aversion\"\xef\x03\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x124\n" +
+	"\x16revocation_lists_added\x18\x05 \x01(\x05R\x14revocationListsAdded\"\xef\x03\n" +
 	"\x0fSeenCertificate\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +

@@ -1245,8 +1245,10 @@ type Message struct {
 	ContentCheck *ContentCheck `protobuf:"bytes,40,opt,name=content_check,json=contentCheck,proto3" json:"content_check,omitempty"`
 	// Of kind REGISTERED, or of mail that claims to be.
 	RegisteredMail *RegisteredMail `protobuf:"bytes,41,opt,name=registered_mail,json=registeredMail,proto3" json:"registered_mail,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// errore-esteso: why the provider did not accept a message of ours. Only in the answer of GetMessage.
+	Refusal       string `protobuf:"bytes,42,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1466,6 +1468,13 @@ func (x *Message) GetRegisteredMail() *RegisteredMail {
 		return x.RegisteredMail
 	}
 	return nil
+}
+
+func (x *Message) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
 }
 
 // What the check of the signature found. spec: RFC 6109 §2.2.2
@@ -1688,7 +1697,9 @@ type RecipientOutcome struct {
 	Late bool                   `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	// virus, no-mailbox, no-domain, mailbox-full, unreachable, too-large or other
-	Cause         string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	// errore-esteso: what the provider says of a delivery that failed. Only for one message, not in lists.
+	Detail        string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1761,6 +1772,13 @@ func (x *RecipientOutcome) GetTime() *timestamppb.Timestamp {
 func (x *RecipientOutcome) GetCause() string {
 	if x != nil {
 		return x.Cause
+	}
+	return ""
+}
+
+func (x *RecipientOutcome) GetDetail() string {
+	if x != nil {
+		return x.Detail
 	}
 	return ""
 }
@@ -1964,7 +1982,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x8a\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xa4\n" +
 	"\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
@@ -1999,7 +2017,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions\x12\x14\n" +
 	"\x05split\x18\x19 \x03(\tR\x05split\x12C\n" +
 	"\rcontent_check\x18( \x01(\v2\x1e.ceralacca.pec.v1.ContentCheckR\fcontentCheck\x12I\n" +
-	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail:i\xeaAf\n" +
+	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail\x12\x18\n" +
+	"\arefusal\x18* \x01(\tR\arefusal:i\xeaAf\n" +
 	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x8f\x04\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
@@ -2024,14 +2043,15 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x0eMessageFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xb2\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xca\x01\n" +
 	"\x10RecipientOutcome\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
 	"\x05final\x18\x03 \x01(\bR\x05final\x12\x12\n" +
 	"\x04late\x18\x04 \x01(\bR\x04late\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05cause\x18\x06 \x01(\tR\x05cause\"7\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"7\n" +
 	"\vHeaderField\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xa9\x01\n" +

@@ -24,6 +24,8 @@ func Danger(name string, head []byte) string {
 		return "a disk image or an installer (." + ext + ")"
 	case bytes.HasPrefix(head, []byte("MZ")), bytes.HasPrefix(head, []byte("\x7fELF")), bytes.HasPrefix(head, []byte("#!")):
 		return "a program under another name"
+	case bytes.Contains(head, []byte("$EICAR-STANDARD-"+"ANTIVIRUS-TEST-FILE!$")):
+		return "the test file of virus scanners"
 	case encryptedZip(head):
 		return "an archive with a password, which no scanner looks into"
 	}

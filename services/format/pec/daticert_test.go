@@ -44,8 +44,8 @@ func TestParseDaticert(t *testing.T) {
 	require.True(t, when.Equal(at))
 }
 
-// TestHostileDaticert: one change each, and what comes of it. TESTPLAN D2 to D4.
-func TestHostileDaticert(t *testing.T) {
+// TestD2D3D4D5HostileDaticert: one change each, and what comes of it. TESTPLAN D2 to D4.
+func TestD2D3D4D5HostileDaticert(t *testing.T) {
 	swap := func(from, to string) string { return strings.Replace(sampleDaticert, from, to, 1) }
 	for _, c := range []struct {
 		name, xml string
@@ -140,8 +140,8 @@ func TestDaticertRoundTrip(t *testing.T) {
 	})
 }
 
-// TestRepeatedHour: when clocks go back, the zone tells the two apart. TESTPLAN D5.
-func TestRepeatedHour(t *testing.T) {
+// TestD5RepeatedHour: when clocks go back, the zone tells the two apart. TESTPLAN D5.
+func TestD5RepeatedHour(t *testing.T) {
 	first := time.Date(2026, 10, 25, 0, 30, 0, 0, time.UTC)
 	var a, b Daticert
 	a.SetIstante(first, rome(t))
@@ -155,7 +155,7 @@ func TestRepeatedHour(t *testing.T) {
 	require.Equal(t, time.Hour, tb.Sub(ta))
 }
 
-func TestCause(t *testing.T) {
+func TestE9Cause(t *testing.T) {
 	for _, c := range []struct {
 		e    Errore
 		text string

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestMatch(t *testing.T) {
+func TestD7Match(t *testing.T) {
 	w := newWorld(t)
 	in := arrived(t, w, draft())
 	act, err := in.Consegna(at, "PROTOCOLLO@beta.test")
@@ -59,8 +59,8 @@ func TestRicevutaFor(t *testing.T) {
 	require.Equal(t, Completa, RicevutaFor(h, "x@y.test", ""))
 }
 
-// TestDeriveTable walks through the rules one by one. TESTPLAN E2 to E10.
-func TestDeriveTable(t *testing.T) {
+// TestE2E3E4E8DeriveTable walks through the rules one by one. TESTPLAN E2 to E10.
+func TestE2E3E4E8DeriveTable(t *testing.T) {
 	h := func(n int) time.Time { return at.Add(time.Duration(n) * time.Hour) }
 	acc := Fact{Kind: FactAccepted, At: at, Identificativo: "1"}
 	to := func(k FactKind, hours int, who string) Fact {
@@ -113,9 +113,9 @@ func TestDeriveTable(t *testing.T) {
 	require.Empty(t, Derive([]string{"a"}, []Fact{acc}, h(25)).MissingNotices(at, h(25)))
 }
 
-// TestDeriveAnyOrder: order and repetition of facts change nothing; a delivery is never lost.
+// TestE1AnyOrder: order and repetition of facts change nothing; a delivery is never lost.
 // TESTPLAN E1, invariant I5.
-func TestDeriveAnyOrder(t *testing.T) {
+func TestE1AnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 6).Draw(rt, "recipients")
 		var who []string

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestDecodeText(t *testing.T) {
+func TestF1DecodeText(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                          "plain",
 		"=?utf-8?Q?Citt=C3=A0_di_Bari?=": "Città di Bari",
@@ -60,7 +60,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-func TestAddresses(t *testing.T) {
+func TestF4Addresses(t *testing.T) {
 	for in, want := range map[string][]Address{
 		"a@b.test":                            {{"", "a@b.test"}},
 		`"Rossi, Mario" <a@b.test>, c@d.test`: {{"Rossi, Mario", "a@b.test"}, {"", "c@d.test"}},
@@ -79,7 +79,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestSafeName(t *testing.T) {
+func TestF3SafeName(t *testing.T) {
 	for in, want := range map[string]string{
 		"../../etc/passwd": "passwd", `c:\x\y.txt`: "y.txt", "a\x00b.pdf": "ab.pdf", "": "unnamed", "...": "unnamed",
 		"a\u202egpj.exe": "agpj.exe", "a<b>.txt": "a_b_.txt", strings.Repeat("è", 300) + ".pdf": strings.Repeat("è", 98) + ".pdf",
@@ -90,7 +90,7 @@ func TestSafeName(t *testing.T) {
 	}
 }
 
-func TestDanger(t *testing.T) {
+func TestF7Danger(t *testing.T) {
 	for _, c := range []struct {
 		name, head string
 		danger     bool
@@ -180,7 +180,7 @@ var wild = []struct {
 	}},
 }
 
-func TestWild(t *testing.T) {
+func TestF1Wild(t *testing.T) {
 	for _, c := range wild {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := ParseBytes([]byte(c.raw))
@@ -200,8 +200,8 @@ func text(t testing.TB, p *Part) string {
 	return s
 }
 
-// TestLimits: what would fill memory is set aside. TESTPLAN F6.
-func TestLimits(t *testing.T) {
+// TestF6Limits: what would fill memory is set aside. TESTPLAN F6.
+func TestF6Limits(t *testing.T) {
 	parts := "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\n", 10_001)
 	deep := strings.Repeat("Content-Type: message/rfc822\n\n", 1000) + "x"
 	for name, raw := range map[string]string{"parts": parts, "one header": "X: " + strings.Repeat("a", 2<<20), "headers": "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\nX: "+strings.Repeat("y", 900_000)+"\n\n", 10)} {
@@ -272,8 +272,8 @@ func TestReceiptOf30MB(t *testing.T) {
 	require.Less(t, allocated, uint64(16<<20))
 }
 
-// TestComposeRoundTrip: whatever is composed reads back, whole. TESTPLAN A19, A20.
-func TestComposeRoundTrip(t *testing.T) {
+// TestA19A20ComposeRoundTrip: whatever is composed reads back, whole. TESTPLAN A19, A20.
+func TestA19A20ComposeRoundTrip(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := &Draft{
 			From: Address{rapid.String().Draw(rt, "name"), "mittente@alfa.test"}, To: []Address{{rapid.String().Draw(rt, "to"), "a@b.test"}},

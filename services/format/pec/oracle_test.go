@@ -113,9 +113,9 @@ while True:
     print(' '.join(out) or '-', flush=True)
 `
 
-// TestAgainstPython: over thousands of damaged messages, whenever this package reads a daticert.xml
+// TestC19AgainstPython: over thousands of damaged messages, whenever this package reads a daticert.xml
 // out of a structure that it finds unambiguous, Python's parser reads the same bytes. TESTPLAN C19.
-func TestAgainstPython(t *testing.T) {
+func TestC19AgainstPython(t *testing.T) {
 	bin, err := exec.LookPath("python3")
 	if err != nil {
 		t.Log("python3 is not installed: its parser is not asked")

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBreve: hashes of every profile are found again in the message as sent, and nothing else
+// TestE12Breve: hashes of every profile are found again in the message as sent, and nothing else
 // is. TESTPLAN E12.
-func TestBreve(t *testing.T) {
+func TestE12Breve(t *testing.T) {
 	w := newWorld(t)
 	d := draft()
 	sent, err := ParseBytes(composed(t, d))
@@ -70,8 +70,8 @@ func TestBreve(t *testing.T) {
 	require.False(t, rep.Proven())
 }
 
-// TestCheckOriginal: the original in a complete receipt is compared with what was sent.
-func TestCheckOriginal(t *testing.T) {
+// TestE12CheckOriginal: the original in a complete receipt is compared with what was sent.
+func TestE12CheckOriginal(t *testing.T) {
 	w := newWorld(t)
 	raw := composed(t, draft())
 	sent, err := ParseBytes(raw)
@@ -110,8 +110,8 @@ func TestCheckOriginal(t *testing.T) {
 	}
 }
 
-// TestBreveOfSigned: an original with a signature of its own keeps it; an attached .p7m is a file.
-func TestBreveOfSigned(t *testing.T) {
+// TestE12BreveOfSigned: an original with a signature of its own keeps it; an attached .p7m is a file.
+func TestE12BreveOfSigned(t *testing.T) {
 	raw := "Content-Type: multipart/signed; boundary=S\r\n\r\n--S\r\nContent-Type: multipart/mixed; boundary=M\r\n\r\n--M\r\nContent-Type: application/pkcs7-mime; name=f.xml.p7m\r\n\r\nMIIB\r\n--M--\r\n\r\n--S\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIIC\r\n--S--\r\n"
 	m, err := ParseBytes([]byte(raw))
 	require.NoError(t, err)
@@ -128,8 +128,8 @@ func TestBreveOfSigned(t *testing.T) {
 	require.Equal(t, opaque, out.String())
 }
 
-// TestCheckSubmission: the formal checks of the access point. TESTPLAN A15, A17, A18.
-func TestCheckSubmission(t *testing.T) {
+// TestA15A17A18CheckSubmission: the formal checks of the access point. TESTPLAN A15, A17, A18.
+func TestA15A17A18CheckSubmission(t *testing.T) {
 	good := string(composed(t, draft()))
 	env := envelopeOf(draft())
 	for _, c := range []struct {
@@ -286,7 +286,7 @@ func TestCheckToSdI(t *testing.T) {
 	require.Equal(t, "SDI_FILE_TWICE", vs[0].Code)
 }
 
-func TestDSN(t *testing.T) {
+func TestE8DSN(t *testing.T) {
 	raw := "From: MAILER-DAEMON@example.test\r\nTo: mittente@alfa.test\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.test\r\n\r\nFinal-Recipient: rfc822; altri@example.test\r\nAction: Failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 no such user\r\n\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <c0ffee.1@alfa.test>\r\n\r\n--b--\r\n"
 	r := readAll(t, []byte(raw))
 	require.Equal(t, TipoNotificaRecapito, r.Tipo())
@@ -306,7 +306,7 @@ func TestDSN(t *testing.T) {
 	require.Equal(t, TipoOrdinaria, plain.Tipo())
 }
 
-func TestTNEF(t *testing.T) {
+func TestF2TNEF(t *testing.T) {
 	attribute := func(id uint32, v string) string {
 		b := []byte{2}
 		b = binary.LittleEndian.AppendUint32(b, id)
@@ -360,8 +360,8 @@ func TestIndice(t *testing.T) {
 	}
 }
 
-// TestREM reads a message written here by the rules of the reference.
-func TestREM(t *testing.T) {
+// TestG11REM reads a message written here by the rules of the reference.
+func TestG11REM(t *testing.T) {
 	w := newWorld(t)
 	original := "Subject: x\r\n\r\nciao\r\n"
 	evidence := `<?xml version="1.0"?><t:Evidence xmlns:t="http://uri.etsi.org/19522/v1#"><t:EvidenceIdentifier>e1@alfa.test</t:EvidenceIdentifier><t:ERDSEventId>http://uri.etsi.org/19522/Event/SubmissionAcceptance</t:ERDSEventId><t:EventReasons><t:EventReason><Details>RA01</Details><Details>words</Details></t:EventReason></t:EventReasons><EventTime>2026-09-14T08:30:05Z</EventTime></t:Evidence>`
@@ -410,9 +410,9 @@ func reference(t *testing.T) string {
 	return dir
 }
 
-// TestReferenceREM: every sample of the policy is registered mail with readable evidence, and
+// TestG11ReferenceREM: every sample of the policy is registered mail with readable evidence, and
 // its signature verifies with the sample authority. TESTPLAN G11.
-func TestReferenceREM(t *testing.T) {
+func TestG11ReferenceREM(t *testing.T) {
 	dir := reference(t)
 	if dir == "" {
 		return
@@ -463,8 +463,8 @@ func TestReferenceREM(t *testing.T) {
 	t.Log(tally)
 }
 
-// TestReferencePEC: the anonymised samples are read, and none of them is proven.
-func TestReferencePEC(t *testing.T) {
+// TestD1ReferencePEC: the anonymised samples are read, and none of them is proven.
+func TestD1ReferencePEC(t *testing.T) {
 	dir := reference(t)
 	if dir == "" {
 		return

@@ -10,9 +10,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPreflight: every reason for which a provider would refuse a message has its code and a way to
+// TestA15A17A18Preflight: every reason for which a provider would refuse a message has its code and a way to
 // mend it. TESTPLAN A18, A19.
-func TestPreflight(t *testing.T) {
+func TestA15A17A18Preflight(t *testing.T) {
 	const box = "mittente@alfa.test"
 	good := "From: mittente@alfa.test\r\nTo: a@b.test\r\nCc: c@d.test\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\nMessage-ID: <x@alfa.test>\r\nSubject: s\r\n\r\nb\r\n"
 	with := func(old, fresh string) string { return strings.Replace(good, old, fresh, 1) }
@@ -66,9 +66,9 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// TestSplit: every recipient is in exactly one message, each message has somebody in To and keeps the
+// TestA17Split: every recipient is in exactly one message, each message has somebody in To and keeps the
 // limits, and no more messages are made than are needed.
-func TestSplit(t *testing.T) {
+func TestA17Split(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := Draft{}
 		for i := range rapid.IntRange(1, 60).Draw(t, "to") {

@@ -36,8 +36,8 @@ func readAll(t testing.TB, raw []byte) *Reading {
 	return r
 }
 
-// TestAlteredBytes: wherever a byte changes, no receipt is proven. TESTPLAN C3.
-func TestAlteredBytes(t *testing.T) {
+// TestC3AlteredBytes: wherever a byte changes, no receipt is proven. TESTPLAN C3.
+func TestC3AlteredBytes(t *testing.T) {
 	w := newWorld(t)
 	in := arrived(t, w, draft())
 	act, err := in.Consegna(at, "protocollo@beta.test")
@@ -67,8 +67,8 @@ func TestAlteredBytes(t *testing.T) {
 	require.Equal(t, StatusInvalidDigest, rep.Status)
 }
 
-// TestSigners: who signed decides, not that somebody did. TESTPLAN C8 to C11.
-func TestSigners(t *testing.T) {
+// TestC8C10Signers: who signed decides, not that somebody did. TESTPLAN C8 to C11.
+func TestC8C10Signers(t *testing.T) {
 	w := newWorld(t)
 	tr := transit(t, draft())
 	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
@@ -113,8 +113,8 @@ func (w *world) renewed(t testing.TB, from, to time.Time) *Gestore {
 	return &g
 }
 
-// TestSignersOverTime: renewals, remembered chains, the index's hashes. TESTPLAN C9 to C11.
-func TestSignersOverTime(t *testing.T) {
+// TestC9C10C11SignersOverTime: renewals, remembered chains, the index's hashes. TESTPLAN C9 to C11.
+func TestC9C10C11SignersOverTime(t *testing.T) {
 	w := newWorld(t)
 	tr := transit(t, draft())
 	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
@@ -168,8 +168,8 @@ func hexOf(b []byte) string {
 	return string(out)
 }
 
-// TestRevocation: by the lists that the caller has, as of the moment of judgement. TESTPLAN C10.
-func TestRevocation(t *testing.T) {
+// TestC10Revocation: by the lists that the caller has, as of the moment of judgement. TESTPLAN C10.
+func TestC10Revocation(t *testing.T) {
 	w := newWorld(t)
 	_, r := written(t, w.alfa, transit(t, draft()).Accettazione(at))
 	list := func(key crypto.Signer, ca *x509.Certificate, from time.Time, revoked *time.Time) *x509.RevocationList {
@@ -215,8 +215,8 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// TestForeignDelivery: a provider that does not manage the recipient's domain cannot prove a delivery.
-func TestForeignDelivery(t *testing.T) {
+// TestC8ForeignDelivery: a provider that does not manage the recipient's domain cannot prove a delivery.
+func TestC8ForeignDelivery(t *testing.T) {
 	w := newWorld(t)
 	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
 	require.NoError(t, err)
@@ -240,8 +240,8 @@ func mixedContent(t testing.TB, extra string) string {
 		base64.StdEncoding.EncodeToString(a.Dati.XML()) + "\r\n" + extra + "--IN--\r\n"
 }
 
-// TestSignatureRules: what a lax verifier takes and this one must not. TESTPLAN C12.
-func TestSignatureRules(t *testing.T) {
+// TestC2C7C12C13SignatureRules: what a lax verifier takes and this one must not. TESTPLAN C12.
+func TestC2C7C12C13SignatureRules(t *testing.T) {
 	w := newWorld(t)
 	content := mixedContent(t, "")
 	sum := sha256Of(content)
@@ -285,9 +285,9 @@ func TestSignatureRules(t *testing.T) {
 	}
 }
 
-// TestStructures: messages that two parsers could read differently are never proven, even when
+// TestC14C15C16D6Structures: messages that two parsers could read differently are never proven, even when
 // the signature holds over the bytes. TESTPLAN C14 to C16.
-func TestStructures(t *testing.T) {
+func TestC14C15C16D6Structures(t *testing.T) {
 	w := newWorld(t)
 	forge := func(header, content string) []byte {
 		p7s, err := cms.SignDetached(t.Context(), sha256Of(content), w.alfa.Key, cms.Options{Certificate: w.alfa.Certificate, SigningTime: at})
@@ -369,8 +369,8 @@ func TestOddOriginal(t *testing.T) {
 	}
 }
 
-// TestLineEnds: a copy kept with LF alone verifies after CRLF is put back, and after nothing else. TESTPLAN C6.
-func TestLineEnds(t *testing.T) {
+// TestC6LineEnds: a copy kept with LF alone verifies after CRLF is put back, and after nothing else. TESTPLAN C6.
+func TestC6LineEnds(t *testing.T) {
 	w := newWorld(t)
 	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
 	require.NoError(t, err)
@@ -390,8 +390,8 @@ func TestLineEnds(t *testing.T) {
 	}
 }
 
-// TestRewrittenByList: a signed message inside another one is attributed to nobody. TESTPLAN C18.
-func TestRewrittenByList(t *testing.T) {
+// TestC18RewrittenByList: a signed message inside another one is attributed to nobody. TESTPLAN C18.
+func TestC18RewrittenByList(t *testing.T) {
 	w := newWorld(t)
 	raw, _ := written(t, w.alfa, transit(t, draft()).Accettazione(at))
 	cut := bytes.Index(raw, []byte("MIME-Version"))
@@ -404,8 +404,8 @@ func TestRewrittenByList(t *testing.T) {
 	require.NotNil(t, r.Daticert, "it is still read, for display")
 }
 
-// TestAnomalyAroundPEC: a bounced envelope inside an anomaly is content. TESTPLAN C17.
-func TestAnomalyAroundPEC(t *testing.T) {
+// TestC17AnomalyAroundPEC: a bounced envelope inside an anomaly is content. TESTPLAN C17.
+func TestC17AnomalyAroundPEC(t *testing.T) {
 	w := newWorld(t)
 	raw, _ := written(t, w.alfa, transit(t, draft()).Busta(at))
 	m, err := ParseBytes(raw)

@@ -55,9 +55,9 @@ func run(t *testing.T, stdin []byte, env []string, name string, args ...string) 
 	return string(out)
 }
 
-// TestOpenSSLVerifies: every kind of message in every profile, against the provider's authority,
+// TestC7OpenSSLVerifies: every kind of message in every profile, against the provider's authority,
 // with the mail signing purpose; a spoiled one fails.
-func TestOpenSSLVerifies(t *testing.T) {
+func TestC7OpenSSLVerifies(t *testing.T) {
 	openssl, ok := tool(t, "openssl")
 	if !ok {
 		return

@@ -167,8 +167,8 @@ func (n *net) judge(sent map[string]*rfc.Draft) {
 	}
 }
 
-// TestNoticesAreOnTime: the instants that daticert states, on one leap of the clock.
-func TestNoticesAreOnTime(t *testing.T) {
+// TestE3E4NoticesAreOnTime: the instants that daticert states, on one leap of the clock.
+func TestE3E4NoticesAreOnTime(t *testing.T) {
 	n := start(t)
 	d := n.draft(at("muta"), at("dopo-30h"), at("dopo-13h"))
 	n.send(d)
@@ -197,8 +197,8 @@ func TestNoticesAreOnTime(t *testing.T) {
 	require.Len(t, state.Recipients, 3)
 }
 
-// TestRefusals: what the point of access does not take, it refuses by a notice that says why.
-func TestRefusals(t *testing.T) {
+// TestA18Refusals: what the point of access does not take, it refuses by a notice that says why.
+func TestA18Refusals(t *testing.T) {
 	n := start(t)
 	good := compose(t, n.draft(recipient))
 	for name, c := range map[string]struct {
@@ -229,8 +229,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestLimits: too large and too many are refused by notice; beyond what SMTP takes, by SMTP.
-func TestLimits(t *testing.T) {
+// TestA15A16A17Limits: too large and too many are refused by notice; beyond what SMTP takes, by SMTP.
+func TestA15A16A17Limits(t *testing.T) {
 	n := start(t)
 	_, err := n.c.SetPECProvider(t.Context(), client.PECProvider{ID: "alfa", Volume: 20_000})
 	require.NoError(t, err)
@@ -254,8 +254,8 @@ func TestLimits(t *testing.T) {
 	require.Len(t, n.about(sender, d.MessageID), 4, "a second submission with the same Message-ID is a second message")
 }
 
-// TestVirus: the EICAR mark inside a base64 attachment, at both ends.
-func TestVirus(t *testing.T) {
+// TestF7Virus: the EICAR mark inside a base64 attachment, at both ends.
+func TestF7Virus(t *testing.T) {
 	n := start(t)
 	d := n.draft(recipient)
 	d.Attachments = []rfc.File{rfc.BytesFile("x.com", "application/octet-stream", []byte("$EICAR-STANDARD-"+"ANTIVIRUS-TEST-FILE!$"))}

@@ -76,8 +76,8 @@ func (n *net) submitErr() error {
 	return c.SendMail(sender, []string{recipient}, bytes.NewReader(compose(n.t, n.draft(recipient))))
 }
 
-// TestRate: the seventh message of a minute is refused by a 550 that is not permanent.
-func TestRate(t *testing.T) {
+// TestA11Rate: the seventh message of a minute is refused by a 550 that is not permanent.
+func TestA11Rate(t *testing.T) {
 	n := start(t)
 	_, err := n.c.SetPECProvider(t.Context(), client.PECProvider{ID: "alfa", PerMinute: 6})
 	require.NoError(t, err)
@@ -92,8 +92,8 @@ func TestRate(t *testing.T) {
 	require.Len(t, n.submissions(), 7)
 }
 
-// TestSubmissionFaults: cut with the message taken and not taken, deferred, refused.
-func TestSubmissionFaults(t *testing.T) {
+// TestA3A4A8A9A10A12SubmissionFaults: cut with the message taken and not taken, deferred, refused.
+func TestA3A4A8A9A10A12SubmissionFaults(t *testing.T) {
 	n := start(t)
 	for i, c := range []struct {
 		kind  string

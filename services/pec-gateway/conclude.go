@@ -60,9 +60,12 @@ func (c *conclusions) add(ctx context.Context, tx pgx.Tx, id uuid.UUID, j *judge
 		return nil
 	}
 	isNew, err := c.s.know(ctx, tx, about.sent.ID, fact, &id)
+	remark := db.RemarkFactParams{TenantID: c.box.TenantID, MessageID: about.sent.ID, ReceiptID: id, Remark: trim(j.reading.Daticert.ErroreEsteso, 500)}
+	if err == nil && isNew && remark.Remark != "" && (fact.Kind == pec.FactRefused || fact.Kind == pec.FactFailed) {
+		err = q(tx).RemarkFact(ctx, remark)
+	}
 	if err == nil && isNew && j.content.differs() {
-		err = c.s.flagContent(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, about.sent,
-			db.RemarkFactParams{TenantID: c.box.TenantID, MessageID: about.sent.ID, ReceiptID: id}, j)
+		err = c.s.flagContent(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, about.sent, remark, j)
 	}
 	if isNew && !c.seen[about.sent.ID] {
 		c.seen[about.sent.ID] = true

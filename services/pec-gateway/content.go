@@ -22,7 +22,7 @@ type piece struct {
 
 const (
 	maxPieces = 1000
-	headBytes = 64 // of a file, to see what it is
+	headBytes = 80 // of a file, to see what it is
 )
 
 // partsOf lists the files of the envelope and of the original inside, in this order.

@@ -3,6 +3,7 @@ package pecgateway_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,14 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(gatewayEnv); spec != "" {
+		if err := serveGateway(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	sideBySide()
 	code := m.Run()
 	if shared.server != nil {
 		if err := shared.server.Stop(); err != nil {
@@ -60,6 +69,16 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(shared.dir)
 	}
 	os.Exit(code)
+}
+
+// sideBySide lets six tests run at a time unless the command line says otherwise: they wait much and calculate little.
+func sideBySide() {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", "6")
+	}
 }
 
 func vaultOf(t testing.TB) (*vault.Server, vault.Credentials) {
@@ -101,6 +120,7 @@ type house struct {
 	secrets map[string]string // passwords by address
 	next    int
 	ahead   atomic.Int64 // of the gateway's clock, in nanoseconds
+	outside *pg.DB       // of a gateway in a process of its own
 }
 
 type ear struct {
@@ -174,6 +194,17 @@ func (l *lockedBuffer) String() string {
 // open starts the sandbox and the gateway. extra are further lines of its section.
 func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
 	t.Helper()
+	h := prepare(t, extra)
+	for _, fn := range change {
+		fn(&h.opts)
+	}
+	h.start()
+	return h
+}
+
+// prepare starts the sandbox and says how a gateway is to be started beside it.
+func prepare(t testing.TB, extra string) *house {
+	t.Helper()
 	server, login := vaultOf(t)
 	world := sandboxtest.Start(t, sandbox.Config{})
 	dir := t.TempDir()
@@ -198,11 +229,15 @@ func open(t testing.TB, extra string, change ...func(*runtest.Options)) *house {
   lease: 2s
 %s`, server.Addr, roleFile, secretFile, caFile, at.IMAPSAddr, at.POP3SAddr, at.SMTPSAddr, extra),
 	}
-	for _, fn := range change {
-		fn(&h.opts)
-	}
-	h.start()
 	return h
+}
+
+// DB is the schema of a target, wherever it runs.
+func (h *house) DB(target string) *pg.DB {
+	if target == "pec-gateway" && h.outside != nil {
+		return h.outside
+	}
+	return h.Process.DB(target)
 }
 
 // start runs the gateway; after Stop it runs again on the same schema.

@@ -208,6 +208,11 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 			return err
 		}
 		out, err = showMessage(row, outcomes[row.ID])
+		if err != nil || len(out.GetRecipients()) == 0 {
+			return err
+		}
+		known, err := q(tx).ListFacts(ctx, db.ListFactsParams{TenantID: row.TenantID, MessageID: row.ID})
+		out.Refusal = explain(known, out.GetRecipients())
 		return err
 	})
 	if err != nil || row.QuarantineCode == codeTooLarge || row.QuarantineCode == codeReadFailed {

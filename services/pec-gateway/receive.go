@@ -176,8 +176,8 @@ func (s *Service) correlateWith(ctx context.Context, tx pgx.Tx, box db.Mailbox, 
 		return nil, nil
 	}
 	c := &correlated{sent: row, counts: !m.Findings.Has(pec.CodeRecipient)}
-	if c.counts {
-		sent.Identificativo = or(sent.Identificativo, j.ident) // as the state will have it
+	if c.counts && j.ident != "" && (sent.Identificativo == "" || j.ident < sent.Identificativo) {
+		sent.Identificativo = j.ident // as the state will have it
 	}
 	for _, f := range m.Findings {
 		c.doubts = append(c.doubts, trim(f.Code+": "+f.Message, 500))

@@ -11,6 +11,7 @@ import (
 
 // TestEverythingIsKeptAndJudged: one message between two providers, both mailboxes in our keeping.
 func TestEverythingIsKeptAndJudged(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	h.believe()
 	from, to := h.add(sender), h.add(recipient)
@@ -50,6 +51,7 @@ func TestEverythingIsKeptAndJudged(t *testing.T) {
 // TestE7ReceiptsWithoutOrigin: receipts of a message that we do not know are kept, belong to nobody, and
 // count once the message is known.
 func TestE7ReceiptsWithoutOrigin(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	h.believe()
 	box := h.add(sender)
@@ -73,6 +75,7 @@ func TestE7ReceiptsWithoutOrigin(t *testing.T) {
 // TestC1ForgedReceiptsMoveNothing: perfect headers without signature, the signature of a person, a changed
 // byte, half a message.
 func TestC1ForgedReceiptsMoveNothing(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	h.believe()
 	box := h.add(sender)

@@ -69,17 +69,14 @@ func (j *judged) readRegistered(v pec.Verification) error {
 	return nil
 }
 
-// verifyEvidence checks the signature over one evidence, as of the moment that it certifies.
+// verifyEvidence checks the signature over one evidence, as of the moment at which the message was judged: its time-stamp
+// is later than the event.
 func verifyEvidence(e pec.REMEvidence, v pec.Verification, judged time.Time) registeredEvidence {
 	out := registeredEvidence{ID: trim(e.ID, 300), Event: trim(e.Event, 100), Time: e.Time}
 	for _, r := range e.Reasons[:min(len(e.Reasons), maxEvidence)] {
 		out.Reasons = append(out.Reasons, trim(r, 100))
 	}
-	at := e.Time
-	if at.IsZero() {
-		at = judged
-	}
-	options := xades.VerifyOptions{At: at}
+	options := xades.VerifyOptions{At: judged}
 	if v.Trust != nil {
 		options.Roots, options.Intermediates = v.Trust.Roots, v.Trust.Intermediates
 	}

@@ -256,7 +256,9 @@ func (s *Service) showDelivery(ctx context.Context, tx pgx.Tx, r db.Sending) (*p
 			Address: a.Address, State: a.State, Final: a.Final, Late: a.Late, Time: stamp(a.At), Cause: a.Cause,
 		})
 	}
-	return out, nil
+	known, err := q(tx).ListFacts(ctx, db.ListFactsParams{TenantID: r.TenantID, MessageID: r.MessageID})
+	out.Refusal = explain(known, out.GetRecipients())
+	return out, err
 }
 
 func (s *Service) showWay(ctx context.Context, tx pgx.Tx, r db.Sending) (*pecv1.Delivery, error) {

@@ -113,9 +113,10 @@ func (p *post) invariants() {
 	require.NotContains(p.t, p.log.String(), "Buongiorno")
 }
 
-// TestSend: the bytes that the provider has are those that we keep, under our Message-ID; a request that
+// TestA19A20A21Send: the bytes that the provider has are those that we keep, under our Message-ID; a request that
 // comes twice, at the same time or later, sends once. TESTPLAN A19, A20, A21.
-func TestSend(t *testing.T) {
+func TestA19A20A21Send(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	req := p.request(recipient, "altro@beta.test")
 	req.Cc, req.Html = []string{"conoscenza@beta.test", recipient}, "<p>Buongiorno</p>"
@@ -164,6 +165,7 @@ func TestSend(t *testing.T) {
 
 // TestUpload: a file that comes in pieces is attached as it came; one of another tenant is not.
 func TestUpload(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	data := bytes.Repeat([]byte("dati "), 300_000)
 	up, err := p.delivery.UploadAttachment(t.Context())
@@ -202,9 +204,10 @@ func TestUpload(t *testing.T) {
 	p.invariants()
 }
 
-// TestPreflight: what the provider would refuse is refused before anything leaves, with the way to mend
+// TestA15A17A18Preflight: what the provider would refuse is refused before anything leaves, with the way to mend
 // it; with consent a message to many becomes several. TESTPLAN A15, A17, A18.
-func TestPreflight(t *testing.T) {
+func TestA15A17A18Preflight(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	many := make([]string, 51)
 	for i := range many {
@@ -245,9 +248,10 @@ func TestPreflight(t *testing.T) {
 	p.invariants()
 }
 
-// TestRefusedForNow: the same message under the same Message-ID is tried again until it is taken; it
+// TestA1A2A8RefusedForNow: the same message under the same Message-ID is tried again until it is taken; it
 // counts once. Others of the mailbox do not wait for one that its recipients hold up. TESTPLAN A1, A2, A6, A8.
-func TestRefusedForNow(t *testing.T) {
+func TestA1A2A8RefusedForNow(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECDefer, Count: 2})
 	require.NoError(t, err)
@@ -273,9 +277,10 @@ func TestRefusedForNow(t *testing.T) {
 	p.invariants()
 }
 
-// TestRefusedForGood: one of five recipients is unknown: nobody gets it, the caller is told which.
+// TestA9RefusedForGood: one of five recipients is unknown: nobody gets it, the caller is told which.
 // TESTPLAN A9.
-func TestRefusedForGood(t *testing.T) {
+func TestA9RefusedForGood(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	m := p.send("a@beta.test", "b@beta.test", "permerror@beta.test", "c@beta.test", "d@beta.test")
 	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
@@ -286,9 +291,10 @@ func TestRefusedForGood(t *testing.T) {
 	p.invariants()
 }
 
-// TestOutcomeUnknown: a connection cut after the final dot. Nothing is sent again by itself; after the
+// TestA3OutcomeUnknown: a connection cut after the final dot. Nothing is sent again by itself; after the
 // time a person is asked, and only that person's word sends it again. TESTPLAN A3.
-func TestOutcomeUnknown(t *testing.T) {
+func TestA3OutcomeUnknown(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	m := p.send("taglia@beta.test")
 	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_UNKNOWN)
@@ -326,10 +332,11 @@ func TestOutcomeUnknown(t *testing.T) {
 	p.invariants()
 }
 
-// TestLost: the process ends in the middle of an attempt. Before the end of the content was marked
+// TestA5A6Lost: the process ends in the middle of an attempt. Before the end of the content was marked
 // nothing can have been taken, and the message leaves again under its Message-ID; after it the outcome
 // is unknown. TESTPLAN A5, A6.
-func TestLost(t *testing.T) {
+func TestA5A6Lost(t *testing.T) {
+	t.Parallel()
 	for name, dot := range map[string]bool{"before the dot": false, "after the dot": true} {
 		t.Run(name, func(t *testing.T) {
 			p := openPost(t, "")
@@ -384,9 +391,10 @@ func (p *post) alarms() int {
 	return n
 }
 
-// TestSuspended: while the provider lets nothing leave, the queue is held with one attempt and one
+// TestG5Suspended: while the provider lets nothing leave, the queue is held with one attempt and one
 // alarm; what waits can be taken back; the rest leaves in order when it is over. TESTPLAN G5.
-func TestSuspended(t *testing.T) {
+func TestG5Suspended(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	p.suspend(true)
 	var all []*pecv1.Message
@@ -412,9 +420,10 @@ func TestSuspended(t *testing.T) {
 	p.invariants()
 }
 
-// TestLoginRefused: a password that does not open any more is tried once, and everything leaves once it
+// TestA12A13LoginRefused: a password that does not open any more is tried once, and everything leaves once it
 // does. TESTPLAN A12, A13.
-func TestLoginRefused(t *testing.T) {
+func TestA12A13LoginRefused(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	first := p.send(recipient)
 	p.reaches(first, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
@@ -434,8 +443,9 @@ func TestLoginRefused(t *testing.T) {
 	p.invariants()
 }
 
-// TestRate: never more in a minute than the provider allows, in order, across a restart. TESTPLAN A11.
-func TestRate(t *testing.T) {
+// TestA11Rate: never more in a minute than the provider allows, in order, across a restart. TESTPLAN A11.
+func TestA11Rate(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "limits.json")
 	require.NoError(t, os.WriteFile(file, []byte(`{"sandbox": {"per_minute": 3}}`), 0o600))
 	p := openPost(t, strings.Replace(quickly, "sending: {", fmt.Sprintf("sending: {limits_file: %q, ", file), 1))
@@ -466,9 +476,10 @@ func TestRate(t *testing.T) {
 	p.invariants()
 }
 
-// TestThrottled: the answer that looks permanent and is not. The mailbox pauses and goes on at half its
+// TestA10Throttled: the answer that looks permanent and is not. The mailbox pauses and goes on at half its
 // rate; nothing is refused. TESTPLAN A10.
-func TestThrottled(t *testing.T) {
+func TestA10Throttled(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	for range 4 {
 		p.send(recipient)
@@ -493,6 +504,7 @@ func TestThrottled(t *testing.T) {
 // TestRequestedByEvent: another service asks by an event; it is sent once however often the event comes,
 // and what cannot be sent comes back as a refusal.
 func TestRequestedByEvent(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	ask := func(req *pecv1.SendMessageRequest, times int) {
 		raw, err := proto.Marshal(req)

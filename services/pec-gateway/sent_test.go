@@ -1,7 +1,6 @@
 package pecgateway_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -29,9 +28,10 @@ func (p *post) pass(d time.Duration) {
 	p.advance(d)
 }
 
-// TestDelivered: from one provider to the other; each step is proven by a receipt, and the receipts are
+// TestE1E13Delivered: from one provider to the other; each step is proven by a receipt, and the receipts are
 // counted for the right recipients. TESTPLAN E1, E13.
-func TestDelivered(t *testing.T) {
+func TestE1E13Delivered(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	p.believe()
 	m := p.send(recipient, "inesistente@beta.test", "qualcuno@example.test")
@@ -49,9 +49,10 @@ func TestDelivered(t *testing.T) {
 	p.invariants()
 }
 
-// TestUnknownAnswered: the connection is cut after the final dot, and the provider had the message. Its
+// TestA4A5UnknownAnswered: the connection is cut after the final dot, and the provider had the message. Its
 // receipt says so: nothing is sent again and nobody is asked. TESTPLAN A4, A5, A7.
-func TestUnknownAnswered(t *testing.T) {
+func TestA4A5UnknownAnswered(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	p.believe()
 	_, err := p.sandbox.AddFault(t.Context(), client.Fault{Kind: client.FaultPECCutAfter})
@@ -69,34 +70,5 @@ func TestUnknownAnswered(t *testing.T) {
 	requireFault(t, err, "OUTCOME_IS_KNOWN")
 	p.eventually("the watch ends", func() bool { return p.query(`SELECT count(*) FROM sending WHERE step = 'done'`) == 1 })
 	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
-	p.invariants()
-}
-
-// TestNotices: the notices of 12 and 24 hours on the virtual clock, and a delivery after both.
-// TESTPLAN E3, E4.
-func TestNotices(t *testing.T) {
-	p := openPost(t, "")
-	p.believe()
-	m := p.send("muta@beta.test", "dopo-30h@beta.test")
-	p.state(m, pecv1.MessageState_MESSAGE_STATE_ACCEPTED)
-	are := func(want ...string) {
-		t.Helper()
-		p.eventually(fmt.Sprint("the recipients are ", want), func() bool {
-			var have []string
-			for _, r := range p.get(m.GetName()).GetRecipients() {
-				have = append(have, r.GetState())
-			}
-			return fmt.Sprint(have) == fmt.Sprint(want)
-		})
-	}
-	are("waiting", "waiting")
-	p.pass(13 * time.Hour)
-	are("late", "late")
-	p.pass(11 * time.Hour)
-	are("not-delivered-in-time", "not-delivered-in-time")
-	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_ACCEPTED, p.get(m.GetName()).GetState(), "a late delivery may still come")
-	p.pass(7 * time.Hour)
-	are("not-delivered-in-time", "delivered")
-	require.True(t, p.get(m.GetName()).GetRecipients()[1].GetLate())
 	p.invariants()
 }

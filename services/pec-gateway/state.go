@@ -117,11 +117,30 @@ func facts(rows []db.Fact) []pec.Fact {
 	return out
 }
 
+// explain puts the providers' own words into what is shown of a message.
+func explain(rows []db.Fact, recipients []*pecv1.RecipientOutcome) (refusal string) {
+	words := map[string]string{}
+	for _, r := range rows {
+		switch pec.FactKind(r.Kind) {
+		case pec.FactRefused:
+			refusal = or(refusal, r.Remark)
+		case pec.FactFailed:
+			words[key(r.Recipient)] = or(words[key(r.Recipient)], r.Remark)
+		}
+	}
+	for _, o := range recipients {
+		if o.GetState() == string(pec.RecipientFailed) {
+			o.Detail = words[key(o.GetAddress())]
+		}
+	}
+	return refusal
+}
+
 // remarks are what receipts show of the content that was delivered, each once and in order.
 func remarks(rows []db.Fact) []string {
 	var out []string
 	for _, r := range rows {
-		if r.Remark != "" {
+		if r.Remark != "" && pec.FactKind(r.Kind) == pec.FactDelivered {
 			out = append(out, r.Remark)
 		}
 	}
@@ -163,7 +182,7 @@ func (s *Service) recordRecipients(ctx context.Context, tx pgx.Tx, rows []db.Rec
 
 func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, state pec.State, surelyNotSent bool) error {
 	next := states[state.State]
-	identificativo := or(row.Identificativo, state.Identificativo)
+	identificativo := or(state.Identificativo, row.Identificativo)
 	contradictions := state.Contradictions
 	if contradictions == nil {
 		contradictions = []string{}

@@ -13,6 +13,7 @@ import (
 // What others act upon is in the event: what is proven, by whom, and that a message is, or wants to be taken for,
 // one of SdI. The same bytes judged again are told again, with the verdict of then.
 func TestVerdictIsTold(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	box := h.add(recipient)
 	_, err := h.sandbox.Deliver(t.Context(), client.DeliveryRequest{ToPEC: recipient})
@@ -53,6 +54,7 @@ func TestVerdictIsTold(t *testing.T) {
 // Who asked for a message learns of its states under the request, and whether it surely reached nobody. Its
 // Message-ID follows from the request.
 func TestStatesAreToldToWhoAsked(t *testing.T) {
+	t.Parallel()
 	p := openPost(t, "")
 	p.believe()
 	states := func(request string) map[string]*pecv1.DeliveryStateChanged {

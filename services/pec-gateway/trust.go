@@ -20,6 +20,7 @@ type trusted struct {
 	version int64
 	list    *pec.TrustList
 	chains  *pec.ChainCache
+	revoked []*x509.RevocationList
 }
 
 // trustCache keeps the newest list that was read.
@@ -62,15 +63,17 @@ func loadTrust(ctx context.Context, tx pgx.Tx, version int64) (*trusted, error) 
 			return nil, fmt.Errorf("pec-gateway: authority %s of the trust list: %w", a.Sha256, err)
 		}
 		list.Roots.AddCert(cert)
+		list.Intermediates = append(list.Intermediates, cert) // issuers of lists of revoked certificates
 	}
-	return &trusted{version: version, list: list, chains: &pec.ChainCache{}}, nil
+	revoked, err := loadRevocationLists(ctx, tx)
+	return &trusted{version: version, list: list, chains: &pec.ChainCache{}, revoked: revoked}, err
 }
 
 // verification says what a message of a mailbox is judged by. Certificates have to be valid when the
 // provider's server took the message in; where it does not say, or says a time to come, at the moment
 // in the message itself. An acceptance has to come from the mailbox's own provider.
 func (t *trusted) verification(box db.Mailbox, received, now time.Time) pec.Verification {
-	v := pec.Verification{Trust: t.list, Now: now, Chains: t.chains, Home: box.HomeProvider}
+	v := pec.Verification{Trust: t.list, Now: now, Chains: t.chains, Revocations: t.revoked, Home: box.HomeProvider}
 	if !received.IsZero() && !received.After(now.Add(24*time.Hour)) {
 		v.At = received
 	}

@@ -20,6 +20,7 @@ import (
 // TestC9FirstSeenCertificates: a certificate whose chain and name hold and that no list names proves nothing
 // until a person approves it; then the receipt that waited counts, and both reports stand.
 func TestC9FirstSeenCertificates(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	_, err := h.trust.ImportTrustList(t.Context(), &pecv1.ImportTrustListRequest{AuthoritiesPem: h.authorities()})
 	require.NoError(t, err)
@@ -61,6 +62,7 @@ func TestC9FirstSeenCertificates(t *testing.T) {
 // TestC11ImportKeepsEarlierCertificates: the signed index is believed under the right authority only, and a
 // second import changes nothing.
 func TestC11ImportKeepsEarlierCertificates(t *testing.T) {
+	t.Parallel()
 	h := open(t, "")
 	index, err := h.sandbox.PECIndex(t.Context())
 	require.NoError(t, err)
@@ -89,6 +91,7 @@ func TestC11ImportKeepsEarlierCertificates(t *testing.T) {
 // TestEvidenceVerifiesOffline: what the ZIP says to do, openssl and sha256sum do, without us; on a changed
 // byte they refuse.
 func TestEvidenceVerifiesOffline(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, devenv.RequirePeers(t.Context(), os.Stderr, devenv.Peer{Command: "openssl", Package: "openssl"}))
 	h := open(t, "")
 	h.believe()

@@ -61,6 +61,10 @@ func (s *Service) ImportTrustList(ctx context.Context, req *pecv1.ImportTrustLis
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := revocationLists(req.GetRevocationLists())
+	if err != nil {
+		return nil, err
+	}
 	out := &pecv1.ImportTrustListResponse{}
 	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		for _, cert := range authorities {
@@ -78,8 +82,12 @@ func (s *Service) ImportTrustList(ctx context.Context, req *pecv1.ImportTrustLis
 			}
 			out.ProvidersAdded, out.ProvidersChanged = out.ProvidersAdded+count(added), out.ProvidersChanged+count(changed)
 		}
-		return s.trustChanged(ctx, tx, out, fmt.Sprintf("import: %d providers added, %d changed, %d authorities added",
-			out.ProvidersAdded, out.ProvidersChanged, out.AuthoritiesAdded))
+		out.RevocationListsAdded, err = s.keepRevocationLists(ctx, tx, revoked)
+		if err != nil {
+			return err
+		}
+		return s.trustChanged(ctx, tx, out, fmt.Sprintf("import: %d providers added, %d changed, %d authorities and %d revocation lists added",
+			out.ProvidersAdded, out.ProvidersChanged, out.AuthoritiesAdded, out.RevocationListsAdded))
 	})
 	return out, err
 }

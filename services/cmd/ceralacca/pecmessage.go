@@ -132,6 +132,9 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "received", when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
 		"provider's id", m.GetProviderId(), "about", m.GetAbout(), "signature", strings.TrimSpace(v.GetStatus()+" "+v.GetReason()), "signed by", v.GetProvider(),
 		"certificate", v.GetCertificateSha256(), "revocation", v.GetRevocation(), "trust list", v.GetTrustList())
+	if m.GetRefusal() != "" {
+		fmt.Fprintln(c.out, "refused:", m.GetRefusal())
+	}
 	for _, d := range m.GetDoubts() {
 		fmt.Fprintln(c.out, "doubt:", d)
 	}
@@ -142,7 +145,7 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	c.showRegisteredMail(m.GetRegisteredMail())
 	var rows [][]string
 	for _, r := range m.GetRecipients() {
-		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), r.GetCause()})
+		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), strings.TrimSpace(r.GetCause() + " " + r.GetDetail())})
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(c.out)
@@ -301,6 +304,7 @@ func (c *cli) pecTrustCommand() *cobra.Command {
 
 func (c *cli) pecTrustImport() *cobra.Command {
 	var authorities, indexAuthority string
+	var revoked []string
 	cmd := verb("import INDEX", "Take providers from an index (LDIF, plain or signed) and authorities from a file", args("INDEX"), func(ctx context.Context, given []string) error {
 		req := &pecv1.ImportTrustListRequest{}
 		var err error
@@ -319,6 +323,13 @@ func (c *cli) pecTrustImport() *cobra.Command {
 			}
 			*to = string(text)
 		}
+		for _, path := range revoked {
+			list, err := os.ReadFile(path)
+			if err != nil {
+				return usage("--crl: %v", err)
+			}
+			req.RevocationLists = append(req.RevocationLists, list)
+		}
 		api, err := c.pecTrust()
 		if err != nil {
 			return err
@@ -328,11 +339,13 @@ func (c *cli) pecTrustImport() *cobra.Command {
 			return err
 		}
 		return c.print(got, func() {
-			c.fields("version", got.GetVersion(), "providers added", got.GetProvidersAdded(), "providers changed", got.GetProvidersChanged(), "authorities added", got.GetAuthoritiesAdded())
+			c.fields("version", got.GetVersion(), "providers added", got.GetProvidersAdded(), "providers changed", got.GetProvidersChanged(), "authorities added", got.GetAuthoritiesAdded(),
+				"revocation lists added", got.GetRevocationListsAdded())
 		})
 	})
-	cmd.Long = cmd.Short + ".\n\nINDEX is - when there are authorities only. What is known stays: a renewal keeps the earlier certificates, for old receipts stay true."
+	cmd.Long = cmd.Short + ".\n\nINDEX is - when there are authorities or lists of revoked certificates only. What is known stays: a renewal keeps the earlier certificates, for old receipts stay true."
 	cmd.Flags().StringVar(&authorities, "authorities", "", "authorities behind the providers' certificates, PEM")
+	cmd.Flags().StringArrayVar(&revoked, "crl", nil, "list of revoked certificates of one of the authorities, DER or PEM; may be repeated")
 	cmd.Flags().StringVar(&indexAuthority, "index-authority", "", "authority behind the signature of a signed index, PEM")
 	return cmd
 }

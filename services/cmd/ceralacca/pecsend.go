@@ -178,7 +178,7 @@ func (c *cli) pecDeliveryVerb(use, short string, call func(ctx context.Context, 
 func (c *cli) showPecDelivery(d *pecv1.Delivery) {
 	c.fields("message", d.GetMessage(), "subject", d.GetSubject(), "message id", d.GetMessageId(), "step", enum("DELIVERY_STEP_", d.GetStep()),
 		"state", enum("MESSAGE_STATE_", d.GetState()), "created", when(d.GetCreateTime()), "next attempt", when(d.GetNextAttemptTime()),
-		"held", d.GetHeld(), "somebody is asked", when(d.GetDecisionTime()), "overdue", strings.TrimSpace(d.GetStallCode()+" "+when(d.GetStallTime())),
+		"refused", d.GetRefusal(), "held", d.GetHeld(), "somebody is asked", when(d.GetDecisionTime()), "overdue", strings.TrimSpace(d.GetStallCode()+" "+when(d.GetStallTime())),
 		"advice", d.GetAdvice())
 	var rows [][]string
 	for _, a := range d.GetAttempts() {
@@ -189,7 +189,7 @@ func (c *cli) showPecDelivery(d *pecv1.Delivery) {
 	}
 	rows = nil
 	for _, r := range d.GetRecipients() {
-		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), r.GetCause()})
+		rows = append(rows, []string{r.GetAddress(), r.GetState(), when(r.GetTime()), strings.TrimSpace(r.GetCause() + " " + r.GetDetail())})
 	}
 	c.table([]string{"RECIPIENT", "STATE", "AT", "CAUSE"}, rows)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,29 +27,46 @@ func (c *cli) pecText() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sender := m.GetCertifiedSender()
-		if sender == "" {
-			sender = m.GetFrom() + " (claimed, not proven)"
-		}
-		c.fields("from", sender, "to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "certified time", when(m.GetCertifiedTime()))
-		for _, p := range m.GetParts() {
-			if p.GetDanger() != "" {
-				fmt.Fprintf(c.out, "DANGER: part %d, %s: %s\n", p.GetNumber(), p.GetFileName(), p.GetDanger())
-			}
-		}
-		fmt.Fprintln(c.out)
 		stream, err := api.GetMessageContent(ctx, &pecv1.GetMessageContentRequest{Name: name, What: &pecv1.GetMessageContentRequest_Text{Text: true}})
 		if err != nil {
 			return err
 		}
-		return c.download("", func() ([]byte, error) {
+		text := &pecv1.GetMessageContentResponse{}
+		for {
 			r, err := stream.Recv()
-			return r.GetData(), err
-		})
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if r.GetFileName() != "" {
+				text.FileName, text.MediaType = r.GetFileName(), r.GetMediaType()
+			}
+			text.Data = append(text.Data, r.GetData()...)
+		}
+		return c.print(text, func() { c.showPecText(m, text.GetData()) })
 	})
 	cmd.Long = cmd.Short + ".\n\nIt is the text of the original inside the envelope. HTML is reduced to its words; the target of each link stands beside it; images, forms and\n" +
 		"scripts are left out. A valid signature is the provider's: it says who sent the message, not that its content is harmless."
 	return cmd
+}
+
+func (c *cli) showPecText(m *pecv1.Message, text []byte) {
+	sender := m.GetCertifiedSender()
+	switch {
+	case m.GetDirection() == pecv1.MessageDirection_MESSAGE_DIRECTION_SENT:
+		sender = m.GetFrom()
+	case sender == "":
+		sender = m.GetFrom() + " (claimed, not proven)"
+	}
+	c.fields("from", sender, "to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "certified time", when(m.GetCertifiedTime()))
+	for _, p := range m.GetParts() {
+		if p.GetDanger() != "" {
+			fmt.Fprintf(c.out, "DANGER: part %d, %s: %s\n", p.GetNumber(), p.GetFileName(), p.GetDanger())
+		}
+	}
+	fmt.Fprintf(c.out, "\n%s", text)
 }
 
 // mayFetch refuses a file that should not be opened without thought, unless that was said.

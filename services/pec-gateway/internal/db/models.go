@@ -285,6 +285,15 @@ type TrustProvider struct {
 	UpdateTime time.Time
 }
 
+type TrustRevocation struct {
+	Sha256     string
+	Issuer     string
+	List       []byte
+	ThisUpdate time.Time
+	NextUpdate *time.Time
+	CreateTime time.Time
+}
+
 type Unfetched struct {
 	TenantID    string
 	MailboxID   uuid.UUID

@@ -1,14 +1,9 @@
 package submit_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -16,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"ceralacca.dev/services/internal/devenv"
+	"ceralacca.dev/services/pec-gateway/internal/sinktest"
 	"ceralacca.dev/services/pec-gateway/internal/submit"
 	"ceralacca.dev/services/sandbox"
 	"ceralacca.dev/services/sandbox/client"
@@ -24,134 +19,19 @@ import (
 	"ceralacca.dev/services/sandbox/sandboxtest"
 )
 
-// sink is Postfix's smtp-sink behind TLS, with a login in front that it does not have itself.
-type sink struct {
-	t     *testing.T
-	dir   string
-	front *front
-}
-
-// startSink runs smtp-sink with its fault options.
-func startSink(t *testing.T, options ...string) *sink {
+// serverOf is a sink as a server to submit to.
+func serverOf(t *testing.T, s *sinktest.Sink) submit.Server {
 	t.Helper()
-	root, err := devenv.Root()
-	require.NoError(t, err)
-	program, env, err := devenv.Unpack(t.Context(), io.Discard, root, devenv.SMTPSink)
-	require.NoError(t, err)
-	address, _, err := devenv.FreeAddress()
-	require.NoError(t, err)
-	s := &sink{t: t, dir: t.TempDir()}
-	if os.Geteuid() == 0 {
-		options = append([]string{"-u", "nobody"}, options...)
-		require.NoError(t, os.Chmod(s.dir, 0o777)) //nolint:gosec // of the test, for the other user
-		for dir := s.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-			require.NoError(t, os.Chmod(dir, 0o777)) //nolint:gosec // so that the other user gets in
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), program, append(options, "-d", s.dir+"/mail.%M.", address, "10")...)
-	cmd.Env, cmd.Dir = env, s.dir
-	var words bytes.Buffer
-	cmd.Stderr = &words
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-			break
-		}
-		require.Nil(t, cmd.ProcessState, words.String())
-		require.NoError(t, t.Context().Err())
-		time.Sleep(5 * time.Millisecond)
-	}
-	s.front = newFront(t, address)
-	return s
-}
-
-// count is how many messages the sink kept whole.
-func (s *sink) count() int {
-	found, err := filepath.Glob(s.dir + "/mail.*")
-	require.NoError(s.t, err)
-	return len(found)
-}
-
-// front ends TLS and the login, and passes everything else on to a server behind.
-type front struct {
-	addr  string
-	roots *x509.CertPool
-}
-
-func newFront(t *testing.T, behind string) *front {
-	t.Helper()
-	now := time.Now()
-	cert := certificate(t, "localhost", now.Add(-time.Hour), now.Add(time.Hour))
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	root, err := x509.ParseCertificate(cert.Certificate[0])
-	require.NoError(t, err)
-	f := &front{addr: l.Addr().String(), roots: x509.NewCertPool()}
-	f.roots.AddCert(root)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go relay(c, behind)
-		}
-	}()
-	return f
-}
-
-// relay adds AUTH to what the server behind offers and answers it.
-func relay(c net.Conn, behind string) {
-	defer func() { _ = c.Close() }()
-	b, err := net.Dial("tcp", behind)
-	if err != nil {
-		return
-	}
-	defer func() { _ = b.Close() }()
-	go func() {
-		defer func() { _ = c.Close() }()
-		buf := make([]byte, 32<<10)
-		for first := true; ; {
-			n, err := b.Read(buf)
-			out := buf[:n]
-			if first && bytes.HasPrefix(out, []byte("250-")) {
-				out, first = append([]byte("250-smtp-sink\r\n250-AUTH PLAIN\r\n"), out[bytes.IndexByte(out, '\n')+1:]...), false
-			}
-			if _, werr := c.Write(out); err != nil || werr != nil {
-				return
-			}
-		}
-	}()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := c.Read(buf)
-		if bytes.HasPrefix(buf[:n], []byte("AUTH ")) {
-			_, err = c.Write([]byte("235 2.7.0 in\r\n"))
-			n = 0
-		}
-		if _, werr := b.Write(buf[:n]); err != nil || werr != nil {
-			return
-		}
-	}
-}
-
-func (f *front) server() submit.Server {
-	_, port, _ := net.SplitHostPort(f.addr)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(s.Certificate()))
 	return submit.Server{
-		Address: "localhost:" + port, TLS: &tls.Config{RootCAs: f.roots},
+		Address: s.Address(), TLS: &tls.Config{RootCAs: roots},
 		Timeouts: submit.Timeouts{Command: 5 * time.Second, Data: 5 * time.Second, Dot: 5 * time.Second},
 	}
 }
 
-// TestSink: Postfix's fault injector as the other side. TESTPLAN A1, A2, A3, A8, A9, A10.
-func TestSink(t *testing.T) {
+// TestA1A2A3A8A9A10Sink: Postfix's fault injector as the other side. TESTPLAN A1, A2, A3, A8, A9, A10.
+func TestA1A2A3A8A9A10Sink(t *testing.T) {
 	rules := submit.Rules{Throttled: []*regexp.Regexp{regexp.MustCompile("Too much traffic")}}
 	for _, tc := range []struct {
 		name    string
@@ -177,8 +57,8 @@ func TestSink(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s := startSink(t, tc.options...)
-			srv := s.front.server()
+			s := sinktest.Start(t, tc.options...)
+			srv := serverOf(t, s)
 			srv.Rules = rules
 			msg := message(content(3000))
 			if tc.name == "aborts before the dot" {
@@ -189,7 +69,7 @@ func TestSink(t *testing.T) {
 			require.Equal(t, tc.phase, res.Phase, res)
 			require.Equal(t, tc.cause, res.Cause, res)
 			if tc.kept >= 0 {
-				require.Equal(t, tc.kept, s.count())
+				require.Equal(t, tc.kept, s.Count())
 			}
 		})
 	}
@@ -220,9 +100,9 @@ func (p *pausing) Read(b []byte) (int, error) {
 	return p.ReadCloser.Read(b)
 }
 
-// TestSandbox: the simulated providers, over both ways of TLS: what they count is what the result
+// TestA3A4A9A12Sandbox: the simulated providers, over both ways of TLS: what they count is what the result
 // says. TESTPLAN A3, A4, A9, A12.
-func TestSandbox(t *testing.T) {
+func TestA3A4A9A12Sandbox(t *testing.T) {
 	world := sandboxtest.Start(t, sandbox.Config{})
 	control := client.New(world.Endpoints().ControlURL)
 	roots := x509.NewCertPool()

@@ -41,8 +41,8 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
-// TestLastLine: a content whose last line has no end gets one; nothing else is changed. TESTPLAN A19.
-func TestLastLine(t *testing.T) {
+// TestA19LastLine: a content whose last line has no end gets one; nothing else is changed. TESTPLAN A19.
+func TestA19LastLine(t *testing.T) {
 	p := newPeer(t, nil)
 	for _, s := range []string{"Subject: x\r\n\r\nno end", "Subject: x\r\n\r\n.", "Subject: x\r\n\r\nend\r\n"} {
 		require.Equal(t, submit.Accepted, p.submit(message([]byte(s)), submit.Hooks{}).Outcome)
@@ -52,9 +52,9 @@ func TestLastLine(t *testing.T) {
 	}
 }
 
-// TestOutcomes: what each failure in each phase means. A wrong cell here is a message sent twice or
+// TestA1A2A3A8A9A10A12A17Outcomes: what each failure in each phase means. A wrong cell here is a message sent twice or
 // never. TESTPLAN A1, A2, A3, A8, A9, A10, A12, A17.
-func TestOutcomes(t *testing.T) {
+func TestA1A2A3A8A9A10A12A17Outcomes(t *testing.T) {
 	rules := submit.Rules{
 		Throttled: []*regexp.Regexp{regexp.MustCompile(`Class Of Service.*Too much traffic`)},
 		Suspended: []*regexp.Regexp{regexp.MustCompile(`mailbox suspended`)},
@@ -145,8 +145,8 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestNobodyWithoutEverybody: all refused recipients are told, and nobody gets the message.
-func TestNobodyWithoutEverybody(t *testing.T) {
+// TestA8A9NobodyWithoutEverybody: all refused recipients are told, and nobody gets the message.
+func TestA8A9NobodyWithoutEverybody(t *testing.T) {
 	p := newPeer(t, map[string]string{"RCPT 1": "450 4.2.1 later", "RCPT 3": "550 5.1.1 nobody"})
 	res := p.submit(message(content(1), "a@b.test", "b@b.test", "c@b.test"), submit.Hooks{})
 	require.Equal(t, submit.Refused, res.Outcome, "it would never pass: one is refused for good")
@@ -163,9 +163,9 @@ func TestLogin(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", login, login, login), login.Password)
 }
 
-// TestTLS: nothing leaves for a server whose certificate is not good for its name, and the reason
+// TestA14TLS: nothing leaves for a server whose certificate is not good for its name, and the reason
 // is said. TESTPLAN A14.
-func TestTLS(t *testing.T) {
+func TestA14TLS(t *testing.T) {
 	now := time.Now()
 	good := certificate(t, "localhost", now.Add(-time.Hour), now.Add(time.Hour))
 	for name, tc := range map[string]struct {
@@ -259,8 +259,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestContent: what one server reads as one message and another as two is not sent. TESTPLAN A19.
-func TestContent(t *testing.T) {
+// TestA19Content: what one server reads as one message and another as two is not sent. TESTPLAN A19.
+func TestA19Content(t *testing.T) {
 	p := newPeer(t, nil)
 	for name, raw := range map[string]string{
 		"LF alone": "a\nb\r\n", "CR alone": "a\rb\r\n", "CR at the end": "a\r", "NUL": "a\x00\r\n", "8 bit": "perch\u00e9\r\n",

@@ -1,0 +1,94 @@
+package pecgateway_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+)
+
+// TestF2F3F5F7WhatIsInAMessage: attachments of every odd kind are listed under safe names, dangerous ones with the reason,
+// the text is words alone, and the bytes stay as they came. EICAR outside is found by the provider, inside by us.
+func TestF2F3F5F7WhatIsInAMessage(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, "")
+	p.believe()
+	in := p.add(recipient)
+	eicar := "X5O!P%@AP[4\\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-" + "ANTIVIRUS-TEST-FILE!$H+H*"
+	part := func(head, body string) string { return "--M\n" + head + "\n\n" + body + "\n" }
+	odd := "From: =?utf-8?Q?Mario_=E2=80=AErossi?= <mario@example.test>\nTo: " + recipient + "\nSubject: strano\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=M\n\n" +
+		part("Content-Type: text/html", `<p>Apri <a href="http://evil.test/">la banca</a><img src="http://x.test/p.gif"></p><script>alert(1)</script><form action="http://x.test">`) +
+		part("Content-Type: application/octet-stream; name=\"../../etc/passwd\"\nContent-Disposition: attachment", "a") +
+		part("Content-Type: application/pdf; name=\"fattura\u202efdp.exe\"\nContent-Disposition: attachment", "MZ") +
+		part("Content-Type: text/plain; name=\"prova.txt\"\nContent-Disposition: attachment", eicar) +
+		part("Content-Type: text/plain; name=\"prova.txt\"\nContent-Disposition: attachment", "di nuovo lo stesso nome") +
+		part("Content-Type: application/pkcs7-mime; name=\"f.xml.p7m.p7m\"\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment", "MIAGCSqGSIb3DQEHAqCA") +
+		part("Content-Type: application/ms-tnef; name=\"winmail.dat\"\nContent-Disposition: attachment", "x") +
+		part("Content-Type: message/rfc822; name=\"dentro.eml\"", "Subject: dentro\n\nciao") +
+		part("Content-Type: application/zip; name=\""+strings.Repeat("n", 400)+".zip\"\nContent-Disposition: attachment", "PK\x03\x04\x14\x00\x01\x00segreto") + "--M--\n"
+	p.inject(recipient, odd)
+	p.kept(in)
+	m := p.get(p.receipts(in)[0].GetName())
+	danger, seen := map[string]string{}, map[string]bool{}
+	for _, f := range m.GetParts() {
+		require.NotContains(t, f.GetFileName(), "/")
+		require.NotContains(t, f.GetFileName(), "\u202e")
+		require.LessOrEqual(t, len(f.GetFileName()), 200)
+		require.False(t, seen[f.GetFileName()], "two files of one name: %s", f.GetFileName())
+		seen[f.GetFileName()], danger[f.GetFileName()] = true, f.GetDanger()
+	}
+	require.True(t, seen["passwd"] && seen["f.xml.p7m.p7m"] && seen["winmail.dat"] && seen["dentro.eml"], fmt.Sprint(seen))
+	require.Empty(t, danger["f.xml.p7m.p7m"])
+	require.Contains(t, danger["prova.txt"], "virus scanners")
+	n := 0
+	for _, why := range danger {
+		if why != "" {
+			n++
+		}
+	}
+	require.Equal(t, 3, n, fmt.Sprint(danger))
+	text := p.content(&pecv1.GetMessageContentRequest{Name: m.GetName(), What: &pecv1.GetMessageContentRequest_Text{Text: true}}).String()
+	require.Equal(t, "Apri la banca <http://evil.test/> [image]\n", text)
+	whole := p.content(&pecv1.GetMessageContentRequest{Name: m.GetName()}).String()
+	require.Equal(t, strings.ReplaceAll(odd, "\n", "\r\n"), whole)
+
+	// Outbound the provider refuses it, for good.
+	req := p.request(recipient)
+	req.Attachments[0].Data = []byte(eicar)
+	out, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	require.NotEmpty(t, p.state(out, pecv1.MessageState_MESSAGE_STATE_REFUSED).GetRefusal())
+	require.Len(t, p.receipts(in), 1, "nobody got it")
+	log, err := p.sandbox.PECSubmissions(t.Context(), sender)
+	require.NoError(t, err)
+	require.Equal(t, []string{out.GetMessageId()}, msgids(log))
+	p.invariants()
+	p.house.invariants(in, p.mailbox())
+}
+
+// TestF4HeadersThatCannotBeRead: of certified mail the recipients are those that the provider certifies, whatever the
+// header says; of other mail the header stays as text.
+func TestF4HeadersThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	h := open(t, "")
+	h.believe()
+	box := h.add(recipient)
+	many := strings.Repeat("x@y.test, ", 2000)
+	for i, to := range []string{"pct@pec. dom.it", "Mario mario@b.test>", "Gruppo: a@b.test, c@d.test;", many, "perch\xe9 <a@b.test>", ""} {
+		h.inject(recipient, fmt.Sprintf("From: a@b.test\nTo: %s\nSubject: n%d\n\nx\n", to, i))
+	}
+	h.kept(box)
+	require.Len(t, h.receipts(box), 6)
+	for _, m := range h.receipts(box) {
+		require.LessOrEqual(t, len(m.GetTo()), 5000)
+		require.NotEmpty(t, h.get(m.GetName()).GetHeaders())
+	}
+	h.send(recipient)
+	h.kept(box)
+	got := h.list(box, func(r *pecv1.ListMessagesRequest) { r.Kind = pecv1.MessageKind_MESSAGE_KIND_ENVELOPE })
+	require.Equal(t, []string{recipient}, got[0].GetTo())
+	h.invariants(box)
+}

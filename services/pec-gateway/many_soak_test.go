@@ -1,0 +1,8 @@
+//go:build soak
+
+package pecgateway_test
+
+const (
+	manyAtOnce = 100
+	manyOrders = 300
+)

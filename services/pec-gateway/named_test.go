@@ -1,0 +1,33 @@
+package pecgateway_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestReadmeNamesTests: each test that README.md names is there.
+func TestReadmeNamesTests(t *testing.T) {
+	t.Parallel()
+	var source strings.Builder
+	for _, dir := range []string{".", "internal/submit", "../format/pec", "../sandbox/pec"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		require.NoError(t, err)
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			require.NoError(t, err)
+			source.Write(text)
+		}
+	}
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)").FindAllStringSubmatch(string(text), -1)
+	require.Greater(t, len(names), 50)
+	for _, n := range names {
+		require.Contains(t, source.String(), "func "+n[1]+"(", "README.md names a test that is not there")
+	}
+}

@@ -31,6 +31,7 @@ var contracts = []protoreflect.FileDescriptor{
 	pecv1.File_ceralacca_pec_v1_delivery_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_inbound_events_proto,
+	sdiv1.File_ceralacca_sdi_v1_statement_proto,
 	signv1.File_ceralacca_sign_v1_events_proto,
 	signv1.File_ceralacca_sign_v1_holder_events_proto,
 	signv1.File_ceralacca_sign_v1_request_events_proto,

@@ -151,7 +151,7 @@ ON CONFLICT (support_id, file_name, sha256) DO NOTHING;
 
 -- name: SaveDifferences :exec
 INSERT INTO support_difference (id, support_id, name, problem, found_at)
-SELECT unnest(@ids::uuid[]), @support_id, unnest(@names::text[]), unnest(@problems::text[]), @found_at
+SELECT unnest(@ids::uuid[]), sqlc.arg(support_id)::uuid, unnest(@names::text[]), unnest(@problems::text[]), @found_at
 ON CONFLICT (name, problem) DO NOTHING;
 
 -- name: SupportBooks :many
@@ -168,8 +168,8 @@ WHERE (@kind::text = '' OR kind = @kind) AND (@state::text = '' OR state = @stat
 ORDER BY id DESC LIMIT @n;
 
 -- name: ListSupportDifferences :many
-SELECT d.id, d.name, d.problem, d.found_at, s.name AS source
-FROM support_difference d JOIN support s ON s.id = d.support_id
+SELECT d.id, d.name, d.problem, d.found_at, coalesce(s.name, d.source)::text AS source
+FROM support_difference d LEFT JOIN support s ON s.id = d.support_id
 WHERE d.id < @before ORDER BY d.id DESC LIMIT @n;
 
 -- name: FinishReading :exec

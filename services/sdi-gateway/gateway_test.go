@@ -140,6 +140,7 @@ func (b *bundle) listener() run.Target {
 		hear(h.Bus, b, &sdiv1.InvoiceAttested{})
 		hear(h.Bus, b, &sdiv1.TransmissionFailed{})
 		hear(h.Bus, b, &sdiv1.DeadlineReached{})
+		hear(h.Bus, b, &sdiv1.StatementDiffered{})
 		return nil
 	}}
 }

@@ -300,7 +300,7 @@ func (c *cli) sdiClaim() *cobra.Command {
 }
 
 func (c *cli) sdiReconcile() *cobra.Command {
-	var from, to, dir string
+	var from, to, dir, list string
 	cmd := verb("reconcile", "Try unmatched messages again, and list files about which a message is missing, with the requests of re-delivery to make (operators)", args(), func(ctx context.Context, _ []string) error {
 		req := &sdiv1.ReconcileRequest{}
 		for flag, bound := range map[string]struct {
@@ -316,6 +316,9 @@ func (c *cli) sdiReconcile() *cobra.Command {
 		api, err := c.exchange()
 		if err != nil {
 			return err
+		}
+		if list != "" {
+			return c.compareStatement(ctx, api, list, req)
 		}
 		r, err := api.Reconcile(ctx, req)
 		if err != nil {
@@ -333,7 +336,15 @@ func (c *cli) sdiReconcile() *cobra.Command {
 
 SdI's services of reconciliation (quadratura) and re-delivery (reinoltro) take periods of at most 15 days and leave the
 last 15 days out. Each line of REQUEST is one request that they take; it is made by a person, in the portal or with the
-service that the accreditation gives access to: this tool never calls them.`
+service that the accreditation gives access to: this tool never calls them.
+
+With --list a list of files that SdI has is compared with the books instead: a CSV with a header and columns
+identificativo_sdi, nome_file and stato (the first two or one of them; commas, semicolons or tabs; other columns are
+left alone). stato is the last message of SdI: RC, MC, NS, NE, DT, AT, RICEVUTO or empty, or the words of the portal.
+With --from and --to the list is taken as complete for the files sent then, and what it lacks is a difference too.
+What differs is said in words, kept (ceralacca sdi differences) and told once; no state changes by it. Exit code 1
+when something differs.`
+	cmd.Flags().StringVar(&list, "list", "", "CSV file of what SdI has, to compare the books with; - is standard input")
 	cmd.Flags().StringVar(&from, "from", "", "of files sent from here on; the last 90 days when empty")
 	cmd.Flags().StringVar(&to, "to", "", "and before; now when empty")
 	cmd.Flags().StringVar(&dir, "output", "", "folder to write into: quadratura.csv with every file that lacks a message, and one reinoltro_FIRST_LAST.csv for each request")

@@ -265,8 +265,8 @@ func (q *Queries) InsertSupportFiles(ctx context.Context, arg InsertSupportFiles
 }
 
 const listSupportDifferences = `-- name: ListSupportDifferences :many
-SELECT d.id, d.name, d.problem, d.found_at, s.name AS source
-FROM support_difference d JOIN support s ON s.id = d.support_id
+SELECT d.id, d.name, d.problem, d.found_at, coalesce(s.name, d.source)::text AS source
+FROM support_difference d LEFT JOIN support s ON s.id = d.support_id
 WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2
 `
 
@@ -582,7 +582,7 @@ func (q *Queries) SaveArriving(ctx context.Context, arg SaveArrivingParams) erro
 
 const saveDifferences = `-- name: SaveDifferences :exec
 INSERT INTO support_difference (id, support_id, name, problem, found_at)
-SELECT unnest($1::uuid[]), $2, unnest($3::text[]), unnest($4::text[]), $5
+SELECT unnest($1::uuid[]), $2::uuid, unnest($3::text[]), unnest($4::text[]), $5
 ON CONFLICT (name, problem) DO NOTHING
 `
 

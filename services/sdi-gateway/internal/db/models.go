@@ -300,10 +300,11 @@ type SupportContact struct {
 
 type SupportDifference struct {
 	ID        uuid.UUID
-	SupportID uuid.UUID
+	SupportID *uuid.UUID
 	Name      string
 	Problem   string
 	FoundAt   time.Time
+	Source    string
 }
 
 type SupportDocument struct {

@@ -1498,7 +1498,7 @@ var File_ceralacca_sdi_v1_operate_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/sdi/v1/operate.proto\x12\x10ceralacca.sdi.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cceralacca/sdi/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
+	"\x1eceralacca/sdi/v1/operate.proto\x12\x10ceralacca.sdi.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/sdi/v1/statement.proto\x1a\x1cceralacca/sdi/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
 	"\x12TriggerPollRequest\"\xb1\x01\n" +
 	"\x13TriggerPollResponse\x12\x1d\n" +
 	"\n" +
@@ -1626,7 +1626,7 @@ const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\x11RedeliveryRequest\x12\x1b\n" +
 	"\tfirst_day\x18\x01 \x01(\tR\bfirstDay\x12\x19\n" +
 	"\blast_day\x18\x02 \x01(\tR\alastDay\x12\x17\n" +
-	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xb8\b\n" +
+	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xab\t\n" +
 	"\x14SdiOperationsService\x12w\n" +
 	"\rListDeadlines\x12&.ceralacca.sdi.v1.ListDeadlinesRequest\x1a'.ceralacca.sdi.v1.ListDeadlinesResponse\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12q\n" +
@@ -1642,7 +1642,8 @@ const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\rinvoices.read\x18\x01\x12i\n" +
 	"\x12ResendTransmission\x12+.ceralacca.sdi.v1.ResendTransmissionRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12]\n" +
 	"\fClaimMessage\x12%.ceralacca.sdi.v1.ClaimMessageRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12\\\n" +
-	"\tReconcile\x12\".ceralacca.sdi.v1.ReconcileRequest\x1a#.ceralacca.sdi.v1.ReconcileResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12b\n" +
+	"\tReconcile\x12\".ceralacca.sdi.v1.ReconcileRequest\x1a#.ceralacca.sdi.v1.ReconcileResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12q\n" +
+	"\x10CompareStatement\x12).ceralacca.sdi.v1.CompareStatementRequest\x1a*.ceralacca.sdi.v1.CompareStatementResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12b\n" +
 	"\vTriggerPoll\x12$.ceralacca.sdi.v1.TriggerPollRequest\x1a%.ceralacca.sdi.v1.TriggerPollResponse\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
 var (
@@ -1685,6 +1686,8 @@ var file_ceralacca_sdi_v1_operate_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),               // 22: google.protobuf.Timestamp
 	(*Deadline)(nil),                            // 23: ceralacca.sdi.v1.Deadline
 	(*Transmission)(nil),                        // 24: ceralacca.sdi.v1.Transmission
+	(*CompareStatementRequest)(nil),             // 25: ceralacca.sdi.v1.CompareStatementRequest
+	(*CompareStatementResponse)(nil),            // 26: ceralacca.sdi.v1.CompareStatementResponse
 }
 var file_ceralacca_sdi_v1_operate_proto_depIdxs = []int32{
 	21, // 0: ceralacca.sdi.v1.ListDeadlinesRequest.kind:type_name -> ceralacca.sdi.v1.DeadlineKind
@@ -1722,19 +1725,21 @@ var file_ceralacca_sdi_v1_operate_proto_depIdxs = []int32{
 	14, // 32: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:input_type -> ceralacca.sdi.v1.ResendTransmissionRequest
 	15, // 33: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:input_type -> ceralacca.sdi.v1.ClaimMessageRequest
 	16, // 34: ceralacca.sdi.v1.SdiOperationsService.Reconcile:input_type -> ceralacca.sdi.v1.ReconcileRequest
-	1,  // 35: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:input_type -> ceralacca.sdi.v1.TriggerPollRequest
-	4,  // 36: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:output_type -> ceralacca.sdi.v1.ListDeadlinesResponse
-	6,  // 37: ceralacca.sdi.v1.SdiOperationsService.ListPending:output_type -> ceralacca.sdi.v1.ListPendingResponse
-	8,  // 38: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:output_type -> ceralacca.sdi.v1.SendingHealth
-	9,  // 39: ceralacca.sdi.v1.SdiOperationsService.PauseSending:output_type -> ceralacca.sdi.v1.Pause
-	9,  // 40: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:output_type -> ceralacca.sdi.v1.Pause
-	13, // 41: ceralacca.sdi.v1.SdiOperationsService.ListPauses:output_type -> ceralacca.sdi.v1.ListPausesResponse
-	24, // 42: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:output_type -> ceralacca.sdi.v1.Transmission
-	24, // 43: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:output_type -> ceralacca.sdi.v1.Transmission
-	17, // 44: ceralacca.sdi.v1.SdiOperationsService.Reconcile:output_type -> ceralacca.sdi.v1.ReconcileResponse
-	2,  // 45: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:output_type -> ceralacca.sdi.v1.TriggerPollResponse
-	36, // [36:46] is the sub-list for method output_type
-	26, // [26:36] is the sub-list for method input_type
+	25, // 35: ceralacca.sdi.v1.SdiOperationsService.CompareStatement:input_type -> ceralacca.sdi.v1.CompareStatementRequest
+	1,  // 36: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:input_type -> ceralacca.sdi.v1.TriggerPollRequest
+	4,  // 37: ceralacca.sdi.v1.SdiOperationsService.ListDeadlines:output_type -> ceralacca.sdi.v1.ListDeadlinesResponse
+	6,  // 38: ceralacca.sdi.v1.SdiOperationsService.ListPending:output_type -> ceralacca.sdi.v1.ListPendingResponse
+	8,  // 39: ceralacca.sdi.v1.SdiOperationsService.GetSendingHealth:output_type -> ceralacca.sdi.v1.SendingHealth
+	9,  // 40: ceralacca.sdi.v1.SdiOperationsService.PauseSending:output_type -> ceralacca.sdi.v1.Pause
+	9,  // 41: ceralacca.sdi.v1.SdiOperationsService.ResumeSending:output_type -> ceralacca.sdi.v1.Pause
+	13, // 42: ceralacca.sdi.v1.SdiOperationsService.ListPauses:output_type -> ceralacca.sdi.v1.ListPausesResponse
+	24, // 43: ceralacca.sdi.v1.SdiOperationsService.ResendTransmission:output_type -> ceralacca.sdi.v1.Transmission
+	24, // 44: ceralacca.sdi.v1.SdiOperationsService.ClaimMessage:output_type -> ceralacca.sdi.v1.Transmission
+	17, // 45: ceralacca.sdi.v1.SdiOperationsService.Reconcile:output_type -> ceralacca.sdi.v1.ReconcileResponse
+	26, // 46: ceralacca.sdi.v1.SdiOperationsService.CompareStatement:output_type -> ceralacca.sdi.v1.CompareStatementResponse
+	2,  // 47: ceralacca.sdi.v1.SdiOperationsService.TriggerPoll:output_type -> ceralacca.sdi.v1.TriggerPollResponse
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name
@@ -1745,6 +1750,7 @@ func file_ceralacca_sdi_v1_operate_proto_init() {
 	if File_ceralacca_sdi_v1_operate_proto != nil {
 		return
 	}
+	file_ceralacca_sdi_v1_statement_proto_init()
 	file_ceralacca_sdi_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

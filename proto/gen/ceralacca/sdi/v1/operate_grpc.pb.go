@@ -28,6 +28,7 @@ const (
 	SdiOperationsService_ResendTransmission_FullMethodName = "/ceralacca.sdi.v1.SdiOperationsService/ResendTransmission"
 	SdiOperationsService_ClaimMessage_FullMethodName       = "/ceralacca.sdi.v1.SdiOperationsService/ClaimMessage"
 	SdiOperationsService_Reconcile_FullMethodName          = "/ceralacca.sdi.v1.SdiOperationsService/Reconcile"
+	SdiOperationsService_CompareStatement_FullMethodName   = "/ceralacca.sdi.v1.SdiOperationsService/CompareStatement"
 	SdiOperationsService_TriggerPoll_FullMethodName        = "/ceralacca.sdi.v1.SdiOperationsService/TriggerPoll"
 )
 
@@ -58,6 +59,10 @@ type SdiOperationsServiceClient interface {
 	// Compares what was sent with what came back: tries all unmatched messages again, and lists the files about which
 	// a message is missing, with the requests of re-delivery (reinoltro) that a person can make of them.
 	Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error)
+	// Compares a list of files that SdI has, however the operator got it, with our books. What differs is kept among the
+	// differences (ListSupportDifferences), and told once when it is about a file of ours (StatementDiffered). Nothing
+	// else changes: a state follows from messages of SdI alone.
+	CompareStatement(ctx context.Context, in *CompareStatementRequest, opts ...grpc.CallOption) (*CompareStatementResponse, error)
 	// Looks now at what is otherwise looked at in turns: terms, backlog, health of channels, documents that gather for a
 	// support, and what supports of SdI brought that waits.
 	TriggerPoll(ctx context.Context, in *TriggerPollRequest, opts ...grpc.CallOption) (*TriggerPollResponse, error)
@@ -161,6 +166,16 @@ func (c *sdiOperationsServiceClient) Reconcile(ctx context.Context, in *Reconcil
 	return out, nil
 }
 
+func (c *sdiOperationsServiceClient) CompareStatement(ctx context.Context, in *CompareStatementRequest, opts ...grpc.CallOption) (*CompareStatementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareStatementResponse)
+	err := c.cc.Invoke(ctx, SdiOperationsService_CompareStatement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sdiOperationsServiceClient) TriggerPoll(ctx context.Context, in *TriggerPollRequest, opts ...grpc.CallOption) (*TriggerPollResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TriggerPollResponse)
@@ -198,6 +213,10 @@ type SdiOperationsServiceServer interface {
 	// Compares what was sent with what came back: tries all unmatched messages again, and lists the files about which
 	// a message is missing, with the requests of re-delivery (reinoltro) that a person can make of them.
 	Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error)
+	// Compares a list of files that SdI has, however the operator got it, with our books. What differs is kept among the
+	// differences (ListSupportDifferences), and told once when it is about a file of ours (StatementDiffered). Nothing
+	// else changes: a state follows from messages of SdI alone.
+	CompareStatement(context.Context, *CompareStatementRequest) (*CompareStatementResponse, error)
 	// Looks now at what is otherwise looked at in turns: terms, backlog, health of channels, documents that gather for a
 	// support, and what supports of SdI brought that waits.
 	TriggerPoll(context.Context, *TriggerPollRequest) (*TriggerPollResponse, error)
@@ -237,6 +256,9 @@ func (UnimplementedSdiOperationsServiceServer) ClaimMessage(context.Context, *Cl
 }
 func (UnimplementedSdiOperationsServiceServer) Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reconcile not implemented")
+}
+func (UnimplementedSdiOperationsServiceServer) CompareStatement(context.Context, *CompareStatementRequest) (*CompareStatementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareStatement not implemented")
 }
 func (UnimplementedSdiOperationsServiceServer) TriggerPoll(context.Context, *TriggerPollRequest) (*TriggerPollResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TriggerPoll not implemented")
@@ -424,6 +446,24 @@ func _SdiOperationsService_Reconcile_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SdiOperationsService_CompareStatement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareStatementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SdiOperationsServiceServer).CompareStatement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SdiOperationsService_CompareStatement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SdiOperationsServiceServer).CompareStatement(ctx, req.(*CompareStatementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SdiOperationsService_TriggerPoll_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TriggerPollRequest)
 	if err := dec(in); err != nil {
@@ -484,6 +524,10 @@ var SdiOperationsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reconcile",
 			Handler:    _SdiOperationsService_Reconcile_Handler,
+		},
+		{
+			MethodName: "CompareStatement",
+			Handler:    _SdiOperationsService_CompareStatement_Handler,
 		},
 		{
 			MethodName: "TriggerPoll",

@@ -39,7 +39,7 @@ func (s *Server) connectPost() {
 			how = client.FaultPECUnsigned
 		}
 		return s.pec.Post(d, how)
-	})
+	}, s.pec.Has)
 }
 
 // readLetter reads a transport envelope; ok is false for receipts and for what is not certified. The point of

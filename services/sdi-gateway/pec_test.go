@@ -43,6 +43,7 @@ type post struct {
 	*bundle
 	channel sdiv1.SdiPecServiceClient // as an operator
 	mail    pecv1.PecServiceClient    // as the tenant
+	way     pecv1.PecDeliveryServiceClient
 	inbound sdiv1.InboundServiceClient
 	box     *pecv1.Mailbox
 	conn    *grpc.ClientConn // to the gateway, as an operator
@@ -177,7 +178,8 @@ func (p *post) makeMailbox(t *testing.T, key, authority string) {
 	p.conn = p.DialKey("sdi-gateway", key)
 	p.api, p.channel = sdiv1.NewSdiServiceClient(p.conn), sdiv1.NewSdiPecServiceClient(p.conn)
 	p.inbound = sdiv1.NewInboundServiceClient(p.DialKey("sdi-gateway", own.GetSecret()))
-	p.mail = pecv1.NewPecServiceClient(p.DialKey("pec-gateway", own.GetSecret()))
+	mail := p.DialKey("pec-gateway", own.GetSecret())
+	p.mail, p.way = pecv1.NewPecServiceClient(mail), pecv1.NewPecDeliveryServiceClient(mail)
 
 	p.trust = func() { p.trustProviders(t, pecv1.NewPecTrustServiceClient(p.DialKey("pec-gateway", key)), authority) }
 	p.box = p.openMailbox(t, p.mail, companyBox)

@@ -100,6 +100,9 @@ func (w *World) find(address string) *mailbox {
 	return w.mailboxes[strings.ToLower(address)]
 }
 
+// Has says whether a mailbox exists.
+func (w *World) Has(address string) bool { return w.find(address) != nil }
+
 // login checks who asks.
 func (w *World) login(address, password string) (*mailbox, bool) {
 	if w.refusesLogin(address) {

@@ -82,10 +82,19 @@ func (e *Exchange) enlist(t *transmitter) {
 	}
 }
 
-// deliverTo starts the delivery of a good file whose recipient code is registered.
+// deliverTo starts the delivery of a good file whose recipient code is registered, or whose PECDestinatario is a
+// mailbox.
 func (e *Exchange) deliverTo(f *file) bool {
+	mailbox := e.mailboxOf(&f.doc)
 	e.mu.Lock()
 	to := e.receivers[f.doc.code]
+	if to == nil && mailbox != "" {
+		var err error
+		to, err = e.mailReceiver(mailbox)
+		if err != nil {
+			e.log.Error("file not posted", "name", f.name, "error", err.Error())
+		}
+	}
 	if to == nil {
 		e.mu.Unlock()
 		return false

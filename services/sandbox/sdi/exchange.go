@@ -77,6 +77,7 @@ type Exchange struct {
 	held         []*receipt
 
 	sendLetter     func(Letter) error
+	hasMailbox     func(address string) bool
 	correspondents map[string]*correspondent // by mailbox
 	counts         client.Counts
 	epoch          int

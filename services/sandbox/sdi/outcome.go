@@ -86,7 +86,7 @@ func planFor(doc document) []step {
 		return p
 	}
 	switch {
-	case doc.code == "0000000" && doc.pec == "", doc.code == "XXXXXXX":
+	case doc.code == noChannel && doc.pec == "", doc.code == "XXXXXXX":
 		return privateCodes["SBXMC00"] // reserved area; foreign buyer
 	}
 	return privateCodes["SBXRC00"]

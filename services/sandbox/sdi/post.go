@@ -35,12 +35,28 @@ type correspondent struct {
 	told     bool   // it was told so in a message of SdI
 }
 
-// SetPost says how letters leave. Without it SdI has no mailbox.
-func (e *Exchange) SetPost(send func(Letter) error) {
+// SetPost says how letters leave, and which mailboxes are there. Without it SdI has no mailbox.
+func (e *Exchange) SetPost(send func(Letter) error, has func(address string) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.sendLetter = send
+	e.sendLetter, e.hasMailbox = send, has
 }
+
+// mailboxOf is the mailbox to which a private file goes that names no channel and a PECDestinatario. One that nobody
+// keeps here is played by the plan of the magic codes.
+// spec: AllA-1.9 §1.5.5
+func (e *Exchange) mailboxOf(doc *document) string {
+	e.mu.Lock()
+	has := e.hasMailbox
+	e.mu.Unlock()
+	if doc.public() || doc.code != noChannel || doc.pec == "" || has == nil || !has(doc.pec) {
+		return ""
+	}
+	return doc.pec
+}
+
+// noChannel is the recipient code of a buyer without a channel.
+const noChannel = "0000000"
 
 // correspond gives what SdI knows of a mailbox; it assigns an address when there is none. mu held.
 func (e *Exchange) correspond(mailbox string) *correspondent {

@@ -265,13 +265,7 @@ func (p *program) busCommand() *cobra.Command {
 }
 
 func (p *program) applyStreams(ctx context.Context, cfg NATSConfig) error {
-	opts := []nats.Option{nats.Name("ceralaccad bus apply")}
-	if cfg.CredsFile != "" {
-		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
-	}
-	if cfg.CAFile != "" {
-		opts = append(opts, nats.RootCAs(cfg.CAFile))
-	}
+	opts := append(cfg.identity(serviceName(nil)), nats.Name("ceralaccad bus apply"))
 	conn, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
 		return fmt.Errorf("NATS at %s cannot be reached: %w", cfg.URL, err)

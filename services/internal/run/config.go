@@ -67,6 +67,11 @@ type NATSConfig struct {
 	URL string `yaml:"url"`
 	// CredsFile is a NATS credentials file (user JWT and seed), if the server wants one.
 	CredsFile string `yaml:"creds_file"`
+	// CertFile is the certificate by which a server that maps certificates to users (verify_and_map) knows this
+	// process, PEM; {target} is the target, or ceralaccad in a process of several.
+	CertFile string `yaml:"cert_file"`
+	// KeyFile is its private key, PEM; {target} as in cert_file.
+	KeyFile string `yaml:"key_file"`
 	// CAFile is the CA of the server's certificate; empty: the system's.
 	CAFile string `yaml:"ca_file"`
 	// Replicas of each stream on an external cluster: 1, 3 or 5.
@@ -260,6 +265,7 @@ func (c *Config) Validate() error {
 	bad(c.NATS.URL == "" && c.NATS.Embedded.Dir == "", "nats",
 		"neither url nor embedded.dir is set: name a NATS server, or a folder for an embedded one")
 	bad(c.NATS.URL != "" && c.NATS.Embedded.Dir != "", "nats.url", "url and embedded.dir are both set: keep one")
+	bad((c.NATS.CertFile == "") != (c.NATS.KeyFile == ""), "nats.cert_file", "cert_file and key_file belong together: set both or neither")
 	bad(c.NATS.Replicas != 1 && c.NATS.Replicas != 3 && c.NATS.Replicas != 5, "nats.replicas", "must be 1, 3 or 5")
 	bad(c.NATS.Replicas != 1 && c.NATS.Embedded.Dir != "", "nats.replicas", "an embedded server has one replica")
 	bad(c.Database.MigrateAtStart && c.Database.AdminURL == "", "database.migrate_at_start", "needs database.admin_url")

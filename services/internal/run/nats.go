@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -109,12 +110,7 @@ func (p *process) connect(ctx context.Context) error {
 		url = "in process"
 		opts = append(opts, nats.InProcessServer(srv))
 	}
-	if cfg.CredsFile != "" {
-		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
-	}
-	if cfg.CAFile != "" {
-		opts = append(opts, nats.RootCAs(cfg.CAFile))
-	}
+	opts = append(opts, cfg.identity(serviceName(p.targetNames()))...)
 	return p.await(ctx, "NATS at "+url, "start a NATS server with JetStream there, or correct nats.url in "+p.file.path,
 		func(context.Context) error {
 			conn, err := nats.Connect(cfg.URL, opts...)
@@ -124,6 +120,23 @@ func (p *process) connect(ctx context.Context) error {
 			p.nats = conn
 			return nil
 		})
+}
+
+// identity is who a process is to the server. Answers come to subjects of its own, so that a server's permissions can
+// keep them from others.
+func (c *NATSConfig) identity(name string) []nats.Option {
+	opts := []nats.Option{nats.CustomInboxPrefix("_INBOX." + name)}
+	if c.CredsFile != "" {
+		opts = append(opts, nats.UserCredentials(c.CredsFile))
+	}
+	if c.CertFile != "" {
+		fill := func(path string) string { return strings.ReplaceAll(path, "{target}", name) }
+		opts = append(opts, nats.ClientCert(fill(c.CertFile), fill(c.KeyFile)))
+	}
+	if c.CAFile != "" {
+		opts = append(opts, nats.RootCAs(c.CAFile))
+	}
+	return opts
 }
 
 // disconnected tells a loss from our own closing, which has no error.

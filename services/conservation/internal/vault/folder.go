@@ -144,6 +144,14 @@ func (f *Folder) write(ctx context.Context, o Object, r io.ReaderAt) error {
 		return unavailable(err, "%s cannot be written", f)
 	}
 	linked := os.Link(tmp.Name(), path)
+	if errors.Is(linked, fs.ErrNotExist) { // somebody removed a folder that was known: the disk is there, since incoming is
+		f.forget()
+		err = f.makeDir(filepath.Dir(path))
+		if err != nil {
+			return unavailable(err, "%s cannot be written", f)
+		}
+		linked = os.Link(tmp.Name(), path)
+	}
 	if linked != nil && !errors.Is(linked, fs.ErrExist) {
 		return unavailable(linked, "%s cannot be written", f)
 	}
@@ -301,6 +309,20 @@ func (f *Folder) makeDir(path string) error {
 	f.known[path] = true
 	f.mu.Unlock()
 	return nil
+}
+
+// forget forgets which folders exist, but for the vault's own: when these are gone, the disk is.
+func (f *Folder) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, sub := range []string{"objects", "incoming", "quarantine"} {
+		f.known[filepath.Join(f.dir, sub)] = true
+	}
+	for path := range f.known {
+		if filepath.Dir(path) != f.dir {
+			delete(f.known, path)
+		}
+	}
 }
 
 func syncDir(path string) error {

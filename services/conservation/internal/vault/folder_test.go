@@ -130,3 +130,23 @@ func Test40_TwoProcessesRaceOnOneKey(t *testing.T) {
 	}
 	require.Equal(t, 50, wins, "each key has one winner")
 }
+
+// TestFolderRemovedBelow: a folder that somebody removed is made again; the vault's own are not, since a disk that is
+// gone looks the same.
+func TestFolderRemovedBelow(t *testing.T) {
+	dir := t.TempDir()
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	data := []byte("bytes")
+	put := func(key string) error {
+		return v.Put(t.Context(), object(key, data), bytes.NewReader(data), vault.Lock{Until: someday})
+	}
+	require.NoError(t, put("t/a/x.zip"))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "objects", "t")))
+	require.NoError(t, put("t/a/y.zip"))
+	require.Equal(t, data, read(t, v, object("t/a/y.zip", data)))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "objects")))
+	require.Error(t, put("t/a/z.zip"))
+	_, err = os.Stat(filepath.Join(dir, "objects"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

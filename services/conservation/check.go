@@ -44,6 +44,10 @@ type ChecksConfig struct {
 	Completeness time.Duration `yaml:"completeness"`
 	// RestoreDrill is the time between two drills.
 	RestoreDrill time.Duration `yaml:"restore_drill"`
+	// Renewal is the time between two looks for evidence that has to be renewed.
+	Renewal time.Duration `yaml:"renewal"`
+	// Inventory is the time between two comparisons of what the replicas list.
+	Inventory time.Duration `yaml:"inventory"`
 }
 
 const aDay = 24 * time.Hour
@@ -51,12 +55,12 @@ const aDay = 24 * time.Hour
 func defaultChecks() ChecksConfig {
 	return ChecksConfig{
 		Scrub: aDay, ScrubEvery: 30 * aDay, ScrubBytes: 50 << 30, Deep: aDay, DeepEvery: 365 * aDay, DeepPackages: 200,
-		Completeness: aDay, RestoreDrill: 90 * aDay,
+		Completeness: aDay, RestoreDrill: 90 * aDay, Renewal: aDay, Inventory: 30 * aDay,
 	}
 }
 
 func (c ChecksConfig) check(bad func(when bool, path, format string, a ...any)) {
-	for name, d := range map[string]time.Duration{"scrub": c.Scrub, "deep": c.Deep, "completeness": c.Completeness, "restore_drill": c.RestoreDrill} {
+	for name, d := range map[string]time.Duration{"scrub": c.Scrub, "deep": c.Deep, "completeness": c.Completeness, "restore_drill": c.RestoreDrill, "renewal": c.Renewal, "inventory": c.Inventory} {
 		bad(d < 0, "checks."+name, "must not be negative; 0s turns it off")
 	}
 	bad(c.ScrubEvery <= 0, "checks.scrub_every", "must be more than 0s")
@@ -71,6 +75,9 @@ const (
 	checkDeep         = "DEEP"
 	checkCompleteness = "COMPLETENESS"
 	checkDrill        = "RESTORE_DRILL"
+	checkRenewal      = "RENEWAL"
+	checkInventory    = "INVENTORY"
+	checkRestore      = "RESTORE"
 )
 
 // findings is what a check found. Its JSON is the report.
@@ -150,6 +157,7 @@ func (s *Service) clockwork(ctx context.Context) error {
 	ctx = telemetry.WithActor(ctx, "service:conservation")
 	every := map[string]time.Duration{
 		checkScrub: s.cfg.Checks.Scrub, checkDeep: s.cfg.Checks.Deep, checkCompleteness: s.cfg.Checks.Completeness, checkDrill: s.cfg.Checks.RestoreDrill,
+		checkRenewal: s.cfg.Checks.Renewal, checkInventory: s.cfg.Checks.Inventory,
 	}
 	for ctx.Err() == nil {
 		for kind, d := range every {
@@ -223,6 +231,7 @@ func (s *Service) checkNow(ctx context.Context, job *river.Job[checkArgs]) error
 	}
 	checks := map[string]func(context.Context, *findings) error{
 		checkScrub: s.scrub, checkDeep: s.deep, checkCompleteness: s.completeness, checkDrill: s.drill,
+		checkRenewal: s.renew, checkInventory: s.inventory, checkRestore: s.restore,
 	}
 	err = checks[row.Kind](ctx, f)
 	if errors.Is(ctx.Err(), context.Canceled) {

@@ -127,6 +127,10 @@ func (j *judge) judge(ctx context.Context, file *os.File) error {
 	j.index()
 	j.signature()
 	j.stamp()
+	err = j.evidence(ctx, file)
+	if err != nil {
+		return err
+	}
 	return j.leaf(ctx)
 }
 

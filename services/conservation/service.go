@@ -51,6 +51,8 @@ type Config struct {
 	Storage StorageConfig `yaml:"storage"`
 	// Checks are how often the archive looks at itself.
 	Checks ChecksConfig `yaml:"checks"`
+	// Renewal keeps time stamps verifiable beyond the end of their certificates and algorithms.
+	Renewal RenewalConfig `yaml:"renewal"`
 	// Closing is when packages are closed by themselves.
 	Closing ClosingConfig `yaml:"closing"`
 	// Deposits are what producers hand over themselves.
@@ -97,6 +99,7 @@ func DefaultConfig() Config {
 		Log:            LogConfig{Every: time.Second, Batch: 2000, CosignEvery: time.Minute},
 		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
 		Checks:         defaultChecks(),
+		Renewal:        defaultRenewal(),
 		Closing:        defaultClosing(),
 		Deposits:       defaultDeposits(),
 	}
@@ -137,6 +140,7 @@ func (c *Config) Validate() error {
 	c.Log.check(bad)
 	c.Storage.check(bad)
 	c.Checks.check(bad)
+	c.Renewal.check(bad)
 	c.Closing.check(bad)
 	c.Deposits.check(bad)
 	return errors.Join(errs...)
@@ -153,6 +157,7 @@ type Service struct {
 	signer   signv1.SignServiceClient
 	invoices invoicev1.InvoiceServiceClient
 	stamps   []*authority
+	roots    *x509.CertPool  // of all authorities, former ones too
 	book     *logbook        // nil: no log is configured
 	replicas *replicas       // nil: no storage is configured, documents rest on blobs alone
 	steps    map[string]step // by the state they start from
@@ -164,7 +169,7 @@ type Service struct {
 
 // Target wires conservation: it takes settled invoices into custody and seals packages by command.
 // It does not decide what an invoice's state is, and it does not hold keys.
-var Target = run.Target{Name: "conservation", Start: start, Verbs: []run.Verb{eraseVerb}}
+var Target = run.Target{Name: "conservation", Start: start, Verbs: []run.Verb{eraseVerb, manualVerb("manual", markdownManual), manualVerb("manual-html", htmlManual)}}
 
 func start(_ context.Context, h *run.Host) error {
 	_, err := wire(h)
@@ -191,6 +196,10 @@ func wire(h *run.Host) (*Service, error) {
 			return nil, err
 		}
 		s.stamps = append(s.stamps, newAuthority(t, roots, cfg.ClockTolerance, h.Breaker("tsa-"+t.Name), h.Now))
+	}
+	s.roots, err = trusted(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Log.on() {
 		s.book, err = newLogbook(s)

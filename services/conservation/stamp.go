@@ -2,6 +2,7 @@ package conservation
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -81,10 +82,15 @@ func newAuthority(cfg TSAConfig, roots *x509.CertPool, tolerance time.Duration, 
 // stamp asks for a token over a digest. What is wrong with an answer counts against the authority
 // as much as silence: the next one is asked.
 func (a *authority) stamp(ctx context.Context, digest []byte) (*tsp.Token, error) {
+	return a.stampHash(ctx, crypto.SHA256, digest)
+}
+
+// stampHash is stamp for a digest by another hash.
+func (a *authority) stampHash(ctx context.Context, h crypto.Hash, digest []byte) (*tsp.Token, error) {
 	var token *tsp.Token
 	err := a.breaker.Do(ctx, func(ctx context.Context) error {
 		var err error
-		token, err = a.client.Stamp(ctx, digest)
+		token, err = a.client.StampHash(ctx, h, digest)
 		var refused *tsp.RefusedError
 		switch {
 		case err == nil || errors.Is(err, context.Canceled):

@@ -51,9 +51,8 @@ func (c LogConfig) checkWitnesses(bad func(when bool, path, format string, a ...
 type watcher struct {
 	client *witness.Client
 
-	mu      sync.Mutex
-	size    int64 // that it is believed to have cosigned last
-	trouble string
+	mu   sync.Mutex
+	size int64 // that it is believed to have cosigned last
 }
 
 // watchers are the witnesses of the log and what is wanted of them.

@@ -21,7 +21,7 @@ func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
 
 func (c *cli) conserveCommand() *cobra.Command {
 	return group("conserve", "Evidence of what is in custody: receipts, checkpoints, and their check offline",
-		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.monitorCommand(), c.storageCommand(), c.damagesCommand(),
+		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.monitorCommand(), c.evidenceCommand(), c.storageCommand(), c.damagesCommand(),
 		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand(),
 		c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand(),
 		c.depositUploadCommand(), c.depositsCommand(), c.rdvCommand(), c.conflictsCommand(), c.resolveCommand(), c.formatsCommand(),

@@ -19,14 +19,14 @@ func (c *cli) checks() (conservationv1.CheckServiceClient, error) {
 func checkKind(given string) (conservationv1.CheckKind, error) {
 	kind := conservationv1.CheckKind_value["CHECK_KIND_"+strings.ToUpper(strings.ReplaceAll(given, "-", "_"))]
 	if kind == 0 {
-		return 0, usage("%q is no check: scrub, deep, completeness or restore-drill", given)
+		return 0, usage("%q is no check: scrub, deep, completeness, restore-drill, renewal, inventory or restore", given)
 	}
 	return conservationv1.CheckKind(kind), nil
 }
 
 func (c *cli) checkArchiveCommand() *cobra.Command {
 	var wait time.Duration
-	cmd := verb("check KIND", "Check the archive now: scrub, deep, completeness or restore-drill (operators)", args("KIND"), func(ctx context.Context, given []string) error {
+	cmd := verb("check KIND", "Check the archive now: scrub, deep, completeness, restore-drill, renewal, inventory or restore (operators)", args("KIND"), func(ctx context.Context, given []string) error {
 		kind, err := checkKind(given[0])
 		if err != nil {
 			return err
@@ -59,8 +59,12 @@ func (c *cli) checkArchiveCommand() *cobra.Command {
 	cmd.Long = cmd.Short + `.
 
 scrub reads the copies that are due and compares their digests; deep judges packages from their bytes alone; completeness
-compares invoices, units and the log; restore-drill makes a tenant's rows again from the second replica alone. With --tenant
+compares invoices, units and the log; restore-drill makes a tenant's rows again from the second replica alone; renewal renews
+evidence records before their time stamps end; inventory compares what the replicas list with the rows. With --tenant
 only that tenant is checked. All of them also come by themselves (conservation.checks), and leave a signed report.
+
+restore writes back what is lost: copies of the primary replica from the second one, and rows of units, packages and search from
+the objects. It never comes by itself, adds only, and leaves a report too.
 
 Exit code 0: good, or still running. 1: the check found problems, or could not be made.`
 	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the end")

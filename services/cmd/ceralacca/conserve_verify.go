@@ -22,7 +22,7 @@ const (
 
 func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var receipts, checkpoints []string
-	var key, roots string
+	var key, roots, record string
 	var complete bool
 	var quorum int
 	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), or the folder of an export, offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
@@ -54,6 +54,13 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		}
 		report := &custody.Report{}
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
+		if record != "" {
+			content, err := c.readUpTo(record, 16<<20)
+			if err != nil {
+				return err
+			}
+			c.judgeEvidence(report, &i, filepath.Base(record), raw, content)
+		}
 		if key != "" {
 			in.Policy, err = logPolicy(key)
 			in.Policy.Quorum = quorum
@@ -83,6 +90,7 @@ Exit code 0: everything that was given holds. 1: something does not. 2: somethin
 	cmd.Flags().StringArrayVar(&receipts, "receipt", nil, "a receipt that was kept; may be given several times, or as a pattern such as 'receipts/*'")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, the oldest first; may be given several times")
 	cmd.Flags().StringVar(&key, "log-key", "", "key of the log, or a file with it")
+	cmd.Flags().StringVar(&record, "evidence", "", "the package's evidence record (conserve evidence -o FILE), which keeps its time stamp alive; --roots then has the roots of all its authorities")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many witnesses, whose keys --log-key has too, must have cosigned each checkpoint")
 	cmd.Flags().StringVar(&roots, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&complete, "complete", false, "every unit of the package must have a receipt")

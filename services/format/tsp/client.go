@@ -42,6 +42,16 @@ func (c *Client) Stamp(ctx context.Context, sha256Digest []byte) (*Token, error)
 
 // StampNonce is Stamp with a nonce of the caller's, which must be positive; nil: one is made.
 func (c *Client) StampNonce(ctx context.Context, sha256Digest []byte, nonce *big.Int) (*Token, error) {
+	return c.stamp(ctx, crypto.SHA256, sha256Digest, nonce)
+}
+
+// StampHash is Stamp for a digest by another hash (SHA-256, SHA-384, SHA-512), as the hash trees of evidence
+// records want. Errors: those of Stamp; ErrHash.
+func (c *Client) StampHash(ctx context.Context, h crypto.Hash, digest []byte) (*Token, error) {
+	return c.stamp(ctx, h, digest, nil)
+}
+
+func (c *Client) stamp(ctx context.Context, h crypto.Hash, digest []byte, nonce *big.Int) (*Token, error) {
 	if c.URL == "" || c.HTTP == nil || c.Roots == nil || c.Now == nil {
 		return nil, errors.New("tsp: client lacks URL, HTTP, Roots or Now")
 	}
@@ -51,7 +61,7 @@ func (c *Client) StampNonce(ctx context.Context, sha256Digest []byte, nonce *big
 			return nil, err
 		}
 	}
-	req := Request{Hash: crypto.SHA256, Digest: sha256Digest, Policy: c.Policy, Nonce: nonce, CertReq: true}
+	req := Request{Hash: h, Digest: digest, Policy: c.Policy, Nonce: nonce, CertReq: true}
 	body, err := req.Marshal()
 	if err != nil {
 		return nil, err
@@ -72,7 +82,7 @@ func (c *Client) StampNonce(ctx context.Context, sha256Digest []byte, nonce *big
 		return nil, &TokenError{FaultMalformed, err.Error()}
 	}
 	now := c.Now()
-	if err := tok.Verify(VerifyOptions{Digest: sha256Digest, Nonce: nonce, Policy: c.Policy, Roots: c.Roots, At: now}); err != nil {
+	if err := tok.Verify(VerifyOptions{Digest: digest, Nonce: nonce, Policy: c.Policy, Roots: c.Roots, At: now}); err != nil {
 		return nil, err
 	}
 	skew := c.Skew

@@ -368,11 +368,28 @@ type Package struct {
 	DestroyedAt   *time.Time
 }
 
+type PackageEvidence struct {
+	PackageID uuid.UUID
+	Number    int32
+	TenantID  string
+	ObjectID  uuid.UUID
+	Renewal   string
+	Hash      string
+	StampedAt time.Time
+	UntilAt   time.Time
+}
+
 type PackageLine struct {
 	TenantID   string
 	FiscalYear int32
 	Class      string
 	LastNumber int32
+}
+
+type PackageTerm struct {
+	PackageID uuid.UUID
+	TenantID  string
+	UntilAt   time.Time
 }
 
 type ParkedEvent struct {

@@ -1,0 +1,229 @@
+package conservation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
+	"ceralacca.dev/services/internal/fault"
+)
+
+const inventoryPage = 500
+
+// abandoned is the age at which an object without a row is nobody's who is still at work.
+const abandoned = time.Hour
+
+// inventory compares what each replica lists with the rows: an object that a row names and the replica does not list
+// is damage, and repaired; one that no row knows is what an attempt left behind, or a row was lost.
+func (s *Service) inventory(ctx context.Context, f *findings) error {
+	f.What = "the names and sizes of all objects that the replicas list, against the rows"
+	prefix := "tenants/"
+	if f.Tenant != "" {
+		prefix += f.Tenant + "/"
+	}
+	for _, x := range s.replicas.all {
+		began, orphans := s.now(), 0
+		for e, err := range s.strangers(ctx, x, prefix, func(o db.ObjectsByKeyRow, e *vault.Entry) error {
+			f.Checked++
+			return s.misplaced(ctx, f, x, o, e, began)
+		}) {
+			if err != nil {
+				return err
+			}
+			orphans++
+			err = s.orphan(ctx, f, x, e)
+			if err != nil {
+				return err
+			}
+		}
+		f.note("the %s replica holds %d objects that no row knows", x.name, orphans)
+	}
+	return nil
+}
+
+// misplaced judges an object that a row names by what the replica lists under its key; nil: nothing.
+func (s *Service) misplaced(ctx context.Context, f *findings, x *replica, o db.ObjectsByKeyRow, e *vault.Entry, began time.Time) error {
+	if o.State != copyGood || !o.CreatedAt.Before(began) || (e != nil && e.Size == o.Size) {
+		return nil
+	}
+	what := "it is not there"
+	if e != nil {
+		what = fmt.Sprintf("it has %d bytes, %d were stored", e.Size, o.Size)
+	}
+	f.bad(o.Key, "%s replica: %s", x.name, what)
+	return s.replicas.damaged(ctx, objectOf(o), x.name, what)
+}
+
+func objectOf(o db.ObjectsByKeyRow) db.ArchiveObject {
+	return db.ArchiveObject{ID: o.ID, TenantID: o.TenantID, Kind: o.Kind, Key: o.Key, Sha256: o.Sha256, Size: o.Size, RetainUntil: o.RetainUntil, CreatedAt: o.CreatedAt}
+}
+
+// strangers goes through the rows and the listing side by side, both in the order of keys. It yields what is listed
+// and has no row; each row is told to known, with its entry when there is one.
+func (s *Service) strangers(ctx context.Context, x *replica, prefix string, known func(db.ObjectsByKeyRow, *vault.Entry) error) func(func(vault.Entry, error) bool) {
+	return func(yield func(vault.Entry, error) bool) {
+		rows, after, more := []db.ObjectsByKeyRow(nil), "", true
+		peek := func() (*db.ObjectsByKeyRow, error) {
+			if len(rows) == 0 && more {
+				err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+					var err error
+					rows, err = db.New(tx).ObjectsByKey(ctx, db.ObjectsByKeyParams{Replica: x.name, After: after, Prefix: prefix, Page: inventoryPage})
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+				more = len(rows) == inventoryPage
+			}
+			if len(rows) == 0 {
+				return nil, nil //nolint:nilnil // the rows are at their end
+			}
+			return &rows[0], nil
+		}
+		pop := func() { after, rows = rows[0].Key, rows[1:] }
+		for e, err := range x.List(ctx, prefix) {
+			if err != nil {
+				yield(e, err)
+				return
+			}
+			for {
+				row, err := peek()
+				if err == nil && row != nil && row.Key <= e.Key {
+					o := *row
+					pop()
+					if o.Key == e.Key {
+						err = known(o, &e)
+						if err == nil {
+							break
+						}
+					} else {
+						err = known(o, nil)
+					}
+					if err == nil {
+						continue
+					}
+				}
+				if err != nil {
+					yield(e, err)
+					return
+				}
+				if !yield(e, nil) {
+					return
+				}
+				break
+			}
+		}
+		for {
+			row, err := peek()
+			if err == nil && row != nil {
+				o := *row
+				pop()
+				err = known(o, nil)
+			}
+			if err != nil {
+				yield(vault.Entry{}, err)
+			}
+			if err != nil || row == nil {
+				return
+			}
+		}
+	}
+}
+
+// orphan says what an object is that no row knows. What a failed attempt left is harmless when its units came in
+// by another; a unit of which there is no row at all is a loss.
+func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.Entry) error {
+	p := strings.Split(e.Key, "/") // tenants/{tenant}/{kind}...
+	if len(p) < 4 || p[2] != "intake" {
+		if len(p) >= 4 && p[2] == "packages" && strings.HasSuffix(e.Key, ".zip") {
+			f.bad(e.Key, "%s replica: no row knows this package: its row was lost, and check restore makes it again", x.name)
+			return nil
+		}
+		f.note("%s replica: %s has no row", x.name, e.Key)
+		return nil
+	}
+	id, err := uuid.Parse(strings.TrimSuffix(path.Base(e.Key), ".zip"))
+	if err != nil || s.now().Sub(time.Unix(id.Time().UnixTime())) < abandoned {
+		f.note("%s replica: %s is young or has no name of ours", x.name, e.Key)
+		return nil //nolint:nilerr // it is told
+	}
+	lost, of, err := s.unknownUnits(ctx, x, e)
+	switch {
+	case err != nil && fault.Of(err).Kind == fault.KindUnavailable:
+		return err
+	case err != nil:
+		f.bad(e.Key, "%s replica: no row knows it and it cannot be read: %v", x.name, fault.Of(err).Error())
+	case lost > 0:
+		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other: rows were lost, and check restore makes them again", x.name, lost, of)
+	default:
+		f.note("%s replica: %s is left of an attempt that was made again", x.name, e.Key)
+	}
+	return nil
+}
+
+// unknownUnits counts the units of an intake object of which there is no row, under whatever id.
+func (s *Service) unknownUnits(ctx context.Context, x *replica, e vault.Entry) (lost, of int, err error) {
+	units, err := s.unitsIn(ctx, x, e)
+	if err != nil {
+		return 0, 0, err
+	}
+	keys, tenant := make([]string, len(units)), strings.Split(e.Key, "/")[1]
+	for i, u := range units {
+		keys[i] = u.Key
+	}
+	var known []string
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		known, err = db.New(tx).KeysKnown(ctx, db.KeysKnownParams{Tenant: tenant, Keys: keys})
+		return err
+	})
+	return len(units) - len(known), len(units), err
+}
+
+// unitsIn reads the list of units of an object of which only name and size are known.
+func (s *Service) unitsIn(ctx context.Context, x *replica, e vault.Entry) ([]record, error) {
+	file, _, err := s.borrow(ctx, x, e)
+	if err != nil {
+		return nil, err
+	}
+	defer drop(file)
+	tenant := strings.Split(e.Key, "/")[1]
+	r := &rebuild{s: s, from: x, tenant: tenant, units: map[uuid.UUID]record{}, f: &findings{}}
+	err = r.list(db.ArchiveObject{Kind: kindIntake, Key: e.Key, Size: e.Size}, file)
+	if err != nil {
+		return nil, err
+	}
+	var list []record
+	for _, u := range r.units {
+		list = append(list, u)
+	}
+	return list, nil
+}
+
+// borrow reads an object whose digest nobody knows, and gives the digest that it has.
+func (s *Service) borrow(ctx context.Context, x *replica, e vault.Entry) (*os.File, [32]byte, error) {
+	// A vault verifies what it reads: the digest is learned from a first reading that it refuses.
+	sum, err := vault.Digest(ctx, x, e)
+	if err != nil {
+		return nil, sum, err
+	}
+	body, err := x.Open(ctx, vault.Object{Key: e.Key, Size: e.Size, SHA256: sum})
+	if err != nil {
+		return nil, sum, err
+	}
+	file, _, err := spool(body)
+	if closeErr := body.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, io.EOF) {
+		drop(file)
+		return nil, sum, closeErr
+	}
+	return file, sum, err
+}

@@ -1,0 +1,38 @@
+-- name: ObjectsByKey :many
+-- Objects with the state of one replica's copy, in the order of bytes of their keys.
+SELECT o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at, c.state
+FROM archive_object o JOIN archive_copy c ON c.object_id = o.id AND c.replica = @replica
+WHERE o.key COLLATE "C" > @after::text AND o.key COLLATE "C" >= @prefix::text AND starts_with(o.key, @prefix::text)
+ORDER BY o.key COLLATE "C" LIMIT @page;
+
+-- name: KeysKnown :many
+-- Which of these unit keys of a tenant the archive has.
+SELECT unit_key FROM unit WHERE tenant_id = @tenant AND unit_key = ANY(@keys::text[]);
+
+-- name: RestoreUnit :execrows
+INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, created_at)
+VALUES (@id, @tenant_id, @unit_key, @subject, 'TAKEN_IN_CHARGE', @class, @fiscal_year, sqlc.narg('integrates'), @facts, @taken)
+ON CONFLICT DO NOTHING;
+
+-- name: RestoreFile :exec
+INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, object_id, object_offset)
+VALUES (@unit_id, @ordinal, @tenant_id, @role, @receipt_type, @file_name, @media_type, @sha256, @size, sqlc.narg('object'), sqlc.narg('place'))
+ON CONFLICT DO NOTHING;
+
+-- name: RestorePackage :execrows
+INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256, signed_size,
+                     stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, object_id)
+VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'SEALED', @unit_count, @terms, @closed_at, @index_sha256, @index_size, @signed_sha256, @signed_size,
+        @stamp_sha256, @stamp_size, @stamp_time, @archive_sha256, @archive_size, @stamp_time, @object)
+ON CONFLICT DO NOTHING;
+
+-- name: RestoreLine :exec
+INSERT INTO package_line (tenant_id, fiscal_year, class, last_number) VALUES (@tenant_id, @fiscal_year, @class, @number)
+ON CONFLICT (tenant_id, fiscal_year, class) DO UPDATE SET last_number = greatest(package_line.last_number, excluded.last_number);
+
+-- name: RestoreMember :exec
+UPDATE unit SET package_id = @package, position = @position, state = 'PRESERVED' WHERE id = @id AND package_id IS NULL;
+
+-- name: LogAgain :exec
+-- The log passes over what it has said already.
+INSERT INTO log_pending (tenant_id, kind, subject_id) VALUES (@tenant_id, 'package', @subject);

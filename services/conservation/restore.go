@@ -137,8 +137,8 @@ func (s *Service) intakeWhole(file *os.File, e vault.Entry, tenant string, x *re
 	return nil
 }
 
-// packageHead is package.json.
-type packageHead struct {
+// packageNote is package.json.
+type packageNote struct {
 	Package uuid.UUID       `json:"package"`
 	Tenant  string          `json:"tenant"`
 	Year    int32           `json:"fiscal_year"`
@@ -163,7 +163,7 @@ func (s *Service) packageFrom(_ context.Context, file *os.File, size int64, id u
 			return db.Package{}, fmt.Errorf("%s: %w", e.Name, err)
 		}
 	}
-	var h packageHead
+	var h packageNote
 	err = json.Unmarshal(j.kept[packageFile], &h)
 	if err != nil || h.Package != id {
 		return db.Package{}, fmt.Errorf("it has no %s of its own: packages of layout 1 have none", packageFile)

@@ -48,7 +48,7 @@ test-all: prepare $(versitygw) ## the same with faults, soaks and S3, and the de
 	@$(MAKE) test-vaultdev
 
 test-s3: $(versitygw) ## blob stores against a real S3-compatible server
-	@cd services && $(GO) test -tags s3 -count=1 $(ARGS) ./internal/blob/s3test ./conservation/internal/vault
+	@cd services && $(GO) test -tags s3 -count=1 $(ARGS) ./internal/blob/s3test ./conservation/internal/vault ./conservation/eraser
 
 test-vaultdev: ## the tests of the dev Vault (a module of its own)
 	@cd deploy/vaultdev && $(ALONE) $(PROGRESS) "testing the dev Vault" $(GO) test -v -trimpath -vet=off .

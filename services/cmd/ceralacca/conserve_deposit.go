@@ -67,6 +67,23 @@ func (c *cli) depositUploadCommand() *cobra.Command {
 	return cmd
 }
 
+// importPackageCommand is upload --foreign, where people look for it.
+func (c *cli) importPackageCommand() *cobra.Command {
+	f := depositFlags{foreign: true}
+	cmd := verb("import FILE", "Take in a package of another preserver, or of another installation: verified, kept as it came, searchable", args("FILE"), func(ctx context.Context, given []string) error {
+		return c.handOver(ctx, given[0], f)
+	})
+	cmd.Long = cmd.Short + `.
+
+FILE is a ZIP with an index of UNI 11386 (IdC of 2010, PIndex of 2020). Every file that the index names must be there with its digest;
+a signature and a time stamp that are in it must hold. conserve deposits DEPOSIT --format json shows what was found (verification).`
+	cmd.Flags().StringVar(&f.key, "key", "", "what the package is, for ever; the same key goes on with the same package")
+	cmd.Flags().StringVar(&f.class, "class", "", "class that it is kept with; ALTRO when empty")
+	cmd.Flags().Int32Var(&f.year, "year", 0, "fiscal year that it is kept with; this year when 0")
+	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "only judge: nothing is kept")
+	return cmd
+}
+
 func (c *cli) handOver(ctx context.Context, name string, f depositFlags) error {
 	if f.key == "" {
 		return usage("--key is needed: what the document is in your own system, such as --key contract-12-2026")

@@ -189,9 +189,9 @@ func (b *Bucket) Destroy(ctx context.Context, key string) error {
 		if err == nil {
 			continue
 		}
-		_, until, lockErr := b.client.GetObjectRetention(ctx, b.bucket, v.Key, v.VersionID)
-		if lockErr == nil && until != nil {
-			return fault.Unavailable("OBJECT_LOCKED", "%s keeps %s until %s: nobody can remove it before", b, key, until.UTC().Format("2006-01-02")).With(err)
+		info, lockErr := b.client.StatObject(ctx, b.bucket, v.Key, minio.StatObjectOptions{VersionID: v.VersionID})
+		if until := info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"); lockErr == nil && until != "" {
+			return fault.Unavailable("OBJECT_LOCKED", "%s keeps %s until %s: nobody can remove it before", b, key, until).With(err)
 		}
 		return fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s cannot be removed: the eraser's credential needs s3:DeleteObjectVersion", b, key).With(err)
 	}

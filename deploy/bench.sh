@@ -1,10 +1,16 @@
 #!/bin/sh
 # bench.sh AREA [WORDS...]
 # Runs the measurement of one area: `pipeline` is the load program or benchmark of
-# tests/load, `sdi` the way to SdI through the gateway, any other area a package of services with benchmarks.
+# tests/load, `sdi` the way to SdI through the gateway, `pec` the figures of certified mail (the library's, then the
+# gateway's on Dovecot), any other area a package of services with benchmarks.
 set -eu
 area=$1
 shift
+if [ "$area" = pec ]; then
+	cd services
+	go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 10m ./format/pec
+	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway -args "$@"
+fi
 for dir in $([ "$area" = pipeline ] && echo tests/load) $([ "$area" = sdi ] && echo services/sdi-gateway) "services/format/$area" "services/$area" "services/internal/$area"; do
 	[ -d "$dir" ] || continue
 	cd "$dir"

@@ -94,6 +94,9 @@ func (h *house) receiptBytes(f client.PECForge) string {
 	h.t.Helper()
 	h.next++
 	f.Mailbox = fmt.Sprintf("forge%d@alfa.test", h.next)
+	if f.Tipo == "avvenuta-consegna" && f.How == "valid" { // the recipient's provider issues it
+		f.Mailbox = fmt.Sprintf("forge%d@beta.test", h.next)
+	}
 	_, err := h.sandbox.SetPECMailbox(h.t.Context(), client.PECMailbox{Address: f.Mailbox, Password: "any"})
 	require.NoError(h.t, err)
 	require.NoError(h.t, h.sandbox.ForgePEC(h.t.Context(), f))

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -174,17 +175,23 @@ func (s *Server) prepare(ctx context.Context) error {
 // SetPassword gives a user a password, a new user a mailbox. Open sessions stay. The server looks at its list of
 // passwords once in a second, so the new one holds a moment later.
 func (s *Server) SetPassword(name, password string) error {
+	return s.SetPasswords(map[string]string{name: password})
+}
+
+// SetPasswords is SetPassword for many users.
+func (s *Server) SetPasswords(fresh map[string]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	users := map[string]string{}
-	for n, p := range s.set.Users {
-		users[n] = p
-	}
-	users[name] = password
+	maps.Copy(users, s.set.Users)
+	maps.Copy(users, fresh)
 	s.set.Users = users
-	dir := filepath.Join(s.home(name), "Maildir")
-	if _, err := os.Stat(dir); err != nil {
-		err = errors.Join(s.makeFolder(dir), s.give(s.home(name)))
+	for name := range fresh {
+		dir := filepath.Join(s.home(name), "Maildir")
+		if _, err := os.Stat(dir); err == nil {
+			continue
+		}
+		err := errors.Join(s.makeFolder(dir), s.give(s.home(name)))
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func listedForBench(ids []uuid.UUID, i int) []listed {
 		n := i*len(ids) + j
 		list[j] = listed{id, classPrivate, year, facts{
 			SdiID: strconv.Itoa(n), FileName: fmt.Sprintf("IT01234567897_%05d.xml", n), State: "DELIVERED",
-			Bodies: []body{{"TD01", fmt.Sprint(n), "2026-10-05"}}, Seller: benchParty(0), Buyer: benchParty(n % 5000),
+			Bodies: []body{{Type: "TD01", Number: fmt.Sprint(n), Date: "2026-10-05"}}, Seller: benchParty(0), Buyer: benchParty(n % 5000),
 		}}
 	}
 	return list

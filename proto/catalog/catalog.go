@@ -27,6 +27,7 @@ var contracts = []protoreflect.FileDescriptor{
 	conservationv1.File_ceralacca_conservation_v1_events_proto,
 	invoicev1.File_ceralacca_invoice_v1_events_proto,
 	notificationv1.File_ceralacca_notification_v1_events_proto,
+	pecv1.File_ceralacca_pec_v1_desk_events_proto,
 	pecv1.File_ceralacca_pec_v1_events_proto,
 	pecv1.File_ceralacca_pec_v1_delivery_events_proto,
 	sdiv1.File_ceralacca_sdi_v1_events_proto,

@@ -950,10 +950,11 @@ func (x *GetMessageRequest) GetName() string {
 }
 
 type ListMessagesRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Parent    string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}; - for all that the caller may read.
+	Parent    string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// AIP-160: kind, state, from, subject, create_time.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The fields below narrow the list too; empty ones do not count.
@@ -971,7 +972,18 @@ type ListMessagesRequest struct {
 	// Our Message-ID or the provider's identifier.
 	MessageId string `protobuf:"bytes,14,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// Receipts of this sent message only.
-	About         string `protobuf:"bytes,15,opt,name=about,proto3" json:"about,omitempty"`
+	About string `protobuf:"bytes,15,opt,name=about,proto3" json:"about,omitempty"`
+	// In the words of the law: posta-certificata, avvenuta-consegna, ...
+	Type string `protobuf:"bytes,16,opt,name=type,proto3" json:"type,omitempty"`
+	// Only with files, or without.
+	HasAttachment *bool `protobuf:"varint,17,opt,name=has_attachment,json=hasAttachment,proto3,oneof" json:"has_attachment,omitempty"`
+	// Part of the name of a file in it; letters of any case.
+	Attachment string `protobuf:"bytes,18,opt,name=attachment,proto3" json:"attachment,omitempty"`
+	// Words that are all in it: sender, recipients, subject, names of files, text. Each may be the beginning of a word;
+	// accents and case do not count.
+	Text string `protobuf:"bytes,19,opt,name=text,proto3" json:"text,omitempty"`
+	// Only what is proven, or what is not.
+	Proven        *bool `protobuf:"varint,20,opt,name=proven,proto3,oneof" json:"proven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,6 +1121,41 @@ func (x *ListMessagesRequest) GetAbout() string {
 		return x.About
 	}
 	return ""
+}
+
+func (x *ListMessagesRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetHasAttachment() bool {
+	if x != nil && x.HasAttachment != nil {
+		return *x.HasAttachment
+	}
+	return false
+}
+
+func (x *ListMessagesRequest) GetAttachment() string {
+	if x != nil {
+		return x.Attachment
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetProven() bool {
+	if x != nil && x.Proven != nil {
+		return *x.Proven
+	}
+	return false
 }
 
 type ListMessagesResponse struct {
@@ -2429,7 +2476,7 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\tfrom_name\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfromName\x12(\n" +
 	"\vin_reply_to\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tinReplyTo\"a\n" +
 	"\x11GetMessageRequest\x12L\n" +
-	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xf4\x05\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xc0\a\n" +
 	"\x13ListMessagesRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -2450,7 +2497,16 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\tdirection\x18\r \x01(\x0e2\".ceralacca.pec.v1.MessageDirectionB\b\xbaH\x05\x82\x01\x02\x10\x01R\tdirection\x12'\n" +
 	"\n" +
 	"message_id\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\tmessageId\x12N\n" +
-	"\x05about\x18\x0f \x01(\tB8\xbaH5r321^(tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+)?$R\x05about\"u\n" +
+	"\x05about\x18\x0f \x01(\tB8\xbaH5r321^(tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+)?$R\x05about\x12\x1b\n" +
+	"\x04type\x18\x10 \x01(\tB\a\xbaH\x04r\x02\x18<R\x04type\x12*\n" +
+	"\x0ehas_attachment\x18\x11 \x01(\bH\x00R\rhasAttachment\x88\x01\x01\x12(\n" +
+	"\n" +
+	"attachment\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\n" +
+	"attachment\x12\x1c\n" +
+	"\x04text\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\x04text\x12\x1b\n" +
+	"\x06proven\x18\x14 \x01(\bH\x01R\x06proven\x88\x01\x01B\x11\n" +
+	"\x0f_has_attachmentB\t\n" +
+	"\a_proven\"u\n" +
 	"\x14ListMessagesResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.ceralacca.pec.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xeb\x01\n" +
@@ -2738,6 +2794,7 @@ func file_ceralacca_pec_v1_service_proto_init() {
 		return
 	}
 	file_ceralacca_pec_v1_types_proto_init()
+	file_ceralacca_pec_v1_service_proto_msgTypes[13].OneofWrappers = []any{}
 	file_ceralacca_pec_v1_service_proto_msgTypes[15].OneofWrappers = []any{
 		(*GetMessageContentRequest_Original)(nil),
 		(*GetMessageContentRequest_Part)(nil),

@@ -1241,6 +1241,10 @@ type Message struct {
 	Contradictions []string `protobuf:"bytes,24,rep,name=contradictions,proto3" json:"contradictions,omitempty"`
 	// The messages that one request was split into, this one included; empty when it was not.
 	Split []string `protobuf:"bytes,25,rep,name=split,proto3" json:"split,omitempty"`
+	// Names of the files in it, up to a hundred.
+	Attachments []string `protobuf:"bytes,26,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	// Absent when it was not handed over to preservation.
+	Preservation *MessagePreservation `protobuf:"bytes,27,opt,name=preservation,proto3" json:"preservation,omitempty"`
 	// Of a delivery receipt about a message of ours: whether what was delivered is what was sent.
 	ContentCheck *ContentCheck `protobuf:"bytes,40,opt,name=content_check,json=contentCheck,proto3" json:"content_check,omitempty"`
 	// Of kind REGISTERED, or of mail that claims to be.
@@ -1456,6 +1460,20 @@ func (x *Message) GetSplit() []string {
 	return nil
 }
 
+func (x *Message) GetAttachments() []string {
+	if x != nil {
+		return x.Attachments
+	}
+	return nil
+}
+
+func (x *Message) GetPreservation() *MessagePreservation {
+	if x != nil {
+		return x.Preservation
+	}
+	return nil
+}
+
 func (x *Message) GetContentCheck() *ContentCheck {
 	if x != nil {
 		return x.ContentCheck
@@ -1473,6 +1491,78 @@ func (x *Message) GetRegisteredMail() *RegisteredMail {
 func (x *Message) GetRefusal() string {
 	if x != nil {
 		return x.Refusal
+	}
+	return ""
+}
+
+// How far the preservation of a message is.
+type MessagePreservation struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	HandOverTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=hand_over_time,json=handOverTime,proto3" json:"hand_over_time,omitempty"`
+	// YYYY-MM-DD, the set of a day that it belongs to; empty when it was chosen by itself.
+	Day string `protobuf:"bytes,2,opt,name=day,proto3" json:"day,omitempty"`
+	// tenants/{tenant}/units/{unit}, once it is in custody.
+	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	// tenants/{tenant}/packages/{package}, once it is sealed.
+	Package       string `protobuf:"bytes,4,opt,name=package,proto3" json:"package,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessagePreservation) Reset() {
+	*x = MessagePreservation{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessagePreservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessagePreservation) ProtoMessage() {}
+
+func (x *MessagePreservation) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessagePreservation.ProtoReflect.Descriptor instead.
+func (*MessagePreservation) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MessagePreservation) GetHandOverTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HandOverTime
+	}
+	return nil
+}
+
+func (x *MessagePreservation) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+func (x *MessagePreservation) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *MessagePreservation) GetPackage() string {
+	if x != nil {
+		return x.Package
 	}
 	return ""
 }
@@ -1505,7 +1595,7 @@ type Verification struct {
 
 func (x *Verification) Reset() {
 	*x = Verification{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1607,7 @@ func (x *Verification) String() string {
 func (*Verification) ProtoMessage() {}
 
 func (x *Verification) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[8]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1620,7 @@ func (x *Verification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verification.ProtoReflect.Descriptor instead.
 func (*Verification) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Verification) GetStatus() string {
@@ -1637,7 +1727,7 @@ type MessageFinding struct {
 
 func (x *MessageFinding) Reset() {
 	*x = MessageFinding{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1739,7 @@ func (x *MessageFinding) String() string {
 func (*MessageFinding) ProtoMessage() {}
 
 func (x *MessageFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[9]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1752,7 @@ func (x *MessageFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageFinding.ProtoReflect.Descriptor instead.
 func (*MessageFinding) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MessageFinding) GetCode() string {
@@ -1706,7 +1796,7 @@ type RecipientOutcome struct {
 
 func (x *RecipientOutcome) Reset() {
 	*x = RecipientOutcome{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1808,7 @@ func (x *RecipientOutcome) String() string {
 func (*RecipientOutcome) ProtoMessage() {}
 
 func (x *RecipientOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1821,7 @@ func (x *RecipientOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecipientOutcome.ProtoReflect.Descriptor instead.
 func (*RecipientOutcome) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RecipientOutcome) GetAddress() string {
@@ -1793,7 +1883,7 @@ type HeaderField struct {
 
 func (x *HeaderField) Reset() {
 	*x = HeaderField{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1895,7 @@ func (x *HeaderField) String() string {
 func (*HeaderField) ProtoMessage() {}
 
 func (x *HeaderField) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1908,7 @@ func (x *HeaderField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderField.ProtoReflect.Descriptor instead.
 func (*HeaderField) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HeaderField) GetName() string {
@@ -1855,7 +1945,7 @@ type MessagePart struct {
 
 func (x *MessagePart) Reset() {
 	*x = MessagePart{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1957,7 @@ func (x *MessagePart) String() string {
 func (*MessagePart) ProtoMessage() {}
 
 func (x *MessagePart) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1970,7 @@ func (x *MessagePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagePart.ProtoReflect.Descriptor instead.
 func (*MessagePart) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MessagePart) GetNumber() int32 {
@@ -1982,8 +2072,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xa4\n" +
-	"\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x91\v\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -2015,11 +2104,18 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\aheaders\x18\x16 \x03(\v2\x1d.ceralacca.pec.v1.HeaderFieldR\aheaders\x123\n" +
 	"\x05parts\x18\x17 \x03(\v2\x1d.ceralacca.pec.v1.MessagePartR\x05parts\x12&\n" +
 	"\x0econtradictions\x18\x18 \x03(\tR\x0econtradictions\x12\x14\n" +
-	"\x05split\x18\x19 \x03(\tR\x05split\x12C\n" +
+	"\x05split\x18\x19 \x03(\tR\x05split\x12 \n" +
+	"\vattachments\x18\x1a \x03(\tR\vattachments\x12I\n" +
+	"\fpreservation\x18\x1b \x01(\v2%.ceralacca.pec.v1.MessagePreservationR\fpreservation\x12C\n" +
 	"\rcontent_check\x18( \x01(\v2\x1e.ceralacca.pec.v1.ContentCheckR\fcontentCheck\x12I\n" +
 	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail\x12\x18\n" +
 	"\arefusal\x18* \x01(\tR\arefusal:i\xeaAf\n" +
-	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x8f\x04\n" +
+	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x97\x01\n" +
+	"\x13MessagePreservation\x12@\n" +
+	"\x0ehand_over_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fhandOverTime\x12\x10\n" +
+	"\x03day\x18\x02 \x01(\tR\x03day\x12\x12\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x18\n" +
+	"\apackage\x18\x04 \x01(\tR\apackage\"\x8f\x04\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -2143,7 +2239,7 @@ func file_ceralacca_pec_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_pec_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(MailboxState)(0),             // 0: ceralacca.pec.v1.MailboxState
 	(MailboxAccess)(0),            // 1: ceralacca.pec.v1.MailboxAccess
@@ -2162,58 +2258,61 @@ var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(*Mailbox)(nil),               // 14: ceralacca.pec.v1.Mailbox
 	(*ProbeResult)(nil),           // 15: ceralacca.pec.v1.ProbeResult
 	(*Message)(nil),               // 16: ceralacca.pec.v1.Message
-	(*Verification)(nil),          // 17: ceralacca.pec.v1.Verification
-	(*MessageFinding)(nil),        // 18: ceralacca.pec.v1.MessageFinding
-	(*RecipientOutcome)(nil),      // 19: ceralacca.pec.v1.RecipientOutcome
-	(*HeaderField)(nil),           // 20: ceralacca.pec.v1.HeaderField
-	(*MessagePart)(nil),           // 21: ceralacca.pec.v1.MessagePart
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*v1.Blob)(nil),               // 24: ceralacca.event.v1.Blob
-	(*ContentCheck)(nil),          // 25: ceralacca.pec.v1.ContentCheck
-	(*RegisteredMail)(nil),        // 26: ceralacca.pec.v1.RegisteredMail
+	(*MessagePreservation)(nil),   // 17: ceralacca.pec.v1.MessagePreservation
+	(*Verification)(nil),          // 18: ceralacca.pec.v1.Verification
+	(*MessageFinding)(nil),        // 19: ceralacca.pec.v1.MessageFinding
+	(*RecipientOutcome)(nil),      // 20: ceralacca.pec.v1.RecipientOutcome
+	(*HeaderField)(nil),           // 21: ceralacca.pec.v1.HeaderField
+	(*MessagePart)(nil),           // 22: ceralacca.pec.v1.MessagePart
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*v1.Blob)(nil),               // 25: ceralacca.event.v1.Blob
+	(*ContentCheck)(nil),          // 26: ceralacca.pec.v1.ContentCheck
+	(*RegisteredMail)(nil),        // 27: ceralacca.pec.v1.RegisteredMail
 }
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
-	22, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
-	22, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
+	23, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
+	23, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
 	2,  // 2: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
 	3,  // 3: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
 	0,  // 4: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
-	22, // 5: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
+	23, // 5: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
 	9,  // 6: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
 	1,  // 7: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
 	13, // 8: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
-	22, // 9: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
-	22, // 10: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
-	22, // 11: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
+	23, // 9: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
+	23, // 10: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
+	23, // 11: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
 	10, // 12: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
 	11, // 13: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
 	12, // 14: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
 	4,  // 15: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
 	5,  // 16: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
-	23, // 17: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
+	24, // 17: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
 	6,  // 18: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
 	7,  // 19: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
-	24, // 20: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	22, // 21: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	25, // 20: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	23, // 21: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
 	8,  // 22: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
-	17, // 23: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
-	22, // 24: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
-	22, // 25: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
-	19, // 26: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	20, // 27: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
-	21, // 28: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
-	25, // 29: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
-	26, // 30: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
-	22, // 31: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	22, // 32: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	18, // 33: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	22, // 34: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	18, // 23: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
+	23, // 24: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
+	23, // 25: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	20, // 26: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	21, // 27: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
+	22, // 28: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
+	17, // 29: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
+	26, // 30: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
+	27, // 31: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
+	23, // 32: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	23, // 33: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	23, // 34: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	19, // 35: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	23, // 36: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }
@@ -2228,7 +2327,7 @@ func file_ceralacca_pec_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_types_proto_rawDesc), len(file_ceralacca_pec_v1_types_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

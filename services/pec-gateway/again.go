@@ -89,6 +89,10 @@ func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, ro
 	if err != nil {
 		return err
 	}
+	err = s.searchable(ctx, tx, box, noted{row.ID, j.words, j.files})
+	if err != nil {
+		return err
+	}
 	err = s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.MessageJudged{
 		Message: name, Content: content(ref), ReceiveTime: timestamppb.New(row.ReceiveTime), Verdict: j.verdict(),
 	})

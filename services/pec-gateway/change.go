@@ -141,8 +141,9 @@ func (s *Service) ChangeMailboxPassword(ctx context.Context, req *pecv1.ChangeMa
 		return nil, err
 	}
 	return s.change(ctx, req.GetName(), "mailbox.password", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
-		if row.Paused {
-			return nil
+		err := q(tx).PasswordGiven(ctx, db.PasswordGivenParams{TenantID: row.TenantID, MailboxID: row.ID, At: pg.Time(s.now())})
+		if err != nil || row.Paused {
+			return err
 		}
 		return s.resume(ctx, tx, row)
 	})

@@ -161,6 +161,10 @@ func (e *ear) target() run.Target {
 		hear[*pecv1.MessageQueued](h.Bus, e, "queued")
 		hear[*pecv1.MessageRequestRefused](h.Bus, e, "refused")
 		hear[*pecv1.DeliveryDecisionNeeded](h.Bus, e, "decision")
+		hear[*pecv1.ForwardDue](h.Bus, e, "forward")
+		hear[*pecv1.IncomingNoticeDue](h.Bus, e, "notice")
+		hear[*pecv1.MessageHandedOver](h.Bus, e, "handed")
+		hear[*pecv1.MailboxDayClosed](h.Bus, e, "day")
 		hear[*pecv1.DeliveryStalled](h.Bus, e, "stalled")
 		hear[*pecv1.DeliveredContentDiffers](h.Bus, e, "content")
 		return nil

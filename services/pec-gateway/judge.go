@@ -40,6 +40,8 @@ type judged struct {
 	subject  string
 	certTime *time.Time
 	managed  bool // the signer's provider manages the domain of the certified sender
+	files    []string
+	words    []string
 	exchange bool // it is, or says that it is, a message of the Sistema di Interscambio
 
 	content    *comparison // of a delivery receipt about a message of ours
@@ -114,6 +116,7 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 	}
 	j.reading, j.report, j.proven = r, report, r.Proven(report)
 	j.describe()
+	j.note()
 	if provider := v.Trust.Manager(pec.Domain(j.sender)); provider != nil && j.sender != "" {
 		j.managed = provider.Name == report.Provider
 	}

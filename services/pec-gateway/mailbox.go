@@ -206,7 +206,7 @@ func (s *Service) mailbox(ctx context.Context, tx pgx.Tx, tenant string, id uuid
 	if err != nil {
 		return row, err
 	}
-	return row, s.mayUse(ctx, row)
+	return row, s.permit(ctx, tx, row)
 }
 
 // GetMailbox answers with one mailbox.
@@ -248,7 +248,7 @@ func (s *Service) ListMailboxes(ctx context.Context, req *pecv1.ListMailboxesReq
 	all, labels := visible(ctx)
 	out := &pecv1.ListMailboxesResponse{}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := q(tx).ListMailboxes(ctx, db.ListMailboxesParams{TenantID: tenant, After: after, AllLabels: all, Labels: labels, PageSize: size + 1})
+		rows, err := q(tx).ListMailboxes(ctx, db.ListMailboxesParams{TenantID: tenant, After: after, AllLabels: all, Labels: labels, Caller: grantee(ctx), PageSize: size + 1})
 		if err != nil {
 			return err
 		}

@@ -14,10 +14,12 @@ SELECT * FROM mailbox WHERE tenant_id = @tenant_id AND address_key = @address_ke
 SELECT * FROM mailbox WHERE tenant_id = @tenant_id AND id = @id FOR UPDATE;
 
 -- name: ListMailboxes :many
-SELECT * FROM mailbox
-WHERE tenant_id = @tenant_id AND (sqlc.narg(after)::text IS NULL OR address_key > sqlc.narg(after))
-  AND (@all_labels::boolean OR label = '' OR label = ANY(@labels::text[]))
-ORDER BY address_key LIMIT @page_size;
+SELECT m.* FROM mailbox m
+WHERE m.tenant_id = @tenant_id AND (sqlc.narg(after)::text IS NULL OR m.address_key > sqlc.narg(after))
+  AND (@all_labels::boolean OR m.label = '' OR m.label = ANY(@labels::text[]))
+  AND (@caller::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = @caller))
+ORDER BY m.address_key LIMIT @page_size;
 
 -- name: CountMessages :many
 SELECT mailbox_id, count(*) AS messages, count(*) FILTER (WHERE quarantine_code <> '') AS quarantined,

@@ -19,22 +19,9 @@ WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = 2
   AND ((@msgid::text <> '' AND message_id = @msgid) OR (@identificativo::text <> '' AND identificativo = @identificativo))
 ORDER BY (message_id = @msgid) DESC, id LIMIT 1;
 
--- name: ListMessages :many
+-- name: ListQuarantine :many
 SELECT * FROM message
-WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id
-  AND (quarantine_code <> '') = @quarantined::boolean
-  AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before))
-  AND (@folder::text = '' OR folder = @folder)
-  AND (@from_text::text = '' OR strpos(lower(certified_sender || ' ' || from_address), lower(@from_text)) > 0)
-  AND (@to_text::text = '' OR strpos(lower(array_to_string(recipients, ' ')), lower(@to_text)) > 0)
-  AND (@subject_text::text = '' OR strpos(lower(subject), lower(@subject_text)) > 0)
-  AND (sqlc.narg(start_time)::timestamptz IS NULL OR receive_time >= sqlc.narg(start_time))
-  AND (sqlc.narg(end_time)::timestamptz IS NULL OR receive_time < sqlc.narg(end_time))
-  AND (@kind::smallint = 0 OR kind = @kind)
-  AND (@state::smallint = 0 OR state = @state)
-  AND (@direction::smallint = 0 OR direction = @direction)
-  AND (@identifier::text = '' OR message_id = @identifier OR identificativo = @identifier OR reference = @identifier)
-  AND (sqlc.narg(about_id)::uuid IS NULL OR about_id = sqlc.narg(about_id))
+WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND quarantine_code <> '' AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before))
 ORDER BY id DESC LIMIT @page_size;
 
 -- name: ReceiptsOf :many

@@ -13,111 +13,40 @@ import (
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
-	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
-// ListMessages lists what is kept of a mailbox, newest first. What is in quarantine is not among it.
-func (s *Service) ListMessages(ctx context.Context, req *pecv1.ListMessagesRequest) (*pecv1.ListMessagesResponse, error) {
-	if req.GetFilter() != "" {
-		return nil, fault.Invalid("FILTER_NOT_TAKEN", "filter: expressions are not taken; use the fields of the request").WithField("filter", "FILTER_NOT_TAKEN", "is not taken")
-	}
-	p := db.ListMessagesParams{
-		Folder: req.GetFolder(), FromText: req.GetFrom(), ToText: req.GetTo(), SubjectText: req.GetSubject(), Kind: int16(req.GetKind()),
-		State: int16(req.GetState()), Direction: int16(req.GetDirection()), Identifier: pec.TrimID(req.GetMessageId()),
-	}
-	if t := req.GetStartTime(); t != nil {
-		at := t.AsTime()
-		p.StartTime = &at
-	}
-	if t := req.GetEndTime(); t != nil {
-		at := t.AsTime()
-		p.EndTime = &at
-	}
-	if req.GetAbout() != "" {
-		_, _, id, err := splitMessage(req.GetAbout())
-		if err != nil {
-			return nil, err
-		}
-		p.AboutID = &id
-	}
-	shown, _ := json.Marshal(p)
-	out := &pecv1.ListMessagesResponse{}
-	next, err := s.listMessages(ctx, req.GetParent(), req.GetPageToken(), req.GetPageSize(), string(shown), p, func(ctx context.Context, tx pgx.Tx, rows []db.Message) error {
-		ids := make([]uuid.UUID, len(rows))
-		for i, r := range rows {
-			ids[i] = r.ID
-		}
-		outcomes, err := outcomesOf(ctx, tx, ids)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			m, err := showMessage(r, outcomes[r.ID])
-			if err != nil {
-				return err
-			}
-			out.Messages = append(out.Messages, m)
-		}
-		return nil
-	})
-	out.NextPageToken = next
-	return out, err
-}
-
-// listMessages reads one page of the mailbox parent names.
-func (s *Service) listMessages(ctx context.Context, parent, token string, size int32, filter string, p db.ListMessagesParams,
-	fn func(ctx context.Context, tx pgx.Tx, rows []db.Message) error,
-) (next string, err error) {
-	tenant, box, err := splitMailbox(parent)
-	if err != nil {
-		return "", err
-	}
-	hash := pg.FilterHash("messages", parent, filter)
+// ListQuarantinedMessages lists what could not be read or is kept away, with the reason.
+func (s *Service) ListQuarantinedMessages(ctx context.Context, req *pecv1.ListQuarantinedMessagesRequest) (*pecv1.ListQuarantinedMessagesResponse, error) {
+	hash := pg.FilterHash("quarantine", req.GetParent())
 	var last uuid.UUID
-	found, err := pg.DecodePageToken(token, hash, &last)
+	found, err := pg.DecodePageToken(req.GetPageToken(), hash, &last)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	size := pageSize(req.GetPageSize())
+	p := db.ListQuarantineParams{PageSize: size + 1}
 	if found {
 		p.Before = &last
 	}
-	size = pageSize(size)
-	p.TenantID, p.MailboxID, p.PageSize = tenant, box, size+1
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := s.mailbox(ctx, tx, tenant, box, false)
-		if err != nil {
-			return err
-		}
-		rows, err := q(tx).ListMessages(ctx, p)
+	out := &pecv1.ListQuarantinedMessagesResponse{}
+	err = s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+		p.TenantID, p.MailboxID = box.TenantID, box.ID
+		rows, err := q(tx).ListQuarantine(ctx, p)
 		if err != nil {
 			return err
 		}
 		if len(rows) > int(size) {
 			rows = rows[:size]
-			next, err = pg.EncodePageToken(hash, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+			out.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID)
 		}
-		return fn(ctx, tx, rows)
+		for _, r := range rows {
+			out.Messages = append(out.Messages, &pecv1.QuarantinedMessage{Name: messageName(r.TenantID, r.MailboxID, r.ID), Code: r.QuarantineCode,
+				Reason: r.Quarantine, Content: rowContent(r), ReceiveTime: timestamppb.New(r.ReceiveTime)})
+		}
+		return err
 	})
-	return next, err
-}
-
-// ListQuarantinedMessages lists what could not be read or is kept away, with the reason.
-func (s *Service) ListQuarantinedMessages(ctx context.Context, req *pecv1.ListQuarantinedMessagesRequest) (*pecv1.ListQuarantinedMessagesResponse, error) {
-	out := &pecv1.ListQuarantinedMessagesResponse{}
-	next, err := s.listMessages(ctx, req.GetParent(), req.GetPageToken(), req.GetPageSize(), "quarantine", db.ListMessagesParams{Quarantined: true},
-		func(_ context.Context, _ pgx.Tx, rows []db.Message) error {
-			for _, r := range rows {
-				out.Messages = append(out.Messages, &pecv1.QuarantinedMessage{Name: messageName(r.TenantID, r.MailboxID, r.ID), Code: r.QuarantineCode,
-					Reason: r.Quarantine, Content: rowContent(r), ReceiveTime: timestamppb.New(r.ReceiveTime)})
-			}
-			return nil
-		})
-	out.NextPageToken = next
 	return out, err
 }
 
@@ -141,6 +70,7 @@ func showMessage(r db.Message, outcomes []*pecv1.RecipientOutcome) (*pecv1.Messa
 		ProviderId: r.Identificativo, From: r.FromAddress, To: r.Recipients, Subject: r.Subject, Content: rowContent(r), CreateTime: timestamppb.New(r.CreateTime),
 		Doubts: r.Doubts, Direction: pecv1.MessageDirection(r.Direction), Folder: r.Folder, Type: r.Tipo, Proven: r.Proven, CertifiedSender: r.CertifiedSender,
 		CertifiedTime: stamp(r.CertifiedTime), ReceiveTime: timestamppb.New(r.ReceiveTime), Recipients: outcomes, Contradictions: r.Contradictions,
+		Attachments: r.Attachments,
 	}
 	if r.AboutID != nil {
 		m.About = messageName(r.TenantID, r.MailboxID, *r.AboutID)
@@ -208,6 +138,10 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 			return err
 		}
 		out, err = showMessage(row, outcomes[row.ID])
+		if err != nil {
+			return err
+		}
+		out.Preservation, err = preservationOf(ctx, tx, row)
 		if err != nil || len(out.GetRecipients()) == 0 {
 			return err
 		}

@@ -192,6 +192,9 @@ func (s *Service) choose(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, n
 	if err != nil || box.Paused {
 		return nil, time.Time{}, err // whoever resumes the mailbox asks again
 	}
+	if code, _, err := s.inhibited(ctx, tx, box); err != nil || code != "" {
+		return nil, now.Add(s.cfg.Sending.HeldRetry), err
+	}
 	if row.HeldCode != "" {
 		if again := row.HeldAt.Add(s.heldFor(row.HeldCode)); again.After(now) {
 			return nil, again, nil

@@ -26,6 +26,7 @@ type found struct {
 	says int64     // size that the server announced; -1 when it did not
 	sp   *spool
 
+	want   sorted // by the rules of the mailbox
 	ref    blob.Ref
 	judged *judged
 }

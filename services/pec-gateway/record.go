@@ -24,6 +24,11 @@ func (v *visit) recordAll(ctx context.Context, tx pgx.Tx, at place, items []*fou
 		return 0, nil
 	}
 	rows := make([]db.InsertManyReceivedParams, len(items))
+	var err error
+	v.policy, err = policyOf(ctx, tx, v.box)
+	if err != nil {
+		return 0, err
+	}
 	about, err := v.correlateAll(ctx, tx, items)
 	if err != nil {
 		return 0, err
@@ -44,6 +49,7 @@ func (v *visit) recordAll(ctx context.Context, tx pgx.Tx, at place, items []*fou
 		return 0, err
 	}
 	count, now := 0, pg.Time(v.s.now())
+	var found []noted
 	conclusion := v.s.conclusionsOf(v.box)
 	for i, f := range items {
 		if !fresh[i] {
@@ -51,6 +57,13 @@ func (v *visit) recordAll(ctx context.Context, tx pgx.Tx, at place, items []*fou
 		}
 		count++
 		id, j := rows[i].ID, f.judged
+		found = append(found, noted{id, j.words, j.files})
+		if !at.sent {
+			err = v.serve(ctx, tx, id, j, f.ref, f.want)
+			if err != nil {
+				return 0, err
+			}
+		}
 		if !at.sent && j.code != codeRejected {
 			err = v.s.bus.Emit(bus.WithCorrelation(ctx, id.String()), tx, &pecv1.MessageReceived{
 				Message: messageName(v.box.TenantID, v.box.ID, id), Kind: j.kind.String(), Content: content(f.ref), ReceiveTime: timestamppb.New(now),
@@ -65,18 +78,22 @@ func (v *visit) recordAll(ctx context.Context, tx pgx.Tx, at place, items []*fou
 			return 0, err
 		}
 	}
+	err = v.s.searchable(ctx, tx, v.box, found...)
+	if err != nil {
+		return 0, err
+	}
 	return count, conclusion.end(ctx, tx)
 }
 
 // row is what is written of one message.
 func (v *visit) row(at place, f *found, about *correlated) (db.InsertManyReceivedParams, error) {
 	id, err := pg.NewID()
-	folder := at.shown
+	f.want = sorted{folder: at.shown}
 	if !at.sent {
-		folder = v.ordinary(f.judged, folder)
+		f.want = v.sort(f.judged, at.shown)
 	}
 	p := received(v.box, id, f.judged, f.ref)
-	p.Folder, p.ReceiveTime = trim(folder, 300), pg.Time(v.s.now())
+	p.Folder, p.ReceiveTime = trim(f.want.folder, 300), pg.Time(v.s.now())
 	if f.says >= 0 && f.says != f.sp.size {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s: the server announced %d bytes and gave %d", codeSize, f.says, f.sp.size))
 	}

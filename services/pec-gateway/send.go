@@ -78,11 +78,14 @@ func (s *Service) send(ctx context.Context, req *pecv1.SendMessageRequest, inter
 		if errors.Is(err, pgx.ErrNoRows) {
 			return noMailbox(req.GetParent())
 		}
+		if err == nil && !internal {
+			err = s.permit(ctx, tx, box)
+		}
+		if err == nil {
+			err = s.sendingAllowed(ctx, tx, box)
+		}
 		return err
 	})
-	if err == nil && !internal {
-		err = s.mayUse(ctx, box)
-	}
 	if err == nil {
 		err = s.maySend(box)
 	}
@@ -323,6 +326,10 @@ func (s *Service) enqueue(ctx context.Context, tx pgx.Tx, box db.Mailbox, letter
 			p.Fields = append(p.Fields, fieldOf(&l.draft, p.Addresses[i]))
 		}
 		err = q(tx).InsertRecipients(ctx, p)
+		if err != nil {
+			return err
+		}
+		err = s.sentSearchable(ctx, tx, box, &l)
 		if err != nil {
 			return err
 		}

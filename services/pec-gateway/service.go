@@ -34,6 +34,7 @@ type Service struct {
 	pecv1.UnimplementedPecServiceServer
 	pecv1.UnimplementedPecTrustServiceServer
 	pecv1.UnimplementedPecDeliveryServiceServer
+	pecv1.UnimplementedPecDeskServiceServer
 
 	db       *pg.DB
 	bus      *bus.Bus
@@ -90,6 +91,7 @@ func start(_ context.Context, h *run.Host) error {
 	pecv1.RegisterPecServiceServer(h.RPC, s)
 	pecv1.RegisterPecDeliveryServiceServer(h.RPC, s)
 	s.sendJobs(h)
+	s.openDesk(h)
 	pecv1.RegisterPecTrustServiceServer(h.RPC, s)
 	h.Check("vault", s.keys.session.Check)
 	h.Go("vault-session", s.keys.session.Keep)

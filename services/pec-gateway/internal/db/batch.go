@@ -123,3 +123,108 @@ func (b *InsertManyReceivedBatchResults) Close() error {
 	b.closed = true
 	return b.br.Close()
 }
+
+const nameFiles = `-- name: NameFiles :batchexec
+UPDATE message SET attachments = $1 WHERE tenant_id = $2 AND id = $3
+`
+
+type NameFilesBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type NameFilesParams struct {
+	Attachments []string
+	TenantID    string
+	ID          uuid.UUID
+}
+
+func (q *Queries) NameFiles(ctx context.Context, arg []NameFilesParams) *NameFilesBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.Attachments,
+			a.TenantID,
+			a.ID,
+		}
+		batch.Queue(nameFiles, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &NameFilesBatchResults{br, len(arg), false}
+}
+
+func (b *NameFilesBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *NameFilesBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
+const oweWords = `-- name: OweWords :batchexec
+INSERT INTO word_owed (tenant_id, mailbox_id, message_id, words) VALUES ($1, $2, $3, $4)
+ON CONFLICT (tenant_id, message_id) DO UPDATE SET words = excluded.words
+`
+
+type OweWordsBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type OweWordsParams struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	MessageID uuid.UUID
+	Words     []string
+}
+
+func (q *Queries) OweWords(ctx context.Context, arg []OweWordsParams) *OweWordsBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.TenantID,
+			a.MailboxID,
+			a.MessageID,
+			a.Words,
+		}
+		batch.Queue(oweWords, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &OweWordsBatchResults{br, len(arg), false}
+}
+
+func (b *OweWordsBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *OweWordsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}

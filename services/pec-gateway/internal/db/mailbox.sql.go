@@ -329,10 +329,12 @@ func (q *Queries) InsertMailbox(ctx context.Context, arg InsertMailboxParams) er
 }
 
 const listMailboxes = `-- name: ListMailboxes :many
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time FROM mailbox
-WHERE tenant_id = $1 AND ($2::text IS NULL OR address_key > $2)
-  AND ($3::boolean OR label = '' OR label = ANY($4::text[]))
-ORDER BY address_key LIMIT $5
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time FROM mailbox m
+WHERE m.tenant_id = $1 AND ($2::text IS NULL OR m.address_key > $2)
+  AND ($3::boolean OR m.label = '' OR m.label = ANY($4::text[]))
+  AND ($5::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = $5))
+ORDER BY m.address_key LIMIT $6
 `
 
 type ListMailboxesParams struct {
@@ -340,6 +342,7 @@ type ListMailboxesParams struct {
 	After     *string
 	AllLabels bool
 	Labels    []string
+	Caller    string
 	PageSize  int32
 }
 
@@ -349,6 +352,7 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 		arg.After,
 		arg.AllLabels,
 		arg.Labels,
+		arg.Caller,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -37,7 +37,7 @@ func (q *Queries) AdvanceMessage(ctx context.Context, arg AdvanceMessageParams) 
 }
 
 const getMessage = `-- name: GetMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
 `
 
 type GetMessageParams struct {
@@ -82,6 +82,7 @@ func (q *Queries) GetMessage(ctx context.Context, arg GetMessageParams) (Message
 		&i.LookAt,
 		&i.StallCode,
 		&i.StallAt,
+		&i.Attachments,
 	)
 	return i, err
 }
@@ -191,61 +192,24 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 	return items, nil
 }
 
-const listMessages = `-- name: ListMessages :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message
-WHERE tenant_id = $1 AND mailbox_id = $2
-  AND (quarantine_code <> '') = $3::boolean
-  AND ($4::uuid IS NULL OR id < $4)
-  AND ($5::text = '' OR folder = $5)
-  AND ($6::text = '' OR strpos(lower(certified_sender || ' ' || from_address), lower($6)) > 0)
-  AND ($7::text = '' OR strpos(lower(array_to_string(recipients, ' ')), lower($7)) > 0)
-  AND ($8::text = '' OR strpos(lower(subject), lower($8)) > 0)
-  AND ($9::timestamptz IS NULL OR receive_time >= $9)
-  AND ($10::timestamptz IS NULL OR receive_time < $10)
-  AND ($11::smallint = 0 OR kind = $11)
-  AND ($12::smallint = 0 OR state = $12)
-  AND ($13::smallint = 0 OR direction = $13)
-  AND ($14::text = '' OR message_id = $14 OR identificativo = $14 OR reference = $14)
-  AND ($15::uuid IS NULL OR about_id = $15)
-ORDER BY id DESC LIMIT $16
+const listQuarantine = `-- name: ListQuarantine :many
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message
+WHERE tenant_id = $1 AND mailbox_id = $2 AND quarantine_code <> '' AND ($3::uuid IS NULL OR id < $3)
+ORDER BY id DESC LIMIT $4
 `
 
-type ListMessagesParams struct {
-	TenantID    string
-	MailboxID   uuid.UUID
-	Quarantined bool
-	Before      *uuid.UUID
-	Folder      string
-	FromText    string
-	ToText      string
-	SubjectText string
-	StartTime   *time.Time
-	EndTime     *time.Time
-	Kind        int16
-	State       int16
-	Direction   int16
-	Identifier  string
-	AboutID     *uuid.UUID
-	PageSize    int32
+type ListQuarantineParams struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Before    *uuid.UUID
+	PageSize  int32
 }
 
-func (q *Queries) ListMessages(ctx context.Context, arg ListMessagesParams) ([]Message, error) {
-	rows, err := q.db.Query(ctx, listMessages,
+func (q *Queries) ListQuarantine(ctx context.Context, arg ListQuarantineParams) ([]Message, error) {
+	rows, err := q.db.Query(ctx, listQuarantine,
 		arg.TenantID,
 		arg.MailboxID,
-		arg.Quarantined,
 		arg.Before,
-		arg.Folder,
-		arg.FromText,
-		arg.ToText,
-		arg.SubjectText,
-		arg.StartTime,
-		arg.EndTime,
-		arg.Kind,
-		arg.State,
-		arg.Direction,
-		arg.Identifier,
-		arg.AboutID,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -288,6 +252,7 @@ func (q *Queries) ListMessages(ctx context.Context, arg ListMessagesParams) ([]M
 			&i.LookAt,
 			&i.StallCode,
 			&i.StallAt,
+			&i.Attachments,
 		); err != nil {
 			return nil, err
 		}
@@ -417,7 +382,7 @@ func (q *Queries) ListReports(ctx context.Context, arg ListReportsParams) ([]Rep
 }
 
 const lockMessage = `-- name: LockMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockMessageParams struct {
@@ -461,12 +426,13 @@ func (q *Queries) LockMessage(ctx context.Context, arg LockMessageParams) (Messa
 		&i.LookAt,
 		&i.StallCode,
 		&i.StallAt,
+		&i.Attachments,
 	)
 	return i, err
 }
 
 const receiptsOf = `-- name: ReceiptsOf :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
 `
 
 type ReceiptsOfParams struct {
@@ -516,6 +482,7 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 			&i.LookAt,
 			&i.StallCode,
 			&i.StallAt,
+			&i.Attachments,
 		); err != nil {
 			return nil, err
 		}
@@ -528,7 +495,7 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 }
 
 const sentOf = `-- name: SentOf :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at FROM message
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message
 WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = 2
   AND (($3::text <> '' AND message_id = $3) OR ($4::text <> '' AND identificativo = $4))
 ORDER BY (message_id = $3) DESC, id LIMIT 1
@@ -583,6 +550,7 @@ func (q *Queries) SentOf(ctx context.Context, arg SentOfParams) (Message, error)
 		&i.LookAt,
 		&i.StallCode,
 		&i.StallAt,
+		&i.Attachments,
 	)
 	return i, err
 }

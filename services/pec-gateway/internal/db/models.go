@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type AuditEntry struct {
@@ -60,6 +61,26 @@ type Location struct {
 	Mark        []byte
 }
 
+type LogEntry struct {
+	Number         int64
+	TenantID       string
+	MailboxID      uuid.UUID
+	At             time.Time
+	Event          int16
+	MessageID      uuid.UUID
+	ReceiptID      *uuid.UUID
+	Tipo           string
+	Msgid          string
+	Reference      string
+	Identificativo string
+	Sender         string
+	Recipients     []string
+	Subject        string
+	CertifiedTime  *time.Time
+	Proof          string
+	Detail         string
+}
+
 type Mailbox struct {
 	TenantID        string
 	ID              uuid.UUID
@@ -99,6 +120,29 @@ type Mailbox struct {
 	UpdateTime      time.Time
 }
 
+type MailboxGrant struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Caller    string
+	Entitled  int16
+}
+
+type MailboxPolicy struct {
+	TenantID         string
+	MailboxID        uuid.UUID
+	Policy           []byte
+	Daily            bool
+	Since            *time.Time
+	ExpireOn         pgtype.Date
+	PasswordDays     int32
+	PasswordTime     *time.Time
+	SendingSuspended bool
+	WarnedMailbox    *int32
+	WarnedPassword   *int32
+	NoticeTime       *time.Time
+	Version          int32
+}
+
 type Message struct {
 	TenantID        string
 	ID              uuid.UUID
@@ -132,6 +176,24 @@ type Message struct {
 	LookAt          *time.Time
 	StallCode       string
 	StallAt         *time.Time
+	Attachments     []string
+}
+
+type MessageWord struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Word      string
+	MessageID uuid.UUID
+}
+
+type NoticeOwed struct {
+	TenantID    string
+	MailboxID   uuid.UUID
+	MessageID   uuid.UUID
+	Sender      string
+	Subject     string
+	Certified   bool
+	ReceiveTime time.Time
 }
 
 type Outbox struct {
@@ -144,6 +206,13 @@ type Outbox struct {
 	Causation   string
 	Traceparent string
 	Payload     []byte
+}
+
+type OwnFolder struct {
+	TenantID   string
+	MailboxID  uuid.UUID
+	Name       string
+	CreateTime time.Time
 }
 
 type ParkedEvent struct {
@@ -163,6 +232,27 @@ type ParkedEvent struct {
 	Attempts    int32
 	ParkedAt    time.Time
 	RetriedAt   *time.Time
+}
+
+type PreservedDay struct {
+	TenantID       string
+	MailboxID      uuid.UUID
+	Day            pgtype.Date
+	CloseTime      *time.Time
+	Messages       int64
+	RegisterUri    string
+	RegisterSha256 []byte
+	Unit           string
+}
+
+type PreservedMessage struct {
+	TenantID     string
+	MessageID    uuid.UUID
+	MailboxID    uuid.UUID
+	Day          pgtype.Date
+	HandOverTime time.Time
+	Unit         string
+	Package      string
 }
 
 type Recipient struct {
@@ -302,4 +392,11 @@ type Unfetched struct {
 	Uid         string
 	Times       int32
 	NextTime    time.Time
+}
+
+type WordOwed struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	MessageID uuid.UUID
+	Words     []string
 }

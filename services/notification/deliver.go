@@ -72,10 +72,14 @@ func (s *Service) prepare(ctx context.Context, args deliverArgs) (row db.Deliver
 		switch {
 		case row.Channel == byEmail:
 			send, err = s.prepareEmail(ctx, tx, row)
-		case row.Channel == byParticipant && s.mail == nil:
+		case row.Channel != byWebhook && s.mail == nil:
 			send = undeliverable("this installation sends no e-mail any more")
 		case row.Channel == byParticipant:
 			send, err = s.mailTo(row, row.Address, row.Language)
+		case row.Channel == byNotice:
+			send, err = s.noticeMail(row)
+		case row.Channel == byForward:
+			send, err = s.forwardMail(ctx, row)
 		default:
 			send, err = s.prepareWebhook(ctx, tx, row)
 		}

@@ -115,22 +115,27 @@ func (s *Service) mailTo(row db.Delivery, address, language string) (func(contex
 	if err != nil {
 		return nil, err
 	}
+	return s.hand(row, address, subject, text, nil), nil
+}
+
+// hand gives the function that hands a message over; more adds to it what not every message has.
+func (s *Service) hand(row db.Delivery, address, subject, text string, more func(*mail.Msg)) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
 		var o outcome
 		err := s.breaker("smtp "+s.mail.host).Do(ctx, func(ctx context.Context) (err error) {
-			o, err = s.mail.send(ctx, row, address, subject, text)
+			o, err = s.mail.send(ctx, row, address, subject, text, more)
 			return err
 		})
 		if f := fault.Of(err); f != nil && f.Code == "BREAKER_OPEN" {
 			return outcome{heldBack: true, retryAfter: max(f.RetryAfter, time.Second)}
 		}
 		return o
-	}, nil
+	}
 }
 
 // send hands one message over. The error is for the breaker only: Unavailable when the server does not
 // answer.
-func (m *mailer) send(ctx context.Context, row db.Delivery, to, subject, text string) (outcome, error) {
+func (m *mailer) send(ctx context.Context, row db.Delivery, to, subject, text string, more func(*mail.Msg)) (outcome, error) {
 	msg := mail.NewMsg()
 	if err := errors.Join(msg.From(m.from), msg.To(to)); err != nil {
 		return outcome{final: true, attempt: attempt{Error: "an address cannot be written into a message"}}, nil //nolint:nilerr // says nothing about the server
@@ -141,6 +146,9 @@ func (m *mailer) send(ctx context.Context, row db.Delivery, to, subject, text st
 	msg.SetMessageIDWithValue(row.ID.String() + "@" + m.domain)
 	msg.SetGenHeader("Auto-Submitted", "auto-generated") // spec: RFC 3834 §5
 	msg.SetBodyString(mail.TypeTextPlain, text)
+	if more != nil {
+		more(msg)
+	}
 	client, err := mail.NewClient(m.host, m.options...)
 	if err != nil {
 		return outcome{final: true, attempt: attempt{Error: "the mail server's settings cannot be used"}}, nil //nolint:nilerr // a matter of configuration

@@ -106,6 +106,9 @@ func presentDelivery(row *db.Delivery) (*notificationv1.Delivery, error) {
 		Event: "tenants/" + row.TenantID + "/events/" + row.EventID.String(), EventType: row.EventType, Invoice: row.Invoice,
 		State: notificationv1.DeliveryState(row.State), CreateTime: timestamppb.New(row.CreateTime),
 	}
+	if row.Channel == byNotice || row.Channel == byForward {
+		d.Target = row.Invoice // the mailbox or the message whose owner wanted it
+	}
 	if row.Channel == byParticipant {
 		d.Target = row.Invoice + "/participants/" + row.TargetID.String()
 	}

@@ -104,3 +104,8 @@ DELETE FROM delivery WHERE create_time < @before::timestamptz AND state <> @pend
 INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language)
 VALUES (@tenant_id, @id, 'participant', @target_id, @event_id, @event_type, @event_time, @subject, @payload, @state, @create_time::timestamptz, @create_time::timestamptz, @address, @language)
 ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING;
+
+-- name: InsertMailboxDelivery :execrows
+INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language, content_uri)
+VALUES (@tenant_id, @id, @channel, @target_id, @event_id, @event_type, @event_time, @subject, @payload, @state, @create_time::timestamptz, @create_time::timestamptz, @address, @language, @content_uri)
+ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING;

@@ -23,6 +23,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/guard"
 	"ceralacca.dev/services/internal/pg"
@@ -112,6 +113,7 @@ type Service struct {
 	db      *pg.DB
 	bus     *bus.Bus
 	jobs    *run.Jobs
+	blobs   blob.Store // for what is sent on
 	breaker func(name string) *run.Breaker
 	log     *slog.Logger
 	now     func() time.Time
@@ -166,6 +168,8 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*pecv1.DeliveredContentDiffers](h.Bus, s, "pec-content")
 	on[*signv1.SignatureRequestChanged](h.Bus, s, "request-changed")
 	bus.On(h.Bus, "request-called", s.onParticipantCalled)
+	bus.On(h.Bus, "mailbox-notice", s.onIncomingNoticeDue)
+	bus.On(h.Bus, "mailbox-forward", s.onForwardDue)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: 2 * cfg.Timeout}, s.deliver)
 	h.Go("retention", s.forget)
 	return nil
@@ -180,7 +184,7 @@ func newService(h *run.Host, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{db: h.DB, bus: h.Bus, jobs: h.Jobs, breaker: h.Breaker, log: h.Log, now: h.Now, cfg: cfg,
+	s := &Service{db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, breaker: h.Breaker, log: h.Log, now: h.Now, cfg: cfg,
 		sealer: sealer, guard: reach, http: reach.Client(cfg.Timeout)}
 	if cfg.SMTP.Address != "" {
 		s.mail, err = newMailer(cfg.SMTP, cfg.Timeout)

@@ -39,6 +39,7 @@ type Delivery struct {
 	CreateTime      time.Time
 	Address         string
 	Language        string
+	ContentUri      string
 }
 
 type EmailSubscription struct {

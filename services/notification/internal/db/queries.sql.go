@@ -150,7 +150,7 @@ func (q *Queries) ForgetDeliveries(ctx context.Context, arg ForgetDeliveriesPara
 }
 
 const getDelivery = `-- name: GetDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery WHERE tenant_id = $1 AND id = $2
 `
 
 type GetDeliveryParams struct {
@@ -178,6 +178,7 @@ func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (Deliv
 		&i.CreateTime,
 		&i.Address,
 		&i.Language,
+		&i.ContentUri,
 	)
 	return i, err
 }
@@ -319,6 +320,52 @@ func (q *Queries) InsertEndpoint(ctx context.Context, arg InsertEndpointParams) 
 	return err
 }
 
+const insertMailboxDelivery = `-- name: InsertMailboxDelivery :execrows
+INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language, content_uri)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::timestamptz, $11::timestamptz, $12, $13, $14)
+ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING
+`
+
+type InsertMailboxDeliveryParams struct {
+	TenantID   string
+	ID         uuid.UUID
+	Channel    string
+	TargetID   uuid.UUID
+	EventID    uuid.UUID
+	EventType  string
+	EventTime  time.Time
+	Subject    string
+	Payload    []byte
+	State      int16
+	CreateTime time.Time
+	Address    string
+	Language   string
+	ContentUri string
+}
+
+func (q *Queries) InsertMailboxDelivery(ctx context.Context, arg InsertMailboxDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertMailboxDelivery,
+		arg.TenantID,
+		arg.ID,
+		arg.Channel,
+		arg.TargetID,
+		arg.EventID,
+		arg.EventType,
+		arg.EventTime,
+		arg.Subject,
+		arg.Payload,
+		arg.State,
+		arg.CreateTime,
+		arg.Address,
+		arg.Language,
+		arg.ContentUri,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertParticipantDelivery = `-- name: InsertParticipantDelivery :execrows
 INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language)
 VALUES ($1, $2, 'participant', $3, $4, $5, $6, $7, $8, $9, $10::timestamptz, $10::timestamptz, $11, $12)
@@ -388,7 +435,7 @@ func (q *Queries) InsertSubscription(ctx context.Context, arg InsertSubscription
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery
 WHERE tenant_id = $1
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::text IS NULL OR invoice = $3)
@@ -439,6 +486,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.CreateTime,
 			&i.Address,
 			&i.Language,
+			&i.ContentUri,
 		); err != nil {
 			return nil, err
 		}
@@ -567,7 +615,7 @@ func (q *Queries) ListTargets(ctx context.Context, tenantID string) ([]ListTarge
 }
 
 const lockDelivery = `-- name: LockDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockDeliveryParams struct {
@@ -595,6 +643,7 @@ func (q *Queries) LockDelivery(ctx context.Context, arg LockDeliveryParams) (Del
 		&i.CreateTime,
 		&i.Address,
 		&i.Language,
+		&i.ContentUri,
 	)
 	return i, err
 }

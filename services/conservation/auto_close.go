@@ -22,18 +22,21 @@ type ClosingConfig struct {
 	Bytes int64 `yaml:"bytes"`
 	// Age is how long a unit waits at most.
 	Age time.Duration `yaml:"age"`
+	// MailAge is how long certified mail waits at most: each day's set is sealed soon.
+	MailAge time.Duration `yaml:"mail_age"`
 	// BeforeDeadline is how long before the deadline of their fiscal year all units are sealed.
 	BeforeDeadline time.Duration `yaml:"before_deadline"`
 }
 
 func defaultClosing() ClosingConfig {
-	return ClosingConfig{Every: time.Hour, Bytes: 1 << 30, Age: 90 * aDay, BeforeDeadline: 45 * aDay}
+	return ClosingConfig{Every: time.Hour, Bytes: 1 << 30, Age: 90 * aDay, MailAge: aDay, BeforeDeadline: 45 * aDay}
 }
 
 func (c ClosingConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.Every < 0, "closing.every", "must not be negative; 0s closes by hand only")
 	bad(c.Bytes < 1, "closing.bytes", "must be at least 1")
 	bad(c.Age <= 0, "closing.age", "must be more than 0s")
+	bad(c.MailAge <= 0, "closing.mail_age", "must be more than 0s")
 	bad(c.BeforeDeadline <= 0, "closing.before_deadline", "must be more than 0s")
 }
 
@@ -58,7 +61,11 @@ func (s *Service) closeDue(ctx context.Context) error {
 		return err
 	}
 	for _, l := range lines {
-		late := !s.now().Before(l.Oldest.Add(s.cfg.Closing.Age)) ||
+		age := s.cfg.Closing.Age
+		if l.Class == classMail {
+			age = min(age, s.cfg.Closing.MailAge)
+		}
+		late := !s.now().Before(l.Oldest.Add(age)) ||
 			!s.today().Before(deadline[lineKey(l.TenantID, l.FiscalYear)].Add(-s.cfg.Closing.BeforeDeadline))
 		// A line that is late is closed to its last unit; one that is full as often as it fills a package.
 		for l.Units > 0 && (late || l.Units >= int64(s.cfg.MaxUnits) || l.Bytes >= s.cfg.Closing.Bytes) {

@@ -21,12 +21,16 @@ const (
 
 // completeness compares what should be in custody with what is: settled invoices, units, leaves of the log.
 func (s *Service) completeness(ctx context.Context, f *findings) error {
-	f.What = "settled invoices against units, units against leaves of the log, leaves against units, numbers of the log"
+	f.What = "settled invoices against units, days of mailboxes against units, units against leaves of the log, leaves against units, numbers of the log"
 	tenants, err := s.tenants(ctx, f.Tenant)
 	if err != nil {
 		return err
 	}
 	for _, tenant := range tenants {
+		err = s.mailKept(ctx, f, tenant)
+		if err != nil {
+			return fmt.Errorf("conservation: compare with the days of mailboxes of %s: %w", tenant, err)
+		}
 		err = s.settledKept(ctx, f, tenant)
 		if err != nil {
 			return fmt.Errorf("conservation: compare with the invoices of %s: %w", tenant, err)

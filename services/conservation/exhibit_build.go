@@ -337,6 +337,11 @@ var escaped = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 func plainView(st story, name string) *render.Page {
 	part := render.Part{Title: name}
 	who := func(p party) string { return strings.Join([]string{p.Name, p.VAT, p.TaxCode}, " ") }
+	if m := st.facts.Mail; m != nil {
+		part.Sections = []render.Section{{Heading: m.kind(), Fields: []render.Field{{Name: "Oggetto", Value: m.object()}, {Name: "Mittente", Value: m.Sender},
+			{Name: "Destinatari", Value: strings.Join(m.Recipients, ", ")}, {Name: "Casella", Value: m.Address}, {Name: "Ricevuto", Value: m.Received}, {Name: "Note", Value: m.note()}}}}
+		return &render.Page{Title: name, Heading: name, Parts: []render.Part{part}, Notes: []string{"Il messaggio si legge nell'originale (.eml)."}}
+	}
 	for _, d := range st.facts.Bodies {
 		part.Sections = append(part.Sections, render.Section{Heading: d.Type + " " + d.Number, Fields: []render.Field{
 			{Name: "Data", Value: d.Date}, {Name: "Cedente", Value: who(st.facts.Seller)}, {Name: "Cessionario", Value: who(st.facts.Buyer)},

@@ -33,6 +33,8 @@ type facts struct {
 	// Inbound is the id of an invoice that SdI delivered. Its IdentificativoSdI is no key: an invoice between two
 	// companies of one tenant has the same one as issued and as received.
 	Inbound string `json:"inbound,omitempty"`
+	// Mail is set for what is no invoice but of a mailbox of certified mail.
+	Mail *mailFacts `json:"mail,omitempty"`
 	// Integrates is the digest (base64) of the invoice that later receipts belong to.
 	Integrates string `json:"integrates,omitempty"`
 	// Deposit is set for what a producer handed over itself.
@@ -116,6 +118,8 @@ func (f facts) unitKey() (string, error) {
 	switch {
 	case f.Deposit != nil:
 		return f.Deposit.unitKey(), nil
+	case f.Mail != nil:
+		return f.Mail.key(), nil
 	case f.Imported != "":
 		return "IMP|" + f.Imported, nil
 	case f.Inbound != "":

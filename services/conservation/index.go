@@ -45,7 +45,7 @@ func (m member) path(f db.UnitFile) string {
 // extension keeps what tells a reader how to open a file, from a closed list.
 func extension(name string) string {
 	lower := strings.ToLower(name)
-	for _, known := range []string{".xml.p7m", ".xml", ".p7m", ".eml", ".zip", ".pdf"} {
+	for _, known := range []string{".xml.p7m", ".xml", ".p7m", ".eml", ".csv", ".zip", ".pdf"} {
 		if strings.HasSuffix(lower, known) {
 			return known
 		}
@@ -74,6 +74,8 @@ func formatOf(name string) string {
 		return mimeSigned
 	case ".eml":
 		return "message/rfc822"
+	case ".csv":
+		return "text/csv"
 	case ".zip":
 		return mimeZIP
 	case ".pdf":

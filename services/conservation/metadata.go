@@ -27,6 +27,9 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 	if f.Deposit != nil {
 		return depositMetadata(f, files[0])
 	}
+	if f.Mail != nil {
+		return mailMetadata(f, files)
+	}
 	d := &xmlText{}
 	d.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n<DocumentoInformatico>")
 	document, attachments := files[0], files[1:]

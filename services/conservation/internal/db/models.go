@@ -325,6 +325,22 @@ type LogWitness struct {
 	Trouble    string
 }
 
+type MailDay struct {
+	TenantID       string
+	Mailbox        string
+	Day            pgtype.Date
+	Messages       int64
+	RegisterSha256 []byte
+	CloseTime      time.Time
+}
+
+type MailItem struct {
+	TenantID string
+	Mailbox  string
+	Day      pgtype.Date
+	Message  string
+}
+
 type Outbox struct {
 	Seq         int64
 	ID          uuid.UUID

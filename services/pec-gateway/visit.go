@@ -191,7 +191,7 @@ type visit struct {
 	s      *Service
 	box    db.Mailbox
 	behind map[unfetchedKey]db.ListUnfetchedRow // what the provider did not hand out
-	policy *pecv1.MailboxPolicy // as it was when the batch in hand was recorded
+	policy *pecv1.MailboxPolicy                 // as it was when the batch in hand was recorded
 }
 
 // presideOver reads a mailbox until ctx ends or something goes wrong, and leaves it for the next time.

@@ -41,7 +41,7 @@ func (c *cli) archiveCommand() *cobra.Command {
 		return c.print(p, func() { c.showPackage(p) })
 	})
 	closing.Flags().Int32Var(&year, "year", 0, "fiscal year of the package")
-	closing.Flags().StringVar(&class, "class", "", "class of documents, FISC or FISC-PA; FISC when empty")
+	closing.Flags().StringVar(&class, "class", "", "class of documents: FISC, FISC-PA, or PEC for certified mail; FISC when empty")
 	list := c.lister(verb("ls", "List packages", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.archive()
 		if err != nil {

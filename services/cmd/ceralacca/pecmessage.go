@@ -14,14 +14,15 @@ import (
 )
 
 func (c *cli) pecMessageCommand() *cobra.Command {
-	return group("message", "Messages received and sent", c.pecMessages(), c.pecGet(), c.pecText(), c.pecDownload(), c.pecEvidence(), c.pecAgain())
+	return group("message", "Messages received and sent", c.pecMessages(), c.pecGet(), c.pecText(), c.pecDownload(), c.pecEvidence(), c.pecAgain(), c.pecMove(), c.pecHeaders())
 }
 
 func (c *cli) pecMessages() *cobra.Command {
 	req := &pecv1.ListMessagesRequest{}
 	var kind, state, direction, since, until string
-	cmd := c.lister(verb("ls MAILBOX", "List messages, newest first", args("MAILBOX"), func(ctx context.Context, given []string) error {
-		parent, err := c.pecMailbox(ctx, given[0])
+	var files, noFiles bool
+	cmd := c.lister(verb("ls MAILBOX", "List messages, newest first; - for all mailboxes", args("MAILBOX"), func(ctx context.Context, given []string) error {
+		parent, err := c.pecParent(ctx, given[0])
 		if err != nil {
 			return err
 		}
@@ -45,6 +46,9 @@ func (c *cli) pecMessages() *cobra.Command {
 		if req.EndTime, err = parseTime("until", until); err != nil {
 			return err
 		}
+		if files || noFiles {
+			req.HasAttachment = &files
+		}
 		api, err := c.pec()
 		if err != nil {
 			return err
@@ -63,6 +67,11 @@ func (c *cli) pecMessages() *cobra.Command {
 	fs.StringVar(&req.From, "from", "", "part of the sender")
 	fs.StringVar(&req.To, "to", "", "part of a recipient")
 	fs.StringVar(&req.Subject, "subject", "", "part of the subject")
+	fs.StringVar(&req.Text, "text", "", "words that are all in it: sender, recipients, subject, names of files, text; the beginning of a word will do")
+	fs.StringVar(&req.Attachment, "attachment", "", "part of the name of a file in it")
+	fs.BoolVar(&files, "with-files", false, "only with files")
+	fs.BoolVar(&noFiles, "without-files", false, "only without files")
+	fs.StringVar(&req.Type, "type", "", "posta-certificata, accettazione, avvenuta-consegna, ...")
 	fs.StringVar(&req.MessageId, "message-id", "", "Message-ID, or the provider's identifier")
 	fs.StringVar(&req.About, "about", "", "receipts of this sent message (full name)")
 	fs.StringVar(&kind, "kind", "", "envelope, acceptance, delivery, delivery-failure, anomaly, ordinary, ...")

@@ -125,7 +125,7 @@ INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, sta
 SELECT @id, c.tenant_id, c.id, @caller, @hashes::bytea[], @digest, 'OPEN', @expires_at, @at
 FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id;
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id;
 
 -- name: GetChallenge :one
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
@@ -137,7 +137,7 @@ FROM challenge WHERE id = @id AND credential_id = @credential_id AND caller = @c
 UPDATE challenge SET attempts = attempts + 1
 WHERE id = @id AND credential_id = @credential_id AND state = 'OPEN' AND expires_at > @at AND attempts < @allowed AND caller = @caller
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id;
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id;
 
 -- name: GiveBackTry :exec
 UPDATE challenge SET attempts = attempts - 1 WHERE id = @id AND state = 'OPEN' AND attempts > 0;
@@ -169,7 +169,7 @@ WHERE ch.id = @id AND ch.credential_id = @credential_id AND ch.caller = @caller
   AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = @authorization_sha256 AND ch.expires_at > @at
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE')
 RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
-       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id;
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id, ch.signing_id, ch.signature_id;
 
 -- name: RecordChallenge :one
 -- All the signatures of a challenge or none, and only by a credential that is still active.
@@ -178,4 +178,4 @@ UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = @signed_sha256::bytea[
 WHERE ch.id = @id AND ch.state = 'SIGNING' AND ch.request_id = @request_id AND ch.expires_at > @at
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.state = 'ACTIVE')
 RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
-       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id;
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id, ch.signing_id, ch.signature_id;

@@ -54,7 +54,9 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		original, err := os.ReadFile(filepath.Join(dir, "message.eml"))
 		require.NoError(t, err)
 		require.Contains(t, cli.says("pec", "preserve", box.GetAddress(), id), "1")
-		require.Eventually(t, func() bool { return strings.Contains(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"), `"unit": "tenants/`) }, time.Minute, 200*time.Millisecond)
+		require.Eventually(t, func() bool {
+			return strings.Contains(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"), `"unit": "tenants/`)
+		}, time.Minute, 200*time.Millisecond)
 		require.Contains(t, cli.does("archive", "close", "--year", time.Now().Format("2006"), "--class", "PEC"), "PEC")
 		var pack string
 		require.Eventually(t, func() bool {

@@ -427,7 +427,7 @@ INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, sta
 SELECT $1, c.tenant_id, c.id, $2, $3::bytea[], $4, 'OPEN', $5, $6
 FROM credential c WHERE c.id = $7 AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= $6 AND c.not_after > $6
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 `
 
 type InsertChallengeParams struct {
@@ -473,6 +473,8 @@ func (q *Queries) InsertChallenge(ctx context.Context, arg InsertChallengeParams
 		&i.SignedAt,
 		&i.Output,
 		&i.HoldingID,
+		&i.SigningID,
+		&i.SignatureID,
 	)
 	return i, err
 }
@@ -637,7 +639,7 @@ UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = $1::bytea[], signed_si
 WHERE ch.id = $5 AND ch.state = 'SIGNING' AND ch.request_id = $6 AND ch.expires_at > $4
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.state = 'ACTIVE')
 RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
-       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id, ch.signing_id, ch.signature_id
 `
 
 type RecordChallengeParams struct {
@@ -682,6 +684,8 @@ func (q *Queries) RecordChallenge(ctx context.Context, arg RecordChallengeParams
 		&i.SignedAt,
 		&i.Output,
 		&i.HoldingID,
+		&i.SigningID,
+		&i.SignatureID,
 	)
 	return i, err
 }
@@ -802,7 +806,7 @@ const tryChallenge = `-- name: TryChallenge :one
 UPDATE challenge SET attempts = attempts + 1
 WHERE id = $1 AND credential_id = $2 AND state = 'OPEN' AND expires_at > $3 AND attempts < $4 AND caller = $5
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
-       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id
+       signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 `
 
 type TryChallengeParams struct {
@@ -845,6 +849,8 @@ func (q *Queries) TryChallenge(ctx context.Context, arg TryChallengeParams) (Cha
 		&i.SignedAt,
 		&i.Output,
 		&i.HoldingID,
+		&i.SigningID,
+		&i.SignatureID,
 	)
 	return i, err
 }
@@ -855,7 +861,7 @@ WHERE ch.id = $5 AND ch.credential_id = $6 AND ch.caller = $7
   AND ch.state = 'AUTHORIZED' AND ch.authorization_sha256 = $8 AND ch.expires_at > $3
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE')
 RETURNING ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id,
-       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id
+       ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id, ch.signing_id, ch.signature_id
 `
 
 type UseAuthorizationParams struct {
@@ -904,6 +910,8 @@ func (q *Queries) UseAuthorization(ctx context.Context, arg UseAuthorizationPara
 		&i.SignedAt,
 		&i.Output,
 		&i.HoldingID,
+		&i.SigningID,
+		&i.SignatureID,
 	)
 	return i, err
 }

@@ -17,14 +17,11 @@ import (
 // meanwhile.
 func peakOf(h *house, box *pecv1.Mailbox, size int) float64 {
 	h.t.Helper()
-	raw := []byte(strings.ReplaceAll(plain("grande"), "\n", "\r\n"))
-	raw = append(raw, bytes.Repeat([]byte("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n"), size/64)...)
 	other := h.stranger(box.GetAddress())
 	before := len(h.list(box))
 	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is counted is in use, not what waits to be collected
 	var m runtime.MemStats
-	other.store("INBOX", "", raw)
-	raw = nil
+	other.store("INBOX", "", messageOf(size)) // nothing of ours holds it from here on
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	base, most := m.HeapAlloc, uint64(0)
@@ -38,4 +35,10 @@ func peakOf(h *house, box *pecv1.Mailbox, size int) float64 {
 	}
 	require.Len(h.t, h.list(box), before+1)
 	return float64(most-min(base, most)) / 1e6
+}
+
+// messageOf is ordinary mail of about so many bytes.
+func messageOf(size int) []byte {
+	raw := []byte(strings.ReplaceAll(plain("grande"), "\n", "\r\n"))
+	return append(raw, bytes.Repeat([]byte("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n"), size/64)...)
 }

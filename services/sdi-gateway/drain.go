@@ -101,6 +101,10 @@ func (s *Service) pick(ctx context.Context) (next step, err error) {
 		if next.trial {
 			n = 1
 		}
+		if s.cfg.DrainRate > 0 && s.late.Load() > 0 { // the next token is for a file that was before these in order
+			next.wait = untilFull(0, 1, s.cfg.DrainRate)
+			return nil
+		}
 		if g.tokens < n {
 			next.wait = untilFull(g.tokens, n, s.cfg.DrainRate)
 			return nil

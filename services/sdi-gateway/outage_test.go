@@ -235,7 +235,7 @@ func TestScheduledPause(t *testing.T) {
 // The backlog leaves in the order of the terms: what the law wants first, then what came first.
 func TestBacklogLeavesInOrderOfTerms(t *testing.T) {
 	t.Parallel()
-	b := setupWith(t, options{config: "  drain_rate: 4\n"}) // one token at a time
+	b := setupWith(t, options{config: "  drain_rate: 2\n"}) // one token at a time
 	ctx := context.Background()
 	pause, err := b.operations().PauseSending(ctx, &sdiv1.PauseSendingRequest{Reason: "order"})
 	require.NoError(t, err)

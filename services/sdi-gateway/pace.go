@@ -105,9 +105,13 @@ var errTurnOver = errors.New("the token of the backlog's rate was not used in ti
 // codeTurnOver is that of a call that was not made: it waits for another token.
 const codeTurnOver = "SDI_TURN_OVER"
 
-// renew gets another token when the one that a file has is void, and waits for it. Its fault is that there was none
+// renew gets another token when the one that a file has is void, and waits for it, before files behind it are begun. Its fault is that there was none
 // while the attempt was this process's: the file goes back to the backlog.
 func (s *Service) renew(ctx context.Context, t *turn) error {
+	if t.over() {
+		s.late.Add(1)
+		defer s.late.Add(-1)
+	}
 	for {
 		if time.Now().After(t.last) {
 			return fault.Unavailable(codeTurnOver, "the call was not made: no connection or no token of the rate was free in time")

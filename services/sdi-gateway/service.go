@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -48,6 +49,7 @@ type Service struct {
 
 	arrivals chan *arrival // messages on their way into the database
 	calls    chan struct{} // of RiceviFile under way: as many as connections
+	late     atomic.Int32  // files of the backlog that wait for another token
 
 	gate     *gate
 	wake     chan struct{} // a drainer has something to do

@@ -55,12 +55,12 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, cli.says("pec", "preserve", box.GetAddress(), id), "1")
 		require.Eventually(t, func() bool {
-			return strings.Contains(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"), `"unit": "tenants/`)
+			return regexp.MustCompile(`"unit":\s*"tenants/`).MatchString(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"))
 		}, time.Minute, 200*time.Millisecond)
 		require.Contains(t, cli.does("archive", "close", "--year", time.Now().Format("2006"), "--class", "PEC"), "PEC")
 		var pack string
 		require.Eventually(t, func() bool {
-			found := regexp.MustCompile(`"package": "tenants/[^/]+/packages/([0-9a-f-]{36})"`).FindStringSubmatch(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"))
+			found := regexp.MustCompile(`"package":\s*"tenants/[^/]+/packages/([0-9a-f-]{36})"`).FindStringSubmatch(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"))
 			if found != nil {
 				pack = found[1]
 			}

@@ -47,10 +47,6 @@ func haveReference(t testing.TB) bool {
 		t.Log("the official schemas are not on this machine: own fixtures only")
 		return false
 	}
-	if _, err := exec.LookPath("xmllint"); err != nil {
-		t.Log("xmllint is not on this machine: own fixtures only")
-		return false
-	}
 	return true
 }
 

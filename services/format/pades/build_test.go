@@ -8,7 +8,6 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
-	"os/exec"
 	"sort"
 	"strings"
 	"testing"
@@ -267,13 +266,4 @@ func (k *desk) verify(file []byte) *pades.Report {
 	r, err := pades.Verify(context.Background(), bytes.NewReader(file), int64(len(file)), k.options())
 	require.NoError(k.t, err)
 	return r
-}
-
-// program says whether one is there; tests that need it go on without and say so.
-func program(t testing.TB, pkg, name string) bool {
-	if _, err := exec.LookPath(name); err != nil {
-		t.Logf("%s is not on this machine (apt-get install %s): not compared with it", name, pkg)
-		return false
-	}
-	return true
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -344,10 +343,6 @@ func TestOpenSSLAgrees(t *testing.T) {
 		require.NoError(t, err)
 		_, theirs := cmstest.Run(t, "openssl", "openssl", "ts", "-verify", "-token_in", "-in", cmstest.File(t, "x.tst", token), "-data", cmstest.File(t, "data", data), "-CAfile", root)
 		require.Equal(t, theirs == nil, r.Verdict == pass, name)
-	}
-	if _, err := exec.LookPath("xmlsec1"); err != nil {
-		t.Log("xmlsec1 is not on this machine: XML is not compared")
-		return
 	}
 	for name, raw := range map[string][]byte{"whole": w.xml(doc), "changed": changed(t, w.xml(doc), "100 euro", "900 euro")} {
 		r, err := validation.Validate(t.Context(), raw, w.options(at))

@@ -36,7 +36,17 @@ var Peers = []Peer{
 	// BouncyCastle, and the compiler that runs a source file: without a screen 126 MB to fetch, 275 MB on disk.
 	{Command: "javac", Package: "default-jdk-headless"},
 	{File: "/usr/share/java/bcpkix.jar", Package: "libbcpkix-java"},
+	{File: "/usr/share/java/pdfbox2.jar", Package: "libpdfbox2-java"},
+	{Command: "certutil", Package: "libnss3-tools"}, // for Poppler to sign
 	{Command: "sftp", Package: "openssh-client"},
+	// A SOAP client that is made from WSDLs, and mail programs of others.
+	{Command: "python3", Package: "python3"},
+	{File: "/usr/lib/python3/dist-packages/zeep/__init__.py", Package: "python3-zeep"},
+	{Command: "swaks", Package: "swaks"},
+	{File: "/usr/share/doc/libnet-ssleay-perl", Package: "libnet-ssleay-perl"}, // swaks speaks TLS with it
+	{Command: "msmtp", Package: "msmtp"},
+	{Command: "mbsync", Package: "isync"},
+	{Command: "curl", Package: "curl"},
 	DovecotIMAP, DovecotPOP3,
 }
 

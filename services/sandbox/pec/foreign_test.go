@@ -19,15 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tool finds a program that we did not write; without it the test says so and ends.
-func tool(t *testing.T, name string) (string, bool) {
+// tool finds a program that we did not write: those of devenv.Peers.
+func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Logf("%s is not installed: its opinion is not asked (apt-get install %s)", name, name)
-		return "", false
-	}
-	return path, true
+	require.NoError(t, err, "run make prepare, which installs it")
+	return path
 }
 
 // caFile is the authority in a file, for programs that want one.
@@ -58,10 +55,7 @@ func run(t *testing.T, stdin []byte, env []string, name string, args ...string) 
 // TestC7OpenSSLVerifies: every kind of message in every profile, against the provider's authority,
 // with the mail signing purpose; a spoiled one fails.
 func TestC7OpenSSLVerifies(t *testing.T) {
-	openssl, ok := tool(t, "openssl")
-	if !ok {
-		return
-	}
+	openssl := tool(t, "openssl")
 	n := start(t)
 	for _, p := range rfc.Profiles() {
 		for _, id := range []string{"alfa", "beta"} {
@@ -124,14 +118,8 @@ func TestC7OpenSSLVerifies(t *testing.T) {
 
 // TestSwaks sends over both ports with swaks (Perl).
 func TestSwaks(t *testing.T) {
-	swaks, ok := tool(t, "swaks")
-	if !ok {
-		return
-	}
-	if out, err := exec.CommandContext(t.Context(), swaks, "--support").CombinedOutput(); err != nil || bytes.Contains(out, []byte("TLS not available")) {
-		t.Log("swaks cannot speak TLS here: its opinion is not asked (apt-get install libnet-ssleay-perl)")
-		return
-	}
+	swaks := tool(t, "swaks")
+	require.Contains(t, run(t, nil, nil, swaks, "--support"), "TLS supported", "run make prepare, which installs libnet-ssleay-perl")
 	n := start(t)
 	ca := n.caFile()
 	for i, how := range [][]string{
@@ -162,20 +150,19 @@ func TestMsmtpAndMbsync(t *testing.T) {
 	n := start(t)
 	ca, dir := n.caFile(), t.TempDir()
 	d := n.draft(recipient)
-	if msmtp, ok := tool(t, "msmtp"); ok {
-		run(t, compose(t, d), nil, msmtp, "--file=/dev/null", "--host=localhost", "--port="+port(t, n.e.SMTPSAddr), "--tls=on", "--tls-starttls=off",
-			"--tls-trust-file="+ca, "--auth=plain", "--user="+sender, "--passwordeval=echo "+pec.DefaultPassword, "--from="+sender, recipient)
-		run(t, compose(t, n.draft(recipient)), nil, msmtp, "--file=/dev/null", "--host=localhost", "--port="+port(t, n.e.SubmissionAddr), "--tls=on", "--tls-starttls=on",
-			"--tls-trust-file="+ca, "--auth=login", "--user="+sender, "--passwordeval=echo "+pec.DefaultPassword, "--from="+sender, recipient)
-	} else {
-		n.send(d)
+	msmtp := tool(t, "msmtp")
+	for i, how := range [][]string{
+		{"--port=" + port(t, n.e.SMTPSAddr), "--tls-starttls=off", "--auth=plain"}, {"--port=" + port(t, n.e.SubmissionAddr), "--tls-starttls=on", "--auth=login"},
+	} {
+		if i > 0 {
+			d = n.draft(recipient)
+		}
+		run(t, compose(t, d), nil, msmtp, slices.Concat([]string{"--file=/dev/null", "--host=localhost", "--tls=on", "--tls-trust-file=" + ca,
+			"--user=" + sender, "--passwordeval=echo " + pec.DefaultPassword, "--from=" + sender}, how, []string{recipient})...)
 	}
 	n.settle()
 	require.ElementsMatch(t, []string{acc, cons}, n.types(sender, d.MessageID))
-	mbsync, ok := tool(t, "mbsync")
-	if !ok {
-		return
-	}
+	mbsync := tool(t, "mbsync")
 	rc := filepath.Join(dir, "mbsyncrc")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "mail"), 0o700))
 	conf := fmt.Sprintf(`IMAPAccount a
@@ -230,10 +217,7 @@ SyncState *
 
 // TestCurl sends over SMTPS and reads over IMAPS and POP3S.
 func TestCurl(t *testing.T) {
-	curl, ok := tool(t, "curl")
-	if !ok {
-		return
-	}
+	curl := tool(t, "curl")
 	n := start(t)
 	user := sender + ":" + pec.DefaultPassword
 	base := []string{"--silent", "--show-error", "--cacert", n.caFile(), "--user", user}
@@ -312,10 +296,7 @@ p.user(me); p.pass_(pw); print('LEFT', p.stat()[0]); p.quit()
 
 // TestPython: smtplib, imaplib, poplib and email of Python.
 func TestPython(t *testing.T) {
-	python, ok := tool(t, "python3")
-	if !ok {
-		return
-	}
+	python := tool(t, "python3")
 	n := start(t)
 	script := filepath.Join(t.TempDir(), "stranger.py")
 	require.NoError(t, os.WriteFile(script, []byte(pythonScript), 0o600))

@@ -254,14 +254,23 @@ func TestOwnerDetectsTampering(t *testing.T) {
 		})
 	})
 	t.Run("honest growth", func(t *testing.T) {
-		// Units that entered the log in several rounds have receipts of several sizes: each wants its proof.
-		points := []custody.Seen{o.old, o.operatorShows(t, o.entries, units)}
+		// Units that entered the log in several rounds have receipts of several sizes: the checkpoints of all of them are
+		// one chain, each with its proof from the one before.
+		sizes := []int64{units, int64(len(o.entries))}
 		for _, r := range o.receipts {
 			point, err := tlog.OpenCheckpoint(r.Receipt.Checkpoint, o.policy)
 			require.NoError(t, err)
-			if point.Size != units {
-				points = append(points, o.operatorShows(t, o.entries, point.Size))
+			sizes = append(sizes, point.Size)
+		}
+		slices.Sort(sizes)
+		var points []custody.Seen
+		before := sizes[0]
+		for _, size := range slices.Compact(sizes) {
+			seen := o.operatorShows(t, o.entries[:size], before)
+			if size == units {
+				seen.Note = o.old.Note
 			}
+			points, before = append(points, seen), size
 		}
 		report := o.judge(t, o.archive, o.receipts, points...)
 		require.Empty(t, report.Problems)

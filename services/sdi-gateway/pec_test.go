@@ -354,6 +354,11 @@ func TestPostFailover(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t, "  pec: {enabled: true, retry_failed: 1h, answer_after: 300ms}\n")
 	p.prefer(t, sdiv1.PecPreference_PEC_PREFERENCE_FIRST)
+	eventually(t, "the channel being healthy", func() (bool, string) {
+		got, err := p.channel.GetPecChannel(t.Context(), &sdiv1.GetPecChannelRequest{Company: postman})
+		require.NoError(t, err)
+		return got.GetHealthy(), got.String()
+	})
 	p.order(t, client.FaultPECCutBefore) // after the final dot: not taken, and we cannot know it
 	unknown := p.accept(t, "FPR12", "SBXRC00", "unknown")
 	eventually(t, "the message being of unknown outcome", func() (bool, string) {

@@ -24,8 +24,8 @@ import (
 var settings = map[string]string{
 	"listen_addresses":                "127.0.0.1",
 	"unix_socket_directories":         "",
-	"max_connections":                 "300",
-	"max_locks_per_transaction":       "256", // a test drops a schema of many tables in one transaction
+	"max_connections":                 "1000", // many tests side by side, with a pool for each of their services
+	"max_locks_per_transaction":       "128",  // per connection: a test drops a schema of many tables in one transaction
 	"shared_buffers":                  "256MB",
 	"wal_buffers":                     "16MB",
 	"max_wal_size":                    "4GB",

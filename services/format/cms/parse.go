@@ -24,6 +24,7 @@ type SignedData struct {
 	body    *spans   // of a file that was not read whole; content is nil then
 	env     envelope // the parts in DER, for files that are amended
 	infos   [][]byte // DER of each SignerInfo
+	parsed  *Certificates
 }
 
 // SignerInfo is one signature. Issuer and Serial, or SubjectKeyID, name the certificate.
@@ -49,7 +50,9 @@ type SignerInfo struct {
 func Parse(raw []byte) (*SignedData, error) { return ParseLimited(raw, Limits{}) }
 
 // ParseLimited is Parse under other limits.
-func ParseLimited(raw []byte, lim Limits) (*SignedData, error) {
+func ParseLimited(raw []byte, lim Limits) (*SignedData, error) { return parseLimited(raw, lim, nil) }
+
+func parseLimited(raw []byte, lim Limits, parsed *Certificates) (*SignedData, error) {
 	if max := lim.orDefaults().Size; len(raw) > max*4/3+1024 {
 		return nil, &SyntaxError{0, fmt.Sprintf("file has %d bytes, the limit is %d", len(raw), max)}
 	}
@@ -61,7 +64,7 @@ func ParseLimited(raw []byte, lim Limits) (*SignedData, error) {
 	if err != nil {
 		return nil, err
 	}
-	sd := &SignedData{Armour: armour, BER: t.ber, Trailing: len(bin) - t.nodes[0].after}
+	sd := &SignedData{Armour: armour, BER: t.ber, Trailing: len(bin) - t.nodes[0].after, parsed: parsed}
 	if err := sd.read(t); err != nil {
 		return nil, err
 	}
@@ -179,7 +182,7 @@ func (sd *SignedData) readCertificates(t *tree, i int) error {
 		if err != nil {
 			return err
 		}
-		cert, err := x509.ParseCertificate(der)
+		cert, err := sd.parsed.parse(der)
 		if err != nil {
 			sd.Unparsed = append(sd.Unparsed, der)
 			continue

@@ -172,21 +172,41 @@ func Copy(w io.Writer, src io.Reader) (int64, error) {
 // reader reads a source from its start.
 func reader(src Source) io.Reader { return io.NewSectionReader(src, 0, src.Size()) }
 
-// overlapped hashes src while it is being read, on a second processor if there is one. also, when
-// given, sees every byte too. Both are hashes: they do not fail.
+// overlapped hashes src. What is longer than one buffer is hashed while it is being read, on a second processor if
+// there is one. also, when given, sees every byte too. Both are hashes: they do not fail.
 func overlapped(hash io.Writer, src io.Reader, also io.Writer) (int64, error) {
-	var held [2]*[]byte
-	free := make(chan []byte, len(held))
-	for i := range held {
-		b, ok := copyBuffers.Get().(*[]byte)
-		if !ok {
-			return 0, errors.New("cms: no memory")
-		}
-		held[i] = b
-		defer copyBuffers.Put(b)
-		free <- *b
+	first, ok := copyBuffers.Get().(*[]byte)
+	if !ok {
+		return 0, errors.New("cms: no memory")
 	}
-	filled, done := make(chan []byte, len(held)), make(chan struct{})
+	defer copyBuffers.Put(first)
+	n, err := io.ReadFull(src, *first)
+	if also != nil {
+		_, _ = also.Write((*first)[:n])
+	}
+	if err == nil {
+		var more int64
+		more, err = overlapping(hash, src, also, *first)
+		return int64(n) + more, err
+	}
+	_, _ = hash.Write((*first)[:n])
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return int64(n), err
+}
+
+// overlapping goes on behind a first buffer, which only hash has not seen yet.
+func overlapping(hash io.Writer, src io.Reader, also io.Writer, first []byte) (int64, error) {
+	second, ok := copyBuffers.Get().(*[]byte)
+	if !ok {
+		return 0, errors.New("cms: no memory")
+	}
+	defer copyBuffers.Put(second)
+	free := make(chan []byte, 2)
+	free <- *second
+	filled, done := make(chan []byte, 2), make(chan struct{})
+	filled <- first
 	go func() {
 		defer close(done)
 		for b := range filled {

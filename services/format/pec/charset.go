@@ -169,7 +169,7 @@ func unQ(s string) []byte {
 func lenientBase64(b []byte) []byte {
 	clean := make([]byte, 0, len(b))
 	for _, c := range b {
-		if base64Value(c) {
+		if alphabet64[c] {
 			clean = append(clean, c)
 		}
 	}
@@ -184,9 +184,13 @@ func lenientBase64(b []byte) []byte {
 	return out[:n]
 }
 
-func base64Value(c byte) bool {
-	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/'
-}
+// alphabet64 says which bytes are of the alphabet of base64. spec: RFC4648 §4
+var alphabet64 = func() (is [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		is[c] = true
+	}
+	return is
+}()
 
 // cleanText takes control characters and those that turn the direction of text out.
 func cleanText(s string) string {

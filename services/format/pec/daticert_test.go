@@ -1,6 +1,7 @@
 package pec
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ func TestD2D3D4D5HostileDaticert(t *testing.T) {
 		{"undefined entity", swap("Prova", "&x;"), true, ""},
 		{"DOCTYPE inside", swap("<dati>", "<!DOCTYPE x><dati>"), true, ""},
 		{"attribute twice", swap(`errore="nessuno"`, `errore="nessuno" errore="virus"`), true, ""},
+		{"attributes without end", swap("<dati>", "<dati"+manyAttributes(100)+">"), true, ""},
 		{"element twice", swap("<identificativo>", "<identificativo>0@x</identificativo><identificativo>"), true, ""},
 		{"container twice", swap("<dati>", "<dati></dati><dati>"), true, ""},
 		{"second root", sampleDaticert + "<postacert/>", true, ""},
@@ -168,4 +170,12 @@ func TestE9Cause(t *testing.T) {
 	} {
 		require.Equal(t, c.want, (&Daticert{Errore: c.e, ErroreEsteso: c.text}).Cause(), c.text)
 	}
+}
+
+func manyAttributes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " a%d=\"\"", i)
+	}
+	return b.String()
 }

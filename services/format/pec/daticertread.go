@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,6 +30,8 @@ const (
 	daticertDepth     = 5
 	daticertText      = 4 << 10
 	daticertOggetto   = 32 << 10 // subjects are as long as their senders like
+
+	daticertAttributes = 64 // of one element
 )
 
 // ParseDaticert reads the certification data. It is strict where a lax reader could be led to
@@ -52,7 +55,7 @@ func parseDaticert(raw []byte, limit int) (*Daticert, Findings, error) {
 	if bytes.HasPrefix(raw, []byte("\xfe\xff")) || bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.IndexByte(raw, 0) >= 0 {
 		return nil, nil, &DaticertError{0, "UTF-16 or zero bytes: it has to be UTF-8"}
 	}
-	r := &daticertReader{dec: xml.NewDecoder(bytes.NewReader(raw)), d: &Daticert{}, seen: map[string]bool{}}
+	r := &daticertReader{dec: xml.NewDecoder(bytes.NewReader(raw)), d: &Daticert{}}
 	r.dec.CharsetReader = daticertCharset
 	r.dec.Strict = true
 	if err := r.run(); err != nil {
@@ -83,11 +86,36 @@ type daticertReader struct {
 	dec   *xml.Decoder
 	d     *Daticert
 	fs    Findings
-	path  []string
-	text  strings.Builder
-	seen  map[string]bool
+	open  []opened // from the root inwards
+	text  []byte
+	seen  [len(paths)]bool
 	done  bool // the root is closed
 	begun bool
+}
+
+// opened is an element that is open.
+type opened struct {
+	name  string
+	path  string
+	index int // in paths, 0 when the DTD has no such element there
+}
+
+func (r *daticertReader) innermost() opened {
+	if len(r.open) == 0 {
+		return opened{}
+	}
+	return r.open[len(r.open)-1]
+}
+
+// into gives the element of a name inside another.
+func (o opened) into(name string) opened {
+	if i := steps[step{o.index, name}]; i > 0 && o.path == paths[o.index] {
+		return opened{name, paths[i], i}
+	}
+	if o.path == "" {
+		return opened{name, name, 0}
+	}
+	return opened{name, o.path + "/" + name, 0}
 }
 
 func (r *daticertReader) refuse(format string, args ...any) error {
@@ -138,65 +166,97 @@ func (r *daticertReader) start(t xml.StartElement) error {
 	switch {
 	case r.done:
 		return r.refuse("a second root element %q", name)
-	case len(r.path) == 0 && name != "postacert":
+	case len(r.open) == 0 && name != "postacert":
 		return r.refuse("the root is %q, not postacert", name)
-	case len(r.path) >= daticertDepth:
+	case len(r.open) >= daticertDepth:
 		return r.refuse("elements nested deeper than %d", daticertDepth)
+	case len(t.Attr) > daticertAttributes:
+		return r.refuse("%d attributes in one element", len(t.Attr))
 	}
 	r.begun = true
 	r.stray()
-	attrs := map[string]string{}
-	for _, a := range t.Attr {
-		n := plainName(a.Name)
-		if _, twice := attrs[n]; twice {
-			return r.refuse("the attribute %q stands twice", n)
+	for i, a := range t.Attr {
+		for _, b := range t.Attr[:i] {
+			if a.Name == b.Name {
+				return r.refuse("the attribute %q stands twice", plainName(a.Name))
+			}
 		}
-		attrs[n] = a.Value
 	}
-	r.path = append(r.path, name)
-	return r.begin(strings.Join(r.path, "/"), attrs)
+	e := r.innermost().into(name)
+	r.open = append(r.open, e)
+	return r.begin(e, t.Attr)
+}
+
+// attrOf gives the value of one that has no prefix.
+func attrOf(list []xml.Attr, name string) string {
+	for _, a := range list {
+		if a.Name.Space == "" && a.Name.Local == name {
+			return strings.TrimSpace(a.Value)
+		}
+	}
+	return ""
 }
 
 // begin takes an element's attributes and refuses a second one where one may be.
-func (r *daticertReader) begin(path string, attrs map[string]string) error {
-	many := path == "postacert/intestazione/destinatari" || path == "postacert/dati/ricezione"
-	if r.seen[path] && !many && known[path] {
-		return r.refuse("the element %q stands twice", path)
+func (r *daticertReader) begin(e opened, attrs []xml.Attr) error {
+	many := e.path == "postacert/intestazione/destinatari" || e.path == "postacert/dati/ricezione"
+	if r.seen[e.index] && !many && e.index > 0 {
+		return r.refuse("the element %q stands twice", e.path)
 	}
-	r.seen[path] = true
-	switch path {
+	r.seen[e.index] = true
+	switch e.path {
 	case "postacert":
-		r.d.Tipo = strings.TrimSpace(attrs["tipo"])
-		r.d.Errore = orDefault(Errore(strings.TrimSpace(attrs["errore"])), erroreDefault)
+		r.d.Tipo = attrOf(attrs, "tipo")
+		r.d.Errore = orDefault(Errore(attrOf(attrs, "errore")), erroreDefault)
 	case "postacert/intestazione/destinatari":
-		tipo := strings.TrimSpace(attrs["tipo"])
+		tipo := attrOf(attrs, "tipo")
 		r.d.Destinatari = append(r.d.Destinatari, Destinatario{Esterno: tipo == "esterno"})
 		if tipo != "" && tipo != "esterno" && tipo != "certificato" {
 			r.fs.add(CodeOddDaticert, Doubt, -1, "a recipient of type %q", tipo)
 		}
 	case "postacert/dati/data":
-		r.d.Zona = strings.TrimSpace(attrs["zona"])
+		r.d.Zona = attrOf(attrs, "zona")
 	case "postacert/dati/ricevuta":
-		r.d.Ricevuta = TipoRicevuta(strings.TrimSpace(attrs["tipo"]))
+		r.d.Ricevuta = TipoRicevuta(attrOf(attrs, "tipo"))
 	case "postacert/dati/ricezione":
 		r.d.Ricezione = append(r.d.Ricezione, "")
 	default:
-		if !known[path] {
-			r.d.Ignoti = append(r.d.Ignoti, path)
+		if e.index == 0 {
+			r.d.Ignoti = append(r.d.Ignoti, e.path)
 		}
 	}
 	return nil
 }
 
-// known are the paths of the DTD.
-var known = map[string]bool{
-	"postacert": true, "postacert/intestazione": true, "postacert/intestazione/mittente": true,
-	"postacert/intestazione/destinatari": true, "postacert/intestazione/risposte": true,
-	"postacert/intestazione/oggetto": true, "postacert/dati": true, "postacert/dati/gestore-emittente": true,
-	"postacert/dati/data": true, "postacert/dati/data/giorno": true, "postacert/dati/data/ora": true,
-	"postacert/dati/identificativo": true, "postacert/dati/msgid": true, "postacert/dati/ricevuta": true,
-	"postacert/dati/consegna": true, "postacert/dati/ricezione": true, "postacert/dati/errore-esteso": true,
+// paths are those of the DTD, each behind the one that it is in; the first stands for all others.
+var paths = [...]string{
+	"", "postacert", "postacert/intestazione", "postacert/intestazione/mittente",
+	"postacert/intestazione/destinatari", pathRisposte,
+	"postacert/intestazione/oggetto", "postacert/dati", "postacert/dati/gestore-emittente",
+	"postacert/dati/data", "postacert/dati/data/giorno", "postacert/dati/data/ora",
+	"postacert/dati/identificativo", "postacert/dati/msgid", "postacert/dati/ricevuta",
+	"postacert/dati/consegna", "postacert/dati/ricezione", "postacert/dati/errore-esteso",
 }
+
+const pathRisposte = "postacert/intestazione/risposte"
+
+// step goes from an element of paths to one inside it.
+type step struct {
+	from int
+	name string
+}
+
+var steps = func() map[step]int {
+	out := map[step]int{}
+	for i, p := range paths[1:] {
+		around, name := "", p
+		if cut := strings.LastIndexByte(p, '/'); cut >= 0 {
+			around, name = p[:cut], p[cut+1:]
+		}
+		out[step{slices.Index(paths[:], around), name}] = i + 1
+	}
+	return out
+}()
 
 // container elements hold no text.
 func container(path string) bool {
@@ -209,44 +269,43 @@ func container(path string) bool {
 
 // stray drops text between elements; it occurs in real files.
 func (r *daticertReader) stray() {
-	if strings.TrimSpace(r.text.String()) != "" {
-		r.fs.add(CodeOddDaticert, Notice, -1, "text between elements: %.40q", strings.TrimSpace(r.text.String()))
+	if text := bytes.TrimSpace(r.text); len(text) > 0 {
+		r.fs.add(CodeOddDaticert, Notice, -1, "text between elements: %.40q", text)
 	}
-	r.text.Reset()
+	r.text = r.text[:0]
 }
 
 func (r *daticertReader) chars(t xml.CharData) error {
 	if !utf8.Valid(t) {
 		return r.refuse("bytes that are not in its encoding")
 	}
-	if (len(r.path) == 0) && len(bytes.TrimSpace(t)) > 0 {
+	if len(r.open) == 0 && len(bytes.TrimSpace(t)) > 0 {
 		return r.refuse("text outside of the root element")
 	}
 	limit := daticertText
-	if len(r.path) > 0 && r.path[len(r.path)-1] == "oggetto" {
+	if r.innermost().name == "oggetto" {
 		limit = daticertOggetto
 	}
-	if r.text.Len()+len(t) > limit {
+	if len(r.text)+len(t) > limit {
 		return r.refuse("a text longer than %d bytes", limit)
 	}
-	r.text.Write(t)
+	r.text = append(r.text, t...)
 	return nil
 }
 
 func (r *daticertReader) end(t xml.EndElement) error {
-	name := plainName(t.Name)
-	if len(r.path) == 0 || r.path[len(r.path)-1] != name {
+	e := r.innermost()
+	if name := plainName(t.Name); len(r.open) == 0 || e.name != name {
 		return r.refuse("%q is closed, which is not open", name)
 	}
-	path := strings.Join(r.path, "/")
-	if container(path) {
+	if container(e.path) {
 		r.stray()
-	} else if known[path] {
-		r.set(path, strings.TrimSpace(r.text.String()))
+	} else if e.index > 0 {
+		r.set(e.path, string(bytes.TrimSpace(r.text)))
 	}
-	r.text.Reset()
-	r.path = r.path[:len(r.path)-1]
-	r.done = len(r.path) == 0
+	r.text = r.text[:0]
+	r.open = r.open[:len(r.open)-1]
+	r.done = len(r.open) == 0
 	return nil
 }
 
@@ -306,7 +365,7 @@ func (r *daticertReader) judge() {
 	if len(d.Destinatari) == 0 {
 		r.fs.add(CodeOddDaticert, Doubt, -1, "no recipients")
 	}
-	if !r.seen["postacert/intestazione/risposte"] {
+	if !r.seen[slices.Index(paths[:], pathRisposte)] {
 		r.fs.add(CodeOddDaticert, Notice, -1, "risposte is missing")
 	}
 	if _, err := d.Istante(); err != nil {

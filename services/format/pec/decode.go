@@ -37,6 +37,9 @@ func (p *Part) Bytes(limit int) ([]byte, error) {
 	if limit <= 0 {
 		limit = p.m.lim.Decoded
 	}
+	if p.Encoding == "base64" && p.End-p.BodyStart <= wholeBase64 {
+		return p.smallBase64(limit)
+	}
 	var b bytes.Buffer
 	if size := p.End - p.BodyStart; size < int64(limit) {
 		b.Grow(int(size) + bytes.MinRead)
@@ -49,6 +52,35 @@ func (p *Part) Bytes(limit int) ([]byte, error) {
 		return nil, &LimitError{"a decoded part", int64(limit)}
 	}
 	return b.Bytes(), nil
+}
+
+// wholeBase64 bounds the bodies that are decoded at once: signatures and certification data are far smaller.
+const wholeBase64 = 256 << 10
+
+// smallBase64 is Open's decoding without its buffers.
+func (p *Part) smallBase64(limit int) ([]byte, error) {
+	raw := make([]byte, p.End-p.BodyStart, p.End-p.BodyStart+1)
+	if _, err := io.ReadFull(p.Body(), raw); err != nil {
+		return nil, fmt.Errorf("pec: read part %d: %w", p.index, err)
+	}
+	clean := raw[:0]
+	for _, c := range raw {
+		if alphabet64[c] {
+			clean = append(clean, c)
+		}
+	}
+	if len(clean)%4 == 1 {
+		clean = append(clean, 'A') // as base64Filter.last
+	}
+	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
+	n, err := base64.RawStdEncoding.Decode(out, clean)
+	if err != nil {
+		return nil, fmt.Errorf("pec: read part %d: %w", p.index, err)
+	}
+	if n > limit {
+		return nil, &LimitError{"a decoded part", int64(limit)}
+	}
+	return out[:n], nil
 }
 
 // Text is the decoded body as UTF-8 by its charset. exact is false when the charset is unknown
@@ -102,7 +134,7 @@ func (f *base64Filter) Read(b []byte) (int, error) {
 		}
 		chunk, _ = f.in.Peek(min(f.in.Buffered(), len(b)-n))
 		for _, c := range chunk {
-			if base64Value(c) {
+			if alphabet64[c] {
 				b[n] = c
 				n++
 			}

@@ -107,6 +107,13 @@ type segment struct {
 // joinParams puts name*0, name*1* ... together and decodes charset'language'%xx.
 // spec: RFC2231 §3, §4
 func joinParams(raw map[string]string) map[string]string {
+	extended := false
+	for name := range raw {
+		extended = extended || strings.IndexByte(name, '*') >= 0
+	}
+	if !extended {
+		return raw
+	}
 	out := make(map[string]string, len(raw))
 	pieces := map[string][]segment{}
 	for name, v := range raw {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -114,6 +115,7 @@ type scanner struct {
 	cur     *Part
 	header  bool // inside cur's header
 	field   []byte
+	inField bool // field holds one
 	fieldAt int64
 	pos     int64
 	prevEnd int64 // bytes of the previous line's end, 0 at the start
@@ -262,7 +264,7 @@ func (s *scanner) start(parent *Part, at int64) *Part {
 		parent.Parts = append(parent.Parts, p)
 	}
 	s.parts++
-	s.cur, s.header, s.field = p, true, nil
+	s.cur, s.header, s.inField = p, true, false
 	return p
 }
 
@@ -276,19 +278,19 @@ func (s *scanner) headerLine(l line) error {
 	}
 	switch {
 	case l.cont:
-		s.field = append(s.field, l.text...)
+		s.more(l.text)
 	case len(l.text) == 0:
 		return s.endHeader(l.at, s.pos)
 	case l.text[0] == ' ' || l.text[0] == '\t':
-		if s.field == nil && len(bytes.TrimSpace(l.text)) == 0 {
+		if !s.inField && len(bytes.TrimSpace(l.text)) == 0 {
 			return s.endHeader(l.at, s.pos) // a line of blanks right away: no header at all
 		}
-		if s.field == nil {
+		if !s.inField {
 			s.m.Findings.add(CodeHeaderBroken, Ambiguous, l.at, "a header begins with a continuation line")
 		}
-		s.field = append(s.field, l.text...)
+		s.more(l.text)
 	case fieldName(l.text) < 0:
-		if s.cur.Header == nil && s.field == nil && s.mboxLine(l) {
+		if s.cur.Header == nil && !s.inField && s.mboxLine(l) {
 			return nil
 		}
 		// Python's parser, and this one, begin the body here; others go on. spec: RFC5322 §2.1
@@ -299,7 +301,7 @@ func (s *scanner) headerLine(l line) error {
 		return s.take(l) // it may delimit the multipart that this header began
 	default:
 		s.endField()
-		s.field = append(make([]byte, 0, len(l.text)), l.text...)
+		s.more(l.text)
 		s.fieldAt = l.at
 	}
 	return nil
@@ -350,19 +352,26 @@ func oddName(name []byte) bool {
 	return false
 }
 
+// more takes a line, or a piece of one, into the field.
+func (s *scanner) more(text []byte) {
+	if !s.inField {
+		s.field, s.inField = s.field[:0], len(text) > 0
+	}
+	s.field = append(s.field, text...)
+}
+
 func (s *scanner) endField() {
-	if s.field == nil {
+	if !s.inField {
 		return
 	}
-	f := Field{Offset: s.fieldAt}
 	if i := fieldName(s.field); i > 0 {
 		if oddName(s.field[:i]) {
 			s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), s.fieldAt, "the name %.40q is none of a field: some readers end the header here", s.field[:i])
 		}
-		f.Name, f.Value = string(bytes.TrimSpace(s.field[:i])), string(s.field[i+1:])
-		s.cur.Header = append(s.cur.Header, f)
+		text := string(s.field)
+		s.cur.Header = append(s.cur.Header, Field{Name: strings.TrimSpace(text[:i]), Value: text[i+1:], Offset: s.fieldAt})
 	}
-	s.field = nil
+	s.inField = false
 }
 
 // endHeader ends cur's header: the empty line is at at, the body begins at body. It decides

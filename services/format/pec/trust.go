@@ -25,6 +25,34 @@ type TrustList struct {
 	Providers     []Provider
 	Roots         *x509.CertPool // of the authorities behind the providers; nil: chains are not judged
 	Intermediates []*x509.Certificate
+
+	domains      map[string]*Provider // nil before Index
+	certificates map[string]*Provider // by either hash
+}
+
+// Index makes looking up cost the same whatever the size of the list: providers manage a hundred thousand domains.
+// The providers may not be changed after it.
+func (l *TrustList) Index() {
+	l.domains, l.certificates = map[string]*Provider{}, map[string]*Provider{}
+	for i := range l.Providers {
+		p := &l.Providers[i]
+		for _, d := range p.Domains {
+			first(l.domains, d, p)
+		}
+		for _, list := range [][]string{p.Certificates, p.CertificatesSHA1} {
+			for _, sum := range list {
+				first(l.certificates, sum, p)
+			}
+		}
+	}
+}
+
+// first keeps the first provider that has a name, as a search from the top finds it.
+func first(of map[string]*Provider, name string, p *Provider) {
+	name = strings.ToLower(strings.TrimSpace(name))
+	if of[name] == nil {
+		of[name] = p
+	}
 }
 
 // find gives the provider that has the certificate in the list.
@@ -35,6 +63,12 @@ func (l *TrustList) find(cert *x509.Certificate) *Provider {
 	s256 := sha256.Sum256(cert.Raw)
 	s1 := sha1.Sum(cert.Raw) // as the index has it
 	long, short := hex.EncodeToString(s256[:]), hex.EncodeToString(s1[:])
+	if l.certificates != nil {
+		if p := l.certificates[long]; p != nil {
+			return p
+		}
+		return l.certificates[short]
+	}
 	for i := range l.Providers {
 		p := &l.Providers[i]
 		if containsFold(p.Certificates, long) || containsFold(p.CertificatesSHA1, short) {
@@ -48,6 +82,9 @@ func (l *TrustList) find(cert *x509.Certificate) *Provider {
 func (l *TrustList) Manager(domain string) *Provider {
 	if l == nil {
 		return nil
+	}
+	if l.domains != nil {
+		return l.domains[strings.ToLower(domain)]
 	}
 	for i := range l.Providers {
 		if l.Providers[i].Manages(domain) {

@@ -211,6 +211,12 @@ func TestC10Revocation(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.state, rep.Revocation)
 			require.Equal(t, c.want, rep.Status, rep.Reason)
+			chains := &ChainCache{}
+			for range 2 { // remembered, it says the same
+				again, err := r.Verify(Verification{Trust: w.trust, At: at, Revocations: c.lists, Chains: chains})
+				require.NoError(t, err)
+				require.Equal(t, []any{c.state, c.want}, []any{again.Revocation, again.Status}, again.Reason)
+			}
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (r *Reading) Verify(v Verification) (*Report, error) {
 		}
 		return rep, nil
 	}
-	sd, err := readP7S(r.P7S)
+	sd, err := readP7S(r.P7S, v.Chains)
 	if err != nil {
 		if !errors.Is(err, errUnparsable) {
 			return nil, err
@@ -123,7 +124,7 @@ func (rep *Report) fail(s Status, format string, args ...any) {
 // errUnparsable marks what is the message's fault, not the source's.
 var errUnparsable = errors.New("the signature cannot be read")
 
-func readP7S(p *Part) (*cms.SignedData, error) {
+func readP7S(p *Part, known *ChainCache) (*cms.SignedData, error) {
 	raw, err := p.Bytes(maxP7S)
 	if err != nil {
 		if isLimit(err) {
@@ -131,7 +132,7 @@ func readP7S(p *Part) (*cms.SignedData, error) {
 		}
 		return nil, err
 	}
-	sd, err := cms.ParseLimited(raw, cms.Limits{Size: maxP7S, Elements: 1 << 14})
+	sd, err := known.parse(raw, cms.Limits{Size: maxP7S, Elements: 1 << 14})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnparsable, err)
 	}
@@ -150,7 +151,8 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 		return nil
 	}
 	rep.JudgedAt = r.judgedAt(sd, v)
-	result, err := r.check(sd, v, rep)
+	known := v.Chains.known(sd, rep.JudgedAt)
+	result, err := r.check(sd, v, rep, known)
 	if err != nil {
 		return err
 	}
@@ -162,11 +164,10 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 	}
 	if si.Certificate != nil {
 		rep.describe(si.Certificate)
-		issuers := append(append([]*x509.Certificate(nil), sd.Certificates...), v.anchors().Intermediates...)
-		rep.Revocation, rep.RevokedAt = revocation(si.Certificate, append(issuers, si.Chain...), v.Revocations, rep.JudgedAt)
+		rep.Revocation, rep.RevokedAt = v.revocation(sd, si, rep.JudgedAt)
 	}
 	switch rep.Chain = string(si.Trust.Verdict); {
-	case v.Chains.known(sd, rep.JudgedAt):
+	case known:
 		rep.Chain = string(cms.Passed)
 	case si.Trust.Verdict == cms.Passed:
 		v.Chains.keep(si.Certificate, si.Chain)
@@ -184,6 +185,15 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 		rep.fail(StatusInvalidSignature, "%s", si.ESS.Reason)
 	}
 	return nil
+}
+
+// revocation says what the lists say of a signer.
+func (v *Verification) revocation(sd *cms.SignedData, si *cms.SignerReport, at time.Time) (string, time.Time) {
+	if len(v.Revocations) == 0 {
+		return RevocationUnknown, time.Time{}
+	}
+	issuers := slices.Concat(sd.Certificates, v.anchors().Intermediates, si.Chain)
+	return v.Chains.revocation(si.Certificate, issuers, v.Revocations, at)
 }
 
 // strictShape says why a SignedData is none that a provider makes: what a lax reader accepts
@@ -216,10 +226,10 @@ func (v *Verification) anchors() cms.VerifyOptions {
 
 // check verifies over the exact bytes, then, for a copy that was kept with LF alone, over the
 // same bytes with CRLF. Nothing else is ever changed. spec: RFC8551 §3.1.1
-func (r *Reading) check(sd *cms.SignedData, v Verification, rep *Report) (*cms.Report, error) {
+func (r *Reading) check(sd *cms.SignedData, v Verification, rep *Report, known bool) (*cms.Report, error) {
 	opts := v.anchors()
 	opts.At = rep.JudgedAt
-	if v.Chains.known(sd, rep.JudgedAt) {
+	if known {
 		opts.Roots = nil
 	}
 	src := &countingReader{in: r.Signed.Raw()}

@@ -41,6 +41,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("cms: byte %d: %s", e.
 type node struct {
 	id    byte // class, constructed bit and low tag number (0x1f: long form)
 	indef bool
+	ber   bool // it, or something in it, is not DER
 	off   int // of the identifier
 	body  int // of the contents
 	end   int // of the contents
@@ -123,7 +124,15 @@ func (s *scanner) tryClose() (bool, error) {
 	}
 	top.next = len(s.nodes)
 	s.open = s.open[:len(s.open)-1]
+	s.inside(top.ber)
 	return true, nil
+}
+
+// inside tells the innermost open element that one in it is not DER.
+func (s *scanner) inside(ber bool) {
+	if ber && len(s.open) > 0 {
+		s.nodes[s.open[len(s.open)-1]].ber = true
+	}
 }
 
 // element reads one identifier and length; a primitive's contents are skipped.
@@ -153,7 +162,7 @@ func (s *scanner) element() error {
 	n.body = s.pos
 	constructed := n.id&bitConstructed != 0
 	if n.indef {
-		s.ber = true
+		s.ber, n.ber = true, true
 		if !constructed {
 			return &SyntaxError{n.off, "a primitive element has no length"}
 		}
@@ -168,11 +177,13 @@ func (s *scanner) element() error {
 		n.after = n.end
 		n.next = len(s.nodes) + 1
 		s.nodes = append(s.nodes, n)
+		s.inside(n.ber)
 		return nil
 	}
 	if len(s.open) >= s.lim.Depth {
 		return &SyntaxError{n.off, fmt.Sprintf("elements are nested deeper than %d", s.lim.Depth)}
 	}
+	n.ber = n.ber || n.id == tagOctets|bitConstructed
 	s.open = append(s.open, len(s.nodes))
 	s.nodes = append(s.nodes, n)
 	return nil
@@ -204,7 +215,7 @@ func (s *scanner) length(bound int, n *node) (int, error) {
 	}
 	s.pos += octets
 	if headerSize(int64(length)) != int64(1+1+octets) {
-		s.ber = true
+		s.ber, n.ber = true, true
 	}
 	return length, nil
 }
@@ -255,10 +266,10 @@ func (t *tree) octets(i int) ([]byte, error) {
 	return out, nil
 }
 
-// der gives element i in DER. A file that is DER already is not copied.
+// der gives element i in DER. What is DER already is not copied, which the certificates in a BER file usually are.
 // The recursion is as deep as the scanner's nesting limit, no deeper.
 func (t *tree) der(i int) ([]byte, error) {
-	if !t.ber {
+	if !t.ber || !t.nodes[i].ber {
 		return t.slice(i), nil
 	}
 	n := t.nodes[i]

@@ -6,16 +6,19 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"ceralacca.dev/services/pec-gateway/internal/db"
 	"ceralacca.dev/services/pec-gateway/internal/imap"
 )
 
-// intake works on one batch of messages while the next is being fetched. There is never more than one in work and one
-// ready, so memory does not grow with the mailbox.
+// intake works on batches of messages while the next is being fetched: one is archived while the one before it is
+// read and recorded. There is never more than one in each stage, so memory does not grow with the mailbox.
 type intake struct {
 	v      *visit
-	work   chan batch
+	work   chan batch // to be archived
+	kept   chan batch // archived, to be read and recorded
+	once   sync.Once
 	failed chan struct{} // closed after err is set
 	done   chan struct{}
 	err    error
@@ -36,20 +39,42 @@ func (b batch) close() {
 
 // openIntake begins to work. finish has to be called.
 func (v *visit) openIntake(ctx context.Context) *intake {
-	in := &intake{v: v, work: make(chan batch, 1), failed: make(chan struct{}), done: make(chan struct{})}
+	in := &intake{v: v, work: make(chan batch), kept: make(chan batch), failed: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(in.kept)
+		for b := range in.work {
+			if in.do(func() error { return v.keep(ctx, b.items) }) {
+				in.kept <- b
+			} else {
+				b.close()
+			}
+		}
+	}()
 	go func() {
 		defer close(in.done)
-		for b := range in.work {
-			if in.err == nil {
-				in.err = v.receive(ctx, b.at, b.items, b.next)
-				if in.err != nil {
-					close(in.failed)
-				}
-			}
+		for b := range in.kept {
+			in.do(func() error { return v.admit(ctx, b.at, b.items, b.next) })
 			b.close()
 		}
 	}()
 	return in
+}
+
+// do does one thing with a batch, unless something went wrong before, and says whether all is well.
+func (in *intake) do(fn func() error) bool {
+	select {
+	case <-in.failed:
+		return false
+	default:
+	}
+	err := fn()
+	if err != nil {
+		in.once.Do(func() {
+			in.err = err
+			close(in.failed)
+		})
+	}
+	return err == nil
 }
 
 // put hands a batch over, in order. Its messages belong to the intake from now on.
@@ -82,9 +107,9 @@ func collect(c *imap.Client, uids []uint32, full func([]*found) error) (*collect
 	got := &collected{got: make(map[uint32]bool, len(uids))}
 	size := int64(0)
 	var last *spool
-	err := c.Fetch(uids, func(_ int64, r io.Reader) (err error) {
+	err := c.Fetch(uids, func(says int64, r io.Reader) (err error) {
 		last.close()
-		last, err = newSpool(r)
+		last, err = newSpool(r, says)
 		var room *roomError
 		if errors.As(err, &room) {
 			got.ours = err

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	batchMessages = 64      // messages of one fetch and one transaction
+	batchMessages = 256     // messages of one fetch and one transaction
 	batchBytes    = 4 << 20 // after so many bytes the batch is recorded although it is not full
 )
 

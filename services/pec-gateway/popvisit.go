@@ -226,7 +226,7 @@ func (p *popVisit) take(ctx context.Context, e pop3.Entry, uid string, seen map[
 	var sp *spool
 	var ours error
 	err := p.c.Retrieve(e.Number, func(r io.Reader) error {
-		sp, ours = newSpool(r)
+		sp, ours = newSpool(r, e.Size)
 		return ours
 	})
 	var refused *pop3.ServerError

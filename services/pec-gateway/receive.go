@@ -3,11 +3,11 @@ package pecgateway
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -49,6 +49,15 @@ const codeSize = "SIZE_DIFFERS"
 // receive archives messages, reads them and records them in one transaction. First the bytes are safe,
 // then they are understood: a crash in between costs a second reading. With them the cursor moves to next; 0: it stays.
 func (v *visit) receive(ctx context.Context, at place, items []*found, next uint32) error {
+	err := v.keep(ctx, items)
+	if err != nil {
+		return err
+	}
+	return v.admit(ctx, at, items, next)
+}
+
+// admit reads and records messages that are archived.
+func (v *visit) admit(ctx context.Context, at place, items []*found, next uint32) error {
 	release, err := v.s.slot(ctx)
 	if err != nil {
 		return err
@@ -58,13 +67,12 @@ func (v *visit) receive(ctx context.Context, at place, items []*found, next uint
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(items))
-	var reading sync.WaitGroup
-	for i, f := range items {
-		reading.Go(func() { errs[i] = v.read(ctx, trust, f) })
+	var reading errgroup.Group
+	reading.SetLimit(readAtOnce)
+	for _, f := range items {
+		reading.Go(func() error { return v.read(ctx, trust, f) })
 	}
-	reading.Wait()
-	err = errors.Join(errs...)
+	err = reading.Wait()
 	if err != nil {
 		return err
 	}
@@ -89,6 +97,10 @@ func (v *visit) receive(ctx context.Context, at place, items []*found, next uint
 	})
 }
 
+// readAtOnce bounds the messages of a batch that are read at a time: more than there are processors, since what was
+// sent may have to be fetched from the archive.
+const readAtOnce = 8
+
 // hold makes sure that the mailbox is still ours until the end of the transaction.
 func (v *visit) hold(ctx context.Context, tx pgx.Tx) error {
 	fence, err := q(tx).HoldFence(ctx, db.HoldFenceParams{TenantID: v.box.TenantID, ID: v.box.ID})
@@ -98,12 +110,7 @@ func (v *visit) hold(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func (v *visit) read(ctx context.Context, trust *trusted, f *found) error {
-	var err error
-	f.ref, err = v.s.archive(ctx, v.box.TenantID, f.sp)
-	if err != nil {
-		return err
-	}
+func (v *visit) read(ctx context.Context, trust *trusted, f *found) (err error) {
 	f.judged, err = v.s.judge(ctx, f.sp, trust.verification(v.box, f.date, v.s.now()))
 	if err == nil {
 		err = v.s.compare(ctx, v.box, f.judged)

@@ -40,9 +40,10 @@ func (r roomy) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// newSpool takes everything that r gives.
-func newSpool(r io.Reader) (*spool, error) {
+// newSpool takes everything that r gives, which says how many bytes that may be.
+func newSpool(r io.Reader, says int64) (*spool, error) {
 	var b bytes.Buffer
+	b.Grow(int(min(max(says, 0), inMemory)) + bytes.MinRead)
 	n, err := io.CopyN(&b, r, inMemory+1)
 	sp := &spool{mem: b.Bytes(), size: n}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -79,12 +80,30 @@ func (sp *spool) close() {
 	}
 }
 
-// archive keeps the bytes as they are.
-func (s *Service) archive(ctx context.Context, tenant string, sp *spool) (blob.Ref, error) {
-	if sp.file == nil {
-		return s.blobs.Put(ctx, tenant, sp.mem)
+// keep archives messages as they came. What a disk does once for all of them is done once.
+func (v *visit) keep(ctx context.Context, items []*found) error {
+	release, err := v.s.slot(ctx)
+	if err != nil {
+		return err
 	}
-	return s.blobs.PutReader(ctx, tenant, io.NewSectionReader(sp, 0, sp.size))
+	defer release()
+	var small [][]byte
+	var whose []*found
+	for _, f := range items {
+		if f.sp.file == nil {
+			small, whose = append(small, f.sp.mem), append(whose, f)
+			continue
+		}
+		f.ref, err = v.s.blobs.PutReader(ctx, v.box.TenantID, io.NewSectionReader(f.sp, 0, f.sp.size))
+		if err != nil {
+			return err
+		}
+	}
+	refs, err := blob.PutAll(ctx, v.s.blobs, v.box.TenantID, small)
+	for i := range refs {
+		whose[i].ref = refs[i]
+	}
+	return err
 }
 
 // fromArchive brings kept bytes back.
@@ -98,7 +117,7 @@ func (s *Service) fromArchive(ctx context.Context, uri string) (*spool, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return newSpool(r)
+	return newSpool(r, ref.Size)
 }
 
 // sum is the SHA-256 of the bytes.

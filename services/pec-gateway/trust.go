@@ -53,6 +53,7 @@ func loadTrust(ctx context.Context, tx pgx.Tx, version int64) (*trusted, error) 
 	for _, p := range providers {
 		list.Providers = append(list.Providers, pec.Provider{Name: p.Name, Signers: p.Signers, Domains: p.Domains, Certificates: p.Sha256, CertificatesSHA1: p.Sha1})
 	}
+	list.Index()
 	authorities, err := q(tx).ListAuthorities(ctx)
 	if err != nil {
 		return nil, err

@@ -29,13 +29,19 @@ type DepositsConfig struct {
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Attempts is how often one key may be refused. The Guidelines want three at least.
 	Attempts int `yaml:"attempts"`
+	// EventReports is how often what came by event gets its report, one of each tenant with new documents: each costs a signature
+	// and a time stamp. 0s makes none.
+	EventReports time.Duration `yaml:"event_reports"`
 }
 
-func defaultDeposits() DepositsConfig { return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3} }
+func defaultDeposits() DepositsConfig {
+	return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3, EventReports: time.Second}
+}
 
 func (c DepositsConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.MaxBytes < 1 || c.MaxBytes > 1<<30, "deposits.max_bytes", "must be between 1 and 1073741824")
 	bad(c.Attempts < 3, "deposits.attempts", "must be at least 3: the Guidelines (§4.8 c) give a producer three refusals")
+	bad(c.EventReports < 0, "deposits.event_reports", "must not be negative; 0s makes no reports of what comes by event")
 }
 
 const (

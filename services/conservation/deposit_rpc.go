@@ -234,15 +234,6 @@ func (a deposits) ListDeposits(ctx context.Context, req *conservationv1.ListDepo
 	return resp, nil
 }
 
-// GetSubmissionReport gives the RdV.
-func (a deposits) GetSubmissionReport(ctx context.Context, req *conservationv1.GetSubmissionReportRequest) (*conservationv1.SubmissionReport, error) {
-	row, err := a.s.depositByName(ctx, req.GetName())
-	if err != nil {
-		return nil, err
-	}
-	return a.s.submissionReport(ctx, row)
-}
-
 // ListFormats tells what is admitted.
 func (a deposits) ListFormats(context.Context, *conservationv1.ListFormatsRequest) (*conservationv1.ListFormatsResponse, error) {
 	resp := &conservationv1.ListFormatsResponse{}
@@ -396,4 +387,5 @@ func (a deposits) resolveParked(ctx context.Context, tenant string, id uuid.UUID
 func (s *Service) wireDeposits(h *run.Host) {
 	conservationv1.RegisterDepositServiceServer(h.RPC, deposits{s: s})
 	run.Work(h, run.WorkOptions{Queue: "rdv", Workers: 2, Timeout: time.Minute}, s.reportDeposit)
+	s.wireSubmissions(h)
 }

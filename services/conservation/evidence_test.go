@@ -32,16 +32,27 @@ import (
 
 // openLogged is a house that keeps a log.
 func openLogged(t testing.TB) (*house, conservationv1.EvidenceServiceClient) {
+	return openLoggedWith(t, "")
+}
+
+// openLoggedWith adds lines to the section of conservation.
+func openLoggedWith(t testing.TB, section string) (*house, conservationv1.EvidenceServiceClient) {
 	t.Helper()
 	text, err := x509.MarshalPKCS8PrivateKey(logSeed())
 	require.NoError(t, err)
 	key := filepath.Join(t.TempDir(), "log.key")
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}), 0o600))
-	h := openWith(t, true, fmt.Sprintf("  log: {origin: %s, key_file: %q, every: 20ms}\n", origin, key))
+	h := openWith(t, true, fmt.Sprintf("  log: {origin: %s, key_file: %q, every: 20ms}\n", origin, key)+section)
 	return h, conservationv1.NewEvidenceServiceClient(h.Operator("conservation"))
 }
 
-func code(err error) string { return fault.Of(err).Code }
+// code is the permanent code of an error, empty for none.
+func code(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fault.Of(err).Code
+}
 
 // receiptOf waits until the log has a unit.
 func receiptOf(t testing.TB, h *house, api conservationv1.EvidenceServiceClient, unit string) *conservationv1.Receipt {

@@ -41,7 +41,7 @@ Full export of what the archive preserves.
 data/packages/     pacchetti di archiviazione sigillati, come sono / sealed packages, as they are
 data/receipts/     per pacchetto, le prove del registro / per package, the proofs of the log
 data/waiting/      documenti presi in carico e non ancora in un pacchetto / documents that wait for their package
-data/rdv/          rapporti di versamento / reports of deposits
+data/rdv/          rapporti di versamento / reports of deposits and of what came by event
 data/disposals/    rapporti di scarto / reports of destructions
 data/units.jsonl   indice di tutti i documenti / index of all documents
 data/log.key       chiave pubblica del registro: confrontatela con quella che avete / compare it with the one you hold
@@ -396,11 +396,15 @@ func (b *exporter) writeUnits(ctx context.Context, to io.Writer) error {
 // reports lists what was signed about deposits and destructions.
 func (b *exporter) reports(ctx context.Context) error {
 	var deposits []db.ReportedDepositsRow
+	var submissions []db.ReportedSubmissionsRow
 	var disposals []db.ReportedDisposalsRow
 	err := b.s.db.Tx(ctx, b.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		var err error
 		deposits, err = q.ReportedDeposits(ctx, b.row.TenantID)
+		if err == nil {
+			submissions, err = q.ReportedSubmissions(ctx, b.row.TenantID)
+		}
 		if err == nil {
 			disposals, err = q.ReportedDisposals(ctx, b.row.TenantID)
 		}
@@ -408,6 +412,9 @@ func (b *exporter) reports(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	for _, r := range submissions {
+		deposits = append(deposits, db.ReportedDepositsRow(r))
 	}
 	for _, d := range deposits {
 		for _, f := range []struct {

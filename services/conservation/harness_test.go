@@ -27,6 +27,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/bus"
@@ -75,6 +76,7 @@ type house struct {
 	unwitnessed, rewitnessed int
 	refusals                 []*conservationv1.DepositRefused
 	destroyed                []*conservationv1.UnitsDestroyed
+	letters                  []*pecv1.MessageRequested
 }
 
 // lastRefusal is how often a key may still be tried, as the last event of it said; -1: none came.
@@ -125,6 +127,12 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.destroyed = append(h.destroyed, ev)
+			return nil
+		})
+		bus.On(host.Bus, "letter", func(_ context.Context, _ pgx.Tx, ev *pecv1.MessageRequested) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.letters = append(h.letters, ev)
 			return nil
 		})
 		bus.On(host.Bus, "degraded", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageDegraded) error {
@@ -226,10 +234,46 @@ func open(t testing.TB, certified bool) *house { return openWith(t, certified, "
 // openWith adds lines to the section of conservation. It has two replicas, unless the lines say otherwise.
 func openWith(t testing.TB, certified bool, section string) *house {
 	t.Helper()
+	h, sections := prepare(t, section)
+	own := run.Target{Name: "conservation", Start: func(_ context.Context, host *run.Host) error {
+		s, err := wire(host)
+		h.service = s
+		return err
+	}}
+	h.Process = runtest.Start(t, runtest.Options{
+		Dir: filepath.Join(h.dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget(), h.books()},
+		SpanProcessors: []sdktrace.SpanProcessor{sdktrace.NewSimpleSpanProcessor(h.spans)},
+		Config:         "breaker: {failures: 5, open: 500ms}\n" + sections.signer + sections.archive,
+	})
+	h.client = conservationv1.NewConservationServiceClient(h.Operator("conservation"))
+	h.sign = signv1.NewSignServiceClient(h.Operator("signer"))
+	if certified {
+		h.certify(t)
+	}
+	return h
+}
+
+// books answers for the invoices.
+func (h *house) books() run.Target {
+	return run.Target{Name: "invoice", Stateless: true, Start: func(_ context.Context, host *run.Host) error {
+		invoicev1.RegisterInvoiceServiceServer(host.RPC, h.ledger)
+		return nil
+	}}
+}
+
+// sections of the configuration.
+type sections struct{ signer, archive string }
+
+// prepare makes everything around the processes: authorities, folders, a Vault.
+func prepare(t testing.TB, section string) (*house, sections) {
+	t.Helper()
 	disks := [2]string{}
 	if !strings.Contains(section, "storage:") {
 		disks = [2]string{t.TempDir(), t.TempDir()}
 		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, degrade_after: 100ms}\n", disks[0], disks[1])
+	}
+	if !strings.Contains(section, "deposits:") { // reports of what comes by event have tests of their own
+		section += "  deposits: {event_reports: 0s}\n"
 	}
 	dir := t.TempDir()
 	server, role := strongbox(t)
@@ -250,33 +294,14 @@ func openWith(t testing.TB, certified bool, section string) *house {
 		t.Cleanup(srv.Close)
 		stamps += fmt.Sprintf("    - {name: tsa-%d, url: %q, ca_file: %q, timeout: 1s}\n", i, srv.URL, roots)
 	}
-	own := run.Target{Name: "conservation", Start: func(_ context.Context, host *run.Host) error {
-		s, err := wire(host)
-		h.service = s
-		return err
-	}}
-	books := run.Target{Name: "invoice", Stateless: true, Start: func(_ context.Context, host *run.Host) error {
-		invoicev1.RegisterInvoiceServiceServer(host.RPC, h.ledger)
-		return nil
-	}}
-	h.Process = runtest.Start(t, runtest.Options{
-		Dir: filepath.Join(dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget(), books},
-		SpanProcessors: []sdktrace.SpanProcessor{sdktrace.NewSimpleSpanProcessor(h.spans)},
-		Config: fmt.Sprintf(`breaker: {failures: 5, open: 500ms}
-signer:
-  vault: {address: %q, role_id_file: %q, secret_id_file: %q}
-conservation:
+	return h, sections{
+		signer: fmt.Sprintf("signer:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}\n", server.Addr, file("role", role.RoleID), file("secret", role.SecretID)),
+		archive: fmt.Sprintf(`conservation:
   credential: %s/credentials/-
   responsible: {first_name: Maria, last_name: Rossi, id: TINIT-RSSMRA80A01H501U, deed: Atto di nomina del 2 gennaio 2026}
   tsa:
-%s%s`, server.Addr, file("role", role.RoleID), file("secret", role.SecretID), platform, stamps, section),
-	})
-	h.client = conservationv1.NewConservationServiceClient(h.Operator("conservation"))
-	h.sign = signv1.NewSignServiceClient(h.Operator("signer"))
-	if certified {
-		h.certify(t)
+%s%s`, platform, stamps, section),
 	}
-	return h
 }
 
 // certify makes the role credential that signs the indexes.

@@ -18,6 +18,7 @@ import (
 
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
@@ -69,6 +70,7 @@ type logbook struct {
 	policy   tlog.Policy
 	stamps   []*authority
 	watchers *watchers
+	blobs    blob.Store
 	log      *slog.Logger
 	now      func() time.Time
 	lock     int64
@@ -86,7 +88,7 @@ func newLogbook(s *Service) (*logbook, error) {
 		return nil, run.BadField("log.origin", "%v", err)
 	}
 	l := &logbook{
-		db: s.db, cfg: cfg, signer: signer, stamps: s.stamps, log: s.log, now: s.now,
+		db: s.db, cfg: cfg, signer: signer, stamps: s.stamps, blobs: s.blobs, log: s.log, now: s.now,
 		policy: tlog.Policy{Origin: cfg.Origin, LogKeys: []*tlog.Verifier{&signer.Verifier}},
 		store:  func(t tlog.Store) tlog.Store { return t },
 	}

@@ -42,63 +42,97 @@ func (s *Service) reportDeposit(ctx context.Context, job *river.Job[rdvArgs]) er
 	}
 	content, err := s.writeRDV(ctx, row)
 	if err == nil {
-		err = s.sealRDV(ctx, row, content)
+		err = s.sealDeposit(ctx, row, content)
 	}
+	return s.orWait(ctx, err, "deposit", row.ID)
+}
+
+// orWait has a report's job come again when others have to mend what it lacks.
+func (s *Service) orWait(ctx context.Context, err error, kind string, id uuid.UUID) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	switch fault.Of(err).Kind {
 	case fault.KindUnavailable, fault.KindExhausted, fault.KindPrecondition, fault.KindAborted:
-		s.log.InfoContext(ctx, "the report of a deposit waits", "deposit", row.ID, "error", err)
+		s.log.InfoContext(ctx, "the report of a "+kind+" waits", kind, id, "error", err)
 		return river.JobSnooze(max(time.Second, fault.Of(err).RetryAfter))
 	}
 	return err
 }
 
-// sealRDV signs, stamps and keeps a report. The signature is over the report as it was first written: a repeat finds it by its
-// request id only when the bytes are the same, and they follow from the rows.
-func (s *Service) sealRDV(ctx context.Context, row db.Deposit, content []byte) error {
-	name, sum := depositName(row.TenantID, row.ID), sha256.Sum256(content)
-	p7m, err := s.signContent(ctx, row.TenantID, name, mimeXML, uuid.NewSHA1(rdvSpace, append(row.ID[:], sum[:]...)), content)
+func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byte) error {
+	keep := retainUntil(row.FiscalYear, max(yearsOf(row.Class), retentionYears))
+	r, err := s.sealRDV(ctx, rdv{tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content})
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(p7m)
-	tsr, at, err := s.stampDigest(ctx, digest[:])
-	if err != nil {
-		return err
-	}
-	p := db.SetDepositReportParams{ID: row.ID, Report: p7m, Stamp: tsr}
-	var kept []*object
-	if s.replicas != nil {
-		keep := retainUntil(row.FiscalYear, max(yearsOf(row.Class), retentionYears))
-		kept = []*object{rdvObject(row, p7m, ".xml.p7m", keep), rdvObject(row, tsr, ".xml.p7m.tsr", keep)}
-		for i, raw := range [][]byte{p7m, tsr} {
-			s.replicas.place(kept[i])
-			kept[i].to = kept[0].to // rows of one statement have the same replicas
-			err = s.replicas.write(ctx, kept[i], bytes.NewReader(raw))
-			if err != nil {
-				return err
-			}
-		}
-		p.ReportObject, p.StampObject = &kept[0].id, &kept[1].id
-	}
-	stamped := pg.Time(at)
-	p.At = &stamped
 	return s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		p := db.SetDepositReportParams{ID: row.ID, Report: r.p7m, Stamp: r.tsr, At: &r.at}
+		p.ReportObject, p.StampObject = r.objects()
 		n, err := db.New(tx).SetDepositReport(ctx, p)
 		if err != nil || n == 0 || s.replicas == nil {
 			return err
 		}
-		return s.replicas.record(ctx, tx, row.TenantID, kept)
+		return s.replicas.record(ctx, tx, row.TenantID, r.kept)
 	})
 }
 
-func rdvObject(row db.Deposit, raw []byte, ending string, keep time.Time) *object {
+// rdv is a report that was written and is not signed yet.
+type rdv struct {
+	tenant, name string
+	id           uuid.UUID // of the deposit or submission
+	made, keep   time.Time
+	content      []byte
+}
+
+// sealedRDV is a report with signature and stamp, and where the replicas have them.
+type sealedRDV struct {
+	p7m, tsr []byte
+	at       time.Time
+	kept     []*object
+}
+
+func (r *sealedRDV) objects() (report, stamp *uuid.UUID) {
+	if len(r.kept) == 0 {
+		return nil, nil
+	}
+	return &r.kept[0].id, &r.kept[1].id
+}
+
+// sealRDV signs, stamps and keeps a report. The signature is over the report as it was first written: a repeat finds it by its
+// request id only when the bytes are the same, and they follow from the rows.
+func (s *Service) sealRDV(ctx context.Context, r rdv) (*sealedRDV, error) {
+	sum := sha256.Sum256(r.content)
+	p7m, err := s.signContent(ctx, r.tenant, r.name, mimeXML, uuid.NewSHA1(rdvSpace, append(r.id[:], sum[:]...)), r.content)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(p7m)
+	tsr, at, err := s.stampDigest(ctx, digest[:])
+	if err != nil {
+		return nil, err
+	}
+	out := &sealedRDV{p7m: p7m, tsr: tsr, at: pg.Time(at)}
+	if s.replicas == nil {
+		return out, nil
+	}
+	out.kept = []*object{r.object(p7m, ".xml.p7m"), r.object(tsr, ".xml.p7m.tsr")}
+	for i, raw := range [][]byte{p7m, tsr} {
+		s.replicas.place(out.kept[i])
+		out.kept[i].to = out.kept[0].to // rows of one statement have the same replicas
+		err = s.replicas.write(ctx, out.kept[i], bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r rdv) object(raw []byte, ending string) *object {
 	sum := sha256.Sum256(raw)
 	return &object{
-		id: uuid.NewSHA1(rdvSpace, append([]byte(ending), append(row.ID[:], sum[:]...)...)), kind: kindReport, retain: keep,
-		Object: vault.Object{Key: fmt.Sprintf("tenants/%s/rdv/%s/%s-%x%s", row.TenantID, row.CreatedAt.UTC().Format("2006-01"), row.ID, sum[:4], ending), Size: int64(len(raw)), SHA256: sum},
+		id: uuid.NewSHA1(rdvSpace, append([]byte(ending), append(r.id[:], sum[:]...)...)), kind: kindReport, retain: r.keep,
+		Object: vault.Object{Key: fmt.Sprintf("tenants/%s/rdv/%s/%s-%x%s", r.tenant, r.made.UTC().Format("2006-01"), r.id, sum[:4], ending), Size: int64(len(raw)), SHA256: sum},
 	}
 }
 
@@ -113,12 +147,7 @@ func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) 
 		return nil, err
 	}
 	d := &xmlText{}
-	d.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<RapportoDiVersamento xmlns="` + rdvNamespace + `" versione="1">`)
-	d.element("Identificativo", depositName(row.TenantID, row.ID))
-	d.element("DataRapporto", u.CreatedAt.UTC().Format(time.RFC3339)) // UTC, as the Guidelines want
-	d.element("Conservatore", s.cfg.Producer)
-	d.element("Responsabile", responsibleName(s.cfg.Responsible))
-	d.element("Titolare", "tenants/"+row.TenantID)
+	s.headRDV(d, row.TenantID, depositName(row.TenantID, row.ID), u.CreatedAt)
 	d.raw("<PacchettoDiVersamento>")
 	d.element("Chiave", row.ClientKey)
 	d.element("Tipo", map[string]string{kindDocument: "documento", kindForeign: "pacchetto di archiviazione di altro sistema"}[row.Kind])
@@ -148,6 +177,16 @@ func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) 
 	d.element("Esito", "POSITIVO")
 	d.raw("</RapportoDiVersamento>\n")
 	return d.Bytes(), nil
+}
+
+// headRDV begins a report.
+func (s *Service) headRDV(d *xmlText, tenant, name string, at time.Time) {
+	d.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<RapportoDiVersamento xmlns="` + rdvNamespace + `" versione="1">`)
+	d.element("Identificativo", name)
+	d.element("DataRapporto", at.UTC().Format(time.RFC3339)) // UTC, as the Guidelines want
+	d.element("Conservatore", s.cfg.Producer)
+	d.element("Responsabile", responsibleName(s.cfg.Responsible))
+	d.element("Titolare", "tenants/"+tenant)
 }
 
 // unitOfDeposit reads what a deposit became, and in how many replicas its document is.
@@ -198,21 +237,26 @@ func (s *Service) logInRDV(ctx context.Context, d *xmlText, tenant string, unit 
 	return nil
 }
 
-// submissionReport reads the report from where it is kept: the replicas, or the rows without them.
-func (s *Service) submissionReport(ctx context.Context, row db.Deposit) (*conservationv1.SubmissionReport, error) {
-	if row.Report == nil {
-		if row.State != "ACCEPTED" {
-			return nil, fault.Precondition("SUBMISSION_REPORT_NONE", "deposit %s is %s: a report is made of what was taken in charge", depositName(row.TenantID, row.ID), row.State)
-		}
+// reported is a report as its row has it.
+type reported struct {
+	tenant            string
+	report, stamp     []byte
+	reportID, stampID *uuid.UUID
+	at                *time.Time
+}
+
+// submissionReport reads a report from where it is kept: the replicas, or the rows without them.
+func (s *Service) submissionReport(ctx context.Context, row reported) (*conservationv1.SubmissionReport, error) {
+	if row.report == nil {
 		return nil, fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report is being signed: ask again in a second or two").WithRetryAfter(time.Second)
 	}
-	m := &conservationv1.SubmissionReport{Deposit: depositName(row.TenantID, row.ID), Signed: row.Report, TimeStamp: row.Stamp, StampTime: timestamppb.New(*row.StampedAt)}
-	if s.replicas != nil && row.ReportID != nil {
+	m := &conservationv1.SubmissionReport{Signed: row.report, TimeStamp: row.stamp, StampTime: timestamppb.New(*row.at)}
+	if s.replicas != nil && row.reportID != nil {
 		for _, f := range []struct {
 			id   uuid.UUID
 			into *[]byte
-		}{{*row.ReportID, &m.Signed}, {*row.StampID, &m.TimeStamp}} {
-			o, err := s.object(ctx, row.TenantID, f.id)
+		}{{*row.reportID, &m.Signed}, {*row.stampID, &m.TimeStamp}} {
+			o, err := s.object(ctx, row.tenant, f.id)
 			if err != nil {
 				return nil, err
 			}
@@ -224,8 +268,21 @@ func (s *Service) submissionReport(ctx context.Context, row db.Deposit) (*conser
 	}
 	sd, err := cms.Parse(m.GetSigned())
 	if err != nil {
-		return nil, fault.Internal("SUBMISSION_REPORT_UNREADABLE", "the report of %s cannot be read", m.GetDeposit()).With(err)
+		return nil, fault.Internal("SUBMISSION_REPORT_UNREADABLE", "a report of tenants/%s cannot be read", row.tenant).With(err)
 	}
 	m.Content = sd.Content()
 	return m, nil
+}
+
+// depositReport is the report of a deposit.
+func (s *Service) depositReport(ctx context.Context, row db.Deposit) (*conservationv1.SubmissionReport, error) {
+	name := depositName(row.TenantID, row.ID)
+	if row.State != "ACCEPTED" {
+		return nil, fault.Precondition("SUBMISSION_REPORT_NONE", "deposit %s is %s: a report is made of what was taken in charge", name, row.State)
+	}
+	m, err := s.submissionReport(ctx, reported{tenant: row.TenantID, report: row.Report, stamp: row.Stamp, reportID: row.ReportID, stampID: row.StampID, at: row.StampedAt})
+	if err == nil {
+		m.Deposit = name
+	}
+	return m, err
 }

@@ -240,6 +240,7 @@ func wire(h *run.Host) (*Service, error) {
 	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)
 	bus.On(h.Bus, "intake-mail", s.onMessageHandedOver)
 	bus.On(h.Bus, "intake-mail-day", s.onMailboxDayClosed)
+	bus.On(h.Bus, "statement-refused", s.onMessageRequestRefused)
 	conservationv1.RegisterMailServiceServer(h.RPC, mailDays{s: s})
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
 	return s, nil

@@ -51,6 +51,10 @@ func (l *logbook) tell(ctx context.Context) error {
 			if err != nil || len(tenants) == 0 {
 				return err
 			}
+			err = l.post(ctx, tx, points[0], names[point.Size], tenants)
+			if err != nil {
+				return err
+			}
 			told := db.SetToldParams{Size: point.Size, At: pg.Time(l.now())}
 			for _, t := range tenants {
 				err = l.watchers.bus.Emit(pg.WithTenant(ctx, t.TenantID), tx, &conservationv1.LogStated{

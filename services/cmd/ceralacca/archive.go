@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
@@ -24,24 +23,6 @@ func (c *cli) archive() (conservationv1.ConservationServiceClient, string, error
 }
 
 func (c *cli) archiveCommand() *cobra.Command {
-	var year int32
-	var class string
-	closing := verb("close", "Close a package over the units that wait, and seal it", args(), func(ctx context.Context, _ []string) error {
-		if year == 0 {
-			return usage("no fiscal year: give --year, such as --year %d", c.now().Year())
-		}
-		api, tenant, err := c.archive()
-		if err != nil {
-			return err
-		}
-		p, err := api.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: tenant, FiscalYear: year, Class: class, RequestId: uuid.NewString()})
-		if err != nil {
-			return err
-		}
-		return c.print(p, func() { c.showPackage(p) })
-	})
-	closing.Flags().Int32Var(&year, "year", 0, "fiscal year of the package")
-	closing.Flags().StringVar(&class, "class", "", "class of documents: FISC, FISC-PA, or PEC for certified mail; FISC when empty")
 	list := c.lister(verb("ls", "List packages", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.archive()
 		if err != nil {
@@ -76,7 +57,7 @@ func (c *cli) archiveCommand() *cobra.Command {
 		}
 		return c.print(p, func() { c.showPackage(p) })
 	})
-	return group("archive", "Documents in custody and the packages that seal them", closing, list, get, c.unitsCommand(), c.downloadCommand())
+	return group("archive", "Documents in custody and the packages that seal them", c.closePackageCommand(), list, get, c.unitsCommand(), c.downloadCommand())
 }
 
 func (c *cli) unitsCommand() *cobra.Command {

@@ -24,7 +24,7 @@ func (c *cli) conserveCommand() *cobra.Command {
 		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.monitorCommand(), c.evidenceCommand(), c.storageCommand(), c.damagesCommand(),
 		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand(),
 		c.conserveMailDays(), c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand(),
-		c.depositUploadCommand(), c.importPackageCommand(), c.depositsCommand(), c.rdvCommand(), c.conflictsCommand(), c.resolveCommand(), c.formatsCommand(),
+		c.depositUploadCommand(), c.importPackageCommand(), c.depositsCommand(), c.rdvCommand(), c.submissionsCommand(), c.statementCommand(), c.conflictsCommand(), c.resolveCommand(), c.formatsCommand(),
 		c.closePackageCommand(), c.retentionCommand(), c.holdCommand(), c.scartoCommand(), c.exportArchiveCommand())
 }
 

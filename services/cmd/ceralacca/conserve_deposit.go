@@ -264,47 +264,6 @@ func (c *cli) depositsCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) rdvCommand() *cobra.Command {
-	var output string
-	cmd := verb("rdv DEPOSIT", "Write the signed and stamped report of a deposit (rapporto di versamento): OUTPUT, OUTPUT.p7m, OUTPUT.p7m.tsr", args("DEPOSIT"), func(ctx context.Context, given []string) error {
-		api, _, err := c.deposits()
-		if err != nil {
-			return err
-		}
-		name, err := c.within("deposits", given[0])
-		if err != nil {
-			return err
-		}
-		r, err := api.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: name})
-		if err != nil {
-			return err
-		}
-		if output == "" && c.format == formatText {
-			_, err = c.out.Write(r.GetContent())
-			return err
-		}
-		for ending, raw := range map[string][]byte{"": r.GetContent(), ".p7m": r.GetSigned(), ".p7m.tsr": r.GetTimeStamp()} {
-			if output == "" {
-				break
-			}
-			err = keep(output+ending, raw)
-			if err != nil {
-				return err
-			}
-		}
-		return c.print(r, func() {
-			c.fields("deposit", r.GetDeposit(), "stamped", when(r.GetStampTime()), "written", output+" "+output+".p7m "+output+".p7m.tsr")
-		})
-	})
-	cmd.Long = cmd.Short + `.
-
-It says what the archive took in charge and when, with its place in the log of evidence, and nothing of what is in the document.
-  openssl cms -verify -binary -inform DER -in rdv.xml.p7m -CAfile roots.pem -purpose any -out rdv.xml
-  openssl ts -verify -in rdv.xml.p7m.tsr -data rdv.xml.p7m -CAfile roots.pem`
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the report; the report alone on standard output when empty")
-	return cmd
-}
-
 func (c *cli) conflictsCommand() *cobra.Command {
 	return verb("conflicts", "Keys under which other bytes came than those that are held, and how they were resolved", args(), func(ctx context.Context, _ []string) error {
 		api, tenant, err := c.deposits()

@@ -21,7 +21,7 @@ func (c *cli) retention() (conservationv1.RetentionServiceClient, string, error)
 	return conservationv1.NewRetentionServiceClient(conn), tenant, err
 }
 
-// closePackageCommand is archive close, where people look for it too.
+// closePackageCommand is archive close and conserve close: people look for it in both places.
 func (c *cli) closePackageCommand() *cobra.Command {
 	var year int32
 	var class string
@@ -171,8 +171,7 @@ const disposalHelp = `
 
 func (c *cli) scartoCommand() *cobra.Command {
 	cmd := group("scarto", "Destruction by the rules: list, authorisation, two persons, report",
-		c.proposeCommand(), c.authorizeCommand(), c.releaseCommand(), c.disposalVerb("withdraw DISPOSAL", "End a disposal of which nothing was destroyed"),
-		c.completeCommand(), c.disposalVerb("get DISPOSAL", "Show a disposal with its list"), c.disposalsCommand(), c.disposalReportCommand())
+		append(c.disposalSteps(), c.proposeCommand(), c.authorizeCommand(), c.disposalsCommand(), c.disposalReportCommand())...)
 	cmd.Long = cmd.Short + ".\n" + disposalHelp
 	return cmd
 }
@@ -236,100 +235,86 @@ func (c *cli) authorizeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		api, _, err := c.retention()
-		if err != nil {
-			return err
-		}
-		req.Name, err = c.within("disposals", given[0])
-		for i := 0; err == nil && i < len(packages); i++ {
-			var name string
-			name, err = c.within("packages", packages[i])
+		for _, p := range packages {
+			name, err := c.within("packages", p)
+			if err != nil {
+				return err
+			}
 			req.Packages = append(req.Packages, name)
 		}
-		if err != nil {
-			return err
-		}
-		d, err := api.AuthorizeDisposal(ctx, req)
-		if err != nil {
-			return err
-		}
-		return c.print(d, func() { c.showDisposal(d) })
+		return c.onDisposal(given[0], func(api conservationv1.RetentionServiceClient, name string) (*conservationv1.Disposal, error) {
+			req.Name = name
+			return api.AuthorizeDisposal(ctx, req)
+		})
 	})
 	producer, authority = authorityFlags(cmd, "", "the producer"), authorityFlags(cmd, "soprintendenza-", "the Soprintendenza")
 	cmd.Flags().StringArrayVar(&packages, "package", nil, "only this package of the list; may be given several times")
 	return cmd
 }
 
-func (c *cli) releaseCommand() *cobra.Command {
-	var person string
-	cmd := verb("release DISPOSAL", "Release the destruction (operators): it takes two of them, each with an account of its own", args("DISPOSAL"), func(ctx context.Context, given []string) error {
-		if person == "" {
-			return usage("--person is needed: who releases it, for the report")
+// disposalVerb is a step of a disposal that exists: its name, what the step needs, one call.
+type disposalVerb struct {
+	use, short         string
+	flag, means, needs string // the one word that the step needs; empty: none
+	call               func(ctx context.Context, api conservationv1.RetentionServiceClient, name, word string) (*conservationv1.Disposal, error)
+}
+
+func (c *cli) disposalStep(v disposalVerb) *cobra.Command {
+	var word string
+	cmd := verb(v.use+" DISPOSAL", v.short, args("DISPOSAL"), func(ctx context.Context, given []string) error {
+		if v.flag != "" && word == "" {
+			return usage("--%s is needed: %s", v.flag, v.needs)
 		}
-		api, _, err := c.retention()
-		if err != nil {
-			return err
-		}
-		name, err := c.within("disposals", given[0])
-		if err != nil {
-			return err
-		}
-		d, err := api.ApproveDisposal(ctx, &conservationv1.ApproveDisposalRequest{Name: name, Person: person})
-		if err != nil {
-			return err
-		}
-		return c.print(d, func() { c.showDisposal(d) })
+		return c.onDisposal(given[0], func(api conservationv1.RetentionServiceClient, name string) (*conservationv1.Disposal, error) {
+			return v.call(ctx, api, name, word)
+		})
 	})
-	cmd.Flags().StringVar(&person, "person", "", "your name")
+	if v.flag != "" {
+		cmd.Flags().StringVar(&word, v.flag, "", v.means)
+	}
 	return cmd
 }
 
-func (c *cli) completeCommand() *cobra.Command {
-	var statement string
-	cmd := verb("complete DISPOSAL", "State that no backup holds the documents any more (operators)", args("DISPOSAL"), func(ctx context.Context, given []string) error {
-		if statement == "" {
-			return usage("--statement is needed: how it is known, such as the date of the oldest generation of backups")
-		}
-		api, _, err := c.retention()
-		if err != nil {
-			return err
-		}
-		name, err := c.within("disposals", given[0])
-		if err != nil {
-			return err
-		}
-		d, err := api.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: name, Statement: statement})
-		if err != nil {
-			return err
-		}
-		return c.print(d, func() { c.showDisposal(d) })
-	})
-	cmd.Flags().StringVar(&statement, "statement", "", "how it is known")
-	return cmd
+// onDisposal calls for a disposal by its name and shows what comes back.
+func (c *cli) onDisposal(id string, call func(api conservationv1.RetentionServiceClient, name string) (*conservationv1.Disposal, error)) error {
+	api, _, err := c.retention()
+	if err != nil {
+		return err
+	}
+	name, err := c.within("disposals", id)
+	if err != nil {
+		return err
+	}
+	d, err := call(api, name)
+	if err != nil {
+		return err
+	}
+	return c.print(d, func() { c.showDisposal(d) })
 }
 
-// disposalVerb is a verb that needs nothing but the name.
-func (c *cli) disposalVerb(use, short string) *cobra.Command {
-	return verb(use, short, args("DISPOSAL"), func(ctx context.Context, given []string) error {
-		api, _, err := c.retention()
-		if err != nil {
-			return err
-		}
-		name, err := c.within("disposals", given[0])
-		if err != nil {
-			return err
-		}
-		var d *conservationv1.Disposal
-		if strings.HasPrefix(use, "withdraw") {
-			d, err = api.WithdrawDisposal(ctx, &conservationv1.WithdrawDisposalRequest{Name: name})
-		} else {
-			d, err = api.GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
-		}
-		if err != nil {
-			return err
-		}
-		return c.print(d, func() { c.showDisposal(d) })
-	})
+func (c *cli) disposalSteps() []*cobra.Command {
+	type retention = conservationv1.RetentionServiceClient
+	type disposal = conservationv1.Disposal
+	var steps []*cobra.Command
+	for _, v := range []disposalVerb{
+		{"release", "Release the destruction (operators): it takes two of them, each with an account of its own", "person", "your name", "who releases it, for the report",
+			func(ctx context.Context, api retention, name, word string) (*disposal, error) {
+				return api.ApproveDisposal(ctx, &conservationv1.ApproveDisposalRequest{Name: name, Person: word})
+			}},
+		{"complete", "State that no backup holds the documents any more (operators)", "statement", "how it is known", "how it is known, such as the date of the oldest generation of backups",
+			func(ctx context.Context, api retention, name, word string) (*disposal, error) {
+				return api.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: name, Statement: word})
+			}},
+		{"withdraw", "End a disposal of which nothing was destroyed", "", "", "", func(ctx context.Context, api retention, name, _ string) (*disposal, error) {
+			return api.WithdrawDisposal(ctx, &conservationv1.WithdrawDisposalRequest{Name: name})
+		}},
+		{"get", "Show a disposal with its list", "", "", "", func(ctx context.Context, api retention, name, _ string) (*disposal, error) {
+			return api.GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
+		}},
+	} {
+		steps = append(steps, c.disposalStep(v))
+	}
+	return steps
 }
 
 func (c *cli) showDisposal(d *conservationv1.Disposal) {

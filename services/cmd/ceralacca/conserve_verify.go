@@ -25,7 +25,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var key, roots, record string
 	var complete bool
 	var quorum int
-	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), or the folder of an export, offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
+	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), the folder of an export, or a report of what was taken in charge (RdV), offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
 			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
@@ -51,6 +51,9 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		}
 		if content, isPDD, err := pdd.Open(raw); err == nil && isPDD {
 			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, len(receipts)+len(checkpoints) > 0)
+		}
+		if submission, p7m := openSubmission(raw); submission != nil {
+			return c.verifySubmission(filepath.Base(given[0]), submission, p7m, in, &i, key, len(receipts)+len(checkpoints) > 0)
 		}
 		report := &custody.Report{}
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)

@@ -16,6 +16,9 @@ const (
 // folded is the note of a leaf whose unit has more files than a leaf has room for.
 const folded = "folded"
 
+// Folded says whether a leaf names its unit's files by one digest over all of theirs.
+func Folded(l *tlog.Leaf) bool { return l.Note == folded }
+
 // room for digests of files beside the one of the id.
 const room = 255
 

@@ -474,6 +474,37 @@ type SearchWord struct {
 	PartyID  uuid.UUID
 }
 
+type StatementMail struct {
+	TenantID  string
+	Mailbox   string
+	Address   string
+	SentSize  int64
+	SentAt    *time.Time
+	RequestID *uuid.UUID
+	Trouble   string
+}
+
+type Submission struct {
+	ID            uuid.UUID
+	TenantID      string
+	FirstSequence int64
+	LastSequence  int64
+	UnitCount     int32
+	FiscalYear    int32
+	Years         int32
+	CreatedAt     time.Time
+	ReportID      *uuid.UUID
+	StampID       *uuid.UUID
+	Report        []byte
+	Stamp         []byte
+	StampedAt     *time.Time
+}
+
+type SubmissionCursor struct {
+	TenantID string
+	Sequence int64
+}
+
 type Unit struct {
 	ID          uuid.UUID
 	TenantID    string

@@ -1493,8 +1493,9 @@ func (x *ListDepositsResponse) GetNextPageToken() string {
 }
 
 type GetSubmissionReportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/deposits/{deposit}, tenants/{tenant}/submissions/{submission} or tenants/{tenant}/units/{unit}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1538,15 +1539,18 @@ func (x *GetSubmissionReportRequest) GetName() string {
 
 // Rapporto di versamento.
 type SubmissionReport struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Deposit string                 `protobuf:"bytes,1,opt,name=deposit,proto3" json:"deposit,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deposit that it is of; empty when it is of a submission.
+	Deposit string `protobuf:"bytes,1,opt,name=deposit,proto3" json:"deposit,omitempty"`
 	// The report, XML.
 	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// Its signature by the archive's credential with the report in it, CAdES (.p7m).
 	Signed []byte `protobuf:"bytes,3,opt,name=signed,proto3" json:"signed,omitempty"`
 	// RFC 3161 stamp of the signature (.tsr).
-	TimeStamp     []byte                 `protobuf:"bytes,4,opt,name=time_stamp,json=timeStamp,proto3" json:"time_stamp,omitempty"`
-	StampTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
+	TimeStamp []byte                 `protobuf:"bytes,4,opt,name=time_stamp,json=timeStamp,proto3" json:"time_stamp,omitempty"`
+	StampTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=stamp_time,json=stampTime,proto3" json:"stamp_time,omitempty"`
+	// The submission that it is of; empty when it is of a deposit.
+	Submission    string `protobuf:"bytes,6,opt,name=submission,proto3" json:"submission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1616,6 +1620,213 @@ func (x *SubmissionReport) GetStampTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SubmissionReport) GetSubmission() string {
+	if x != nil {
+		return x.Submission
+	}
+	return ""
+}
+
+// Documents of one tenant that came by event one after the other: the places first_sequence to last_sequence in its chain of the
+// log of evidence.
+type Submission struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	FirstSequence int64                  `protobuf:"varint,2,opt,name=first_sequence,json=firstSequence,proto3" json:"first_sequence,omitempty"`
+	LastSequence  int64                  `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Units that were taken in charge, or got later receipts.
+	UnitCount  int32                  `protobuf:"varint,4,opt,name=unit_count,json=unitCount,proto3" json:"unit_count,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When the report was signed and stamped.
+	ReportTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Submission) Reset() {
+	*x = Submission{}
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Submission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Submission) ProtoMessage() {}
+
+func (x *Submission) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Submission.ProtoReflect.Descriptor instead.
+func (*Submission) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Submission) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Submission) GetFirstSequence() int64 {
+	if x != nil {
+		return x.FirstSequence
+	}
+	return 0
+}
+
+func (x *Submission) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *Submission) GetUnitCount() int32 {
+	if x != nil {
+		return x.UnitCount
+	}
+	return 0
+}
+
+func (x *Submission) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Submission) GetReportTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReportTime
+	}
+	return nil
+}
+
+type ListSubmissionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubmissionsRequest) Reset() {
+	*x = ListSubmissionsRequest{}
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubmissionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubmissionsRequest) ProtoMessage() {}
+
+func (x *ListSubmissionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubmissionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSubmissionsRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListSubmissionsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListSubmissionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSubmissionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListSubmissionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Submissions   []*Submission          `protobuf:"bytes,1,rep,name=submissions,proto3" json:"submissions,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubmissionsResponse) Reset() {
+	*x = ListSubmissionsResponse{}
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubmissionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubmissionsResponse) ProtoMessage() {}
+
+func (x *ListSubmissionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubmissionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSubmissionsResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListSubmissionsResponse) GetSubmissions() []*Submission {
+	if x != nil {
+		return x.Submissions
+	}
+	return nil
+}
+
+func (x *ListSubmissionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // A key that two contents claim.
 type Conflict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1639,7 +1850,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[15]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1862,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[15]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1875,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Conflict) GetName() string {
@@ -1746,7 +1957,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[16]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1969,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[16]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1982,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListConflictsRequest) GetParent() string {
@@ -1791,7 +2002,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[17]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2014,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[17]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2027,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1837,7 +2048,7 @@ type ResolveConflictRequest struct {
 
 func (x *ResolveConflictRequest) Reset() {
 	*x = ResolveConflictRequest{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[18]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +2060,7 @@ func (x *ResolveConflictRequest) String() string {
 func (*ResolveConflictRequest) ProtoMessage() {}
 
 func (x *ResolveConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[18]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +2073,7 @@ func (x *ResolveConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveConflictRequest.ProtoReflect.Descriptor instead.
 func (*ResolveConflictRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResolveConflictRequest) GetName() string {
@@ -1894,7 +2105,7 @@ type ListFormatsRequest struct {
 
 func (x *ListFormatsRequest) Reset() {
 	*x = ListFormatsRequest{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[19]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2117,7 @@ func (x *ListFormatsRequest) String() string {
 func (*ListFormatsRequest) ProtoMessage() {}
 
 func (x *ListFormatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[19]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2130,7 @@ func (x *ListFormatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormatsRequest.ProtoReflect.Descriptor instead.
 func (*ListFormatsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{22}
 }
 
 type ListFormatsResponse struct {
@@ -1931,7 +2142,7 @@ type ListFormatsResponse struct {
 
 func (x *ListFormatsResponse) Reset() {
 	*x = ListFormatsResponse{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[20]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2154,7 @@ func (x *ListFormatsResponse) String() string {
 func (*ListFormatsResponse) ProtoMessage() {}
 
 func (x *ListFormatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[20]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2167,7 @@ func (x *ListFormatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormatsResponse.ProtoReflect.Descriptor instead.
 func (*ListFormatsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{20}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListFormatsResponse) GetFormats() []*Format {
@@ -1982,7 +2193,7 @@ type Format struct {
 
 func (x *Format) Reset() {
 	*x = Format{}
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[21]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2205,7 @@ func (x *Format) String() string {
 func (*Format) ProtoMessage() {}
 
 func (x *Format) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[21]
+	mi := &file_ceralacca_conservation_v1_deposits_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2218,7 @@ func (x *Format) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Format.ProtoReflect.Descriptor instead.
 func (*Format) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{21}
+	return file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Format) GetName() string {
@@ -2153,9 +2364,9 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\"~\n" +
 	"\x14ListDepositsResponse\x12>\n" +
 	"\bdeposits\x18\x01 \x03(\v2\".ceralacca.conservation.v1.DepositR\bdeposits\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n" +
-	"\x1aGetSubmissionReportRequest\x12<\n" +
-	"\x04name\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^tenants/[^/]+/deposits/[^/]+$R\x04name\"\xb8\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n" +
+	"\x1aGetSubmissionReportRequest\x12P\n" +
+	"\x04name\x18\x01 \x01(\tB<\xe0A\x02\xbaH6r422^tenants/[^/]+/(deposits|submissions|units)/[^/]+$R\x04name\"\xd8\x01\n" +
 	"\x10SubmissionReport\x12\x18\n" +
 	"\adeposit\x18\x01 \x01(\tR\adeposit\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\x12\x16\n" +
@@ -2163,7 +2374,32 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\n" +
 	"time_stamp\x18\x04 \x01(\fR\ttimeStamp\x129\n" +
 	"\n" +
-	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\"\xf0\x02\n" +
+	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x12\x1e\n" +
+	"\n" +
+	"submission\x18\x06 \x01(\tR\n" +
+	"submission\"\xf9\x02\n" +
+	"\n" +
+	"Submission\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12%\n" +
+	"\x0efirst_sequence\x18\x02 \x01(\x03R\rfirstSequence\x12#\n" +
+	"\rlast_sequence\x18\x03 \x01(\x03R\flastSequence\x12\x1d\n" +
+	"\n" +
+	"unit_count\x18\x04 \x01(\x05R\tunitCount\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vreport_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reportTime:m\xeaAj\n" +
+	"$ceralacca.dev/PreservationSubmission\x12)tenants/{tenant}/submissions/{submission}*\vsubmissions2\n" +
+	"submission\"\x93\x01\n" +
+	"\x16ListSubmissionsRequest\x121\n" +
+	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8a\x01\n" +
+	"\x17ListSubmissionsResponse\x12G\n" +
+	"\vsubmissions\x18\x01 \x03(\v2%.ceralacca.conservation.v1.SubmissionR\vsubmissions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf0\x02\n" +
 	"\bConflict\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -2239,7 +2475,7 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\x12ConflictResolution\x12#\n" +
 	"\x1fCONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dCONFLICT_RESOLUTION_KEEP_HELD\x10\x01\x12!\n" +
-	"\x1dCONFLICT_RESOLUTION_KEEP_BOTH\x10\x022\xa5\b\n" +
+	"\x1dCONFLICT_RESOLUTION_KEEP_BOTH\x10\x022\xb6\t\n" +
 	"\x0eDepositService\x12{\n" +
 	"\rCreateDeposit\x12/.ceralacca.conservation.v1.CreateDepositRequest\x1a\".ceralacca.conservation.v1.Deposit\"\x13\xb2\xbb\x18\x0f\n" +
 	"\rarchive.write(\x01\x12u\n" +
@@ -2251,6 +2487,8 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\fListDeposits\x12..ceralacca.conservation.v1.ListDepositsRequest\x1a/.ceralacca.conservation.v1.ListDepositsResponse\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x8f\x01\n" +
 	"\x13GetSubmissionReport\x125.ceralacca.conservation.v1.GetSubmissionReportRequest\x1a+.ceralacca.conservation.v1.SubmissionReport\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read\x18\x01\x12\x8e\x01\n" +
+	"\x0fListSubmissions\x121.ceralacca.conservation.v1.ListSubmissionsRequest\x1a2.ceralacca.conservation.v1.ListSubmissionsResponse\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x88\x01\n" +
 	"\rListConflicts\x12/.ceralacca.conservation.v1.ListConflictsRequest\x1a0.ceralacca.conservation.v1.ListConflictsResponse\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x80\x01\n" +
@@ -2272,7 +2510,7 @@ func file_ceralacca_conservation_v1_deposits_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_conservation_v1_deposits_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_ceralacca_conservation_v1_deposits_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ceralacca_conservation_v1_deposits_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_ceralacca_conservation_v1_deposits_proto_goTypes = []any{
 	(DepositKind)(0),                   // 0: ceralacca.conservation.v1.DepositKind
 	(Formation)(0),                     // 1: ceralacca.conservation.v1.Formation
@@ -2296,14 +2534,17 @@ var file_ceralacca_conservation_v1_deposits_proto_goTypes = []any{
 	(*ListDepositsResponse)(nil),       // 19: ceralacca.conservation.v1.ListDepositsResponse
 	(*GetSubmissionReportRequest)(nil), // 20: ceralacca.conservation.v1.GetSubmissionReportRequest
 	(*SubmissionReport)(nil),           // 21: ceralacca.conservation.v1.SubmissionReport
-	(*Conflict)(nil),                   // 22: ceralacca.conservation.v1.Conflict
-	(*ListConflictsRequest)(nil),       // 23: ceralacca.conservation.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),      // 24: ceralacca.conservation.v1.ListConflictsResponse
-	(*ResolveConflictRequest)(nil),     // 25: ceralacca.conservation.v1.ResolveConflictRequest
-	(*ListFormatsRequest)(nil),         // 26: ceralacca.conservation.v1.ListFormatsRequest
-	(*ListFormatsResponse)(nil),        // 27: ceralacca.conservation.v1.ListFormatsResponse
-	(*Format)(nil),                     // 28: ceralacca.conservation.v1.Format
-	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*Submission)(nil),                 // 22: ceralacca.conservation.v1.Submission
+	(*ListSubmissionsRequest)(nil),     // 23: ceralacca.conservation.v1.ListSubmissionsRequest
+	(*ListSubmissionsResponse)(nil),    // 24: ceralacca.conservation.v1.ListSubmissionsResponse
+	(*Conflict)(nil),                   // 25: ceralacca.conservation.v1.Conflict
+	(*ListConflictsRequest)(nil),       // 26: ceralacca.conservation.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),      // 27: ceralacca.conservation.v1.ListConflictsResponse
+	(*ResolveConflictRequest)(nil),     // 28: ceralacca.conservation.v1.ResolveConflictRequest
+	(*ListFormatsRequest)(nil),         // 29: ceralacca.conservation.v1.ListFormatsRequest
+	(*ListFormatsResponse)(nil),        // 30: ceralacca.conservation.v1.ListFormatsResponse
+	(*Format)(nil),                     // 31: ceralacca.conservation.v1.Format
+	(*timestamppb.Timestamp)(nil),      // 32: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_deposits_proto_depIdxs = []int32{
 	8,  // 0: ceralacca.conservation.v1.CreateDepositRequest.head:type_name -> ceralacca.conservation.v1.DepositHead
@@ -2320,38 +2561,43 @@ var file_ceralacca_conservation_v1_deposits_proto_depIdxs = []int32{
 	0,  // 11: ceralacca.conservation.v1.Deposit.kind:type_name -> ceralacca.conservation.v1.DepositKind
 	5,  // 12: ceralacca.conservation.v1.Deposit.state:type_name -> ceralacca.conservation.v1.DepositState
 	15, // 13: ceralacca.conservation.v1.Deposit.problems:type_name -> ceralacca.conservation.v1.DepositProblem
-	29, // 14: ceralacca.conservation.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
-	29, // 15: ceralacca.conservation.v1.Deposit.end_time:type_name -> google.protobuf.Timestamp
-	29, // 16: ceralacca.conservation.v1.Deposit.report_time:type_name -> google.protobuf.Timestamp
+	32, // 14: ceralacca.conservation.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
+	32, // 15: ceralacca.conservation.v1.Deposit.end_time:type_name -> google.protobuf.Timestamp
+	32, // 16: ceralacca.conservation.v1.Deposit.report_time:type_name -> google.protobuf.Timestamp
 	5,  // 17: ceralacca.conservation.v1.ListDepositsRequest.state:type_name -> ceralacca.conservation.v1.DepositState
 	14, // 18: ceralacca.conservation.v1.ListDepositsResponse.deposits:type_name -> ceralacca.conservation.v1.Deposit
-	29, // 19: ceralacca.conservation.v1.SubmissionReport.stamp_time:type_name -> google.protobuf.Timestamp
-	29, // 20: ceralacca.conservation.v1.Conflict.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 21: ceralacca.conservation.v1.Conflict.resolution:type_name -> ceralacca.conservation.v1.ConflictResolution
-	22, // 22: ceralacca.conservation.v1.ListConflictsResponse.conflicts:type_name -> ceralacca.conservation.v1.Conflict
-	6,  // 23: ceralacca.conservation.v1.ResolveConflictRequest.resolution:type_name -> ceralacca.conservation.v1.ConflictResolution
-	28, // 24: ceralacca.conservation.v1.ListFormatsResponse.formats:type_name -> ceralacca.conservation.v1.Format
-	7,  // 25: ceralacca.conservation.v1.DepositService.CreateDeposit:input_type -> ceralacca.conservation.v1.CreateDepositRequest
-	16, // 26: ceralacca.conservation.v1.DepositService.OpenDeposit:input_type -> ceralacca.conservation.v1.OpenDepositRequest
-	17, // 27: ceralacca.conservation.v1.DepositService.GetDeposit:input_type -> ceralacca.conservation.v1.GetDepositRequest
-	18, // 28: ceralacca.conservation.v1.DepositService.ListDeposits:input_type -> ceralacca.conservation.v1.ListDepositsRequest
-	20, // 29: ceralacca.conservation.v1.DepositService.GetSubmissionReport:input_type -> ceralacca.conservation.v1.GetSubmissionReportRequest
-	23, // 30: ceralacca.conservation.v1.DepositService.ListConflicts:input_type -> ceralacca.conservation.v1.ListConflictsRequest
-	25, // 31: ceralacca.conservation.v1.DepositService.ResolveConflict:input_type -> ceralacca.conservation.v1.ResolveConflictRequest
-	26, // 32: ceralacca.conservation.v1.DepositService.ListFormats:input_type -> ceralacca.conservation.v1.ListFormatsRequest
-	14, // 33: ceralacca.conservation.v1.DepositService.CreateDeposit:output_type -> ceralacca.conservation.v1.Deposit
-	14, // 34: ceralacca.conservation.v1.DepositService.OpenDeposit:output_type -> ceralacca.conservation.v1.Deposit
-	14, // 35: ceralacca.conservation.v1.DepositService.GetDeposit:output_type -> ceralacca.conservation.v1.Deposit
-	19, // 36: ceralacca.conservation.v1.DepositService.ListDeposits:output_type -> ceralacca.conservation.v1.ListDepositsResponse
-	21, // 37: ceralacca.conservation.v1.DepositService.GetSubmissionReport:output_type -> ceralacca.conservation.v1.SubmissionReport
-	24, // 38: ceralacca.conservation.v1.DepositService.ListConflicts:output_type -> ceralacca.conservation.v1.ListConflictsResponse
-	22, // 39: ceralacca.conservation.v1.DepositService.ResolveConflict:output_type -> ceralacca.conservation.v1.Conflict
-	27, // 40: ceralacca.conservation.v1.DepositService.ListFormats:output_type -> ceralacca.conservation.v1.ListFormatsResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	32, // 19: ceralacca.conservation.v1.SubmissionReport.stamp_time:type_name -> google.protobuf.Timestamp
+	32, // 20: ceralacca.conservation.v1.Submission.create_time:type_name -> google.protobuf.Timestamp
+	32, // 21: ceralacca.conservation.v1.Submission.report_time:type_name -> google.protobuf.Timestamp
+	22, // 22: ceralacca.conservation.v1.ListSubmissionsResponse.submissions:type_name -> ceralacca.conservation.v1.Submission
+	32, // 23: ceralacca.conservation.v1.Conflict.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 24: ceralacca.conservation.v1.Conflict.resolution:type_name -> ceralacca.conservation.v1.ConflictResolution
+	25, // 25: ceralacca.conservation.v1.ListConflictsResponse.conflicts:type_name -> ceralacca.conservation.v1.Conflict
+	6,  // 26: ceralacca.conservation.v1.ResolveConflictRequest.resolution:type_name -> ceralacca.conservation.v1.ConflictResolution
+	31, // 27: ceralacca.conservation.v1.ListFormatsResponse.formats:type_name -> ceralacca.conservation.v1.Format
+	7,  // 28: ceralacca.conservation.v1.DepositService.CreateDeposit:input_type -> ceralacca.conservation.v1.CreateDepositRequest
+	16, // 29: ceralacca.conservation.v1.DepositService.OpenDeposit:input_type -> ceralacca.conservation.v1.OpenDepositRequest
+	17, // 30: ceralacca.conservation.v1.DepositService.GetDeposit:input_type -> ceralacca.conservation.v1.GetDepositRequest
+	18, // 31: ceralacca.conservation.v1.DepositService.ListDeposits:input_type -> ceralacca.conservation.v1.ListDepositsRequest
+	20, // 32: ceralacca.conservation.v1.DepositService.GetSubmissionReport:input_type -> ceralacca.conservation.v1.GetSubmissionReportRequest
+	23, // 33: ceralacca.conservation.v1.DepositService.ListSubmissions:input_type -> ceralacca.conservation.v1.ListSubmissionsRequest
+	26, // 34: ceralacca.conservation.v1.DepositService.ListConflicts:input_type -> ceralacca.conservation.v1.ListConflictsRequest
+	28, // 35: ceralacca.conservation.v1.DepositService.ResolveConflict:input_type -> ceralacca.conservation.v1.ResolveConflictRequest
+	29, // 36: ceralacca.conservation.v1.DepositService.ListFormats:input_type -> ceralacca.conservation.v1.ListFormatsRequest
+	14, // 37: ceralacca.conservation.v1.DepositService.CreateDeposit:output_type -> ceralacca.conservation.v1.Deposit
+	14, // 38: ceralacca.conservation.v1.DepositService.OpenDeposit:output_type -> ceralacca.conservation.v1.Deposit
+	14, // 39: ceralacca.conservation.v1.DepositService.GetDeposit:output_type -> ceralacca.conservation.v1.Deposit
+	19, // 40: ceralacca.conservation.v1.DepositService.ListDeposits:output_type -> ceralacca.conservation.v1.ListDepositsResponse
+	21, // 41: ceralacca.conservation.v1.DepositService.GetSubmissionReport:output_type -> ceralacca.conservation.v1.SubmissionReport
+	24, // 42: ceralacca.conservation.v1.DepositService.ListSubmissions:output_type -> ceralacca.conservation.v1.ListSubmissionsResponse
+	27, // 43: ceralacca.conservation.v1.DepositService.ListConflicts:output_type -> ceralacca.conservation.v1.ListConflictsResponse
+	25, // 44: ceralacca.conservation.v1.DepositService.ResolveConflict:output_type -> ceralacca.conservation.v1.Conflict
+	30, // 45: ceralacca.conservation.v1.DepositService.ListFormats:output_type -> ceralacca.conservation.v1.ListFormatsResponse
+	37, // [37:46] is the sub-list for method output_type
+	28, // [28:37] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_deposits_proto_init() }
@@ -2369,7 +2615,7 @@ func file_ceralacca_conservation_v1_deposits_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_deposits_proto_rawDesc), len(file_ceralacca_conservation_v1_deposits_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

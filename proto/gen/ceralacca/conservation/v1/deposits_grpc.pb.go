@@ -24,6 +24,7 @@ const (
 	DepositService_GetDeposit_FullMethodName          = "/ceralacca.conservation.v1.DepositService/GetDeposit"
 	DepositService_ListDeposits_FullMethodName        = "/ceralacca.conservation.v1.DepositService/ListDeposits"
 	DepositService_GetSubmissionReport_FullMethodName = "/ceralacca.conservation.v1.DepositService/GetSubmissionReport"
+	DepositService_ListSubmissions_FullMethodName     = "/ceralacca.conservation.v1.DepositService/ListSubmissions"
 	DepositService_ListConflicts_FullMethodName       = "/ceralacca.conservation.v1.DepositService/ListConflicts"
 	DepositService_ResolveConflict_FullMethodName     = "/ceralacca.conservation.v1.DepositService/ResolveConflict"
 	DepositService_ListFormats_FullMethodName         = "/ceralacca.conservation.v1.DepositService/ListFormats"
@@ -49,9 +50,12 @@ type DepositServiceClient interface {
 	GetDeposit(ctx context.Context, in *GetDepositRequest, opts ...grpc.CallOption) (*Deposit, error)
 	// Newest first.
 	ListDeposits(ctx context.Context, in *ListDepositsRequest, opts ...grpc.CallOption) (*ListDepositsResponse, error)
-	// The signed and stamped report of a deposit that was taken in charge. FAILED_PRECONDITION with SUBMISSION_REPORT_NOT_READY in the
-	// seconds before there is one.
+	// The signed and stamped report of a deposit that was taken in charge, of a submission, or of the submission or deposit that a unit
+	// came with. FAILED_PRECONDITION with SUBMISSION_REPORT_NOT_READY in the seconds before there is one, and with LOG_OFF for
+	// documents that came by event where no log is kept.
 	GetSubmissionReport(ctx context.Context, in *GetSubmissionReportRequest, opts ...grpc.CallOption) (*SubmissionReport, error)
+	// What came by event (settled invoices, certified mail), gathered into submissions with a report each. Newest first.
+	ListSubmissions(ctx context.Context, in *ListSubmissionsRequest, opts ...grpc.CallOption) (*ListSubmissionsResponse, error)
 	// Keys under which other bytes came than those that are held, and that wait for a person.
 	ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error)
 	// Ends a conflict. Nothing that is held is ever replaced.
@@ -121,6 +125,16 @@ func (c *depositServiceClient) GetSubmissionReport(ctx context.Context, in *GetS
 	return out, nil
 }
 
+func (c *depositServiceClient) ListSubmissions(ctx context.Context, in *ListSubmissionsRequest, opts ...grpc.CallOption) (*ListSubmissionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubmissionsResponse)
+	err := c.cc.Invoke(ctx, DepositService_ListSubmissions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *depositServiceClient) ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListConflictsResponse)
@@ -171,9 +185,12 @@ type DepositServiceServer interface {
 	GetDeposit(context.Context, *GetDepositRequest) (*Deposit, error)
 	// Newest first.
 	ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error)
-	// The signed and stamped report of a deposit that was taken in charge. FAILED_PRECONDITION with SUBMISSION_REPORT_NOT_READY in the
-	// seconds before there is one.
+	// The signed and stamped report of a deposit that was taken in charge, of a submission, or of the submission or deposit that a unit
+	// came with. FAILED_PRECONDITION with SUBMISSION_REPORT_NOT_READY in the seconds before there is one, and with LOG_OFF for
+	// documents that came by event where no log is kept.
 	GetSubmissionReport(context.Context, *GetSubmissionReportRequest) (*SubmissionReport, error)
+	// What came by event (settled invoices, certified mail), gathered into submissions with a report each. Newest first.
+	ListSubmissions(context.Context, *ListSubmissionsRequest) (*ListSubmissionsResponse, error)
 	// Keys under which other bytes came than those that are held, and that wait for a person.
 	ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error)
 	// Ends a conflict. Nothing that is held is ever replaced.
@@ -204,6 +221,9 @@ func (UnimplementedDepositServiceServer) ListDeposits(context.Context, *ListDepo
 }
 func (UnimplementedDepositServiceServer) GetSubmissionReport(context.Context, *GetSubmissionReportRequest) (*SubmissionReport, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSubmissionReport not implemented")
+}
+func (UnimplementedDepositServiceServer) ListSubmissions(context.Context, *ListSubmissionsRequest) (*ListSubmissionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSubmissions not implemented")
 }
 func (UnimplementedDepositServiceServer) ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConflicts not implemented")
@@ -314,6 +334,24 @@ func _DepositService_GetSubmissionReport_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DepositService_ListSubmissions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubmissionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DepositServiceServer).ListSubmissions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DepositService_ListSubmissions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DepositServiceServer).ListSubmissions(ctx, req.(*ListSubmissionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DepositService_ListConflicts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListConflictsRequest)
 	if err := dec(in); err != nil {
@@ -390,6 +428,10 @@ var DepositService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSubmissionReport",
 			Handler:    _DepositService_GetSubmissionReport_Handler,
+		},
+		{
+			MethodName: "ListSubmissions",
+			Handler:    _DepositService_ListSubmissions_Handler,
 		},
 		{
 			MethodName: "ListConflicts",

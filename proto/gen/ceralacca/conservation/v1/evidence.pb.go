@@ -1058,6 +1058,194 @@ func (x *EvidenceRecord) GetUntilTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type SetStatementMailRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// tenants/{tenant}/mailboxes/{mailbox}, which sends it; empty with an empty address: nothing is sent any more.
+	Mailbox string `protobuf:"bytes,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	// Address of certified mail, the mailbox's own or another's.
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetStatementMailRequest) Reset() {
+	*x = SetStatementMailRequest{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetStatementMailRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetStatementMailRequest) ProtoMessage() {}
+
+func (x *SetStatementMailRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetStatementMailRequest.ProtoReflect.Descriptor instead.
+func (*SetStatementMailRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SetStatementMailRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *SetStatementMailRequest) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *SetStatementMailRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type GetStatementMailRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Parent        string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatementMailRequest) Reset() {
+	*x = GetStatementMailRequest{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatementMailRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatementMailRequest) ProtoMessage() {}
+
+func (x *GetStatementMailRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatementMailRequest.ProtoReflect.Descriptor instead.
+func (*GetStatementMailRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetStatementMailRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+// Where a tenant is told by certified mail what the log states.
+type StatementMail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: nothing is sent.
+	Mailbox string `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Size of the checkpoint that was sent last.
+	SentSize int64                  `protobuf:"varint,3,opt,name=sent_size,json=sentSize,proto3" json:"sent_size,omitempty"`
+	SendTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
+	// Why the last one was not taken for sending.
+	Trouble       string `protobuf:"bytes,5,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatementMail) Reset() {
+	*x = StatementMail{}
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatementMail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatementMail) ProtoMessage() {}
+
+func (x *StatementMail) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_evidence_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatementMail.ProtoReflect.Descriptor instead.
+func (*StatementMail) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StatementMail) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *StatementMail) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *StatementMail) GetSentSize() int64 {
+	if x != nil {
+		return x.SentSize
+	}
+	return 0
+}
+
+func (x *StatementMail) GetSendTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SendTime
+	}
+	return nil
+}
+
+func (x *StatementMail) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 var File_ceralacca_conservation_v1_evidence_proto protoreflect.FileDescriptor
 
 const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
@@ -1142,7 +1330,20 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\n" +
 	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x129\n" +
 	"\n" +
-	"until_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime2\x99\b\n" +
+	"until_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime\"\xb5\x01\n" +
+	"\x17SetStatementMailRequest\x121\n" +
+	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12C\n" +
+	"\amailbox\x18\x02 \x01(\tB)\xbaH&r$2\"^(tenants/[^/]+/mailboxes/[^/]+)?$R\amailbox\x12\"\n" +
+	"\aaddress\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xfe\x01R\aaddress\"L\n" +
+	"\x17GetStatementMailRequest\x121\n" +
+	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\"\xb3\x01\n" +
+	"\rStatementMail\x12\x18\n" +
+	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1b\n" +
+	"\tsent_size\x18\x03 \x01(\x03R\bsentSize\x127\n" +
+	"\tsend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble2\xac\n" +
+	"\n" +
 	"\x0fEvidenceService\x12|\n" +
 	"\x0eGetUnitReceipt\x120.ceralacca.conservation.v1.GetUnitReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x82\x01\n" +
@@ -1159,6 +1360,10 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\aGetTile\x12).ceralacca.conservation.v1.GetTileRequest\x1a\x1f.ceralacca.conservation.v1.Tile\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01\x12\x89\x01\n" +
 	"\x11GetEvidenceRecord\x123.ceralacca.conservation.v1.GetEvidenceRecordRequest\x1a).ceralacca.conservation.v1.EvidenceRecord\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read\x18\x01\x12\x87\x01\n" +
+	"\x10SetStatementMail\x122.ceralacca.conservation.v1.SetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x15\xb2\xbb\x18\x11\n" +
+	"\rarchive.write\x18\x01\x12\x86\x01\n" +
+	"\x10GetStatementMail\x122.ceralacca.conservation.v1.GetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x14\xb2\xbb\x18\x10\n" +
 	"\farchive.read\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
@@ -1173,7 +1378,7 @@ func file_ceralacca_conservation_v1_evidence_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_evidence_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_ceralacca_conservation_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_ceralacca_conservation_v1_evidence_proto_goTypes = []any{
 	(*GetUnitReceiptRequest)(nil),      // 0: ceralacca.conservation.v1.GetUnitReceiptRequest
 	(*GetPackageReceiptRequest)(nil),   // 1: ceralacca.conservation.v1.GetPackageReceiptRequest
@@ -1191,40 +1396,48 @@ var file_ceralacca_conservation_v1_evidence_proto_goTypes = []any{
 	(*Tile)(nil),                       // 13: ceralacca.conservation.v1.Tile
 	(*GetEvidenceRecordRequest)(nil),   // 14: ceralacca.conservation.v1.GetEvidenceRecordRequest
 	(*EvidenceRecord)(nil),             // 15: ceralacca.conservation.v1.EvidenceRecord
-	(*timestamppb.Timestamp)(nil),      // 16: google.protobuf.Timestamp
+	(*SetStatementMailRequest)(nil),    // 16: ceralacca.conservation.v1.SetStatementMailRequest
+	(*GetStatementMailRequest)(nil),    // 17: ceralacca.conservation.v1.GetStatementMailRequest
+	(*StatementMail)(nil),              // 18: ceralacca.conservation.v1.StatementMail
+	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_evidence_proto_depIdxs = []int32{
-	16, // 0: ceralacca.conservation.v1.Receipt.stamp_time:type_name -> google.protobuf.Timestamp
+	19, // 0: ceralacca.conservation.v1.Receipt.stamp_time:type_name -> google.protobuf.Timestamp
 	5,  // 1: ceralacca.conservation.v1.Log.witnesses:type_name -> ceralacca.conservation.v1.Witness
-	16, // 2: ceralacca.conservation.v1.Log.unwitnessed_since:type_name -> google.protobuf.Timestamp
-	16, // 3: ceralacca.conservation.v1.Witness.cosign_time:type_name -> google.protobuf.Timestamp
-	16, // 4: ceralacca.conservation.v1.Checkpoint.sign_time:type_name -> google.protobuf.Timestamp
-	16, // 5: ceralacca.conservation.v1.Checkpoint.stamp_time:type_name -> google.protobuf.Timestamp
+	19, // 2: ceralacca.conservation.v1.Log.unwitnessed_since:type_name -> google.protobuf.Timestamp
+	19, // 3: ceralacca.conservation.v1.Witness.cosign_time:type_name -> google.protobuf.Timestamp
+	19, // 4: ceralacca.conservation.v1.Checkpoint.sign_time:type_name -> google.protobuf.Timestamp
+	19, // 5: ceralacca.conservation.v1.Checkpoint.stamp_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: ceralacca.conservation.v1.ListCheckpointsResponse.checkpoints:type_name -> ceralacca.conservation.v1.Checkpoint
 	7,  // 7: ceralacca.conservation.v1.ConsistencyProof.checkpoint:type_name -> ceralacca.conservation.v1.Checkpoint
-	16, // 8: ceralacca.conservation.v1.EvidenceRecord.stamp_time:type_name -> google.protobuf.Timestamp
-	16, // 9: ceralacca.conservation.v1.EvidenceRecord.until_time:type_name -> google.protobuf.Timestamp
-	0,  // 10: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
-	1,  // 11: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
-	3,  // 12: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
-	6,  // 13: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
-	8,  // 14: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
-	10, // 15: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
-	12, // 16: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
-	14, // 17: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:input_type -> ceralacca.conservation.v1.GetEvidenceRecordRequest
-	2,  // 18: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	2,  // 19: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	4,  // 20: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
-	7,  // 21: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
-	9,  // 22: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
-	11, // 23: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
-	13, // 24: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
-	15, // 25: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:output_type -> ceralacca.conservation.v1.EvidenceRecord
-	18, // [18:26] is the sub-list for method output_type
-	10, // [10:18] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	19, // 8: ceralacca.conservation.v1.EvidenceRecord.stamp_time:type_name -> google.protobuf.Timestamp
+	19, // 9: ceralacca.conservation.v1.EvidenceRecord.until_time:type_name -> google.protobuf.Timestamp
+	19, // 10: ceralacca.conservation.v1.StatementMail.send_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
+	1,  // 12: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
+	3,  // 13: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
+	6,  // 14: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
+	8,  // 15: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
+	10, // 16: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
+	12, // 17: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
+	14, // 18: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:input_type -> ceralacca.conservation.v1.GetEvidenceRecordRequest
+	16, // 19: ceralacca.conservation.v1.EvidenceService.SetStatementMail:input_type -> ceralacca.conservation.v1.SetStatementMailRequest
+	17, // 20: ceralacca.conservation.v1.EvidenceService.GetStatementMail:input_type -> ceralacca.conservation.v1.GetStatementMailRequest
+	2,  // 21: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	2,  // 22: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	4,  // 23: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
+	7,  // 24: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
+	9,  // 25: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
+	11, // 26: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
+	13, // 27: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
+	15, // 28: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:output_type -> ceralacca.conservation.v1.EvidenceRecord
+	18, // 29: ceralacca.conservation.v1.EvidenceService.SetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
+	18, // 30: ceralacca.conservation.v1.EvidenceService.GetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
+	21, // [21:31] is the sub-list for method output_type
+	11, // [11:21] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_evidence_proto_init() }
@@ -1238,7 +1451,7 @@ func file_ceralacca_conservation_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_evidence_proto_rawDesc), len(file_ceralacca_conservation_v1_evidence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

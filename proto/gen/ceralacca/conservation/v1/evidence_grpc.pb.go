@@ -27,6 +27,8 @@ const (
 	EvidenceService_GetConsistencyProof_FullMethodName = "/ceralacca.conservation.v1.EvidenceService/GetConsistencyProof"
 	EvidenceService_GetTile_FullMethodName             = "/ceralacca.conservation.v1.EvidenceService/GetTile"
 	EvidenceService_GetEvidenceRecord_FullMethodName   = "/ceralacca.conservation.v1.EvidenceService/GetEvidenceRecord"
+	EvidenceService_SetStatementMail_FullMethodName    = "/ceralacca.conservation.v1.EvidenceService/SetStatementMail"
+	EvidenceService_GetStatementMail_FullMethodName    = "/ceralacca.conservation.v1.EvidenceService/GetStatementMail"
 )
 
 // EvidenceServiceClient is the client API for EvidenceService service.
@@ -54,6 +56,12 @@ type EvidenceServiceClient interface {
 	// The evidence record (RFC 4998) that keeps a package's time stamp alive beyond its authority's certificate.
 	// NOT_FOUND with EVIDENCE_NOT_FOUND until the first renewal is due.
 	GetEvidenceRecord(ctx context.Context, in *GetEvidenceRecordRequest, opts ...grpc.CallOption) (*EvidenceRecord, error)
+	// Names the certified mailbox that the day's checkpoint is sent from, and the address that it is sent to; with neither, none is sent.
+	// What the provider of the mailbox certifies is an opposable date in hands that are not ours.
+	//
+	// INVALID_ARGUMENT STATEMENT_MAIL_INCOMPLETE; FAILED_PRECONDITION LOG_OFF.
+	SetStatementMail(ctx context.Context, in *SetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error)
+	GetStatementMail(ctx context.Context, in *GetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error)
 }
 
 type evidenceServiceClient struct {
@@ -144,6 +152,26 @@ func (c *evidenceServiceClient) GetEvidenceRecord(ctx context.Context, in *GetEv
 	return out, nil
 }
 
+func (c *evidenceServiceClient) SetStatementMail(ctx context.Context, in *SetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatementMail)
+	err := c.cc.Invoke(ctx, EvidenceService_SetStatementMail_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *evidenceServiceClient) GetStatementMail(ctx context.Context, in *GetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatementMail)
+	err := c.cc.Invoke(ctx, EvidenceService_GetStatementMail_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EvidenceServiceServer is the server API for EvidenceService service.
 // All implementations must embed UnimplementedEvidenceServiceServer
 // for forward compatibility.
@@ -169,6 +197,12 @@ type EvidenceServiceServer interface {
 	// The evidence record (RFC 4998) that keeps a package's time stamp alive beyond its authority's certificate.
 	// NOT_FOUND with EVIDENCE_NOT_FOUND until the first renewal is due.
 	GetEvidenceRecord(context.Context, *GetEvidenceRecordRequest) (*EvidenceRecord, error)
+	// Names the certified mailbox that the day's checkpoint is sent from, and the address that it is sent to; with neither, none is sent.
+	// What the provider of the mailbox certifies is an opposable date in hands that are not ours.
+	//
+	// INVALID_ARGUMENT STATEMENT_MAIL_INCOMPLETE; FAILED_PRECONDITION LOG_OFF.
+	SetStatementMail(context.Context, *SetStatementMailRequest) (*StatementMail, error)
+	GetStatementMail(context.Context, *GetStatementMailRequest) (*StatementMail, error)
 	mustEmbedUnimplementedEvidenceServiceServer()
 }
 
@@ -202,6 +236,12 @@ func (UnimplementedEvidenceServiceServer) GetTile(context.Context, *GetTileReque
 }
 func (UnimplementedEvidenceServiceServer) GetEvidenceRecord(context.Context, *GetEvidenceRecordRequest) (*EvidenceRecord, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEvidenceRecord not implemented")
+}
+func (UnimplementedEvidenceServiceServer) SetStatementMail(context.Context, *SetStatementMailRequest) (*StatementMail, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetStatementMail not implemented")
+}
+func (UnimplementedEvidenceServiceServer) GetStatementMail(context.Context, *GetStatementMailRequest) (*StatementMail, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatementMail not implemented")
 }
 func (UnimplementedEvidenceServiceServer) mustEmbedUnimplementedEvidenceServiceServer() {}
 func (UnimplementedEvidenceServiceServer) testEmbeddedByValue()                         {}
@@ -368,6 +408,42 @@ func _EvidenceService_GetEvidenceRecord_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EvidenceService_SetStatementMail_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetStatementMailRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EvidenceServiceServer).SetStatementMail(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EvidenceService_SetStatementMail_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EvidenceServiceServer).SetStatementMail(ctx, req.(*SetStatementMailRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EvidenceService_GetStatementMail_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatementMailRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EvidenceServiceServer).GetStatementMail(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EvidenceService_GetStatementMail_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EvidenceServiceServer).GetStatementMail(ctx, req.(*GetStatementMailRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EvidenceService_ServiceDesc is the grpc.ServiceDesc for EvidenceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -406,6 +482,14 @@ var EvidenceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetEvidenceRecord",
 			Handler:    _EvidenceService_GetEvidenceRecord_Handler,
+		},
+		{
+			MethodName: "SetStatementMail",
+			Handler:    _EvidenceService_SetStatementMail_Handler,
+		},
+		{
+			MethodName: "GetStatementMail",
+			Handler:    _EvidenceService_GetStatementMail_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,161 @@
+package custody
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ceralacca.dev/services/format/tlog"
+)
+
+// SubmissionInvalid: a report of what was taken in charge (rapporto di versamento) does not hold.
+const SubmissionInvalid = "SUBMISSION_INVALID"
+
+// largestSubmission is more than any report that is written.
+const largestSubmission = 16 << 20
+
+// submissionXML is what a report says that the log can prove.
+type submissionXML struct {
+	XMLName xml.Name `xml:"https://ceralacca.dev/schemi/rdv/1 RapportoDiVersamento"`
+	Name    string   `xml:"Identificativo"`
+	Units   []struct {
+		Name     string `xml:"Identificativo"`
+		Sequence uint64 `xml:"Sequenza"`
+		Files    []struct {
+			Sum string `xml:"ImprontaCrittograficaDelDocumento>Impronta"`
+		} `xml:"File"`
+	} `xml:"UnitaDocumentaria"`
+	Log *struct {
+		Proof  string   `xml:"Prova"`
+		Leaves []string `xml:"Foglia"`
+	} `xml:"Registro"`
+}
+
+// IsSubmission says whether a file is a report of what was taken in charge.
+func IsSubmission(raw []byte) bool {
+	return len(raw) <= largestSubmission && bytes.Contains(raw[:min(len(raw), 512)], []byte("<RapportoDiVersamento "))
+}
+
+// VerifySubmission judges the content of a report by the log alone: that its last leaf is in the log, that the leaves follow each
+// other, each naming the one before, and that each unit with its files is what its leaf names. Whose signature and time stamp the
+// report carries is for who reads them. Errors: what is no report.
+func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, error) {
+	if len(raw) > largestSubmission {
+		return nil, fmt.Errorf("custody: a report of %d bytes, the limit is %d", len(raw), largestSubmission)
+	}
+	var s submissionXML
+	d := xml.NewDecoder(bytes.NewReader(raw))
+	d.Strict = true
+	err := d.Decode(&s)
+	if err != nil {
+		return nil, fmt.Errorf("custody: report: %w", err)
+	}
+	if rest := strings.TrimSpace(string(raw[d.InputOffset():])); rest != "" {
+		return nil, errors.New("custody: report: something follows its end")
+	}
+	r := &Report{}
+	if s.Log == nil {
+		r.Unshown = append(r.Unshown, "the report has no proof: it was made where no log was kept")
+		return r, nil
+	}
+	leaves, err := s.leaves(policy, stamps)
+	if err != nil {
+		r.bad(SubmissionInvalid, s.Name, "%v", err)
+		return r, nil
+	}
+	for _, u := range s.Units {
+		of := leaves[0]
+		if len(s.Log.Leaves) > 0 {
+			at := u.Sequence - leaves[0].Seq
+			if u.Sequence < leaves[0].Seq || at >= uint64(len(leaves)) {
+				r.bad(SubmissionInvalid, u.Name, "its number %d is not among the leaves", u.Sequence)
+				continue
+			}
+			of = leaves[at]
+		}
+		var files []string
+		for _, f := range u.Files {
+			files = append(files, f.Sum)
+		}
+		if err := stated(of, u.Name, files); err != nil {
+			r.bad(SubmissionInvalid, u.Name, "%v", err)
+		}
+	}
+	if len(r.Problems) == 0 {
+		r.holds("the report: %d documents of %d leaves, numbers %d to %d of their owner, which are in the log", len(s.Units), len(leaves), leaves[0].Seq, leaves[len(leaves)-1].Seq)
+	}
+	return r, nil
+}
+
+// leaves gives the leaves of a report, the last of which the log proves and the others by it.
+func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) ([]*tlog.Leaf, error) {
+	receipt, err := tlog.ParseReceipt([]byte(s.Log.Proof))
+	if err != nil {
+		return nil, err
+	}
+	ev, err := receipt.Verify(nil, policy, stamps)
+	if err != nil {
+		return nil, err
+	}
+	entries := [][]byte{ev.Entry.Data}
+	if len(s.Log.Leaves) > 0 {
+		entries = nil
+	}
+	for _, text := range s.Log.Leaves {
+		entry, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, fmt.Errorf("a leaf is no base64: %w", err)
+		}
+		entries = append(entries, entry)
+	}
+	if !bytes.Equal(entries[len(entries)-1], ev.Entry.Data) {
+		return nil, errors.New("the last leaf is not the one that is proven")
+	}
+	var leaves []*tlog.Leaf
+	for i, entry := range entries {
+		leaf, err := tlog.ParseLeaf(entry)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 && (leaf.Seq != leaves[i-1].Seq+1 || leaf.Tenant != leaves[i-1].Tenant || leaf.Prev != tlog.LeafHash(entries[i-1])) {
+			return nil, fmt.Errorf("leaf %d does not follow leaf %d", leaf.Seq, leaves[i-1].Seq)
+		}
+		leaves = append(leaves, leaf)
+	}
+	return leaves, nil
+}
+
+// stated says why a leaf does not tell of a unit with these files.
+func stated(leaf *tlog.Leaf, unit string, files []string) error {
+	if leaf.Type != Taken && leaf.Type != Extended {
+		return fmt.Errorf("leaf %d is %s", leaf.Seq, leaf.Type)
+	}
+	id := unit[strings.LastIndexByte(unit, '/')+1:]
+	if len(leaf.Objects) == 0 || leaf.Objects[0] != subject("unit", id) {
+		return fmt.Errorf("leaf %d is of another unit", leaf.Seq)
+	}
+	if len(files) == 0 {
+		return errors.New("it has no files")
+	}
+	var sums [][32]byte
+	for _, f := range files {
+		raw, err := base64.StdEncoding.DecodeString(f)
+		if err != nil || len(raw) != 32 {
+			return fmt.Errorf("%q is no SHA-256", f)
+		}
+		sums = append(sums, [32]byte(raw))
+		if !Folded(leaf) && !slices.Contains(leaf.Objects[1:], tlog.Hash(raw)) {
+			return fmt.Errorf("leaf %d does not name the file %s", leaf.Seq, f)
+		}
+	}
+	if Folded(leaf) {
+		if whole, _ := UnitObjects(id, sums); !slices.Equal(whole, leaf.Objects) {
+			return fmt.Errorf("the files are not those of leaf %d", leaf.Seq)
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,6 +238,10 @@ func TestA15A17A18Preflight(t *testing.T) {
 		d := p.reaches(&pecv1.Message{Name: name}, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 		require.Equal(t, "accepted", d.GetAttempts()[0].GetOutcome(), d)
 	}
+	// the provider says 250 first and works on the message afterwards
+	p.eventually("the access point has judged both", func() bool {
+		return !slices.ContainsFunc(p.submissions(), func(s client.PECSubmission) bool { return len(s.Events) == 0 })
+	})
 	for _, s := range p.submissions() {
 		require.True(t, s.Accepted, s.Events)
 		for _, a := range s.To {

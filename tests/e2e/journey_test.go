@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,29 +189,34 @@ func checkPackage(ctx context.Context, t *testing.T, c *harness.Customer, p *con
 // checkNotices compares what the customer was told with the log: every event, once, under its own id.
 func checkNotices(ctx context.Context, t *testing.T, c *harness.Customer, hook *harness.Receiver) {
 	t.Helper()
+	differs := "the log was not read"
 	for {
 		events, err := c.Events(ctx)
-		require.NoError(t, err)
+		require.NoError(t, err, differs)
 		require.NoError(t, harness.CheckLog(events))
 		byID, types, forged := hook.Taken()
 		require.Zero(t, forged)
-		missing := 0
+		var untold []string
 		for _, e := range events {
 			id := e.GetName()[strings.LastIndex(e.GetName(), "/")+1:]
 			switch byID[id] {
 			case 0:
-				missing++
+				untold = append(untold, e.GetType())
 			case 1:
 				require.Equal(t, e.GetType(), types[id])
 			default:
 				t.Fatalf("event %s was delivered %d times", id, byID[id])
 			}
+			delete(types, id)
 		}
-		if missing == 0 && len(byID) == len(events) {
+		// the archive's, each day, and of no invoice
+		maps.DeleteFunc(types, func(_, kind string) bool { return kind == "preservation.log_stated" })
+		// More told than the log has: what was added since it was read, or a fault.
+		if len(untold) == 0 && len(types) == 0 {
 			return
 		}
-		// More was told than is in the log: what was added since the log was read, or a fault.
-		require.NoError(t, ctx.Err(), "%d of %d events were not delivered; %d were", missing, len(events), len(byID))
+		differs = fmt.Sprintf("of %d events in the log %d were delivered; not delivered: %q; delivered, not in the log: %q",
+			len(events), len(byID), untold, slices.Collect(maps.Values(types)))
 		time.Sleep(50 * time.Millisecond)
 	}
 }

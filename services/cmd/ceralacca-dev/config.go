@@ -11,9 +11,12 @@ func (w *world) config(process, level string) string {
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	line("# Written by ceralacca-dev for process %q; the next start writes it again.", process)
 	line("log: {level: %s, format: text}", level)
-	if w.natsURL != "" {
+	switch {
+	case w.nats != nil:
+		line("nats: {url: %q, cert_file: %q, key_file: %q, ca_file: %q}", w.natsURL, w.certs.Cert, w.certs.Key, w.certs.CA)
+	case w.natsURL != "":
 		line("nats: {url: %q}", w.natsURL)
-	} else {
+	default:
 		line("nats: {embedded: {dir: %q}}", w.path("nats"))
 	}
 	url := w.postgres.URL(w.database)

@@ -14,7 +14,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/nats"
 	"ceralacca.dev/services/internal/devenv/postgres"
@@ -78,6 +81,11 @@ func newWorld(ctx context.Context, o worldOptions) (w *world, err error) {
 		}
 	}()
 	err = w.prepareDir(o.fresh)
+	if err != nil {
+		return w, err
+	}
+	// Beside the targets, nats is the server's own name and ceralaccad that of operators and of a process of several targets.
+	w.certs, err = rpc.DevCertificates(w.path("rpc"), append(targetNames(), operatorName, "nats")...)
 	if err != nil {
 		return w, err
 	}
@@ -147,13 +155,36 @@ func (w *world) startStores(ctx context.Context, o worldOptions) error {
 	case url != "" && !o.private:
 		w.natsURL = url
 	case o.nats:
-		w.nats, err = nats.Start(ctx, nats.Options{Dir: w.path("nats"), Progress: o.progress})
-		if err != nil {
-			return err
-		}
-		w.natsURL = w.nats.URL()
+		return w.startNATS(ctx, filepath.Join(root, "deploy", "nats", "permissions.conf"), o.progress)
 	}
 	return nil
+}
+
+// operatorName is the user of `ceralaccad bus apply`.
+const operatorName = "ceralaccad"
+
+// startNATS starts a server with the permissions that we ship, and makes the streams as an operator does: no service may.
+func (w *world) startNATS(ctx context.Context, permissions string, progress io.Writer) error {
+	server, operator := w.certs.For("nats"), w.certs.For(operatorName)
+	var err error
+	w.nats, err = nats.Start(ctx, nats.Options{Dir: w.path("nats"), Progress: progress, Grants: &nats.Grants{
+		Cert: server.Cert, Key: server.Key, CA: server.CA, ClientCert: operator.Cert, ClientKey: operator.Key, ClientName: operatorName,
+		Permissions: permissions,
+	}})
+	if err != nil {
+		return err
+	}
+	w.natsURL = w.nats.URL()
+	conn, err := w.nats.Connect()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	return bus.Apply(ctx, js, bus.ApplyConfig{})
 }
 
 // startSandbox starts the simulators and has the platform accredited with the sandbox SdI, as a real
@@ -194,10 +225,6 @@ func (w *world) startSandbox(ctx context.Context, o worldOptions) error {
 // makeSecrets makes what the platform's services need to know each other, and the operators' first key.
 func (w *world) makeSecrets() error {
 	var err error
-	w.certs, err = rpc.DevCertificates(w.path("rpc"), targetNames()...)
-	if err != nil {
-		return err
-	}
 	w.key, err = keepSecret(w.path("secrets", "operator.key"), func() (string, error) { return auth.NewKey(false) })
 	if err != nil {
 		return err

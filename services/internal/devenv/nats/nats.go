@@ -42,6 +42,16 @@ type Options struct {
 	Dir      string    // keeps the JetStream store, the log and the pid file
 	Port     int       // loopback port; zero: a free one
 	Progress io.Writer // receives lines for slow steps; nil: none
+	Grants   *Grants   // who may do what; nil: anybody may do everything, without TLS
+}
+
+// Grants make the server know each client by the name in its certificate. All fields are paths of PEM files, but
+// Permissions: users and what they may do, in the server's own language, as in deploy/nats.
+type Grants struct {
+	Cert, Key, CA         string // the server's own, and who vouches for clients
+	ClientCert, ClientKey string // in whose name Start, Restart and Connect speak; must be allowed $JS.API
+	ClientName            string // its user: answers come to _INBOX.<name>
+	Permissions           string
 }
 
 // Server is a running nats-server. Its methods may be called from any goroutine.
@@ -69,6 +79,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devenv/nats: %w", err)
 	}
+	if o.Grants != nil {
+		err = o.Grants.write(o.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("devenv/nats: %w", err)
+		}
+	}
 	s := &Server{opts: o, bin: bin}
 	if s.opts.Port == 0 {
 		_, s.opts.Port, err = devenv.FreeAddress()
@@ -83,8 +99,41 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// configName is the file of Grants in Dir; the server includes the one beside it.
+const (
+	configName = "server.conf"
+	grantsName = "permissions.conf"
+)
+
+func (g *Grants) write(dir string) error {
+	permissions, err := os.ReadFile(g.Permissions)
+	if err != nil {
+		return err
+	}
+	err = os.WriteFile(filepath.Join(dir, grantsName), permissions, 0o600)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, configName), fmt.Appendf(nil,
+		"tls { cert_file: %q, key_file: %q, ca_file: %q, verify_and_map: true }\ninclude %s\n", g.Cert, g.Key, g.CA, grantsName), 0o600)
+}
+
 // URL is the address for clients.
-func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Port) }
+func (s *Server) URL() string {
+	scheme := "nats"
+	if s.opts.Grants != nil {
+		scheme = "tls"
+	}
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, s.opts.Port)
+}
+
+// Connect is a connection of Grants' client, or of anybody when there are none. The caller closes it.
+func (s *Server) Connect(opts ...natsgo.Option) (*natsgo.Conn, error) {
+	if g := s.opts.Grants; g != nil {
+		opts = append(opts, natsgo.ClientCert(g.ClientCert, g.ClientKey), natsgo.RootCAs(g.CA), natsgo.CustomInboxPrefix("_INBOX."+g.ClientName))
+	}
+	return natsgo.Connect(s.URL(), opts...)
+}
 
 // PID is the server's process id; zero when it is not running.
 func (s *Server) PID() int {
@@ -149,10 +198,14 @@ func (s *Server) serve(ctx context.Context) error {
 		return fmt.Errorf("devenv/nats: %w", err)
 	}
 	defer func() { _ = log.Close() }()
+	args := []string{"--addr", "127.0.0.1", "--port", strconv.Itoa(s.opts.Port), "--jetstream", "--store_dir", filepath.Join(s.opts.Dir, "store")}
+	if s.opts.Grants != nil {
+		args = append(args, "--config", filepath.Join(s.opts.Dir, configName))
+	}
 	s.proc, err = child.Start(child.Options{
 		Path: s.bin, PIDFile: filepath.Join(s.opts.Dir, "nats-server.pid"), Stdout: log, Stderr: log,
 		Death: syscall.SIGKILL, // a frozen server (Pause) would not heed a gentler signal
-		Args:  []string{"--addr", "127.0.0.1", "--port", strconv.Itoa(s.opts.Port), "--jetstream", "--store_dir", filepath.Join(s.opts.Dir, "store")},
+		Args:  args,
 	})
 	if err != nil {
 		return fmt.Errorf("devenv/nats: %w", err)
@@ -186,7 +239,7 @@ func (s *Server) ready(ctx context.Context) error {
 }
 
 func (s *Server) ask() error {
-	conn, err := natsgo.Connect(s.URL(), natsgo.NoReconnect(), natsgo.Timeout(time.Second))
+	conn, err := s.Connect(natsgo.NoReconnect(), natsgo.Timeout(time.Second))
 	if err != nil {
 		return err
 	}

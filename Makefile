@@ -17,8 +17,8 @@ ALONE    := GOWORK=off
 TIMEOUT  ?= 10m
 # Further words for go test, the demo or a bench, e.g. make test ARGS='-run Signed -v'
 ARGS     ?=
-# Test packages at a time: those that wait much run their own tests side by side.
-AT_ONCE  ?= $(shell getconf _NPROCESSORS_ONLN)
+# Test packages at a time: those that wait much run their own tests side by side, and all share one database server.
+AT_ONCE  ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); if [ "$$n" -gt 4 ]; then echo 4; else echo "$$n"; fi)
 # The longest first, so that no processor idles at the end. go test prints results in this order.
 TESTED   := ./tests/... ./services/sdi-gateway ./services/signer ./services/conservation work
 # make lint vets tests too, with more analyzers than go test would.

@@ -25,7 +25,7 @@ func FreeAddress() (address string, port int, err error) {
 		port = firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // a port is no secret
 		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		var mine *FileLock
-		mine, err = TryLock(filepath.Join(os.TempDir(), fmt.Sprintf("ceralacca-ports-%d", os.Getuid()), strconv.Itoa(port)), true)
+		mine, err = TryLock(portLock(port), true)
 		if err != nil {
 			return "", 0, err
 		}
@@ -40,4 +40,10 @@ func FreeAddress() (address string, port int, err error) {
 		mine.Unlock()
 	}
 	return "", 0, fmt.Errorf("devenv: no free port between %d and %d on 127.0.0.1: %w", firstPort, lastPort, err)
+}
+
+// portLock is held by the process that was given the port. It is not below os.TempDir: processes that keep their
+// temporary files elsewhere have the same ports.
+func portLock(port int) string {
+	return filepath.Join("/tmp", fmt.Sprintf("ceralacca-ports-%d", os.Getuid()), strconv.Itoa(port))
 }

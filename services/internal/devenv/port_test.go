@@ -1,11 +1,7 @@
 package devenv
 
 import (
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +21,7 @@ func TestFreeAddress(t *testing.T) {
 func TestFreeAddressIsHeld(t *testing.T) {
 	_, port, err := FreeAddress()
 	require.NoError(t, err)
-	l, err := TryLock(filepath.Join(os.TempDir(), fmt.Sprintf("ceralacca-ports-%d", os.Getuid()), strconv.Itoa(port)), true)
+	l, err := TryLock(portLock(port), true)
 	require.NoError(t, err)
 	require.Nil(t, l)
 }

@@ -125,7 +125,7 @@ func prepare(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err = place(dir, who, "/var/tmp")
+	dir, err = place(dir, who, standIns(dir, who))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"ceralacca.dev/services/internal/devenv"
@@ -71,6 +72,16 @@ func place(dir string, who *child.User, base string) (string, error) {
 		return "", fmt.Errorf("devenv/postgres: %w", err)
 	}
 	return real, nil
+}
+
+// standIns is where a folder for dir is made that the account can reach: beside it when it is a temporary one, else
+// where a restart of the machine deletes nothing.
+func standIns(dir string, who *child.User) string {
+	temporary := filepath.Clean(os.TempDir())
+	if strings.HasPrefix(dir, temporary+string(filepath.Separator)) && (who == nil || reachable(temporary, who)) {
+		return temporary
+	}
+	return "/var/tmp"
 }
 
 // originFile in a stand-in folder says which folder it stands in for.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"ceralacca.dev/services/internal/devenv"
@@ -75,7 +76,8 @@ func prepare(ctx context.Context) error {
 }
 
 // withPostgres runs a command between the start and the stop of a server, and
-// passes on its exit status.
+// passes on its exit status. Where the machine has room for it, the server's data and
+// the command's temporary files are in memory, unless TMPDIR says where to.
 func withPostgres(ctx context.Context, words []string) (err error) {
 	if os.Getenv(postgres.SharedVariable) != "" {
 		return command(ctx, words, nil)
@@ -88,12 +90,34 @@ func withPostgres(ctx context.Context, words []string) (err error) {
 	if err != nil {
 		return err
 	}
+	var env []string
+	if os.Getenv("TMPDIR") == "" {
+		memory, err := devenv.InMemory()
+		if err != nil {
+			return err
+		}
+		if memory != nil {
+			defer func() { err = errors.Join(err, memory.Remove()) }()
+			dir = filepath.Join(memory.Dir, "pg")
+			env = inMemory(memory.Dir)
+		}
+	}
 	c, err := postgres.Start(ctx, postgres.Options{Dir: dir, Throwaway: true, Private: true, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
-	return command(ctx, words, []string{postgres.SharedVariable + "=" + c.URL("")})
+	return command(ctx, words, append(env, postgres.SharedVariable+"="+c.URL("")))
+}
+
+// inMemory has temporary files written below dir, but not those of the go command: the programs that it links
+// would fill the memory.
+func inMemory(dir string) []string {
+	env := []string{"TMPDIR=" + dir}
+	if os.Getenv("GOTMPDIR") == "" {
+		env = append(env, "GOTMPDIR="+os.TempDir())
+	}
+	return env
 }
 
 func command(ctx context.Context, words, env []string) error {

@@ -210,6 +210,27 @@ func TestHalfMadeClusterIsMadeAgain(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(dir, "data.new"))
 }
 
+// TestClustersOfACheckoutAreCopies: initdb ran once for both, and each has its own rows.
+func TestClustersOfACheckoutAreCopies(t *testing.T) {
+	t.Parallel()
+	identity := func(c *Cluster) (id int64) {
+		conn, err := pgx.Connect(t.Context(), c.URL(""))
+		require.NoError(t, err)
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT system_identifier FROM pg_control_system()").Scan(&id))
+		require.NoError(t, conn.Close(t.Context()))
+		return id
+	}
+	one, two := start(t, Options{Dir: openDir(t)}), start(t, Options{Dir: openDir(t), Throwaway: true})
+	require.Equal(t, identity(one), identity(two))
+	exe(t, one.URL(""), "CREATE TABLE kept (id int)")
+	exe(t, two.URL(""), "CREATE TABLE kept (id int)")
+	exe(t, one.URL(""), "INSERT INTO kept VALUES (1)")
+	require.Equal(t, 0, count(t, two.URL("")))
+	info, err := os.Stat(filepath.Join(one.dir, "password"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+}
+
 func TestSecondUserOfTheFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := openDir(t)
@@ -252,6 +273,17 @@ func TestStandInsThatNothingLeadsToAreSwept(t *testing.T) {
 	for _, name := range []string{"ceralacca-used", "ceralacca-busy", "ceralacca-foreign"} {
 		require.DirExists(t, filepath.Join(base, name))
 	}
+}
+
+func TestStandInOfATemporaryFolderIsTemporary(t *testing.T) {
+	temporary := filepath.Dir(openDir(t))
+	t.Setenv("TMPDIR", temporary)
+	who := &child.User{UID: 65534, GID: 65534}
+	require.Equal(t, temporary, standIns(filepath.Join(temporary, "test", "pg"), who))
+	require.Equal(t, "/var/tmp", standIns("/srv/checkout/.cache/pg", who), "what shall last lies elsewhere")
+	require.NoError(t, os.Chmod(temporary, 0o700))
+	require.Equal(t, "/var/tmp", standIns(filepath.Join(temporary, "test", "pg"), who), "the account cannot get there")
+	require.Equal(t, temporary, standIns(filepath.Join(temporary, "pg"), nil), "whoever runs it as themselves can")
 }
 
 func TestFolderPreparedBySomeoneElseIsRefused(t *testing.T) {

@@ -2,11 +2,9 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -66,7 +64,7 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	passwords := filepath.Join(c.dir, "password")
 	_, err = os.Stat(filepath.Join(c.data, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
-		err = c.initdb(ctx, passwords)
+		err = c.create(ctx, passwords)
 	}
 	if err != nil {
 		return fmt.Errorf("devenv/postgres: %w", err)
@@ -77,49 +75,6 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	}
 	c.password = strings.TrimSpace(string(raw))
 	return nil
-}
-
-// initdb makes the cluster beside its final place and renames it, so that a run
-// killed half-way leaves nothing that looks like a cluster.
-func (c *Cluster) initdb(ctx context.Context, passwords string) (err error) {
-	step := devenv.Begin(c.opts.Progress, "making a PostgreSQL "+strconv.Itoa(c.bin.major)+" cluster")
-	defer func() { step.End(err) }()
-	fresh := c.data + ".new"
-	err = os.RemoveAll(fresh)
-	if err != nil {
-		return err
-	}
-	err = os.RemoveAll(passwords)
-	if err != nil {
-		return err
-	}
-	err = os.WriteFile(passwords, []byte(rand.Text()+"\n"), 0o600)
-	if err != nil {
-		return err
-	}
-	if c.who != nil {
-		err = os.Chown(passwords, int(c.who.UID), int(c.who.GID))
-		if err != nil {
-			return err
-		}
-	}
-	args := []string{
-		"--pgdata=" + fresh, "--username=" + Superuser, "--pwfile=" + passwords,
-		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
-	}
-	if c.opts.Throwaway {
-		args = append(args, "--no-sync")
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin.dir, "initdb"), args...)
-	cmd.Dir, cmd.Env = c.dir, environment()
-	if c.who != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.who.UID, Gid: c.who.GID}}
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, strings.TrimSpace(string(out)))
-	}
-	return os.Rename(fresh, c.data)
 }
 
 // environment keeps PG* variables and the user's locale from changing the server.

@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +183,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	sideBySide()
 	code := m.Run()
 	for _, end := range slices.Backward(atEnd) {
 		if err := end(); err != nil {
@@ -188,6 +192,17 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// sideBySide runs at most six tests at a time, unless the command says how many: each has pools of connections, and all
+// ask one Vault.
+func sideBySide() {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", strconv.Itoa(min(runtime.GOMAXPROCS(0), 6)))
+	}
 }
 
 // safe is a running Vault, and how the signer logs in.

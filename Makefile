@@ -43,8 +43,9 @@ build: ## every program into .cache/bin
 test: prepare ## all tests of the workspace, on real servers
 	@$(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -timeout $(TIMEOUT) $(ARGS) $(TESTED)
 
+# Soaks write more than a machine has memory for, so their files are on disk.
 test-all: prepare $(versitygw) ## the same with faults, soaks and S3, and the dev Vault's own tests
-	@$(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -tags soak,s3 -timeout 40m $(ARGS) $(TESTED)
+	@TMPDIR=$${TMPDIR:-/tmp} $(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -tags soak,s3 -timeout 40m $(ARGS) $(TESTED)
 	@$(MAKE) test-vaultdev
 
 test-s3: $(versitygw) ## blob stores against a real S3-compatible server

@@ -283,6 +283,7 @@ func onePartAway(t *testing.T, operator terminal) {
 
 // TestTailOutlivesARestart: events tail goes on where it was when the server comes back.
 func TestTailOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	p := harness.Share(t, harness.OneProcess)
 	c, err := p.Onboard(t.Context(), 1)
 	require.NoError(t, err)

@@ -17,9 +17,11 @@ import (
 // TestMain takes the shared platforms down.
 func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 
-// inBothModes runs a scenario on one process and on one process per service, side by side: they wait most of the time.
+// inBothModes runs a scenario on one process and on one process per service. Neither waits for the other, nor for
+// other scenarios than the one that has the platform of its shape: they wait most of the time.
 func inBothModes(t *testing.T, scenario func(t *testing.T, p *harness.Platform)) {
 	t.Helper()
+	t.Parallel()
 	for _, mode := range harness.Modes {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()

@@ -100,6 +100,7 @@ func (r *round) person(holder string) (credential, code string) {
 // TestSignatureRequest: an approver, then two signers in order, from the command line; and the bundle, judged by
 // openssl and by the tool without a server.
 func TestSignatureRequest(t *testing.T) {
+	t.Parallel()
 	p := harness.Share(t, harness.ManyProcesses)
 	c, err := p.Onboard(t.Context(), 1)
 	require.NoError(t, err)

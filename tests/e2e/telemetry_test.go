@@ -79,10 +79,11 @@ func (c *collector) spans(trace string) map[string]map[string]bool {
 // TestOneTrace: from the API call to the sealed package, across processes and the bus, it is one trace,
 // exported by OTLP; and the logs of all that say nothing of what is in the invoice.
 func TestOneTrace(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
+	t.Parallel()
 	received, endpoint := startCollector(t)
 	p := harness.T(t, harness.Options{Mode: harness.ManyProcesses, Env: []string{"CERALACCA_OTLP_ENDPOINT=" + endpoint, "CERALACCA_LOG_LEVEL=debug"}})
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
 	require.NoError(t, p.Prepare(ctx))
 	c, err := p.Onboard(ctx, 1)
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -30,7 +31,20 @@ var (
 //	func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 //
 // When the test binary dies before its end, its platforms die with it.
+//
+// Tests that are parallel wait for a platform and not for a processor: as many as there are may begin, unless the
+// command says how many.
 func Run(m *testing.M) int {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		err := flag.Set("test.parallel", "64")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "harness:", err)
+			return 2
+		}
+	}
 	mayShare.Store(true)
 	code := m.Run()
 	for _, l := range shared {

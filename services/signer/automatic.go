@@ -189,14 +189,28 @@ func (s *Service) handOf(ctx context.Context, c db.Credential, row db.DocumentSi
 	return s.borrow(ctx, h, sign)
 }
 
-// borrowForInvoice has a provider sign the company's invoice that o is about.
-func (s *Service) borrowForInvoice(ctx context.Context, o *outcome, content []byte) error {
+// toLend is a credential whose provider is asked for each document.
+func toLend(c db.Credential) *readyCredential {
+	return &readyCredential{id: c.ID, name: nameOfCredential(c), version: c.Version, lent: true, tenant: c.TenantID}
+}
+
+// bothTenants runs fn in a transaction that sees a signature and the credential that is to make it, for the tenant of
+// the credential: a role's signs for other tenants, and what it does at its provider is its own tenant's.
+func (s *Service) bothTenants(ctx context.Context, o *outcome, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if o.by.tenant == o.row.TenantID {
+		return s.db.Tx(ctx, o.by.tenant, fn)
+	}
+	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return fn(pg.WithTenant(ctx, o.by.tenant), tx) })
+}
+
+// borrowForOne has a provider sign the document that o is about: a company's invoice, or what a role signs.
+func (s *Service) borrowForOne(ctx context.Context, o *outcome, content []byte) error {
 	var h *held
-	err := s.db.Tx(ctx, o.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.bothTenants(ctx, o, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		ch, err := q.ChallengeOfSignature(ctx, &o.row.ID)
 		if errors.Is(err, pgx.ErrNoRows) || (err == nil && ch.State == "OUTCOME_UNKNOWN") {
-			if ch, err = s.intendInvoice(ctx, q, o, ch); err != nil {
+			if ch, err = s.intendOne(ctx, q, o, ch); err != nil {
 				return err
 			}
 		}
@@ -215,14 +229,14 @@ func (s *Service) borrowForInvoice(ctx context.Context, o *outcome, content []by
 	return err
 }
 
-// intendInvoice writes down that an invoice is to be signed at a provider. before is the intent whose outcome is not known,
+// intendOne writes down that one document is to be signed at a provider. before is the intent whose outcome is not known,
 // if there is one: while nobody has looked, it stays the answer.
-func (s *Service) intendInvoice(ctx context.Context, q *db.Queries, o *outcome, before db.Challenge) (db.Challenge, error) {
+func (s *Service) intendOne(ctx context.Context, q *db.Queries, o *outcome, before db.Challenge) (db.Challenge, error) {
 	m, err := s.mandatedIntent(ctx, q, o.by.id)
 	if err != nil {
 		return before, err
 	}
-	n, err := q.InsertInvoiceChallenge(ctx, db.InsertInvoiceChallengeParams{
+	n, err := q.InsertOneChallenge(ctx, db.InsertOneChallengeParams{
 		ID: m.id, Caller: mandated, Digest: digestOf([][]byte{o.row.OriginalSha256}), ExpiresAt: m.at.Add(resumeFor), At: m.at, HoldingID: m.holding, Nobody: m.nobody,
 		SignatureID: o.row.ID, CredentialID: o.by.id,
 	})

@@ -129,6 +129,7 @@ func TestAutomaticAtProviders(t *testing.T) {
 	t.Run("answer lost", m.losesAnAnswer)
 	t.Run("refused", m.refusesWhatIsNotAutomatic)
 	t.Run("invoices", m.signsInvoices)
+	t.Run("role", m.signsForARole)
 	for _, secret := range []string{remotePIN, remotesign.DelegatePassword} {
 		for _, table := range []string{"challenge", "provider_session", "provider_call", "credential_holding", "audit_entry", "document_signing"} {
 			var n int
@@ -233,7 +234,7 @@ func (m *machine) refusesWhatIsNotAutomatic(t *testing.T) {
 		"no secret in Vault":                     {seal, nothing, "PROVIDER_SECRET_MISSING"},
 		"no name of a secret":                    {seal, unnamed, "SECRET_NAME"},
 		"a secret of a person":                   {signv1.CredentialKind_CREDENTIAL_KIND_PERSON, &signv1.RemoteKey{Provider: "intesi", Id: person.User, Secret: "pin"}, "SECRET_OF_A_PERSON"},
-		"a role":                                 {role, &signv1.RemoteKey{Provider: "intesi", Id: person.User, Secret: "pin"}, "KIND_NOT_AT_PROVIDERS"},
+		"a role that wants an OTP":               {role, &signv1.RemoteKey{Provider: "intesi", Id: person.User, Secret: "pin"}, "PROVIDER_NOT_AUTOMATIC"},
 	} {
 		_, err := m.create(t, r.kind, r.key)
 		require.Error(t, err, name)

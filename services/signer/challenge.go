@@ -84,7 +84,7 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 		return err
 	})
 	if errors.Is(err, errHeld) {
-		return s.challengeHeld(ctx, name, hashes)
+		return s.challengeHeld(ctx, name, hashes, req.GetPlan())
 	}
 	if err != nil {
 		return nil, err

@@ -170,6 +170,7 @@ var secretsInVault = map[string]map[string]any{
 	"secret/data/signer/automatic/acme/delegate": {"user": remotesign.DelegateUser, "password": remotesign.DelegatePassword, "domain": remotesign.DelegateDomain},
 	"secret/data/signer/automatic/acme/pin":      {"password": remotePIN},
 	"secret/data/signer/automatic/other/pin":     {"password": remotePIN},
+	"secret/data/signer/automatic/platform/pin":  {"password": remotePIN},
 }
 
 // atEnd is what TestMain does after all tests, the last first.

@@ -19,7 +19,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
-	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -92,35 +91,26 @@ func chainOf(ders [][]byte) ([]*x509.Certificate, error) {
 
 // challengeHeld begins a challenge with the key that the provider of this day holds. The signing time is
 // fixed here, and with it what will be signed.
-func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes [][]byte) (*signv1.Challenge, error) {
+func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes [][]byte, plan *signv1.SigningPlan) (*signv1.Challenge, error) {
 	id, err := pg.NewID()
 	if err != nil {
 		return nil, err
 	}
-	h := &held{}
+	now := pg.Time(s.now())
+	h, err := s.holdingOf(ctx, name, now)
+	if err != nil {
+		return nil, err
+	}
+	if len(hashes) > int(h.holding.Multisign) {
+		return nil, fault.Invalid(provider.TooManyHashes, "document_sha256: %d documents: provider %s authorizes %d at a time", len(hashes), h.holding.Provider, h.holding.Multisign)
+	}
+	h.challenge.Hashes, h.session.SigningTime = hashes, now.Truncate(time.Second)
+	authorized, err := s.toAuthorize(ctx, h, name, plan)
+	if err != nil {
+		return nil, err
+	}
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q, now := db.New(tx), pg.Time(s.now())
-		if _, err := q.AdoptHoldings(ctx, db.AdoptHoldingsParams{At: now, One: &name.id}); err != nil {
-			return fmt.Errorf("signer: adopt holding: %w", err)
-		}
-		if h.credential, err = signatory(ctx, q, name); err != nil {
-			return err
-		}
-		if h.holding, err = q.HoldingAt(ctx, db.HoldingAtParams{CredentialID: name.id, At: now}); err != nil {
-			return fmt.Errorf("signer: read holding: %w", err)
-		}
-		h.credential.Qualified = h.holding.Qualified
-		if _, err = s.remote(h.holding.Provider); err != nil {
-			return err
-		}
-		if len(hashes) > int(h.holding.Multisign) {
-			return fault.Invalid(provider.TooManyHashes, "document_sha256: %d documents: provider %s authorizes %d at a time", len(hashes), h.holding.Provider, h.holding.Multisign)
-		}
-		signing := now.Truncate(time.Second)
-		authorized, err := toAuthorize(h.holding, hashes, signing)
-		if err != nil {
-			return err
-		}
+		q := db.New(tx)
 		n, err := q.InsertHeldChallenge(ctx, db.InsertHeldChallengeParams{
 			ID: id, Caller: callerOf(ctx), Hashes: hashes, Digest: digestOf(hashes), At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL), HoldingID: h.holding.ID,
 		})
@@ -130,7 +120,7 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 		if n == 0 {
 			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: renew it at provider %s and switch to it", nameOfCredential(h.credential), h.holding.Provider)
 		}
-		if err = q.InsertSession(ctx, db.InsertSessionParams{ChallengeID: id, SigningTime: signing, Authorized: authorized}); err != nil {
+		if err = q.InsertSession(ctx, db.InsertSessionParams{ChallengeID: id, SigningTime: h.session.SigningTime, Authorized: authorized}); err != nil {
 			return fmt.Errorf("signer: insert session: %w", err)
 		}
 		if h.challenge, err = q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx)}); err != nil {
@@ -146,24 +136,30 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 	return s.challengeMessage(h.credential, h.challenge), nil
 }
 
-// toAuthorize are the digests that a provider with SCAL 2 is asked to authorize: those of CAdES over the
-// documents, which SignHashes makes, and SignDocuments attached and detached. Other forms depend on the
-// documents themselves. One with SCAL 1 authorizes none in particular.
-func toAuthorize(h db.CredentialHolding, hashes [][]byte, at time.Time) ([][]byte, error) {
-	chain, err := chainOf(h.Chain)
+// holdingOf reads a credential with the key that a provider holds for it at that time.
+func (s *Service) holdingOf(ctx context.Context, name credentialName, at time.Time) (*held, error) {
+	h := &held{}
+	err := s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		_, err := q.AdoptHoldings(ctx, db.AdoptHoldingsParams{At: at, One: &name.id})
+		if err != nil {
+			return fmt.Errorf("signer: adopt holding: %w", err)
+		}
+		if h.credential, err = signatory(ctx, q, name); err != nil {
+			return err
+		}
+		if h.holding, err = q.HoldingAt(ctx, db.HoldingAtParams{CredentialID: name.id, At: at}); err != nil {
+			return fmt.Errorf("signer: read holding: %w", err)
+		}
+		h.credential.Qualified = h.holding.Qualified
+		_, err = s.remote(h.holding.Provider)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	out := make([][]byte, len(hashes))
-	for i, hash := range hashes {
-		p, err := cades.Prepare(hash, cades.Signer{Chain: chain}, cades.Options{SigningTime: at})
-		if err != nil {
-			return nil, fmt.Errorf("signer: %w", err)
-		}
-		digest := p.Digest()
-		out[i] = digest[:]
-	}
-	return out, nil
+	h.chain, err = chainOf(h.holding.Chain)
+	return h, err
 }
 
 // sendHeld has the provider send a password.

@@ -84,11 +84,31 @@ func (h *held) by(key *borrowedKey) *readyCredential {
 	}
 }
 
-// signHeld makes the files of a challenge with signatures of its provider. Those that came back once are
-// kept, and never asked for again: the same request goes on where it was.
+// signHeld makes the files of a challenge with signatures of its provider.
 func (s *Service) signHeld(ctx context.Context, c db.Credential, ch db.Challenge, authorization string, sign signFunc) (db.Challenge, error) {
+	l, err := s.lent(ctx, c, ch, authorization, sign)
+	if err != nil {
+		return ch, err
+	}
+	ch, err = s.finishChallenge(ctx, c, ch, l.by, l.at, sign)
+	if err == nil {
+		s.closeHeld(ctx, l.held, authorization)
+	}
+	return ch, err
+}
+
+// lending is a key that has signed elsewhere what it was asked for.
+type lending struct {
+	held *held
+	by   *readyCredential
+	at   time.Time
+}
+
+// lent has all signed that sign wants, under the holder's authorization. Signatures that came back once are kept, and never
+// asked for again: the same request goes on where it was. closeHeld ends it when the files are recorded.
+func (s *Service) lent(ctx context.Context, c db.Credential, ch db.Challenge, authorization string, sign signFunc) (lending, error) {
 	if ch.State == "OUTCOME_UNKNOWN" {
-		return ch, outcomeUnknown()
+		return lending{}, outcomeUnknown()
 	}
 	var h *held
 	name := credentialName{tenant: c.TenantID, company: c.CompanyID, id: c.ID}
@@ -98,14 +118,14 @@ func (s *Service) signHeld(ctx context.Context, c db.Credential, ch db.Challenge
 		return err
 	})
 	if err != nil {
-		return ch, err
+		return lending{}, err
 	}
 	wanted, err := h.collect(ctx, sign)
 	if err != nil {
-		return ch, err
+		return lending{}, err
 	}
 	if err := h.authorizedAll(wanted); err != nil {
-		return ch, err
+		return lending{}, err
 	}
 	made, err := s.signAtProvider(ctx, h, func(ctx context.Context, missing []provider.Hash) ([][]byte, error) {
 		grant, err := unseal(authorization, h.challenge.ID, h.session.Sealed)
@@ -115,14 +135,9 @@ func (s *Service) signHeld(ctx context.Context, c db.Credential, ch db.Challenge
 		return h.remote.SignHashes(ctx, h.key(), grant, missing)
 	}, wanted)
 	if err != nil {
-		return ch, err
+		return lending{}, err
 	}
-	key := &borrowedKey{public: h.chain[0].PublicKey, made: made}
-	ch, err = s.finishChallenge(ctx, c, ch, h.by(key), h.session.SigningTime.UTC(), sign)
-	if err == nil {
-		s.closeHeld(ctx, h, authorization)
-	}
-	return ch, err
+	return lending{h, h.by(&borrowedKey{public: h.chain[0].PublicKey, made: made}), h.session.SigningTime.UTC()}, nil
 }
 
 // authorizedAll refuses what the provider would, before anything leaves.
@@ -133,7 +148,7 @@ func (h *held) authorizedAll(wanted []provider.Hash) error {
 	for _, w := range wanted {
 		if !slices.ContainsFunc(h.session.Authorized, func(a []byte) bool { return provider.Hash(a) == w }) {
 			return fault.Precondition("FORM_NOT_AUTHORIZED",
-				"form: provider %s was asked to authorize CAdES of these documents (attached or detached): other forms cannot be signed with it", h.holding.Provider).
+				"form: provider %s was not asked to authorize this form of these documents: make the challenge with a plan that names form and documents (without one it is for CAdES, attached or detached)", h.holding.Provider).
 				WithField("form", "FORM_NOT_AUTHORIZED", "is not what the provider authorized")
 		}
 	}

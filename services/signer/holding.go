@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -90,7 +91,7 @@ func (s *Service) describe(ctx context.Context, f found, tenant, kind string) (p
 	if kind == personKind {
 		if f.key.GetSecret() != "" {
 			return provider.Description{}, fault.Invalid("SECRET_OF_A_PERSON", "key.secret: a person signs with their own PIN and password, which are kept nowhere").
-				WithField("key.secret", "SECRET_OF_A_PERSON", "is for kinds AUTOMATIC and SEAL")
+				WithField("key.secret", "SECRET_OF_A_PERSON", "is for kinds AUTOMATIC, SEAL and ROLE")
 		}
 		d, err := f.remote.Describe(ctx, who)
 		return d, provider.Fault(err)
@@ -113,8 +114,9 @@ func kindOfHeld(kind signv1.CredentialKind) (string, error) {
 	case signv1.CredentialKind_CREDENTIAL_KIND_SEAL:
 		return "SEAL", nil
 	case signv1.CredentialKind_CREDENTIAL_KIND_ROLE:
+		return "ROLE", nil
 	}
-	return "", fault.Invalid("KIND_NOT_AT_PROVIDERS", "kind: keys at providers are of kind PERSON, AUTOMATIC or SEAL").WithField("kind", "KIND_NOT_AT_PROVIDERS", "is none of PERSON, AUTOMATIC and SEAL")
+	return "", fault.Invalid("KIND_NOT_AT_PROVIDERS", "kind: keys at providers are of kind PERSON, AUTOMATIC, SEAL or ROLE").WithField("kind", "KIND_NOT_AT_PROVIDERS", "is none of PERSON, AUTOMATIC, SEAL and ROLE")
 }
 
 // complete adds issuers that the provider does not give. A chain that stays too short is refused later.
@@ -214,6 +216,10 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 	if err != nil {
 		return nil, err
 	}
+	holder, err := holderOfKey(ids[0], kind, req.GetHolder())
+	if err != nil {
+		return nil, err
+	}
 	f, err := s.look(ctx, ids[0], kind, req.GetKey())
 	if err != nil {
 		return nil, err
@@ -242,6 +248,11 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 			if _, err = q.InsertHolding(ctx, holding); err != nil {
 				return fmt.Errorf("signer: insert holding: %w", err)
 			}
+			if holder != "" {
+				if err = q.InsertHolder(ctx, db.InsertHolderParams{CredentialID: id, TenantID: ids[0], Holder: holder, At: now}); err != nil {
+					return fmt.Errorf("signer: insert holder: %w", err)
+				}
+			}
 		}
 		if made, err = q.GetCredential(ctx, id); err != nil {
 			return fmt.Errorf("signer: read credential: %w", err)
@@ -260,6 +271,20 @@ func (s *Service) CreateProviderCredential(ctx context.Context, req *signv1.Crea
 		return nil, err
 	}
 	return credentialMessage(made), nil
+}
+
+// holderOfKey reads whose credential it is to be.
+func holderOfKey(tenant, kind, holder string) (string, error) {
+	switch {
+	case holder == "":
+		return "", nil
+	case kind != personKind:
+		return "", fault.Invalid("HOLDER_OF_A_PERSON", "holder: is for kind PERSON: who signs without a person is the company").
+			WithField("holder", "HOLDER_OF_A_PERSON", "is for kind PERSON")
+	case !strings.HasPrefix(holder, "tenants/"+tenant+"/users/"):
+		return "", holderForeign(holder, tenant)
+	}
+	return holder, nil
 }
 
 func (s *Service) sameHolding(ctx context.Context, q *db.Queries, c db.Credential, company, kind string, key *signv1.RemoteKey) error {
@@ -370,9 +395,16 @@ func (s *Service) ListHoldings(ctx context.Context, req *signv1.ListHoldingsRequ
 	}
 	resp := &signv1.ListHoldingsResponse{}
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		list, err := db.New(tx).ListHoldings(ctx, c.ID)
+		q := db.New(tx)
+		list, err := q.ListHoldings(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		holder, err := holderOf(ctx, q, c)
 		for _, h := range list {
-			resp.Holdings = append(resp.Holdings, holdingMessage(c, h))
+			m := holdingMessage(c, h)
+			m.Holder = holder
+			resp.Holdings = append(resp.Holdings, m)
 		}
 		return err
 	})

@@ -170,8 +170,7 @@ func (s *Service) firstPIN(ctx context.Context, c db.Credential, req *signv1.Set
 			WithField("holder", "HOLDER_MISSING", "is required with the first PIN")
 	}
 	if !strings.HasPrefix(req.GetHolder(), "tenants/"+c.TenantID+"/users/") {
-		return nil, fault.Invalid("HOLDER_FOREIGN", "holder: %q is not a user of tenants/%s", req.GetHolder(), c.TenantID).
-			WithField("holder", "HOLDER_FOREIGN", "is of another tenant")
+		return nil, holderForeign(req.GetHolder(), c.TenantID)
 	}
 	salt, mac, err := s.newPIN(ctx, c, req.GetNewPin())
 	if err != nil {
@@ -203,6 +202,11 @@ func (s *Service) firstPIN(ctx context.Context, c db.Credential, req *signv1.Set
 		return nil, err
 	}
 	return &signv1.SetPinResponse{Holder: req.GetHolder(), SetTime: timestamppb.New(now)}, nil
+}
+
+func holderForeign(holder, tenant string) error {
+	return fault.Invalid("HOLDER_FOREIGN", "holder: %q is not a user of tenants/%s", holder, tenant).
+		WithField("holder", "HOLDER_FOREIGN", "is of another tenant")
 }
 
 func (s *Service) changePIN(ctx context.Context, a asked, req *signv1.SetPinRequest) (*signv1.SetPinResponse, error) {

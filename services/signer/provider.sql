@@ -136,3 +136,9 @@ UPDATE provider_session se SET otp_sent_at = @at WHERE se.challenge_id = @challe
 
 -- name: UnmarkOtpSent :exec
 UPDATE provider_session SET otp_sent_at = NULL WHERE challenge_id = @challenge_id AND otp_sent_at = @at;
+
+-- name: InsertHolder :exec
+INSERT INTO credential_holder (credential_id, tenant_id, holder, created_at) VALUES (@credential_id, @tenant_id, @holder, @at);
+
+-- name: HolderOfHeld :one
+SELECT holder FROM credential_holder WHERE credential_id = @credential_id;

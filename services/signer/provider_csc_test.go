@@ -109,6 +109,7 @@ func TestConsortium(t *testing.T) {
 	t.Run("version 1, client certificate, account in Vault", c.versionOne)
 	t.Run("version 2, this platform", c.versionTwo)
 	t.Run("level", c.levels)
+	t.Run("signature request", c.goesThroughARequest)
 }
 
 // goesRound signs two documents of one challenge and wants openssl to agree.
@@ -183,6 +184,7 @@ func (c *consortium) versionOne(t *testing.T) {
 	}
 	c.goesRound(t, f, authorize)
 	c.lost(t, f, authorize, func() { f.fail(t, client.RemoteCutAfter, "signatures/signHash", 0, 1) }, func() int { return f.signed(t) })
+	c.plans(t, f, authorize)
 	holdings, err := c.providers.ListHoldings(t.Context(), &signv1.ListHoldingsRequest{Parent: f.name})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, holdings.GetHoldings()[0].GetScal())
@@ -205,6 +207,7 @@ func (c *consortium) versionTwo(t *testing.T) {
 		return given.GetAuthorization()
 	}
 	c.goesRound(t, f, authorize)
+	c.planned(t, f, authorize, inXML, []byte("<f><a>1</a></f>"), nil)
 	c.lost(t, f, authorize, func() { c.wire.fail(csc2.SignHash, providertest.CutAfter, 0) }, func() (n int) {
 		require.NoError(t, pgtest.Admin(t, c.far.DB("signer")).QueryRow(context.Background(),
 			`SELECT coalesce(sum(cardinality(signed_sha256)), 0) FROM challenge WHERE credential_id = $1 AND state = 'SIGNED'`, p.id).Scan(&n))

@@ -26,6 +26,7 @@ type readyCredential struct {
 	checked time.Time
 	// lent: the key is at a provider, which is asked for each document; signer is empty until it has signed.
 	lent      bool
+	tenant    string // of a lent one: a role's signs for other tenants
 	qualified bool
 }
 

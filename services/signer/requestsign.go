@@ -57,10 +57,13 @@ func (s *Service) SignSignatureRequest(ctx context.Context, req *signv1.SignSign
 		if sig.rows, err = lockRequest(ctx, q, name); err != nil {
 			return err
 		}
-		if sig.credential, err = personal(ctx, q, credential); err != nil {
+		if sig.credential, err = signatory(ctx, q, credential); err != nil {
 			return err
 		}
 		if sig.challenge, err = ownChallenge(ctx, q, req.GetChallenge(), credential, id); err != nil {
+			return err
+		}
+		if sig.credential, err = withHolding(ctx, q, sig.credential, sig.challenge); err != nil {
 			return err
 		}
 		return s.intendSignature(ctx, tx, sig)
@@ -84,12 +87,11 @@ func (s *Service) intendSignature(ctx context.Context, tx pgx.Tx, sig *signature
 		sig.done = true
 		return covers(ch, sig.req.GetAuthorization(), ch.Hashes)
 	}
-	pin, err := q.GetPin(ctx, sig.credential.ID)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("signer: read PIN: %w", err)
+	var err error
+	if sig.holder, err = holderOf(ctx, q, sig.credential); err != nil {
+		return err
 	}
-	sig.holder = pin.Holder
-	if (p.Holder != "" && p.Holder != pin.Holder) || (p.Credential != "" && p.Credential != nameOfCredential(sig.credential)) {
+	if (p.Holder != "" && p.Holder != sig.holder) || (p.Credential != "" && p.Credential != nameOfCredential(sig.credential)) {
 		return fault.Denied("CREDENTIAL_OF_ANOTHER", "the credential is not the participant's: nobody signs for somebody else")
 	}
 	digest := hex.EncodeToString(ch.Digest)
@@ -113,9 +115,44 @@ func (s *Service) intendSignature(ctx context.Context, tx pgx.Tx, sig *signature
 	if err != nil {
 		return err
 	}
-	until := now.Add(handFor)
+	hand, err := s.handTime(ctx, q, sig.challenge)
+	if err != nil {
+		return err
+	}
+	until := now.Add(hand)
 	r.row.Hand, r.row.HandRequest, r.row.HandUntil = &p.ID, sig.req.GetRequestId(), &until
 	return saveHand(ctx, q, r)
+}
+
+// handTime is how long a signature may take: with a key at a provider as long as its calls, whose signatures would be good
+// for nothing if another participant had changed the document meanwhile.
+func (s *Service) handTime(ctx context.Context, q *db.Queries, ch db.Challenge) (time.Duration, error) {
+	if ch.HoldingID == nil {
+		return handFor, nil
+	}
+	h := &held{challenge: ch}
+	err := s.loadHolding(ctx, q, h)
+	if err != nil {
+		return 0, err
+	}
+	return handFor + h.budget(len(ch.Hashes)) + h.remote.cfg.Timeout, nil
+}
+
+// holderOf is whose credential it is: with a key in Vault it was said with the PIN, with one at a provider when the
+// credential was made, if at all.
+func holderOf(ctx context.Context, q *db.Queries, c db.Credential) (string, error) {
+	if c.Provider != "" {
+		holder, err := q.HolderOfHeld(ctx, c.ID)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return "", fmt.Errorf("signer: read holder: %w", err)
+		}
+		return holder, nil
+	}
+	pin, err := q.GetPin(ctx, c.ID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("signer: read PIN: %w", err)
+	}
+	return pin.Holder, nil
 }
 
 func saveHand(ctx context.Context, q *db.Queries, r *requestRows) error {
@@ -128,20 +165,37 @@ func saveHand(ctx context.Context, q *db.Queries, r *requestRows) error {
 
 // makeSignature makes the files and records them together with the advance of the request.
 func (s *Service) makeSignature(ctx context.Context, sig *signature) error {
-	by, err := s.ready.load(ctx, sig.credential)
+	err := s.makeRequestFiles(ctx, sig)
+	if err != nil {
+		s.letGo(ctx, sig)
+	}
+	return err
+}
+
+func (s *Service) makeRequestFiles(ctx context.Context, sig *signature) error {
+	sign := func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
+		return s.signRequestDocument(ctx, sig.rows, hash, by, at)
+	}
+	l := lending{at: s.now().UTC().Truncate(time.Second)} // signing-time has whole seconds
+	var err error
+	if sig.challenge.HoldingID == nil {
+		l.by, err = s.ready.load(ctx, sig.credential)
+	} else {
+		l, err = s.lent(ctx, sig.credential, sig.challenge, sig.req.GetAuthorization(), sign)
+	}
 	if err != nil {
 		return err
 	}
-	at := s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
-	record := db.RecordChallengeParams{ID: sig.challenge.ID, RequestID: sig.challenge.RequestID, SigningTime: &at}
+	record := db.RecordChallengeParams{ID: sig.challenge.ID, RequestID: sig.challenge.RequestID, SigningTime: &l.at}
 	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, sig.name.tenant, sig.challenge.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
-		return s.signRequestDocument(ctx, sig.rows, hash, by, at)
+		return sign(ctx, hash, l.by, l.at)
 	})
-	if err == nil {
-		err = s.db.Tx(ctx, sig.name.tenant, func(ctx context.Context, tx pgx.Tx) error { return s.recordSignature(ctx, tx, sig, by, record) })
-	}
 	if err != nil {
-		s.letGo(ctx, sig)
+		return err
+	}
+	err = s.db.Tx(ctx, sig.name.tenant, func(ctx context.Context, tx pgx.Tx) error { return s.recordSignature(ctx, tx, sig, l.by, record) })
+	if err == nil && l.held != nil {
+		s.closeHeld(ctx, l.held, sig.req.GetAuthorization())
 	}
 	return err
 }
@@ -221,7 +275,7 @@ func (s *Service) recordSignature(ctx context.Context, tx pgx.Tx, sig *signature
 	}
 	return telemetry.Audit(ctx, tx, telemetry.Act{
 		Action: "challenge.sign", Resource: nameOfChallenge(sig.credential, sig.challenge.ID),
-		Detail: map[string]string{"documents": fmt.Sprint(len(signed)), "device": nameOfDevice(sig.credential, *sig.challenge.DeviceID), "request": r.name()},
+		Detail: map[string]string{"documents": fmt.Sprint(len(signed)), "device": deviceOf(sig.credential, sig.challenge), "request": r.name()},
 	})
 }
 
@@ -231,8 +285,8 @@ func (s *Service) signatureDetail(p *db.SigningRequestParticipant, sig *signatur
 	sum := sha256.Sum256(by.signer.Chain[0].Raw)
 	return who(p, false, map[string]string{
 		"viewed": text(p.ViewedAt), "challenge": nameOfChallenge(sig.credential, ch.ID), "challenged": text(&ch.CreatedAt), "authorized": text(ch.AuthorizedAt),
-		"device": nameOfDevice(sig.credential, *ch.DeviceID), "credential": by.name, "holder": sig.holder, "certificate_sha256": hex.EncodeToString(sum[:]),
-		"subject": by.signer.Chain[0].Subject.String(), "signing_time": text(&at), "level": "ADVANCED",
+		"device": deviceOf(sig.credential, ch), "credential": by.name, "holder": sig.holder, "certificate_sha256": hex.EncodeToString(sum[:]),
+		"subject": by.signer.Chain[0].Subject.String(), "signing_time": text(&at), "level": levelOf(by.qualified).String()[len("SIGNATURE_LEVEL_"):],
 	})
 }
 

@@ -147,7 +147,7 @@ func (s *Service) signerOf(ctx context.Context, company string, chosen map[strin
 		return nil, fault.Aborted("CREDENTIAL_RECHECK", "the credential is to be looked at again")
 	}
 	if row.Provider != "" {
-		return &readyCredential{id: row.ID, name: nameOfCredential(row), version: row.Version, lent: true}, nil
+		return toLend(row), nil
 	}
 	return s.ready.load(ctx, row)
 }
@@ -190,7 +190,7 @@ func (s *Service) make(ctx context.Context, o *outcome) error {
 	}
 	o.at = s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
 	if o.by.lent {
-		if err := s.borrowForInvoice(ctx, o, content); err != nil {
+		if err := s.borrowForOne(ctx, o, content); err != nil {
 			return err
 		}
 	}
@@ -291,7 +291,7 @@ func (s *Service) recordSigned(ctx context.Context, tx pgx.Tx, done db.RecordSig
 		return 0, err
 	}
 	if slices.ContainsFunc(ids, func(id uuid.UUID) bool { return byID[id].by.lent }) {
-		if err := db.New(tx).EndInvoiceChallenges(ctx, db.EndInvoiceChallengesParams{Ids: ids, At: done.At}); err != nil {
+		if err := db.New(tx).EndOneChallenges(ctx, db.EndOneChallengesParams{Ids: ids, At: done.At}); err != nil {
 			return 0, err
 		}
 	}

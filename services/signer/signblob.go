@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +45,7 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 		return nil, err
 	}
 	if row.State == "DONE" {
-		return signatureMessage(row, false), nil
+		return s.signatureOfRole(ctx, row)
 	}
 	by, err := s.roleCredential(ctx, name)
 	if err != nil {
@@ -117,7 +119,14 @@ func (s *Service) roleCredential(ctx context.Context, name credentialName) (*rea
 	if now := s.now(); now.Before(*row.NotBefore) || !now.Before(*row.NotAfter) {
 		return nil, fault.Precondition("CERTIFICATE_EXPIRED", "the certificate of %s is valid until %s: import a new one", nameOfCredential(row), row.NotAfter.Format("2006-01-02"))
 	}
-	return s.ready.load(ctx, row)
+	return s.readyRole(ctx, row)
+}
+
+func (s *Service) readyRole(ctx context.Context, c db.Credential) (*readyCredential, error) {
+	if c.Provider != "" {
+		return toLend(c), nil
+	}
+	return s.ready.load(ctx, c)
 }
 
 // anyRole chooses among the credentials of a company that hold a role.
@@ -135,7 +144,7 @@ func (s *Service) anyRole(ctx context.Context, name credentialName) (*readyCrede
 	if err != nil {
 		return nil, err
 	}
-	return s.ready.load(ctx, row)
+	return s.readyRole(ctx, row)
 }
 
 // recordBlob keeps the signature, or gives the one that another call recorded first.
@@ -159,6 +168,12 @@ func (s *Service) recordBlob(ctx context.Context, o *outcome) (*signv1.Signature
 		if len(ids) == 0 {
 			return nil
 		}
+		if o.by.lent {
+			err = q.EndOneChallenges(ctx, db.EndOneChallengesParams{Ids: ids, At: row.DoneAt})
+			if err != nil {
+				return err
+			}
+		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "document.sign", Resource: nameOfSignature(row),
 			Detail: map[string]string{"subject": row.Subject, "credential": row.Credential},
@@ -171,7 +186,45 @@ func (s *Service) recordBlob(ctx context.Context, o *outcome) (*signv1.Signature
 		s.ready.forget(o.by.id)
 		return nil, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s was revoked while it signed: name another", o.by.name)
 	}
-	return signatureMessage(row, false), nil // roles' keys are in Vault
+	return s.signatureOfRole(ctx, row)
+}
+
+// signatureOfRole tells a signature with its level.
+func (s *Service) signatureOfRole(ctx context.Context, row db.Signature) (*signv1.Signature, error) {
+	level, err := s.qualifiedAnywhere(ctx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	return signatureMessage(row, level[row.ID]), nil
+}
+
+// qualifiedAnywhere is qualifiedOf in system scope: what a role's key did at its provider is of the credential's tenant,
+// which need not be the signature's.
+func (s *Service) qualifiedAnywhere(ctx context.Context, ids ...uuid.UUID) (out map[uuid.UUID]bool, err error) {
+	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		out, err = qualifiedOf(ctx, db.New(tx), ids...)
+		return err
+	})
+	return out, err
+}
+
+// qualified are those of a tenant's signatures that were made with a key that is called qualified.
+func (s *Service) qualified(ctx context.Context, q *db.Queries, rows ...db.Signature) (map[uuid.UUID]bool, error) {
+	var own, of []uuid.UUID
+	for i := range rows {
+		if strings.HasPrefix(rows[i].Credential, "tenants/"+rows[i].TenantID+"/") {
+			own = append(own, rows[i].ID)
+		} else {
+			of = append(of, rows[i].ID)
+		}
+	}
+	out, err := qualifiedOf(ctx, q, own...)
+	if err != nil || len(of) == 0 {
+		return out, err
+	}
+	foreign, err := s.qualifiedAnywhere(ctx, of...)
+	maps.Copy(out, foreign)
+	return out, err
 }
 
 // GetSignature reads a signature.
@@ -191,7 +244,7 @@ func (s *Service) GetSignature(ctx context.Context, req *signv1.GetSignatureRequ
 		q := db.New(tx)
 		row, err = q.GetSignature(ctx, id)
 		if err == nil {
-			qualified, err = qualifiedOf(ctx, q, id)
+			qualified, err = s.qualified(ctx, q, row)
 		}
 		return err
 	})
@@ -227,11 +280,7 @@ func (s *Service) ListSignatures(ctx context.Context, req *signv1.ListSignatures
 		if err != nil {
 			return err
 		}
-		of := make([]uuid.UUID, len(rows))
-		for i := range rows {
-			of[i] = rows[i].ID
-		}
-		qualified, err = qualifiedOf(ctx, db.New(tx), of...)
+		qualified, err = s.qualified(ctx, db.New(tx), rows...)
 		return err
 	})
 	if err != nil {

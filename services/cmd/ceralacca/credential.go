@@ -68,6 +68,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 	create.Flags().StringVar(&key, "key", "p256", "p256 or rsa3072")
 	create.Flags().StringVar(&common, "common-name", "", "name in the certificate")
 	remote.flags(create)
+	create.Flags().StringVar(&remote.holder, "holder", "", "with --provider, of a person: whose credential it is, by which signature requests know them; an id of yours (no name, no codice fiscale)")
 	imported := verb("import CREDENTIAL FILE", "Import the certificate of a credential, PEM, leaf first", args("CREDENTIAL", "FILE"), func(ctx context.Context, given []string) error {
 		raw, err := c.read(given[1])
 		if err != nil {

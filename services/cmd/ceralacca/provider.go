@@ -18,7 +18,7 @@ func (c *cli) providers() (signv1.ProviderServiceClient, error) {
 }
 
 // remoteKey are the flags that name a key at a provider.
-type remoteKey struct{ provider, id, user, otp, secret string }
+type remoteKey struct{ provider, id, user, otp, secret, holder string }
 
 func (k *remoteKey) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -26,7 +26,7 @@ func (k *remoteKey) flags(cmd *cobra.Command) {
 	f.StringVar(&k.id, "remote-id", "", "the provider's name for the key: credentialID (csc), certID (arss, usually AS0), device (sws)")
 	f.StringVar(&k.user, "remote-user", "", "the holder's account there, where there is one beside the id")
 	f.StringVar(&k.otp, "otp-kind", "", "how the holder gets passwords: SMS, EMAIL, CALL, PUSH or APP; the first that the provider names when not set")
-	f.StringVar(&k.secret, "secret", "", "for automatic and seal: name of the secret in Vault that the provider signs for (secret/signer/automatic/TENANT/NAME; fields password, and with arss user and domain)")
+	f.StringVar(&k.secret, "secret", "", "for automatic, seal and role: name of the secret in Vault that the provider signs for (secret/signer/automatic/TENANT/NAME; fields password, and with arss user and domain)")
 }
 
 func (k *remoteKey) message() (*signv1.RemoteKey, error) {
@@ -38,9 +38,10 @@ func (k *remoteKey) message() (*signv1.RemoteKey, error) {
 func (c *cli) createHeld(ctx context.Context, company, kind string, key remoteKey) error {
 	of, ok := map[string]signv1.CredentialKind{
 		"person": signv1.CredentialKind_CREDENTIAL_KIND_PERSON, "automatic": signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC, "seal": signv1.CredentialKind_CREDENTIAL_KIND_SEAL,
+		"role": signv1.CredentialKind_CREDENTIAL_KIND_ROLE,
 	}[kind]
 	if !ok {
-		return usage("--kind with --provider is person, automatic or seal, not %q", kind)
+		return usage("--kind with --provider is person, automatic, seal or role, not %q", kind)
 	}
 	err := need("company", company)
 	if err != nil {
@@ -58,7 +59,12 @@ func (c *cli) createHeld(ctx context.Context, company, kind string, key remoteKe
 	if err != nil {
 		return err
 	}
-	made, err := api.CreateProviderCredential(ctx, &signv1.CreateProviderCredentialRequest{Parent: parent, Key: ask, Kind: of, RequestId: uuid.NewString()})
+	if key.holder != "" {
+		if key.holder, err = c.within("users", key.holder); err != nil {
+			return err
+		}
+	}
+	made, err := api.CreateProviderCredential(ctx, &signv1.CreateProviderCredentialRequest{Parent: parent, Key: ask, Kind: of, Holder: key.holder, RequestId: uuid.NewString()})
 	if err != nil {
 		return err
 	}

@@ -198,7 +198,9 @@ func (p *personal) signRequest(ctx context.Context, api signv1.SignatureRequestS
 	if err != nil {
 		return nil, err
 	}
-	ch, err := authorizations.CreateChallenge(ctx, &signv1.CreateChallengeRequest{Parent: credential, DocumentSha256: digestsOf(v)})
+	ch, err := authorizations.CreateChallenge(ctx, &signv1.CreateChallengeRequest{
+		Parent: credential, DocumentSha256: digestsOf(v), Plan: &signv1.SigningPlan{What: &signv1.SigningPlan_Participant{Participant: participant}},
+	})
 	if err != nil {
 		return nil, err
 	}

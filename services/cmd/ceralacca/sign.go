@@ -107,7 +107,7 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	for _, f := range files {
 		hashes = append(hashes, f.hash)
 	}
-	ch, err := api.CreateChallenge(ctx, &signv1.CreateChallengeRequest{Parent: name, DocumentSha256: hashes, SignatureCount: int32(len(hashes))}) //nolint:gosec // at most 500
+	ch, err := how.challenge(ctx, api, name, files)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,10 @@ import (
 )
 
 // startSigner runs a signer with a real Vault.
-func startSigner(t *testing.T) *runtest.Process {
+func startSigner(t *testing.T) *runtest.Process { return startSignerWith(t, "", nil) }
+
+// startSignerWith adds lines to the signer's configuration, and secrets to Vault by their paths.
+func startSignerWith(t *testing.T, config string, secrets map[string]map[string]any) *runtest.Process {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	server, err := vault.Start(ctx, vault.Options{Private: true, Dir: filepath.Join(dir, "vault")})
@@ -40,12 +43,20 @@ func startSigner(t *testing.T) *runtest.Process {
 	require.NoError(t, err)
 	roles, err := server.Provision(ctx, filepath.Join(root, "deploy", "vault"))
 	require.NoError(t, err)
+	if len(secrets) > 0 {
+		admin, err := server.Client()
+		require.NoError(t, err)
+		for path, fields := range secrets {
+			_, err := admin.Logical().Write(path, map[string]any{"data": fields})
+			require.NoError(t, err)
+		}
+	}
 	role, secret := filepath.Join(dir, "role"), filepath.Join(dir, "secret")
 	require.NoError(t, os.WriteFile(role, []byte(roles[vault.SignerRole].RoleID), 0o600))
 	require.NoError(t, os.WriteFile(secret, []byte(roles[vault.SignerRole].SecretID), 0o600))
 	return runtest.Start(t, runtest.Options{
 		Targets: []run.Target{signer.Target},
-		Config:  fmt.Sprintf("signer:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}\n", server.Addr, role, secret),
+		Config:  fmt.Sprintf("signer:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}\n%s", server.Addr, role, secret, config),
 	})
 }
 

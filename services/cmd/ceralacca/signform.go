@@ -121,24 +121,13 @@ func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, f
 	if err != nil {
 		return nil, err
 	}
-	api, total := signv1.NewDocumentServiceClient(conn), 0
+	api := signv1.NewDocumentServiceClient(conn)
 	req.RequestId = uuid.NewString()
 	if req.Pdf, err = how.pdf.message(); err != nil {
 		return nil, err
 	}
-	for _, f := range files {
-		if !how.uploads() {
-			req.Documents = append(req.Documents, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Sha256{Sha256: f.hash}})
-			continue
-		}
-		raw, err := os.ReadFile(f.file)
-		if err != nil {
-			return nil, usage("%v", err)
-		}
-		if total += len(raw); total > mostUploaded {
-			return nil, usage("the files have more than %d bytes together: sign fewer at a time, or as p7s or p7m, for which only digests travel", mostUploaded)
-		}
-		req.Documents = append(req.Documents, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Content{Content: raw}})
+	if req.Documents, err = documentsOf(files, how.uploads()); err != nil {
+		return nil, err
 	}
 	signed, err := tryAgain(ctx, c, func() (*signv1.SignDocumentsResponse, error) { return api.SignDocuments(ctx, req) })
 	if err != nil {
@@ -158,6 +147,56 @@ func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, f
 		one.Content = nil // it is in the file
 	}
 	return signed, nil
+}
+
+// documentsOf are files as they travel: by their digests, or whole.
+func documentsOf(files []toSign, whole bool) ([]*signv1.DocumentToSign, error) {
+	var out []*signv1.DocumentToSign
+	total := 0
+	for _, f := range files {
+		if !whole {
+			out = append(out, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Sha256{Sha256: f.hash}})
+			continue
+		}
+		raw, err := os.ReadFile(f.file)
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		if total += len(raw); total > mostUploaded {
+			return nil, usage("the files have more than %d bytes together: sign fewer at a time, or as p7s or p7m, for which only digests travel", mostUploaded)
+		}
+		out = append(out, &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Content{Content: raw}})
+	}
+	return out, nil
+}
+
+// challenge fixes what is to be signed, and as what. Only a key at a provider that binds the password to the form needs the
+// documents themselves for that: they travel when it says so.
+func (s signing) challenge(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign) (*signv1.Challenge, error) {
+	req := &signv1.CreateChallengeRequest{Parent: name, SignatureCount: int32(len(files))} //nolint:gosec // at most 500
+	for _, f := range files {
+		req.DocumentSha256 = append(req.DocumentSha256, f.hash)
+	}
+	if !s.inDocuments() {
+		return api.CreateChallenge(ctx, req)
+	}
+	plan := &signv1.PlannedDocuments{Form: forms[s.as], Timestamp: s.stamp}
+	req.Plan = &signv1.SigningPlan{What: &signv1.SigningPlan_Documents{Documents: plan}}
+	var err error
+	if plan.Pdf, err = s.pdf.message(); err != nil {
+		return nil, err
+	}
+	if plan.Documents, err = documentsOf(files, false); err != nil {
+		return nil, err
+	}
+	ch, err := api.CreateChallenge(ctx, req)
+	if err == nil || fault.Of(err).Code != "DOCUMENT_MISSING" {
+		return ch, err
+	}
+	if plan.Documents, err = documentsOf(files, true); err != nil {
+		return nil, err
+	}
+	return api.CreateChallenge(ctx, req)
 }
 
 // tryAgain makes a call again while the server is away: the same request goes on where it was, and

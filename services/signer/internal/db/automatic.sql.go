@@ -86,21 +86,6 @@ func (q *Queries) ChallengeOfSigning(ctx context.Context, signingID *uuid.UUID) 
 	return i, err
 }
 
-const endInvoiceChallenges = `-- name: EndInvoiceChallenges :exec
-UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = ARRAY[s.signed_sha256], signed_sizes = ARRAY[s.signed_size], signing_time = s.signing_time, signed_at = $1
-FROM signature s WHERE s.id = ch.signature_id AND s.id = ANY($2::uuid[]) AND s.state = 'DONE' AND ch.state = 'SIGNING'
-`
-
-type EndInvoiceChallengesParams struct {
-	At  *time.Time
-	Ids []uuid.UUID
-}
-
-func (q *Queries) EndInvoiceChallenges(ctx context.Context, arg EndInvoiceChallengesParams) error {
-	_, err := q.db.Exec(ctx, endInvoiceChallenges, arg.At, arg.Ids)
-	return err
-}
-
 const endMandatedChallenges = `-- name: EndMandatedChallenges :exec
 UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = d.signed_sha256, signed_sizes = d.signed_sizes, signing_time = d.signing_time, signed_at = $1
 FROM document_signing d WHERE d.id = ch.signing_id AND d.id = $2 AND d.state = 'SIGNED' AND ch.state = 'SIGNING'
@@ -117,47 +102,19 @@ func (q *Queries) EndMandatedChallenges(ctx context.Context, arg EndMandatedChal
 	return err
 }
 
-const insertInvoiceChallenge = `-- name: InsertInvoiceChallenge :execrows
-INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at, holding_id, authorization_sha256,
-                       authorized_at, request_id, used_at, output, signature_id)
-SELECT $1, s.tenant_id, c.id, $2, ARRAY[s.original_sha256], $3, 'SIGNING', $4, $5, h.id, $6, $5, s.id::text, $5, '', s.id
-FROM signature s, credential c JOIN credential_holding h ON h.credential_id = c.id
-WHERE s.id = $7 AND s.state = 'PENDING' AND c.id = $8 AND c.tenant_id = s.tenant_id AND c.state = 'ACTIVE'
-  AND h.id = $9 AND h.not_before <= $5 AND h.not_after > $5
-  AND NOT EXISTS (SELECT 1 FROM provider_call p JOIN challenge o ON o.id = p.challenge_id WHERE o.signature_id = s.id AND p.state IN ('SENT', 'UNKNOWN'))
-ON CONFLICT DO NOTHING
+const endOneChallenges = `-- name: EndOneChallenges :exec
+UPDATE challenge ch SET state = 'SIGNED', signed_sha256 = ARRAY[s.signed_sha256], signed_sizes = ARRAY[s.signed_size], signing_time = s.signing_time, signed_at = $1
+FROM signature s WHERE s.id = ch.signature_id AND s.id = ANY($2::uuid[]) AND s.state = 'DONE' AND ch.state = 'SIGNING'
 `
 
-type InsertInvoiceChallengeParams struct {
-	ID           uuid.UUID
-	Caller       string
-	Digest       []byte
-	ExpiresAt    time.Time
-	At           time.Time
-	Nobody       []byte
-	SignatureID  uuid.UUID
-	CredentialID uuid.UUID
-	HoldingID    uuid.UUID
+type EndOneChallengesParams struct {
+	At  *time.Time
+	Ids []uuid.UUID
 }
 
-// The intent of one invoice's signature, once; the next only after one whose outcome was not known and that somebody
-// has looked at.
-func (q *Queries) InsertInvoiceChallenge(ctx context.Context, arg InsertInvoiceChallengeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertInvoiceChallenge,
-		arg.ID,
-		arg.Caller,
-		arg.Digest,
-		arg.ExpiresAt,
-		arg.At,
-		arg.Nobody,
-		arg.SignatureID,
-		arg.CredentialID,
-		arg.HoldingID,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) EndOneChallenges(ctx context.Context, arg EndOneChallengesParams) error {
+	_, err := q.db.Exec(ctx, endOneChallenges, arg.At, arg.Ids)
+	return err
 }
 
 const insertMandatedChallenge = `-- name: InsertMandatedChallenge :execrows
@@ -191,6 +148,49 @@ func (q *Queries) InsertMandatedChallenge(ctx context.Context, arg InsertMandate
 		arg.At,
 		arg.Nobody,
 		arg.SigningID,
+		arg.HoldingID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const insertOneChallenge = `-- name: InsertOneChallenge :execrows
+INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at, holding_id, authorization_sha256,
+                       authorized_at, request_id, used_at, output, signature_id)
+SELECT $1, c.tenant_id, c.id, $2, ARRAY[s.original_sha256], $3, 'SIGNING', $4, $5, h.id, $6, $5, s.id::text, $5, '', s.id
+FROM signature s, credential c JOIN credential_holding h ON h.credential_id = c.id
+WHERE s.id = $7 AND s.state = 'PENDING' AND c.id = $8 AND (c.tenant_id = s.tenant_id OR c.kind = 'ROLE') AND c.state = 'ACTIVE'
+  AND h.id = $9 AND h.not_before <= $5 AND h.not_after > $5
+  AND NOT EXISTS (SELECT 1 FROM provider_call p JOIN challenge o ON o.id = p.challenge_id WHERE o.signature_id = s.id AND p.state IN ('SENT', 'UNKNOWN'))
+ON CONFLICT DO NOTHING
+`
+
+type InsertOneChallengeParams struct {
+	ID           uuid.UUID
+	Caller       string
+	Digest       []byte
+	ExpiresAt    time.Time
+	At           time.Time
+	Nobody       []byte
+	SignatureID  uuid.UUID
+	CredentialID uuid.UUID
+	HoldingID    uuid.UUID
+}
+
+// The intent of one document's signature, once; the next only after one whose outcome was not known and that somebody
+// has looked at. It is of the credential's tenant: a role signs for others too.
+func (q *Queries) InsertOneChallenge(ctx context.Context, arg InsertOneChallengeParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertOneChallenge,
+		arg.ID,
+		arg.Caller,
+		arg.Digest,
+		arg.ExpiresAt,
+		arg.At,
+		arg.Nobody,
+		arg.SignatureID,
+		arg.CredentialID,
 		arg.HoldingID,
 	)
 	if err != nil {

@@ -95,6 +95,13 @@ type CredentialCertificate struct {
 	DroppedAt    *time.Time
 }
 
+type CredentialHolder struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	Holder       string
+	CreatedAt    time.Time
+}
+
 type CredentialHolding struct {
 	ID            uuid.UUID
 	TenantID      string

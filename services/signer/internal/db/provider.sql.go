@@ -284,6 +284,17 @@ func (q *Queries) GetSession(ctx context.Context, challengeID uuid.UUID) (Provid
 	return i, err
 }
 
+const holderOfHeld = `-- name: HolderOfHeld :one
+SELECT holder FROM credential_holder WHERE credential_id = $1
+`
+
+func (q *Queries) HolderOfHeld(ctx context.Context, credentialID uuid.UUID) (string, error) {
+	row := q.db.QueryRow(ctx, holderOfHeld, credentialID)
+	var holder string
+	err := row.Scan(&holder)
+	return holder, err
+}
+
 const holdingAt = `-- name: HoldingAt :one
 SELECT id, tenant_id, credential_id, provider, remote_id, remote_user, key_type, chain, not_before, not_after, scal,
        multisign, otp_id, otp_kind, qualified, effective_from, created_at, secret
@@ -403,6 +414,27 @@ func (q *Queries) InsertHeldCredential(ctx context.Context, arg InsertHeldCreden
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const insertHolder = `-- name: InsertHolder :exec
+INSERT INTO credential_holder (credential_id, tenant_id, holder, created_at) VALUES ($1, $2, $3, $4)
+`
+
+type InsertHolderParams struct {
+	CredentialID uuid.UUID
+	TenantID     string
+	Holder       string
+	At           time.Time
+}
+
+func (q *Queries) InsertHolder(ctx context.Context, arg InsertHolderParams) error {
+	_, err := q.db.Exec(ctx, insertHolder,
+		arg.CredentialID,
+		arg.TenantID,
+		arg.Holder,
+		arg.At,
+	)
+	return err
 }
 
 const insertHolding = `-- name: InsertHolding :execrows

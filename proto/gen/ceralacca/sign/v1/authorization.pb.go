@@ -1179,8 +1179,12 @@ type CreateChallengeRequest struct {
 	DocumentSha256 [][]byte `protobuf:"bytes,2,rep,name=document_sha256,json=documentSha256,proto3" json:"document_sha256,omitempty"`
 	// How many signatures the caller means to get: as many as documents. 0: not said.
 	SignatureCount int32 `protobuf:"varint,3,opt,name=signature_count,json=signatureCount,proto3" json:"signature_count,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Only where a provider of remote signatures holds the key and itself binds the password to digests (SCAL 2): what it
+	// authorizes is then fixed with the challenge, for the form that is named here. Not set: CAdES, attached or
+	// detached, for which the digests of the documents are enough. Keys in Vault take any form later.
+	Plan          *SigningPlan `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateChallengeRequest) Reset() {
@@ -1234,6 +1238,169 @@ func (x *CreateChallengeRequest) GetSignatureCount() int32 {
 	return 0
 }
 
+func (x *CreateChallengeRequest) GetPlan() *SigningPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// What documents will be signed as.
+type SigningPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to What:
+	//
+	//	*SigningPlan_Documents
+	//	*SigningPlan_Participant
+	What          isSigningPlan_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SigningPlan) Reset() {
+	*x = SigningPlan{}
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SigningPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SigningPlan) ProtoMessage() {}
+
+func (x *SigningPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SigningPlan.ProtoReflect.Descriptor instead.
+func (*SigningPlan) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SigningPlan) GetWhat() isSigningPlan_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *SigningPlan) GetDocuments() *PlannedDocuments {
+	if x != nil {
+		if x, ok := x.What.(*SigningPlan_Documents); ok {
+			return x.Documents
+		}
+	}
+	return nil
+}
+
+func (x *SigningPlan) GetParticipant() string {
+	if x != nil {
+		if x, ok := x.What.(*SigningPlan_Participant); ok {
+			return x.Participant
+		}
+	}
+	return ""
+}
+
+type isSigningPlan_What interface {
+	isSigningPlan_What()
+}
+
+type SigningPlan_Documents struct {
+	// SignDocuments will be asked for this.
+	Documents *PlannedDocuments `protobuf:"bytes,1,opt,name=documents,proto3,oneof"`
+}
+
+type SigningPlan_Participant struct {
+	// tenants/{tenant}/signatureRequests/{request}/participants/{participant}: SignSignatureRequest will be asked to sign
+	// the documents of the request as they are now.
+	Participant string `protobuf:"bytes,2,opt,name=participant,proto3,oneof"`
+}
+
+func (*SigningPlan_Documents) isSigningPlan_What() {}
+
+func (*SigningPlan_Participant) isSigningPlan_What() {}
+
+// The fields of SignDocuments that what is signed depends on. XAdES and PAdES need the documents themselves.
+type PlannedDocuments struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those whose digests the challenge names, all of them: INVALID_ARGUMENT PLAN_MISMATCH.
+	Documents     []*DocumentToSign `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
+	Form          SignatureForm     `protobuf:"varint,2,opt,name=form,proto3,enum=ceralacca.sign.v1.SignatureForm" json:"form,omitempty"`
+	Timestamp     bool              `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Pdf           *PdfSignature     `protobuf:"bytes,4,opt,name=pdf,proto3" json:"pdf,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedDocuments) Reset() {
+	*x = PlannedDocuments{}
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedDocuments) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedDocuments) ProtoMessage() {}
+
+func (x *PlannedDocuments) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedDocuments.ProtoReflect.Descriptor instead.
+func (*PlannedDocuments) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PlannedDocuments) GetDocuments() []*DocumentToSign {
+	if x != nil {
+		return x.Documents
+	}
+	return nil
+}
+
+func (x *PlannedDocuments) GetForm() SignatureForm {
+	if x != nil {
+		return x.Form
+	}
+	return SignatureForm_SIGNATURE_FORM_UNSPECIFIED
+}
+
+func (x *PlannedDocuments) GetTimestamp() bool {
+	if x != nil {
+		return x.Timestamp
+	}
+	return false
+}
+
+func (x *PlannedDocuments) GetPdf() *PdfSignature {
+	if x != nil {
+		return x.Pdf
+	}
+	return nil
+}
+
 type GetChallengeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}/challenges/{challenge}
@@ -1244,7 +1411,7 @@ type GetChallengeRequest struct {
 
 func (x *GetChallengeRequest) Reset() {
 	*x = GetChallengeRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1423,7 @@ func (x *GetChallengeRequest) String() string {
 func (*GetChallengeRequest) ProtoMessage() {}
 
 func (x *GetChallengeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[14]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1436,7 @@ func (x *GetChallengeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChallengeRequest.ProtoReflect.Descriptor instead.
 func (*GetChallengeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetChallengeRequest) GetName() string {
@@ -1291,7 +1458,7 @@ type AuthorizeChallengeRequest struct {
 
 func (x *AuthorizeChallengeRequest) Reset() {
 	*x = AuthorizeChallengeRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1470,7 @@ func (x *AuthorizeChallengeRequest) String() string {
 func (*AuthorizeChallengeRequest) ProtoMessage() {}
 
 func (x *AuthorizeChallengeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[15]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1483,7 @@ func (x *AuthorizeChallengeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeChallengeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeChallengeRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AuthorizeChallengeRequest) GetName() string {
@@ -1353,7 +1520,7 @@ type AuthorizeChallengeResponse struct {
 
 func (x *AuthorizeChallengeResponse) Reset() {
 	*x = AuthorizeChallengeResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1532,7 @@ func (x *AuthorizeChallengeResponse) String() string {
 func (*AuthorizeChallengeResponse) ProtoMessage() {}
 
 func (x *AuthorizeChallengeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[16]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1545,7 @@ func (x *AuthorizeChallengeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeChallengeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeChallengeResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuthorizeChallengeResponse) GetAuthorization() string {
@@ -1416,7 +1583,7 @@ type SignHashesRequest struct {
 
 func (x *SignHashesRequest) Reset() {
 	*x = SignHashesRequest{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1595,7 @@ func (x *SignHashesRequest) String() string {
 func (*SignHashesRequest) ProtoMessage() {}
 
 func (x *SignHashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[17]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1608,7 @@ func (x *SignHashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignHashesRequest.ProtoReflect.Descriptor instead.
 func (*SignHashesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignHashesRequest) GetName() string {
@@ -1484,7 +1651,7 @@ type SignHashesResponse struct {
 
 func (x *SignHashesResponse) Reset() {
 	*x = SignHashesResponse{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1663,7 @@ func (x *SignHashesResponse) String() string {
 func (*SignHashesResponse) ProtoMessage() {}
 
 func (x *SignHashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[18]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1676,7 @@ func (x *SignHashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignHashesResponse.ProtoReflect.Descriptor instead.
 func (*SignHashesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SignHashesResponse) GetSignatures() []*HashSignature {
@@ -1546,7 +1713,7 @@ type HashSignature struct {
 
 func (x *HashSignature) Reset() {
 	*x = HashSignature{}
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1725,7 @@ func (x *HashSignature) String() string {
 func (*HashSignature) ProtoMessage() {}
 
 func (x *HashSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[19]
+	mi := &file_ceralacca_sign_v1_authorization_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1738,7 @@ func (x *HashSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashSignature.ProtoReflect.Descriptor instead.
 func (*HashSignature) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_sign_v1_authorization_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HashSignature) GetDocumentSha256() []byte {
@@ -1599,7 +1766,7 @@ var File_ceralacca_sign_v1_authorization_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\n" +
-	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x06\n" +
+	"%ceralacca/sign/v1/authorization.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/sign/v1/document.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x06\n" +
 	"\tOtpDevice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12C\n" +
 	"\x04type\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.OtpDeviceTypeB\r\xe0A\x02\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x12*\n" +
@@ -1693,12 +1860,23 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"createTime\x12<\n" +
 	"\x05level\x18\b \x01(\x0e2!.ceralacca.sign.v1.SignatureLevelB\x03\xe0A\x03R\x05level:\x8a\x01\xeaA\x86\x01\n" +
 	"\x17ceralacca.dev/Challenge\x12Ttenants/{tenant}/companies/{company}/credentials/{credential}/challenges/{challenge}*\n" +
-	"challenges2\tchallenge\"\xdb\x01\n" +
+	"challenges2\tchallenge\"\x8f\x02\n" +
 	"\x16CreateChallengeRequest\x12S\n" +
 	"\x06parent\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x06parent\x127\n" +
 	"\x0fdocument_sha256\x18\x02 \x03(\fB\x0e\xe0A\x02\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\x0edocumentSha256\x123\n" +
 	"\x0fsignature_count\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x0esignatureCount\"w\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x0esignatureCount\x122\n" +
+	"\x04plan\x18\x04 \x01(\v2\x1e.ceralacca.sign.v1.SigningPlanR\x04plan\"\xc8\x01\n" +
+	"\vSigningPlan\x12C\n" +
+	"\tdocuments\x18\x01 \x01(\v2#.ceralacca.sign.v1.PlannedDocumentsH\x00R\tdocuments\x12e\n" +
+	"\vparticipant\x18\x02 \x01(\tBA\xbaH>r<2:^tenants/[^/]+/signatureRequests/[^/]+/participants/[^/]+$H\x00R\vparticipantB\r\n" +
+	"\x04what\x12\x05\xbaH\x02\b\x01\"\xf3\x01\n" +
+	"\x10PlannedDocuments\x12L\n" +
+	"\tdocuments\x18\x01 \x03(\v2!.ceralacca.sign.v1.DocumentToSignB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\tdocuments\x12@\n" +
+	"\x04form\x18\x02 \x01(\x0e2 .ceralacca.sign.v1.SignatureFormB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04form\x12\x1c\n" +
+	"\ttimestamp\x18\x03 \x01(\bR\ttimestamp\x121\n" +
+	"\x03pdf\x18\x04 \x01(\v2\x1f.ceralacca.sign.v1.PdfSignatureR\x03pdf\"w\n" +
 	"\x13GetChallengeRequest\x12`\n" +
 	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+$R\x04name\"\xbf\x01\n" +
 	"\x19AuthorizeChallengeRequest\x12`\n" +
@@ -1788,7 +1966,7 @@ func file_ceralacca_sign_v1_authorization_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sign_v1_authorization_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ceralacca_sign_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_ceralacca_sign_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ceralacca_sign_v1_authorization_proto_goTypes = []any{
 	(OtpDeviceType)(0),                 // 0: ceralacca.sign.v1.OtpDeviceType
 	(OtpDeviceState)(0),                // 1: ceralacca.sign.v1.OtpDeviceState
@@ -1807,64 +1985,74 @@ var file_ceralacca_sign_v1_authorization_proto_goTypes = []any{
 	(*DeleteOtpDeviceRequest)(nil),     // 14: ceralacca.sign.v1.DeleteOtpDeviceRequest
 	(*Challenge)(nil),                  // 15: ceralacca.sign.v1.Challenge
 	(*CreateChallengeRequest)(nil),     // 16: ceralacca.sign.v1.CreateChallengeRequest
-	(*GetChallengeRequest)(nil),        // 17: ceralacca.sign.v1.GetChallengeRequest
-	(*AuthorizeChallengeRequest)(nil),  // 18: ceralacca.sign.v1.AuthorizeChallengeRequest
-	(*AuthorizeChallengeResponse)(nil), // 19: ceralacca.sign.v1.AuthorizeChallengeResponse
-	(*SignHashesRequest)(nil),          // 20: ceralacca.sign.v1.SignHashesRequest
-	(*SignHashesResponse)(nil),         // 21: ceralacca.sign.v1.SignHashesResponse
-	(*HashSignature)(nil),              // 22: ceralacca.sign.v1.HashSignature
-	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
-	(SignatureLevel)(0),                // 24: ceralacca.sign.v1.SignatureLevel
+	(*SigningPlan)(nil),                // 17: ceralacca.sign.v1.SigningPlan
+	(*PlannedDocuments)(nil),           // 18: ceralacca.sign.v1.PlannedDocuments
+	(*GetChallengeRequest)(nil),        // 19: ceralacca.sign.v1.GetChallengeRequest
+	(*AuthorizeChallengeRequest)(nil),  // 20: ceralacca.sign.v1.AuthorizeChallengeRequest
+	(*AuthorizeChallengeResponse)(nil), // 21: ceralacca.sign.v1.AuthorizeChallengeResponse
+	(*SignHashesRequest)(nil),          // 22: ceralacca.sign.v1.SignHashesRequest
+	(*SignHashesResponse)(nil),         // 23: ceralacca.sign.v1.SignHashesResponse
+	(*HashSignature)(nil),              // 24: ceralacca.sign.v1.HashSignature
+	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
+	(SignatureLevel)(0),                // 26: ceralacca.sign.v1.SignatureLevel
+	(*DocumentToSign)(nil),             // 27: ceralacca.sign.v1.DocumentToSign
+	(SignatureForm)(0),                 // 28: ceralacca.sign.v1.SignatureForm
+	(*PdfSignature)(nil),               // 29: ceralacca.sign.v1.PdfSignature
 }
 var file_ceralacca_sign_v1_authorization_proto_depIdxs = []int32{
 	0,  // 0: ceralacca.sign.v1.OtpDevice.type:type_name -> ceralacca.sign.v1.OtpDeviceType
 	1,  // 1: ceralacca.sign.v1.OtpDevice.state:type_name -> ceralacca.sign.v1.OtpDeviceState
-	23, // 2: ceralacca.sign.v1.OtpDevice.create_time:type_name -> google.protobuf.Timestamp
-	23, // 3: ceralacca.sign.v1.OtpDevice.confirm_time:type_name -> google.protobuf.Timestamp
-	23, // 4: ceralacca.sign.v1.OtpDevice.remove_time:type_name -> google.protobuf.Timestamp
-	23, // 5: ceralacca.sign.v1.OtpDevice.usable_time:type_name -> google.protobuf.Timestamp
+	25, // 2: ceralacca.sign.v1.OtpDevice.create_time:type_name -> google.protobuf.Timestamp
+	25, // 3: ceralacca.sign.v1.OtpDevice.confirm_time:type_name -> google.protobuf.Timestamp
+	25, // 4: ceralacca.sign.v1.OtpDevice.remove_time:type_name -> google.protobuf.Timestamp
+	25, // 5: ceralacca.sign.v1.OtpDevice.usable_time:type_name -> google.protobuf.Timestamp
 	0,  // 6: ceralacca.sign.v1.SendOtpResponse.type:type_name -> ceralacca.sign.v1.OtpDeviceType
-	23, // 7: ceralacca.sign.v1.SendOtpResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 8: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
+	25, // 7: ceralacca.sign.v1.SendOtpResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 8: ceralacca.sign.v1.SetPinResponse.set_time:type_name -> google.protobuf.Timestamp
 	3,  // 9: ceralacca.sign.v1.CreateOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
 	3,  // 10: ceralacca.sign.v1.ReplaceOtpDeviceRequest.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
 	3,  // 11: ceralacca.sign.v1.EnrolledOtpDevice.otp_device:type_name -> ceralacca.sign.v1.OtpDevice
 	3,  // 12: ceralacca.sign.v1.ListOtpDevicesResponse.otp_devices:type_name -> ceralacca.sign.v1.OtpDevice
 	2,  // 13: ceralacca.sign.v1.Challenge.state:type_name -> ceralacca.sign.v1.ChallengeState
-	23, // 14: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 15: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
-	24, // 16: ceralacca.sign.v1.Challenge.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	23, // 17: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	22, // 18: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
-	24, // 19: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
-	23, // 20: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
-	6,  // 21: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
-	8,  // 22: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
-	9,  // 23: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
-	11, // 24: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
-	12, // 25: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
-	14, // 26: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
-	16, // 27: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
-	17, // 28: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
-	4,  // 29: ceralacca.sign.v1.AuthorizationService.SendOtp:input_type -> ceralacca.sign.v1.SendOtpRequest
-	18, // 30: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
-	20, // 31: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
-	7,  // 32: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
-	10, // 33: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	10, // 34: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
-	3,  // 35: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	13, // 36: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
-	3,  // 37: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
-	15, // 38: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
-	15, // 39: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
-	5,  // 40: ceralacca.sign.v1.AuthorizationService.SendOtp:output_type -> ceralacca.sign.v1.SendOtpResponse
-	19, // 41: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
-	21, // 42: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
-	32, // [32:43] is the sub-list for method output_type
-	21, // [21:32] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	25, // 14: ceralacca.sign.v1.Challenge.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 15: ceralacca.sign.v1.Challenge.create_time:type_name -> google.protobuf.Timestamp
+	26, // 16: ceralacca.sign.v1.Challenge.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	17, // 17: ceralacca.sign.v1.CreateChallengeRequest.plan:type_name -> ceralacca.sign.v1.SigningPlan
+	18, // 18: ceralacca.sign.v1.SigningPlan.documents:type_name -> ceralacca.sign.v1.PlannedDocuments
+	27, // 19: ceralacca.sign.v1.PlannedDocuments.documents:type_name -> ceralacca.sign.v1.DocumentToSign
+	28, // 20: ceralacca.sign.v1.PlannedDocuments.form:type_name -> ceralacca.sign.v1.SignatureForm
+	29, // 21: ceralacca.sign.v1.PlannedDocuments.pdf:type_name -> ceralacca.sign.v1.PdfSignature
+	25, // 22: ceralacca.sign.v1.AuthorizeChallengeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 23: ceralacca.sign.v1.SignHashesResponse.signatures:type_name -> ceralacca.sign.v1.HashSignature
+	26, // 24: ceralacca.sign.v1.SignHashesResponse.level:type_name -> ceralacca.sign.v1.SignatureLevel
+	25, // 25: ceralacca.sign.v1.HashSignature.signing_time:type_name -> google.protobuf.Timestamp
+	6,  // 26: ceralacca.sign.v1.AuthorizationService.SetPin:input_type -> ceralacca.sign.v1.SetPinRequest
+	8,  // 27: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:input_type -> ceralacca.sign.v1.CreateOtpDeviceRequest
+	9,  // 28: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:input_type -> ceralacca.sign.v1.ReplaceOtpDeviceRequest
+	11, // 29: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:input_type -> ceralacca.sign.v1.ConfirmOtpDeviceRequest
+	12, // 30: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:input_type -> ceralacca.sign.v1.ListOtpDevicesRequest
+	14, // 31: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:input_type -> ceralacca.sign.v1.DeleteOtpDeviceRequest
+	16, // 32: ceralacca.sign.v1.AuthorizationService.CreateChallenge:input_type -> ceralacca.sign.v1.CreateChallengeRequest
+	19, // 33: ceralacca.sign.v1.AuthorizationService.GetChallenge:input_type -> ceralacca.sign.v1.GetChallengeRequest
+	4,  // 34: ceralacca.sign.v1.AuthorizationService.SendOtp:input_type -> ceralacca.sign.v1.SendOtpRequest
+	20, // 35: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:input_type -> ceralacca.sign.v1.AuthorizeChallengeRequest
+	22, // 36: ceralacca.sign.v1.AuthorizationService.SignHashes:input_type -> ceralacca.sign.v1.SignHashesRequest
+	7,  // 37: ceralacca.sign.v1.AuthorizationService.SetPin:output_type -> ceralacca.sign.v1.SetPinResponse
+	10, // 38: ceralacca.sign.v1.AuthorizationService.CreateOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	10, // 39: ceralacca.sign.v1.AuthorizationService.ReplaceOtpDevice:output_type -> ceralacca.sign.v1.EnrolledOtpDevice
+	3,  // 40: ceralacca.sign.v1.AuthorizationService.ConfirmOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	13, // 41: ceralacca.sign.v1.AuthorizationService.ListOtpDevices:output_type -> ceralacca.sign.v1.ListOtpDevicesResponse
+	3,  // 42: ceralacca.sign.v1.AuthorizationService.DeleteOtpDevice:output_type -> ceralacca.sign.v1.OtpDevice
+	15, // 43: ceralacca.sign.v1.AuthorizationService.CreateChallenge:output_type -> ceralacca.sign.v1.Challenge
+	15, // 44: ceralacca.sign.v1.AuthorizationService.GetChallenge:output_type -> ceralacca.sign.v1.Challenge
+	5,  // 45: ceralacca.sign.v1.AuthorizationService.SendOtp:output_type -> ceralacca.sign.v1.SendOtpResponse
+	21, // 46: ceralacca.sign.v1.AuthorizationService.AuthorizeChallenge:output_type -> ceralacca.sign.v1.AuthorizeChallengeResponse
+	23, // 47: ceralacca.sign.v1.AuthorizationService.SignHashes:output_type -> ceralacca.sign.v1.SignHashesResponse
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_authorization_proto_init() }
@@ -1872,14 +2060,19 @@ func file_ceralacca_sign_v1_authorization_proto_init() {
 	if File_ceralacca_sign_v1_authorization_proto != nil {
 		return
 	}
+	file_ceralacca_sign_v1_document_proto_init()
 	file_ceralacca_sign_v1_types_proto_init()
+	file_ceralacca_sign_v1_authorization_proto_msgTypes[14].OneofWrappers = []any{
+		(*SigningPlan_Documents)(nil),
+		(*SigningPlan_Participant)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sign_v1_authorization_proto_rawDesc), len(file_ceralacca_sign_v1_authorization_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

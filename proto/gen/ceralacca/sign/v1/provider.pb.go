@@ -398,9 +398,12 @@ type CreateProviderCredentialRequest struct {
 	Parent    string     `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	Key       *RemoteKey `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	RequestId string     `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// PERSON when not set; or AUTOMATIC or SEAL, with `key.secret`. FAILED_PRECONDITION PROVIDER_NOT_AUTOMATIC for keys
-	// that want a one-time password.
-	Kind          CredentialKind `protobuf:"varint,4,opt,name=kind,proto3,enum=ceralacca.sign.v1.CredentialKind" json:"kind,omitempty"`
+	// PERSON when not set; or AUTOMATIC, SEAL or ROLE, with `key.secret`. FAILED_PRECONDITION PROVIDER_NOT_AUTOMATIC for
+	// keys that want a one-time password.
+	Kind CredentialKind `protobuf:"varint,4,opt,name=kind,proto3,enum=ceralacca.sign.v1.CredentialKind" json:"kind,omitempty"`
+	// Of kind PERSON: tenants/{tenant}/users/{user}, whom signature requests know the credential by. Set once; a
+	// credential without a holder signs for those requests that name the credential itself.
+	Holder        string `protobuf:"bytes,5,opt,name=holder,proto3" json:"holder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +464,13 @@ func (x *CreateProviderCredentialRequest) GetKind() CredentialKind {
 		return x.Kind
 	}
 	return CredentialKind_CREDENTIAL_KIND_UNSPECIFIED
+}
+
+func (x *CreateProviderCredentialRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
 }
 
 type SwitchProviderRequest struct {
@@ -541,8 +551,10 @@ type Holding struct {
 	ExpireTime     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	EffectiveTime  *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	CreateTime     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of kind PERSON: whose credential it is, when that was said.
+	Holder        string `protobuf:"bytes,11,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Holding) Reset() {
@@ -643,6 +655,13 @@ func (x *Holding) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Holding) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
 }
 
 type ListHoldingsRequest struct {
@@ -1081,17 +1100,18 @@ const file_ceralacca_sign_v1_provider_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x02id\x12\x1c\n" +
 	"\x04user\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04user\x12?\n" +
 	"\botp_kind\x18\x04 \x01(\tB$\xbaH!r\x1fR\x00R\x03SMSR\x05EMAILR\x04CALLR\x04PUSHR\x03APPR\aotpKind\x12B\n" +
-	"\x06secret\x18\x05 \x01(\tB*\xbaH'r%2#^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$R\x06secret\"\x93\x02\n" +
+	"\x06secret\x18\x05 \x01(\tB*\xbaH'r%2#^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$R\x06secret\"\xd7\x02\n" +
 	"\x1fCreateProviderCredentialRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\x06parent\x129\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.RemoteKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x03key\x12;\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x125\n" +
-	"\x04kind\x18\x04 \x01(\x0e2!.ceralacca.sign.v1.CredentialKindR\x04kind\"\xe6\x01\n" +
+	"\x04kind\x18\x04 \x01(\x0e2!.ceralacca.sign.v1.CredentialKindR\x04kind\x12B\n" +
+	"\x06holder\x18\x05 \x01(\tB*\xbaH'r%2#^(tenants/[^/]+/users/[^/]{1,64})?$R\x06holder\"\xe6\x01\n" +
 	"\x15SwitchProviderRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x129\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.RemoteKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x03key\x12A\n" +
-	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"\xdb\x04\n" +
+	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"\xf3\x04\n" +
 	"\aHolding\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.ceralacca.sign.v1.RemoteKeyR\x03key\x125\n" +
@@ -1105,7 +1125,8 @@ const file_ceralacca_sign_v1_provider_proto_rawDesc = "" +
 	"\x0eeffective_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12;\n" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime:\x7f\xeaA|\n" +
+	"createTime\x12\x16\n" +
+	"\x06holder\x18\v \x01(\tR\x06holder:\x7f\xeaA|\n" +
 	"\x15ceralacca.dev/Holding\x12Ptenants/{tenant}/companies/{company}/credentials/{credential}/holdings/{holding}*\bholdings2\aholding\"j\n" +
 	"\x13ListHoldingsRequest\x12S\n" +
 	"\x06parent\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x06parent\"N\n" +

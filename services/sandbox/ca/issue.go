@@ -208,6 +208,12 @@ func (c *CA) IssueEncryption(cn string) (*Issued, error) {
 // RSA-2048, digitalSignature critical, the address as alternative name, key identifiers, and no
 // basic constraints. spec: RFC6109 §2.1, §5.5
 func (c *CA) IssueMailSigner(name, address string) (*Issued, error) {
+	now := c.now()
+	return c.IssueMailSignerValid(name, address, now.Add(-backdate), now.Add(c.validity))
+}
+
+// IssueMailSignerValid is IssueMailSigner with a validity of its own: certificates that have ended, or not begun.
+func (c *CA) IssueMailSignerValid(name, address string, notBefore, notAfter time.Time) (*Issued, error) {
 	if name == "" || address == "" {
 		return nil, errors.New("sandbox ca: a mail signer needs a name and an address")
 	}
@@ -220,10 +226,9 @@ func (c *CA) IssueMailSigner(name, address string) (*Issued, error) {
 		return nil, fmt.Errorf("sandbox ca: key: %w", err)
 	}
 	id := sha256.Sum256(spki)
-	now := c.now()
 	cert, err := c.issue(&x509.Certificate{
 		Subject:   pkix.Name{Country: []string{"IT"}, Organization: []string{name}, OrganizationalUnit: []string{Mark}, CommonName: name},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(c.validity),
+		NotBefore: notBefore, NotAfter: notAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 		EmailAddresses: []string{address}, SubjectKeyId: id[:20],
 	}, key.Public())

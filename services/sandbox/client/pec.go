@@ -106,7 +106,7 @@ type PECForge struct {
 	MsgID          string `json:"msgid,omitempty"`
 	Identificativo string `json:"identificativo,omitempty"`
 	Recipient      string `json:"recipient,omitempty"`
-	How            string `json:"how"` // "unsigned", "wrong_signer", "bad_signature", "broken_mime"; "valid": signed by the mailbox's provider
+	How            string `json:"how"` // "valid": signed by the mailbox's provider; or a fault of receipts without "pec_", such as "unsigned"
 }
 
 // PECProviders lists the providers with their certificates.

@@ -241,6 +241,21 @@ const (
 	FaultPECWrongSigner  = "pec_wrong_signer"  // signed by a person, not by the provider
 	FaultPECBrokenMIME   = "pec_broken_mime"   // cut off in the middle
 
+	FaultPECExpiredSigner  = "pec_expired_signer"  // signed by the provider with a certificate that ended the day before
+	FaultPECEarlySigner    = "pec_early_signer"    // ... that begins the day after
+	FaultPECOtherProvider  = "pec_other_provider"  // signed by the next provider, in its own name
+	FaultPECNoSigner       = "pec_cut_signature"   // the signature cut off in the middle
+	FaultPECBareLF         = "pec_bare_lf"         // stored with LF alone
+	FaultPECList           = "pec_mailing_list"    // passed on by a mailing list, which wraps it
+	FaultPECWrongZone      = "pec_wrong_zone"      // daticert.xml, well signed, with a zona that is three hours off
+	FaultPECNoZone         = "pec_no_zone"         // ... without zona
+	FaultPECNoMsgID        = "pec_no_msgid"        // ... without msgid
+	FaultPECOtherMsgID     = "pec_other_msgid"     // ... with the msgid of another message
+	FaultPECOtherTipo      = "pec_other_tipo"      // ... of another type than the header says
+	FaultPECOtherRecipient = "pec_other_recipient" // ... about somebody who is not among the recipients
+	FaultPECDoctype        = "pec_doctype"         // ... with a DOCTYPE that names a file elsewhere
+	FaultPECTwoDaticert    = "pec_two_daticert"    // two daticert.xml side by side
+
 	FaultPECIMAPCut  = "pec_imap_cut"  // cut the connection in the middle of a literal
 	FaultPECIMAPSlow = "pec_imap_slow" // DelayMS of real time before each FETCH and SELECT
 )

@@ -60,6 +60,9 @@ var (
 	PECReceipts   = []string{
 		client.FaultPECDuplicate, client.FaultPECDrop, client.FaultPECLate, client.FaultPECBadSignature,
 		client.FaultPECUnsigned, client.FaultPECWrongSigner, client.FaultPECBrokenMIME,
+		client.FaultPECExpiredSigner, client.FaultPECEarlySigner, client.FaultPECOtherProvider, client.FaultPECNoSigner, client.FaultPECBareLF,
+		client.FaultPECList, client.FaultPECWrongZone, client.FaultPECNoZone, client.FaultPECNoMsgID, client.FaultPECOtherMsgID,
+		client.FaultPECOtherTipo, client.FaultPECOtherRecipient, client.FaultPECDoctype, client.FaultPECTwoDaticert,
 	}
 	PECFetch = []string{client.FaultPECIMAPCut, client.FaultPECIMAPSlow}
 	PECOpen  = []string{client.FaultPECIMAPSlow}

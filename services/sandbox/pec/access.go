@@ -3,7 +3,6 @@ package pec
 import (
 	"bytes"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -186,8 +185,7 @@ func (w *World) issue(g *gestore, a rfc.Atto, to, how string) {
 	send(a.Istante)
 }
 
+// spoiled says that a receipt would not pass reception, or should come as it is.
 func spoiled(kind string) bool {
-	return slices.Contains([]string{
-		client.FaultPECBadSignature, client.FaultPECUnsigned, client.FaultPECWrongSigner, client.FaultPECBrokenMIME,
-	}, kind)
+	return kind != "" && kind != client.FaultPECDuplicate && kind != client.FaultPECLate
 }

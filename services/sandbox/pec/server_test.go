@@ -275,6 +275,8 @@ func TestForgeAndInject(t *testing.T) {
 	n := start(t)
 	for how, want := range map[string]rfc.Status{
 		"unsigned": rfc.StatusUnsigned, "wrong_signer": rfc.StatusUntrusted, "bad_signature": rfc.StatusInvalidDigest, "valid": rfc.StatusValid,
+		"expired_signer": rfc.StatusUntrusted, "early_signer": rfc.StatusUntrusted, "wrong_zone": rfc.StatusValid, "doctype": rfc.StatusValid,
+		"no_zone": rfc.StatusValid, "other_tipo": rfc.StatusValid, "other_recipient": rfc.StatusValid,
 	} {
 		id := how + "@alfa.test"
 		require.NoError(t, n.c.ForgePEC(t.Context(), client.PECForge{Mailbox: sender, Tipo: cons, MsgID: id, Recipient: recipient, How: how}))

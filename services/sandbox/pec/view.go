@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -213,6 +214,11 @@ func (w *World) Inject(address string, in client.PECInject) error {
 var forgeries = map[string]string{
 	"valid": "", "unsigned": client.FaultPECUnsigned, "wrong_signer": client.FaultPECWrongSigner,
 	"bad_signature": client.FaultPECBadSignature, "broken_mime": client.FaultPECBrokenMIME,
+	"expired_signer": client.FaultPECExpiredSigner, "early_signer": client.FaultPECEarlySigner, "other_provider": client.FaultPECOtherProvider,
+	"cut_signature": client.FaultPECNoSigner, "bare_lf": client.FaultPECBareLF, "mailing_list": client.FaultPECList,
+	"wrong_zone": client.FaultPECWrongZone, "no_zone": client.FaultPECNoZone, "no_msgid": client.FaultPECNoMsgID,
+	"other_msgid": client.FaultPECOtherMsgID, "other_tipo": client.FaultPECOtherTipo, "other_recipient": client.FaultPECOtherRecipient,
+	"doctype": client.FaultPECDoctype, "two_daticert": client.FaultPECTwoDaticert,
 }
 
 // Forge puts a receipt that nobody is owed into a mailbox.
@@ -225,7 +231,7 @@ func (w *World) Forge(in client.PECForge) error {
 	tipo := rfc.Tipo(in.Tipo)
 	switch {
 	case !ok:
-		return fmt.Errorf("how is %q: give unsigned, wrong_signer, bad_signature, broken_mime or valid", in.How)
+		return fmt.Errorf("how is %q: give one of %s", in.How, strings.Join(slices.Sorted(maps.Keys(forgeries)), ", "))
 	case !tipo.Receipt():
 		return fmt.Errorf("tipo is %q: give a receipt, such as accettazione, avvenuta-consegna or errore-consegna", in.Tipo)
 	}

@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"ceralacca.dev/services/format/cms"
 	rfc "ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/sandbox/ca"
-	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/clock"
 	"ceralacca.dev/services/sandbox/fault"
 )
@@ -233,69 +230,6 @@ func (w *World) Index() ([]byte, error) { return w.index() }
 // manager gives the provider of an address, nil when it is ordinary mail.
 func (w *World) manager(address string) *gestore {
 	return w.domains[strings.ToLower(rfc.Domain(address))]
-}
-
-// sign makes a message; how spoils it.
-func (w *World) sign(g *gestore, a rfc.Atto, how string) ([]byte, error) {
-	w.mu.Lock()
-	s := g.signer
-	w.mu.Unlock()
-	if how == client.FaultPECWrongSigner {
-		p, err := g.person()
-		if err != nil {
-			return nil, fmt.Errorf("sandbox pec: %w", err)
-		}
-		s.Certificate, s.Chain, s.Key = p.Chain[0], p.Chain[1:], p.Key
-	}
-	var b writer
-	if _, err := s.Write(w.ctx, &b, a); err != nil {
-		return nil, fmt.Errorf("sandbox pec: %w", err)
-	}
-	return spoil(b.data, how)
-}
-
-type writer struct{ data []byte }
-
-func (b *writer) Write(p []byte) (int, error) {
-	b.data = append(b.data, p...)
-	return len(p), nil
-}
-
-// spoil plays what can be done to a finished message.
-func spoil(raw []byte, how string) ([]byte, error) {
-	switch how {
-	case client.FaultPECBrokenMIME:
-		return raw[:len(raw)*3/5], nil
-	case client.FaultPECBadSignature, client.FaultPECUnsigned:
-	default:
-		return raw, nil
-	}
-	r, err := rfc.ReadBytes(raw)
-	if err != nil {
-		return nil, fmt.Errorf("sandbox pec: %w", err)
-	}
-	if r.Signed == nil {
-		return nil, fmt.Errorf("sandbox pec: nothing is signed")
-	}
-	if how == client.FaultPECBadSignature {
-		text := r.Signed.TextParts()
-		if len(text) == 0 {
-			return nil, fmt.Errorf("sandbox pec: no text to alter")
-		}
-		out := slices.Clone(raw)
-		out[text[0].BodyStart+1] ^= 1 // a letter stays printable
-		return out, nil
-	}
-	var b writer
-	for _, f := range r.Root.Header {
-		if !strings.EqualFold(f.Name, "Content-Type") && !strings.EqualFold(f.Name, "MIME-Version") {
-			b.data = append(b.data, f.Name+": "+f.Value+"\r\n"...)
-		}
-	}
-	if _, err := io.Copy(&b, r.Signed.Raw()); err != nil {
-		return nil, err
-	}
-	return append(b.data, "\r\n"...), nil
 }
 
 // do runs fn apart. Settle waits for it.

@@ -115,6 +115,7 @@ const (
 	CodeBothHeaders     = "PEC_BOTH_HEADERS"       // X-Trasporto and X-Ricevuta together
 	CodeShape           = "PEC_SHAPE"              // the MIME structure is not the one prescribed
 	CodeOriginal        = "PEC_ORIGINAL_PRESENCE"  // postacert.eml missing or there against the rules
+	CodeClock           = "PEC_CLOCK"              // daticert and signature are of different moments
 	CodeSHA1            = "PEC_SHA1"               // signed over SHA-1
 	CodeIssuer          = "PEC_ISSUER_MISMATCH"    // gestore-emittente is not the signer's
 	CodeForeignDomain   = "PEC_FOREIGN_DOMAIN"     // the provider does not manage the domain

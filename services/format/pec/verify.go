@@ -159,6 +159,7 @@ func (r *Reading) judgeSignature(rep *Report, sd *cms.SignedData, v Verification
 	si := &result.Signers[0]
 	rep.DigestAlgorithm, rep.SignatureAlgorithm, rep.SigningTime = si.Hash, si.Algorithm, si.SigningTime
 	rep.Tolerances = append(result.Warnings, si.Warnings...)
+	r.judgeClock(rep)
 	if si.Hash == "SHA-1" {
 		rep.Findings.add(CodeSHA1, Notice, -1, "signed over SHA-1, as providers do")
 	}

@@ -40,13 +40,17 @@ func (c *conclusions) add(ctx context.Context, tx pgx.Tx, id uuid.UUID, j *judge
 	r := &c.reports
 	r.MessageIds, r.Ids, r.Statuses = append(r.MessageIds, id), append(r.Ids, reportID), append(r.Statuses, string(j.report.Status))
 	r.Provens, r.Reports = append(r.Provens, j.proven), append(r.Reports, string(j.stored))
+	err = c.s.notePoints(ctx, tx, j.report)
+	if err != nil {
+		return err
+	}
 	if j.report.Status == pec.StatusUnlisted {
 		err = c.s.seeCertificate(ctx, tx, j.report.Certificate, j.report.Addresses)
 		if err != nil {
 			return err
 		}
 	}
-	if about == nil {
+	if about == nil || about.hearsay {
 		return nil
 	}
 	err = c.s.bus.Emit(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, &pecv1.ReceiptVerified{

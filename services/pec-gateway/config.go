@@ -40,6 +40,8 @@ type Config struct {
 	Sending SendingConfig `yaml:"sending"`
 	// Desk is when notices, days to hand over and dates that come near are looked at.
 	Desk DeskConfig `yaml:"desk"`
+	// Revocation is how lists of revoked certificates are fetched.
+	Revocation RevocationConfig `yaml:"revocation"`
 	// Sandbox are the servers behind the preset sandbox, host:port; empty: there is no such preset.
 	Sandbox SandboxConfig `yaml:"sandbox"`
 }
@@ -115,7 +117,7 @@ func defaultConfig() Config {
 		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
 		PollEvery: time.Minute, IdleFor: 20 * time.Minute, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
 		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
-		Desk: defaultDesk(),
+		Desk: defaultDesk(), Revocation: defaultRevocation(),
 		// spec: RFC5321 §4.5.3.2.6: ten minutes for the answer to the final dot
 		Sending: SendingConfig{
 			Workers: 8, AnswerTimeout: 10 * time.Minute, UnknownAfter: 30 * time.Minute, GiveUpAfter: 48 * time.Hour, RetryEvery: 30 * time.Second,
@@ -161,6 +163,7 @@ func (c *Config) Validate() error {
 	bad(d.LookEvery < 10*time.Millisecond, "sending.look_every", "%s is too short: use 10s to 10m, for example 1m", d.LookEvery)
 	bad(d.RateWindow < time.Minute, "sending.rate_window", "%s is too short: a minute at least, for example 65s", d.RateWindow)
 	c.Desk.check(bad)
+	c.Revocation.check(bad)
 	for key, addr := range map[string]string{"sandbox.imap": c.Sandbox.IMAP, "sandbox.pop3": c.Sandbox.POP3, "sandbox.smtp": c.Sandbox.SMTP} {
 		if addr != "" {
 			_, _, err := net.SplitHostPort(addr)

@@ -35,9 +35,13 @@ func partsOf(r *pec.Reading) []piece {
 			}
 			head := make([]byte, headBytes)
 			n, _ := io.ReadFull(a.Part.Open(), head)
+			danger := pec.Danger(or(a.Sent, a.Name), head[:n])
+			if danger == "" {
+				danger = pec.DangerInside(head[:n], a.Part.Open())
+			}
 			out = append(out, piece{part: a.Part, shown: &pecv1.MessagePart{
 				Number: int32(len(out) + 1), FileName: a.Name, MediaType: trim(a.Part.MediaType, 200), Size: a.Size,
-				Danger: pec.Danger(or(a.Sent, a.Name), head[:n]), Original: original,
+				Danger: danger, Original: original,
 			}})
 		}
 	}

@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +27,12 @@ type DeskConfig struct {
 	NoticePause time.Duration `yaml:"notice_pause"`
 	// DayCloses is how long after midnight in Rome the set of a day is handed over to preservation.
 	DayCloses time.Duration `yaml:"day_closes"`
+	// LogCredential signs the manifests of exported logs: the platform's credential of kind ROLE, as
+	// tenants/{tenant}/companies/{company}/credentials/-. Empty: signed logs are not to be had.
+	LogCredential string `yaml:"log_credential"`
 }
+
+var credentialPattern = regexp.MustCompile(`^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$`)
 
 func defaultDesk() DeskConfig {
 	return DeskConfig{Every: 10 * time.Second, NoticePause: 5 * time.Minute, DayCloses: 15 * time.Minute}
@@ -34,6 +40,7 @@ func defaultDesk() DeskConfig {
 
 func (c DeskConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.Every < 10*time.Millisecond, "desk.every", "%s is too short: use 1s to 5m, for example 10s", c.Every)
+	bad(c.LogCredential != "" && !credentialPattern.MatchString(c.LogCredential), "desk.log_credential", "%q is no credential: write it as tenants/{tenant}/companies/{company}/credentials/-", c.LogCredential)
 	bad(c.NoticePause < 0, "desk.notice_pause", "must not be negative")
 	bad(c.DayCloses < 0 || c.DayCloses > 23*time.Hour, "desk.day_closes", "%s is out of range: use 0s to 23h, for example 15m", c.DayCloses)
 }

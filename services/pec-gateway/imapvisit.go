@@ -110,7 +110,11 @@ func (v *visit) sync(ctx context.Context, c *imap.Client) error {
 	if err != nil {
 		return err
 	}
-	return v.quota(ctx, c)
+	err = v.quota(ctx, c)
+	if err != nil {
+		return err
+	}
+	return v.makeRoom(ctx, c)
 }
 
 func (v *visit) syncFolders(ctx context.Context, c *imap.Client, in *intake, list []imap.Folder, status []imap.Status) error {

@@ -1,9 +1,7 @@
 package pecgateway
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"fmt"
 	"slices"
 	"strconv"
@@ -142,54 +140,6 @@ func (s *Service) ListLogEntries(ctx context.Context, req *pecv1.ListLogEntriesR
 		return err
 	})
 	return out, err
-}
-
-const logPage = 1000
-
-// ExportLog streams the log as CSV, oldest first. A page is a transaction of its own: what is written meanwhile comes at
-// the end, since numbers grow.
-func (s *Service) ExportLog(req *pecv1.ExportLogRequest, stream pecv1.PecDeskService_ExportLogServer) error {
-	ctx := stream.Context()
-	tenant := strings.Split(req.GetParent(), "/")[1]
-	var b bytes.Buffer
-	out := csv.NewWriter(&b)
-	out.UseCRLF = true
-	err := out.Write([]string{"number", "time", "event", "type", "message_id", "reference", "provider_id", "sender", "recipients", "subject", "certified_time", "proof",
-		"detail", "message", "receipt"})
-	first := &pecv1.ExportLogResponse{FileName: "log-" + s.now().UTC().Format("20060102T150405Z") + ".csv"}
-	for after := int64(0); err == nil; {
-		var rows []logRow
-		err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-			boxes, err := s.reachable(ctx, tx, req.GetParent())
-			if err != nil || len(boxes) == 0 {
-				return err
-			}
-			w, err := logSearch(req.GetFilter(), tenant, boxes)
-			if err != nil {
-				return err
-			}
-			w.and("number > %s", after)
-			rows, err = readLog(ctx, tx, w, "ASC", logPage)
-			return err
-		})
-		for i := range rows {
-			if err == nil {
-				err = out.Write(rows[i].line(tenant))
-			}
-			after = rows[i].number
-		}
-		out.Flush()
-		if err == nil {
-			first.Data = b.Bytes()
-			err = stream.Send(first)
-		}
-		b.Reset()
-		first = &pecv1.ExportLogResponse{}
-		if len(rows) < logPage {
-			break
-		}
-	}
-	return err
 }
 
 func (r *logRow) line(tenant string) []string {

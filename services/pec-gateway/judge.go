@@ -46,6 +46,7 @@ type judged struct {
 
 	content    *comparison // of a delivery receipt about a message of ours
 	registered *registered // of European registered mail
+	told       *pec.DSN    // an ordinary delivery report
 }
 
 // verdict is what others are told of the check.
@@ -122,6 +123,9 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 	}
 	j.exchange = claimsExchange(r, j)
 	err = j.readRegistered(v)
+	if err == nil {
+		err = j.readDeliveryReport()
+	}
 	if err == nil {
 		err = j.store()
 	}

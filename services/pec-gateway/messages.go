@@ -141,6 +141,10 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 		if err != nil {
 			return err
 		}
+		out.ProviderRemoveTime, err = removedAt(ctx, tx, row)
+		if err != nil {
+			return err
+		}
 		out.Preservation, err = preservationOf(ctx, tx, row)
 		if err != nil || len(out.GetRecipients()) == 0 {
 			return err

@@ -22,7 +22,7 @@ import (
 )
 
 // partsOfPolicy are what UpdateMailboxPolicy takes.
-var partsOfPolicy = []string{"rules", "notice", "preservation", "terms"}
+var partsOfPolicy = []string{"rules", "notice", "preservation", "terms", "room"}
 
 // policyOf reads how a mailbox is run; an empty policy when nobody said.
 func policyOf(ctx context.Context, tx pgx.Tx, box db.Mailbox) (*pecv1.MailboxPolicy, error) {
@@ -104,6 +104,9 @@ func (s *Service) UpdateMailboxPolicy(ctx context.Context, req *pecv1.UpdateMail
 		merge(now, in, paths)
 		err = s.checkRules(ctx, tx, box, now.GetRules())
 		if err == nil {
+			err = checkRoom(now.GetRoom())
+		}
+		if err == nil {
 			err = s.keepPolicy(ctx, tx, box, row, now)
 		}
 		if err != nil {
@@ -132,6 +135,8 @@ func merge(now, in *pecv1.MailboxPolicy, paths []string) {
 			now.Preservation = in.GetPreservation()
 		case "terms":
 			now.Terms = in.GetTerms()
+		case "room":
+			now.Room = in.GetRoom()
 		}
 	}
 }

@@ -153,14 +153,18 @@ func (v *visit) ordinary(j *judged, folder string) string {
 
 // correlated is the sent message that a receipt is about.
 type correlated struct {
-	sent   db.Message
-	doubts []string
-	counts bool // the receipt may change its state
+	sent    db.Message
+	doubts  []string
+	counts  bool // the receipt may change its state
+	hearsay bool // an ordinary delivery report: it proves nothing
 }
 
 // correlate finds the sent message that a proven receipt is about: by our Message-ID, then by the
 // provider's identifier. nil: it is about none of ours. spec: RFC6109 §2.2.1, §4.4
 func (s *Service) correlate(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged) (*correlated, error) {
+	if j.told != nil {
+		return s.reportedOn(ctx, tx, box, j)
+	}
 	if !correlates(j) {
 		return nil, nil
 	}

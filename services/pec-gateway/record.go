@@ -158,6 +158,8 @@ func (v *visit) correlateAll(ctx context.Context, tx pgx.Tx, items []*found) ([]
 	for _, f := range items {
 		if j := f.judged; correlates(j) {
 			msgids, identificativi = append(msgids, j.ref), append(identificativi, j.ident)
+		} else if j.told != nil {
+			msgids, identificativi = append(msgids, j.ref), append(identificativi, j.ref)
 		}
 	}
 	if len(msgids) == 0 {
@@ -175,7 +177,12 @@ func (v *visit) correlateAll(ctx context.Context, tx pgx.Tx, items []*found) ([]
 	delete(ours, "")
 	known := sentCache{}
 	for i, f := range items {
-		if j := f.judged; correlates(j) && (ours[j.ref] || ours[j.ident]) {
+		if j := f.judged; j.told != nil && ours[j.ref] {
+			out[i], err = v.s.reportedOn(ctx, tx, v.box, j)
+			if err != nil {
+				return nil, err
+			}
+		} else if correlates(j) && (ours[j.ref] || ours[j.ident]) {
 			out[i], err = v.s.correlateWith(ctx, tx, v.box, j, known)
 			if err != nil {
 				return nil, err

@@ -40,8 +40,13 @@ func badRevocationList(i int, err error) error {
 	return fault.Invalid("REVOCATION_LIST_INVALID", "%s: %v", field, err).WithField(field, "REVOCATION_LIST_INVALID", "is none, or of an authority that is not known")
 }
 
-// keepRevocationLists adds lists that a known authority signed, and says how many are new.
+// keepRevocationLists adds lists that a person gave.
 func (s *Service) keepRevocationLists(ctx context.Context, tx pgx.Tx, lists []*x509.RevocationList) (int32, error) {
+	return s.keepListsFrom(ctx, tx, "", lists)
+}
+
+// keepListsFrom adds lists that a known authority signed, and says how many are new.
+func (s *Service) keepListsFrom(ctx context.Context, tx pgx.Tx, from string, lists []*x509.RevocationList) (int32, error) {
 	if len(lists) == 0 {
 		return 0, nil
 	}
@@ -65,7 +70,7 @@ func (s *Service) keepRevocationLists(ctx context.Context, tx pgx.Tx, lists []*x
 		sum := sha256.Sum256(list.Raw)
 		n, err := q(tx).InsertRevocationList(ctx, db.InsertRevocationListParams{
 			Sha256: hex.EncodeToString(sum[:]), Issuer: trim(list.Issuer.String(), 1000), List: list.Raw, ThisUpdate: pg.Time(list.ThisUpdate),
-			NextUpdate: moment(list.NextUpdate), CreateTime: pg.Time(s.now()),
+			NextUpdate: moment(list.NextUpdate), CreateTime: pg.Time(s.now()), Source: from,
 		})
 		if err != nil {
 			return 0, err

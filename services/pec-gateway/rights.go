@@ -54,6 +54,8 @@ var rights = map[string]pecv1.MailboxRight{
 	pecv1.PecDeskService_SetMailboxAccess_FullMethodName:    mayManage,
 	pecv1.PecDeskService_ListLogEntries_FullMethodName:      mayRead,
 	pecv1.PecDeskService_ExportLog_FullMethodName:           mayRead,
+	pecv1.PecDeskService_ExportMailbox_FullMethodName:       mayRead,
+	pecv1.PecDeskService_RestoreMailbox_FullMethodName:      mayManage,
 	pecv1.PecDeskService_PreserveMessages_FullMethodName:    maySendIt,
 	pecv1.PecDeskService_ListPreservedDays_FullMethodName:   mayRead,
 }
@@ -71,6 +73,12 @@ func grantee(ctx context.Context) string {
 // permit lets a caller at a mailbox: by its label, and by its grants when it has any. To whom may not even read it the
 // mailbox is not there. Faults: NotFound MAILBOX_NOT_FOUND; Denied MAILBOX_RIGHT_MISSING.
 func (s *Service) permit(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
+	err := s.entitled(ctx, tx, row)
+	s.noteDenial(ctx, row, err)
+	return err
+}
+
+func (s *Service) entitled(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
 	err := s.mayUse(ctx, row)
 	who := grantee(ctx)
 	if err != nil || who == "" {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
@@ -66,6 +67,8 @@ func everyCall(box, message string) map[string]struct {
 		"PecDeskService/ListProviderPresets":    {},
 		"PecDeskService/ListLogEntries":         {read, &pecv1.ListLogEntriesRequest{Parent: box}},
 		"PecDeskService/ExportLog":              {read, &pecv1.ExportLogRequest{Parent: box}},
+		"PecDeskService/ExportMailbox":          {read, &pecv1.ExportMailboxRequest{Name: box}},
+		"PecDeskService/RestoreMailbox":         {manage, &pecv1.RestoreMailboxRequest{Name: box, Archive: &eventv1.Blob{Uri: "blob:tenants/acme/00?size=1", Sha256: make([]byte, 32)}}},
 		"PecDeskService/PreserveMessages":       {send, &pecv1.PreserveMessagesRequest{Parent: box, Messages: []string{message}}},
 		"PecDeskService/ListPreservedDays":      {read, &pecv1.ListPreservedDaysRequest{Parent: box}},
 		"PecTrustService/ListTrustedProviders":  {},

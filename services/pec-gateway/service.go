@@ -3,7 +3,7 @@
 // counted for the message and the recipient that it is about, every message sent once.
 //
 // It refuses to believe a header: only what a listed provider signed changes a state. It refuses to
-// delete or mark anything at the provider, to keep a password anywhere but in Vault, and to drop what
+// mark anything at the provider, or to delete there what the policy of the mailbox does not name, to keep a password anywhere but in Vault, and to drop what
 // it cannot read.
 package pecgateway
 
@@ -14,13 +14,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/guard"
@@ -38,6 +41,7 @@ type Service struct {
 
 	db       *pg.DB
 	bus      *bus.Bus
+	signer   signv1.SignServiceClient // nil without a credential for logs
 	blobs    blob.Store
 	jobs     *run.Jobs
 	keys     *keyring
@@ -52,6 +56,10 @@ type Service struct {
 	boxes    *presidency
 	stuck    *stuckAt
 	trusts   trustCache
+	points   points
+	web      *http.Client // for revocation lists: public servers only
+	denied   denials
+	noRoom   sync.Map // mailbox -> time until which no room is made in it
 }
 
 // Target wires the gateway.
@@ -75,7 +83,11 @@ func start(_ context.Context, h *run.Host) error {
 	if err != nil {
 		return run.BadField("allow_networks", "%v", err)
 	}
+	if cfg.Desk.LogCredential != "" { // without, no process needs to know where the signer is
+		s.signer = signv1.NewSignServiceClient(h.Dial("signer"))
+	}
 	s.dialer = outside.Dialer(cfg.Timeout)
+	s.web = outside.Client(cfg.Timeout)
 	s.keys, err = openKeyring(cfg.Vault, h.Breaker("vault"), h.Log)
 	if err != nil {
 		return err
@@ -96,6 +108,10 @@ func start(_ context.Context, h *run.Host) error {
 	h.Check("vault", s.keys.session.Check)
 	h.Go("vault-session", s.keys.session.Keep)
 	h.Go("mailboxes", s.preside)
+	h.Go("denials", s.writeDenials)
+	if cfg.Revocation.Fetch {
+		h.Go("revocation-lists", s.fetchRevocationLists)
+	}
 	return nil
 }
 

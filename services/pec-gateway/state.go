@@ -193,6 +193,9 @@ func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, st
 	err := q(tx).AdvanceMessage(ctx, db.AdvanceMessageParams{
 		TenantID: row.TenantID, ID: row.ID, State: int16(next), Identificativo: identificativo, Contradictions: contradictions,
 	})
+	if err == nil && identificativo != row.Identificativo {
+		err = q(tx).LinkDeliveryReports(ctx, db.LinkDeliveryReportsParams{TenantID: row.TenantID, MailboxID: row.MailboxID, AboutID: &row.ID, Identificativo: identificativo})
+	}
 	if err != nil || int16(next) == row.State {
 		return err
 	}

@@ -70,6 +70,7 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("pec-gateway:\n  vault: {address: %q, role_id_file: %q, secret_id_file: %q}", w.vault.Addr,
 		w.path("secrets", "pec-gateway.role-id"), w.path("secrets", "pec-gateway.secret-id"))
 	line("  allow_networks: [127.0.0.0/8]\n  ca_file: %q\n  sandbox: {imap: %q, pop3: %q, smtp: %q}", w.path("sdi", "ca.crt"), w.sdi.PEC.IMAPSAddr, w.sdi.PEC.POP3SAddr, w.sdi.PEC.SMTPSAddr)
+	line("  desk: {log_credential: %s/credentials/-}", archiveCompany)
 	if w.impatient {
 		line("  poll_every: 1s\n  retry_every: 500ms")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -254,14 +255,23 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 		cmd.Flags().Int32Var(&p.Terms.PasswordDays, "password-days", 0, "days after which the provider wants another password")
 		cmd.Flags().BoolVar(&p.Terms.SendingSuspended, "no-sending", false, "send nothing, go on receiving")
 	}, nil)
-	return group("policy", "How a mailbox is run: rules, notices, preservation, terms",
+	room := change("room MAILBOX", "Remove the oldest messages at the provider before the mailbox is full; here all are kept", []string{"room"}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
+		p.Room = &pecv1.RoomRule{}
+		cmd.Long = cmd.Short + ".\n\nOver IMAP only. Before a message is removed it is fetched once more and compared with the archive, byte by byte by its hash."
+		cmd.Flags().BoolVar(&p.Room.Enabled, "enabled", true, "--enabled=false ends it")
+		cmd.Flags().Int32Var(&p.Room.AtPercent, "at", 0, "from so many percent of the room on (90)")
+		cmd.Flags().Int32Var(&p.Room.ToPercent, "to", 0, "down to so many percent (70)")
+		cmd.Flags().Int32Var(&p.Room.KeepDays, "keep-days", 0, "messages younger than this stay (30)")
+		cmd.Flags().BoolVar(&p.Room.PreservedOnly, "preserved-only", false, "only what is in a sealed package of preservation")
+	}, nil)
+	return group("policy", "How a mailbox is run: rules, notices, preservation, terms, room",
 		c.atMailbox("get MAILBOX", "Show it", args("MAILBOX"), func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
 			p, err := api.GetMailboxPolicy(ctx, &pecv1.GetMailboxPolicyRequest{Name: mailbox + "/policy"})
 			if err != nil {
 				return err
 			}
 			return show(p)
-		}), rules, notice, preserve, terms)
+		}), rules, notice, preserve, terms, room)
 }
 
 // fileOrInput reads a file, or standard input for -.
@@ -286,7 +296,7 @@ func (c *cli) showPolicy(p *pecv1.MailboxPolicy) {
 		}
 	}
 	c.fields("preservation", daily, "notices to", strings.Join(n.GetAddresses(), " "), "only from", strings.Join(n.GetSenders(), " "), "mailbox ends", t.GetExpireDate(),
-		"password ends", t.GetPasswordExpireDate(), "sending", map[bool]string{true: "suspended by its owner"}[t.GetSendingSuspended()])
+		"room at the provider", roomText(p.GetRoom()), "password ends", t.GetPasswordExpireDate(), "sending", map[bool]string{true: "suspended by its owner"}[t.GetSendingSuspended()])
 	var rows [][]string
 	for i, r := range p.GetRules() {
 		rows = append(rows, []string{fmt.Sprint(i + 1), r.GetDisplayName(), enum("RULE_SCOPE_", r.GetScope()), strings.Join(r.GetSenders(), " "), r.GetSubject(),
@@ -296,6 +306,17 @@ func (c *cli) showPolicy(p *pecv1.MailboxPolicy) {
 		fmt.Fprintln(c.out)
 		c.table([]string{"RULE", "NAME", "SCOPE", "SENDERS", "SUBJECT", "ACTION", "NOTIFY"}, rows)
 	}
+}
+
+func roomText(r *pecv1.RoomRule) string {
+	if !r.GetEnabled() {
+		return "nothing is removed"
+	}
+	text := fmt.Sprintf("made from %d %% on, down to %d %%, of messages older than %d days", cmp.Or(r.GetAtPercent(), 90), cmp.Or(r.GetToPercent(), 70), cmp.Or(r.GetKeepDays(), 30))
+	if r.GetPreservedOnly() {
+		text += ", preserved ones only"
+	}
+	return text
 }
 
 func (c *cli) pecAccessCommand() *cobra.Command {
@@ -342,7 +363,7 @@ func (c *cli) pecAccessCommand() *cobra.Command {
 func (c *cli) pecLog() *cobra.Command {
 	f := &pecv1.LogFilter{}
 	var since, until, output string
-	var export bool
+	var export, signed bool
 	cmd := c.lister(verb("log MAILBOX", "What happened to messages: received, handed over, each certified receipt", args("MAILBOX"), func(ctx context.Context, given []string) error {
 		parent, err := c.pecParent(ctx, given[0])
 		if err != nil {
@@ -358,8 +379,8 @@ func (c *cli) pecLog() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if export {
-			stream, err := api.ExportLog(ctx, &pecv1.ExportLogRequest{Parent: parent, Filter: f})
+		if export || signed {
+			stream, err := api.ExportLog(ctx, &pecv1.ExportLogRequest{Parent: parent, Filter: f, Signed: signed})
 			if err != nil {
 				return err
 			}
@@ -392,7 +413,8 @@ func (c *cli) pecLog() *cobra.Command {
 	fs.StringVar(&since, "since", "", "from then on, as 2026-01-31 or 2026-01-31T10:00:00Z")
 	fs.StringVar(&until, "until", "", "before then")
 	fs.BoolVar(&export, "csv", false, "all of it as CSV, oldest first")
-	fs.StringVarP(&output, "file", "f", "", "file to write with --csv; standard output when empty")
+	fs.BoolVar(&signed, "signed", false, "a ZIP with the CSV and a manifest of it that the platform signed; VERIFY.txt inside says how to verify it")
+	fs.StringVarP(&output, "file", "f", "", "file to write with --csv and --signed; standard output when empty")
 	return cmd
 }
 

@@ -144,6 +144,9 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	if m.GetRefusal() != "" {
 		fmt.Fprintln(c.out, "refused:", m.GetRefusal())
 	}
+	if at := m.GetProviderRemoveTime(); at != nil {
+		fmt.Fprintln(c.out, "removed at the provider:", when(at))
+	}
 	for _, d := range m.GetDoubts() {
 		fmt.Fprintln(c.out, "doubt:", d)
 	}

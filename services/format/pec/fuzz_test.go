@@ -3,6 +3,7 @@ package pec
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -148,11 +149,13 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// FuzzFiles: winmail.dat and the index of providers.
+// FuzzFiles: winmail.dat, archives and the index of providers.
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("\x78\x9f\x3e\x22\x01\x00\x02\x02\x90\x06\x00\x00\x00\x00\x00\x00\x00"))
 	f.Add([]byte("version: 1\n\ndn: providerName=x,o=postacert\nproviderName:: eA==\nmanagedDomains: a\n b\n"))
+	f.Add([]byte("PK\x03\x04\x14\x00\x00\x00PK\x01\x02\x14\x00\x14\x00\x00\x00\x00\x00" + strings.Repeat("\x00", 16) + "\x05\x00" + strings.Repeat("\x00", 16) + "a.exe"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		_ = DangerInside(raw[:min(len(raw), 80)], bytes.NewReader(raw))
 		files, err := ReadTNEF(raw)
 		for _, file := range files {
 			require.NotEmpty(t, file.Name)

@@ -268,6 +268,19 @@ type Recipient struct {
 	Cause     string
 }
 
+type Removal struct {
+	TenantID    string
+	MailboxID   uuid.UUID
+	Folder      string
+	UidValidity int64
+	Uid         string
+	MessageID   uuid.UUID
+	Size        int64
+	Outcome     string
+	IntendTime  time.Time
+	EndTime     *time.Time
+}
+
 type Report struct {
 	TenantID  string
 	MessageID uuid.UUID
@@ -285,6 +298,15 @@ type RequestLog struct {
 	RequestHash []byte
 	Response    []byte
 	CreatedAt   time.Time
+}
+
+type RevocationPoint struct {
+	Url        string
+	NextTime   time.Time
+	FetchTime  *time.Time
+	Failures   int32
+	Problem    string
+	CreateTime time.Time
 }
 
 type SeenCertificate struct {
@@ -382,6 +404,7 @@ type TrustRevocation struct {
 	ThisUpdate time.Time
 	NextUpdate *time.Time
 	CreateTime time.Time
+	Source     string
 }
 
 type Unfetched struct {

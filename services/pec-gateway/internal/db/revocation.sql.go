@@ -10,9 +10,33 @@ import (
 	"time"
 )
 
+const endRevocationFetch = `-- name: EndRevocationFetch :exec
+UPDATE revocation_point SET next_time = $1, fetch_time = coalesce($2, fetch_time), failures = $3, problem = $4
+WHERE url = $5
+`
+
+type EndRevocationFetchParams struct {
+	NextTime  time.Time
+	FetchTime *time.Time
+	Failures  int32
+	Problem   string
+	Url       string
+}
+
+func (q *Queries) EndRevocationFetch(ctx context.Context, arg EndRevocationFetchParams) error {
+	_, err := q.db.Exec(ctx, endRevocationFetch,
+		arg.NextTime,
+		arg.FetchTime,
+		arg.Failures,
+		arg.Problem,
+		arg.Url,
+	)
+	return err
+}
+
 const insertRevocationList = `-- name: InsertRevocationList :execrows
-INSERT INTO trust_revocation (sha256, issuer, list, this_update, next_update, create_time)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO trust_revocation (sha256, issuer, list, this_update, next_update, create_time, source)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING
 `
 
@@ -23,6 +47,7 @@ type InsertRevocationListParams struct {
 	ThisUpdate time.Time
 	NextUpdate *time.Time
 	CreateTime time.Time
+	Source     string
 }
 
 func (q *Queries) InsertRevocationList(ctx context.Context, arg InsertRevocationListParams) (int64, error) {
@@ -33,6 +58,7 @@ func (q *Queries) InsertRevocationList(ctx context.Context, arg InsertRevocation
 		arg.ThisUpdate,
 		arg.NextUpdate,
 		arg.CreateTime,
+		arg.Source,
 	)
 	if err != nil {
 		return 0, err
@@ -41,7 +67,7 @@ func (q *Queries) InsertRevocationList(ctx context.Context, arg InsertRevocation
 }
 
 const listRevocationLists = `-- name: ListRevocationLists :many
-SELECT sha256, issuer, list, this_update, next_update, create_time FROM trust_revocation ORDER BY this_update DESC LIMIT $1
+SELECT sha256, issuer, list, this_update, next_update, create_time, source FROM trust_revocation ORDER BY this_update DESC LIMIT $1
 `
 
 func (q *Queries) ListRevocationLists(ctx context.Context, most int32) ([]TrustRevocation, error) {
@@ -60,6 +86,7 @@ func (q *Queries) ListRevocationLists(ctx context.Context, most int32) ([]TrustR
 			&i.ThisUpdate,
 			&i.NextUpdate,
 			&i.CreateTime,
+			&i.Source,
 		); err != nil {
 			return nil, err
 		}
@@ -69,4 +96,63 @@ func (q *Queries) ListRevocationLists(ctx context.Context, most int32) ([]TrustR
 		return nil, err
 	}
 	return items, nil
+}
+
+const seeRevocationPoint = `-- name: SeeRevocationPoint :exec
+INSERT INTO revocation_point (url, next_time, create_time)
+SELECT $1, $2::timestamptz, $2::timestamptz WHERE (SELECT count(*) FROM revocation_point) < $3::bigint
+ON CONFLICT DO NOTHING
+`
+
+type SeeRevocationPointParams struct {
+	Url  string
+	Now  time.Time
+	Most int64
+}
+
+func (q *Queries) SeeRevocationPoint(ctx context.Context, arg SeeRevocationPointParams) error {
+	_, err := q.db.Exec(ctx, seeRevocationPoint, arg.Url, arg.Now, arg.Most)
+	return err
+}
+
+const takeRevocationPoint = `-- name: TakeRevocationPoint :one
+UPDATE revocation_point SET next_time = $1::timestamptz
+WHERE url = (SELECT p.url FROM revocation_point p WHERE p.next_time <= $2::timestamptz ORDER BY p.next_time LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING url, next_time, fetch_time, failures, problem, create_time
+`
+
+type TakeRevocationPointParams struct {
+	Until time.Time
+	Now   time.Time
+}
+
+// The place that is due; nobody else takes it before until.
+func (q *Queries) TakeRevocationPoint(ctx context.Context, arg TakeRevocationPointParams) (RevocationPoint, error) {
+	row := q.db.QueryRow(ctx, takeRevocationPoint, arg.Until, arg.Now)
+	var i RevocationPoint
+	err := row.Scan(
+		&i.Url,
+		&i.NextTime,
+		&i.FetchTime,
+		&i.Failures,
+		&i.Problem,
+		&i.CreateTime,
+	)
+	return i, err
+}
+
+const trimRevocationLists = `-- name: TrimRevocationLists :exec
+DELETE FROM trust_revocation WHERE source = $1::text AND sha256 NOT IN (
+    SELECT r.sha256 FROM trust_revocation r WHERE r.source = $1::text ORDER BY r.this_update DESC LIMIT $2)
+`
+
+type TrimRevocationListsParams struct {
+	Source string
+	Most   int32
+}
+
+// Of what was fetched the newest lists of each place stay.
+func (q *Queries) TrimRevocationLists(ctx context.Context, arg TrimRevocationListsParams) error {
+	_, err := q.db.Exec(ctx, trimRevocationLists, arg.Source, arg.Most)
+	return err
 }

@@ -100,9 +100,11 @@ func (c *Client) Status(folder string) (Status, error) {
 }
 
 // Examine opens a folder for reading only: nothing is marked. spec: RFC3501 §6.3.2
-func (c *Client) Examine(folder string) (Status, error) {
+func (c *Client) Examine(folder string) (Status, error) { return c.open("EXAMINE", folder) }
+
+func (c *Client) open(command, folder string) (Status, error) {
 	var st Status
-	err := c.runNamed("EXAMINE", folder, "", func(name string, number uint32, p *response) error {
+	err := c.runNamed(command, folder, "", func(name string, number uint32, p *response) error {
 		switch name {
 		case "EXISTS":
 			st.Messages = int64(number)

@@ -8,6 +8,7 @@ package pecv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	v1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	_ "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -1493,9 +1494,12 @@ func (x *LogEntry) GetDetail() string {
 }
 
 type ExportLogRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	Filter        *LogFilter             `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Filter *LogFilter             `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As a ZIP: the CSV, a manifest that names it by its SHA-256 with what was asked for and when, the manifest signed by the
+	// platform (CAdES, attached), and how to verify them with openssl and sha256sum.
+	Signed        bool `protobuf:"varint,3,opt,name=signed,proto3" json:"signed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,6 +1546,13 @@ func (x *ExportLogRequest) GetFilter() *LogFilter {
 		return x.Filter
 	}
 	return nil
+}
+
+func (x *ExportLogRequest) GetSigned() bool {
+	if x != nil {
+		return x.Signed
+	}
+	return false
 }
 
 type ExportLogResponse struct {
@@ -1597,6 +1608,236 @@ func (x *ExportLogResponse) GetData() []byte {
 	return nil
 }
 
+type ExportMailboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportMailboxRequest) Reset() {
+	*x = ExportMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportMailboxRequest) ProtoMessage() {}
+
+func (x *ExportMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportMailboxRequest.ProtoReflect.Descriptor instead.
+func (*ExportMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExportMailboxRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ExportMailboxResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first answer only.
+	FileName      string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportMailboxResponse) Reset() {
+	*x = ExportMailboxResponse{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportMailboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportMailboxResponse) ProtoMessage() {}
+
+func (x *ExportMailboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportMailboxResponse.ProtoReflect.Descriptor instead.
+func (*ExportMailboxResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExportMailboxResponse) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *ExportMailboxResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type RestoreMailboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}
+	Name    string   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Archive *v1.Blob `protobuf:"bytes,2,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Of the answer before; 0 begins.
+	Position      int64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreMailboxRequest) Reset() {
+	*x = RestoreMailboxRequest{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreMailboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreMailboxRequest) ProtoMessage() {}
+
+func (x *RestoreMailboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreMailboxRequest.ProtoReflect.Descriptor instead.
+func (*RestoreMailboxRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RestoreMailboxRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestoreMailboxRequest) GetArchive() *v1.Blob {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+func (x *RestoreMailboxRequest) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+type RestoreMailboxResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the next call goes on.
+	Position int64 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	Done     bool  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// In this call: messages that are new to the mailbox, and those that it had.
+	Restored      int64 `protobuf:"varint,3,opt,name=restored,proto3" json:"restored,omitempty"`
+	Known         int64 `protobuf:"varint,4,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreMailboxResponse) Reset() {
+	*x = RestoreMailboxResponse{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreMailboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreMailboxResponse) ProtoMessage() {}
+
+func (x *RestoreMailboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreMailboxResponse.ProtoReflect.Descriptor instead.
+func (*RestoreMailboxResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RestoreMailboxResponse) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *RestoreMailboxResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *RestoreMailboxResponse) GetRestored() int64 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
+}
+
+func (x *RestoreMailboxResponse) GetKnown() int64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
 type PreserveMessagesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
@@ -1607,7 +1848,7 @@ type PreserveMessagesRequest struct {
 
 func (x *PreserveMessagesRequest) Reset() {
 	*x = PreserveMessagesRequest{}
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[24]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1860,7 @@ func (x *PreserveMessagesRequest) String() string {
 func (*PreserveMessagesRequest) ProtoMessage() {}
 
 func (x *PreserveMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[24]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1873,7 @@ func (x *PreserveMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreserveMessagesRequest.ProtoReflect.Descriptor instead.
 func (*PreserveMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{24}
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PreserveMessagesRequest) GetParent() string {
@@ -1659,7 +1900,7 @@ type PreserveMessagesResponse struct {
 
 func (x *PreserveMessagesResponse) Reset() {
 	*x = PreserveMessagesResponse{}
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[25]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1912,7 @@ func (x *PreserveMessagesResponse) String() string {
 func (*PreserveMessagesResponse) ProtoMessage() {}
 
 func (x *PreserveMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[25]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1925,7 @@ func (x *PreserveMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreserveMessagesResponse.ProtoReflect.Descriptor instead.
 func (*PreserveMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{25}
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PreserveMessagesResponse) GetHandedOver() int32 {
@@ -1705,7 +1946,7 @@ type ListPreservedDaysRequest struct {
 
 func (x *ListPreservedDaysRequest) Reset() {
 	*x = ListPreservedDaysRequest{}
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[26]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1958,7 @@ func (x *ListPreservedDaysRequest) String() string {
 func (*ListPreservedDaysRequest) ProtoMessage() {}
 
 func (x *ListPreservedDaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[26]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1971,7 @@ func (x *ListPreservedDaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPreservedDaysRequest.ProtoReflect.Descriptor instead.
 func (*ListPreservedDaysRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{26}
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListPreservedDaysRequest) GetParent() string {
@@ -1764,7 +2005,7 @@ type ListPreservedDaysResponse struct {
 
 func (x *ListPreservedDaysResponse) Reset() {
 	*x = ListPreservedDaysResponse{}
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[27]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2017,7 @@ func (x *ListPreservedDaysResponse) String() string {
 func (*ListPreservedDaysResponse) ProtoMessage() {}
 
 func (x *ListPreservedDaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[27]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2030,7 @@ func (x *ListPreservedDaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPreservedDaysResponse.ProtoReflect.Descriptor instead.
 func (*ListPreservedDaysResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{27}
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListPreservedDaysResponse) GetDays() []*PreservedDay {
@@ -1828,7 +2069,7 @@ type PreservedDay struct {
 
 func (x *PreservedDay) Reset() {
 	*x = PreservedDay{}
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[28]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2081,7 @@ func (x *PreservedDay) String() string {
 func (*PreservedDay) ProtoMessage() {}
 
 func (x *PreservedDay) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[28]
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2094,7 @@ func (x *PreservedDay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreservedDay.ProtoReflect.Descriptor instead.
 func (*PreservedDay) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{28}
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PreservedDay) GetDay() string {
@@ -1916,7 +2157,7 @@ var File_ceralacca_pec_v1_desk_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\n" +
-	"\x1bceralacca/pec/v1/desk.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/pec/v1/policy.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n" +
+	"\x1bceralacca/pec/v1/desk.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1dceralacca/pec/v1/policy.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n" +
 	"\x06Folder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03own\x18\x02 \x01(\bR\x03own\x12\x1a\n" +
@@ -2032,13 +2273,28 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\asubject\x18\f \x01(\tR\asubject\x12A\n" +
 	"\x0ecertified_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\rcertifiedTime\x12\x14\n" +
 	"\x05proof\x18\x0e \x01(\tR\x05proof\x12\x16\n" +
-	"\x06detail\x18\x0f \x01(\tR\x06detail\"\x8a\x01\n" +
+	"\x06detail\x18\x0f \x01(\tR\x06detail\"\xa2\x01\n" +
 	"\x10ExportLogRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x123\n" +
-	"\x06filter\x18\x02 \x01(\v2\x1b.ceralacca.pec.v1.LogFilterR\x06filter\"D\n" +
+	"\x06filter\x18\x02 \x01(\v2\x1b.ceralacca.pec.v1.LogFilterR\x06filter\x12\x16\n" +
+	"\x06signed\x18\x03 \x01(\bR\x06signed\"D\n" +
 	"\x11ExportLogResponse\x12\x1b\n" +
 	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xb9\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"U\n" +
+	"\x14ExportMailboxRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\"H\n" +
+	"\x15ExportMailboxResponse\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x01\n" +
+	"\x15RestoreMailboxRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\x12=\n" +
+	"\aarchive\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\aarchive\x12#\n" +
+	"\bposition\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bposition\"z\n" +
+	"\x16RestoreMailboxResponse\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x03R\bposition\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12\x1a\n" +
+	"\brestored\x18\x03 \x01(\x03R\brestored\x12\x14\n" +
+	"\x05known\x18\x04 \x01(\x03R\x05known\"\xb9\x01\n" +
 	"\x17PreserveMessagesRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12[\n" +
 	"\bmessages\x18\x02 \x03(\tB?\xbaH<\x92\x019\b\x01\x10\xe8\a\"2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\bmessages\";\n" +
@@ -2064,7 +2320,7 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\n" +
 	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12'\n" +
 	"\x0fregister_sha256\x18\a \x01(\tR\x0eregisterSha256\x12\x1a\n" +
-	"\bcomplete\x18\b \x01(\bR\bcomplete2\x9d\r\n" +
+	"\bcomplete\x18\b \x01(\bR\bcomplete2\x87\x0f\n" +
 	"\x0ePecDeskService\x12l\n" +
 	"\vListFolders\x12$.ceralacca.pec.v1.ListFoldersRequest\x1a%.ceralacca.pec.v1.ListFoldersResponse\"\x10\xb2\xbb\x18\f\n" +
 	"\bpec.read\x18\x01\x12`\n" +
@@ -2092,7 +2348,12 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\bpec.read\x18\x01\x12f\n" +
 	"\tExportLog\x12\".ceralacca.pec.v1.ExportLogRequest\x1a#.ceralacca.pec.v1.ExportLogResponse\"\x0e\xb2\xbb\x18\n" +
 	"\n" +
-	"\bpec.read0\x01\x12z\n" +
+	"\bpec.read0\x01\x12r\n" +
+	"\rExportMailbox\x12&.ceralacca.pec.v1.ExportMailboxRequest\x1a'.ceralacca.pec.v1.ExportMailboxResponse\"\x0e\xb2\xbb\x18\n" +
+	"\n" +
+	"\bpec.read0\x01\x12t\n" +
+	"\x0eRestoreMailbox\x12'.ceralacca.pec.v1.RestoreMailboxRequest\x1a(.ceralacca.pec.v1.RestoreMailboxResponse\"\x0f\xb2\xbb\x18\v\n" +
+	"\tpec.write\x12z\n" +
 	"\x10PreserveMessages\x12).ceralacca.pec.v1.PreserveMessagesRequest\x1a*.ceralacca.pec.v1.PreserveMessagesResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write\x12~\n" +
 	"\x11ListPreservedDays\x12*.ceralacca.pec.v1.ListPreservedDaysRequest\x1a+.ceralacca.pec.v1.ListPreservedDaysResponse\"\x10\xb2\xbb\x18\f\n" +
@@ -2110,7 +2371,7 @@ func file_ceralacca_pec_v1_desk_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_desk_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_desk_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_ceralacca_pec_v1_desk_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_ceralacca_pec_v1_desk_proto_goTypes = []any{
 	(*Folder)(nil),                      // 0: ceralacca.pec.v1.Folder
 	(*ListFoldersRequest)(nil),          // 1: ceralacca.pec.v1.ListFoldersRequest
@@ -2136,80 +2397,90 @@ var file_ceralacca_pec_v1_desk_proto_goTypes = []any{
 	(*LogEntry)(nil),                    // 21: ceralacca.pec.v1.LogEntry
 	(*ExportLogRequest)(nil),            // 22: ceralacca.pec.v1.ExportLogRequest
 	(*ExportLogResponse)(nil),           // 23: ceralacca.pec.v1.ExportLogResponse
-	(*PreserveMessagesRequest)(nil),     // 24: ceralacca.pec.v1.PreserveMessagesRequest
-	(*PreserveMessagesResponse)(nil),    // 25: ceralacca.pec.v1.PreserveMessagesResponse
-	(*ListPreservedDaysRequest)(nil),    // 26: ceralacca.pec.v1.ListPreservedDaysRequest
-	(*ListPreservedDaysResponse)(nil),   // 27: ceralacca.pec.v1.ListPreservedDaysResponse
-	(*PreservedDay)(nil),                // 28: ceralacca.pec.v1.PreservedDay
-	(*MailboxPolicy)(nil),               // 29: ceralacca.pec.v1.MailboxPolicy
-	(*fieldmaskpb.FieldMask)(nil),       // 30: google.protobuf.FieldMask
-	(*MailboxPermissions)(nil),          // 31: ceralacca.pec.v1.MailboxPermissions
-	(MailboxState)(0),                   // 32: ceralacca.pec.v1.MailboxState
-	(*timestamppb.Timestamp)(nil),       // 33: google.protobuf.Timestamp
-	(*MailboxQuota)(nil),                // 34: ceralacca.pec.v1.MailboxQuota
-	(*MailboxSync)(nil),                 // 35: ceralacca.pec.v1.MailboxSync
-	(*MailboxServers)(nil),              // 36: ceralacca.pec.v1.MailboxServers
-	(*emptypb.Empty)(nil),               // 37: google.protobuf.Empty
+	(*ExportMailboxRequest)(nil),        // 24: ceralacca.pec.v1.ExportMailboxRequest
+	(*ExportMailboxResponse)(nil),       // 25: ceralacca.pec.v1.ExportMailboxResponse
+	(*RestoreMailboxRequest)(nil),       // 26: ceralacca.pec.v1.RestoreMailboxRequest
+	(*RestoreMailboxResponse)(nil),      // 27: ceralacca.pec.v1.RestoreMailboxResponse
+	(*PreserveMessagesRequest)(nil),     // 28: ceralacca.pec.v1.PreserveMessagesRequest
+	(*PreserveMessagesResponse)(nil),    // 29: ceralacca.pec.v1.PreserveMessagesResponse
+	(*ListPreservedDaysRequest)(nil),    // 30: ceralacca.pec.v1.ListPreservedDaysRequest
+	(*ListPreservedDaysResponse)(nil),   // 31: ceralacca.pec.v1.ListPreservedDaysResponse
+	(*PreservedDay)(nil),                // 32: ceralacca.pec.v1.PreservedDay
+	(*MailboxPolicy)(nil),               // 33: ceralacca.pec.v1.MailboxPolicy
+	(*fieldmaskpb.FieldMask)(nil),       // 34: google.protobuf.FieldMask
+	(*MailboxPermissions)(nil),          // 35: ceralacca.pec.v1.MailboxPermissions
+	(MailboxState)(0),                   // 36: ceralacca.pec.v1.MailboxState
+	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
+	(*MailboxQuota)(nil),                // 38: ceralacca.pec.v1.MailboxQuota
+	(*MailboxSync)(nil),                 // 39: ceralacca.pec.v1.MailboxSync
+	(*MailboxServers)(nil),              // 40: ceralacca.pec.v1.MailboxServers
+	(*v1.Blob)(nil),                     // 41: ceralacca.event.v1.Blob
+	(*emptypb.Empty)(nil),               // 42: google.protobuf.Empty
 }
 var file_ceralacca_pec_v1_desk_proto_depIdxs = []int32{
 	0,  // 0: ceralacca.pec.v1.ListFoldersResponse.folders:type_name -> ceralacca.pec.v1.Folder
-	29, // 1: ceralacca.pec.v1.UpdateMailboxPolicyRequest.policy:type_name -> ceralacca.pec.v1.MailboxPolicy
-	30, // 2: ceralacca.pec.v1.UpdateMailboxPolicyRequest.update_mask:type_name -> google.protobuf.FieldMask
-	31, // 3: ceralacca.pec.v1.SetMailboxAccessRequest.permissions:type_name -> ceralacca.pec.v1.MailboxPermissions
+	33, // 1: ceralacca.pec.v1.UpdateMailboxPolicyRequest.policy:type_name -> ceralacca.pec.v1.MailboxPolicy
+	34, // 2: ceralacca.pec.v1.UpdateMailboxPolicyRequest.update_mask:type_name -> google.protobuf.FieldMask
+	35, // 3: ceralacca.pec.v1.SetMailboxAccessRequest.permissions:type_name -> ceralacca.pec.v1.MailboxPermissions
 	14, // 4: ceralacca.pec.v1.Hub.entries:type_name -> ceralacca.pec.v1.HubEntry
-	32, // 5: ceralacca.pec.v1.HubEntry.state:type_name -> ceralacca.pec.v1.MailboxState
-	33, // 6: ceralacca.pec.v1.HubEntry.last_poll_time:type_name -> google.protobuf.Timestamp
-	33, // 7: ceralacca.pec.v1.HubEntry.last_receive_time:type_name -> google.protobuf.Timestamp
-	33, // 8: ceralacca.pec.v1.HubEntry.last_send_time:type_name -> google.protobuf.Timestamp
-	34, // 9: ceralacca.pec.v1.HubEntry.quota:type_name -> ceralacca.pec.v1.MailboxQuota
-	35, // 10: ceralacca.pec.v1.HubEntry.sync:type_name -> ceralacca.pec.v1.MailboxSync
-	33, // 11: ceralacca.pec.v1.HubEntry.waiting_since:type_name -> google.protobuf.Timestamp
+	36, // 5: ceralacca.pec.v1.HubEntry.state:type_name -> ceralacca.pec.v1.MailboxState
+	37, // 6: ceralacca.pec.v1.HubEntry.last_poll_time:type_name -> google.protobuf.Timestamp
+	37, // 7: ceralacca.pec.v1.HubEntry.last_receive_time:type_name -> google.protobuf.Timestamp
+	37, // 8: ceralacca.pec.v1.HubEntry.last_send_time:type_name -> google.protobuf.Timestamp
+	38, // 9: ceralacca.pec.v1.HubEntry.quota:type_name -> ceralacca.pec.v1.MailboxQuota
+	39, // 10: ceralacca.pec.v1.HubEntry.sync:type_name -> ceralacca.pec.v1.MailboxSync
+	37, // 11: ceralacca.pec.v1.HubEntry.waiting_since:type_name -> google.protobuf.Timestamp
 	17, // 12: ceralacca.pec.v1.ListProviderPresetsResponse.presets:type_name -> ceralacca.pec.v1.ProviderPreset
-	36, // 13: ceralacca.pec.v1.ProviderPreset.servers:type_name -> ceralacca.pec.v1.MailboxServers
-	33, // 14: ceralacca.pec.v1.LogFilter.start_time:type_name -> google.protobuf.Timestamp
-	33, // 15: ceralacca.pec.v1.LogFilter.end_time:type_name -> google.protobuf.Timestamp
+	40, // 13: ceralacca.pec.v1.ProviderPreset.servers:type_name -> ceralacca.pec.v1.MailboxServers
+	37, // 14: ceralacca.pec.v1.LogFilter.start_time:type_name -> google.protobuf.Timestamp
+	37, // 15: ceralacca.pec.v1.LogFilter.end_time:type_name -> google.protobuf.Timestamp
 	18, // 16: ceralacca.pec.v1.ListLogEntriesRequest.filter:type_name -> ceralacca.pec.v1.LogFilter
 	21, // 17: ceralacca.pec.v1.ListLogEntriesResponse.entries:type_name -> ceralacca.pec.v1.LogEntry
-	33, // 18: ceralacca.pec.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	33, // 19: ceralacca.pec.v1.LogEntry.certified_time:type_name -> google.protobuf.Timestamp
+	37, // 18: ceralacca.pec.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	37, // 19: ceralacca.pec.v1.LogEntry.certified_time:type_name -> google.protobuf.Timestamp
 	18, // 20: ceralacca.pec.v1.ExportLogRequest.filter:type_name -> ceralacca.pec.v1.LogFilter
-	28, // 21: ceralacca.pec.v1.ListPreservedDaysResponse.days:type_name -> ceralacca.pec.v1.PreservedDay
-	33, // 22: ceralacca.pec.v1.PreservedDay.close_time:type_name -> google.protobuf.Timestamp
-	1,  // 23: ceralacca.pec.v1.PecDeskService.ListFolders:input_type -> ceralacca.pec.v1.ListFoldersRequest
-	3,  // 24: ceralacca.pec.v1.PecDeskService.CreateFolder:input_type -> ceralacca.pec.v1.CreateFolderRequest
-	4,  // 25: ceralacca.pec.v1.PecDeskService.RenameFolder:input_type -> ceralacca.pec.v1.RenameFolderRequest
-	5,  // 26: ceralacca.pec.v1.PecDeskService.DeleteFolder:input_type -> ceralacca.pec.v1.DeleteFolderRequest
-	6,  // 27: ceralacca.pec.v1.PecDeskService.MoveMessages:input_type -> ceralacca.pec.v1.MoveMessagesRequest
-	8,  // 28: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:input_type -> ceralacca.pec.v1.GetMailboxPolicyRequest
-	9,  // 29: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:input_type -> ceralacca.pec.v1.UpdateMailboxPolicyRequest
-	10, // 30: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:input_type -> ceralacca.pec.v1.GetMailboxAccessRequest
-	11, // 31: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:input_type -> ceralacca.pec.v1.SetMailboxAccessRequest
-	12, // 32: ceralacca.pec.v1.PecDeskService.GetHub:input_type -> ceralacca.pec.v1.GetHubRequest
-	15, // 33: ceralacca.pec.v1.PecDeskService.ListProviderPresets:input_type -> ceralacca.pec.v1.ListProviderPresetsRequest
-	19, // 34: ceralacca.pec.v1.PecDeskService.ListLogEntries:input_type -> ceralacca.pec.v1.ListLogEntriesRequest
-	22, // 35: ceralacca.pec.v1.PecDeskService.ExportLog:input_type -> ceralacca.pec.v1.ExportLogRequest
-	24, // 36: ceralacca.pec.v1.PecDeskService.PreserveMessages:input_type -> ceralacca.pec.v1.PreserveMessagesRequest
-	26, // 37: ceralacca.pec.v1.PecDeskService.ListPreservedDays:input_type -> ceralacca.pec.v1.ListPreservedDaysRequest
-	2,  // 38: ceralacca.pec.v1.PecDeskService.ListFolders:output_type -> ceralacca.pec.v1.ListFoldersResponse
-	0,  // 39: ceralacca.pec.v1.PecDeskService.CreateFolder:output_type -> ceralacca.pec.v1.Folder
-	0,  // 40: ceralacca.pec.v1.PecDeskService.RenameFolder:output_type -> ceralacca.pec.v1.Folder
-	37, // 41: ceralacca.pec.v1.PecDeskService.DeleteFolder:output_type -> google.protobuf.Empty
-	7,  // 42: ceralacca.pec.v1.PecDeskService.MoveMessages:output_type -> ceralacca.pec.v1.MoveMessagesResponse
-	29, // 43: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
-	29, // 44: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
-	31, // 45: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
-	31, // 46: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
-	13, // 47: ceralacca.pec.v1.PecDeskService.GetHub:output_type -> ceralacca.pec.v1.Hub
-	16, // 48: ceralacca.pec.v1.PecDeskService.ListProviderPresets:output_type -> ceralacca.pec.v1.ListProviderPresetsResponse
-	20, // 49: ceralacca.pec.v1.PecDeskService.ListLogEntries:output_type -> ceralacca.pec.v1.ListLogEntriesResponse
-	23, // 50: ceralacca.pec.v1.PecDeskService.ExportLog:output_type -> ceralacca.pec.v1.ExportLogResponse
-	25, // 51: ceralacca.pec.v1.PecDeskService.PreserveMessages:output_type -> ceralacca.pec.v1.PreserveMessagesResponse
-	27, // 52: ceralacca.pec.v1.PecDeskService.ListPreservedDays:output_type -> ceralacca.pec.v1.ListPreservedDaysResponse
-	38, // [38:53] is the sub-list for method output_type
-	23, // [23:38] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	41, // 21: ceralacca.pec.v1.RestoreMailboxRequest.archive:type_name -> ceralacca.event.v1.Blob
+	32, // 22: ceralacca.pec.v1.ListPreservedDaysResponse.days:type_name -> ceralacca.pec.v1.PreservedDay
+	37, // 23: ceralacca.pec.v1.PreservedDay.close_time:type_name -> google.protobuf.Timestamp
+	1,  // 24: ceralacca.pec.v1.PecDeskService.ListFolders:input_type -> ceralacca.pec.v1.ListFoldersRequest
+	3,  // 25: ceralacca.pec.v1.PecDeskService.CreateFolder:input_type -> ceralacca.pec.v1.CreateFolderRequest
+	4,  // 26: ceralacca.pec.v1.PecDeskService.RenameFolder:input_type -> ceralacca.pec.v1.RenameFolderRequest
+	5,  // 27: ceralacca.pec.v1.PecDeskService.DeleteFolder:input_type -> ceralacca.pec.v1.DeleteFolderRequest
+	6,  // 28: ceralacca.pec.v1.PecDeskService.MoveMessages:input_type -> ceralacca.pec.v1.MoveMessagesRequest
+	8,  // 29: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:input_type -> ceralacca.pec.v1.GetMailboxPolicyRequest
+	9,  // 30: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:input_type -> ceralacca.pec.v1.UpdateMailboxPolicyRequest
+	10, // 31: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:input_type -> ceralacca.pec.v1.GetMailboxAccessRequest
+	11, // 32: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:input_type -> ceralacca.pec.v1.SetMailboxAccessRequest
+	12, // 33: ceralacca.pec.v1.PecDeskService.GetHub:input_type -> ceralacca.pec.v1.GetHubRequest
+	15, // 34: ceralacca.pec.v1.PecDeskService.ListProviderPresets:input_type -> ceralacca.pec.v1.ListProviderPresetsRequest
+	19, // 35: ceralacca.pec.v1.PecDeskService.ListLogEntries:input_type -> ceralacca.pec.v1.ListLogEntriesRequest
+	22, // 36: ceralacca.pec.v1.PecDeskService.ExportLog:input_type -> ceralacca.pec.v1.ExportLogRequest
+	24, // 37: ceralacca.pec.v1.PecDeskService.ExportMailbox:input_type -> ceralacca.pec.v1.ExportMailboxRequest
+	26, // 38: ceralacca.pec.v1.PecDeskService.RestoreMailbox:input_type -> ceralacca.pec.v1.RestoreMailboxRequest
+	28, // 39: ceralacca.pec.v1.PecDeskService.PreserveMessages:input_type -> ceralacca.pec.v1.PreserveMessagesRequest
+	30, // 40: ceralacca.pec.v1.PecDeskService.ListPreservedDays:input_type -> ceralacca.pec.v1.ListPreservedDaysRequest
+	2,  // 41: ceralacca.pec.v1.PecDeskService.ListFolders:output_type -> ceralacca.pec.v1.ListFoldersResponse
+	0,  // 42: ceralacca.pec.v1.PecDeskService.CreateFolder:output_type -> ceralacca.pec.v1.Folder
+	0,  // 43: ceralacca.pec.v1.PecDeskService.RenameFolder:output_type -> ceralacca.pec.v1.Folder
+	42, // 44: ceralacca.pec.v1.PecDeskService.DeleteFolder:output_type -> google.protobuf.Empty
+	7,  // 45: ceralacca.pec.v1.PecDeskService.MoveMessages:output_type -> ceralacca.pec.v1.MoveMessagesResponse
+	33, // 46: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
+	33, // 47: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
+	35, // 48: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
+	35, // 49: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
+	13, // 50: ceralacca.pec.v1.PecDeskService.GetHub:output_type -> ceralacca.pec.v1.Hub
+	16, // 51: ceralacca.pec.v1.PecDeskService.ListProviderPresets:output_type -> ceralacca.pec.v1.ListProviderPresetsResponse
+	20, // 52: ceralacca.pec.v1.PecDeskService.ListLogEntries:output_type -> ceralacca.pec.v1.ListLogEntriesResponse
+	23, // 53: ceralacca.pec.v1.PecDeskService.ExportLog:output_type -> ceralacca.pec.v1.ExportLogResponse
+	25, // 54: ceralacca.pec.v1.PecDeskService.ExportMailbox:output_type -> ceralacca.pec.v1.ExportMailboxResponse
+	27, // 55: ceralacca.pec.v1.PecDeskService.RestoreMailbox:output_type -> ceralacca.pec.v1.RestoreMailboxResponse
+	29, // 56: ceralacca.pec.v1.PecDeskService.PreserveMessages:output_type -> ceralacca.pec.v1.PreserveMessagesResponse
+	31, // 57: ceralacca.pec.v1.PecDeskService.ListPreservedDays:output_type -> ceralacca.pec.v1.ListPreservedDaysResponse
+	41, // [41:58] is the sub-list for method output_type
+	24, // [24:41] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_desk_proto_init() }
@@ -2225,7 +2496,7 @@ func file_ceralacca_pec_v1_desk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_desk_proto_rawDesc), len(file_ceralacca_pec_v1_desk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

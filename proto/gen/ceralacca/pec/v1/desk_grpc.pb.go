@@ -33,6 +33,8 @@ const (
 	PecDeskService_ListProviderPresets_FullMethodName = "/ceralacca.pec.v1.PecDeskService/ListProviderPresets"
 	PecDeskService_ListLogEntries_FullMethodName      = "/ceralacca.pec.v1.PecDeskService/ListLogEntries"
 	PecDeskService_ExportLog_FullMethodName           = "/ceralacca.pec.v1.PecDeskService/ExportLog"
+	PecDeskService_ExportMailbox_FullMethodName       = "/ceralacca.pec.v1.PecDeskService/ExportMailbox"
+	PecDeskService_RestoreMailbox_FullMethodName      = "/ceralacca.pec.v1.PecDeskService/RestoreMailbox"
 	PecDeskService_PreserveMessages_FullMethodName    = "/ceralacca.pec.v1.PecDeskService/PreserveMessages"
 	PecDeskService_ListPreservedDays_FullMethodName   = "/ceralacca.pec.v1.PecDeskService/ListPreservedDays"
 )
@@ -55,7 +57,7 @@ type PecDeskServiceClient interface {
 	// MESSAGE_NOT_FOUND: then none is moved.
 	MoveMessages(ctx context.Context, in *MoveMessagesRequest, opts ...grpc.CallOption) (*MoveMessagesResponse, error)
 	GetMailboxPolicy(ctx context.Context, in *GetMailboxPolicyRequest, opts ...grpc.CallOption) (*MailboxPolicy, error)
-	// Changes the parts that the mask names: rules, notice, preservation, terms. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
+	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
 	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.
 	UpdateMailboxPolicy(ctx context.Context, in *UpdateMailboxPolicyRequest, opts ...grpc.CallOption) (*MailboxPolicy, error)
 	// Who may do what with a mailbox.
@@ -69,8 +71,17 @@ type PecDeskServiceClient interface {
 	ListProviderPresets(ctx context.Context, in *ListProviderPresetsRequest, opts ...grpc.CallOption) (*ListProviderPresetsResponse, error)
 	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes.
 	ListLogEntries(ctx context.Context, in *ListLogEntriesRequest, opts ...grpc.CallOption) (*ListLogEntriesResponse, error)
-	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages.
+	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages. Faults: LOG_NOT_SIGNED when a signed one is asked for
+	// and the platform has no credential for it.
 	ExportLog(ctx context.Context, in *ExportLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportLogResponse], error)
+	// Everything of a mailbox in one ZIP: each message byte by byte, and index.jsonl with what its bytes do not say (where it was
+	// filed, when it came, what became of its hand-over). RestoreMailbox makes the same states of it.
+	ExportMailbox(ctx context.Context, in *ExportMailboxRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMailboxResponse], error)
+	// Takes such a ZIP, kept with UploadAttachment, into a mailbox that is suspended, a part of it in each call: every message
+	// is read and judged anew by the trust list of now, and every state follows from that. What the mailbox has by its bytes is
+	// left as it is, so a call may be repeated. Nobody is told of mail that comes so. Faults: MAILBOX_NOT_SUSPENDED,
+	// ARCHIVE_INVALID.
+	RestoreMailbox(ctx context.Context, in *RestoreMailboxRequest, opts ...grpc.CallOption) (*RestoreMailboxResponse, error)
 	// Hands chosen messages over to preservation, each once. Faults: MESSAGE_NOT_FOUND, MESSAGE_NOT_SENT.
 	PreserveMessages(ctx context.Context, in *PreserveMessagesRequest, opts ...grpc.CallOption) (*PreserveMessagesResponse, error)
 	// The days of a mailbox that were handed over, newest first, and how far preservation is with each.
@@ -224,6 +235,35 @@ func (c *pecDeskServiceClient) ExportLog(ctx context.Context, in *ExportLogReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PecDeskService_ExportLogClient = grpc.ServerStreamingClient[ExportLogResponse]
 
+func (c *pecDeskServiceClient) ExportMailbox(ctx context.Context, in *ExportMailboxRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMailboxResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PecDeskService_ServiceDesc.Streams[1], PecDeskService_ExportMailbox_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportMailboxRequest, ExportMailboxResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecDeskService_ExportMailboxClient = grpc.ServerStreamingClient[ExportMailboxResponse]
+
+func (c *pecDeskServiceClient) RestoreMailbox(ctx context.Context, in *RestoreMailboxRequest, opts ...grpc.CallOption) (*RestoreMailboxResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RestoreMailboxResponse)
+	err := c.cc.Invoke(ctx, PecDeskService_RestoreMailbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pecDeskServiceClient) PreserveMessages(ctx context.Context, in *PreserveMessagesRequest, opts ...grpc.CallOption) (*PreserveMessagesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PreserveMessagesResponse)
@@ -262,7 +302,7 @@ type PecDeskServiceServer interface {
 	// MESSAGE_NOT_FOUND: then none is moved.
 	MoveMessages(context.Context, *MoveMessagesRequest) (*MoveMessagesResponse, error)
 	GetMailboxPolicy(context.Context, *GetMailboxPolicyRequest) (*MailboxPolicy, error)
-	// Changes the parts that the mask names: rules, notice, preservation, terms. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
+	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
 	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.
 	UpdateMailboxPolicy(context.Context, *UpdateMailboxPolicyRequest) (*MailboxPolicy, error)
 	// Who may do what with a mailbox.
@@ -276,8 +316,17 @@ type PecDeskServiceServer interface {
 	ListProviderPresets(context.Context, *ListProviderPresetsRequest) (*ListProviderPresetsResponse, error)
 	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes.
 	ListLogEntries(context.Context, *ListLogEntriesRequest) (*ListLogEntriesResponse, error)
-	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages.
+	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages. Faults: LOG_NOT_SIGNED when a signed one is asked for
+	// and the platform has no credential for it.
 	ExportLog(*ExportLogRequest, grpc.ServerStreamingServer[ExportLogResponse]) error
+	// Everything of a mailbox in one ZIP: each message byte by byte, and index.jsonl with what its bytes do not say (where it was
+	// filed, when it came, what became of its hand-over). RestoreMailbox makes the same states of it.
+	ExportMailbox(*ExportMailboxRequest, grpc.ServerStreamingServer[ExportMailboxResponse]) error
+	// Takes such a ZIP, kept with UploadAttachment, into a mailbox that is suspended, a part of it in each call: every message
+	// is read and judged anew by the trust list of now, and every state follows from that. What the mailbox has by its bytes is
+	// left as it is, so a call may be repeated. Nobody is told of mail that comes so. Faults: MAILBOX_NOT_SUSPENDED,
+	// ARCHIVE_INVALID.
+	RestoreMailbox(context.Context, *RestoreMailboxRequest) (*RestoreMailboxResponse, error)
 	// Hands chosen messages over to preservation, each once. Faults: MESSAGE_NOT_FOUND, MESSAGE_NOT_SENT.
 	PreserveMessages(context.Context, *PreserveMessagesRequest) (*PreserveMessagesResponse, error)
 	// The days of a mailbox that were handed over, newest first, and how far preservation is with each.
@@ -330,6 +379,12 @@ func (UnimplementedPecDeskServiceServer) ListLogEntries(context.Context, *ListLo
 }
 func (UnimplementedPecDeskServiceServer) ExportLog(*ExportLogRequest, grpc.ServerStreamingServer[ExportLogResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportLog not implemented")
+}
+func (UnimplementedPecDeskServiceServer) ExportMailbox(*ExportMailboxRequest, grpc.ServerStreamingServer[ExportMailboxResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportMailbox not implemented")
+}
+func (UnimplementedPecDeskServiceServer) RestoreMailbox(context.Context, *RestoreMailboxRequest) (*RestoreMailboxResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreMailbox not implemented")
 }
 func (UnimplementedPecDeskServiceServer) PreserveMessages(context.Context, *PreserveMessagesRequest) (*PreserveMessagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PreserveMessages not implemented")
@@ -585,6 +640,35 @@ func _PecDeskService_ExportLog_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PecDeskService_ExportLogServer = grpc.ServerStreamingServer[ExportLogResponse]
 
+func _PecDeskService_ExportMailbox_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportMailboxRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PecDeskServiceServer).ExportMailbox(m, &grpc.GenericServerStream[ExportMailboxRequest, ExportMailboxResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PecDeskService_ExportMailboxServer = grpc.ServerStreamingServer[ExportMailboxResponse]
+
+func _PecDeskService_RestoreMailbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreMailboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeskServiceServer).RestoreMailbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeskService_RestoreMailbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeskServiceServer).RestoreMailbox(ctx, req.(*RestoreMailboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PecDeskService_PreserveMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PreserveMessagesRequest)
 	if err := dec(in); err != nil {
@@ -677,6 +761,10 @@ var PecDeskService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PecDeskService_ListLogEntries_Handler,
 		},
 		{
+			MethodName: "RestoreMailbox",
+			Handler:    _PecDeskService_RestoreMailbox_Handler,
+		},
+		{
 			MethodName: "PreserveMessages",
 			Handler:    _PecDeskService_PreserveMessages_Handler,
 		},
@@ -689,6 +777,11 @@ var PecDeskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ExportLog",
 			Handler:       _PecDeskService_ExportLog_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportMailbox",
+			Handler:       _PecDeskService_ExportMailbox_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -210,6 +210,7 @@ type MailboxPolicy struct {
 	Preservation  *PreservationRule `protobuf:"bytes,4,opt,name=preservation,proto3" json:"preservation,omitempty"`
 	Terms         *MailboxTerms     `protobuf:"bytes,5,opt,name=terms,proto3" json:"terms,omitempty"`
 	Etag          string            `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	Room          *RoomRule         `protobuf:"bytes,7,opt,name=room,proto3" json:"room,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +285,13 @@ func (x *MailboxPolicy) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *MailboxPolicy) GetRoom() *RoomRule {
+	if x != nil {
+		return x.Room
+	}
+	return nil
 }
 
 // What to do with mail that fits.
@@ -522,6 +530,89 @@ func (x *PreservationRule) GetStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// When messages are removed at the provider so that the mailbox does not fill up; over IMAP only, and only where the server can
+// remove single messages (UIDPLUS). Nothing is removed here. Before a message is removed it is fetched once more: its bytes
+// have to be those that the archive has now.
+type RoomRule struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Enabled bool                   `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// Used room from which on messages are removed; 90 when 0.
+	AtPercent int32 `protobuf:"varint,2,opt,name=at_percent,json=atPercent,proto3" json:"at_percent,omitempty"`
+	// Down to which they are removed, the oldest first; 70 when 0.
+	ToPercent int32 `protobuf:"varint,3,opt,name=to_percent,json=toPercent,proto3" json:"to_percent,omitempty"`
+	// Messages younger than this stay; 30 when 0.
+	KeepDays int32 `protobuf:"varint,4,opt,name=keep_days,json=keepDays,proto3" json:"keep_days,omitempty"`
+	// Only what is in a sealed package of preservation.
+	PreservedOnly bool `protobuf:"varint,5,opt,name=preserved_only,json=preservedOnly,proto3" json:"preserved_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomRule) Reset() {
+	*x = RoomRule{}
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomRule) ProtoMessage() {}
+
+func (x *RoomRule) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomRule.ProtoReflect.Descriptor instead.
+func (*RoomRule) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RoomRule) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *RoomRule) GetAtPercent() int32 {
+	if x != nil {
+		return x.AtPercent
+	}
+	return 0
+}
+
+func (x *RoomRule) GetToPercent() int32 {
+	if x != nil {
+		return x.ToPercent
+	}
+	return 0
+}
+
+func (x *RoomRule) GetKeepDays() int32 {
+	if x != nil {
+		return x.KeepDays
+	}
+	return 0
+}
+
+func (x *RoomRule) GetPreservedOnly() bool {
+	if x != nil {
+		return x.PreservedOnly
+	}
+	return false
+}
+
 // Until when a mailbox and its password live. The platform cannot see it at the provider.
 type MailboxTerms struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -538,7 +629,7 @@ type MailboxTerms struct {
 
 func (x *MailboxTerms) Reset() {
 	*x = MailboxTerms{}
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +641,7 @@ func (x *MailboxTerms) String() string {
 func (*MailboxTerms) ProtoMessage() {}
 
 func (x *MailboxTerms) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[4]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +654,7 @@ func (x *MailboxTerms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxTerms.ProtoReflect.Descriptor instead.
 func (*MailboxTerms) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MailboxTerms) GetExpireDate() string {
@@ -606,7 +697,7 @@ type MailboxGrant struct {
 
 func (x *MailboxGrant) Reset() {
 	*x = MailboxGrant{}
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +709,7 @@ func (x *MailboxGrant) String() string {
 func (*MailboxGrant) ProtoMessage() {}
 
 func (x *MailboxGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[5]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +722,7 @@ func (x *MailboxGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxGrant.ProtoReflect.Descriptor instead.
 func (*MailboxGrant) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MailboxGrant) GetCaller() string {
@@ -661,7 +752,7 @@ type MailboxPermissions struct {
 
 func (x *MailboxPermissions) Reset() {
 	*x = MailboxPermissions{}
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +764,7 @@ func (x *MailboxPermissions) String() string {
 func (*MailboxPermissions) ProtoMessage() {}
 
 func (x *MailboxPermissions) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[6]
+	mi := &file_ceralacca_pec_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +777,7 @@ func (x *MailboxPermissions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxPermissions.ProtoReflect.Descriptor instead.
 func (*MailboxPermissions) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_pec_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MailboxPermissions) GetName() string {
@@ -707,14 +798,15 @@ var File_ceralacca_pec_v1_policy_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1dceralacca/pec/v1/policy.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x02\n" +
+	"\x1dceralacca/pec/v1/policy.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x02\n" +
 	"\rMailboxPolicy\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12:\n" +
 	"\x05rules\x18\x02 \x03(\v2\x1a.ceralacca.pec.v1.MailRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x128\n" +
 	"\x06notice\x18\x03 \x01(\v2 .ceralacca.pec.v1.IncomingNoticeR\x06notice\x12F\n" +
 	"\fpreservation\x18\x04 \x01(\v2\".ceralacca.pec.v1.PreservationRuleR\fpreservation\x124\n" +
 	"\x05terms\x18\x05 \x01(\v2\x1e.ceralacca.pec.v1.MailboxTermsR\x05terms\x12\x12\n" +
-	"\x04etag\x18\x06 \x01(\tR\x04etag\"\xed\x02\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\x12.\n" +
+	"\x04room\x18\a \x01(\v2\x1a.ceralacca.pec.v1.RoomRuleR\x04room\"\xed\x02\n" +
 	"\bMailRule\x12*\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\vdisplayName\x12=\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x1b.ceralacca.pec.v1.RuleScopeB\n" +
@@ -738,7 +830,16 @@ const file_ceralacca_pec_v1_policy_proto_rawDesc = "" +
 	"\x05daily\x18\x01 \x01(\bR\x05daily\x12\x18\n" +
 	"\aearlier\x18\x02 \x01(\bR\aearlier\x12>\n" +
 	"\n" +
-	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tstartTime\"\xec\x01\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tstartTime\"\xc8\x01\n" +
+	"\bRoomRule\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\x12(\n" +
+	"\n" +
+	"at_percent\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\tatPercent\x12(\n" +
+	"\n" +
+	"to_percent\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18c(\x00R\ttoPercent\x12'\n" +
+	"\tkeep_days\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xc2\x1c(\x00R\bkeepDays\x12%\n" +
+	"\x0epreserved_only\x18\x05 \x01(\bR\rpreservedOnly\"\xec\x01\n" +
 	"\fMailboxTerms\x12G\n" +
 	"\vexpire_date\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\n" +
 	"expireDate\x12/\n" +
@@ -785,7 +886,7 @@ func file_ceralacca_pec_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_pec_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ceralacca_pec_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_ceralacca_pec_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_ceralacca_pec_v1_policy_proto_goTypes = []any{
 	(RuleScope)(0),                // 0: ceralacca.pec.v1.RuleScope
 	(RuleAction)(0),               // 1: ceralacca.pec.v1.RuleAction
@@ -794,26 +895,28 @@ var file_ceralacca_pec_v1_policy_proto_goTypes = []any{
 	(*MailRule)(nil),              // 4: ceralacca.pec.v1.MailRule
 	(*IncomingNotice)(nil),        // 5: ceralacca.pec.v1.IncomingNotice
 	(*PreservationRule)(nil),      // 6: ceralacca.pec.v1.PreservationRule
-	(*MailboxTerms)(nil),          // 7: ceralacca.pec.v1.MailboxTerms
-	(*MailboxGrant)(nil),          // 8: ceralacca.pec.v1.MailboxGrant
-	(*MailboxPermissions)(nil),    // 9: ceralacca.pec.v1.MailboxPermissions
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*RoomRule)(nil),              // 7: ceralacca.pec.v1.RoomRule
+	(*MailboxTerms)(nil),          // 8: ceralacca.pec.v1.MailboxTerms
+	(*MailboxGrant)(nil),          // 9: ceralacca.pec.v1.MailboxGrant
+	(*MailboxPermissions)(nil),    // 10: ceralacca.pec.v1.MailboxPermissions
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_ceralacca_pec_v1_policy_proto_depIdxs = []int32{
 	4,  // 0: ceralacca.pec.v1.MailboxPolicy.rules:type_name -> ceralacca.pec.v1.MailRule
 	5,  // 1: ceralacca.pec.v1.MailboxPolicy.notice:type_name -> ceralacca.pec.v1.IncomingNotice
 	6,  // 2: ceralacca.pec.v1.MailboxPolicy.preservation:type_name -> ceralacca.pec.v1.PreservationRule
-	7,  // 3: ceralacca.pec.v1.MailboxPolicy.terms:type_name -> ceralacca.pec.v1.MailboxTerms
-	0,  // 4: ceralacca.pec.v1.MailRule.scope:type_name -> ceralacca.pec.v1.RuleScope
-	1,  // 5: ceralacca.pec.v1.MailRule.action:type_name -> ceralacca.pec.v1.RuleAction
-	10, // 6: ceralacca.pec.v1.PreservationRule.start_time:type_name -> google.protobuf.Timestamp
-	2,  // 7: ceralacca.pec.v1.MailboxGrant.right:type_name -> ceralacca.pec.v1.MailboxRight
-	8,  // 8: ceralacca.pec.v1.MailboxPermissions.grants:type_name -> ceralacca.pec.v1.MailboxGrant
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 3: ceralacca.pec.v1.MailboxPolicy.terms:type_name -> ceralacca.pec.v1.MailboxTerms
+	7,  // 4: ceralacca.pec.v1.MailboxPolicy.room:type_name -> ceralacca.pec.v1.RoomRule
+	0,  // 5: ceralacca.pec.v1.MailRule.scope:type_name -> ceralacca.pec.v1.RuleScope
+	1,  // 6: ceralacca.pec.v1.MailRule.action:type_name -> ceralacca.pec.v1.RuleAction
+	11, // 7: ceralacca.pec.v1.PreservationRule.start_time:type_name -> google.protobuf.Timestamp
+	2,  // 8: ceralacca.pec.v1.MailboxGrant.right:type_name -> ceralacca.pec.v1.MailboxRight
+	9,  // 9: ceralacca.pec.v1.MailboxPermissions.grants:type_name -> ceralacca.pec.v1.MailboxGrant
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_policy_proto_init() }
@@ -827,7 +930,7 @@ func file_ceralacca_pec_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_policy_proto_rawDesc), len(file_ceralacca_pec_v1_policy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

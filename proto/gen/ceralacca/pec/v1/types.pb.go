@@ -1250,9 +1250,12 @@ type Message struct {
 	// Of kind REGISTERED, or of mail that claims to be.
 	RegisteredMail *RegisteredMail `protobuf:"bytes,41,opt,name=registered_mail,json=registeredMail,proto3" json:"registered_mail,omitempty"`
 	// errore-esteso: why the provider did not accept a message of ours. Only in the answer of GetMessage.
-	Refusal       string `protobuf:"bytes,42,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Refusal string `protobuf:"bytes,42,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// When the platform removed it at the provider to make room, as the policy of the mailbox says. Only in the answer of
+	// GetMessage.
+	ProviderRemoveTime *timestamppb.Timestamp `protobuf:"bytes,43,opt,name=provider_remove_time,json=providerRemoveTime,proto3" json:"provider_remove_time,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1493,6 +1496,13 @@ func (x *Message) GetRefusal() string {
 		return x.Refusal
 	}
 	return ""
+}
+
+func (x *Message) GetProviderRemoveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProviderRemoveTime
+	}
+	return nil
 }
 
 // How far the preservation of a message is.
@@ -2072,7 +2082,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x91\v\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xdf\v\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -2109,7 +2119,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\fpreservation\x18\x1b \x01(\v2%.ceralacca.pec.v1.MessagePreservationR\fpreservation\x12C\n" +
 	"\rcontent_check\x18( \x01(\v2\x1e.ceralacca.pec.v1.ContentCheckR\fcontentCheck\x12I\n" +
 	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail\x12\x18\n" +
-	"\arefusal\x18* \x01(\tR\arefusal:i\xeaAf\n" +
+	"\arefusal\x18* \x01(\tR\arefusal\x12L\n" +
+	"\x14provider_remove_time\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\x12providerRemoveTime:i\xeaAf\n" +
 	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x97\x01\n" +
 	"\x13MessagePreservation\x12@\n" +
 	"\x0ehand_over_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fhandOverTime\x12\x10\n" +
@@ -2303,16 +2314,17 @@ var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	17, // 29: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
 	26, // 30: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
 	27, // 31: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
-	23, // 32: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
-	23, // 33: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	23, // 34: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	19, // 35: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	23, // 36: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	23, // 32: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
+	23, // 33: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	23, // 34: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	23, // 35: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	19, // 36: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	23, // 37: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }

@@ -634,7 +634,7 @@ const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
 	"\xe0A\x02\xbaH\x04r\x02\x10\x01R\asubject\x12=\n" +
 	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\acontent\x12*\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId2\xc2\a\n" +
+	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId2\xcf\a\n" +
 	"\vSignService\x12x\n" +
 	"\x10CreateCredential\x12*.ceralacca.sign.v1.CreateCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12q\n" +
@@ -649,8 +649,8 @@ const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
 	"\fGetSignature\x12&.ceralacca.sign.v1.GetSignatureRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x15\xb2\xbb\x18\x11\n" +
 	"\rinvoices.read\x18\x01\x12|\n" +
 	"\x0eListSignatures\x12(.ceralacca.sign.v1.ListSignaturesRequest\x1a).ceralacca.sign.v1.ListSignaturesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12`\n" +
-	"\bSignBlob\x12\".ceralacca.sign.v1.SignBlobRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x12\xb2\xbb\x18\x0e\x12\fconservationB2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\rinvoices.read\x18\x01\x12m\n" +
+	"\bSignBlob\x12\".ceralacca.sign.v1.SignBlobRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x1f\xb2\xbb\x18\x1b\x12\fconservation\x12\vpec-gatewayB2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_service_proto_rawDescOnce sync.Once

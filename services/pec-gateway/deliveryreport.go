@@ -1,0 +1,52 @@
+package pecgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/pec-gateway/internal/db"
+)
+
+// codeReport begins what is said of an ordinary delivery report.
+const codeReport = "DELIVERY_REPORT"
+
+// readDeliveryReport notes an ordinary delivery report (RFC 3464), by itself or in an anomaly envelope. Anybody can write
+// one: it is put beside the message that it names, and no fact follows from it.
+func (j *judged) readDeliveryReport() error {
+	if j.tipo.Certified() && j.tipo != pec.BustaAnomalia {
+		return nil
+	}
+	d, err := j.reading.ReadDSN()
+	if err != nil || d == nil || d.OriginalID == "" {
+		return err
+	}
+	j.told, j.ref = d, trim(pec.TrimID(d.OriginalID), 500)
+	for _, r := range d.Recipients {
+		if len(j.doubts) < 50 {
+			j.doubts = append(j.doubts, trim(fmt.Sprintf("%s: %s, %s (%s) %s; a report of ordinary mail, which proves nothing", codeReport, r.Address, r.Action,
+				strings.TrimSpace(r.Status), r.Diagnostic), 500))
+		}
+	}
+	if len(d.Recipients) == 0 {
+		j.doubts = append(j.doubts, codeReport+": it names no recipient")
+	}
+	return nil
+}
+
+// reportedOn finds the message of ours that an ordinary delivery report names: by our Message-ID, or by the provider's
+// identifier, which the envelope carries. nil: none of ours, or its identifier is not known yet.
+func (s *Service) reportedOn(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged) (*correlated, error) {
+	row, err := q(tx).SentOf(ctx, db.SentOfParams{TenantID: box.TenantID, MailboxID: box.ID, Msgid: j.ref, Identificativo: j.ref})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &correlated{sent: row, hearsay: true}, nil
+}

@@ -25,6 +25,7 @@ import (
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
@@ -211,6 +212,10 @@ func (h *house) afterDisposal(t testing.TB, tenant conservationv1.RetentionServi
 		for _, kept := range []string{"2011", "2026"} {
 			require.Contains(t, keys, lastOf(packages[kept]))
 		}
+	}
+	for content, destroyed := range map[string]bool{"<FatturaElettronica n='1'/>": true, "<RC n='1'/>": true, "<FatturaElettronica n='2'/>": true, "<FatturaElettronica n='3'/>": false, "<FatturaElettronica n='4'/>": false} {
+		_, err = h.probe.Blobs.Get(ctx, blob.Of("acme", []byte(content)))
+		require.Equal(t, destroyed, code(err) == "BLOB_NOT_FOUND", "%s in the platform's store: %v", content, err)
 	}
 	r, err := tenant.GetDisposalReport(ctx, &conservationv1.GetDisposalReportRequest{Name: name})
 	require.NoError(t, err)

@@ -219,6 +219,12 @@ SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state
         AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units)));
 
 -- name: BlobsOfPackage :many
--- What the sealing left in the platform's store.
+-- What the platform's store has of a package: what the sealing left, and the bytes that its documents came from, which invoice, sdi-gateway
+-- and pec-gateway hold by the same digest. Bytes that a document of another package has too stay.
 SELECT b.sha256::bytea AS sha256, b.size::bigint AS size FROM package p, LATERAL (VALUES (p.index_sha256, p.index_size), (p.signed_sha256, p.signed_size), (p.stamp_sha256, p.stamp_size)) AS b (sha256, size)
-WHERE p.id = @package AND b.sha256 IS NOT NULL;
+WHERE p.id = @package AND b.sha256 IS NOT NULL
+UNION
+SELECT f.sha256, f.size FROM unit u JOIN unit_file f ON f.unit_id = u.id
+WHERE u.package_id = @package AND f.role <> 'metadata' AND NOT EXISTS (
+    SELECT 1 FROM unit_file o JOIN unit v ON v.id = o.unit_id
+    WHERE o.tenant_id = u.tenant_id AND o.sha256 = f.sha256 AND v.package_id IS DISTINCT FROM u.package_id AND v.state <> 'DESTROYED');

@@ -56,6 +56,11 @@ func (q *Queries) BeginErasing(ctx context.Context, arg BeginErasingParams) (int
 const blobsOfPackage = `-- name: BlobsOfPackage :many
 SELECT b.sha256::bytea AS sha256, b.size::bigint AS size FROM package p, LATERAL (VALUES (p.index_sha256, p.index_size), (p.signed_sha256, p.signed_size), (p.stamp_sha256, p.stamp_size)) AS b (sha256, size)
 WHERE p.id = $1 AND b.sha256 IS NOT NULL
+UNION
+SELECT f.sha256, f.size FROM unit u JOIN unit_file f ON f.unit_id = u.id
+WHERE u.package_id = $1 AND f.role <> 'metadata' AND NOT EXISTS (
+    SELECT 1 FROM unit_file o JOIN unit v ON v.id = o.unit_id
+    WHERE o.tenant_id = u.tenant_id AND o.sha256 = f.sha256 AND v.package_id IS DISTINCT FROM u.package_id AND v.state <> 'DESTROYED')
 `
 
 type BlobsOfPackageRow struct {
@@ -63,7 +68,8 @@ type BlobsOfPackageRow struct {
 	Size   int64
 }
 
-// What the sealing left in the platform's store.
+// What the platform's store has of a package: what the sealing left, and the bytes that its documents came from, which invoice, sdi-gateway
+// and pec-gateway hold by the same digest. Bytes that a document of another package has too stay.
 func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]BlobsOfPackageRow, error) {
 	rows, err := q.db.Query(ctx, blobsOfPackage, package_)
 	if err != nil {

@@ -106,7 +106,7 @@ var formats = map[string][]string{
 	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist", "fatturapa"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 	"sdiftp": {"sdi", "cms"}, "csc": {}, "pskc": {},
-	"pdd":     {"cades", "custody", "sincro", "tlog", "tsp"},
+	"pdd":     {"cades", "custody", "ers", "sincro", "tlog", "tsp"},
 	"dossier": {"validation"},
 }
 

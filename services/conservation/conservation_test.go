@@ -63,8 +63,12 @@ func unzip(t *testing.T, raw []byte, id string) (string, map[string][]byte) {
 // judge verifies a package with means that are not ours: openssl, xmllint, and a count of the bag.
 func (h *house) judge(t *testing.T, p *conservationv1.Package) map[string][]byte {
 	t.Helper()
+	return h.judgeBytes(t, p, h.download(t, p.GetName(), archiveFile))
+}
+
+func (h *house) judgeBytes(t *testing.T, p *conservationv1.Package, raw []byte) map[string][]byte {
+	t.Helper()
 	id := path.Base(p.GetName())
-	raw := h.download(t, p.GetName(), archiveFile)
 	sum := sha256.Sum256(raw)
 	require.Equal(t, p.GetArchive().GetSha256(), sum[:])
 	dir, files := unzip(t, raw, id)
@@ -76,6 +80,7 @@ func (h *house) judge(t *testing.T, p *conservationv1.Package) map[string][]byte
 			require.Equal(t, digest, hex.EncodeToString(got[:]), name)
 		}
 	}
+	tool(t, "env", "-C", dir, "sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt", "tagmanifest-sha256.txt") // the bag, by others
 	roots := filepath.Join(dir, "roots.pem")
 	require.NoError(t, os.WriteFile(roots, h.ca.CertPEM(), 0o600))
 	data := func(name string) string { return filepath.Join(dir, "data", name) }

@@ -290,6 +290,10 @@ func hostileDeposits(t *testing.T, api conservationv1.DepositServiceClient) {
 		require.Equal(t, refused, d.GetState(), "%q %q", c.name, c.content)
 		require.Contains(t, problemCodes(d), c.want, "%q %q", c.name, c.content)
 	}
+	endless := headOf("enorme", "a.xml", nil) // a line of two gigabytes is refused by what its head says, before a byte of it comes
+	endless.Size = 2 << 30
+	_, err := upload(t, api, endless, nil, 0, 0)
+	require.Equal(t, "UPLOAD_TOO_LARGE", code(err))
 	long := append([]byte("<a>"), append(bytes.Repeat([]byte("x"), 20<<20), "</a>"...)...) // one line
 	d := hand(t, api, headOf("lunga", "a.xml", long), long)
 	require.Equal(t, accepted, d.GetState(), d.GetProblems())

@@ -7,6 +7,7 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -259,7 +260,7 @@ func (b *builder) proofs(ctx context.Context) error {
 			_, given := b.holders[p.Name+"\x00"+p.VAT+"\x00"+p.TaxCode]
 			return !given
 		})
-		err = b.receipt(ctx, o.dir()+"/"+pdd.OriginProof, o.pack.ID)
+		err = cmp.Or(b.receipt(ctx, o.dir()+"/"+pdd.OriginProof, o.pack.ID), b.renewal(ctx, o))
 		if err != nil {
 			return err
 		}
@@ -285,6 +286,21 @@ func (b *builder) proofs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// renewal writes the last evidence record of a package, once its time stamp needed one. It names nobody.
+func (b *builder) renewal(ctx context.Context, o *provenance) error {
+	if b.s.replicas == nil {
+		return nil
+	}
+	raw, _, err := b.s.evidenceBytes(ctx, o.pack.TenantID, o.pack.ID, 0)
+	if errors.Is(err, fault.NotFound(evidenceMissing, "")) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return b.more(o.dir()+"/"+pdd.OriginEvidence, raw)
 }
 
 // receipt writes the proof of the log where one is kept. What the log states in a second is waited for.

@@ -7,3 +7,9 @@ const (
 	flips    = 600
 	scripted = 12
 )
+
+// quickly kills processes at some boundaries only.
+const quickly = true
+
+// depositsLinted metadata files of generated deposits are judged by xmllint.
+const depositsLinted = 25

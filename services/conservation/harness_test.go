@@ -212,6 +212,13 @@ func strongbox(t testing.TB) (*vault.Server, vault.Credentials) {
 // TestMain lets more tests run at a time than there are processors, unless the command says how many: each has a schema, replicas and
 // authorities of its own, and waits most of its time.
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(archiveEnv); spec != "" {
+		if err := serveArchive(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })

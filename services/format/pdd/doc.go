@@ -28,6 +28,8 @@ const (
 	OriginStamp  = "PIndex.xml.p7m.tsr"
 	OriginList   = "elenco.txt"
 	OriginProof  = "pacchetto.tlog-proof"
+	// OriginEvidence renews the time stamp (RFC 4998), over the package of origin as a whole, whose digest the log states.
+	OriginEvidence = "evidenza.ers"
 	// ProofSuffix is of receipts of the log.
 	ProofSuffix = ".tlog-proof"
 )

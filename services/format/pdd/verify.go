@@ -3,6 +3,7 @@ package pdd
 import (
 	"archive/zip"
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -17,6 +18,7 @@ import (
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/ers"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/format/tsp"
@@ -283,9 +285,47 @@ func (c *check) proofs(origins []string) {
 	}
 	for _, p := range origins {
 		dir := path.Dir(p)
+		var archive []byte
 		c.proof(dir+"/"+OriginProof, func(l *tlog.Leaf) bool {
-			return len(l.Objects) == 4 && slices.Equal(l.Objects, custody.PackageObjects(path.Base(dir), l.Objects[1], c.sums[dir+"/"+OriginSigned], c.sums[dir+"/"+OriginStamp]))
+			fits := len(l.Objects) == 4 && slices.Equal(l.Objects, custody.PackageObjects(path.Base(dir), l.Objects[1], c.sums[dir+"/"+OriginSigned], c.sums[dir+"/"+OriginStamp]))
+			if fits {
+				archive = l.Objects[1][:]
+			}
+			return fits
 		})
+		c.evidence(dir+"/"+OriginEvidence, archive)
+	}
+}
+
+// errWhole: a hash tree that was renewed is over other digests than the one that the log states.
+var errWhole = errors.New("a renewed hash tree is verified with the package of origin as a whole")
+
+// evidence verifies the evidence record of a package of origin, which is not here, by the digest that the log states of it.
+func (c *check) evidence(name string, archive []byte) {
+	raw, err := c.file(name)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && archive == nil) {
+		return // its stamp needed no renewal yet; or the log, without whose word there is nothing to compare with, was found wrong above
+	}
+	var record *ers.Record
+	if err == nil {
+		record, err = ers.Parse(raw)
+	}
+	var said *ers.Report
+	if err == nil {
+		said, err = record.Verify([]ers.Object{func(h crypto.Hash) ([]byte, error) {
+			if h != crypto.SHA256 {
+				return nil, errWhole
+			}
+			return archive, nil
+		}}, ers.VerifyOptions{Roots: c.o.Roots})
+	}
+	switch {
+	case errors.Is(err, errWhole):
+		c.Unshown = append(c.Unshown, name+": "+errWhole.Error())
+	case err != nil:
+		c.bad(ProofBad, name, "%v", err)
+	default:
+		c.Holds = append(c.Holds, fmt.Sprintf("the time stamp of package %s was renewed: %d stamps", path.Base(path.Dir(name)), len(said.Stamps)))
 	}
 }
 

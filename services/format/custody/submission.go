@@ -37,7 +37,7 @@ type submissionXML struct {
 
 // IsSubmission says whether a file is a report of what was taken in charge.
 func IsSubmission(raw []byte) bool {
-	return len(raw) <= largestSubmission && bytes.Contains(raw[:min(len(raw), 512)], []byte("<RapportoDiVersamento "))
+	return len(raw) <= largestSubmission && bytes.HasPrefix(raw, []byte("<?xml ")) && bytes.Contains(raw[:min(len(raw), 512)], []byte("<RapportoDiVersamento "))
 }
 
 // VerifySubmission judges the content of a report by the log alone: that its last leaf is in the log, that the leaves follow each

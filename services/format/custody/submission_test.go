@@ -42,6 +42,7 @@ func TestVerifySubmission(t *testing.T) {
 	}
 	good := b.reportOf(units)
 	require.True(t, custody.IsSubmission([]byte(good)))
+	require.False(t, custody.IsSubmission([]byte("\x30\x82"+good)), "it is inside of something else, such as its signed form")
 	r, err := custody.VerifySubmission([]byte(good), b.policy(), tlog.StampPolicy{})
 	require.NoError(t, err)
 	require.Empty(t, r.Problems)

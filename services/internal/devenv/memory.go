@@ -16,8 +16,8 @@ type Memory struct {
 
 const (
 	memoryPrefix = "ceralacca-" // short: names of sockets are
-	// memoryRoom is what must be free, on the file system and of the machine's memory, in bytes. A whole run of the
-	// tests has held a third of it at a time.
+	// memoryRoom is what must be free, on the file system and of the machine's memory, in bytes: several times what a run
+	// of the tests holds at a time (600 MB were seen).
 	memoryRoom = 6 << 30
 )
 

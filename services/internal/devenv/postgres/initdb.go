@@ -44,7 +44,7 @@ func (c *Cluster) create(ctx context.Context, passwords string) (err error) {
 }
 
 // template is a folder with a cluster as initdb leaves it and its password, for all clusters of this checkout: the
-// tests make thirty, and a copy costs a tenth of what initdb does. Empty outside of a checkout.
+// tests make many, and initdb takes 0.85 s of a processor where a copy takes 0.05. Empty outside of a checkout.
 func (c *Cluster) template(ctx context.Context) (string, error) {
 	root, err := devenv.Root()
 	if errors.Is(err, devenv.ErrNoCheckout) {

@@ -42,11 +42,11 @@ type node struct {
 	id    byte // class, constructed bit and low tag number (0x1f: long form)
 	indef bool
 	ber   bool // it, or something in it, is not DER
-	off   int // of the identifier
-	body  int // of the contents
-	end   int // of the contents
-	after int // first byte past the element (end-of-contents included)
-	next  int // index of the node after this one's subtree
+	off   int  // of the identifier
+	body  int  // of the contents
+	end   int  // of the contents
+	after int  // first byte past the element (end-of-contents included)
+	next  int  // index of the node after this one's subtree
 }
 
 // tree is the index over one file.

@@ -2,7 +2,7 @@
 # bench.sh AREA [WORDS...]
 # Runs the measurement of one area: `pipeline` is the load program or benchmark of
 # tests/load, `sdi` the way to SdI through the gateway, `pec` the figures of certified mail (the library's, then the
-# gateway's on Dovecot), any other area a package of services with benchmarks.
+# gateway's on Dovecot), `conservation` the archive's (a part of it: -bench Report/search -documents 10000000), any other area a package of services with benchmarks.
 set -eu
 area=$1
 shift
@@ -10,6 +10,10 @@ if [ "$area" = pec ]; then
 	cd services
 	go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 10m ./format/pec
 	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway -args "$@"
+fi
+if [ "$area" = conservation ]; then
+	cd services
+	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./conservation "$@"
 fi
 for dir in $([ "$area" = pipeline ] && echo tests/load) $([ "$area" = sdi ] && echo services/sdi-gateway) "services/format/$area" "services/$area" "services/internal/$area"; do
 	[ -d "$dir" ] || continue

@@ -12,10 +12,14 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 )
 
-// mostParties are written into the statement by their ids, and their documents found by the indexes of parties. A
-// name that more of them bear stands in so many documents that a page of them is found soonest by going through the
-// documents in order and asking of each whether its party bears it. A variable for tests.
-var mostParties = 1000
+// How the parties that a name means are found depends on how many there are. Up to mostParties are written into the
+// statement by their ids, and their documents found by the indexes of parties. Beyond, documents are gone through in
+// order, which finds a page the sooner the more bear the name: up to mostHeld the server holds the parties as a set
+// and looks each document's up in it; of more it asks each document's party whether it bears the name. Variables for tests.
+var (
+	mostParties = 1000
+	mostHeld    = 50_000
+)
 
 // span is a range of the keys of parties: all that begin with a word, or one key.
 type span struct {
@@ -62,11 +66,11 @@ func bears(st *statement, own, party string, s span) string {
 // parties gives the set of parties that a condition means; nil when there are none.
 func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, c condition) (*naming, error) {
 	whole, words := c.spans()
-	rarest, many, err := rarestOf(ctx, tx, tenant, whole, words)
+	rarest, bearers, err := rarestOf(ctx, tx, tenant, whole, words)
 	if err != nil {
 		return nil, err
 	}
-	if !many {
+	if bearers <= mostParties {
 		ids, err := lookUp(ctx, tx, tenant, whole, words, rarest)
 		switch {
 		case err != nil:
@@ -80,6 +84,11 @@ func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, 
 			list := st.arg(ids)
 			return &naming{as: func(column string) string { return column + " = ANY(" + list + "::uuid[])" }}, nil
 		}
+	}
+	if bearers <= mostHeld {
+		// The limit is above what there are, and bounds what the planner believes: beyond its memory it would not make a set.
+		set := bearersOf(st, own, whole, words, rarest) + " LIMIT " + st.arg(2*mostHeld+1)
+		return &naming{many: true, as: func(column string) string { return "COALESCE(" + column + " IN (" + set + "), false)" }}, nil
 	}
 	return &naming{many: true, as: func(column string) string {
 		party := "search_entry." + column
@@ -95,44 +104,49 @@ func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, 
 	}}, nil
 }
 
-// rarestOf counts who bears each word, no further than it matters, and gives the word that fewest do. Many means that
-// the fewest are still too many, or that the whole is.
-func rarestOf(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span) (rarest int, many bool, err error) {
+// rarestOf gives the word that fewest bear, and how many can be meant at most: those who bear it, or the whole; whichever are
+// more, and no further than it matters.
+func rarestOf(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span) (rarest, bearers int, err error) {
 	probe := &statement{}
-	own, limit := probe.arg(tenant), probe.arg(mostParties+1)
+	own, limit := probe.arg(tenant), probe.arg(max(mostParties, mostHeld)+1)
 	var counts []string
 	for _, s := range append([]span{whole}, words...) {
 		counts = append(counts, "(SELECT count(*) FROM (SELECT 1 FROM search_word WHERE tenant_id = "+own+" AND "+s.of(probe, "word")+" LIMIT "+limit+") AS few)")
 	}
-	var found []int64
+	var found []int
 	err = tx.QueryRow(ctx, "SELECT ARRAY["+strings.Join(counts, ", ")+"]", append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...).Scan(&found)
 	if err != nil {
-		return 0, false, fmt.Errorf("conservation: search for parties: %w", err)
+		return 0, 0, fmt.Errorf("conservation: search for parties: %w", err)
 	}
-	most := int64(mostParties)
-	many = found[0] > most
 	for i := range words {
 		if found[i+1] < found[rarest+1] {
 			rarest = i
 		}
 	}
-	return rarest, many || len(words) > 0 && found[rarest+1] > most, nil
+	if len(words) == 0 {
+		return 0, found[0], nil
+	}
+	return rarest, max(found[0], found[rarest+1]), nil
 }
 
-// lookUp gives the parties: who begins with the whole, and those who bear the rarest word that bear the others too.
+// bearersOf selects the parties: who begins with the whole, and those who bear the rarest word that bear the others too.
+func bearersOf(st *statement, own string, whole span, words []span, rarest int) string {
+	sql := "SELECT party_id FROM search_word WHERE tenant_id = " + own + " AND " + whole.of(st, "word")
+	if len(words) == 0 {
+		return sql
+	}
+	sql = "(" + sql + ") UNION (SELECT party_id FROM search_word AS w WHERE w.tenant_id = " + own + " AND " + words[rarest].of(st, "w.word")
+	for i, w := range words {
+		if i != rarest {
+			sql += " AND " + bears(st, own, "w.party_id", w)
+		}
+	}
+	return sql + ")"
+}
+
 func lookUp(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span, rarest int) ([]uuid.UUID, error) {
 	probe := &statement{}
-	own := probe.arg(tenant)
-	sql := "SELECT party_id FROM search_word WHERE tenant_id = " + own + " AND " + whole.of(probe, "word")
-	if len(words) > 0 {
-		sql = "(" + sql + ") UNION (SELECT party_id FROM search_word AS w WHERE w.tenant_id = " + own + " AND " + words[rarest].of(probe, "w.word")
-		for i, w := range words {
-			if i != rarest {
-				sql += " AND " + bears(probe, own, "w.party_id", w)
-			}
-		}
-		sql += ")"
-	}
+	sql := bearersOf(probe, probe.arg(tenant), whole, words, rarest)
 	rows, err := tx.Query(ctx, sql+" LIMIT "+probe.arg(mostParties+1), append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("conservation: search for parties: %w", err)

@@ -247,10 +247,11 @@ func (s *shelf) draw(rt *rapid.T) *conservationv1.SearchCondition {
 func Test42_SearchEqualsAScan(t *testing.T) {
 	t.Parallel()
 	s := fillShelf(t, 150)
-	hits, most := 0, mostParties
-	t.Cleanup(func() { mostParties = most })
+	hits, most, held := 0, mostParties, mostHeld
+	t.Cleanup(func() { mostParties, mostHeld = most, held })
 	rapid.Check(t, func(rt *rapid.T) {
 		mostParties = rapid.SampledFrom([]int{most, 1, 0}).Draw(rt, "parties written into the statement")
+		mostHeld = rapid.SampledFrom([]int{held, 2, 0}).Draw(rt, "parties held as a set")
 		m := &conservationv1.SearchQuery{}
 		for range rapid.IntRange(0, 3).Draw(rt, "alternatives") {
 			a := &conservationv1.SearchAlternative{}

@@ -69,6 +69,7 @@ type house struct {
 	repairs   []*conservationv1.CopyRepaired
 	alarms    []*conservationv1.DeadlineAtRisk
 	taken     []*conservationv1.UnitTakenInCharge
+	heard     []time.Time // when each of taken came
 	preserved []*conservationv1.UnitPreserved
 	sealed    []*conservationv1.PackageSealed
 	stated    []*conservationv1.LogStated
@@ -96,7 +97,7 @@ func (h *house) probeTarget() run.Target {
 		bus.On(host.Bus, "taken", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitTakenInCharge) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.taken = append(h.taken, ev)
+			h.taken, h.heard = append(h.taken, ev), append(h.heard, time.Now())
 			return nil
 		})
 		bus.On(host.Bus, "preserved", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitPreserved) error {
@@ -239,7 +240,7 @@ func TestMain(m *testing.M) {
 func open(t testing.TB, certified bool) *house { return openWith(t, certified, "") }
 
 // openWith adds lines to the section of conservation. It has two replicas, unless the lines say otherwise.
-func openWith(t testing.TB, certified bool, section string) *house {
+func openWith(t testing.TB, certified bool, section string, more ...func(*runtest.Options)) *house {
 	t.Helper()
 	h, sections := prepare(t, section)
 	own := run.Target{Name: "conservation", Start: func(_ context.Context, host *run.Host) error {
@@ -247,11 +248,15 @@ func openWith(t testing.TB, certified bool, section string) *house {
 		h.service = s
 		return err
 	}}
-	h.Process = runtest.Start(t, runtest.Options{
+	opts := runtest.Options{
 		Dir: filepath.Join(h.dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget(), h.books()},
 		SpanProcessors: []sdktrace.SpanProcessor{sdktrace.NewSimpleSpanProcessor(h.spans)},
 		Config:         "breaker: {failures: 5, open: 500ms}\n" + sections.signer + sections.archive,
-	})
+	}
+	for _, change := range more {
+		change(&opts)
+	}
+	h.Process = runtest.Start(t, opts)
 	h.client = conservationv1.NewConservationServiceClient(h.Operator("conservation"))
 	h.sign = signv1.NewSignServiceClient(h.Operator("signer"))
 	if certified {

@@ -245,7 +245,7 @@ func inWords(d time.Duration) string {
 	for _, u := range []struct {
 		size      time.Duration
 		one, many string
-	}{{aDay, "giorno", "giorni"}, {time.Hour, "ora", "ore"}, {time.Minute, "minuto", "minuti"}, {time.Second, "secondo", "secondi"}} {
+	}{{aDay, "giorno", "giorni"}, {time.Hour, "ora", "ore"}, {time.Minute, "minuto", "minuti"}, {time.Second, "secondo", "secondi"}, {time.Millisecond, "millisecondo", "millisecondi"}} {
 		if d >= u.size && d%u.size == 0 {
 			if d == u.size {
 				return "1 " + u.one

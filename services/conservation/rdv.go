@@ -225,7 +225,7 @@ func (s *Service) logInRDV(ctx context.Context, d *xmlText, tenant string, unit 
 	if s.book == nil {
 		return nil
 	}
-	r, err := evidence{s: s}.receipt(ctx, tenant, "", unit, 1, false, func(context.Context, *db.Queries) error { return nil })
+	r, err := s.awaitReceipt(ctx, tenant, unit)
 	if err != nil {
 		return err
 	}
@@ -235,6 +235,18 @@ func (s *Service) logInRDV(ctx context.Context, d *xmlText, tenant string, unit 
 	d.element("Prova", string(r.GetReceipt()))
 	d.raw("</Registro>")
 	return nil
+}
+
+// awaitReceipt waits a little for the log, which states a unit within log.every: a job that is put off comes again seconds later.
+func (s *Service) awaitReceipt(ctx context.Context, tenant string, unit uuid.UUID) (*conservationv1.Receipt, error) {
+	const look, patience = 25 * time.Millisecond, 5 * time.Second
+	for waited := time.Duration(0); ; waited += look {
+		r, err := evidence{s: s}.receipt(ctx, tenant, "", unit, 1, false, func(context.Context, *db.Queries) error { return nil })
+		if err == nil || ctx.Err() != nil || fault.Of(err).Code != "RECEIPT_NOT_READY" || waited >= patience {
+			return r, err
+		}
+		pause(ctx, look)
+	}
 }
 
 // reported is a report as its row has it.

@@ -2,6 +2,8 @@ package conservation
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,17 +33,47 @@ func (s *Service) scrub(ctx context.Context, f *findings) error {
 		if len(due) == 0 {
 			break
 		}
-		for _, c := range due {
-			if skip[c.Replica] || f.Bytes >= s.cfg.Checks.ScrubBytes {
-				continue
-			}
-			err = s.scrubOne(ctx, f, c, skip)
-			if err != nil {
-				return err
-			}
+		err = s.scrubPage(ctx, f, due, skip)
+		if err != nil {
+			return err
 		}
 	}
 	return s.scrubEnd(ctx, f)
+}
+
+// scrubPage reads the copies of a page, those of each replica by themselves: two disks are read side by side. What was read
+// by the end of the page, or by an error, is written down at once; a crash has at most a page read again.
+func (s *Service) scrubPage(ctx context.Context, f *findings, due []db.DueCopiesRow, skip map[string]bool) error {
+	of, left := map[string][]db.DueCopiesRow{}, s.cfg.Checks.ScrubBytes-f.Bytes
+	for _, c := range due {
+		if left > 0 {
+			of[c.Replica] = append(of[c.Replica], c)
+		}
+		left -= c.Size
+	}
+	var all sync.WaitGroup
+	read := make([]scrubbed, len(s.replicas.all))
+	for i, x := range s.replicas.all {
+		all.Go(func() { read[i] = s.scrubReplica(ctx, x, of[x.name]) })
+	}
+	all.Wait()
+	errs := []error{s.setChecked(context.WithoutCancel(ctx), read)}
+	for i, r := range read {
+		f.add(r.findings)
+		skip[s.replicas.all[i].name] = skip[s.replicas.all[i].name] || r.away
+		errs = append(errs, r.err)
+	}
+	return errors.Join(errs...)
+}
+
+// scrubbed is what the copies of one replica turned out to be.
+type scrubbed struct {
+	findings
+
+	good  []db.DueCopiesRow
+	times []time.Time // when each of them was read
+	away  bool
+	err   error
 }
 
 func (s *Service) dueCopies(ctx context.Context, skip map[string]bool) ([]db.DueCopiesRow, error) {
@@ -60,31 +92,60 @@ func (s *Service) dueCopies(ctx context.Context, skip map[string]bool) ([]db.Due
 	return due, err
 }
 
-// scrubOne reads one copy. A replica that does not answer is no damage: it is left for the next round.
-func (s *Service) scrubOne(ctx context.Context, f *findings, c db.DueCopiesRow, skip map[string]bool) error {
-	o := db.ArchiveObject{ID: c.ID, TenantID: c.TenantID, Kind: c.Kind, Key: c.Key, Sha256: c.Sha256, Size: c.Size, RetainUntil: c.RetainUntil, CreatedAt: c.CreatedAt}
-	x := s.replicas.named(c.Replica)
-	err := vault.Verify(ctx, x, nameOf(o))
-	x.saw(err, s.now())
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case vault.Damaged(err):
-		f.Checked++
-		f.bad(o.Key, "%s replica: %s", c.Replica, fault.Of(err).Message)
-		return s.replicas.damaged(ctx, o, c.Replica, fault.Of(err).Message)
-	case err != nil:
-		skip[c.Replica] = true
-		f.note("the %s replica does not answer and waits for the next round: %s", c.Replica, fault.Of(err).Error())
+// scrubReplica reads copies of one replica. A replica that does not answer is no damage: it is left for the next round.
+func (s *Service) scrubReplica(ctx context.Context, x *replica, due []db.DueCopiesRow) (r scrubbed) {
+	for _, c := range due {
+		o := db.ArchiveObject{ID: c.ID, TenantID: c.TenantID, Kind: c.Kind, Key: c.Key, Sha256: c.Sha256, Size: c.Size, RetainUntil: c.RetainUntil, CreatedAt: c.CreatedAt}
+		err := vault.Verify(ctx, x, nameOf(o))
+		x.saw(err, s.now())
+		switch {
+		case ctx.Err() != nil:
+			r.err = ctx.Err()
+			return r
+		case vault.Damaged(err):
+			r.Checked++
+			r.bad(o.Key, "%s replica: %s", x.name, fault.Of(err).Message)
+			r.err = s.replicas.damaged(ctx, o, x.name, fault.Of(err).Message)
+			if r.err != nil {
+				return r
+			}
+		case err != nil:
+			r.away = true
+			r.note("the %s replica does not answer and waits for the next round: %s", x.name, fault.Of(err).Error())
+			return r
+		default:
+			r.Checked++
+			r.Bytes += o.Size
+			r.good, r.times = append(r.good, c), append(r.times, pg.Time(s.now()))
+		}
+	}
+	return r
+}
+
+// add takes in what a part of the round found.
+func (f *findings) add(part findings) {
+	f.Checked, f.Bytes = f.Checked+part.Checked, f.Bytes+part.Bytes
+	for _, p := range part.Problems {
+		f.bad(p.What, "%s", p.Problem)
+	}
+	for _, n := range part.Notes {
+		f.note("%s", n)
+	}
+}
+
+// setChecked writes down which copies were read and when they are read again, of all tenants in one statement.
+func (s *Service) setChecked(ctx context.Context, read []scrubbed) error {
+	var p db.SetCheckedParams
+	for _, r := range read {
+		for i, c := range r.good {
+			p.Objects, p.Replicas = append(p.Objects, c.ID), append(p.Replicas, c.Replica)
+			p.Ats, p.Dues = append(p.Ats, r.times[i]), append(p.Dues, nextCheck(c.CreatedAt, r.times[i], s.cfg.Checks.ScrubEvery))
+		}
+	}
+	if len(p.Objects) == 0 {
 		return nil
 	}
-	f.Checked++
-	f.Bytes += o.Size
-	now := pg.Time(s.now())
-	due := nextCheck(o.CreatedAt, now, s.cfg.Checks.ScrubEvery)
-	return s.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		return db.New(tx).SetCopy(ctx, db.SetCopyParams{Object: o.ID, Replica: c.Replica, State: copyGood, CheckedAt: &now, CheckDue: &due})
-	})
+	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return db.New(tx).SetChecked(ctx, p) })
 }
 
 func (r *replicas) named(name string) *replica {

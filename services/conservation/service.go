@@ -96,7 +96,7 @@ func DefaultConfig() Config {
 		ClockTolerance: time.Minute,
 		MaxUnits:       10_000,
 		Workers:        2,
-		Log:            LogConfig{Every: time.Second, Batch: 2000, CosignEvery: time.Minute},
+		Log:            LogConfig{Every: 250 * time.Millisecond, Batch: 2000, CosignEvery: time.Minute},
 		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
 		Checks:         defaultChecks(),
 		Renewal:        defaultRenewal(),

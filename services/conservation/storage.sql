@@ -32,6 +32,12 @@ WHERE state = 'OWED' AND replica = @replica ORDER BY object_id LIMIT @page FOR U
 UPDATE archive_copy SET state = @state, checked_at = COALESCE(sqlc.narg('checked_at'), checked_at), check_due = COALESCE(sqlc.narg('check_due'), check_due)
 WHERE object_id = @object AND replica = @replica;
 
+-- name: SetChecked :exec
+-- Copies that were read whole and found right.
+UPDATE archive_copy c SET checked_at = n.at, check_due = n.due
+FROM (SELECT unnest(@objects::uuid[]) AS object, unnest(@replicas::text[]) AS replica, unnest(@ats::timestamptz[]) AS at, unnest(@dues::timestamptz[]) AS due) AS n
+WHERE c.object_id = n.object AND c.replica = n.replica AND c.state = 'GOOD';
+
 -- name: CountCopies :many
 SELECT replica, state, count(*) AS copies FROM archive_copy WHERE state <> 'GOOD' GROUP BY replica, state;
 

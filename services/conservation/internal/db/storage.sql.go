@@ -453,6 +453,30 @@ func (q *Queries) PackagesWithoutObject(ctx context.Context, page int32) ([]Pack
 	return items, nil
 }
 
+const setChecked = `-- name: SetChecked :exec
+UPDATE archive_copy c SET checked_at = n.at, check_due = n.due
+FROM (SELECT unnest($1::uuid[]) AS object, unnest($2::text[]) AS replica, unnest($3::timestamptz[]) AS at, unnest($4::timestamptz[]) AS due) AS n
+WHERE c.object_id = n.object AND c.replica = n.replica AND c.state = 'GOOD'
+`
+
+type SetCheckedParams struct {
+	Objects  []uuid.UUID
+	Replicas []string
+	Ats      []time.Time
+	Dues     []time.Time
+}
+
+// Copies that were read whole and found right.
+func (q *Queries) SetChecked(ctx context.Context, arg SetCheckedParams) error {
+	_, err := q.db.Exec(ctx, setChecked,
+		arg.Objects,
+		arg.Replicas,
+		arg.Ats,
+		arg.Dues,
+	)
+	return err
+}
+
 const setCopy = `-- name: SetCopy :exec
 UPDATE archive_copy SET state = $1, checked_at = COALESCE($2, checked_at), check_due = COALESCE($3, check_due)
 WHERE object_id = $4 AND replica = $5

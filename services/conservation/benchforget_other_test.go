@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package conservation
+
+import "os"
+
+func forgetPages(*os.File) bool { return false }

@@ -386,6 +386,6 @@ func (a deposits) resolveParked(ctx context.Context, tenant string, id uuid.UUID
 // wireDeposits is what producers hand over themselves.
 func (s *Service) wireDeposits(h *run.Host) {
 	conservationv1.RegisterDepositServiceServer(h.RPC, deposits{s: s})
-	run.Work(h, run.WorkOptions{Queue: "rdv", Workers: 16, Timeout: time.Minute}, s.reportDeposit) // each waits for the log most of its time
+	run.Work(h, run.WorkOptions{Queue: "rdv", Workers: 32, Timeout: time.Minute}, s.reportDeposit) // each waits for the log most of its time
 	s.wireSubmissions(h)
 }

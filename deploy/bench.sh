@@ -12,6 +12,7 @@ if [ "$area" = pec ]; then
 	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway -args "$@"
 fi
 if [ "$area" = conservation ]; then
+	export TMPDIR="${TMPDIR:-/tmp}" # replicas and database on a disk, also where tests have them in memory
 	cd services
 	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./conservation "$@"
 fi

@@ -188,11 +188,12 @@ type boundary struct {
 
 // boundaries are the moments between two acts: from the event to what is told of the sealed package.
 var boundaries = []boundary{
+	// The first of all: one checkpoint of a day is stamped, and that is the first.
+	{"the checkpoint is stamped", "log_checkpoint", "UPDATE", "NEW.stamp IS NOT NULL AND OLD.stamp IS NULL"},
 	{"both replicas have the documents, no row tells of them", "archive_object", "INSERT", "NEW.kind = 'intake'"},
 	{"the unit is being written", "unit", "INSERT", ""},
 	{"the unit gets its place in the log", "log_leaf", "INSERT", ""},
 	{"the log states it", "log_checkpoint", "INSERT", ""},
-	{"the checkpoint is stamped", "log_checkpoint", "UPDATE", "NEW.stamp IS NOT NULL AND OLD.stamp IS NULL"},
 	{"its submission is made", "submission", "INSERT", ""},
 	{"its report was signed, stamped and stored", "submission", "UPDATE", "NEW.report IS NOT NULL"},
 	{"the package is closed", "package", "INSERT", ""},
@@ -246,7 +247,7 @@ func TestKilledAtEachBoundary(t *testing.T) {
 	w := newWard(t)
 	chosen := boundaries
 	if quickly {
-		chosen = []boundary{boundaries[0], boundaries[11]}
+		chosen = []boundary{boundaries[1], boundaries[11]}
 	}
 	const each = 3
 	total := 0

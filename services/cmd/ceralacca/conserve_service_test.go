@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -178,15 +179,18 @@ func (k *keeper) sealed(year string) string {
 	return name
 }
 
-// TestConserveByCommand walks the archive's verbs against a running service: deposits with their reports, conflicts, a sealed package
-// with its evidence record, and a package that is judged for import.
+// TestConserveByCommand walks the archive's verbs against a running service: deposits, conflicts, terms, holds, evidence, imports,
+// the monitor, and the whole of a destruction with the eraser's own command.
 func TestConserveByCommand(t *testing.T) {
 	k := startArchive(t)
 	first := k.upload("lettera-1", "Egregio dottore\n", "2010")
 	k.depositsByCommand(first)
 	old := k.sealed("2010")
 	k.evidenceByCommand(old)
-	require.Contains(t, k.does("conserve", "import", k.file("package.zip"), "--key", "altro-2010", "--dry-run"), "ACCEPTED")
+	k.rulesByCommand(old)
+	k.monitorByCommand()
+	k.scartoByCommand(old, first)
+	k.importByCommand() // last: what is handed over again is held again
 }
 
 func (k *keeper) depositsByCommand(first map[string]any) {
@@ -234,4 +238,120 @@ func (k *keeper) evidenceByCommand(pkg string) {
 	raw[len(raw)/2] ^= 1
 	k.write("bad.zip", raw)
 	k.fails(exitRefused, "EVIDENCE_INVALID", "conserve", "verify", k.file("bad.zip"), "--evidence", k.file("package.ers"))
+}
+
+// importByCommand takes the package in as another preserver's.
+func (k *keeper) importByCommand() {
+	require.Contains(k.t, k.does("conserve", "import", k.file("package.zip"), "--key", "altro-2010", "--dry-run"), "ACCEPTED")
+	k.fails(exitRefused, "PACKAGE_NOT_VERIFIED", "conserve", "import", k.withoutDocuments("package.zip"), "--key", "altro-guasto")
+	require.Contains(k.t, k.does("conserve", "import", k.file("package.zip"), "--key", "altro-2010"), "ACCEPTED")
+	require.Contains(k.t, k.does("conserve", "search", "class=ALTRO"), "lettera-1.txt")
+}
+
+// withoutDocuments is a package whose index names what is not there.
+func (k *keeper) withoutDocuments(name string) string {
+	k.t.Helper()
+	from, err := zip.OpenReader(k.file(name))
+	require.NoError(k.t, err)
+	defer from.Close()
+	var out bytes.Buffer
+	to := zip.NewWriter(&out)
+	for _, f := range from.File {
+		if !strings.Contains(f.Name, "/data/units/") {
+			require.NoError(k.t, to.Copy(f))
+		}
+	}
+	require.NoError(k.t, to.Close())
+	return k.write("empty.zip", out.Bytes())
+}
+
+func (k *keeper) rulesByCommand(pkg string) {
+	require.Contains(k.t, k.does("conserve", "retention"), "FISC-PA")
+	require.Contains(k.t, k.does("conserve", "retention", "--class", "REG", "--years", "20"), "20")
+	k.fails(exitRefused, "RETENTION_TOO_SHORT", "conserve", "retention", "--class", "FISC", "--years", "3")
+	k.fails(exitUsage, "--reason is needed", "conserve", "hold", "set", "--package", pkg)
+	hold := k.value("name", "conserve", "hold", "set", "--package", pkg, "--reason", "accertamento 3/2026")
+	require.Contains(k.t, k.does("conserve", "hold", "ls", "--active"), "accertamento 3/2026")
+	k.fails(exitRefused, "DISPOSAL_EMPTY", "conserve", "scarto", "propose")
+	k.does("conserve", "hold", "lift", hold, "--reason", "archiviato")
+	require.NotContains(k.t, k.does("conserve", "hold", "ls", "--active"), "accertamento")
+	box := "tenants/acme/mailboxes/0197a000-0000-7000-8000-000000000001"
+	require.Contains(k.t, k.does("conserve", "statement"), "not sent")
+	k.fails(exitUsage, "go together", "conserve", "statement", "--mailbox", box)
+	require.Contains(k.t, k.does("conserve", "statement", "--mailbox", box, "--to", "studio@pec.example"), "studio@pec.example")
+	require.Contains(k.t, k.does("conserve", "statement", "--off"), "not sent")
+}
+
+func (k *keeper) monitorByCommand() {
+	k.until("conserve", "receipt", "--package", k.value("name", "archive", "get", k.firstPackage()), "--latest", "-o", k.file("package.receipt"))
+	for range 2 {
+		require.Contains(k.t, k.does(append(k.watch(), "--packages")...), "1 receipts in it")
+	}
+}
+
+// watch is one look of the monitor.
+func (k *keeper) watch() []string {
+	return []string{"conserve", "monitor", "--once", "--state", k.file("monitor"), "--log-key", k.file("log.key"), "--receipt", k.file("*.receipt")}
+}
+
+func (k *keeper) firstPackage() string {
+	var list struct{ Packages []struct{ Name string } }
+	require.NoError(k.t, json.Unmarshal([]byte(k.does("archive", "ls", "--format", "json")), &list))
+	require.NotEmpty(k.t, list.Packages)
+	return list.Packages[len(list.Packages)-1].Name
+}
+
+// scartoByCommand goes the six steps; each is refused before its time.
+func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
+	t := k.t
+	withdrawn := k.value("name", "conserve", "scarto", "propose")
+	require.Contains(t, k.does("conserve", "scarto", "withdraw", withdrawn), "WITHDRAWN")
+	d := k.value("name", "conserve", "scarto", "propose", "--year", "2010")
+	require.Contains(t, k.does("conserve", "scarto", "get", d), pkg[strings.LastIndexByte(pkg, '/')+1:])
+	release := func(key, person string) answer {
+		return k.as(key, "conserve", "scarto", "release", d, "--person", person)
+	}
+	require.Contains(t, release(k.first, "Uno Alfa").errOut, "DISPOSAL_STATE")
+	k.fails(exitUsage, "--person, --reference and --date", "conserve", "scarto", "authorize", d)
+	deed := k.write("autorizzazione.pdf", []byte("%PDF-1.7\n%%EOF\n"))
+	require.Contains(t, k.does("conserve", "scarto", "authorize", d, "--person", "Anna Conti", "--reference", "prot. 7/2026", "--date", "2026-01-15", "--deed", deed, "--package", pkg), "AUTHORIZED")
+	require.Equal(t, exitUsage, k.as(k.first, "conserve", "scarto", "release", d).code)
+	k.fails(exitDenied, "", "conserve", "scarto", "release", d, "--person", "Anna Conti")
+	require.Contains(t, release(k.first, "Uno Alfa").out, "RELEASED_ONCE")
+	require.Contains(t, release(k.first, "Due Beta").errOut, "SAME_PERSON")
+	out, code := k.erase()
+	require.Zero(t, code, out)
+	require.Contains(t, out, "0 packages destroyed")
+	require.Contains(t, release(k.second, "Due Beta").out, "RELEASED")
+	out, code = k.erase()
+	require.Zero(t, code, out)
+	require.Contains(t, out, "1 packages destroyed, 0 wait")
+	require.Eventually(t, func() bool {
+		return k.as(k.tenant, "conserve", "scarto", "report", d, "-o", k.file("scarto.p7m")).code == exitOK
+	}, time.Minute, 50*time.Millisecond)
+	said, err := exec.Command("openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", k.file("scarto.p7m"), "-CAfile", k.file("ca.pem"), "-purpose", "any").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(said), "prot. 7/2026")
+	require.Contains(t, k.does("conserve", "scarto", "ls"), "PARTIAL")
+	unit, _ := first["unit"].(string)
+	k.fails(exitRefused, "UNIT_DESTROYED", "conserve", "integrity", unit)
+	require.Contains(t, k.does("conserve", "rdv", unit), "lettera-1", "the report outlives the document")
+	k.fails(exitRefused, "package.receipt", append(k.watch(), "--packages")...) // the monitor names what is gone, whoever had it destroyed
+	require.Equal(t, exitUsage, k.as(k.first, "conserve", "scarto", "complete", d).code)
+	got := k.as(k.first, "conserve", "scarto", "complete", d, "--statement", "la generazione più vecchia è del 3 marzo")
+	require.Equal(t, exitOK, got.code, got.errOut)
+	require.Contains(t, got.out, "COMPLETE")
+}
+
+// erase is ceralaccad conservation erase. The schema of this test has a name of its own, and a target's schema is its name.
+func (k *keeper) erase() (string, int) {
+	k.t.Helper()
+	c := k.DB("conservation").Config()
+	url := c.URL
+	config := fmt.Sprintf("database: {url: %q, role: %q, assume_role: true}\nnats: {url: 'nats://127.0.0.1:1'}\nblob: {fs: {dir: %q}}\nadmin: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nrpc:\n  listen: 127.0.0.1:0\n  tls: {cert_file: %q, key_file: %q, ca_file: %q}\n%s",
+		url, c.Role, filepath.Join(k.file("process"), "blobs"), k.Files().Cert, k.Files().Key, k.Files().CA, strings.Replace(k.section, "conservation:", c.Schema+":", 1))
+	path := k.write("eraser.yaml", []byte(config))
+	var out bytes.Buffer
+	code := run.Execute(k.t.Context(), []run.Target{{Name: c.Schema, Verbs: conservation.Target.Verbs}}, []string{c.Schema, "erase", "--config", path}, nil, &out, &out)
+	return out.String(), code
 }

@@ -69,6 +69,7 @@ func (s *Service) attend(ctx context.Context) error {
 		}
 		for what, do := range map[string]func(context.Context) error{
 			"words of messages not entered": s.enterWords, "notices not made": s.makeNotices, "days not handed over": s.closeDays, "terms not looked at": s.warnOfTerms,
+			"receipts not counted": s.countLate,
 		} {
 			s.quiet(ctx, what, do(ctx))
 		}

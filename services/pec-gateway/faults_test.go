@@ -32,6 +32,7 @@ func TestC2C10C18D2D5D6FaultsOnCommand(t *testing.T) {
 		client.FaultPECList:           {"unparsable", "", false},
 		client.FaultPECWrongZone:      {"valid", pec.CodeClock, true},
 		client.FaultPECNoZone:         {"valid", pec.CodeDate, false},
+		client.FaultPECNoMsgID:        {"valid", "", true},
 		client.FaultPECOtherMsgID:     {"valid", pec.CodeMsgID, false},
 		client.FaultPECOtherTipo:      {"valid", pec.CodeTipo, false},
 		client.FaultPECOtherRecipient: {"valid", pec.CodeConsegna, false},

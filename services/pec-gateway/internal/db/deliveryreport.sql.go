@@ -11,6 +11,45 @@ import (
 	"github.com/google/uuid"
 )
 
+const lateReceipts = `-- name: LateReceipts :many
+SELECT r.tenant_id, r.mailbox_id, r.id FROM message r
+JOIN message m ON m.tenant_id = r.tenant_id AND m.mailbox_id = r.mailbox_id AND m.direction = 2 AND m.identificativo = r.identificativo
+WHERE r.direction = 1 AND r.proven AND r.about_id IS NULL AND r.reference = '' AND r.identificativo <> '' AND r.tipo = ANY($1::text[])
+ORDER BY r.id LIMIT $2
+`
+
+type LateReceiptsParams struct {
+	Tipi []string
+	Most int32
+}
+
+type LateReceiptsRow struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	ID        uuid.UUID
+}
+
+// Receipts that name no message of ours by its Message-ID, and one by the provider's identifier that is known by now.
+func (q *Queries) LateReceipts(ctx context.Context, arg LateReceiptsParams) ([]LateReceiptsRow, error) {
+	rows, err := q.db.Query(ctx, lateReceipts, arg.Tipi, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LateReceiptsRow
+	for rows.Next() {
+		var i LateReceiptsRow
+		if err := rows.Scan(&i.TenantID, &i.MailboxID, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const linkDeliveryReports = `-- name: LinkDeliveryReports :exec
 UPDATE message SET about_id = $1
 WHERE tenant_id = $2 AND mailbox_id = $3 AND direction = 1 AND about_id IS NULL AND $4::text <> '' AND reference = $4

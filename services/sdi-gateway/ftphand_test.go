@@ -119,7 +119,10 @@ func TestReceptionBySupports(t *testing.T) {
 		eventually(t, "the quarantine", func() (bool, string) { q := r.quarantine(t); return len(q) == 1, fmt.Sprint(q) })
 		require.Equal(t, "METADATA_UNREADABLE", r.quarantine(t)[0].GetReasonCode())
 		require.NoError(t, r.sandbox.Redeliver(t.Context(), d.ID))
-		require.Equal(t, sdiv1.InboundState_INBOUND_STATE_RECEIVED, r.file(t, d.ID, 2).GetState(), "good metadata place the same file")
+		eventually(t, "good metadata place the same file", func() (bool, string) {
+			mended := r.file(t, d.ID, 2) // it is there before it is read
+			return mended.GetState() == sdiv1.InboundState_INBOUND_STATE_RECEIVED, mended.String()
+		})
 		require.Empty(t, r.quarantine(t))
 		require.IsType(t, &sdiv1.InboundInvoiceReceived{}, r.await(t))
 	})

@@ -93,6 +93,14 @@ func subscribe(ctx context.Context, t *testing.T, c *harness.Customer) *harness.
 // checkDocuments verifies the signed file with openssl and looks for the receipts.
 func checkDocuments(ctx context.Context, t *testing.T, c *harness.Customer, invoice *invoicev1.Invoice, receipts []string) {
 	t.Helper()
+	// What SdI says may be known before the signed file is: two services tell of them.
+	for !slices.ContainsFunc(invoice.GetDocuments(), func(d *invoicev1.Document) bool { return d.GetKind() == invoicev1.DocumentKind_DOCUMENT_KIND_SIGNED }) {
+		require.NoError(t, ctx.Err(), "%s has no signed file", invoice.GetName())
+		time.Sleep(20 * time.Millisecond)
+		var err error
+		invoice, err = c.Invoices.GetInvoice(c.Ctx(ctx), &invoicev1.GetInvoiceRequest{Name: invoice.GetName()})
+		require.NoError(t, err)
+	}
 	var original, signed []byte
 	var got []string
 	for _, d := range invoice.GetDocuments() {

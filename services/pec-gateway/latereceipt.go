@@ -45,7 +45,7 @@ func (s *Service) countOne(ctx context.Context, l db.LateReceiptsRow) error {
 		var err error
 		box, err = q(tx).GetMailbox(ctx, db.GetMailboxParams{TenantID: l.TenantID, ID: l.MailboxID})
 		if err == nil {
-			row, err = q(tx).GetMessage(ctx, db.GetMessageParams{TenantID: l.TenantID, MailboxID: l.MailboxID, ID: l.ID})
+			row, err = q(tx).GetMessage(ctx, db.GetMessageParams(l))
 		}
 		return err
 	})

@@ -20,7 +20,8 @@ while kill -0 "$child" 2>/dev/null; do
 	sleep 0.2
 	now=$(($(date +%s) - begun))
 	if [ "$now" -ge "$next" ]; then
-		echo "$label: $now s, $(tail -n 1 "$log" | cut -c 1-90)"
+		at=$(tail -n 1 "$log" | cut -c 1-90)
+		echo "$label: $now s${at:+, $at}"
 		next=$((now + 5))
 	fi
 done

@@ -176,7 +176,7 @@ const verifyLog = `The log of certified mail as the platform had it, to be verif
 1. The manifest is signed (CAdES). AUTHORITIES.pem are the authorities of qualified trust service providers that you
    trust; take them from the trusted list of the Union:
 
-   openssl cms -verify -inform DER -in manifest.json.p7m -CAfile AUTHORITIES.pem -purpose any -out signed-manifest.json
+   openssl cms -verify -binary -inform DER -in manifest.json.p7m -CAfile AUTHORITIES.pem -purpose any -out signed-manifest.json
    cmp signed-manifest.json manifest.json
 
 2. The log is the one that the manifest names: its SHA-256 and its size are those in the manifest.

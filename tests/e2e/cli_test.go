@@ -178,7 +178,7 @@ func submitByHand(t *testing.T, tenant terminal) string {
 
 func archiveByHand(t *testing.T, tenant terminal, invoice string) {
 	year := time.Now().Format("2006")
-	name := field(t, tenant.does("archive", "close", "--year", year), "name")
+	name := field(t, tenant.does("conserve", "close", "--year", year), "name")
 	require.Eventually(t, func() bool { return field(t, tenant.does("archive", "get", name), "state") == "SEALED" }, time.Minute, 100*time.Millisecond)
 	require.Contains(t, tenant.says("archive", "ls"), "SEALED")
 	require.Contains(t, tenant.says("archive", "units", "--package", name), invoice[strings.LastIndexByte(invoice, '/')+1:])
@@ -191,7 +191,7 @@ func archiveByHand(t *testing.T, tenant terminal, invoice string) {
 	require.NoError(t, os.WriteFile(file, raw, 0o600))
 	_, _, code := tenant.run("inspect", file)
 	require.Equal(t, 1, code, "a changed package")
-	tenant.refused(1, "NO_UNITS_WAITING", "archive", "close", "--year", year)
+	tenant.refused(1, "NO_UNITS_WAITING", "conserve", "close", "--year", year)
 	tenant.refused(3, "PACKAGE_NOT_FOUND", "archive", "download", "nothing", "-o", file+".2")
 	require.NoFileExists(t, file+".2")
 }

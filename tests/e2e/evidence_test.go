@@ -37,7 +37,7 @@ func TestEvidence(t *testing.T) {
 		require.Contains(t, cli.says("conserve", "log", "-o", file("log.key")), "origin")
 		require.Contains(t, cli.says("conserve", "checkpoint", "-o", file("first.checkpoint")), "size")
 
-		pkg := field(t, cli.does("archive", "close", "--year", time.Now().Format("2006")), "name")
+		pkg := field(t, cli.does("conserve", "close", "--year", time.Now().Format("2006")), "name")
 		require.Eventually(t, func() bool { return field(t, cli.does("archive", "get", pkg), "state") == "SEALED" }, time.Minute, 100*time.Millisecond)
 		cli.does("archive", "download", pkg, "-o", file("package.zip"))
 		eventually("conserve", "receipt", "--package", pkg, "--latest", "-o", file("package.receipt"))

@@ -57,7 +57,7 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		require.Eventually(t, func() bool {
 			return regexp.MustCompile(`"unit":\s*"tenants/`).MatchString(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"))
 		}, time.Minute, 200*time.Millisecond)
-		require.Contains(t, cli.does("archive", "close", "--year", time.Now().Format("2006"), "--class", "PEC"), "PEC")
+		require.Contains(t, cli.does("conserve", "close", "--year", time.Now().Format("2006"), "--class", "PEC"), "PEC")
 		var pack string
 		require.Eventually(t, func() bool {
 			found := regexp.MustCompile(`"package":\s*"tenants/[^/]+/packages/([0-9a-f-]{36})"`).FindStringSubmatch(cli.does("pec", "message", "get", box.GetAddress()+"/"+id, "--format", "json"))

@@ -61,6 +61,10 @@ func serve(ctx context.Context, o worldOptions, level string) (err error) {
 	if err != nil {
 		return err
 	}
+	err = w.trustMail(ctx)
+	if err != nil {
+		return err
+	}
 	err = w.writeCLIConfig(tenant.key, credential)
 	if err != nil {
 		return err
@@ -100,6 +104,8 @@ First commands, in another terminal (the CLI finds the address and the key in %s
   ceralacca trace INVOICE
   ceralacca events tail
   ceralacca parked ls
+  echo sandbox | ceralacca pec mailbox add mittente@alfa.test --provider sandbox
+  ceralacca pec send mittente@alfa.test --to destinatario@beta.test --subject Prova --text Salve
 
 Ctrl-C ends it; what it holds is kept.
 `, w.ports["rpc"], w.certs.CA, w.cscURL(), path.Base(credential), signatoryPIN, w.messagesURL(), w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,

@@ -57,7 +57,7 @@ func (c *cli) archiveCommand() *cobra.Command {
 		}
 		return c.print(p, func() { c.showPackage(p) })
 	})
-	return group("archive", "Documents in custody and the packages that seal them", c.closePackageCommand(), list, get, c.unitsCommand(), c.downloadCommand())
+	return group("archive", "Documents in custody and the packages that seal them", list, get, c.unitsCommand(), c.downloadCommand())
 }
 
 func (c *cli) unitsCommand() *cobra.Command {

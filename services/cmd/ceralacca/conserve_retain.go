@@ -21,7 +21,7 @@ func (c *cli) retention() (conservationv1.RetentionServiceClient, string, error)
 	return conservationv1.NewRetentionServiceClient(conn), tenant, err
 }
 
-// closePackageCommand is archive close and conserve close: people look for it in both places.
+// closePackageCommand is conserve close.
 func (c *cli) closePackageCommand() *cobra.Command {
 	var year int32
 	var class string

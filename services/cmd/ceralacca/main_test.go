@@ -78,7 +78,7 @@ func TestWrongWords(t *testing.T) {
 		"expiry":               {nil, "key create --tenant acme --expires soon", `"soon" is neither a date`},
 		"owner":                {nil, "key ls --owner acme", "is not tenants/ID, resellers/ID or operators/ID"},
 		"no display name":      {nil, "tenant create acme", "--display-name is missing"},
-		"no year":              {nil, "archive close --tenant acme", "give --year, such as --year 2026"},
+		"no year":              {nil, "conserve close --tenant acme", "give --year, such as --year 2026"},
 		"no reason":            {nil, "parked drop services/invoice/parkedEvents/x", "give --reason"},
 		"parked name":          {nil, "parked show x", "ceralacca parked ls shows the names"},
 		"audit of nothing":     {nil, "audit billing", `there is no service "billing"`},

@@ -98,9 +98,17 @@ func (c *cli) messageTable(list []*pecv1.Message) {
 		if from == "" {
 			from = m.GetFrom()
 		}
-		rows = append(rows, []string{last(m.GetName()), when(m.GetReceiveTime()), enum("MESSAGE_KIND_", m.GetKind()), enum("MESSAGE_STATE_", m.GetState()), proof, from, m.GetSubject()})
+		rows = append(rows, []string{last(m.GetName()), when(m.GetReceiveTime()), kindOf(m), enum("MESSAGE_STATE_", m.GetState()), proof, from, m.GetSubject()})
 	}
 	c.table([]string{"MESSAGE", "RECEIVED", "KIND", "STATE", "PROOF", "FROM", "SUBJECT"}, rows)
+}
+
+// kindOf is what a received message is; one that was sent has no kind of its own.
+func kindOf(m *pecv1.Message) string {
+	if m.GetDirection() == pecv1.MessageDirection_MESSAGE_DIRECTION_SENT {
+		return "SENT"
+	}
+	return enum("MESSAGE_KIND_", m.GetKind())
 }
 
 // pecMessageName completes MAILBOX/MESSAGE; a full name stands as it is.
@@ -136,7 +144,7 @@ func (c *cli) pecGet() *cobra.Command {
 
 func (c *cli) showPecMessage(m *pecv1.Message) {
 	v := m.GetVerification()
-	c.fields("name", m.GetName(), "kind", enum("MESSAGE_KIND_", m.GetKind())+" "+m.GetType(), "state", enum("MESSAGE_STATE_", m.GetState()),
+	c.fields("name", m.GetName(), "kind", strings.TrimSpace(kindOf(m)+" "+m.GetType()), "state", enum("MESSAGE_STATE_", m.GetState()),
 		"proven", m.GetProven(), "certified sender", m.GetCertifiedSender(), "certified time", when(m.GetCertifiedTime()), "from (claimed)", m.GetFrom(),
 		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "received", when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
 		"provider's id", m.GetProviderId(), "about", m.GetAbout(), "signature", strings.TrimSpace(v.GetStatus()+" "+v.GetReason()), "signed by", v.GetProvider(),

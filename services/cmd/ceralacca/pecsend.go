@@ -155,13 +155,10 @@ func (c *cli) uploadAttachment(ctx context.Context, tenant, file string) (*event
 
 // pecDeliveryVerb is a command about one sent message.
 func (c *cli) pecDeliveryVerb(use, short string, call func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error)) *cobra.Command {
-	return verb(use, short, args("MESSAGE"), func(ctx context.Context, given []string) error {
-		name, err := c.within("mailboxes/-/messages", given[0])
+	return verb(use, short, args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
+		name, err := c.pecMessageName(ctx, given[0])
 		if err != nil {
 			return err
-		}
-		if strings.Contains(name, "/mailboxes/-/") {
-			return usage("give the whole name of the message, as ceralacca pec send printed it: tenants/T/mailboxes/M/messages/%s", given[0])
 		}
 		api, err := c.pecDelivery()
 		if err != nil {
@@ -195,14 +192,14 @@ func (c *cli) showPecDelivery(d *pecv1.Delivery) {
 }
 
 func (c *cli) pecStatus() *cobra.Command {
-	return c.pecDeliveryVerb("status MESSAGE", "The way of a sent message: attempts, what is awaited, recipients", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
+	return c.pecDeliveryVerb("status MAILBOX/MESSAGE", "The way of a sent message: attempts, what is awaited, recipients", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
 		return api.GetDelivery(ctx, &pecv1.GetDeliveryRequest{Name: name})
 	})
 }
 
 func (c *cli) pecCancel() *cobra.Command {
 	var reason string
-	cmd := c.pecDeliveryVerb("cancel MESSAGE", "Take back a message that still waits", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
+	cmd := c.pecDeliveryVerb("cancel MAILBOX/MESSAGE", "Take back a message that still waits", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
 		return api.CancelMessage(ctx, &pecv1.CancelMessageRequest{Name: name, Reason: reason})
 	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
@@ -212,7 +209,7 @@ func (c *cli) pecCancel() *cobra.Command {
 func (c *cli) pecResolve() *cobra.Command {
 	var decision, reason string
 	var twice bool
-	cmd := c.pecDeliveryVerb("resolve MESSAGE", "Decide about a message whose outcome is unknown", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
+	cmd := c.pecDeliveryVerb("resolve MAILBOX/MESSAGE", "Decide about a message whose outcome is unknown", func(ctx context.Context, api pecv1.PecDeliveryServiceClient, name string) (*pecv1.Delivery, error) {
 		err := need("decision", decision, "reason", reason)
 		if err != nil {
 			return nil, err

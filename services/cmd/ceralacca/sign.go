@@ -47,8 +47,8 @@ func (c *cli) signCommand() *cobra.Command {
 		}
 		return p.sign(ctx, api, name, files, how)
 	}))
-	cmd.Long += "\n\nEach FILE gets FILE.p7s beside it: a detached CAdES-BES signature (openssl cms -verify -inform DER\n" +
-		"-content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server, whatever their size.\n" +
+	cmd.Long += "\n\nEach FILE gets FILE.p7s beside it: a detached CAdES-BES signature (openssl cms -verify -binary\n" +
+		"-inform DER -content FILE -in FILE.p7s). Files stay where they are: only their SHA-256 goes to the server, whatever their size.\n" +
 		"So it is with --as p7m (FILE.p7m, the file in it) and add (one more signature in a p7m, NAME.signed.p7m; what is\n" +
 		"signed is the content): they are put together here, and read back.\n\n" +
 		"With --as xml (NAME.signed.xml) and pdf (NAME.signed.pdf) the files go to the server and come back signed.\n" +

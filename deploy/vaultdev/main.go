@@ -1,6 +1,6 @@
 // Command vaultdev is a small Vault server for development and tests: a real
-// Vault core with the transit, totp, kv-v2 and approle engines and the file audit
-// device, on a loopback listener, initialised and unsealed by itself.
+// Vault core with the transit, totp and kv-v2 engines, the approle and kubernetes logins
+// and the file audit device, on a loopback listener, initialised and unsealed by itself.
 //
 // It refuses to be a production Vault: it keeps its own unseal key, speaks plain
 // HTTP and listens nowhere but on loopback.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	kubernetes "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/audit"
 	"github.com/hashicorp/vault/builtin/credential/approle"
@@ -158,7 +159,7 @@ func (s *instance) close() error {
 // engines are the only ones this server has: what the signer needs and no more.
 var engines = map[consts.PluginType]map[string]logical.Factory{
 	consts.PluginTypeSecrets:    {"transit": transit.Factory, "totp": totp.Factory, "kv": kv.Factory},
-	consts.PluginTypeCredential: {"approle": approle.Factory},
+	consts.PluginTypeCredential: {"approle": approle.Factory, "kubernetes": kubernetes.Factory},
 }
 
 // registry tells the core about the built-in engines.

@@ -116,7 +116,9 @@ func TestEveryEngineMounts(t *testing.T) {
 	} {
 		check(t, client.Sys().Mount(path, input))
 	}
-	check(t, client.Sys().EnableAuthWithOptions("approle", &api.EnableAuthOptions{Type: "approle"}))
+	for _, login := range []string{"approle", "kubernetes"} {
+		check(t, client.Sys().EnableAuthWithOptions(login, &api.EnableAuthOptions{Type: login}))
+	}
 	err := client.Sys().Mount("pki", &api.MountInput{Type: "pki"})
 	if err == nil {
 		t.Fatal("an engine that is not built in was mounted")

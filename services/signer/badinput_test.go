@@ -2,7 +2,6 @@ package signer_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"os"
 	"strings"
@@ -97,6 +96,7 @@ func TestBadInput(t *testing.T) {
 func TestFiveHundredDocumentsInOneSession(t *testing.T) {
 	t.Parallel()
 	ownVault(t)
+	vaultOf(t).patience = 20 * time.Second // it is not away here
 	h := open(t)
 	s := h.signatory(t, p256)
 	documents, hashes := hashesOf(501)
@@ -105,7 +105,7 @@ func TestFiveHundredDocumentsInOneSession(t *testing.T) {
 	documents, hashes = documents[:500], hashes[:500]
 	ch := s.challenge(t, hashes)
 	before := h.signCalls(t)
-	signed, err := s.auth.SignHashes(t.Context(), &signv1.SignHashesRequest{Name: ch.GetName(), Authorization: s.authorize(t, ch), DocumentSha256: hashes, RequestId: uuid.NewString()})
+	signed, err := s.auth.SignHashes(patient(t), &signv1.SignHashesRequest{Name: ch.GetName(), Authorization: s.authorize(t, ch), DocumentSha256: hashes, RequestId: uuid.NewString()})
 	require.NoError(t, err)
 	require.Len(t, signed.GetSignatures(), 500)
 	require.Equal(t, signv1.SignatureLevel_SIGNATURE_LEVEL_ADVANCED, signed.GetLevel())
@@ -150,12 +150,12 @@ func TestVaultSealedInTheMiddleOfABatch(t *testing.T) {
 	root, err := m.vault.Client()
 	require.NoError(t, err)
 	before := m.signCalls(t)
-	broken := make(chan error, 1)
+	broken, ctx := make(chan error, 1), patient(t)
 	go func() {
-		_, err := s.auth.SignHashes(context.Background(), req)
+		_, err := s.auth.SignHashes(ctx, req)
 		broken <- err
 	}()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for m.signCalls(t) == before && time.Now().Before(deadline) { // as soon as Vault has begun
 		time.Sleep(time.Millisecond)
 	}
@@ -176,7 +176,7 @@ func TestVaultSealedInTheMiddleOfABatch(t *testing.T) {
 	stranger := &signv1.SignHashesRequest{Name: req.GetName(), Authorization: req.GetAuthorization(), DocumentSha256: req.GetDocumentSha256(), RequestId: uuid.NewString()}
 	_, err = s.auth.SignHashes(t.Context(), stranger)
 	code(t, err, fault.KindPrecondition, "AUTHORIZATION_USED")
-	signed, err := s.auth.SignHashes(t.Context(), req)
+	signed, err := s.auth.SignHashes(patient(t), req)
 	require.NoError(t, err)
 	require.Len(t, signed.GetSignatures(), 300)
 	for i, sig := range signed.GetSignatures() {

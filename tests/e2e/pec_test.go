@@ -53,6 +53,8 @@ func TestCertifiedMailComesIn(t *testing.T) {
 		proven := regexp.MustCompile(`(?m)^([0-9a-f-]{36}) .* ACCEPTANCE .* proven `).FindStringSubmatch(list())
 		require.NotNil(t, proven, list())
 		require.Contains(t, cli.says("pec", "message", "get", address+"/"+proven[1]), "Gestore Alfa SANDBOX")
+		require.NotContains(t, cli.says("pec", "message", "ls", address, "--unproven"), proven[1])
+		require.Contains(t, cli.says("pec", "message", "reread", address, "--unproven"), "1 read again, 0 of them proven now")
 		cli.does("pec", "message", "evidence", address+"/"+proven[1], "-o", filepath.Join(dir, "evidence.zip"))
 		info, err := os.Stat(filepath.Join(dir, "evidence.zip"))
 		require.NoError(t, err)

@@ -20,7 +20,7 @@ func (c *cli) pecMessageCommand() *cobra.Command {
 func (c *cli) pecMessages() *cobra.Command {
 	req := &pecv1.ListMessagesRequest{}
 	var kind, state, direction, since, until string
-	var files, noFiles bool
+	var files, noFiles, unproven bool
 	cmd := c.lister(verb("ls MAILBOX", "List messages, newest first; - for all mailboxes", args("MAILBOX"), func(ctx context.Context, given []string) error {
 		parent, err := c.pecParent(ctx, given[0])
 		if err != nil {
@@ -48,6 +48,9 @@ func (c *cli) pecMessages() *cobra.Command {
 		}
 		if files || noFiles {
 			req.HasAttachment = &files
+		}
+		if unproven {
+			req.Proven = new(bool)
 		}
 		api, err := c.pec()
 		if err != nil {
@@ -79,6 +82,7 @@ func (c *cli) pecMessages() *cobra.Command {
 	fs.StringVar(&direction, "direction", "", "received or sent")
 	fs.StringVar(&since, "since", "", "received from then on, as 2026-01-31 or 2026-01-31T10:00:00Z")
 	fs.StringVar(&until, "until", "", "received before")
+	fs.BoolVar(&unproven, "unproven", false, "only what is not proven: ordinary mail, forgeries, signers that nobody approved")
 	return cmd
 }
 
@@ -272,24 +276,6 @@ func (c *cli) pecEvidence() *cobra.Command {
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
 	return cmd
-}
-
-func (c *cli) pecAgain() *cobra.Command {
-	return verb("reread MAILBOX/MESSAGE", "Judge the kept bytes by the trust list of today", args("MAILBOX/MESSAGE"), func(ctx context.Context, given []string) error {
-		name, err := c.pecMessageName(ctx, given[0])
-		if err != nil {
-			return err
-		}
-		api, err := c.pec()
-		if err != nil {
-			return err
-		}
-		m, err := api.ReadMessageAgain(ctx, &pecv1.ReadMessageAgainRequest{Name: name})
-		if err != nil {
-			return err
-		}
-		return c.print(m, func() { c.showPecMessage(m) })
-	})
 }
 
 func (c *cli) pecTrust() (pecv1.PecTrustServiceClient, error) {

@@ -149,6 +149,9 @@ func (s *Service) writeIndex(ctx context.Context, p db.Package) (result, error) 
 	if err != nil {
 		return result{}, err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // what is read ahead when the writing fails
+	groups := s.groups(ctx, p)
 	holders, err := s.holders(ctx, p)
 	if err != nil {
 		return result{}, err
@@ -156,7 +159,7 @@ func (s *Service) writeIndex(ctx context.Context, p db.Package) (result, error) 
 	head := indexHead(p, t, holders)
 	read, write := io.Pipe()
 	go func() {
-		err := sincro.Write(write, head, s.groups(ctx, p))
+		err := sincro.Write(write, head, groups)
 		write.CloseWithError(err) // nil is io.EOF for the reader
 	}()
 	ref, err := s.blobs.PutReader(ctx, p.TenantID, read)
@@ -217,20 +220,6 @@ func indexHead(p db.Package, t terms, holders []party) sincro.Index {
 		ix.Process.Submitter = ix.Process.Holders[0].Agent
 	}
 	return ix
-}
-
-func (s *Service) groups(ctx context.Context, p db.Package) iter.Seq2[sincro.FileGroup, error] {
-	return func(yield func(sincro.FileGroup, error) bool) {
-		for m, err := range s.members(ctx, p) {
-			if err != nil {
-				yield(sincro.FileGroup{}, err)
-				return
-			}
-			if !yield(m.group(), nil) {
-				return
-			}
-		}
-	}
 }
 
 // group is the member in the index: its documents as files, its metadata beside them.

@@ -29,13 +29,13 @@ type DepositsConfig struct {
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Attempts is how often one key may be refused. The Guidelines want three at least.
 	Attempts int `yaml:"attempts"`
-	// EventReports is how often what came by event gets its report, one of each tenant with new documents: each costs a signature
-	// and a time stamp. 0s makes none.
+	// EventReports is how often, at most, what came by event gets its report, one of each tenant with new documents: each costs a
+	// signature and a time stamp. 0s makes none.
 	EventReports time.Duration `yaml:"event_reports"`
 }
 
 func defaultDeposits() DepositsConfig {
-	return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3, EventReports: time.Second}
+	return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3, EventReports: 250 * time.Millisecond}
 }
 
 func (c DepositsConfig) check(bad func(when bool, path, format string, a ...any)) {

@@ -75,6 +75,7 @@ type logbook struct {
 	now      func() time.Time
 	lock     int64
 	store    func(tlog.Store) tlog.Store // of the writer; tests break it
+	stated   bell
 }
 
 func newLogbook(s *Service) (*logbook, error) {
@@ -183,6 +184,8 @@ func (l *logbook) term(ctx context.Context) error {
 	beside.Go(func() { l.stampDaily(sctx) })
 	beside.Go(func() { contradiction <- l.witnessing(sctx) })
 	defer func() { stop(); beside.Wait() }()
+	l.stated.rings.Store(true)
+	defer func() { l.stated.rings.Store(false); l.stated.ring() }()
 	for {
 		select {
 		case err = <-contradiction:
@@ -324,6 +327,7 @@ func (w *writer) publish(ctx context.Context) (more bool, err error) {
 		return false, pg.Error(err)
 	}
 	w.size = tree.Size
+	w.stated.ring()
 	return len(leaves) == w.cfg.Batch, nil
 }
 

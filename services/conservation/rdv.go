@@ -240,12 +240,13 @@ func (s *Service) logInRDV(ctx context.Context, d *xmlText, tenant string, unit 
 // awaitReceipt waits a little for the log, which states a unit within log.every: a job that is put off comes again seconds later.
 func (s *Service) awaitReceipt(ctx context.Context, tenant string, unit uuid.UUID) (*conservationv1.Receipt, error) {
 	const look, patience = 100 * time.Millisecond, 5 * time.Second
-	for waited := time.Duration(0); ; waited += look {
+	for end := time.Now().Add(patience); ; {
+		heard := s.book.stated.heard()
 		r, err := evidence{s: s}.receipt(ctx, tenant, "", unit, 1, false, func(context.Context, *db.Queries) error { return nil })
-		if err == nil || ctx.Err() != nil || fault.Of(err).Code != "RECEIPT_NOT_READY" || waited >= patience {
+		if err == nil || ctx.Err() != nil || fault.Of(err).Code != "RECEIPT_NOT_READY" || !time.Now().Before(end) {
 			return r, err
 		}
-		pause(ctx, look)
+		s.book.stated.await(ctx, heard, look)
 	}
 }
 

@@ -36,8 +36,12 @@ func (s *Service) wireSubmissions(h *run.Host) {
 func (s *Service) submissions(ctx context.Context) error {
 	var seen int64
 	for ctx.Err() == nil {
+		heard := s.book.stated.heard()
 		size, err := s.submitStated(ctx, seen)
 		switch {
+		case err == nil && size == seen: // nothing is due: the next stroke of the log makes it so
+			s.book.stated.await(ctx, heard, s.cfg.Deposits.EventReports)
+			continue
 		case err == nil:
 			seen = size
 		case ctx.Err() == nil:

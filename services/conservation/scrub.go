@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	youngUntil = 30 * aDay // a copy is read after a day, after a month, and then at its turn
-	scrubPage  = 50
+	youngUntil   = 30 * aDay // a copy is read after a day, after a month, and then at its turn
+	scrubPage    = 400       // copies between two notes of what was read
+	scrubReaders = 4         // of one replica: while one waits for the disk or the bucket, others hash
 )
 
 // scrub reads copies whole, those first that have waited longest, until none is due or the budget is spent.
@@ -92,34 +94,57 @@ func (s *Service) dueCopies(ctx context.Context, skip map[string]bool) ([]db.Due
 	return due, err
 }
 
-// scrubReplica reads copies of one replica. A replica that does not answer is no damage: it is left for the next round.
+// scrubReplica reads copies of one replica, several at a time. A replica that does not answer is no damage: what is left of it is
+// for the next round.
 func (s *Service) scrubReplica(ctx context.Context, x *replica, due []db.DueCopiesRow) (r scrubbed) {
-	for _, c := range due {
-		o := db.ArchiveObject{ID: c.ID, TenantID: c.TenantID, Kind: c.Kind, Key: c.Key, Sha256: c.Sha256, Size: c.Size, RetainUntil: c.RetainUntil, CreatedAt: c.CreatedAt}
-		err := vault.Verify(ctx, x, nameOf(o))
-		x.saw(err, s.now())
-		switch {
-		case ctx.Err() != nil:
-			r.err = ctx.Err()
-			return r
-		case vault.Damaged(err):
-			r.Checked++
-			r.bad(o.Key, "%s replica: %s", x.name, fault.Of(err).Message)
-			r.err = s.replicas.damaged(ctx, o, x.name, fault.Of(err).Message)
-			if r.err != nil {
-				return r
-			}
-		case err != nil:
-			r.away = true
-			r.note("the %s replica does not answer and waits for the next round: %s", x.name, fault.Of(err).Error())
-			return r
-		default:
-			r.Checked++
-			r.Bytes += o.Size
-			r.good, r.times = append(r.good, c), append(r.times, pg.Time(s.now()))
-		}
+	var mu sync.Mutex // of r
+	var all sync.WaitGroup
+	next := make(chan db.DueCopiesRow)
+	over := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.away || r.err != nil
 	}
+	for range min(scrubReaders, len(due)) {
+		all.Go(func() {
+			for c := range next {
+				if over() {
+					continue
+				}
+				o := db.ArchiveObject{ID: c.ID, TenantID: c.TenantID, Kind: c.Kind, Key: c.Key, Sha256: c.Sha256, Size: c.Size, RetainUntil: c.RetainUntil, CreatedAt: c.CreatedAt}
+				err := vault.Verify(ctx, x, nameOf(o))
+				x.saw(err, s.now())
+				mu.Lock()
+				s.scrubCopy(ctx, &r, x, c, o, err)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, c := range due {
+		next <- c
+	}
+	close(next)
+	all.Wait()
 	return r
+}
+
+// scrubCopy notes what reading a copy ended with.
+func (s *Service) scrubCopy(ctx context.Context, r *scrubbed, x *replica, c db.DueCopiesRow, o db.ArchiveObject, err error) {
+	switch {
+	case ctx.Err() != nil:
+		r.err = cmp.Or(r.err, ctx.Err())
+	case vault.Damaged(err):
+		r.Checked++
+		r.bad(o.Key, "%s replica: %s", x.name, fault.Of(err).Message)
+		r.err = cmp.Or(r.err, s.replicas.damaged(ctx, o, x.name, fault.Of(err).Message))
+	case err != nil:
+		r.away = true
+		r.note("the %s replica does not answer and waits for the next round: %s", x.name, fault.Of(err).Error())
+	default:
+		r.Checked++
+		r.Bytes += o.Size
+		r.good, r.times = append(r.good, c), append(r.times, pg.Time(s.now()))
+	}
 }
 
 // add takes in what a part of the round found.

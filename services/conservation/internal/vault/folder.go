@@ -181,7 +181,7 @@ func (f *Folder) Open(_ context.Context, o Object) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, unavailable(err, "%s cannot be read", f)
 	}
-	return verifying(o, file, func(err error) error { return unavailable(err, "%s cannot be read", f) }), nil
+	return verifying(o, readingAhead(file), func(err error) error { return unavailable(err, "%s cannot be read", f) }), nil
 }
 
 // Replace implements Vault. Between the renaming and the new link the copy is missing, which the next check

@@ -33,13 +33,14 @@ import (
 var (
 	benchUnits     = flag.Int("units", 5000, "units that are taken in, twice: paced, and as fast as it goes")
 	benchRate      = flag.Int("rate", 500, "units settled in a second while their way is timed")
-	benchDeposits  = flag.Int("deposits", 200, "documents that producers hand over themselves")
+	benchDeposits  = flag.Int("deposits", 200, "documents that producers hand over themselves, at each pace")
+	benchPaces     = flag.String("paces", "10,20,40", "deposits in a second while the way to their reports is timed")
 	benchPackage   = flag.Int("package", 10_000, "units of the package that is sealed")
 	benchScrub     = flag.Int("scrub", 512, "objects of 1 MiB that the scrub reads, in both replicas")
 	benchDocuments = flag.Int("documents", 1_000_000, "documents that are searched; the aim speaks of 10000000")
 	benchMost      = flag.Int("most", 1_000_000, "largest archive of the curve of costs")
 	benchKeep      = flag.String("keep", "", "folder that keeps the database of the search: it is filled once, and gone on with where it broke")
-	benchQueries   = flag.Int("queries", 1000, "searches in each state of the caches")
+	benchQueries   = flag.Int("queries", 1000, "searches in each state of the caches; with 0 the stock of -keep is filled and nothing is asked")
 )
 
 func figure(name string, value float64, unit, target string) {
@@ -92,14 +93,14 @@ func durable(b *testing.B, dir string) (*postgres.Cluster, *pg.DB) {
 }
 
 // openBench is a house as in production: two replicas, a log, probes at their usual pace, no spans kept.
-func openBench(b *testing.B, db *pg.DB) *house {
+func openBench(b *testing.B, db *pg.DB, lines ...string) *house {
 	b.Helper()
 	text, err := x509.MarshalPKCS8PrivateKey(logSeed())
 	require.NoError(b, err)
 	key := filepath.Join(b.TempDir(), "log.key")
 	require.NoError(b, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}), 0o600))
 	disks := [2]string{b.TempDir(), b.TempDir()}
-	h := openWith(b, true, fmt.Sprintf("  log: {origin: %s, key_file: %q}\n  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}}\n", origin, key, disks[0], disks[1]),
+	h := openWith(b, true, fmt.Sprintf("  log: {origin: %s, key_file: %q}\n  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}}\n", origin, key, disks[0], disks[1])+strings.Join(lines, ""),
 		func(o *runtest.Options) {
 			o.DB, o.SpanProcessors, o.LogLevel = map[string]*pg.DB{"conservation": db}, nil, "warn"
 		})
@@ -156,9 +157,10 @@ func (h *house) awaitTaken(want int) {
 // reportIntake settles invoices at a pace, and then as fast as they are taken in.
 func reportIntake(b *testing.B) {
 	_, db := durable(b, filepath.Join(b.TempDir(), "pg"))
-	h := openBench(b, db)
+	h := openBench(b, db, fmt.Sprintf("  deposits: {event_reports: %s}\n", defaultDeposits().EventReports))
 	h.awaitAfter(b, h.settled(b, 100)) // pools, caches and folders are there
 	paced := h.settled(b, *benchUnits)
+	reports := h.listen(b)
 	gap, settledAt := time.Second/time.Duration(*benchRate), make(map[string]time.Time, len(paced))
 	began, already := time.Now(), len(h.taken)
 	for i, ev := range paced {
@@ -177,6 +179,9 @@ func reportIntake(b *testing.B) {
 	what := fmt.Sprintf("conservation: from settled to told that it is in charge, at %.0f units/s, two synced replicas,", given)
 	figure(what+" p50", ms(quantile(took, 0.5)), "ms", "-")
 	figure(what+" p99", ms(quantile(took, 0.99)), "ms", "< 1000")
+	reported := reports.took(b, *benchUnits)
+	figure("conservation: from taken in charge to the signed, stamped RdV that has it, with the log's proof, the same units, p50", ms(quantile(reported, 0.5)), "ms", "-")
+	figure("conservation: the same, p99", ms(quantile(reported, 0.99)), "ms", "< 1000")
 	stated := h.statedAfter(b, *benchUnits)
 	figure("conservation: from taken in charge to its leaf in the log, the same units, p99", ms(quantile(stated, 0.99)), "ms", "< 1000")
 
@@ -214,61 +219,6 @@ func (h *house) statedAfter(b *testing.B, n int) (took []time.Duration) {
 	require.NoError(b, rows.Err())
 	require.Len(b, took, n)
 	return took
-}
-
-// reportDeposits hands documents over, ten in a second, and waits for the signed and stamped report of each.
-func reportDeposits(b *testing.B) {
-	_, on := durable(b, filepath.Join(b.TempDir(), "pg"))
-	h := openBench(b, on)
-	api, admin := h.producer(), pgtest.Admin(b, on)
-	give := func(key string) string {
-		content := append([]byte("Contratto "+key+"\n"), benchDocument...)
-		d, err := upload(b, api, headOf(key, key+".txt", content), content, 0, len(content))
-		if err != nil || d.GetState() != accepted {
-			b.Errorf("deposit %s: %v %v", key, err, d.GetProblems())
-		}
-		return d.GetName()
-	}
-	give("erster")
-	const pace = 100 * time.Millisecond
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	handed, answered := map[string]time.Time{}, make([]time.Duration, *benchDeposits)
-	began := time.Now()
-	for i := range *benchDeposits {
-		time.Sleep(time.Until(began.Add(time.Duration(i) * pace)))
-		all.Go(func() {
-			at := time.Now()
-			name := give(fmt.Sprintf("contratto-%d", i))
-			mu.Lock()
-			defer mu.Unlock()
-			answered[i], handed[name[strings.LastIndexByte(name, '/')+1:]] = time.Since(at), at
-		})
-	}
-	var took []time.Duration
-	seen := []string{}
-	for len(took) < *benchDeposits {
-		rows, err := admin.Query(context.Background(), `SELECT id::text FROM deposit WHERE report IS NOT NULL AND NOT id::text = ANY($1)`, seen)
-		require.NoError(b, err)
-		now, id := time.Now(), ""
-		for rows.Next() {
-			require.NoError(b, rows.Scan(&id))
-			mu.Lock()
-			at, ok := handed[id]
-			mu.Unlock()
-			seen = append(seen, id)
-			if ok {
-				took = append(took, now.Sub(at))
-			}
-		}
-		require.NoError(b, rows.Err())
-		require.False(b, b.Failed())
-		time.Sleep(10 * time.Millisecond)
-	}
-	all.Wait()
-	figure("conservation: answer to a deposit over the API, in charge with two synced replicas, ten a second, p99", ms(quantile(answered, 0.99)), "ms", "-")
-	figure("conservation: from the first byte of a deposit to its signed, stamped RdV with the log's proof, p50", ms(quantile(took, 0.5)), "ms", "-")
-	figure("conservation: the same, p99", ms(quantile(took, 0.99)), "ms", "< 1000")
 }
 
 // reportSeal closes and seals a package, and reports on one document of it.

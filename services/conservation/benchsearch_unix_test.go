@@ -43,6 +43,9 @@ func reportSearch(b *testing.B) {
 	figure("conservation: tables of the search with their indexes", float64(bytes)/float64(s.n), "bytes/doc", "-")
 	db.Close()
 	require.NoError(b, s.admin.Close(context.Background()))
+	if *benchQueries == 0 {
+		return
+	}
 	require.NoError(b, cluster.Halt())
 	cold := coldly(b, cluster.Dir())
 	require.NoError(b, cluster.Restart(context.Background()))

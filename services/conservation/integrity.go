@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -210,12 +211,26 @@ func (s *Service) replicatedIntegrity(ctx context.Context, r *integrityReport, j
 		return err
 	}
 	j.o = o
-	for _, x := range s.replicas.all {
-		said, err := s.replicaIntegrity(ctx, o, x, func(f *os.File) []string { return j.open(f, o.Size, m) })
-		if err != nil {
-			return err
-		}
-		r.check("the package and the files of the document in the "+x.name+" replica", said)
+	said := make([][]string, len(s.replicas.all))
+	errs := make([]error, len(s.replicas.all))
+	var all sync.WaitGroup
+	var turn sync.Mutex // the judge looks at one copy after the other, and both are read side by side
+	for i, x := range s.replicas.all {
+		all.Go(func() {
+			said[i], errs[i] = s.replicaIntegrity(ctx, o, x, func(f *os.File) []string {
+				turn.Lock()
+				defer turn.Unlock()
+				return j.open(f, o.Size, m)
+			})
+		})
+	}
+	all.Wait()
+	err = errors.Join(errs...)
+	if err != nil {
+		return err
+	}
+	for i, x := range s.replicas.all {
+		r.check("the package and the files of the document in the "+x.name+" replica", said[i])
 	}
 	if !bytes.Equal(o.Sha256, j.p.ArchiveSha256) {
 		r.check("the row of the package names its object", []string{"it has another SHA-256"})
@@ -292,7 +307,7 @@ func (s *Service) storedIntegrity(ctx context.Context, r *integrityReport, j *ju
 // member wants exactly the unit's files in the index.
 func (j *judge) member(m member) {
 	want, got := m.group(), sincro.FileGroup{}
-	ix, err := sincro.Read(bytes.NewReader(j.kept[indexFile]), func(g sincro.FileGroup) error {
+	ix, err := sincro.ReadOne(j.kept[indexFile], want.ID.Value, func(g sincro.FileGroup) error {
 		if g.ID.Value == want.ID.Value {
 			got = g
 		}

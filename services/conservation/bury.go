@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	"ceralacca.dev/services/conservation/internal/db"
@@ -186,7 +187,7 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			return err
 		}
 		for part := range slices.Chunk(subjects, subjectsOfEvent) {
-			err = s.bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Subjects: part})
+			err = s.bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Subjects: part, Time: timestamppb.New(at)})
 			if err != nil {
 				return err
 			}

@@ -156,7 +156,10 @@ WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
 UPDATE disposal_item SET state = 'ERASED', erased_at = @at WHERE disposal_id = @disposal AND package_id = @package AND state = 'ERASING';
 
 -- name: SubjectsOf :many
-SELECT subject FROM unit WHERE package_id = @package::uuid ORDER BY position;
+-- But for those of which another unit still stands: a late receipt goes before what it belongs to.
+SELECT u.subject FROM unit u WHERE u.package_id = @package::uuid
+  AND NOT EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED'))
+ORDER BY u.position;
 
 -- name: BuryUnits :exec
 -- What is left of units tells nothing of anybody. Keys that SdI or we gave stay: the same event again finds them taken.

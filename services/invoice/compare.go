@@ -59,6 +59,10 @@ func (s *Service) parsed(ctx context.Context, resource string) (*fatturapa.File,
 		if n.company != "-" && row.CompanyID != n.company {
 			return pgx.ErrNoRows
 		}
+		err = notDestroyed(&row)
+		if err != nil {
+			return err
+		}
 		d, err = q(tx).GetDocument(ctx, db.GetDocumentParams{TenantID: n.tenant, InvoiceID: n.id, ID: "original", CompanyID: row.CompanyID})
 		return err
 	})

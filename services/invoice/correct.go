@@ -104,6 +104,9 @@ func (in *intake) unlessAnswered(ctx context.Context, tx pgx.Tx, before **invoic
 
 // correctable refuses an invoice that stands, or that was corrected before.
 func correctable(row *db.Invoice) error {
+	if err := notDestroyed(row); err != nil {
+		return err
+	}
 	if row.CorrectedBy != nil {
 		by := name{row.TenantID, row.CompanyID, *row.CorrectedBy}
 		return fault.Conflict("ALREADY_CORRECTED", "%s is corrected by %s: if that one was rejected too, correct it instead", nameOf(row), by).

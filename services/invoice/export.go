@@ -41,7 +41,7 @@ type exporter interface {
 }
 
 // ExportInvoices writes the invoices that a filter selects, newest first, as one file in chunks. It holds
-// one page of rows and a few documents in memory, and no transaction while the caller reads; invoices that
+// one page of rows and a few documents in memory, and no transaction while the caller reads; invoices that were destroyed and those that
 // come in meanwhile are not in it. Invalid FILTER_INVALID.
 func (b *batches) ExportInvoices(req *invoicev1.ExportInvoicesRequest, stream grpc.ServerStreamingServer[invoicev1.ExportInvoicesResponse]) error {
 	n, err := parentName(req.GetParent())
@@ -52,7 +52,7 @@ func (b *batches) ExportInvoices(req *invoicev1.ExportInvoicesRequest, stream gr
 	if err != nil {
 		return err
 	}
-	p.TenantID, p.PageSize = n.tenant, exportPage
+	p.TenantID, p.PageSize, p.Standing = n.tenant, exportPage, true
 	if n.company != "-" {
 		p.CompanyID = &n.company
 	}

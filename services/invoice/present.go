@@ -40,6 +40,7 @@ func present(row *db.Invoice, documents []db.ListDocumentsRow) (*invoicev1.Invoi
 	if row.BatchID != nil {
 		inv.Batch = batchName{row.TenantID, row.CompanyID, *row.BatchID}.String()
 	}
+	inv.Destruction = destruction(row)
 	if row.PreserveTime != nil {
 		inv.PreserveTime = timestamppb.New(*row.PreserveTime)
 	}

@@ -48,7 +48,7 @@ WHERE tenant_id = @tenant_id AND invoice_id = ANY(@invoice_ids::uuid[])
 ORDER BY invoice_id, create_time, id;
 
 -- name: GetDocument :one
-SELECT d.id, d.kind, d.receipt_type, d.file_name, d.media_type, d.uri, d.create_time, i.file_name AS sent_name
+SELECT d.id, d.kind, d.receipt_type, d.file_name, d.media_type, d.uri, d.create_time, i.file_name AS sent_name, i.destroyed_by, i.destroy_time
 FROM document d JOIN invoice i ON i.tenant_id = d.tenant_id AND i.id = d.invoice_id
 WHERE d.tenant_id = @tenant_id AND d.invoice_id = @invoice_id AND d.id = @id AND i.company_id = @company_id;
 
@@ -68,6 +68,7 @@ WHERE tenant_id = @tenant_id
   AND (sqlc.narg(buyer_vat_number)::text IS NULL OR buyer_vat_number = sqlc.narg(buyer_vat_number))
   AND (sqlc.narg(created_from)::timestamptz IS NULL OR create_time >= sqlc.narg(created_from))
   AND (sqlc.narg(created_to)::timestamptz IS NULL OR create_time <= sqlc.narg(created_to))
+  AND (NOT @standing::boolean OR destroyed_by = '')
 ORDER BY id DESC LIMIT @page_size;
 
 -- In the order of ids, whoever asks: two transactions that hold the same invoices never wait for each

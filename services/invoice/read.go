@@ -138,7 +138,8 @@ func presentAll(ctx context.Context, tx pgx.Tx, tenant string, rows []db.Invoice
 	return out, nil
 }
 
-// GetDocument gives the bytes of one document after checking their hash. NotFound DOCUMENT_NOT_FOUND.
+// GetDocument gives the bytes of one document after checking their hash. NotFound DOCUMENT_NOT_FOUND;
+// Precondition DOCUMENT_DESTROYED.
 func (s *Service) GetDocument(ctx context.Context, req *invoicev1.GetDocumentRequest) (*invoicev1.GetDocumentResponse, error) {
 	missing := fault.NotFound("DOCUMENT_NOT_FOUND", "there is no document %s: GetInvoice lists those that there are", req.GetName())
 	n, err := parseName(req.GetName())
@@ -149,7 +150,10 @@ func (s *Service) GetDocument(ctx context.Context, req *invoicev1.GetDocumentReq
 	var row db.GetDocumentRow
 	err = s.db.Tx(ctx, n.tenant, func(ctx context.Context, tx pgx.Tx) (err error) {
 		row, err = q(tx).GetDocument(ctx, db.GetDocumentParams{TenantID: n.tenant, InvoiceID: n.id, ID: parts[7], CompanyID: n.company})
-		return err
+		if err != nil {
+			return err
+		}
+		return notDestroyed(&db.Invoice{ID: n.id, TenantID: n.tenant, CompanyID: n.company, DestroyedBy: row.DestroyedBy, DestroyTime: row.DestroyTime})
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, missing

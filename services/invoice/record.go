@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -91,6 +92,12 @@ func (s *Service) flush(ctx context.Context, tx pgx.Tx, b *batch) error {
 	rows, err := s.lock(ctx, tx, tenant, b)
 	if err != nil {
 		return err
+	}
+	// Of what was destroyed nothing is written down again, in whatever order its events come.
+	b.changes = slices.DeleteFunc(b.changes, func(c change) bool { return destruction(rows[c.id]) != nil })
+	maps.DeleteFunc(rows, func(_ uuid.UUID, row *db.Invoice) bool { return destruction(row) != nil })
+	if len(b.changes) == 0 {
+		return nil
 	}
 	now := pg.Time(s.now())
 	emits := map[uuid.UUID]func(proto.Message) error{}

@@ -77,6 +77,10 @@ func originalOf(ctx context.Context, tx pgx.Tx, n name, asked string) (invoice d
 	if err != nil {
 		return invoice, original, fmt.Errorf("invoice: read %s: %w", n.id, err)
 	}
+	err = notDestroyed(&invoice)
+	if err != nil {
+		return invoice, original, err
+	}
 	documents, err := q(tx).ListDocuments(ctx, db.ListDocumentsParams{TenantID: n.tenant, InvoiceIds: []uuid.UUID{n.id}})
 	if err != nil {
 		return invoice, original, fmt.Errorf("invoice: documents of %s: %w", n.id, err)

@@ -19,14 +19,14 @@ import (
 
 // ReadMessageAgain judges the kept bytes of a received message by the trust list of today. The new report
 // stands beside the earlier ones; a receipt that is proven now counts now. Faults: Precondition
-// MESSAGE_SENT for a message of ours.
+// MESSAGE_SENT for a message of ours, DOCUMENT_DESTROYED.
 func (s *Service) ReadMessageAgain(ctx context.Context, req *pecv1.ReadMessageAgainRequest) (*pecv1.Message, error) {
 	tenant := strings.Split(req.GetName(), "/")[1]
 	var box db.Mailbox
 	var row db.Message
 	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		box, row, err = s.message(ctx, tx, req.GetName())
+		box, row, err = s.standing(ctx, tx, req.GetName())
 		return err
 	})
 	if err != nil {

@@ -55,7 +55,8 @@ func partsOf(r *pec.Reading) []piece {
 // chunk is how many bytes travel in one answer.
 const chunk = 64 << 10
 
-// GetMessageContent streams the bytes of a message or of a part of it. Faults: NotFound PART_NOT_FOUND.
+// GetMessageContent streams the bytes of a message or of a part of it. Faults: NotFound PART_NOT_FOUND,
+// Precondition DOCUMENT_DESTROYED.
 func (s *Service) GetMessageContent(req *pecv1.GetMessageContentRequest, stream pecv1.PecService_GetMessageContentServer) error {
 	ctx := stream.Context()
 	row, err := s.rowOf(ctx, req.GetName())
@@ -94,7 +95,7 @@ func (s *Service) GetMessageContent(req *pecv1.GetMessageContentRequest, stream 
 func (s *Service) rowOf(ctx context.Context, name string) (row db.Message, err error) {
 	err = s.db.Tx(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		_, row, err = s.message(ctx, tx, name)
+		_, row, err = s.standing(ctx, tx, name)
 		return err
 	})
 	return row, err

@@ -53,6 +53,7 @@ func (s *Service) openDesk(h *run.Host) {
 	pecv1.RegisterPecDeskServiceServer(h.RPC, s)
 	bus.On(h.Bus, "unit-kept", s.onUnitTakenInCharge, bus.Concerning(s.preserving))
 	bus.On(h.Bus, "unit-sealed", s.onUnitPreserved, bus.Concerning(s.preserving))
+	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
 	h.Go("desk", s.attend)
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -32,7 +33,7 @@ func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
 	e := &evidence{reports: map[string][]db.Report{}}
 	err := s.db.Tx(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		_, e.row, err = s.message(ctx, tx, name)
+		_, e.row, err = s.standing(ctx, tx, name)
 		if err != nil {
 			return err
 		}
@@ -40,6 +41,7 @@ func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
 		if err != nil {
 			return err
 		}
+		e.receipts = slices.DeleteFunc(e.receipts, func(r db.Message) bool { return destruction(r) != nil })
 		for _, r := range append([]db.Message{e.row}, e.receipts...) {
 			e.reports[r.ID.String()], err = q(tx).ListReports(ctx, db.ListReportsParams{TenantID: r.TenantID, MessageID: r.ID})
 			if err != nil {

@@ -66,11 +66,11 @@ func outcomesOf(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) (map[uuid.UUID]
 // showMessage is a row as the contract has it.
 func showMessage(r db.Message, outcomes []*pecv1.RecipientOutcome) (*pecv1.Message, error) {
 	m := &pecv1.Message{
-		Name: messageName(r.TenantID, r.MailboxID, r.ID), Kind: pecv1.MessageKind(r.Kind), State: pecv1.MessageState(r.State), MessageId: r.MessageID,
+		Name: messageName(r.TenantID, r.MailboxID, r.ID), Kind: pecv1.MessageKind(r.Kind), State: pecv1.MessageState(r.State), MessageId: nameLeft(r.MessageID),
 		ProviderId: r.Identificativo, From: r.FromAddress, To: r.Recipients, Subject: r.Subject, Content: rowContent(r), CreateTime: timestamppb.New(r.CreateTime),
 		Doubts: r.Doubts, Direction: pecv1.MessageDirection(r.Direction), Folder: r.Folder, Type: r.Tipo, Proven: r.Proven, CertifiedSender: r.CertifiedSender,
 		CertifiedTime: stamp(r.CertifiedTime), ReceiveTime: timestamppb.New(r.ReceiveTime), Recipients: outcomes, Contradictions: r.Contradictions,
-		Attachments: r.Attachments,
+		Attachments: r.Attachments, Destruction: destruction(r),
 	}
 	if r.AboutID != nil {
 		m.About = messageName(r.TenantID, r.MailboxID, *r.AboutID)
@@ -153,7 +153,7 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 		out.Refusal = explain(known, out.GetRecipients())
 		return err
 	})
-	if err != nil || row.QuarantineCode == codeTooLarge || row.QuarantineCode == codeReadFailed {
+	if err != nil || destruction(row) != nil || row.QuarantineCode == codeTooLarge || row.QuarantineCode == codeReadFailed {
 		return out, err
 	}
 	sp, err := s.fromArchive(ctx, row.ContentUri)

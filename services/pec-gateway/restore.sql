@@ -1,5 +1,5 @@
 -- name: MessagesToExport :many
-SELECT * FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = @direction AND id > @after ORDER BY id LIMIT @most;
+SELECT * FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = @direction AND id > @after AND destroyed_by = '' ORDER BY id LIMIT @most;
 
 -- What we did ourselves: no receipt says it.
 -- name: OwnFacts :many

@@ -83,6 +83,10 @@ func (s *inbound) GetInboundDocument(ctx context.Context, req *sdiv1.GetInboundD
 	var uri string
 	out := &sdiv1.GetInboundDocumentResponse{}
 	err := s.withInbound(ctx, req.GetName(), func(_ context.Context, _ pgx.Tx, row *db.InboundFile) error {
+		err := notDestroyed(req.GetName(), destruction(row.DestroyedBy, row.DestroyTime))
+		if err != nil {
+			return err
+		}
 		uri, out.FileName, out.MediaType = row.FileUri, row.FileName, mediaType(row.FileName)
 		switch req.GetKind() {
 		case sdiv1.InboundDocumentKind_INBOUND_DOCUMENT_KIND_METADATA:
@@ -326,12 +330,12 @@ func presentFile(r *db.InboundFile) (*sdiv1.InboundInvoice, error) {
 		return nil, err
 	}
 	return &sdiv1.InboundInvoice{
-		Name: inboundName(r), State: inboundStateEnum(r.State), SdiId: r.SdiID, FileName: r.FileName, Format: r.Format, RecipientCode: r.RecipientCode,
+		Name: inboundName(r), State: inboundStateEnum(r.State), SdiId: r.SdiID, FileName: nameLeft(r.FileName), Format: r.Format, RecipientCode: r.RecipientCode,
 		Seller: &sdiv1.InboundParty{Name: r.SellerName, VatNumber: r.SellerVat, TaxCode: r.SellerTax},
 		Buyer:  &sdiv1.InboundParty{Name: r.BuyerName, VatNumber: r.BuyerVat, TaxCode: r.BuyerTax},
 		Signed: r.Signed, Channel: r.Channel, RoutedBy: r.RoutedBy, ReasonCode: r.ReasonCode, Reason: r.Reason,
 		Original: blobOf(ref, mediaType(r.FileName)), ReceiveTime: timestamppb.New(r.ReceivedAt), AnswerBy: timestampOf(r.AnswerBy),
-		ExpireTime: timestampOf(r.ExpiredAt), UpdateTime: timestamppb.New(r.UpdatedAt),
+		ExpireTime: timestampOf(r.ExpiredAt), UpdateTime: timestamppb.New(r.UpdatedAt), Destruction: destruction(r.DestroyedBy, r.DestroyTime),
 	}, nil
 }
 
@@ -345,7 +349,7 @@ func presentOutcome(file *sdiv1.InboundInvoice, o db.ListInboundOutcomesRow) {
 	out := &sdiv1.InboundOutcome{
 		Position: o.Position, Kind: outcomeKind(o.Outcome), Cause: sdiv1.RefusalCause(o.Cause), Description: o.Description,
 		State:    sdiv1.InboundOutcomeState(sdiv1.InboundOutcomeState_value["INBOUND_OUTCOME_STATE_"+o.State]),
-		FileName: o.FileName, Code: o.Code, Message: o.Message, Attempts: o.Attempts,
+		FileName: nameLeft(o.FileName), Code: o.Code, Message: o.Message, Attempts: o.Attempts,
 		CreateTime: timestamppb.New(o.CreatedAt), SettleTime: timestampOf(o.SettledAt),
 	}
 	file.Outcomes = append(file.Outcomes, out)

@@ -123,7 +123,7 @@ FROM pause p WHERE p.id = @id;
 -- name: ListPending :many
 -- What has not reached SdI for all we know, in the order in which it should leave.
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission
 WHERE state = 'RESERVED' AND (@tenant_id::text = '' OR tenant_id = @tenant_id)
   AND (@reason::text = '' OR held LIKE @reason || ':%')

@@ -99,7 +99,7 @@ func (s *Service) withMessages(ctx context.Context, tx pgx.Tx, rows []db.ListTra
 			FileName: row.FileName, SdiId: row.SdiID, Attempts: row.Attempts, LastError: row.LastError,
 			Messages: byTransmission[row.ID], CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
 			SendTime: stamp(row.SentAt), Held: row.Held, NextAttemptTime: stamp(row.NextAt), SendByTime: stamp(row.SendBy),
-			Deadline: deadline(row.DueKind, row.DueAt, s.now()),
+			Deadline: deadline(row.DueKind, row.DueAt, s.now()), Destruction: destruction(row.DestroyedBy, row.DestroyTime),
 		}
 		if t.GetDeadline() != nil {
 			t.Deadline.Transmission, t.Deadline.Invoice, t.Deadline.CorrectedBy = t.GetName(), t.GetInvoice(), row.CorrectedBy
@@ -119,7 +119,7 @@ func matchedMessage(m db.ListMessagesRow) (*sdiv1.Message, error) {
 	}
 	return &sdiv1.Message{
 		Name: transmissionName(m.TenantID, *m.TransmissionID) + "/messages/" + m.ID.String(),
-		Type: m.Type, FileName: m.FileName, SdiId: m.SdiID,
+		Type: m.Type, FileName: nameLeft(m.FileName), SdiId: m.SdiID,
 		Content:     &eventv1.Blob{Uri: m.ContentUri, Sha256: m.Sha256, Size: ref.Size, MediaType: messageMediaType(m.FileName)},
 		ReceiveTime: timestamppb.New(m.ReceivedAt), Duplicates: m.Duplicates, Problem: m.Problem, Signature: sealMessage(m.Signature),
 	}, nil

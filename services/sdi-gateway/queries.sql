@@ -94,12 +94,12 @@ UPDATE message SET problem = @problem, type = @type, signature = @signature WHER
 
 -- name: GetTransmission :one
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission WHERE id = @id;
 
 -- name: ListTransmissions :many
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission
 WHERE tenant_id = @tenant_id
   AND (@invoice::text = '' OR invoice = @invoice)

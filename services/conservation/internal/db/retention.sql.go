@@ -1331,9 +1331,12 @@ func (q *Queries) SetRetentionRule(ctx context.Context, arg SetRetentionRulePara
 }
 
 const subjectsOf = `-- name: SubjectsOf :many
-SELECT subject FROM unit WHERE package_id = $1::uuid ORDER BY position
+SELECT u.subject FROM unit u WHERE u.package_id = $1::uuid
+  AND NOT EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED'))
+ORDER BY u.position
 `
 
+// But for those of which another unit still stands: a late receipt goes before what it belongs to.
 func (q *Queries) SubjectsOf(ctx context.Context, package_ uuid.UUID) ([]string, error) {
 	rows, err := q.db.Query(ctx, subjectsOf, package_)
 	if err != nil {

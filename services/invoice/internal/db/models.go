@@ -178,6 +178,8 @@ type Invoice struct {
 	Corrects        *uuid.UUID
 	CorrectedBy     *uuid.UUID
 	BatchID         *uuid.UUID
+	DestroyedBy     string
+	DestroyTime     *time.Time
 }
 
 type Item struct {

@@ -24,7 +24,7 @@ func (q *Queries) EventHead(ctx context.Context, tenantID string) (int64, error)
 }
 
 const findByRequest = `-- name: FindByRequest :one
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE tenant_id = $1 AND request_id = $2
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id, destroyed_by, destroy_time FROM invoice WHERE tenant_id = $1 AND request_id = $2
 `
 
 type FindByRequestParams struct {
@@ -72,6 +72,8 @@ func (q *Queries) FindByRequest(ctx context.Context, arg FindByRequestParams) (I
 		&i.Corrects,
 		&i.CorrectedBy,
 		&i.BatchID,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
@@ -122,7 +124,7 @@ func (q *Queries) FindHolder(ctx context.Context, arg FindHolderParams) (FindHol
 }
 
 const getDocument = `-- name: GetDocument :one
-SELECT d.id, d.kind, d.receipt_type, d.file_name, d.media_type, d.uri, d.create_time, i.file_name AS sent_name
+SELECT d.id, d.kind, d.receipt_type, d.file_name, d.media_type, d.uri, d.create_time, i.file_name AS sent_name, i.destroyed_by, i.destroy_time
 FROM document d JOIN invoice i ON i.tenant_id = d.tenant_id AND i.id = d.invoice_id
 WHERE d.tenant_id = $1 AND d.invoice_id = $2 AND d.id = $3 AND i.company_id = $4
 `
@@ -143,6 +145,8 @@ type GetDocumentRow struct {
 	Uri         string
 	CreateTime  time.Time
 	SentName    string
+	DestroyedBy string
+	DestroyTime *time.Time
 }
 
 func (q *Queries) GetDocument(ctx context.Context, arg GetDocumentParams) (GetDocumentRow, error) {
@@ -162,12 +166,14 @@ func (q *Queries) GetDocument(ctx context.Context, arg GetDocumentParams) (GetDo
 		&i.Uri,
 		&i.CreateTime,
 		&i.SentName,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
 
 const getInvoice = `-- name: GetInvoice :one
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id, destroyed_by, destroy_time FROM invoice WHERE tenant_id = $1 AND id = $2
 `
 
 type GetInvoiceParams struct {
@@ -215,6 +221,8 @@ func (q *Queries) GetInvoice(ctx context.Context, arg GetInvoiceParams) (Invoice
 		&i.Corrects,
 		&i.CorrectedBy,
 		&i.BatchID,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
@@ -529,7 +537,7 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]ListE
 }
 
 const listInvoices = `-- name: ListInvoices :many
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id, destroyed_by, destroy_time FROM invoice
 WHERE tenant_id = $1
   AND ($2::text IS NULL OR company_id = $2)
   AND ($3::uuid IS NULL OR id < $3)
@@ -543,7 +551,8 @@ WHERE tenant_id = $1
   AND ($11::text IS NULL OR buyer_vat_number = $11)
   AND ($12::timestamptz IS NULL OR create_time >= $12)
   AND ($13::timestamptz IS NULL OR create_time <= $13)
-ORDER BY id DESC LIMIT $14
+  AND (NOT $14::boolean OR destroyed_by = '')
+ORDER BY id DESC LIMIT $15
 `
 
 type ListInvoicesParams struct {
@@ -560,6 +569,7 @@ type ListInvoicesParams struct {
 	BuyerVatNumber *string
 	CreatedFrom    *time.Time
 	CreatedTo      *time.Time
+	Standing       bool
 	PageSize       int32
 }
 
@@ -579,6 +589,7 @@ func (q *Queries) ListInvoices(ctx context.Context, arg ListInvoicesParams) ([]I
 		arg.BuyerVatNumber,
 		arg.CreatedFrom,
 		arg.CreatedTo,
+		arg.Standing,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -625,6 +636,8 @@ func (q *Queries) ListInvoices(ctx context.Context, arg ListInvoicesParams) ([]I
 			&i.Corrects,
 			&i.CorrectedBy,
 			&i.BatchID,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -637,7 +650,7 @@ func (q *Queries) ListInvoices(ctx context.Context, arg ListInvoicesParams) ([]I
 }
 
 const lockInvoices = `-- name: LockInvoices :many
-SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id FROM invoice WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, tenant_id, company_id, facts, state, settled, version, request_id, request_hash, external_id, format, recipient_code, number, issue_date, bodies, seller_vat_number, seller_tax_code, seller_name, buyer_vat_number, buyer_tax_code, buyer_name, warnings, rejections, failure, file_name, sdi_id, transmitted_uri, transmitted_type, preserve_time, package, trace_id, create_time, update_time, corrects, corrected_by, batch_id, destroyed_by, destroy_time FROM invoice WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // In the order of ids, whoever asks: two transactions that hold the same invoices never wait for each
@@ -689,6 +702,8 @@ func (q *Queries) LockInvoices(ctx context.Context, ids []uuid.UUID) ([]Invoice,
 			&i.Corrects,
 			&i.CorrectedBy,
 			&i.BatchID,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}

@@ -736,7 +736,7 @@ func (q *Queries) MessageSealed(ctx context.Context, arg MessageSealedParams) er
 }
 
 const messagesByID = `-- name: MessagesByID :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY id DESC
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY id DESC
 `
 
 type MessagesByIDParams struct {
@@ -787,6 +787,8 @@ func (q *Queries) MessagesByID(ctx context.Context, arg MessagesByIDParams) ([]M
 			&i.StallCode,
 			&i.StallAt,
 			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -816,7 +818,7 @@ func (q *Queries) MessagesIn(ctx context.Context, arg MessagesInParams) (int64, 
 }
 
 const messagesOfDay = `-- name: MessagesOfDay :many
-SELECT m.tenant_id, m.id, m.mailbox_id, m.direction, m.kind, m.tipo, m.state, m.message_id, m.reference, m.identificativo, m.from_address, m.certified_sender, m.recipients, m.subject, m.folder, m.proven, m.verification, m.report, m.doubts, m.quarantine_code, m.quarantine, m.about_id, m.contradictions, m.content_uri, m.sha256, m.size, m.certified_time, m.receive_time, m.create_time, m.look_at, m.stall_code, m.stall_at, m.attachments FROM preserved_message p JOIN message m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
+SELECT m.tenant_id, m.id, m.mailbox_id, m.direction, m.kind, m.tipo, m.state, m.message_id, m.reference, m.identificativo, m.from_address, m.certified_sender, m.recipients, m.subject, m.folder, m.proven, m.verification, m.report, m.doubts, m.quarantine_code, m.quarantine, m.about_id, m.contradictions, m.content_uri, m.sha256, m.size, m.certified_time, m.receive_time, m.create_time, m.look_at, m.stall_code, m.stall_at, m.attachments, m.destroyed_by, m.destroy_time FROM preserved_message p JOIN message m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
 WHERE p.tenant_id = $1 AND p.mailbox_id = $2 AND p.day = $3::date AND p.message_id > $4
 ORDER BY p.message_id LIMIT $5
 `
@@ -878,6 +880,8 @@ func (q *Queries) MessagesOfDay(ctx context.Context, arg MessagesOfDayParams) ([
 			&i.StallCode,
 			&i.StallAt,
 			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}

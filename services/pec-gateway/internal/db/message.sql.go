@@ -37,7 +37,7 @@ func (q *Queries) AdvanceMessage(ctx context.Context, arg AdvanceMessageParams) 
 }
 
 const getMessage = `-- name: GetMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND id = $3
 `
 
 type GetMessageParams struct {
@@ -83,6 +83,8 @@ func (q *Queries) GetMessage(ctx context.Context, arg GetMessageParams) (Message
 		&i.StallCode,
 		&i.StallAt,
 		&i.Attachments,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
@@ -193,7 +195,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 }
 
 const listQuarantine = `-- name: ListQuarantine :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message
 WHERE tenant_id = $1 AND mailbox_id = $2 AND quarantine_code <> '' AND ($3::uuid IS NULL OR id < $3)
 ORDER BY id DESC LIMIT $4
 `
@@ -253,6 +255,8 @@ func (q *Queries) ListQuarantine(ctx context.Context, arg ListQuarantineParams) 
 			&i.StallCode,
 			&i.StallAt,
 			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -382,7 +386,7 @@ func (q *Queries) ListReports(ctx context.Context, arg ListReportsParams) ([]Rep
 }
 
 const lockMessage = `-- name: LockMessage :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockMessageParams struct {
@@ -427,12 +431,14 @@ func (q *Queries) LockMessage(ctx context.Context, arg LockMessageParams) (Messa
 		&i.StallCode,
 		&i.StallAt,
 		&i.Attachments,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
 
 const receiptsOf = `-- name: ReceiptsOf :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND about_id = $2 ORDER BY id
 `
 
 type ReceiptsOfParams struct {
@@ -483,6 +489,8 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 			&i.StallCode,
 			&i.StallAt,
 			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -495,7 +503,7 @@ func (q *Queries) ReceiptsOf(ctx context.Context, arg ReceiptsOfParams) ([]Messa
 }
 
 const sentOf = `-- name: SentOf :one
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message
 WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = 2
   AND (($3::text <> '' AND message_id = $3) OR ($4::text <> '' AND identificativo = $4))
 ORDER BY (message_id = $3) DESC, id LIMIT 1
@@ -551,6 +559,8 @@ func (q *Queries) SentOf(ctx context.Context, arg SentOfParams) (Message, error)
 		&i.StallCode,
 		&i.StallAt,
 		&i.Attachments,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }

@@ -177,6 +177,8 @@ type Message struct {
 	StallCode       string
 	StallAt         *time.Time
 	Attachments     []string
+	DestroyedBy     string
+	DestroyTime     *time.Time
 }
 
 type MessageWord struct {

@@ -13,7 +13,7 @@ import (
 )
 
 const messagesToExport = `-- name: MessagesToExport :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = $3 AND id > $4 ORDER BY id LIMIT $5
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = $3 AND id > $4 AND destroyed_by = '' ORDER BY id LIMIT $5
 `
 
 type MessagesToExportParams struct {
@@ -73,6 +73,8 @@ func (q *Queries) MessagesToExport(ctx context.Context, arg MessagesToExportPara
 			&i.StallCode,
 			&i.StallAt,
 			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}

@@ -123,7 +123,7 @@ func (q *Queries) DueInboundFiles(ctx context.Context, arg DueInboundFilesParams
 }
 
 const getInboundFile = `-- name: GetInboundFile :one
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE id = $1
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told, destroyed_by, destroy_time FROM inbound_file WHERE id = $1
 `
 
 func (q *Queries) GetInboundFile(ctx context.Context, id uuid.UUID) (InboundFile, error) {
@@ -158,6 +158,8 @@ func (q *Queries) GetInboundFile(ctx context.Context, id uuid.UUID) (InboundFile
 		&i.ExpiredAt,
 		&i.UpdatedAt,
 		&i.DueTold,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
@@ -302,7 +304,7 @@ func (q *Queries) ListInboundBodies(ctx context.Context, fileIds []uuid.UUID) ([
 }
 
 const listInboundDeadlines = `-- name: ListInboundDeadlines :many
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told, destroyed_by, destroy_time FROM inbound_file
 WHERE state = 'AWAITING_OUTCOME' AND ($1::text = '' OR tenant_id = $1)
   AND answer_by < $2::timestamptz
   AND (answer_by, id) > ($3::timestamptz, $4::uuid)
@@ -361,6 +363,8 @@ func (q *Queries) ListInboundDeadlines(ctx context.Context, arg ListInboundDeadl
 			&i.ExpiredAt,
 			&i.UpdatedAt,
 			&i.DueTold,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -411,7 +415,7 @@ func (q *Queries) ListInboundDeliveries(ctx context.Context, fileIds []uuid.UUID
 }
 
 const listInboundFiles = `-- name: ListInboundFiles :many
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told, destroyed_by, destroy_time FROM inbound_file
 WHERE tenant_id = $1 AND tenant_id <> ''
   AND ($2::text = '' OR company_id = $2)
   AND ($3::text = '' OR state = $3)
@@ -478,6 +482,8 @@ func (q *Queries) ListInboundFiles(ctx context.Context, arg ListInboundFilesPara
 			&i.ExpiredAt,
 			&i.UpdatedAt,
 			&i.DueTold,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -545,7 +551,7 @@ func (q *Queries) ListInboundOutcomes(ctx context.Context, fileIds []uuid.UUID) 
 }
 
 const listQuarantined = `-- name: ListQuarantined :many
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE state = 'QUARANTINED' AND id > $1 ORDER BY id LIMIT $2
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told, destroyed_by, destroy_time FROM inbound_file WHERE state = 'QUARANTINED' AND id > $1 ORDER BY id LIMIT $2
 `
 
 type ListQuarantinedParams struct {
@@ -591,6 +597,8 @@ func (q *Queries) ListQuarantined(ctx context.Context, arg ListQuarantinedParams
 			&i.ExpiredAt,
 			&i.UpdatedAt,
 			&i.DueTold,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}
@@ -603,7 +611,7 @@ func (q *Queries) ListQuarantined(ctx context.Context, arg ListQuarantinedParams
 }
 
 const lockInboundFile = `-- name: LockInboundFile :one
-SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told FROM inbound_file WHERE id = $1 FOR UPDATE
+SELECT id, tenant_id, company_id, channel, sdi_id, file_name, sha256, file_uri, metadata_name, metadata_uri, state, routed_by, reason_code, reason, format, recipient_code, signed, seller_name, seller_vat, seller_tax, buyer_name, buyer_vat, buyer_tax, received_at, answer_by, expired_at, updated_at, due_told, destroyed_by, destroy_time FROM inbound_file WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockInboundFile(ctx context.Context, id uuid.UUID) (InboundFile, error) {
@@ -638,6 +646,8 @@ func (q *Queries) LockInboundFile(ctx context.Context, id uuid.UUID) (InboundFil
 		&i.ExpiredAt,
 		&i.UpdatedAt,
 		&i.DueTold,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }

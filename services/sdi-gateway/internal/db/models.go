@@ -84,6 +84,8 @@ type InboundFile struct {
 	ExpiredAt     *time.Time
 	UpdatedAt     time.Time
 	DueTold       int16
+	DestroyedBy   string
+	DestroyTime   *time.Time
 }
 
 type InboundNotice struct {
@@ -372,4 +374,6 @@ type Transmission struct {
 	SendBy      *time.Time
 	MailingID   *uuid.UUID
 	TakenAt     *time.Time
+	DestroyedBy string
+	DestroyTime *time.Time
 }

@@ -504,7 +504,7 @@ func (q *Queries) ListPauses(ctx context.Context, arg ListPausesParams) ([]ListP
 const listPending = `-- name: ListPending :many
 
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission
 WHERE state = 'RESERVED' AND ($1::text = '' OR tenant_id = $1)
   AND ($2::text = '' OR held LIKE $2 || ':%')
@@ -544,6 +544,8 @@ type ListPendingRow struct {
 	Held        string
 	NextAt      *time.Time
 	SendBy      *time.Time
+	DestroyedBy string
+	DestroyTime *time.Time
 }
 
 // Operators.
@@ -585,6 +587,8 @@ func (q *Queries) ListPending(ctx context.Context, arg ListPendingParams) ([]Lis
 			&i.Held,
 			&i.NextAt,
 			&i.SendBy,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}

@@ -118,7 +118,7 @@ func (q *Queries) BeginAttempts(ctx context.Context, arg BeginAttemptsParams) ([
 
 const getTransmission = `-- name: GetTransmission :one
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission WHERE id = $1
 `
 
@@ -143,6 +143,8 @@ type GetTransmissionRow struct {
 	Held        string
 	NextAt      *time.Time
 	SendBy      *time.Time
+	DestroyedBy string
+	DestroyTime *time.Time
 }
 
 func (q *Queries) GetTransmission(ctx context.Context, id uuid.UUID) (GetTransmissionRow, error) {
@@ -169,6 +171,8 @@ func (q *Queries) GetTransmission(ctx context.Context, id uuid.UUID) (GetTransmi
 		&i.Held,
 		&i.NextAt,
 		&i.SendBy,
+		&i.DestroyedBy,
+		&i.DestroyTime,
 	)
 	return i, err
 }
@@ -326,7 +330,7 @@ func (q *Queries) ListMessages(ctx context.Context, transmissionIds []uuid.UUID)
 
 const listTransmissions = `-- name: ListTransmissions :many
 SELECT id, tenant_id, invoice, format, facts, state, file_name, sdi_id, attempts, last_error, created_at, sent_at, updated_at,
-       due_kind, due_at, due_told, corrected_by, held, next_at, send_by
+       due_kind, due_at, due_told, corrected_by, held, next_at, send_by, destroyed_by, destroy_time
 FROM transmission
 WHERE tenant_id = $1
   AND ($2::text = '' OR invoice = $2)
@@ -365,6 +369,8 @@ type ListTransmissionsRow struct {
 	Held        string
 	NextAt      *time.Time
 	SendBy      *time.Time
+	DestroyedBy string
+	DestroyTime *time.Time
 }
 
 func (q *Queries) ListTransmissions(ctx context.Context, arg ListTransmissionsParams) ([]ListTransmissionsRow, error) {
@@ -403,6 +409,8 @@ func (q *Queries) ListTransmissions(ctx context.Context, arg ListTransmissionsPa
 			&i.Held,
 			&i.NextAt,
 			&i.SendBy,
+			&i.DestroyedBy,
+			&i.DestroyTime,
 		); err != nil {
 			return nil, err
 		}

@@ -855,8 +855,10 @@ type UnitsDestroyed struct {
 	Disposal string `protobuf:"bytes,1,opt,name=disposal,proto3" json:"disposal,omitempty"`
 	// tenants/{tenant}/packages/{package}
 	Package string `protobuf:"bytes,2,opt,name=package,proto3" json:"package,omitempty"`
-	// What the documents were: invoices, deposits.
-	Subjects      []string `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// What the documents were: issued and received invoices, messages and days of certified mail, deposits. Whoever is not
+	// named holds another part that is still kept.
+	Subjects      []string               `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +910,13 @@ func (x *UnitsDestroyed) GetPackage() string {
 func (x *UnitsDestroyed) GetSubjects() []string {
 	if x != nil {
 		return x.Subjects
+	}
+	return nil
+}
+
+func (x *UnitsDestroyed) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
 	}
 	return nil
 }
@@ -993,11 +1002,12 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05codes\x18\x03 \x03(\tR\x05codes\x12#\n" +
 	"\rattempts_left\x18\x04 \x01(\x05R\fattemptsLeft:=\xaa\xbb\x189\n" +
-	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\xa1\x01\n" +
+	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\xd1\x01\n" +
 	"\x0eUnitsDestroyed\x12\x1a\n" +
 	"\bdisposal\x18\x01 \x01(\tR\bdisposal\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x1a\n" +
-	"\bsubjects\x18\x03 \x03(\tR\bsubjects:=\xaa\xbb\x189\n" +
+	"\bsubjects\x18\x03 \x03(\tR\bsubjects\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time:=\xaa\xbb\x189\n" +
 	")ceralacca.conservation.units_destroyed.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
@@ -1039,11 +1049,12 @@ var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
 	13, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
 	13, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
 	13, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 9: ceralacca.conservation.v1.UnitsDestroyed.time:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_events_proto_init() }

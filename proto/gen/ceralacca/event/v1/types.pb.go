@@ -14,6 +14,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -154,6 +155,61 @@ func (x *Blob) GetMediaType() string {
 	return ""
 }
 
+// That a document was destroyed by the rules. What is left of it are ids, digests and dates; its bytes are answered with
+// DOCUMENT_DESTROYED.
+type Destruction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// tenants/{tenant}/disposals/{disposal}: its report says what was destroyed and by whose authorisation.
+	Disposal      string `protobuf:"bytes,2,opt,name=disposal,proto3" json:"disposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Destruction) Reset() {
+	*x = Destruction{}
+	mi := &file_ceralacca_event_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Destruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Destruction) ProtoMessage() {}
+
+func (x *Destruction) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_event_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Destruction.ProtoReflect.Descriptor instead.
+func (*Destruction) Descriptor() ([]byte, []int) {
+	return file_ceralacca_event_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Destruction) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Destruction) GetDisposal() string {
+	if x != nil {
+		return x.Disposal
+	}
+	return ""
+}
+
 var file_ceralacca_event_v1_types_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
@@ -193,7 +249,7 @@ var File_ceralacca_event_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_event_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/event/v1/types.proto\x12\x12ceralacca.event.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\"@\n" +
+	"\x1eceralacca/event/v1/types.proto\x12\x12ceralacca.event.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"@\n" +
 	"\fEventOptions\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\"~\n" +
@@ -202,7 +258,10 @@ const file_ceralacca_event_v1_types_proto_rawDesc = "" +
 	"\x06sha256\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12\x1b\n" +
 	"\x04size\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12\x1d\n" +
 	"\n" +
-	"media_type\x18\x04 \x01(\tR\tmediaType:Y\n" +
+	"media_type\x18\x04 \x01(\tR\tmediaType\"Y\n" +
+	"\vDestruction\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\bdisposal\x18\x02 \x01(\tR\bdisposal:Y\n" +
 	"\x05event\x12\x1f.google.protobuf.MessageOptions\x18\xb5\x87\x03 \x01(\v2 .ceralacca.event.v1.EventOptionsR\x05event:1\n" +
 	"\x03pii\x12\x1d.google.protobuf.FieldOptions\x18\xb5\x87\x03 \x01(\bR\x03piiB4Z2ceralacca.dev/proto/gen/ceralacca/event/v1;eventv1b\x06proto3"
 
@@ -218,22 +277,25 @@ func file_ceralacca_event_v1_types_proto_rawDescGZIP() []byte {
 	return file_ceralacca_event_v1_types_proto_rawDescData
 }
 
-var file_ceralacca_event_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ceralacca_event_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_ceralacca_event_v1_types_proto_goTypes = []any{
 	(*EventOptions)(nil),                // 0: ceralacca.event.v1.EventOptions
 	(*Blob)(nil),                        // 1: ceralacca.event.v1.Blob
-	(*descriptorpb.MessageOptions)(nil), // 2: google.protobuf.MessageOptions
-	(*descriptorpb.FieldOptions)(nil),   // 3: google.protobuf.FieldOptions
+	(*Destruction)(nil),                 // 2: ceralacca.event.v1.Destruction
+	(*timestamppb.Timestamp)(nil),       // 3: google.protobuf.Timestamp
+	(*descriptorpb.MessageOptions)(nil), // 4: google.protobuf.MessageOptions
+	(*descriptorpb.FieldOptions)(nil),   // 5: google.protobuf.FieldOptions
 }
 var file_ceralacca_event_v1_types_proto_depIdxs = []int32{
-	2, // 0: ceralacca.event.v1.event:extendee -> google.protobuf.MessageOptions
-	3, // 1: ceralacca.event.v1.pii:extendee -> google.protobuf.FieldOptions
-	0, // 2: ceralacca.event.v1.event:type_name -> ceralacca.event.v1.EventOptions
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	0, // [0:2] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: ceralacca.event.v1.Destruction.time:type_name -> google.protobuf.Timestamp
+	4, // 1: ceralacca.event.v1.event:extendee -> google.protobuf.MessageOptions
+	5, // 2: ceralacca.event.v1.pii:extendee -> google.protobuf.FieldOptions
+	0, // 3: ceralacca.event.v1.event:type_name -> ceralacca.event.v1.EventOptions
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	1, // [1:3] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_event_v1_types_proto_init() }
@@ -247,7 +309,7 @@ func file_ceralacca_event_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_event_v1_types_proto_rawDesc), len(file_ceralacca_event_v1_types_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

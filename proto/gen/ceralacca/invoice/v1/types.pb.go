@@ -9,6 +9,7 @@
 package invoicev1
 
 import (
+	v1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -1149,7 +1150,9 @@ type Invoice struct {
 	Corrects    string `protobuf:"bytes,20,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	CorrectedBy string `protobuf:"bytes,21,opt,name=corrected_by,json=correctedBy,proto3" json:"corrected_by,omitempty"`
 	// The batch that it came with.
-	Batch         string `protobuf:"bytes,22,opt,name=batch,proto3" json:"batch,omitempty"`
+	Batch string `protobuf:"bytes,22,opt,name=batch,proto3" json:"batch,omitempty"`
+	// Set once the archive destroyed it by the rules: names, parties, numbers and amounts are gone then.
+	Destruction   *v1.Destruction `protobuf:"bytes,23,opt,name=destruction,proto3" json:"destruction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1338,6 +1341,13 @@ func (x *Invoice) GetBatch() string {
 	return ""
 }
 
+func (x *Invoice) GetDestruction() *v1.Destruction {
+	if x != nil {
+		return x.Destruction
+	}
+	return nil
+}
+
 // A fact in the tenant's log. The log is ordered, complete, and replayable from any position.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1440,7 +1450,7 @@ var File_ceralacca_invoice_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\n" +
-	" ceralacca/invoice/v1/types.proto\x12\x14ceralacca.invoice.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x03\n" +
+	" ceralacca/invoice/v1/types.proto\x12\x14ceralacca.invoice.v1\x1a\x1eceralacca/event/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x03\n" +
 	"\bDocument\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x126\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\".ceralacca.invoice.v1.DocumentKindR\x04kind\x12!\n" +
@@ -1518,7 +1528,7 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12!\n" +
 	"\ftotal_amount\x18\x05 \x01(\tR\vtotalAmount\x12>\n" +
 	"\n" +
-	"issue_term\x18\x06 \x01(\v2\x1f.ceralacca.invoice.v1.IssueTermR\tissueTerm\"\xcf\b\n" +
+	"issue_term\x18\x06 \x01(\v2\x1f.ceralacca.invoice.v1.IssueTermR\tissueTerm\"\x97\t\n" +
 	"\aInvoice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".ceralacca.invoice.v1.InvoiceStateB\x03\xe0A\x03R\x05state\x12\x1b\n" +
@@ -1547,7 +1557,8 @@ const file_ceralacca_invoice_v1_types_proto_rawDesc = "" +
 	"\x04etag\x18\x13 \x01(\tB\x03\xe0A\x03R\x04etag\x12\x1f\n" +
 	"\bcorrects\x18\x14 \x01(\tB\x03\xe0A\x03R\bcorrects\x12&\n" +
 	"\fcorrected_by\x18\x15 \x01(\tB\x03\xe0A\x03R\vcorrectedBy\x12\x19\n" +
-	"\x05batch\x18\x16 \x01(\tB\x03\xe0A\x03R\x05batch:f\xeaAc\n" +
+	"\x05batch\x18\x16 \x01(\tB\x03\xe0A\x03R\x05batch\x12F\n" +
+	"\vdestruction\x18\x17 \x01(\v2\x1f.ceralacca.event.v1.DestructionB\x03\xe0A\x03R\vdestruction:f\xeaAc\n" +
 	"\x15ceralacca.dev/Invoice\x127tenants/{tenant}/companies/{company}/invoices/{invoice}*\binvoices2\ainvoice\"\xa7\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -1616,7 +1627,8 @@ var file_ceralacca_invoice_v1_types_proto_goTypes = []any{
 	(*Invoice)(nil),               // 14: ceralacca.invoice.v1.Invoice
 	(*Event)(nil),                 // 15: ceralacca.invoice.v1.Event
 	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 17: google.protobuf.Struct
+	(*v1.Destruction)(nil),        // 17: ceralacca.event.v1.Destruction
+	(*structpb.Struct)(nil),       // 18: google.protobuf.Struct
 }
 var file_ceralacca_invoice_v1_types_proto_depIdxs = []int32{
 	2,  // 0: ceralacca.invoice.v1.Document.kind:type_name -> ceralacca.invoice.v1.DocumentKind
@@ -1633,13 +1645,14 @@ var file_ceralacca_invoice_v1_types_proto_depIdxs = []int32{
 	16, // 11: ceralacca.invoice.v1.Invoice.preserve_time:type_name -> google.protobuf.Timestamp
 	16, // 12: ceralacca.invoice.v1.Invoice.create_time:type_name -> google.protobuf.Timestamp
 	16, // 13: ceralacca.invoice.v1.Invoice.update_time:type_name -> google.protobuf.Timestamp
-	16, // 14: ceralacca.invoice.v1.Event.time:type_name -> google.protobuf.Timestamp
-	17, // 15: ceralacca.invoice.v1.Event.data:type_name -> google.protobuf.Struct
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 14: ceralacca.invoice.v1.Invoice.destruction:type_name -> ceralacca.event.v1.Destruction
+	16, // 15: ceralacca.invoice.v1.Event.time:type_name -> google.protobuf.Timestamp
+	18, // 16: ceralacca.invoice.v1.Event.data:type_name -> google.protobuf.Struct
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_invoice_v1_types_proto_init() }

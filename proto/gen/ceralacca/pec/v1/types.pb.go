@@ -1254,8 +1254,10 @@ type Message struct {
 	// When the platform removed it at the provider to make room, as the policy of the mailbox says. Only in the answer of
 	// GetMessage.
 	ProviderRemoveTime *timestamppb.Timestamp `protobuf:"bytes,43,opt,name=provider_remove_time,json=providerRemoveTime,proto3" json:"provider_remove_time,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Set once the archive destroyed it by the rules: addresses, subject and names of files are gone then.
+	Destruction   *v1.Destruction `protobuf:"bytes,50,opt,name=destruction,proto3" json:"destruction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1501,6 +1503,13 @@ func (x *Message) GetRefusal() string {
 func (x *Message) GetProviderRemoveTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ProviderRemoveTime
+	}
+	return nil
+}
+
+func (x *Message) GetDestruction() *v1.Destruction {
+	if x != nil {
+		return x.Destruction
 	}
 	return nil
 }
@@ -2082,7 +2091,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x125\n" +
-	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xdf\v\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xa2\f\n" +
 	"\aMessage\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.ceralacca.pec.v1.MessageKindR\x04kind\x124\n" +
@@ -2120,7 +2129,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\rcontent_check\x18( \x01(\v2\x1e.ceralacca.pec.v1.ContentCheckR\fcontentCheck\x12I\n" +
 	"\x0fregistered_mail\x18) \x01(\v2 .ceralacca.pec.v1.RegisteredMailR\x0eregisteredMail\x12\x18\n" +
 	"\arefusal\x18* \x01(\tR\arefusal\x12L\n" +
-	"\x14provider_remove_time\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\x12providerRemoveTime:i\xeaAf\n" +
+	"\x14provider_remove_time\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\x12providerRemoveTime\x12A\n" +
+	"\vdestruction\x182 \x01(\v2\x1f.ceralacca.event.v1.DestructionR\vdestruction:i\xeaAf\n" +
 	"\x18ceralacca.dev/PecMessage\x127tenants/{tenant}/mailboxes/{mailbox}/messages/{message}*\bmessages2\amessage\"\x97\x01\n" +
 	"\x13MessagePreservation\x12@\n" +
 	"\x0ehand_over_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fhandOverTime\x12\x10\n" +
@@ -2280,6 +2290,7 @@ var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(*v1.Blob)(nil),               // 25: ceralacca.event.v1.Blob
 	(*ContentCheck)(nil),          // 26: ceralacca.pec.v1.ContentCheck
 	(*RegisteredMail)(nil),        // 27: ceralacca.pec.v1.RegisteredMail
+	(*v1.Destruction)(nil),        // 28: ceralacca.event.v1.Destruction
 }
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	23, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
@@ -2315,16 +2326,17 @@ var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	26, // 30: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
 	27, // 31: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
 	23, // 32: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
-	23, // 33: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
-	23, // 34: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	23, // 35: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	19, // 36: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	23, // 37: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	28, // 33: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
+	23, // 34: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	23, // 35: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	23, // 36: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	19, // 37: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	23, // 38: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }

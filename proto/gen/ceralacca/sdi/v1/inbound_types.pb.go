@@ -658,8 +658,10 @@ type InboundInvoice struct {
 	// End of the term for outcomes; FPA12 only.
 	AnswerBy *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=answer_by,json=answerBy,proto3" json:"answer_by,omitempty"`
 	// When SdI said that the term is over (DT).
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Set once the archive destroyed it by the rules: names, parties, numbers and amounts are gone then.
+	Destruction   *v1.Destruction `protobuf:"bytes,22,opt,name=destruction,proto3" json:"destruction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +843,13 @@ func (x *InboundInvoice) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *InboundInvoice) GetDestruction() *v1.Destruction {
+	if x != nil {
+		return x.Destruction
+	}
+	return nil
+}
+
 var File_ceralacca_sdi_v1_inbound_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
@@ -878,7 +887,7 @@ const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12,\n" +
 	"\x12metadata_file_name\x18\x02 \x01(\tR\x10metadataFileName\x12=\n" +
 	"\freceive_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x18\n" +
-	"\aproblem\x18\x04 \x01(\tR\aproblem\"\xd3\b\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\"\x96\t\n" +
 	"\x0eInboundInvoice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.ceralacca.sdi.v1.InboundStateR\x05state\x12\x15\n" +
@@ -906,7 +915,8 @@ const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
 	"\vexpire_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12;\n" +
 	"\vupdate_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime:\xa8\x01\xeaA\xa4\x01\n" +
+	"updateTime\x12A\n" +
+	"\vdestruction\x18\x16 \x01(\v2\x1f.ceralacca.event.v1.DestructionR\vdestruction:\xa8\x01\xeaA\xa4\x01\n" +
 	"\x1cceralacca.dev/InboundInvoice\x12Ftenants/{tenant}/companies/{company}/inboundInvoices/{inbound_invoice}\x12\x1binboundFiles/{inbound_file}*\x0finboundInvoices2\x0einboundInvoice*\xc8\x01\n" +
 	"\fInboundState\x12\x1d\n" +
 	"\x19INBOUND_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
@@ -959,6 +969,7 @@ var file_ceralacca_sdi_v1_inbound_types_proto_goTypes = []any{
 	(*InboundInvoice)(nil),        // 8: ceralacca.sdi.v1.InboundInvoice
 	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 	(*v1.Blob)(nil),               // 10: ceralacca.event.v1.Blob
+	(*v1.Destruction)(nil),        // 11: ceralacca.event.v1.Destruction
 }
 var file_ceralacca_sdi_v1_inbound_types_proto_depIdxs = []int32{
 	1,  // 0: ceralacca.sdi.v1.InboundOutcome.kind:type_name -> ceralacca.sdi.v1.InboundOutcomeKind
@@ -979,11 +990,12 @@ var file_ceralacca_sdi_v1_inbound_types_proto_depIdxs = []int32{
 	9,  // 15: ceralacca.sdi.v1.InboundInvoice.answer_by:type_name -> google.protobuf.Timestamp
 	9,  // 16: ceralacca.sdi.v1.InboundInvoice.expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 17: ceralacca.sdi.v1.InboundInvoice.update_time:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	11, // 18: ceralacca.sdi.v1.InboundInvoice.destruction:type_name -> ceralacca.event.v1.Destruction
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_inbound_types_proto_init() }

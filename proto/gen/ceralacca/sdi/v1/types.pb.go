@@ -639,7 +639,9 @@ type Transmission struct {
 	// The day by which the law wants it sent, as far as the file tells; known of files that wait.
 	SendByTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=send_by_time,json=sendByTime,proto3" json:"send_by_time,omitempty"`
 	// The term that runs, if any.
-	Deadline      *Deadline `protobuf:"bytes,26,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Deadline *Deadline `protobuf:"bytes,26,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// Set once the archive destroyed it by the rules: names of files are gone then.
+	Destruction   *v1.Destruction `protobuf:"bytes,27,opt,name=destruction,proto3" json:"destruction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -800,6 +802,13 @@ func (x *Transmission) GetDeadline() *Deadline {
 	return nil
 }
 
+func (x *Transmission) GetDestruction() *v1.Destruction {
+	if x != nil {
+		return x.Destruction
+	}
+	return nil
+}
+
 var File_ceralacca_sdi_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
@@ -841,7 +850,7 @@ const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\tfile_name\x18\x06 \x01(\tR\bfileName\x12\x15\n" +
 	"\x06sdi_id\x18\a \x01(\tR\x05sdiId\x12!\n" +
 	"\fcorrected_by\x18\b \x01(\tR\vcorrectedBy\x12\x16\n" +
-	"\x06advice\x18\t \x01(\tR\x06advice\"\x95\a\n" +
+	"\x06advice\x18\t \x01(\tR\x06advice\"\xd8\a\n" +
 	"\fTransmission\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x18\n" +
 	"\ainvoice\x18\x02 \x01(\tR\ainvoice\x129\n" +
@@ -865,7 +874,8 @@ const file_ceralacca_sdi_v1_types_proto_rawDesc = "" +
 	"\x11next_attempt_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12<\n" +
 	"\fsend_by_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"sendByTime\x126\n" +
-	"\bdeadline\x18\x1a \x01(\v2\x1a.ceralacca.sdi.v1.DeadlineR\bdeadline:k\xeaAh\n" +
+	"\bdeadline\x18\x1a \x01(\v2\x1a.ceralacca.sdi.v1.DeadlineR\bdeadline\x12A\n" +
+	"\vdestruction\x18\x1b \x01(\v2\x1f.ceralacca.event.v1.DestructionR\vdestruction:k\xeaAh\n" +
 	"\x1aceralacca.dev/Transmission\x12-tenants/{tenant}/transmissions/{transmission}*\rtransmissions2\ftransmission*\x8a\x03\n" +
 	"\x11TransmissionState\x12\"\n" +
 	"\x1eTRANSMISSION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
@@ -918,6 +928,7 @@ var file_ceralacca_sdi_v1_types_proto_goTypes = []any{
 	(*Transmission)(nil),          // 7: ceralacca.sdi.v1.Transmission
 	(*v1.Blob)(nil),               // 8: ceralacca.event.v1.Blob
 	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*v1.Destruction)(nil),        // 10: ceralacca.event.v1.Destruction
 }
 var file_ceralacca_sdi_v1_types_proto_depIdxs = []int32{
 	8,  // 0: ceralacca.sdi.v1.Message.content:type_name -> ceralacca.event.v1.Blob
@@ -936,11 +947,12 @@ var file_ceralacca_sdi_v1_types_proto_depIdxs = []int32{
 	9,  // 13: ceralacca.sdi.v1.Transmission.next_attempt_time:type_name -> google.protobuf.Timestamp
 	9,  // 14: ceralacca.sdi.v1.Transmission.send_by_time:type_name -> google.protobuf.Timestamp
 	6,  // 15: ceralacca.sdi.v1.Transmission.deadline:type_name -> ceralacca.sdi.v1.Deadline
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	10, // 16: ceralacca.sdi.v1.Transmission.destruction:type_name -> ceralacca.event.v1.Destruction
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_types_proto_init() }

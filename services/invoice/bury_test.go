@@ -1,0 +1,92 @@
+package invoice
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/format/fatturapa/fatturapatest"
+	"ceralacca.dev/services/internal/pg/pgtest"
+)
+
+// TestDestroyedInvoices: when the archive has destroyed an invoice, nothing is left of it here but ids, digests and dates, whoever
+// asks for more is told why, and events of it that come late or again change nothing. Others stay as they are.
+func TestDestroyedInvoices(t *testing.T) {
+	w := start(t)
+	buyer := fatturapatest.Party{Paese: "IT", Codice: fatturapatest.VATNumber(77), Denominazione: "Quintiliano Sesto S.r.l."}
+	of := func(number string) []byte { return fileOf(fatturapatest.Options{Numero: number, Cessionario: buyer}) }
+	req := &invoicev1.CreateInvoiceRequest{Parent: acmeMain, Content: of("ZAPPA/77"), ExternalId: "ordine-zappa-77", RequestId: "0192f0a4-7777-7000-8000-000000000077"}
+	gone, err := w.api.CreateInvoice(t.Context(), req)
+	require.NoError(t, err)
+	stays := w.create(of("RESTA/78"))
+	j := journeys["private delivered"]
+	w.state("acme", w.events(gone, j.facts)...)
+	w.state("acme", w.events(stays, j.facts)...)
+	for _, inv := range []*invoicev1.Invoice{gone, stays} {
+		w.eventually(func() bool { i := w.get(inv.GetName()); return i.GetPackage() != "" && len(i.GetDocuments()) == 3 }, "it is preserved")
+	}
+	before := w.get(gone.GetName())
+	inbound := "tenants/acme/companies/main/inboundInvoices/0192f0a4-7777-7000-8000-000000000078"
+	w.state("acme", &sdiv1.InboundInvoiceReceived{InboundInvoice: inbound, SdiId: "99", FileName: "ITZAPPA77_00001.xml", Original: w.blobOf("received", "application/xml"),
+		Documents: []*sdiv1.InboundDocument{{Position: 1, Number: "Zappaterra 77"}}})
+	settled := func() bool {
+		return w.count(`SELECT count(*) FROM event_waiting`)+w.count(`SELECT count(*) FROM outbox`) == 0
+	}
+	w.eventually(func() bool {
+		return w.count(`SELECT count(*) FROM event WHERE type LIKE 'inbound.%'`) == 1 && settled()
+	}, "everything is in the log")
+
+	at := time.Date(2037, 2, 3, 4, 5, 6, 0, time.UTC)
+	destroyed := &conservationv1.UnitsDestroyed{Disposal: "tenants/acme/disposals/d1", Package: "tenants/acme/packages/p", Time: timestamppb.New(at),
+		Subjects: []string{gone.GetName(), inbound, "tenants/acme/deposits/x", "tenants/brio/companies/main/invoices/" + lastPart(stays.GetName())}}
+	w.state("acme", destroyed)
+	w.eventually(func() bool { return w.get(gone.GetName()).GetDestruction() != nil }, "it is told")
+	after := w.get(gone.GetName())
+	heard := w.count(`SELECT count(*) FROM inbox`)
+	again := proto.CloneOf(destroyed)
+	again.Disposal, again.Time = "tenants/acme/disposals/d2", timestamppb.Now()
+	w.state("acme", again)
+	w.state("acme", w.events(gone, []facts{factRC, factMC, factPreserved})...) // late, and again
+	w.eventually(func() bool { return w.count(`SELECT count(*) FROM inbox`) == heard+4 && settled() }, "all events are handled")
+
+	kept := w.get(gone.GetName())
+	require.True(t, proto.Equal(after, kept), "what is reduced stays as it is: %s", kept)
+	require.Equal(t, "tenants/acme/disposals/d1", kept.GetDestruction().GetDisposal())
+	require.Equal(t, at, kept.GetDestruction().GetTime().AsTime())
+	require.Equal(t, before.GetState(), kept.GetState())
+	require.Equal(t, before.GetSdiId(), kept.GetSdiId())
+	require.Equal(t, before.GetPackage(), kept.GetPackage())
+	require.Len(t, kept.GetDocuments(), 3)
+	for i, d := range kept.GetDocuments() {
+		require.Equal(t, before.GetDocuments()[i].GetSha256(), d.GetSha256())
+		_, err = w.api.GetDocument(t.Context(), &invoicev1.GetDocumentRequest{Name: d.GetName()})
+		requireFault(t, err, "DOCUMENT_DESTROYED", "", "")
+		require.ErrorContains(t, err, "2037-02-03T04:05:06Z by tenants/acme/disposals/d1")
+	}
+	_, err = w.api.RenderInvoice(t.Context(), &invoicev1.RenderInvoiceRequest{Name: gone.GetName()})
+	requireFault(t, err, "DOCUMENT_DESTROYED", "", "")
+	_, err = w.api.CompareInvoices(t.Context(), &invoicev1.CompareInvoicesRequest{Name: stays.GetName(), Base: gone.GetName()})
+	requireFault(t, err, "DOCUMENT_DESTROYED", "", "")
+	_, err = w.api.CorrectInvoice(t.Context(), &invoicev1.CorrectInvoiceRequest{Name: gone.GetName(), Content: of("ZAPPA/79")})
+	requireFault(t, err, "DOCUMENT_DESTROYED", "", "")
+	require.Len(t, readCSV(t, w.export(t, invoicev1.ExportKind_EXPORT_KIND_HEADERS_CSV, "")), 1, "only what stands is exported")
+
+	dump := pgtest.Dump(t, w.DB("invoice"))
+	for _, word := range []string{"ZAPPA", "zappa", "Zappaterra", lastPart(req.GetRequestId())} {
+		require.NotContains(t, dump, word)
+	}
+	require.Contains(t, dump, "RESTA/78")
+	require.Equal(t, 1, w.count(`SELECT count(*) FROM invoice WHERE buyer_name LIKE 'Quintiliano%'`))
+	require.Equal(t, 2, w.count(`SELECT count(*) FROM audit_entry WHERE action = 'invoices.destroyed'`))
+	once, err := w.api.CreateInvoice(t.Context(), req)
+	require.NoError(t, err, "its number and its request are free again")
+	require.NotEqual(t, gone.GetName(), once.GetName())
+}
+
+func lastPart(name string) string { return name[len(name)-36:] }

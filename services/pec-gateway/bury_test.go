@@ -1,0 +1,111 @@
+package pecgateway_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/bus"
+)
+
+// destroyed plays the archive: it says that units about these subjects were destroyed.
+func (h *house) destroyed(disposal string, at time.Time, subjects ...string) {
+	h.t.Helper()
+	require.NoError(h.t, h.DB("probe").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return h.Host("probe").Bus.Emit(bus.WithCorrelation(ctx, disposal), tx, &conservationv1.UnitsDestroyed{
+			Disposal: parent + "/disposals/" + disposal, Package: parent + "/packages/p1", Subjects: subjects, Time: stampOf(at)})
+	}))
+}
+
+// TestDestroyedMessages: when the archive has destroyed messages, nothing is left of them here but ids, digests, times and kinds,
+// also in the log of the mailbox, which lets nothing else through; whoever asks for more is told why; what the provider still has
+// is not taken in again; others stay as they are.
+func TestDestroyedMessages(t *testing.T) {
+	t.Parallel()
+	h := open(t, quick)
+	h.believe()
+	box := h.add(recipient)
+	h.inject(recipient, withAttachment("Preventivo zappaterra", "La parola quintiliano sta nel testo.", "sesto-2026.pdf"))
+	h.inject(recipient, plain("resta"))
+	sent, err := h.api.SendMessage(t.Context(), &pecv1.SendMessageRequest{Parent: box.GetName(), To: []string{sender}, Subject: "nostra zappaterra", Text: "quintiliano", RequestId: uuid.NewString()})
+	require.NoError(t, err)
+	h.eventually("delivered", func() bool {
+		h.settle()
+		return h.get(sent.GetName()).GetState() == pecv1.MessageState_MESSAGE_STATE_DELIVERED
+	})
+	h.kept(box)
+	h.eventually("words are entered", func() bool { return h.query(`SELECT count(*) FROM word_owed`) == 0 })
+	var gone []string
+	var stays *pecv1.Message
+	for _, m := range h.list(box) {
+		if m.GetSubject() == "resta" {
+			stays = m
+		} else {
+			gone = append(gone, m.GetName())
+		}
+	}
+	require.Len(t, gone, 4, "ours with its two receipts, and what came")
+	before, lines := h.get(gone[0]), h.query(`SELECT count(*) FROM log_entry`)
+
+	at := time.Date(2037, 2, 3, 4, 5, 6, 0, time.UTC)
+	h.destroyed("d1", at, append([]string{box.GetName() + "/days/2026-01-01", parent + "/deposits/x", "tenants/other/mailboxes/" + uuid.NewString() + "/messages/" + lastOf(stays.GetName())}, gone...)...)
+	h.eventually("it is told", func() bool { return h.get(gone[3]).GetDestruction() != nil })
+	after := h.get(gone[0])
+	h.destroyed("d2", time.Now(), gone...)
+	h.eventually("told twice", func() bool { return h.query(`SELECT count(*) FROM inbox WHERE consumer = 'destroyed'`) == 2 })
+	require.True(t, proto.Equal(after, h.get(gone[0])), "what is reduced stays as it is")
+	for _, name := range gone {
+		m := h.get(name)
+		require.Equal(t, parent+"/disposals/d1", m.GetDestruction().GetDisposal())
+		require.Equal(t, at, m.GetDestruction().GetTime().AsTime())
+		require.NotEmpty(t, m.GetContent().GetSha256())
+		require.Empty(t, m.GetSubject()+m.GetFrom()+m.GetMessageId()+m.GetCertifiedSender()+strings.Join(m.GetTo(), ""))
+		stream, err := h.api.GetMessageContent(t.Context(), &pecv1.GetMessageContentRequest{Name: name})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		requireFault(t, err, "DOCUMENT_DESTROYED")
+		require.ErrorContains(t, err, "2037-02-03T04:05:06Z by "+parent+"/disposals/d1")
+		evidence, err := h.api.GetMessageEvidence(t.Context(), &pecv1.GetMessageEvidenceRequest{Name: name})
+		require.NoError(t, err)
+		_, err = evidence.Recv()
+		requireFault(t, err, "DOCUMENT_DESTROYED")
+		_, err = h.api.ReadMessageAgain(t.Context(), &pecv1.ReadMessageAgainRequest{Name: name})
+		requireFault(t, err, "DOCUMENT_DESTROYED")
+	}
+	require.Equal(t, before.GetContent().GetSha256(), after.GetContent().GetSha256())
+	require.Equal(t, before.GetKind(), after.GetKind())
+	require.Empty(t, h.list(box, func(r *pecv1.ListMessagesRequest) { r.Text = "quintiliano" }))
+	require.Len(t, h.list(box, func(r *pecv1.ListMessagesRequest) { r.Subject = "resta" }), 1)
+
+	h.renumber(box) // the provider shows all of it anew
+	h.lookedAgain(box)
+	require.Len(t, h.list(box), 5)
+	dump := strings.ToLower(h.dump())
+	for _, word := range []string{"zappaterra", "quintiliano", "sesto-2026", "ditta rossi"} {
+		require.NotContains(t, dump, word)
+	}
+	require.Contains(t, dump, "resta")
+	require.Equal(t, lines, h.query(`SELECT count(*) FROM log_entry`), "the log keeps its lines")
+	require.Positive(t, h.query(`SELECT count(*) FROM log_entry WHERE detail = 'destroyed by tenants/acme/disposals/d1'`))
+	for _, change := range []string{
+		`UPDATE log_entry SET subject = '' WHERE message_id = $1`,
+		`UPDATE log_entry SET msgid = '', reference = '', identificativo = '', sender = '', recipients = '{}', subject = '', detail = 'destroyed by tenants/acme/disposals/d1' WHERE message_id = $1`,
+		`DELETE FROM log_entry WHERE message_id = $1`,
+	} {
+		err = h.DB("pec-gateway").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, change, uuid.MustParse(lastOf(stays.GetName())))
+			return err
+		})
+		require.ErrorContains(t, err, "what happened is not changed", change)
+	}
+}
+
+func lastOf(name string) string { return name[strings.LastIndex(name, "/")+1:] }

@@ -1,0 +1,113 @@
+package sdigateway_test
+
+import (
+	"context"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/sandbox/client"
+)
+
+// destroyed plays the archive: it says that units about these subjects were destroyed.
+func (r *receiver) destroyed(t *testing.T, tenant, disposal string, at time.Time, subjects ...string) {
+	t.Helper()
+	owner := r.Host("invoice")
+	require.NoError(t, owner.DB.Tx(bus.WithCorrelation(context.Background(), disposal), tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return owner.Bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: "tenants/" + tenant + "/disposals/" + disposal,
+			Package: "tenants/" + tenant + "/packages/p1", Subjects: subjects, Time: timestamppb.New(at)})
+	}))
+}
+
+// TestDestroyedDocuments: when the archive has destroyed invoices, sent or received, nothing is left of them here but ids, digests,
+// times and states; whoever asks for more is told why; others, and those of other tenants, stay as they are.
+func TestDestroyedDocuments(t *testing.T) {
+	t.Parallel()
+	r := setupReceiver(t)
+	key, err := os.ReadFile(filepath.Join(r.certs, "operator.key"))
+	require.NoError(t, err)
+	r.api = sdiv1.NewSdiServiceClient(r.DialKey("sdi-gateway", string(key)))
+	delivered := func(number string) (invoice string, sent *sdiv1.Transmission) {
+		invoice = r.accept(t, "FPR12", "SBXRC00", number)
+		eventually(t, "RC", func() (bool, string) {
+			list, err := r.api.ListTransmissions(t.Context(), &sdiv1.ListTransmissionsRequest{Parent: "tenants/t1", Invoice: invoice})
+			require.NoError(t, err)
+			done := len(list.GetTransmissions()) == 1 && len(list.GetTransmissions()[0].GetMessages()) == 1
+			return done, list.String()
+		})
+		return invoice, r.transmission(t, invoice)
+	}
+	goneInvoice, before := delivered("77")
+	standing, stays := delivered("78")
+	in := r.file(t, r.deliver(t, client.DeliveryRequest{RecipientCode: ownCode, Invoice: &client.Small{BuyerVAT: vat(1), Number: "ZAPPA77"}}).ID, 1)
+	inStays := r.file(t, r.deliver(t, client.DeliveryRequest{RecipientCode: ownCode, Invoice: &client.Small{BuyerVAT: vat(1), Number: "RESTA78"}}).ID, 1)
+	asked, _ := r.received(t, "ZAPPA79", 1)
+	_, err = r.answer(t, &sdiv1.SendOutcomeRequest{Name: asked, Kind: refused, Cause: cigCup, Description: "la Zappaterra ha scritto altro"})
+	require.NoError(t, err)
+	public := r.settled(t, asked)
+	for _, word := range []string{"ZAPPA77", "Zappaterra", before.GetFileName(), in.GetFileName()} {
+		require.Contains(t, pgtest.Dump(t, r.DB("sdi-gateway")), word)
+	}
+
+	at := time.Date(2037, 2, 3, 4, 5, 6, 0, time.UTC)
+	r.destroyed(t, "t1", "d1", at, goneInvoice, in.GetName(), "tenants/t1/deposits/x", "tenants/t1/mailboxes/"+uuid.NewString()+"/days/2026-01-01",
+		strings.Replace(inStays.GetName(), "tenants/t1/", "tenants/t2/", 1))
+	r.destroyed(t, "t2", "d2", at, asked, strings.Replace(standing, "tenants/t1/", "tenants/t2/", 1), "tenants/t2/companies/rossi/inboundInvoices/"+path.Base(inStays.GetName()))
+	inbound := func(name string) *sdiv1.InboundInvoice {
+		f, err := r.inbound.GetInboundInvoice(t.Context(), &sdiv1.GetInboundInvoiceRequest{Name: name})
+		require.NoError(t, err)
+		return f
+	}
+	eventually(t, "told", func() (bool, string) {
+		return inbound(in.GetName()).GetDestruction() != nil && inbound(asked).GetDestruction() != nil, ""
+	})
+	after := r.transmission(t, goneInvoice)
+	r.destroyed(t, "t1", "d3", time.Now(), goneInvoice, in.GetName())
+	eventually(t, "told again", func() (bool, string) {
+		return r.count(t, `SELECT count(*) FROM inbox WHERE consumer = 'destroyed'`) == 3, ""
+	})
+	eventually(t, "supports are looked through", func() (bool, string) {
+		return r.count(t, `SELECT count(*) FROM river_job WHERE kind = 'bury-supports' AND state = 'completed'`) == 2, ""
+	})
+
+	require.True(t, proto.Equal(after, r.transmission(t, goneInvoice)), "what is reduced stays as it is")
+	require.Equal(t, "tenants/t1/disposals/d1", after.GetDestruction().GetDisposal())
+	require.Equal(t, at, after.GetDestruction().GetTime().AsTime())
+	require.Equal(t, before.GetSdiId(), after.GetSdiId())
+	require.Equal(t, before.GetState(), after.GetState())
+	require.Empty(t, after.GetFileName()+after.GetMessages()[0].GetFileName())
+	require.Equal(t, before.GetMessages()[0].GetContent().GetSha256(), after.GetMessages()[0].GetContent().GetSha256())
+	require.True(t, proto.Equal(stays, r.transmission(t, standing)))
+	require.True(t, proto.Equal(inStays, inbound(inStays.GetName())))
+	for _, was := range []*sdiv1.InboundInvoice{in, public} {
+		left := inbound(was.GetName())
+		require.Equal(t, was.GetState(), left.GetState())
+		require.Equal(t, was.GetOriginal().GetSha256(), left.GetOriginal().GetSha256())
+		require.Len(t, left.GetBodies(), 1)
+		require.Empty(t, left.GetBodies()[0].GetNumber()+left.GetBodies()[0].GetTotal()+left.GetSeller().GetName()+left.GetBuyer().GetVatNumber()+left.GetFileName())
+		for _, kind := range []sdiv1.InboundDocumentKind{0, sdiv1.InboundDocumentKind_INBOUND_DOCUMENT_KIND_METADATA, sdiv1.InboundDocumentKind_INBOUND_DOCUMENT_KIND_CONTENT} {
+			_, err = r.inbound.GetInboundDocument(t.Context(), &sdiv1.GetInboundDocumentRequest{Name: was.GetName(), Kind: kind})
+			require.Equal(t, "DOCUMENT_DESTROYED", code(t, err))
+			require.ErrorContains(t, err, "2037-02-03T04:05:06Z by tenants/")
+		}
+	}
+	dump := pgtest.Dump(t, r.DB("sdi-gateway"))
+	for _, word := range []string{"ZAPPA7", "Zappaterra", before.GetFileName(), strings.TrimSuffix(in.GetFileName(), ".xml"), public.GetFileName()} {
+		require.NotContains(t, dump, word)
+	}
+	require.Contains(t, dump, "RESTA78")
+	require.Contains(t, dump, stays.GetFileName())
+}

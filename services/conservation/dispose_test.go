@@ -90,6 +90,7 @@ func TestDisposal(t *testing.T) {
 	for _, ev := range events {
 		unit[ev.GetFileName()] = h.units(t, ev.GetInvoice())[0].GetName()
 	}
+	zip := h.download(t, packages["2010"], conservationv1.PackageFile_PACKAGE_FILE_ARCHIVE)
 	first, fresh := unit[events[0].GetFileName()], unit[events[3].GetFileName()]
 	receipt := receiptOf(t, h, log, first)
 
@@ -152,6 +153,17 @@ func TestDisposal(t *testing.T) {
 	})
 	h.afterDisposal(t, tenant, d.GetName(), packages, first, fresh)
 	again := receiptOf(t, h, log, first)
+	_, err = h.probe.Blobs.Put(ctx, "acme", zip) // as when the same ZIP is handed in, or another service stores it
+	require.NoError(t, err)
+	reads := conservationv1.NewConservationServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	for n := range conservationv1.PackageFile_name {
+		if n != 0 {
+			stream, err := reads.DownloadPackageFile(ctx, &conservationv1.DownloadPackageFileRequest{Name: packages["2010"], File: conservationv1.PackageFile(n)})
+			require.NoError(t, err)
+			_, err = stream.Recv()
+			require.Equal(t, "UNIT_DESTROYED", code(err), "by what became of the package, and not by what the store has")
+		}
+	}
 	require.Equal(t, receipt.GetIndex(), again.GetIndex(), "the log still tells of it")
 
 	gone, err := h.producer().GetDeposit(ctx, &conservationv1.GetDepositRequest{Name: deposit.GetName()})

@@ -175,12 +175,15 @@ func (s *Service) ListPackages(ctx context.Context, req *conservationv1.ListPack
 }
 
 // DownloadPackageFile streams one file of a package. The store verifies the hash while it is read: a
-// damaged file ends in an error, never in a good end.
+// damaged file ends in an error, never in a good end. Precondition FILE_NOT_READY, UNIT_DESTROYED.
 func (s *Service) DownloadPackageFile(req *conservationv1.DownloadPackageFileRequest, stream grpc.ServerStreamingServer[conservationv1.DownloadPackageFileResponse]) error {
 	ctx := stream.Context()
 	p, err := s.packageOf(ctx, req.GetName())
 	if err != nil {
 		return err
+	}
+	if p.State == "ERASING" || p.State == "DESTROYED" { // whatever the store still has: another deposit may have brought the same bytes
+		return errDestroyed(req.GetName(), p)
 	}
 	var ref blob.Ref
 	switch req.GetFile() {

@@ -25,8 +25,9 @@ import (
 // An object is written to incoming, synced, given its name with link(2), which never replaces a file, also
 // between processes, and the folder is synced: after a power cut a name is absent or complete.
 type Folder struct {
-	dir string
-	now func() time.Time
+	dir  string
+	now  func() time.Time
+	disk disk
 
 	mu    sync.Mutex
 	ready bool
@@ -45,7 +46,7 @@ func OpenFolder(dir string, now func() time.Time) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vault: folder %s: %w", dir, err)
 	}
-	return &Folder{dir: dir, now: now, known: map[string]bool{}}, nil
+	return &Folder{dir: dir, now: now, disk: system{}, known: map[string]bool{}}, nil
 }
 
 // prepare makes what the folder holds, once.
@@ -124,11 +125,11 @@ func (f *Folder) Put(ctx context.Context, o Object, r io.ReaderAt, _ Lock) error
 
 // write gives the error fs.ErrExist when the key is taken.
 func (f *Folder) write(ctx context.Context, o Object, r io.ReaderAt) error {
-	tmp, err := os.CreateTemp(filepath.Join(f.dir, "incoming"), "put-*")
+	tmp, err := f.disk.create(filepath.Join(f.dir, "incoming"), "put-*")
 	if err != nil {
 		return unavailable(err, "%s cannot be written", f)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = f.disk.remove(tmp.Name()) }() // what is left is swept
 	defer tmp.Close()
 	_, err = io.Copy(tmp, section(ctx, o, r))
 	if ctx.Err() != nil {
@@ -143,20 +144,20 @@ func (f *Folder) write(ctx context.Context, o Object, r io.ReaderAt) error {
 	if err != nil {
 		return unavailable(err, "%s cannot be written", f)
 	}
-	linked := os.Link(tmp.Name(), path)
+	linked := f.disk.link(tmp.Name(), path)
 	if errors.Is(linked, fs.ErrNotExist) { // somebody removed a folder that was known: the disk is there, since incoming is
 		f.forget()
 		err = f.makeDir(filepath.Dir(path))
 		if err != nil {
 			return unavailable(err, "%s cannot be written", f)
 		}
-		linked = os.Link(tmp.Name(), path)
+		linked = f.disk.link(tmp.Name(), path)
 	}
 	if linked != nil && !errors.Is(linked, fs.ErrExist) {
 		return unavailable(linked, "%s cannot be written", f)
 	}
 	// Also when another was first: its entry may not be on disk yet.
-	err = syncDir(filepath.Dir(path))
+	err = f.disk.syncDir(filepath.Dir(path))
 	if err != nil {
 		return unavailable(err, "%s cannot be written", f)
 	}
@@ -203,10 +204,10 @@ func (f *Folder) Replace(ctx context.Context, o Object, r io.ReaderAt, lock Lock
 		to := filepath.Join(f.dir, filepath.FromSlash(quarantine))
 		err = f.makeDir(filepath.Dir(to))
 		if err == nil {
-			err = os.Rename(f.path(o.Key), to)
+			err = f.disk.rename(f.path(o.Key), to)
 		}
 		if err == nil {
-			err = errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(f.path(o.Key))))
+			err = errors.Join(f.disk.syncDir(filepath.Dir(to)), f.disk.syncDir(filepath.Dir(f.path(o.Key))))
 		}
 		if err != nil {
 			return "", unavailable(err, "%s: the damaged copy of %s cannot be set aside", f, o.Key)
@@ -297,11 +298,11 @@ func (f *Folder) makeDir(path string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Mkdir(path, 0o750)
+	err = f.disk.mkdir(path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	err = syncDir(filepath.Dir(path))
+	err = f.disk.syncDir(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -323,12 +324,4 @@ func (f *Folder) forget() {
 			delete(f.known, path)
 		}
 	}
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path) //nolint:gosec // below the vault's folder
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

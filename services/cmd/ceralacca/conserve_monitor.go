@@ -44,8 +44,9 @@ const (
 
 // What a monitor says besides what custody knows.
 const (
-	packageMissing = "PACKAGE_MISSING" // a receipt says that it was sealed, and the archive does not show it
-	logSilent      = "LOG_SILENT"      // it could not be reached for longer than is admitted
+	packageMissing   = "PACKAGE_MISSING"   // a receipt says that it was sealed, and the archive does not show it, or no replica gives it
+	packageDestroyed = "PACKAGE_DESTROYED" // the archive says that it was destroyed by the rules: its owner knows whether
+	logSilent        = "LOG_SILENT"        // it could not be reached for longer than is admitted
 )
 
 func (c *cli) monitorCommand() *cobra.Command {
@@ -303,13 +304,20 @@ func (m *monitor) comparePackages(ctx context.Context, r *custody.Round, receipt
 				continue
 			}
 			sum, err := hashPackage(ctx, api, p.GetName())
-			if err != nil && !fault.Permanent(err) && fault.Of(err).Kind != fault.KindInternal {
-				return err
-			}
 			name, _, same := custody.SealedAs(sealed, last(p.GetName()), sum)
 			seen[name] = true
-			if err != nil || !same {
-				r.Problems = append(r.Problems, custody.Problem{Code: custody.PackageChanged, What: name, Message: fmt.Sprintf("%s is not the package that was sealed (%v)", p.GetName(), err)})
+			said := func(code, format string) {
+				r.Problems = append(r.Problems, custody.Problem{Code: code, What: name, Message: fmt.Sprintf(format, p.GetName(), err)})
+			}
+			switch {
+			case errors.Is(err, fault.Unavailable("OBJECT_UNREADABLE", "")):
+				said(packageMissing, "%s is in the archive's list, and no replica gives it (%v)")
+			case errors.Is(err, fault.Precondition("UNIT_DESTROYED", "")):
+				said(packageDestroyed, "%s: %v. Compare with what you authorised, then put the receipt away")
+			case err != nil && !fault.Permanent(err) && fault.Of(err).Kind != fault.KindInternal:
+				return err
+			case err != nil || !same:
+				said(custody.PackageChanged, "%s is not the package that was sealed (%v)")
 			}
 		}
 		token = page.GetNextPageToken()

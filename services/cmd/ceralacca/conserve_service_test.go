@@ -189,6 +189,7 @@ func TestConserveByCommand(t *testing.T) {
 	k.evidenceByCommand(old)
 	k.rulesByCommand(old)
 	k.monitorByCommand()
+	k.packageRemovedUnderMonitor()
 	k.scartoByCommand(old, first)
 	k.importByCommand() // last: what is handed over again is held again
 }
@@ -336,7 +337,7 @@ func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
 	unit, _ := first["unit"].(string)
 	k.fails(exitRefused, "UNIT_DESTROYED", "conserve", "integrity", unit)
 	require.Contains(t, k.does("conserve", "rdv", unit), "lettera-1", "the report outlives the document")
-	k.fails(exitRefused, "package.receipt", append(k.watch(), "--packages")...) // the monitor names what is gone, whoever had it destroyed
+	k.fails(exitRefused, "PACKAGE_DESTROYED", append(k.watch(), "--packages")...) // the monitor names what is gone, whoever had it destroyed
 	require.Equal(t, exitUsage, k.as(k.first, "conserve", "scarto", "complete", d).code)
 	got := k.as(k.first, "conserve", "scarto", "complete", d, "--statement", "la generazione più vecchia è del 3 marzo")
 	require.Equal(t, exitOK, got.code, got.errOut)

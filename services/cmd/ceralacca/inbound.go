@@ -129,7 +129,7 @@ func (c *cli) showInbound(f *sdiv1.InboundInvoice) {
 	c.fields("name", f.GetName(), "state", enum("INBOUND_STATE_", f.GetState()), "reason", strings.TrimSpace(f.GetReasonCode()+" "+f.GetReason()),
 		"SdI id", f.GetSdiId(), "file", f.GetFileName(), "format", f.GetFormat(), "recipient code", f.GetRecipientCode(), "found by", f.GetRoutedBy(),
 		"seller", partyText(f.GetSeller()), "buyer", partyText(f.GetBuyer()), "received", when(f.GetReceiveTime()),
-		"answer by", when(f.GetAnswerBy()), "term over", when(f.GetExpireTime()))
+		"answer by", when(f.GetAnswerBy()), "term over", when(f.GetExpireTime()), "destroyed", destroyed(f.GetDestruction()))
 	var rows [][]string
 	for _, b := range f.GetBodies() {
 		outcome := ""

@@ -140,7 +140,7 @@ func (c *cli) getCommand() *cobra.Command {
 func (c *cli) showInvoice(i *invoicev1.Invoice) {
 	c.fields("name", i.GetName(), "state", enum("INVOICE_STATE_", i.GetState()), "failure", i.GetFailure(), "format", i.GetFormat(),
 		"seller", party(i.GetSeller()), "buyer", party(i.GetBuyer()), "recipient code", i.GetRecipientCode(), "external id", i.GetExternalId(),
-		"corrects", i.GetCorrects(), "corrected by", i.GetCorrectedBy(), "file name", i.GetFileName(), "SdI id", i.GetSdiId(), "preserved", when(i.GetPreserveTime()), "package", i.GetPackage(),
+		"corrects", i.GetCorrects(), "corrected by", i.GetCorrectedBy(), "file name", i.GetFileName(), "SdI id", i.GetSdiId(), "preserved", when(i.GetPreserveTime()), "package", i.GetPackage(), "destroyed", destroyed(i.GetDestruction()),
 		"created", when(i.GetCreateTime()), "updated", when(i.GetUpdateTime()), "trace", i.GetTraceId())
 	var rows [][]string
 	for _, b := range i.GetBodies() {

@@ -159,6 +159,9 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	if at := m.GetProviderRemoveTime(); at != nil {
 		fmt.Fprintln(c.out, "removed at the provider:", when(at))
 	}
+	if d := m.GetDestruction(); d != nil {
+		fmt.Fprintln(c.out, "destroyed:", destroyed(d))
+	}
 	for _, d := range m.GetDoubts() {
 		fmt.Fprintln(c.out, "doubt:", d)
 	}

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 )
 
 var jsonOptions = protojson.MarshalOptions{UseProtoNames: true, Multiline: true, Indent: "  ", EmitDefaultValues: true}
@@ -85,6 +87,14 @@ func (c *cli) fields(pairs ...any) {
 		}
 	}
 	columns(c.out, rows)
+}
+
+// destroyed says when something was destroyed and by which disposal; empty when it stands.
+func destroyed(d *eventv1.Destruction) string {
+	if d == nil {
+		return ""
+	}
+	return when(d.GetTime()) + " by " + d.GetDisposal()
 }
 
 // when shows a time in the machine's zone; empty for none. Times that are kept to the second say no more.

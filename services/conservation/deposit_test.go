@@ -172,6 +172,7 @@ func TestDeposits(t *testing.T) {
 		_, err = foreign.ListDeposits(ctx, &conservationv1.ListDepositsRequest{Parent: "tenants/acme"})
 		require.Equal(t, fault.KindDenied, fault.Of(err).Kind)
 	})
+	t.Run("Test54_IdsTellNothing", func(t *testing.T) { idsTellNothing(t, h, api) })
 }
 
 // depositAccepted: the unit, its metadata, its place in a package, and the report that the producer gets.

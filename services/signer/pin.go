@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -21,15 +22,15 @@ import (
 	"ceralacca.dev/services/signer/internal/db"
 )
 
-// A PIN is kept as HMAC(key in Vault, argon2id(PIN, salt)). argon2id with 19 MiB and two passes is
-// what OWASP asks for at the least; 8 digits are few for any hash, so the key in Vault is what keeps
-// who has the database from trying them all, and the counters keep who has the API.
+// A PIN is kept as HMAC(key in Vault, argon2id(PIN, salt)). 8 digits are few for any hash, so the key in Vault is what
+// keeps who has the database from trying them all, and the counters keep who has the API; argon2id is the second wall,
+// for who has the database and may ask Vault. Its memory is the least that OWASP names, which has five passes with it
+// for hashes that nothing else guards; how many there are here is authorization.pin_passes.
 // Two lanes of the same memory and passes are ready in half the time where a processor is idle, and cost as much.
 // spec: RFC9106 §3.1
 const (
 	pinDigits    = 8
-	pinMemoryKiB = 19 * 1024
-	pinPasses    = 2
+	pinMemoryKiB = 7 * 1024
 	pinLanes     = 2
 	pinSaltSize  = 16
 )
@@ -38,24 +39,40 @@ const (
 type pinCost struct{ memoryKiB, passes, lanes int32 }
 
 // newPINs is what a PIN costs that is set now; one that was set for another cost is hashed anew at its next use.
-var newPINs = pinCost{pinMemoryKiB, pinPasses, pinLanes}
+func (s *Service) newPINs() pinCost {
+	return pinCost{pinMemoryKiB, int32(s.cfg.Authorization.PINPasses), pinLanes} //nolint:gosec // Validate: at most 20
+}
 
 func costOf(p db.CredentialPin) pinCost { return pinCost{p.MemoryKib, p.Passes, p.Lanes} }
 
-// pinHasher runs argon2id, as many lanes at a time as there are processors: each hash takes its memory, and more
-// would make all of them later. Who came first is served first.
+// pinHasher runs argon2id, as many lanes at a time as there are processors: more would make all of them later, and each
+// hash takes its memory. Who came first is served first.
 type pinHasher struct {
+	open  sync.Once
 	lanes *semaphore.Weighted
 	all   int64
 }
 
-func newPinHasher() *pinHasher {
-	all := int64(runtime.GOMAXPROCS(0))
-	return &pinHasher{semaphore.NewWeighted(all), all}
+// start doubles what Go has of processors, once a process, when the first PIN comes. A lane keeps one of them until the
+// scheduler takes it away, 10 ms later; while lanes had all of them, each step of every other call waited that long (a
+// call of 3 ms was one of 50). With some left for the others it is the kernel that shares out the real ones, and it lets
+// who slept go first.
+func (p *pinHasher) start() {
+	p.open.Do(func() {
+		p.all = int64(processors())
+		p.lanes = semaphore.NewWeighted(p.all)
+	})
 }
+
+var processors = sync.OnceValue(func() int {
+	own := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(2 * own)
+	return own
+})
 
 // hash waits for its turn as long as ctx lasts.
 func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, c pinCost) ([]byte, error) {
+	p.start()
 	n := min(int64(c.lanes), p.all)
 	if err := p.lanes.Acquire(ctx, n); err != nil {
 		return nil, err
@@ -90,7 +107,7 @@ func checkPIN(pin string) error {
 func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt, mac []byte, err error) {
 	salt = make([]byte, pinSaltSize)
 	_, _ = rand.Read(salt) // never fails
-	hash, err := s.pins.hash(ctx, pin, salt, newPINs)
+	hash, err := s.pins.hash(ctx, pin, salt, s.newPINs())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,7 +121,8 @@ func (s *Service) newPIN(ctx context.Context, c db.Credential, pin string) (salt
 // rehash keeps a PIN that was just found right under the parameters of today. It cannot fail the call: the older
 // ones stay good until the next use.
 func (s *Service) rehash(ctx context.Context, a asked, pin string) {
-	if costOf(a.pin) == newPINs {
+	cost := s.newPINs()
+	if costOf(a.pin) == cost {
 		return
 	}
 	salt, mac, err := s.newPIN(ctx, a.credential, pin)
@@ -112,7 +130,7 @@ func (s *Service) rehash(ctx context.Context, a asked, pin string) {
 		err = s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 			return db.New(tx).RehashPin(ctx, db.RehashPinParams{
 				CredentialID: a.credential.ID, Version: a.pin.Version, OldMac: a.pin.Mac,
-				Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac,
+				Salt: salt, MemoryKib: cost.memoryKiB, Passes: cost.passes, Lanes: cost.lanes, Mac: mac,
 			})
 		})
 	}
@@ -176,11 +194,11 @@ func (s *Service) firstPIN(ctx context.Context, c db.Credential, req *signv1.Set
 	if err != nil {
 		return nil, err
 	}
-	now := pg.Time(s.now())
+	now, cost := pg.Time(s.now()), s.newPINs()
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		n, err := q.InsertPin(ctx, db.InsertPinParams{
-			CredentialID: c.ID, Holder: req.GetHolder(), Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac, At: now,
+			CredentialID: c.ID, Holder: req.GetHolder(), Salt: salt, MemoryKib: cost.memoryKiB, Passes: cost.passes, Lanes: cost.lanes, Mac: mac, At: now,
 		})
 		if err != nil {
 			return fmt.Errorf("signer: insert PIN: %w", err)
@@ -214,11 +232,11 @@ func (s *Service) changePIN(ctx context.Context, a asked, req *signv1.SetPinRequ
 	if err != nil {
 		return nil, s.giveBack(ctx, a, err, nil)
 	}
-	now := pg.Time(s.now())
+	now, cost := pg.Time(s.now()), s.newPINs()
 	err = s.prove(ctx, a, factors{req.GetPin(), req.GetOtp()}, telemetry.Act{Action: "pin.change", Resource: a.name()},
 		func(ctx context.Context, tx pgx.Tx) error {
 			n, err := db.New(tx).ChangePin(ctx, db.ChangePinParams{
-				CredentialID: a.credential.ID, Version: a.pin.Version, Salt: salt, MemoryKib: newPINs.memoryKiB, Passes: newPINs.passes, Lanes: newPINs.lanes, Mac: mac, At: now,
+				CredentialID: a.credential.ID, Version: a.pin.Version, Salt: salt, MemoryKib: cost.memoryKiB, Passes: cost.passes, Lanes: cost.lanes, Mac: mac, At: now,
 			})
 			if err == nil && n == 0 {
 				return fault.Aborted("PIN_CHANGED", "the PIN was changed a moment ago by another request, or the credential was revoked")

@@ -449,6 +449,14 @@ func providerSwitch(t *testing.T, a *abroad) {
 	list, err := f.providers.ListHoldings(t.Context(), &signv1.ListHoldingsRequest{Parent: f.name})
 	require.NoError(t, err)
 	require.Len(t, list.GetHoldings(), 2)
+
+	// Another device of the same key is a switch like any other.
+	_, err = f.providers.SwitchProvider(t.Context(), &signv1.SwitchProviderRequest{Name: f.name, Key: &signv1.RemoteKey{Provider: to.GetProvider(), Id: to.GetId(), OtpKind: "SMS"}})
+	require.NoError(t, err)
+	texted := &far{abroad: a, user: "RHIP0000005", kind: "SMS", name: f.name}
+	last := texted.challenge(t, hashes)
+	_, err = f.auth.SignHashes(t.Context(), &signv1.SignHashesRequest{Name: last.GetName(), Authorization: texted.authorize(t, last), DocumentSha256: hashes, RequestId: uuid.NewString()})
+	require.NoError(t, err)
 	local := a.credential(t, company, person, signv1.KeyType_KEY_TYPE_EC_P256)
 	_, err = f.providers.SwitchProvider(t.Context(), &signv1.SwitchProviderRequest{Name: local.GetName(), Key: to})
 	requireCode(t, "CREDENTIAL_NOT_HELD", err)

@@ -165,7 +165,18 @@ func (q query) and(other query) (query, error) {
 // statement is one SELECT in the making.
 type statement struct {
 	args []any
+	sets []string // of parties, each made once for all that ask whether somebody is in it
 }
+
+// set names a set that the statement makes before anything else.
+func (s *statement) set(sql string) string {
+	name := "named_" + strconv.Itoa(len(s.sets))
+	s.sets = append(s.sets, name+" AS MATERIALIZED ("+sql+")")
+	return name
+}
+
+// back takes away what was added since.
+func (s *statement) back(args, sets int) { s.args, s.sets = s.args[:args], s.sets[:sets] }
 
 func (s *statement) arg(v any) string {
 	s.args = append(s.args, v)
@@ -205,6 +216,9 @@ func find(ctx context.Context, tx pgx.Tx, tenant string, q query, after *place, 
 	if len(selects) > 1 {
 		sql = "SELECT issued_on, unit_id, body FROM (" + strings.Join(selects, " UNION ") + ") AS found" + tail
 	}
+	if len(st.sets) > 0 {
+		sql = "WITH " + strings.Join(st.sets, ", ") + " " + sql
+	}
 	rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, st.args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("conservation: search: %w", err)
@@ -221,12 +235,12 @@ const mostVariants = 8
 
 // alternative gives the WHEREs of which any finds what the conditions want; none when nothing can.
 func alternative(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, all []condition) ([]string, error) {
-	variants, began := []string{""}, len(st.args)
+	variants, args, sets := []string{""}, len(st.args), len(st.sets)
 	for _, c := range all {
 		if c.field == conservationv1.SearchField_SEARCH_FIELD_FISCAL_YEAR {
 			more, err := yearDates(ctx, tx, st, tenant, c.year)
 			if err != nil || more == "" {
-				st.args = st.args[:began]
+				st.back(args, sets)
 				return nil, err
 			}
 			variants = widen(variants, more)
@@ -240,7 +254,7 @@ func alternative(ctx context.Context, tx pgx.Tx, st *statement, tenant, own stri
 		}
 		named, err := parties(ctx, tx, st, tenant, own, c)
 		if err != nil || named == nil {
-			st.args = st.args[:began] // nothing names them
+			st.back(args, sets) // nothing names them
 			return nil, err
 		}
 		switch {

@@ -66,12 +66,13 @@ func bears(st *statement, own, party string, s span) string {
 // parties gives the set of parties that a condition means; nil when there are none.
 func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, c condition) (*naming, error) {
 	whole, words := c.spans()
-	rarest, bearers, err := rarestOf(ctx, tx, tenant, whole, words)
+	borne, err := countBearers(ctx, tx, tenant, whole, words)
 	if err != nil {
 		return nil, err
 	}
+	bearers := borne.most()
 	if bearers <= mostParties {
-		ids, err := lookUp(ctx, tx, tenant, whole, words, rarest)
+		ids, err := lookUp(ctx, tx, tenant, whole, words, borne)
 		switch {
 		case err != nil:
 			return nil, err
@@ -87,7 +88,7 @@ func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, 
 	}
 	if bearers <= mostHeld {
 		// The limit is above what there are, and bounds what the planner believes: beyond its memory it would not make a set.
-		set := bearersOf(st, own, whole, words, rarest) + " LIMIT " + st.arg(2*mostHeld+1)
+		set := "SELECT party_id FROM " + st.set(bearersOf(st, own, whole, words, borne)+" LIMIT "+st.arg(2*mostHeld+1))
 		return &naming{many: true, as: func(column string) string { return "COALESCE(" + column + " IN (" + set + "), false)" }}, nil
 	}
 	return &naming{many: true, as: func(column string) string {
@@ -104,9 +105,29 @@ func parties(ctx context.Context, tx pgx.Tx, st *statement, tenant, own string, 
 	}}, nil
 }
 
-// rarestOf gives the word that fewest bear, and how many can be meant at most: those who bear it, or the whole; whichever are
-// more, and no further than it matters.
-func rarestOf(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span) (rarest, bearers int, err error) {
+// bearers are how many parties bear the whole and each of the words, counted no further than it matters.
+type bearers struct {
+	whole  int
+	words  []int
+	rarest int // of the words
+}
+
+// most is how many can be meant: those who bear the rarest word, or the whole; whichever are more.
+func (b bearers) most() int {
+	if len(b.words) == 0 {
+		return b.whole
+	}
+	return max(b.whole, b.words[b.rarest])
+}
+
+// listed says that those who bear a word are listed, instead of being asked for one by one among those who bear the rarest:
+// asking for one costs as much as listing forty.
+func (b bearers) listed(word int) bool {
+	rarest := b.words[b.rarest]
+	return rarest > mostParties && (b.words[word] <= mostHeld || rarest > mostHeld/5)
+}
+
+func countBearers(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span) (b bearers, err error) {
 	probe := &statement{}
 	own, limit := probe.arg(tenant), probe.arg(max(mostParties, mostHeld)+1)
 	var counts []string
@@ -116,37 +137,40 @@ func rarestOf(ctx context.Context, tx pgx.Tx, tenant string, whole span, words [
 	var found []int
 	err = tx.QueryRow(ctx, "SELECT ARRAY["+strings.Join(counts, ", ")+"]", append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...).Scan(&found)
 	if err != nil {
-		return 0, 0, fmt.Errorf("conservation: search for parties: %w", err)
+		return b, fmt.Errorf("conservation: search for parties: %w", err)
 	}
-	for i := range words {
-		if found[i+1] < found[rarest+1] {
-			rarest = i
+	b.whole, b.words = found[0], found[1:]
+	for i, n := range b.words {
+		if n < b.words[b.rarest] {
+			b.rarest = i
 		}
 	}
-	if len(words) == 0 {
-		return 0, found[0], nil
-	}
-	return rarest, max(found[0], found[rarest+1]), nil
+	return b, nil
 }
 
 // bearersOf selects the parties: who begins with the whole, and those who bear the rarest word that bear the others too.
-func bearersOf(st *statement, own string, whole span, words []span, rarest int) string {
+func bearersOf(st *statement, own string, whole span, words []span, borne bearers) string {
 	sql := "SELECT party_id FROM search_word WHERE tenant_id = " + own + " AND " + whole.of(st, "word")
 	if len(words) == 0 {
 		return sql
 	}
-	sql = "(" + sql + ") UNION (SELECT party_id FROM search_word AS w WHERE w.tenant_id = " + own + " AND " + words[rarest].of(st, "w.word")
+	asked := "(SELECT party_id FROM search_word AS w WHERE w.tenant_id = " + own + " AND " + words[borne.rarest].of(st, "w.word")
+	listed := ""
 	for i, w := range words {
-		if i != rarest {
-			sql += " AND " + bears(st, own, "w.party_id", w)
+		switch {
+		case i == borne.rarest:
+		case borne.listed(i):
+			listed += " INTERSECT (SELECT party_id FROM search_word WHERE tenant_id = " + own + " AND " + w.of(st, "word") + ")"
+		default:
+			asked += " AND " + bears(st, own, "w.party_id", w)
 		}
 	}
-	return sql + ")"
+	return "(" + sql + ") UNION (" + asked + ")" + listed + ")"
 }
 
-func lookUp(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span, rarest int) ([]uuid.UUID, error) {
+func lookUp(ctx context.Context, tx pgx.Tx, tenant string, whole span, words []span, borne bearers) ([]uuid.UUID, error) {
 	probe := &statement{}
-	sql := bearersOf(probe, probe.arg(tenant), whole, words, rarest)
+	sql := bearersOf(probe, probe.arg(tenant), whole, words, borne)
 	rows, err := tx.Query(ctx, sql+" LIMIT "+probe.arg(mostParties+1), append([]any{pgx.QueryExecModeCacheDescribe}, probe.args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("conservation: search for parties: %w", err)

@@ -17,12 +17,12 @@ import (
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
-// reportCost takes two thousand real units in, with all that belongs to it, into archives of growing size: the curve of what a unit costs.
+// reportCost takes ten thousand real units in, with all that belongs to it, into archives of growing size: the curve of what a unit costs.
 // What is there already was written into the tables directly, as it looks when packages were sealed: units, three files each,
 // their entries in the search, parties with their words, objects and copies, a hundred units in one object. The log begins empty;
 // format/tlog measures that it appends in constant time.
 func reportCost(b *testing.B) {
-	const probe = 2000
+	const probe = 10_000
 	cluster, db := durable(b, filepath.Join(b.TempDir(), "pg"))
 	h := openBench(b, db)
 	h.awaitAfter(b, h.settled(b, 500))

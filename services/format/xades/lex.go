@@ -206,9 +206,11 @@ func decodeWith(m *charmap.Charmap, b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// declaredEncoding reads encoding="..." out of the XML declaration, in lower case.
+// declaredEncoding reads encoding="..." out of the XML declaration, in lower case. What only begins like one, such as
+// <?xml-stylesheet or <?xml.version, is an instruction that says nothing of the document's encoding. spec: XML 1.0 §2.8
 func declaredEncoding(b []byte) string {
-	if !bytes.HasPrefix(b, []byte("<?xml")) {
+	const begin = "<?xml"
+	if !bytes.HasPrefix(b, []byte(begin)) || len(b) == len(begin) || !strings.ContainsRune(" \t\r\n", rune(b[len(begin)])) {
 		return ""
 	}
 	end := bytes.Index(b, []byte("?>"))

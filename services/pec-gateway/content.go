@@ -93,7 +93,7 @@ func (s *Service) GetMessageContent(req *pecv1.GetMessageContentRequest, stream 
 }
 
 func (s *Service) rowOf(ctx context.Context, name string) (row db.Message, err error) {
-	err = s.db.Tx(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		_, row, err = s.standing(ctx, tx, name)
 		return err

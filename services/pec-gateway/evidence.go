@@ -31,7 +31,7 @@ type evidence struct {
 // not be read: its bytes come from GetMessageContent.
 func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
 	e := &evidence{reports: map[string][]db.Report{}}
-	err := s.db.Tx(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.View(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		_, e.row, err = s.standing(ctx, tx, name)
 		if err != nil {

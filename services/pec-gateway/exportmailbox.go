@@ -64,7 +64,7 @@ type mailboxExport struct {
 func (s *Service) ExportMailbox(req *pecv1.ExportMailboxRequest, stream pecv1.PecDeskService_ExportMailboxServer) error {
 	ctx := stream.Context()
 	e := &mailboxExport{s: s, done: map[string]bool{}}
-	err := s.at(ctx, req.GetName(), func(_ context.Context, _ pgx.Tx, box db.Mailbox) error {
+	err := s.look(ctx, req.GetName(), func(_ context.Context, _ pgx.Tx, box db.Mailbox) error {
 		e.box = box
 		return nil
 	})
@@ -104,7 +104,7 @@ func (e *mailboxExport) all(ctx context.Context, direction int16) error {
 	for after := uuid.Nil; ; {
 		var rows []db.Message
 		facts := map[uuid.UUID][]archivedFact{}
-		err := e.s.db.Tx(ctx, e.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		err := e.s.db.View(ctx, e.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 			var err error
 			rows, err = q(tx).MessagesToExport(ctx, db.MessagesToExportParams{TenantID: e.box.TenantID, MailboxID: e.box.ID, Direction: direction, After: after, Most: handPage})
 			if err != nil || len(rows) == 0 {

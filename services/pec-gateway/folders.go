@@ -25,7 +25,7 @@ func noFolder(name string) error {
 // ListFolders lists the folders that were made here and those in which messages stand.
 func (s *Service) ListFolders(ctx context.Context, req *pecv1.ListFoldersRequest) (*pecv1.ListFoldersResponse, error) {
 	out := &pecv1.ListFoldersResponse{}
-	err := s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err := s.look(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		own, err := q(tx).ListOwnFolders(ctx, db.ListOwnFoldersParams{TenantID: box.TenantID, MailboxID: box.ID})
 		if err != nil {
 			return err

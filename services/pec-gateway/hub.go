@@ -19,7 +19,7 @@ import (
 func (s *Service) GetHub(ctx context.Context, req *pecv1.GetHubRequest) (*pecv1.Hub, error) {
 	tenant := strings.TrimPrefix(req.GetParent(), "tenants/")
 	out := &pecv1.Hub{}
-	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		ids, err := s.reachable(ctx, tx, req.GetParent()+"/mailboxes/-")
 		if err != nil || len(ids) == 0 {
 			return err

@@ -55,7 +55,7 @@ func (s *Service) writeLog(ctx context.Context, req *pecv1.ExportLogRequest, w i
 		"detail", "message", "receipt"})
 	for more := true; err == nil && more; {
 		var rows []logRow
-		err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 			boxes, err := s.reachable(ctx, tx, req.GetParent())
 			if err != nil || len(boxes) == 0 {
 				return err

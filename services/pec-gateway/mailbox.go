@@ -216,7 +216,7 @@ func (s *Service) GetMailbox(ctx context.Context, req *pecv1.GetMailboxRequest) 
 		return nil, err
 	}
 	var out *pecv1.Mailbox
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := s.mailbox(ctx, tx, tenant, id, false)
 		if err != nil {
 			return err
@@ -247,7 +247,7 @@ func (s *Service) ListMailboxes(ctx context.Context, req *pecv1.ListMailboxesReq
 	size := pageSize(req.GetPageSize())
 	all, labels := visible(ctx)
 	out := &pecv1.ListMailboxesResponse{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := q(tx).ListMailboxes(ctx, db.ListMailboxesParams{TenantID: tenant, After: after, AllLabels: all, Labels: labels, Caller: grantee(ctx), PageSize: size + 1})
 		if err != nil {
 			return err

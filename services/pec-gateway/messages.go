@@ -31,7 +31,7 @@ func (s *Service) ListQuarantinedMessages(ctx context.Context, req *pecv1.ListQu
 		p.Before = &last
 	}
 	out := &pecv1.ListQuarantinedMessagesResponse{}
-	err = s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err = s.look(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		p.TenantID, p.MailboxID = box.TenantID, box.ID
 		rows, err := q(tx).ListQuarantine(ctx, p)
 		if err != nil {
@@ -127,7 +127,7 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 	var out *pecv1.Message
 	var row db.Message
 	tenant := strings.Split(req.GetName(), "/")[1]
-	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		_, row, err = s.message(ctx, tx, req.GetName())
 		if err != nil {

@@ -61,7 +61,7 @@ func passwordEnd(given *time.Time, days int32) time.Time {
 // GetMailboxPolicy shows how a mailbox is run.
 func (s *Service) GetMailboxPolicy(ctx context.Context, req *pecv1.GetMailboxPolicyRequest) (*pecv1.MailboxPolicy, error) {
 	var out *pecv1.MailboxPolicy
-	err := s.at(ctx, strings.TrimSuffix(req.GetName(), "/policy"), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err := s.look(ctx, strings.TrimSuffix(req.GetName(), "/policy"), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		var err error
 		out, err = policyOf(ctx, tx, box)
 		return err
@@ -247,7 +247,7 @@ func (s *Service) ordinaryAddresses(ctx context.Context, in *pecv1.MailboxPolicy
 		list = append(list, a)
 	}
 	var kept []string
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		kept, err = q(tx).AddressesInKeeping(ctx, list)
 		return err
 	})

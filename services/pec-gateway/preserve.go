@@ -308,7 +308,7 @@ func (s *Service) ListPreservedDays(ctx context.Context, req *pecv1.ListPreserve
 		p.Before = dateOf(last)
 	}
 	out := &pecv1.ListPreservedDaysResponse{}
-	err = s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err = s.look(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		p.TenantID, p.MailboxID = box.TenantID, box.ID
 		rows, err := q(tx).ListDays(ctx, p)
 		if err != nil {
@@ -331,7 +331,7 @@ func (s *Service) ListPreservedDays(ctx context.Context, req *pecv1.ListPreserve
 
 // preserving gives those of the tenants who have handed something over.
 func (s *Service) preserving(ctx context.Context, tenants []string) (named []string, err error) {
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		named, err = q(tx).TenantsPreserving(ctx, tenants)
 		return err
 	})

@@ -276,7 +276,7 @@ func (s *Service) toTest(ctx context.Context, req *pecv1.TestMailboxRequest) (bo
 	if err != nil {
 		return box, "", err
 	}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		box, err = s.mailbox(ctx, tx, tenant, id, false)
 		return err

@@ -208,7 +208,7 @@ func (s *Service) GetDelivery(ctx context.Context, req *pecv1.GetDeliveryRequest
 		return nil, err
 	}
 	var out *pecv1.Delivery
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := s.mailbox(ctx, tx, tenant, mailbox, false); err != nil {
 			return err
 		}
@@ -311,7 +311,7 @@ func (s *Service) ListDeliveries(ctx context.Context, req *pecv1.ListDeliveriesR
 	}
 	size := pageSize(req.GetPageSize())
 	out := &pecv1.ListDeliveriesResponse{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := s.mailbox(ctx, tx, tenant, mailbox, false); err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ func badArchive(format string, a ...any) error {
 // what was received is read and judged like mail that comes, and the states follow. Faults: those of the contract.
 func (s *Service) RestoreMailbox(ctx context.Context, req *pecv1.RestoreMailboxRequest) (*pecv1.RestoreMailboxResponse, error) {
 	r := &restoration{s: s, out: &pecv1.RestoreMailboxResponse{Position: req.GetPosition()}, files: map[string]*zip.File{}}
-	err := s.at(ctx, req.GetName(), func(_ context.Context, _ pgx.Tx, box db.Mailbox) error {
+	err := s.look(ctx, req.GetName(), func(_ context.Context, _ pgx.Tx, box db.Mailbox) error {
 		r.box = box
 		if !box.Paused {
 			return fault.Precondition("MAILBOX_NOT_SUSPENDED", "suspend the mailbox first: while it is restored nothing is fetched into it")

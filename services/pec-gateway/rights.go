@@ -124,7 +124,7 @@ func (s *Service) reachable(ctx context.Context, tx pgx.Tx, parent string) ([]uu
 // GetMailboxAccess shows who may do what with a mailbox.
 func (s *Service) GetMailboxAccess(ctx context.Context, req *pecv1.GetMailboxAccessRequest) (*pecv1.MailboxPermissions, error) {
 	var out *pecv1.MailboxPermissions
-	err := s.at(ctx, req.GetName(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err := s.look(ctx, req.GetName(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		rows, err := q(tx).ListGrants(ctx, db.ListGrantsParams{TenantID: box.TenantID, MailboxID: box.ID})
 		out = showGrants(req.GetName(), rows)
 		return err
@@ -186,11 +186,22 @@ func grantText(list []*pecv1.MailboxGrant) string {
 
 // at runs fn in a transaction on a mailbox that the caller may use in this way.
 func (s *Service) at(ctx context.Context, name string, fn func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error) error {
+	return s.within(ctx, s.db.Tx, name, fn)
+}
+
+// look is at for what only reads: all of it is of one moment.
+func (s *Service) look(ctx context.Context, name string, fn func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error) error {
+	return s.within(ctx, s.db.View, name, fn)
+}
+
+func (s *Service) within(ctx context.Context, begin func(context.Context, string, func(context.Context, pgx.Tx) error) error, name string,
+	fn func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error,
+) error {
 	tenant, id, err := splitMailbox(name)
 	if err != nil {
 		return err
 	}
-	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	return begin(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		box, err := s.mailbox(ctx, tx, tenant, id, false)
 		if err != nil {
 			return err

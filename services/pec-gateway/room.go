@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -68,6 +69,17 @@ func roomOf(r *pecv1.RoomRule) (at, to int64, age time.Duration) {
 	return at, to, time.Duration(days) * 24 * time.Hour
 }
 
+// roomPause is until when no room is made in a mailbox under a version of its policy: another rule counts at once.
+type roomPause struct {
+	version string
+	until   time.Time
+}
+
+func (s *Service) roomWaits(mailbox uuid.UUID, version string) bool {
+	p, ok := s.noRoom.Load(mailbox)
+	return ok && p.(roomPause).version == version && s.now().Before(p.(roomPause).until) //nolint:forcetypeassert // ours
+}
+
 // removable is a message that may be removed at the provider.
 type removable = db.RemovableMessagesRow
 
@@ -75,18 +87,19 @@ type removable = db.RemovableMessagesRow
 // has and gives back, compared with what the provider has there at that moment. Each is noted before it is removed, so a
 // crash leaves a row that says what was about to happen, and the next look ends it.
 func (v *visit) makeRoom(ctx context.Context, c *imap.Client) error {
-	if until, ok := v.s.noRoom.Load(v.box.ID); ok && v.s.now().Before(until.(time.Time)) { //nolint:forcetypeassert // ours
-		return nil
-	}
 	var rule *pecv1.RoomRule
 	var list []removable
+	var version string
 	full := false
 	err := v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		policy, err := policyOf(ctx, tx, v.box)
-		rule = policy.GetRoom()
-		at, _, age := roomOf(rule)
-		if err != nil || !rule.GetEnabled() || v.box.QuotaLimit <= 0 || v.box.QuotaUsed*100 < v.box.QuotaLimit*at {
+		rule, version = policy.GetRoom(), policy.GetEtag()
+		if err != nil || v.s.roomWaits(v.box.ID, version) {
 			return err
+		}
+		at, _, age := roomOf(rule)
+		if !rule.GetEnabled() || v.box.QuotaLimit <= 0 || v.box.QuotaUsed*100 < v.box.QuotaLimit*at {
+			return nil
 		}
 		full = true
 		list, err = q(tx).RemovableMessages(ctx, db.RemovableMessagesParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Before: pg.Time(v.s.now().Add(-age)),
@@ -97,11 +110,11 @@ func (v *visit) makeRoom(ctx context.Context, c *imap.Client) error {
 		return err
 	}
 	if len(list) == 0 {
-		v.s.noRoom.Store(v.box.ID, v.s.now().Add(nothingToRemove))
+		v.s.noRoom.Store(v.box.ID, roomPause{version, v.s.now().Add(nothingToRemove)})
 		return nil
 	}
 	if !c.CanRemove() {
-		return v.tellNoRoom(ctx)
+		return v.tellNoRoom(ctx, version)
 	}
 	_, to, _ := roomOf(rule)
 	over := v.box.QuotaUsed - v.box.QuotaLimit*to/100
@@ -119,7 +132,7 @@ func (v *visit) makeRoom(ctx context.Context, c *imap.Client) error {
 		if err != nil {
 			v.s.log.WarnContext(ctx, "the provider refuses to remove messages", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "folder", some[0].Folder, "error", err)
 			list = slices.DeleteFunc(list, func(m removable) bool { return m.Folder == some[0].Folder })
-			v.s.noRoom.Store(v.box.ID, v.s.now().Add(refusedRemoval))
+			v.s.noRoom.Store(v.box.ID, roomPause{version, v.s.now().Add(refusedRemoval)})
 		}
 	}
 	if removed > 0 {
@@ -143,8 +156,8 @@ func nextOf(list []removable, over int64) (some, rest []removable) {
 }
 
 // tellNoRoom says, once a day, that the provider's server cannot remove single messages.
-func (v *visit) tellNoRoom(ctx context.Context) error {
-	v.s.noRoom.Store(v.box.ID, v.s.now().Add(refusedRemoval))
+func (v *visit) tellNoRoom(ctx context.Context, version string) error {
+	v.s.noRoom.Store(v.box.ID, roomPause{version, v.s.now().Add(refusedRemoval)})
 	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return v.tell(ctx, tx, codeNoRoom, "the provider's server cannot remove single messages (UIDPLUS): make room at the provider's own pages")
 	})

@@ -139,7 +139,7 @@ func (s *Service) ListMessages(ctx context.Context, req *pecv1.ListMessagesReque
 	}
 	size := int(pageSize(req.GetPageSize()))
 	out := &pecv1.ListMessagesResponse{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		boxes, err := s.reachable(ctx, tx, req.GetParent())
 		if err != nil || len(boxes) == 0 {
 			return err

@@ -59,7 +59,7 @@ type Service struct {
 	points   points
 	web      *http.Client // for revocation lists: public servers only
 	denied   denials
-	noRoom   sync.Map // mailbox -> time until which no room is made in it
+	noRoom   sync.Map // mailbox -> roomPause
 }
 
 // Target wires the gateway.

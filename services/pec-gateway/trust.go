@@ -33,7 +33,7 @@ type trustCache struct {
 func (s *Service) trustNow(ctx context.Context) (*trusted, error) {
 	s.trusts.mu.Lock()
 	defer s.trusts.mu.Unlock()
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		version, err := q(tx).TrustVersion(ctx)
 		if err != nil || s.trusts.now != nil && s.trusts.now.version == version {
 			return err

@@ -200,7 +200,7 @@ func (s *Service) ListTrustedProviders(ctx context.Context, req *pecv1.ListTrust
 	if err != nil {
 		return nil, err
 	}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		version, err := q(tx).TrustVersion(ctx)
 		if err != nil {
 			return err
@@ -245,7 +245,7 @@ func (s *Service) ListSeenCertificates(ctx context.Context, req *pecv1.ListSeenC
 	}
 	size := pageSize(req.GetPageSize())
 	out := &pecv1.ListSeenCertificatesResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := q(tx).ListSeen(ctx, db.ListSeenParams{State: int16(req.GetState()), After: after, PageSize: size + 1})
 		if err != nil {
 			return err

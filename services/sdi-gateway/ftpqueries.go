@@ -14,7 +14,7 @@ import (
 // ListChannels tells operators where new documents go.
 func (s *Service) ListChannels(ctx context.Context, _ *sdiv1.ListChannelsRequest) (*sdiv1.ListChannelsResponse, error) {
 	waiting := map[string]int64{}
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).CountWaiting(ctx)
 		for _, row := range rows {
 			waiting[row.Channel] = row.N
@@ -48,7 +48,7 @@ func (s *Service) ListSupports(ctx context.Context, req *sdiv1.ListSupportsReque
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListSupportsResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListSupports(ctx, db.ListSupportsParams{Kind: req.GetKind(), State: req.GetState(), Before: before, N: size + 1})
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *Service) ListSupportDifferences(ctx context.Context, req *sdiv1.ListSup
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListSupportDifferencesResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListSupportDifferences(ctx, db.ListSupportDifferencesParams{Before: before, N: size + 1})
 		if err != nil {
 			return err

@@ -51,7 +51,7 @@ func (s *inbound) ListInboundInvoices(ctx context.Context, req *sdiv1.ListInboun
 		p.Since = &since
 	}
 	out := &sdiv1.ListInboundInvoicesResponse{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListInboundFiles(ctx, p)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func (s *inbound) ListQuarantine(ctx context.Context, req *sdiv1.ListQuarantineR
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListQuarantineResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListQuarantined(ctx, db.ListQuarantinedParams{After: after, N: size + 1})
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (s *inbound) ClaimInboundDocument(ctx context.Context, req *sdiv1.ClaimInbo
 
 // quarantined reads a file that waits for a company.
 func (s *Service) quarantined(ctx context.Context, id uuid.UUID, name string) (row db.InboundFile, err error) {
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		row, err = db.New(tx).GetInboundFile(ctx, id)
 		return err
 	})
@@ -253,7 +253,7 @@ func (s *Service) withInbound(ctx context.Context, name string, fn func(ctx cont
 	} else if caller, ok := auth.From(ctx); !ok || caller.Role != auth.RoleOperator {
 		return fault.Denied("OPERATORS_ONLY", "files in quarantine belong to nobody yet: only operators see them")
 	}
-	err = s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := db.New(tx).GetInboundFile(ctx, id)
 		if err != nil {
 			return err
@@ -316,7 +316,7 @@ func presentInbound(ctx context.Context, tx pgx.Tx, rows []db.InboundFile) ([]*s
 		facts[o.FileID] = append(facts[o.FileID], outcomeFact{o.Position, o.State})
 	}
 	for i := range rows {
-		// The outcomes may be younger than the row: the state that is shown follows from the outcomes that are shown.
+		// In a transaction that changes outcomes the row may be older than they are: the state that is shown follows from them.
 		if r := &rows[i]; r.TenantID != "" {
 			list[i].State = inboundStateEnum(inboundStateOf(r.Format, len(list[i].GetBodies()), r.ExpiredAt != nil, facts[r.ID]))
 		}

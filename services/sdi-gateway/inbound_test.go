@@ -144,6 +144,7 @@ func (r *receiver) deliver(t *testing.T, req client.DeliveryRequest) client.Deli
 // file waits until a delivered file was read, and returns it wherever it is.
 func (r *receiver) file(t *testing.T, sdiID string, deliveries int) *sdiv1.InboundInvoice {
 	t.Helper()
+	var found *sdiv1.InboundInvoice
 	find := func() (found *sdiv1.InboundInvoice) {
 		for _, tenant := range []string{"t1", "t2"} {
 			list, err := r.inbound.ListInboundInvoices(t.Context(), &sdiv1.ListInboundInvoicesRequest{Parent: "tenants/" + tenant + "/companies/-", SdiId: sdiID})
@@ -163,14 +164,14 @@ func (r *receiver) file(t *testing.T, sdiID string, deliveries int) *sdiv1.Inbou
 		return found
 	}
 	eventually(t, "the file "+sdiID, func() (bool, string) {
-		found := find()
+		found = find()
 		read := found != nil && len(found.GetDeliveries()) >= deliveries
 		for _, d := range found.GetDeliveries() {
 			read = read && (d.GetAttempt() > 0 || d.GetProblem() != "")
 		}
 		return read, fmt.Sprint(found)
 	})
-	return find() // a list takes files first and deliveries after them: the file may have been read between the two
+	return found
 }
 
 // advance moves SdI's clock, not ours.

@@ -75,7 +75,7 @@ func (s *inbound) ListInboundDeadlines(ctx context.Context, req *sdiv1.ListInbou
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListInboundDeadlinesResponse{}
-	err = s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListInboundDeadlines(ctx, db.ListInboundDeadlinesParams{
 			TenantID: tenant, Before: before, AfterAt: from.at, AfterID: from.id, N: size + 1,
 		})

@@ -69,7 +69,7 @@ func (s *Service) ListDeadlines(ctx context.Context, req *sdiv1.ListDeadlinesReq
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListDeadlinesResponse{}
-	err = s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListDeadlines(ctx, db.ListDeadlinesParams{
 			TenantID: tenant, Kind: kindName(req.GetKind()), Before: before, AfterAt: from.at, AfterID: from.id, N: size + 1,
 		})
@@ -117,7 +117,7 @@ func (s *Service) ListPending(ctx context.Context, req *sdiv1.ListPendingRequest
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListPendingResponse{}
-	err = s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListPending(ctx, db.ListPendingParams{
 			TenantID: tenant, Reason: req.GetReason(), Before: before, AfterAt: from.at, AfterID: from.id, N: size + 1,
 		})
@@ -150,7 +150,7 @@ func (s *Service) ListPending(ctx context.Context, req *sdiv1.ListPendingRequest
 func (s *Service) GetSendingHealth(ctx context.Context, _ *sdiv1.GetSendingHealthRequest) (*sdiv1.SendingHealth, error) {
 	now := pg.Time(s.now())
 	out := &sdiv1.SendingHealth{Transmitter: s.cfg.Transmitter, Endpoint: s.cfg.Endpoint, Breaker: s.breaker.State().State, DrainRate: s.cfg.DrainRate}
-	return out, s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	return out, s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		e, err := q.GetEndpoint(ctx, db.GetEndpointParams{Name: s.cfg.Transmitter, Now: now, Many: drainTogether})
 		if err != nil {

@@ -157,7 +157,7 @@ func (s *Service) ListPauses(ctx context.Context, req *sdiv1.ListPausesRequest) 
 		p.TenantID, scope = "*", ""
 	}
 	out := &sdiv1.ListPausesResponse{}
-	err = s.db.Scoped(ctx, scope, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.ScopedView(ctx, scope, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListPauses(ctx, p)
 		if err != nil {
 			return err

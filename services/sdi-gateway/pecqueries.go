@@ -76,7 +76,7 @@ func (s *Service) SetPecChannel(ctx context.Context, req *sdiv1.SetPecChannelReq
 
 // GetPecChannel shows certified mail as the channel of a company.
 func (s *Service) GetPecChannel(ctx context.Context, req *sdiv1.GetPecChannelRequest) (out *sdiv1.PecChannel, err error) {
-	err = s.db.Tx(ctx, tenantOf(req.GetCompany()), func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenantOf(req.GetCompany()), func(ctx context.Context, tx pgx.Tx) error {
 		row, err := db.New(tx).GetPecChannel(ctx, req.GetCompany())
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("NOT_FOUND", "%s has no mailbox to send from", req.GetCompany())
@@ -107,7 +107,7 @@ func (s *Service) ListPecChannels(ctx context.Context, req *sdiv1.ListPecChannel
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListPecChannelsResponse{}
-	return out, s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	return out, s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListPecChannels(ctx, db.ListPecChannelsParams{TenantID: tenant, After: after, N: size + 1})
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (s *Service) ListPecMailings(ctx context.Context, req *sdiv1.ListPecMailing
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListPecMailingsResponse{}
-	return out, s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	return out, s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListMailings(ctx, db.ListMailingsParams{TenantID: tenant, State: req.GetState(), Before: before, N: size + 1})
 		if err != nil {
 			return err
@@ -204,7 +204,7 @@ func (s *Service) ListPecArrivals(ctx context.Context, req *sdiv1.ListPecArrival
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListPecArrivalsResponse{}
-	return out, s.db.Scoped(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	return out, s.db.ScopedView(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListArrivals(ctx, db.ListArrivalsParams{TenantID: tenant, State: req.GetState(), Before: before, N: size + 1})
 		if err != nil {
 			return err

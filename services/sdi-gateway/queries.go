@@ -27,7 +27,7 @@ func (s *Service) GetTransmission(ctx context.Context, req *sdiv1.GetTransmissio
 	}
 	tenant := parts[1]
 	var out *sdiv1.Transmission
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := db.New(tx).GetTransmission(ctx, id)
 		if err != nil {
 			return err
@@ -55,7 +55,7 @@ func (s *Service) ListTransmissions(ctx context.Context, req *sdiv1.ListTransmis
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListTransmissionsResponse{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListTransmissions(ctx, db.ListTransmissionsParams{
 			TenantID: tenant, Invoice: req.GetInvoice(), State: stateName(req.GetState()), Before: before, N: size + 1,
 		})
@@ -134,7 +134,7 @@ func (s *Service) ListUnmatchedMessages(ctx context.Context, req *sdiv1.ListUnma
 	}
 	size := pageSize(req.GetPageSize())
 	out := &sdiv1.ListUnmatchedMessagesResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := db.New(tx).ListUnmatchedMessages(ctx, db.ListUnmatchedMessagesParams{Before: before, N: size + 1})
 		if err != nil {
 			return err
@@ -161,7 +161,7 @@ func (s *Service) GetUnmatchedMessage(ctx context.Context, req *sdiv1.GetUnmatch
 		return nil, notFound(req.GetName())
 	}
 	var m db.GetUnmatchedMessageRow
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.SystemView(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		m, err = db.New(tx).GetUnmatchedMessage(ctx, id)
 		return err
 	})

@@ -65,6 +65,41 @@ func nextParam(s string) (name, value, rest string) {
 	return name, b.String(), "" // the quote is never closed
 }
 
+// oneBoundary says whether every reader finds the same boundary in the Content-Type of a multipart: it stands once, not in
+// pieces, and no quote stands where none may. (Python's parser looks for the end of a quote that we take for a letter.)
+// spec: RFC2045 §5.1
+func oneBoundary(s string) bool {
+	_, rest, _ := strings.Cut(stripComments(s), ";")
+	found := 0
+	for rest = strings.TrimLeft(rest, " \t;"); rest != ""; rest = strings.TrimLeft(rest, " \t;") {
+		i := strings.IndexAny(rest, "=;\"")
+		if i >= 0 && rest[i] == '"' {
+			return false
+		}
+		name, value, after := nextParam(rest)
+		if base, _, _ := strings.Cut(name, "*"); base == "boundary" {
+			found++
+			if base != name {
+				return false
+			}
+		}
+		if i < 0 || rest[i] == ';' {
+			rest = rest[max(i, 0):]
+			if i < 0 {
+				break
+			}
+			continue
+		}
+		taken := strings.TrimSpace(strings.TrimSuffix(rest[i+1:len(rest)-len(after)], ";"))
+		quoted := strings.HasPrefix(taken, `"`)
+		if quoted && (len(taken) < 2 || !strings.HasSuffix(taken, `"`)) || !quoted && strings.Contains(value, `"`) {
+			return false
+		}
+		rest = after
+	}
+	return found == 1
+}
+
 // stripComments takes (comments) out, outside of quotes. spec: RFC5322 §3.2.2
 func stripComments(s string) string {
 	if !strings.Contains(s, "(") {

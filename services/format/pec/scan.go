@@ -172,6 +172,9 @@ func (s *scanner) run() error {
 
 // take decides what a line is: delimiter, header or body.
 func (s *scanner) take(l line) error {
+	if len(s.stack) > 0 && s.cur.depth <= 2 && bytes.Contains(l.text, []byte("\r--")) {
+		s.m.Findings.add(CodeBoundaryAmbiguous, Ambiguous, l.at, "a carriage return alone stands before what may be a delimiter")
+	}
 	if !l.cont && len(l.text) > 2 && l.text[0] == '-' && l.text[1] == '-' && len(s.stack) > 0 {
 		if k, closing, is := s.delimiter(l); is {
 			return s.delimit(k, closing, l)
@@ -275,6 +278,9 @@ func (s *scanner) headerLine(l line) error {
 	}
 	if s.pos-s.cur.Start > int64(s.lim.Header) {
 		return &LimitError{"the size of a header", int64(s.lim.Header)}
+	}
+	if bytes.IndexByte(l.text, '\r') >= 0 { // Python's parser ends a line there. spec: RFC5322 §2.2
+		s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), l.at, "a carriage return stands inside a line of the header")
 	}
 	switch {
 	case l.cont:
@@ -399,6 +405,9 @@ func (s *scanner) endHeader(at, body int64) error {
 		if boundary == "" {
 			s.m.Findings.add(CodeNoBoundary, s.brokenSeverity(), at, "%s without a boundary is left unopened", p.MediaType)
 			return nil
+		}
+		if value, _ := p.Header.Lookup("Content-Type"); !oneBoundary(value) {
+			s.m.Findings.add(CodeBoundaryAmbiguous, s.brokenSeverity(), at, "the Content-Type of a multipart names its boundary in more than one way: %.200q", value)
 		}
 		delim := []byte("--" + boundary)
 		for i := range s.stack {

@@ -65,13 +65,13 @@ func (db *DB) Tx(ctx context.Context, tenant string, fn func(ctx context.Context
 	if tenant == "" {
 		return ErrNoTenant
 	}
-	return db.run(ctx, []Part{{Tenant: tenant, Run: fn}})
+	return db.run(ctx, begin, []Part{{Tenant: tenant, Run: fn}})
 }
 
 // System runs fn in one transaction that sees and writes the rows of all tenants: for relays,
 // pollers, retention and operators. Whoever acts in it for one tenant says so with WithTenant.
 func (db *DB) System(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	return db.run(ctx, []Part{{Run: fn}})
+	return db.run(ctx, begin, []Part{{Run: fn}})
 }
 
 // Part is what one tenant has done in a transaction that several share; no tenant: System.
@@ -89,7 +89,7 @@ func (db *DB) Several(ctx context.Context, parts []Part) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	return db.run(ctx, parts)
+	return db.run(ctx, begin, parts)
 }
 
 // Scoped is Tx for a tenant and System for the empty one: for work that carries its tenant along.
@@ -98,6 +98,29 @@ func (db *DB) Scoped(ctx context.Context, tenant string, fn func(ctx context.Con
 		return db.System(ctx, fn)
 	}
 	return db.Tx(ctx, tenant, fn)
+}
+
+// View is Tx for what only reads, several rows of one thing above all: every statement of fn sees the database as it
+// was at the first one. In Tx each sees what was committed before it began, so a row and those that belong to it
+// could be of two moments. A statement that writes is refused.
+func (db *DB) View(ctx context.Context, tenant string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if tenant == "" {
+		return ErrNoTenant
+	}
+	return db.run(ctx, beginView, []Part{{Tenant: tenant, Run: fn}})
+}
+
+// SystemView is View over the rows of all tenants.
+func (db *DB) SystemView(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return db.run(ctx, beginView, []Part{{Run: fn}})
+}
+
+// ScopedView is View for a tenant and SystemView for the empty one.
+func (db *DB) ScopedView(ctx context.Context, tenant string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if tenant == "" {
+		return db.SystemView(ctx, fn)
+	}
+	return db.View(ctx, tenant, fn)
 }
 
 // Tenant is for whom ctx acts; empty in System unless WithTenant said otherwise.
@@ -120,19 +143,22 @@ func scope(tenant string) (string, error) {
 }
 
 const (
+	begin     = "begin; "
+	beginView = "begin isolation level repeatable read read only; "
+
 	openScope  = "set local ceralacca.scope = 'system'"
 	closeScope = "; set local ceralacca.scope = ''"
 )
 
-func (db *DB) run(ctx context.Context, parts []Part) (err error) {
-	begin := openScope
+func (db *DB) run(ctx context.Context, begin string, parts []Part) (err error) {
+	opened := openScope
 	if parts[0].Tenant != "" {
-		begin, err = scope(parts[0].Tenant)
+		opened, err = scope(parts[0].Tenant)
 		if err != nil {
 			return err
 		}
 	}
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: "begin; " + begin})
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin + opened})
 	if err != nil {
 		return fmt.Errorf("pg: begin: %w", Error(err))
 	}

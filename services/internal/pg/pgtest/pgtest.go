@@ -328,3 +328,39 @@ func prefix(service string) (string, error) {
 }
 
 func quote(ident string) string { return pgx.Identifier{ident}.Sanitize() }
+
+// Between lets write commit between two reads of one call. table is what the call reads after something else: nobody
+// may read it until read waits for it; then write, of the same transaction that holds the table, is committed and read
+// goes on. What read shows has to be of one moment.
+func Between(t testing.TB, db *pg.DB, table string, read func(), write ...string) {
+	t.Helper()
+	ctx := context.Background()
+	conn := Admin(t, db)
+	run := func(statement string) {
+		_, err := conn.Exec(ctx, statement)
+		if err != nil {
+			t.Errorf("pgtest: %s: %v", statement, err)
+		}
+	}
+	run(`BEGIN; LOCK TABLE ` + quote(table) + ` IN ACCESS EXCLUSIVE MODE`)
+	done := make(chan struct{})
+	go func() { defer close(done); read() }()
+	for waiting := false; !waiting; {
+		err := conn.QueryRow(ctx, `SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = $1::regclass`, quote(table)).Scan(&waiting)
+		if err != nil {
+			t.Errorf("pgtest: %v", err)
+			break
+		}
+		select {
+		case <-done:
+			t.Errorf("pgtest: the call never read table %s", table)
+			waiting = true
+		case <-time.After(time.Millisecond):
+		}
+	}
+	for _, statement := range write {
+		run(statement)
+	}
+	run(`COMMIT`)
+	<-done
+}

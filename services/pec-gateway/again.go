@@ -24,7 +24,7 @@ func (s *Service) ReadMessageAgain(ctx context.Context, req *pecv1.ReadMessageAg
 	tenant := strings.Split(req.GetName(), "/")[1]
 	var box db.Mailbox
 	var row db.Message
-	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		box, row, err = s.standing(ctx, tx, req.GetName())
 		return err
@@ -65,7 +65,9 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	// The moment in the message itself: when the provider took it in is not kept apart.
 	j, err := s.judge(ctx, sp, trust.verification(box, time.Time{}, s.now()))
 	if err == nil {
-		err = s.compare(ctx, box, j)
+		var sent sentBatch
+		defer sent.close()
+		err = s.compare(ctx, box, j, &sent)
 	}
 	return j, ref, err
 }

@@ -13,7 +13,6 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/bus"
-	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
@@ -41,7 +40,7 @@ func (c *comparison) differ(format string, a ...any) {
 // compare holds a proven delivery receipt about a message of ours against the bytes that were sent. What cannot be
 // compared is said so and stops nothing. An error is that of a store that is away.
 // spec: RFC6109 §3.3.2.1, §3.3.2.2
-func (s *Service) compare(ctx context.Context, box db.Mailbox, j *judged) error {
+func (s *Service) compare(ctx context.Context, box db.Mailbox, j *judged, batch *sentBatch) error {
 	if !j.proven || j.tipo != pec.AvvenutaConsegna {
 		return nil
 	}
@@ -50,20 +49,16 @@ func (s *Service) compare(ctx context.Context, box db.Mailbox, j *judged) error 
 		c.Note = "a synthetic receipt repeats nothing of the content"
 		return j.keepComparison(c)
 	}
-	sent, err := s.sentOf(ctx, box, j)
-	if err != nil || sent == nil {
-		return err
+	sent, done := batch.of(ctx, s, box, j)
+	defer done()
+	if sent.err != nil || !sent.ours {
+		return sent.err
 	}
-	sp, err := s.fromArchive(ctx, sent.ContentUri)
-	if err != nil {
-		if !fault.Permanent(err) {
-			return err
-		}
-		c.Note = "what was sent is not kept any more"
+	if sent.note != "" {
+		c.Note = sent.note
 		return j.keepComparison(c)
 	}
-	defer sp.close()
-	if err := c.against(j.reading, sp); err != nil {
+	if err := c.against(j.reading, sent); err != nil {
 		c.Compared, c.Note = false, trim("it could not be compared: "+err.Error(), 500)
 	}
 	return j.keepComparison(c)
@@ -75,7 +70,7 @@ func (s *Service) sentOf(ctx context.Context, box db.Mailbox, j *judged) (*db.Me
 		return nil, nil
 	}
 	var row db.Message
-	err := s.db.Tx(ctx, box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.View(ctx, box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		row, err = q(tx).SentOf(ctx, db.SentOfParams{TenantID: box.TenantID, MailboxID: box.ID, Msgid: j.ref, Identificativo: j.ident})
 		return err
@@ -87,7 +82,7 @@ func (s *Service) sentOf(ctx context.Context, box db.Mailbox, j *judged) (*db.Me
 }
 
 // against compares; a panic of a reader on odd bytes is an error like any other.
-func (c *comparison) against(r *pec.Reading, sent *spool) (err error) {
+func (c *comparison) against(r *pec.Reading, sent *sentContent) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the reader failed: %v\n%s", p, debug.Stack())
@@ -100,14 +95,13 @@ func (c *comparison) against(r *pec.Reading, sent *spool) (err error) {
 	if original == nil {
 		return errors.New("the receipt brings no original, although its type says so")
 	}
-	ours, err := pec.Parse(sent, sent.size, pec.Limits{Size: sent.size + 1})
-	if err != nil {
-		return err
+	if sent.odd != nil {
+		return sent.odd
 	}
 	if r.Ricevuta() == pec.Breve {
-		return c.hashes(original, ours.Root)
+		return c.hashes(original, sent.root)
 	}
-	return c.whole(original, ours.Root)
+	return c.whole(original, sent.root)
 }
 
 func (c *comparison) hashes(original, sent *pec.Part) error {

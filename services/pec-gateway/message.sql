@@ -41,7 +41,7 @@ SELECT * FROM recipient WHERE tenant_id = @tenant_id AND message_id = @message_i
 -- name: ListRecipientsOf :many
 SELECT * FROM recipient WHERE tenant_id = @tenant_id AND message_id = ANY(@message_ids::uuid[]) ORDER BY message_id, position;
 
--- name: UpdateRecipient :exec
+-- name: UpdateRecipients :batchexec
 UPDATE recipient SET state = @state, final = @final, late = @late, at = sqlc.narg(at), cause = @cause
 WHERE tenant_id = @tenant_id AND message_id = @message_id AND position = @position;
 

@@ -67,10 +67,12 @@ func (v *visit) admit(ctx context.Context, at place, items []*found, next uint32
 	if err != nil {
 		return err
 	}
+	var sent sentBatch
+	defer sent.close()
 	var reading errgroup.Group
 	reading.SetLimit(readAtOnce)
 	for _, f := range items {
-		reading.Go(func() error { return v.read(ctx, trust, f) })
+		reading.Go(func() error { return v.read(ctx, trust, f, &sent) })
 	}
 	err = reading.Wait()
 	if err != nil {
@@ -110,10 +112,10 @@ func (v *visit) hold(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func (v *visit) read(ctx context.Context, trust *trusted, f *found) (err error) {
+func (v *visit) read(ctx context.Context, trust *trusted, f *found, sent *sentBatch) (err error) {
 	f.judged, err = v.s.judge(ctx, f.sp, trust.verification(v.box, f.date, v.s.now()))
 	if err == nil {
-		err = v.s.compare(ctx, v.box, f.judged)
+		err = v.s.compare(ctx, v.box, f.judged, sent)
 	}
 	return err
 }
@@ -168,11 +170,11 @@ func (s *Service) correlate(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *j
 	if !correlates(j) {
 		return nil, nil
 	}
-	return s.correlateWith(ctx, tx, box, j, sentCache{})
+	return s.correlateWith(ctx, tx, box, j, &sentCache{})
 }
 
-func (s *Service) correlateWith(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged, known sentCache) (*correlated, error) {
-	row, err := q(tx).SentOf(ctx, db.SentOfParams{TenantID: box.TenantID, MailboxID: box.ID, Msgid: j.ref, Identificativo: j.ident})
+func (s *Service) correlateWith(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged, known *sentCache) (*correlated, error) {
+	row, err := known.find(ctx, tx, box, j)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -175,7 +175,7 @@ func (v *visit) correlateAll(ctx context.Context, tx pgx.Tx, items []*found) ([]
 		ours[r.Identificativo] = true
 	}
 	delete(ours, "")
-	known := sentCache{}
+	known := &sentCache{}
 	for i, f := range items {
 		if j := f.judged; j.told != nil && ours[j.ref] {
 			out[i], err = v.s.reportedOn(ctx, tx, v.box, j)
@@ -198,11 +198,30 @@ func correlates(j *judged) bool {
 }
 
 // sentCache keeps, over a batch, what receipts of one message are held to: a message to a thousand recipients has
-// thousands of them.
-type sentCache map[uuid.UUID]*pec.Sent
+// thousands of them. Rows are for who they are, not for their states.
+type sentCache struct {
+	rows map[[2]string]db.Message // by msgid and identificativo
+	sent map[uuid.UUID]*pec.Sent
+}
 
-func (c sentCache) get(ctx context.Context, tx pgx.Tx, row db.Message) (*pec.Sent, error) {
-	if sent := c[row.ID]; sent != nil {
+func (c *sentCache) find(ctx context.Context, tx pgx.Tx, box db.Mailbox, j *judged) (db.Message, error) {
+	key := [2]string{j.ref, j.ident}
+	if row, ok := c.rows[key]; ok {
+		return row, nil
+	}
+	row, err := q(tx).SentOf(ctx, db.SentOfParams{TenantID: box.TenantID, MailboxID: box.ID, Msgid: j.ref, Identificativo: j.ident})
+	if err != nil {
+		return row, err
+	}
+	if c.rows == nil {
+		c.rows = map[[2]string]db.Message{}
+	}
+	c.rows[key] = row
+	return row, nil
+}
+
+func (c *sentCache) get(ctx context.Context, tx pgx.Tx, row db.Message) (*pec.Sent, error) {
+	if sent := c.sent[row.ID]; sent != nil {
 		return sent, nil
 	}
 	recipients, err := q(tx).ListRecipients(ctx, db.ListRecipientsParams{TenantID: row.TenantID, MessageID: row.ID})
@@ -213,6 +232,9 @@ func (c sentCache) get(ctx context.Context, tx pgx.Tx, row db.Message) (*pec.Sen
 	for i, r := range recipients {
 		sent.Recipients[i] = r.Address
 	}
-	c[row.ID] = sent
+	if c.sent == nil {
+		c.sent = map[uuid.UUID]*pec.Sent{}
+	}
+	c.sent[row.ID] = sent
 	return sent, nil
 }

@@ -2,6 +2,7 @@ package pecgateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -148,12 +149,13 @@ func remarks(rows []db.Fact) []string {
 	return slices.Compact(out)
 }
 
-// recordRecipients writes the outcomes that changed.
+// recordRecipients writes the outcomes that changed; the statements travel together.
 func (s *Service) recordRecipients(ctx context.Context, tx pgx.Tx, rows []db.Recipient, outcomes []pec.Recipient) error {
 	byAddress := make(map[string]pec.Recipient, len(outcomes))
 	for _, o := range outcomes {
 		byAddress[key(o.Address)] = o
 	}
+	var changed []db.UpdateRecipientsParams
 	for _, r := range rows {
 		o, ok := byAddress[key(r.Address)]
 		if !ok {
@@ -169,15 +171,16 @@ func (s *Service) recordRecipients(ctx context.Context, tx pgx.Tx, rows []db.Rec
 		if same {
 			continue
 		}
-		err := q(tx).UpdateRecipient(ctx, db.UpdateRecipientParams{
+		changed = append(changed, db.UpdateRecipientsParams{
 			TenantID: r.TenantID, MessageID: r.MessageID, Position: r.Position, State: string(o.State), Final: o.Final, Late: o.Late, At: at,
 			Cause: string(o.Cause),
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	var failed error
+	if len(changed) > 0 {
+		q(tx).UpdateRecipients(ctx, changed).Exec(func(_ int, err error) { failed = errors.Join(failed, err) })
+	}
+	return failed
 }
 
 func (s *Service) recordState(ctx context.Context, tx pgx.Tx, row db.Message, state pec.State, surelyNotSent bool) error {

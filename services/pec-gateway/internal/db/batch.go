@@ -228,3 +228,65 @@ func (b *OweWordsBatchResults) Close() error {
 	b.closed = true
 	return b.br.Close()
 }
+
+const updateRecipients = `-- name: UpdateRecipients :batchexec
+UPDATE recipient SET state = $1, final = $2, late = $3, at = $4, cause = $5
+WHERE tenant_id = $6 AND message_id = $7 AND position = $8
+`
+
+type UpdateRecipientsBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type UpdateRecipientsParams struct {
+	State     string
+	Final     bool
+	Late      bool
+	At        *time.Time
+	Cause     string
+	TenantID  string
+	MessageID uuid.UUID
+	Position  int32
+}
+
+func (q *Queries) UpdateRecipients(ctx context.Context, arg []UpdateRecipientsParams) *UpdateRecipientsBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.State,
+			a.Final,
+			a.Late,
+			a.At,
+			a.Cause,
+			a.TenantID,
+			a.MessageID,
+			a.Position,
+		}
+		batch.Queue(updateRecipients, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &UpdateRecipientsBatchResults{br, len(arg), false}
+}
+
+func (b *UpdateRecipientsBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *UpdateRecipientsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}

@@ -620,33 +620,3 @@ func (q *Queries) UpdateReading(ctx context.Context, arg UpdateReadingParams) er
 	)
 	return err
 }
-
-const updateRecipient = `-- name: UpdateRecipient :exec
-UPDATE recipient SET state = $1, final = $2, late = $3, at = $4, cause = $5
-WHERE tenant_id = $6 AND message_id = $7 AND position = $8
-`
-
-type UpdateRecipientParams struct {
-	State     string
-	Final     bool
-	Late      bool
-	At        *time.Time
-	Cause     string
-	TenantID  string
-	MessageID uuid.UUID
-	Position  int32
-}
-
-func (q *Queries) UpdateRecipient(ctx context.Context, arg UpdateRecipientParams) error {
-	_, err := q.db.Exec(ctx, updateRecipient,
-		arg.State,
-		arg.Final,
-		arg.Late,
-		arg.At,
-		arg.Cause,
-		arg.TenantID,
-		arg.MessageID,
-		arg.Position,
-	)
-	return err
-}

@@ -151,14 +151,15 @@ func keepSending(ctx context.Context, tx pgx.Tx, r db.Sending, now time.Time) er
 // closeLost judges attempts whose process ended. Who holds the turn is in no attempt, so those that
 // are open belong to nobody. Where the end of the content may have left, the outcome is unknown;
 // elsewhere nothing was taken, and by closing the attempt its process, should it live, can not send
-// the end any more.
+// the end any more. The attempt is locked before it is judged: between a look and a closing its process
+// could mark the end and send it.
 func (s *Service) closeLost(ctx context.Context, tx pgx.Tx, mailbox uuid.UUID, now time.Time) error {
 	rows, err := q(tx).ListLeaving(ctx, db.ListLeavingParams{TenantID: pg.Tenant(ctx), MailboxID: mailbox})
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
-		a, err := q(tx).GetAttempt(ctx, db.GetAttemptParams{TenantID: r.TenantID, MessageID: r.MessageID, Number: r.Attempts})
+		a, err := q(tx).LockAttempt(ctx, db.LockAttemptParams{TenantID: r.TenantID, MessageID: r.MessageID, Number: r.Attempts})
 		if err != nil {
 			return err
 		}

@@ -72,6 +72,10 @@ WHERE tenant_id = @tenant_id AND message_id = @message_id AND number = @number A
 -- name: GetAttempt :one
 SELECT * FROM sending_attempt WHERE tenant_id = @tenant_id AND message_id = @message_id AND number = @number;
 
+-- Who closes an attempt waits for a mark that is being written, and sees it.
+-- name: LockAttempt :one
+SELECT * FROM sending_attempt WHERE tenant_id = @tenant_id AND message_id = @message_id AND number = @number FOR UPDATE;
+
 -- name: ListAttempts :many
 SELECT * FROM sending_attempt WHERE tenant_id = @tenant_id AND message_id = @message_id ORDER BY number;
 

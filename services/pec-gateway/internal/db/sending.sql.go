@@ -480,6 +480,38 @@ func (q *Queries) ListSendings(ctx context.Context, arg ListSendingsParams) ([]S
 	return items, nil
 }
 
+const lockAttempt = `-- name: LockAttempt :one
+SELECT tenant_id, message_id, number, start_at, dot_at, end_at, outcome, phase, cause, code, reply, tls, refused FROM sending_attempt WHERE tenant_id = $1 AND message_id = $2 AND number = $3 FOR UPDATE
+`
+
+type LockAttemptParams struct {
+	TenantID  string
+	MessageID uuid.UUID
+	Number    int32
+}
+
+// Who closes an attempt waits for a mark that is being written, and sees it.
+func (q *Queries) LockAttempt(ctx context.Context, arg LockAttemptParams) (SendingAttempt, error) {
+	row := q.db.QueryRow(ctx, lockAttempt, arg.TenantID, arg.MessageID, arg.Number)
+	var i SendingAttempt
+	err := row.Scan(
+		&i.TenantID,
+		&i.MessageID,
+		&i.Number,
+		&i.StartAt,
+		&i.DotAt,
+		&i.EndAt,
+		&i.Outcome,
+		&i.Phase,
+		&i.Cause,
+		&i.Code,
+		&i.Reply,
+		&i.Tls,
+		&i.Refused,
+	)
+	return i, err
+}
+
 const lockQueue = `-- name: LockQueue :one
 SELECT tenant_id, mailbox_id, lease_job, lease_until, wake_job, wake_at, recent, per_minute, learned_at, not_before, failures, held_code, held, held_at FROM sending_queue WHERE tenant_id = $1 AND mailbox_id = $2 FOR UPDATE
 `

@@ -31,7 +31,7 @@ func TestG10ADayOfFaults(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number
 	rng := rand.New(rand.NewPCG(seed, 6109))
 	t.Logf("seed %d", seed)
-	p := openPost(t, watching)
+	p := openPost(t, watching+quick)
 	p.believe()
 	boxes := []*pecv1.Mailbox{p.mailbox()}
 	for _, address := range []string{"seconda@alfa.test", recipient, "altra@beta.test"} {
@@ -85,6 +85,11 @@ func TestG10ADayOfFaults(t *testing.T) {
 		})
 		p.kept(boxes...)
 	}
+	p.eventually("receipts that came before what tells whose they are are counted", func() bool {
+		return p.query(`SELECT count(*) FROM message r JOIN message m ON m.tenant_id = r.tenant_id AND m.mailbox_id = r.mailbox_id AND m.direction = 2
+			AND m.identificativo = r.identificativo
+			WHERE r.direction = 1 AND r.proven AND r.about_id IS NULL AND r.reference = '' AND r.identificativo <> '' AND r.tipo <> 'posta-certificata'`) == 0
+	})
 	p.turn() // what silence means is said
 	taken := map[string]int{}
 	for _, b := range boxes {

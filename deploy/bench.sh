@@ -2,14 +2,17 @@
 # bench.sh AREA [WORDS...]
 # Runs the measurement of one area: `pipeline` is the load program or benchmark of
 # tests/load, `sdi` the way to SdI through the gateway, `pec` the figures of certified mail (the library's, then the
-# gateway's on Dovecot), `conservation` the archive's (a part of it: -bench Report/search -documents 10000000), any other area a package of services with benchmarks.
+# gateway's on Dovecot; a part of them: -bench Report/firstreading -messages 20000), `conservation` the archive's (a part of it: -bench Report/search -documents 10000000), any other area a package of services with benchmarks.
 set -eu
 area=$1
 shift
 if [ "$area" = pec ]; then
 	cd services
-	go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 10m ./format/pec
-	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway -args "$@"
+	case " $* " in
+	*" -bench "*) ;; # a part of the gateway's
+	*) go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 10m ./format/pec ;;
+	esac
+	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway "$@"
 fi
 if [ "$area" = conservation ]; then
 	export TMPDIR="${TMPDIR:-/tmp}" # replicas and database on a disk, also where tests have them in memory

@@ -6,6 +6,8 @@
 set -eu
 area=$1
 shift
+# What is measured with databases is on a disk, also where tests have it in memory.
+case $area in pec | conservation) export TMPDIR="${TMPDIR:-/tmp}" ;; esac
 if [ "$area" = pec ]; then
 	cd services
 	case " $* " in
@@ -15,7 +17,6 @@ if [ "$area" = pec ]; then
 	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./pec-gateway "$@"
 fi
 if [ "$area" = conservation ]; then
-	export TMPDIR="${TMPDIR:-/tmp}" # replicas and database on a disk, also where tests have them in memory
 	cd services
 	exec ../.cache/bin/devenv with-postgres go test -run '^$' -bench '^BenchmarkReport$' -benchtime 1x -timeout 60m ./conservation "$@"
 fi

@@ -169,7 +169,7 @@ sdi-gateway:
   ca_file: %[10]s/ca.crt
   inbound: {path: /ricezione, notify_endpoint: %[11]q}
   call_timeout: 2s
-  resend_after: 3s
+  resend_after: 15s
   retry_every: 200ms
 %[12]sbreaker: {open: 100ms}
 `, w.nats, filepath.Join(dir, "blobs"), files.Cert, files.Key, files.CA, w.RPC, fiscalID, world.Endpoints().SdIURL, g.address, w.certs,

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -293,34 +294,52 @@ func TestTailOutlivesARestart(t *testing.T) {
 	require.NoError(t, err)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	type end struct {
-		out string
-		err error
-	}
-	ended := make(chan end, 1)
+	tail := p.Command(ctx, c.Key, c.Tenant, "events", "tail", "--format", "json")
+	out, err := tail.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, tail.Start())
+	lines := make(chan string, 1000)
 	go func() {
-		out, err := p.CLI(ctx, c.Key, c.Tenant, "events", "tail", "--format", "json")
-		ended <- end{out, err}
+		defer close(lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			lines <- s.Text()
+		}
 	}()
-	time.Sleep(time.Second) // it shows what is there; when it began does not matter
+	shown := []string{<-lines} // it has begun before the restart
 	require.NoError(t, p.Restart("all"))
 	require.NoError(t, p.AwaitReady(ctx))
 	second, err := c.Submit(ctx, "FPR12", "SBXRC00", "T-2")
 	require.NoError(t, err)
 	_, err = c.AwaitState(ctx, second, true, invoicev1.InvoiceState_INVOICE_STATE_DELIVERED)
 	require.NoError(t, err)
-	time.Sleep(3 * time.Second) // the tail connects again within a second or two, and the log is complete
-	want, err := c.Events(ctx)
-	require.NoError(t, err)
+	// The tail connects again, and the log grows a little longer: the end is when it shows all that there is.
+	var want []*invoicev1.Event
+	require.Eventually(t, func() bool {
+		for more := true; more; {
+			select {
+			case line, ok := <-lines:
+				require.True(t, ok, "it has ended")
+				shown = append(shown, line)
+			default:
+				more = false
+			}
+		}
+		want, err = c.Events(ctx)
+		require.NoError(t, err)
+		return len(shown) >= len(want)
+	}, 2*time.Minute, 200*time.Millisecond, "%d events, %d shown", len(want), len(shown))
 	cancel()
-	got := <-ended
+	for line := range lines {
+		shown = append(shown, line)
+	}
 	var exit *exec.ExitError
-	require.True(t, got.err == nil || errors.As(got.err, &exit), "%v", got.err)
+	err = tail.Wait()
+	require.True(t, err == nil || errors.As(err, &exit), "%v", err)
 	var positions, all []string
 	for _, e := range want {
 		all = append(all, strconv.FormatInt(e.GetPosition(), 10))
 	}
-	for line := range strings.Lines(got.out) {
+	for _, line := range shown {
 		var event struct{ Position string }
 		require.NoError(t, json.Unmarshal([]byte(line), &event), line)
 		positions = append(positions, event.Position)

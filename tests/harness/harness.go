@@ -474,9 +474,7 @@ func Root() (string, error) {
 
 // CLI runs the command line tool with the tenant's key and returns what it prints.
 func (p *Platform) CLI(ctx context.Context, key, tenant string, arguments ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "ceralacca"), arguments...)
-	cmd.Env = append(slices.Clone(os.Environ()), "CERALACCA_SERVER="+p.server(), "CERALACCA_CA_FILE="+p.CAFile,
-		"CERALACCA_API_KEY="+key, "CERALACCA_TENANT="+tenant)
+	cmd := p.Command(ctx, key, tenant, arguments...)
 	var errOut strings.Builder
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()
@@ -484,6 +482,14 @@ func (p *Platform) CLI(ctx context.Context, key, tenant string, arguments ...str
 		return string(out), fmt.Errorf("ceralacca %s: %w: %s", strings.Join(arguments, " "), err, errOut.String())
 	}
 	return string(out), nil
+}
+
+// Command is a command of the tool that has not begun: for those that do not end by themselves.
+func (p *Platform) Command(ctx context.Context, key, tenant string, arguments ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "ceralacca"), arguments...)
+	cmd.Env = append(slices.Clone(os.Environ()), "CERALACCA_SERVER="+p.server(), "CERALACCA_CA_FILE="+p.CAFile,
+		"CERALACCA_API_KEY="+key, "CERALACCA_TENANT="+tenant)
+	return cmd
 }
 
 // server is --server of the command line tool in this mode.

@@ -175,7 +175,7 @@ func TestSlowHandlerKeepsItsEvents(t *testing.T) {
 			time.Sleep(5600 * time.Millisecond)
 			return note(ctx, tx, "c", ev.GetInvoice())
 		})
-	}, func(c *bus.Config) { c.AckWait, c.MaxBatch, c.Concurrency = 5*time.Second, 1, 1 // longer than a busy machine stops })
+	}, func(c *bus.Config) { c.AckWait, c.MaxBatch, c.Concurrency = 5*time.Second, 1, 1 }) // longer than a busy machine stops
 	want := names("inv", 2)
 	for _, name := range want {
 		p.emit(t, "anna", name)

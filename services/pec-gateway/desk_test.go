@@ -142,7 +142,7 @@ func TestE14RulesAndForward(t *testing.T) {
 	h := open(t, quick)
 	h.believe()
 	box := h.add(recipient)
-	h.add(sender)
+	from := h.add(sender)
 	h.eventually("read for the first time", func() bool { return h.box(box).GetSync().GetDone() })
 	ordinary, certified := pecv1.RuleScope_RULE_SCOPE_ORDINARY, pecv1.RuleScope_RULE_SCOPE_CERTIFIED
 	rule := func(scope pecv1.RuleScope, action pecv1.RuleAction, change ...func(*pecv1.MailRule)) *pecv1.MailRule {
@@ -192,7 +192,7 @@ func TestE14RulesAndForward(t *testing.T) {
 	h.inject(recipient, strings.Replace(plain("da chi riceve"), "mario@example.test", "ufficio@ordinaria.test", 1))
 	h.kept(box)
 	h.eventually("one is sent on", func() bool { return len(heard[*pecv1.ForwardDue](h)) > 0 })
-	h.invariants(box)
+	h.invariants(box, from)
 	sent := heard[*pecv1.ForwardDue](h)
 	require.Len(t, sent, 1)
 	require.Equal(t, "inoltrami", sent[0].GetTitle())

@@ -238,10 +238,17 @@ func reportSeal(b *testing.B) {
 	figure("conservation: its ZIP", float64(p.GetArchive().GetSize())/1e6, "MB", "-")
 	row, err := h.service.pack(context.Background(), "acme", sealArgs(b, p.GetName()))
 	require.NoError(b, err)
-	began = time.Now()
-	_, err = h.service.writeIndex(context.Background(), row)
-	require.NoError(b, err)
-	figure("conservation: its index made and stored, synced", time.Since(began).Seconds(), "s", "< 0.5")
+	made := make([]time.Duration, 11)
+	for i := range made {
+		began = time.Now()
+		_, err = h.service.writeIndex(context.Background(), row)
+		require.NoError(b, err)
+		made[i] = time.Since(began)
+	}
+	first := made[0]
+	figure("conservation: its index made and stored, synced: median of eleven", quantile(made, 0.5).Seconds(), "s", "< 0.5")
+	figure("conservation: the first of them", first.Seconds(), "s", "-")
+	figure("conservation: slowest of them", made[len(made)-1].Seconds(), "s", "-")
 	file := filepath.Join(b.TempDir(), "PIndex.xml")
 	require.NoError(b, os.WriteFile(file, h.download(b, p.GetName(), conservationv1.PackageFile_PACKAGE_FILE_INDEX), 0o600))
 	schema := reference(b, "sincro", "PIndex-2020_parer.xsd")

@@ -31,15 +31,17 @@ type member struct {
 func (m member) folder() string { return fmt.Sprintf("units/u%06d", *m.unit.Position) }
 
 // path of one of the member's files, relative to the index.
-func (m member) path(f db.UnitFile) string {
-	name := "metadati.xml"
+func (m member) path(f db.UnitFile) string { return m.folder() + "/" + m.base(f) }
+
+// base is the file's name in the member's folder.
+func (m member) base(f db.UnitFile) string {
 	switch f.Role {
 	case "transmitted":
-		name = "doc" + extension(f.FileName)
+		return "doc" + extension(f.FileName)
 	case "receipt":
-		name = fmt.Sprintf("r%02d_%s%s", f.Ordinal, safeType(f.ReceiptType), extension(f.FileName))
+		return fmt.Sprintf("r%02d_%s%s", f.Ordinal, safeType(f.ReceiptType), extension(f.FileName))
 	}
-	return m.folder() + "/" + name
+	return "metadati.xml"
 }
 
 // extension keeps what tells a reader how to open a file, from a closed list.
@@ -226,8 +228,9 @@ func indexHead(p db.Package, t terms, holders []party) sincro.Index {
 func (m member) group() sincro.FileGroup {
 	g := sincro.FileGroup{ID: sincro.ID{Scheme: "uuid", Value: m.unit.ID.String()}, Label: m.unit.Class}
 	var document string
+	folder := m.folder() + "/"
 	for _, f := range m.files {
-		name := m.path(f)
+		name := folder + m.base(f)
 		id, hash := sincro.ID{Scheme: "local", Value: strings.TrimPrefix(name, "units/")}, sincro.HashOf([32]byte(f.Sha256))
 		ext := strings.TrimPrefix(path.Ext(name), ".")
 		if f.Role == "metadata" {

@@ -21,25 +21,45 @@ func (e *FieldError) Error() string { return "sincro: " + e.Path + ": " + e.Reas
 // checker gathers the first error: the writer stops there.
 type checker struct{ err error }
 
-func (c *checker) fail(path, format string, a ...any) {
+// place is where a field is. It becomes text in an error alone: an index has a dozen fields for each file.
+type place struct {
+	root string
+	file int // counts from 1; 0 for what is of no file
+	in   string
+	leaf string
+}
+
+func (p place) String() string {
+	s := p.root
+	if p.file > 0 {
+		s += fmt.Sprintf(".File[%d]", p.file-1)
+	}
+	return s + p.in + p.leaf
+}
+
+// at is a part of the place, field one of its fields.
+func (p place) at(in string) place      { p.in += in; return p }
+func (p place) field(leaf string) place { p.leaf = leaf; return p }
+
+func (c *checker) fail(p place, format string, a ...any) {
 	if c.err == nil {
-		c.err = &FieldError{path, fmt.Sprintf(format, a...)}
+		c.err = &FieldError{p.String(), fmt.Sprintf(format, a...)}
 	}
 }
 
 // text checks characters only; required also wants something to be there.
-func (c *checker) text(path, s string) {
+func (c *checker) text(p place, s string) {
 	at := illegal(s)
 	if at >= 0 {
-		c.fail(path, "byte %d is not a character that XML 1.0 admits", at)
+		c.fail(p, "byte %d is not a character that XML 1.0 admits", at)
 	}
 }
 
-func (c *checker) required(path, s string) {
+func (c *checker) required(p place, s string) {
 	if s == "" {
-		c.fail(path, "is required")
+		c.fail(p, "is required")
 	}
-	c.text(path, s)
+	c.text(p, s)
 }
 
 // illegal gives the offset of the first character outside XML 1.0's Char, -1 when there is none.
@@ -66,192 +86,200 @@ var (
 
 var encodings = []Encoding{SevenBit, EightBit, Base64, Binary, QuotedPrintable}
 
-func (c *checker) id(path string, id ID) {
-	c.required(path+".ID", id.Value)
-	c.required(path+".ID@scheme", id.Scheme)
+func (c *checker) id(p place, id ID) {
+	c.required(p.field(".ID"), id.Value)
+	c.required(p.field(".ID@scheme"), id.Scheme)
 }
 
-func (c *checker) uri(path, s string) {
-	c.required(path, s)
+func (c *checker) uri(p place, s string) {
+	c.required(p, s)
+	if s != "" && s[0] != '/' && !strings.Contains(s, "..") && strings.IndexFunc(s, unusual) < 0 {
+		return // names of our own making, thirty thousand in an index
+	}
 	u, err := url.Parse(s)
 	if err != nil || strings.ContainsAny(s, " \t\n\r") {
-		c.fail(path, "%q is not a URI reference", s)
+		c.fail(p, "%q is not a URI reference", s)
 		return
 	}
 	// A path that climbs out of the package would make a verifier read files that are not in it.
 	if u.Scheme == "" && (strings.HasPrefix(u.Path, "/") || slices.Contains(strings.Split(u.Path, "/"), "..")) {
-		c.fail(path, "%q leaves the package: use a path relative to the index", s)
+		c.fail(p, "%q leaves the package: use a path relative to the index", s)
 	}
 }
 
-func (c *checker) hash(path string, h Hash) {
-	c.required(path+".Hash", h.Value)
-	c.required(path+".Hash@hashFunction", h.Function)
+// unusual says what a name in a package need not have: what remains is a relative path whatever a parser thinks of it.
+func unusual(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-' && r != '/'
 }
 
-func (c *checker) encoding(path string, e Encoding) {
+func (c *checker) hash(p place, h Hash) {
+	c.required(p.field(".Hash"), h.Value)
+	c.required(p.field(".Hash@hashFunction"), h.Function)
+}
+
+func (c *checker) encoding(p place, e Encoding) {
 	if !slices.Contains(encodings, e) {
-		c.fail(path+"@encoding", "%q is not one of %v", e, encodings)
+		c.fail(p.field("@encoding"), "%q is not one of %v", e, encodings)
 	}
 }
 
-func (c *checker) relations(path string, list []Relation) {
+func (c *checker) relations(p place, list []Relation) {
 	for i, r := range list {
-		at := fmt.Sprintf("%s.Relation[%d]", path, i)
-		c.required(at+".Type", r.Type)
+		at := p.at(fmt.Sprintf(".Relation[%d]", i))
+		c.required(at.field(".Type"), r.Type)
 		if len(r.Values) == 0 {
 			c.fail(at, "has no Value")
 		}
 		for _, v := range r.Values {
-			c.text(at+".Value", v)
+			c.text(at.field(".Value"), v)
 		}
 	}
 }
 
-func (c *checker) metadata(path string, m *Metadata) {
+func (c *checker) metadata(p place, m *Metadata) {
 	if m == nil {
 		return
 	}
-	path += ".MoreInfo"
-	c.uri(path+"@xmlSchema", m.Schema)
+	p = p.at(".MoreInfo")
+	c.uri(p.field("@xmlSchema"), m.Schema)
 	if m.Embedded {
 		return
 	}
-	c.encoding(path, m.Encoding)
-	c.required(path+"@format", m.Format)
-	c.text(path+"@extension", m.Extension)
-	c.id(path, m.ID)
-	c.uri(path+".Path", m.Path)
-	c.hash(path, m.Hash)
+	c.encoding(p, m.Encoding)
+	c.required(p.field("@format"), m.Format)
+	c.text(p.field("@extension"), m.Extension)
+	c.id(p, m.ID)
+	c.uri(p.field(".Path"), m.Path)
+	c.hash(p, m.Hash)
 }
 
 func (c *checker) group(g *FileGroup) {
-	path := "FileGroup[" + g.ID.Value + "]"
-	c.id(path, g.ID)
-	c.text(path+".Label", g.Label)
-	c.text(path+".Description", g.Description)
+	p := place{root: "FileGroup[" + g.ID.Value + "]"}
+	c.id(p, g.ID)
+	c.text(p.field(".Label"), g.Label)
+	c.text(p.field(".Description"), g.Description)
 	if len(g.Files) == 0 {
-		c.fail(path, "has no File")
+		c.fail(p, "has no File")
 	}
 	for i := range g.Files {
-		c.file(fmt.Sprintf("%s.File[%d]", path, i), &g.Files[i])
+		c.file(place{root: p.root, file: i + 1}, &g.Files[i])
 	}
-	c.relations(path, g.Relations)
-	c.metadata(path, g.Metadata)
+	c.relations(p, g.Relations)
+	c.metadata(p, g.Metadata)
 }
 
-func (c *checker) file(path string, f *File) {
-	c.encoding(path, f.Encoding)
-	c.required(path+"@format", f.Format)
-	c.text(path+"@extension", f.Extension)
-	c.id(path, f.ID)
-	c.uri(path+".Path", f.Path)
-	c.hash(path, f.Hash)
+func (c *checker) file(p place, f *File) {
+	c.encoding(p, f.Encoding)
+	c.required(p.field("@format"), f.Format)
+	c.text(p.field("@extension"), f.Extension)
+	c.id(p, f.ID)
+	c.uri(p.field(".Path"), f.Path)
+	c.hash(p, f.Hash)
 	if f.Previous != nil {
-		c.hash(path+".PreviousHash", f.Previous.Hash)
-		c.required(path+".PreviousHash@relatedPIndex", f.Previous.Related)
+		c.hash(p.at(".PreviousHash"), f.Previous.Hash)
+		c.required(p.field(".PreviousHash@relatedPIndex"), f.Previous.Related)
 	}
-	c.relations(path, f.Relations)
-	c.metadata(path, f.Metadata)
+	c.relations(p, f.Relations)
+	c.metadata(p, f.Metadata)
 }
 
-func (c *checker) agent(path string, a *Agent) {
+func (c *checker) agent(p place, a *Agent) {
 	if a.Type != NaturalPerson && a.Type != LegalPerson {
-		c.fail(path+"@agentType", "%q is neither %q nor %q", a.Type, NaturalPerson, LegalPerson)
+		c.fail(p.field("@agentType"), "%q is neither %q nor %q", a.Type, NaturalPerson, LegalPerson)
 	}
 	for _, id := range a.IDs {
 		if !agentID.MatchString(id.Value) {
-			c.fail(path+".AgentID", "%q is not of the form VATIT-01234567897 or TINIT-RSSMRA80A01H501U", id.Value)
+			c.fail(p.field(".AgentID"), "%q is not of the form VATIT-01234567897 or TINIT-RSSMRA80A01H501U", id.Value)
 		}
-		c.text(path+".AgentID@expan", id.Expansion)
-		c.text(path+".AgentID@nameRegistrationAuthority", id.Authority)
+		c.text(p.field(".AgentID@expan"), id.Expansion)
+		c.text(p.field(".AgentID@nameRegistrationAuthority"), id.Authority)
 	}
 	if a.FormalName != "" && (a.FirstName != "" || a.LastName != "") {
-		c.fail(path+".AgentName", "has both FormalName and NameAndSurname")
+		c.fail(p.field(".AgentName"), "has both FormalName and NameAndSurname")
 	}
 	if a.FormalName == "" {
-		c.required(path+".AgentName.FirstName", a.FirstName)
-		c.required(path+".AgentName.LastName", a.LastName)
+		c.required(p.field(".AgentName.FirstName"), a.FirstName)
+		c.required(p.field(".AgentName.LastName"), a.LastName)
 	}
-	c.text(path+".AgentName.FormalName", a.FormalName)
+	c.text(p.field(".AgentName.FormalName"), a.FormalName)
 	if len(a.Documents) == 0 {
-		c.fail(path, "has no RelevantDocument (contract, manual or deed of appointment)")
+		c.fail(p, "has no RelevantDocument (contract, manual or deed of appointment)")
 	}
 	for _, d := range a.Documents {
-		c.required(path+".RelevantDocument", d.Text)
-		c.text(path+".RelevantDocument@docHash", d.Hash)
-		c.text(path+".RelevantDocument@hashFunction", d.HashFunction)
-		c.text(path+".RelevantDocument@uriDoc", d.URI)
+		c.required(p.field(".RelevantDocument"), d.Text)
+		c.text(p.field(".RelevantDocument@docHash"), d.Hash)
+		c.text(p.field(".RelevantDocument@hashFunction"), d.HashFunction)
+		c.text(p.field(".RelevantDocument@uriDoc"), d.URI)
 	}
 }
 
 func (c *checker) head(ix *Index) {
 	if !language.MatchString(ix.Language) {
-		c.fail("PIndex@language", "%q is not a language tag", ix.Language)
+		c.fail(place{root: "PIndex@language"}, "%q is not a language tag", ix.Language)
 	}
-	c.id("SelfDescription", ix.ID)
-	c.required("SelfDescription.CreatingApplication.Name", ix.Application.Name)
-	c.required("SelfDescription.CreatingApplication.Version", ix.Application.Version)
-	c.required("SelfDescription.CreatingApplication.Producer", ix.Application.Producer)
+	c.id(place{root: "SelfDescription"}, ix.ID)
+	c.required(place{root: "SelfDescription.CreatingApplication.Name"}, ix.Application.Name)
+	c.required(place{root: "SelfDescription.CreatingApplication.Version"}, ix.Application.Version)
+	c.required(place{root: "SelfDescription.CreatingApplication.Producer"}, ix.Application.Producer)
 	for i, s := range ix.Sources {
-		at := fmt.Sprintf("SelfDescription.PIndexSource[%d]", i)
+		at := place{root: fmt.Sprintf("SelfDescription.PIndexSource[%d]", i)}
 		if s.Derivation != OneToOne && s.Derivation != ManyToOne && s.Derivation != OneToMany {
-			c.fail(at+"@derivation", "%q is not onetoone, manytoone or onetomany", s.Derivation)
+			c.fail(at.field("@derivation"), "%q is not onetoone, manytoone or onetomany", s.Derivation)
 		}
 		c.id(at, s.ID)
-		c.uri(at+".Path", s.Path)
+		c.uri(at.field(".Path"), s.Path)
 		c.hash(at, s.Hash)
 	}
-	c.id("PVolume", ix.Volume.ID)
-	c.text("PVolume.Label", ix.Volume.Label)
-	c.text("PVolume.Description", ix.Volume.Description)
+	c.id(place{root: "PVolume"}, ix.Volume.ID)
+	c.text(place{root: "PVolume.Label"}, ix.Volume.Label)
+	c.text(place{root: "PVolume.Description"}, ix.Volume.Description)
 	for i, s := range ix.Volume.Sources {
-		at := fmt.Sprintf("PVolume.PVolumeSource[%d]", i)
+		at := place{root: fmt.Sprintf("PVolume.PVolumeSource[%d]", i)}
 		c.id(at, s.ID)
-		c.id(at+".PIndexID", s.PIndex)
+		c.id(at.at(".PIndexID"), s.PIndex)
 	}
 	if g := ix.Volume.Group; g != nil {
-		c.id("PVolume.PVolumeGroup", g.ID)
-		c.text("PVolume.PVolumeGroup.Label", g.Label)
-		c.text("PVolume.PVolumeGroup.Description", g.Description)
+		c.id(place{root: "PVolume.PVolumeGroup"}, g.ID)
+		c.text(place{root: "PVolume.PVolumeGroup.Label"}, g.Label)
+		c.text(place{root: "PVolume.PVolumeGroup.Description"}, g.Description)
 	}
 	c.process(&ix.Process)
 }
 
 func (c *checker) process(p *Process) {
-	c.agent("Process.Submitter", &p.Submitter)
+	c.agent(place{root: "Process.Submitter"}, &p.Submitter)
 	if len(p.Holders) == 0 {
-		c.fail("Process", "has no Holder")
+		c.fail(place{root: "Process"}, "has no Holder")
 	}
 	for i := range p.Holders {
-		at := fmt.Sprintf("Process.Holder[%d]", i)
+		at := place{root: fmt.Sprintf("Process.Holder[%d]", i)}
 		switch p.Holders[i].Role {
 		case Produttore, Proprietario, Possessore, Detentore:
 		default:
-			c.fail(at+"@holderRole", "%q is not one of the four roles", p.Holders[i].Role)
+			c.fail(at.field("@holderRole"), "%q is not one of the four roles", p.Holders[i].Role)
 		}
 		c.agent(at, &p.Holders[i].Agent)
 	}
 	if len(p.Signers) == 0 {
-		c.fail("Process", "has no AuthorizedSigner")
+		c.fail(place{root: "Process"}, "has no AuthorizedSigner")
 	}
 	for i := range p.Signers {
-		at := fmt.Sprintf("Process.AuthorizedSigner[%d]", i)
-		c.text(at+"@signerRole", p.Signers[i].Role)
+		at := place{root: fmt.Sprintf("Process.AuthorizedSigner[%d]", i)}
+		c.text(at.field("@signerRole"), p.Signers[i].Role)
 		c.agent(at, &p.Signers[i].Agent)
 	}
 	if p.Time.IsZero() {
-		c.fail("Process.TimeReference", "is required")
+		c.fail(place{root: "Process.TimeReference"}, "is required")
 	}
 	if y := p.Time.Year(); y < 1 || y > 9999 {
-		c.fail("Process.TimeReference", "year %d is outside 1..9999", y)
+		c.fail(place{root: "Process.TimeReference"}, "year %d is outside 1..9999", y)
 	}
 	if p.TimeStampURI != "" {
-		c.text("Process.TimeReference.TimeStamp", p.TimeStampURI)
-		c.encoding("Process.TimeReference.TimeStamp", p.TimeStampEncoding)
-		c.required("Process.TimeReference.TimeStamp@format", p.TimeStampFormat)
+		c.text(place{root: "Process.TimeReference.TimeStamp"}, p.TimeStampURI)
+		c.encoding(place{root: "Process.TimeReference.TimeStamp"}, p.TimeStampEncoding)
+		c.required(place{root: "Process.TimeReference.TimeStamp@format"}, p.TimeStampFormat)
 	}
-	c.text("Process.LawsAndRegulations", p.Laws)
+	c.text(place{root: "Process.LawsAndRegulations"}, p.Laws)
 }
 
 // errNoGroup: an index without files indexes nothing.

@@ -6,12 +6,13 @@ SELECT credential_id, tenant_id, holder, salt, memory_kib, passes, mac, version,
 FROM credential_pin WHERE credential_id = @credential_id;
 
 -- name: GetAsked :one
--- A personal credential with its PIN and its active device, in one look. Nothing when one of them is not there: who
--- wants to know which, reads them one by one.
-SELECT sqlc.embed(c), sqlc.embed(p), sqlc.embed(d)
+-- A personal credential with its PIN and its active device, and from when that may be used, in one look. Nothing when one
+-- of the three is not there: who wants to know which, reads them one by one.
+SELECT sqlc.embed(c), sqlc.embed(p), sqlc.embed(d), k.usable_from
 FROM credential c
 JOIN credential_pin p ON p.credential_id = c.id
 JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
+LEFT JOIN otp_device_cooling k ON k.device_id = d.id
 WHERE c.id = @credential_id;
 
 -- name: InsertPin :execrows
@@ -131,6 +132,12 @@ RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts,
 SELECT id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
        signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 FROM challenge WHERE id = @id AND credential_id = @credential_id AND caller = @caller;
+
+-- name: GetSigning :one
+-- A challenge of the caller's with its credential, in one look.
+SELECT sqlc.embed(c), sqlc.embed(ch)
+FROM credential c JOIN challenge ch ON ch.credential_id = c.id
+WHERE c.id = @credential_id AND ch.id = @id AND ch.caller = @caller;
 
 -- name: TryChallenge :one
 -- One attempt on a challenge; each has a few.

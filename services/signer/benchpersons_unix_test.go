@@ -44,11 +44,13 @@ func reportPersons(b *testing.B) {
 }
 
 func reportPersonsOf(b *testing.B, name string, key signv1.KeyType) {
+	durable(b)
 	h := openWith(b, nil, "  authorization: {window: 15m}\n")
 	people := make([]*signatory, persons)
 	for i := range people {
 		people[i] = h.signatoryAs(b, key, fmt.Sprintf("tenants/acme/users/%s-%d", name, i))
 	}
+	still := h.still(b)
 	for _, l := range loads {
 		what := fmt.Sprintf("signer: challenge to signature, %s, %d persons, %s", name, persons, l.name)
 		calls := &steps{}
@@ -71,11 +73,34 @@ func reportPersonsOf(b *testing.B, name string, key signv1.KeyType) {
 		}
 		if spent.machine > 0 {
 			row(what+", processors in use", 100*float64(spent.machine)/float64(spent.possible), "%", "-")
-			for of, d := range map[string]time.Duration{"service and callers": spent.service, "Vault": spent.vault, "PostgreSQL": spent.postgres} {
-				row(what+", processor of "+of, float64(d.Microseconds())/1e3/float64(len(took)), "ms/signature", "-")
+			// What runs without anybody signing is not a signature's.
+			spent = spent.minus(still.times(lasted))
+			for _, p := range []struct {
+				of    string
+				spent time.Duration
+			}{{"service and callers", spent.service}, {"Vault", spent.vault}, {"PostgreSQL", spent.postgres}} {
+				row(what+", processor of "+p.of, float64(p.spent.Microseconds())/1e3/float64(len(took)), "ms/signature", "-")
 			}
 		}
 	}
+}
+
+// atRest is what is used while nobody signs, in a second.
+type atRest usage
+
+// still looks for ten seconds at who uses processors while nobody signs.
+func (h *house) still(b *testing.B) atRest {
+	b.Helper()
+	const looked = 10
+	before := h.usage(b)
+	time.Sleep(looked * time.Second)
+	u := h.usage(b).minus(before)
+	return atRest{u.service / looked, u.vault / looked, u.postgres / looked, u.machine / looked, u.possible / looked}
+}
+
+func (r atRest) times(d time.Duration) usage {
+	of := func(each time.Duration) time.Duration { return time.Duration(float64(each) * d.Seconds()) }
+	return usage{service: of(r.service), vault: of(r.vault), postgres: of(r.postgres)}
 }
 
 // steps are the times of the three calls.

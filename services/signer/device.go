@@ -204,7 +204,7 @@ func (s *Service) begun(ctx context.Context, a asked, made db.OtpDevice) (*signv
 	case "TOKEN":
 		return &signv1.EnrolledOtpDevice{OtpDevice: deviceMessage(c, made)}, nil
 	case "SMS", "EMAIL":
-		a.device, a.of = &made, nil
+		a.device, a.of, a.cooling = &made, nil, nil
 		_, err := s.sendPassword(ctx, a, "per attivare questo dispositivo della firma")
 		if err != nil { // the enrolment stands: SendOtp sends another
 			s.log.WarnContext(ctx, "first password of a device not sent", "device", id, "code", fault.Of(err).Code)

@@ -135,11 +135,7 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 	var ch db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		c, err = signatory(ctx, q, name)
-		if err != nil {
-			return err
-		}
-		ch, err = ownChallenge(ctx, q, req.GetChallenge(), name, id)
+		c, ch, err = signing(ctx, q, req.GetChallenge(), name, id)
 		if err != nil {
 			return err
 		}

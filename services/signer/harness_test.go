@@ -31,6 +31,7 @@ import (
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/ca"
@@ -263,6 +264,16 @@ func ownVault(t testing.TB) {
 	ownVaults.Store(t, s)
 }
 
+var ownDatabases sync.Map // of testing.TB to map[string]*pg.DB
+
+// databaseOf are the schemas that a test has brought; the others are made for it.
+func databaseOf(t testing.TB) map[string]*pg.DB {
+	if own, ok := ownDatabases.Load(t); ok {
+		return own.(map[string]*pg.DB) //nolint:forcetypeassert // what durable stored
+	}
+	return nil
+}
+
 func vaultOf(t testing.TB) *safe {
 	t.Helper()
 	if s, own := ownVaults.Load(t); own {
@@ -313,6 +324,7 @@ func openAt(t testing.TB, now func() time.Time, log io.Writer, extra string, spa
 	h.Process = runtest.Start(t, runtest.Options{
 		Dir:     h.dir,
 		Targets: []run.Target{signer.Target, h.probe.target()},
+		DB:      databaseOf(t),
 		Config:  h.config, LogOutput: log, LogLevel: level, SpanProcessors: spans, Now: now,
 	})
 	h.client = signv1.NewSignServiceClient(h.Operator("signer"))

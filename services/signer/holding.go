@@ -452,3 +452,24 @@ func signatory(ctx context.Context, q *db.Queries, name credentialName) (db.Cred
 	}
 	return c, err
 }
+
+// signing reads a credential and a challenge of the caller's with it.
+func signing(ctx context.Context, q *db.Queries, full string, name credentialName, id uuid.UUID) (db.Credential, db.Challenge, error) {
+	both, err := q.GetSigning(ctx, db.GetSigningParams{CredentialID: name.id, ID: id, Caller: callerOf(ctx)})
+	if err == nil {
+		err = fit(both.Credential, name)
+		if errors.Is(err, errHeld) {
+			err = nil
+		}
+		return both.Credential, both.Challenge, err
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return db.Credential{}, db.Challenge{}, fmt.Errorf("signer: read challenge: %w", err)
+	}
+	c, err := signatory(ctx, q, name) // one of both is missing: which
+	if err != nil {
+		return c, db.Challenge{}, err
+	}
+	ch, err := ownChallenge(ctx, q, full, name, id)
+	return c, ch, err
+}

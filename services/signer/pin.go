@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -19,13 +17,14 @@ import (
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/signer/internal/argon2id"
 	"ceralacca.dev/services/signer/internal/db"
 )
 
 // A PIN is kept as HMAC(key in Vault, argon2id(PIN, salt)). 8 digits are few for any hash, so the key in Vault is what
 // keeps who has the database from trying them all, and the counters keep who has the API; argon2id is the second wall,
-// for who has the database and may ask Vault. Its memory is the least that OWASP names, which has five passes with it
-// for hashes that nothing else guards; how many there are here is authorization.pin_passes.
+// for who has the database and may ask Vault. Its memory and its passes (authorization.pin_passes) are the least that
+// OWASP names.
 // Two lanes of the same memory and passes are ready in half the time where a processor is idle, and cost as much.
 // spec: RFC9106 §3.1
 const (
@@ -46,39 +45,25 @@ func (s *Service) newPINs() pinCost {
 func costOf(p db.CredentialPin) pinCost { return pinCost{p.MemoryKib, p.Passes, p.Lanes} }
 
 // pinHasher runs argon2id, as many lanes at a time as there are processors: more would make all of them later, and each
-// hash takes its memory. Who came first is served first.
+// hash takes its memory. Who came first is served first; a lane lets all else of the process run meanwhile.
 type pinHasher struct {
-	open  sync.Once
 	lanes *semaphore.Weighted
 	all   int64
 }
 
-// start doubles what Go has of processors, once a process, when the first PIN comes. A lane keeps one of them until the
-// scheduler takes it away, 10 ms later; while lanes had all of them, each step of every other call waited that long (a
-// call of 3 ms was one of 50). With some left for the others it is the kernel that shares out the real ones, and it lets
-// who slept go first.
-func (p *pinHasher) start() {
-	p.open.Do(func() {
-		p.all = int64(processors())
-		p.lanes = semaphore.NewWeighted(p.all)
-	})
+func newPINHasher() *pinHasher {
+	all := int64(runtime.GOMAXPROCS(0))
+	return &pinHasher{lanes: semaphore.NewWeighted(all), all: all}
 }
-
-var processors = sync.OnceValue(func() int {
-	own := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(2 * own)
-	return own
-})
 
 // hash waits for its turn as long as ctx lasts.
 func (p *pinHasher) hash(ctx context.Context, pin string, salt []byte, c pinCost) ([]byte, error) {
-	p.start()
 	n := min(int64(c.lanes), p.all)
 	if err := p.lanes.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
 	defer p.lanes.Release(n)
-	return argon2.IDKey([]byte(pin), salt, uint32(c.passes), uint32(c.memoryKiB), uint8(c.lanes), 32), nil //nolint:gosec // our own rows: small and positive
+	return argon2id.Key([]byte(pin), salt, uint32(c.passes), uint32(c.memoryKiB), uint8(c.lanes), 32), nil //nolint:gosec // our own rows: small and positive
 }
 
 // pinInput is what Vault makes the MAC of: bound to the credential, so that a row moved to another is worth nothing.

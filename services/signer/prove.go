@@ -43,6 +43,7 @@ type asked struct {
 	credential db.Credential
 	pin        db.CredentialPin
 	device     *db.OtpDevice // nil: the PIN alone is asked
+	cooling    *cooling      // of the device, when it was read with it
 	binding    uuid.UUID     // the challenge that a sent password must be for; zero: device and PIN
 
 	of       *db.Credential // whose device it is, when it is another credential's of the same holder
@@ -59,6 +60,11 @@ func (a asked) deviceCredential() db.Credential {
 		return *a.of
 	}
 	return a.credential
+}
+
+// sent says whether the device gets its passwords by message.
+func (a asked) sent() bool {
+	return a.device != nil && (a.device.Type == "SMS" || a.device.Type == "EMAIL")
 }
 
 func (a asked) name() string { return nameOfCredential(a.credential) }
@@ -134,7 +140,9 @@ func withPIN(ctx context.Context, q *db.Queries, name credentialName) (asked, er
 func withDevice(ctx context.Context, q *db.Queries, name credentialName) (asked, error) {
 	all, err := q.GetAsked(ctx, name.id)
 	if err == nil {
-		return asked{credential: all.Credential, pin: all.CredentialPin, device: &all.OtpDevice}, fit(all.Credential, name)
+		return asked{
+			credential: all.Credential, pin: all.CredentialPin, device: &all.OtpDevice, cooling: &cooling{all.UsableFrom},
+		}, fit(all.Credential, name)
 	}
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return asked{}, fmt.Errorf("signer: read credential: %w", err)
@@ -186,53 +194,73 @@ type verdict struct {
 }
 
 // judge looks at both factors, whatever it finds of one: a wrong PIN takes as long as a wrong password, and burns
-// the password. They are looked at side by side, and the slower one is the answer's time.
+// the password. The PIN is hashed while the password is looked at; then Vault makes all the MACs in one call, which are
+// what is kept of both.
 func (s *Service) judge(ctx context.Context, a asked, f factors) (verdict, error) {
 	var v verdict
+	var hash []byte
 	var both errgroup.Group // without a context: what one of them began is not left half done for the other's sake
 	both.Go(func() (err error) {
-		v.pin, err = s.judgePIN(ctx, a, f.pin)
+		hash, err = s.pins.hash(ctx, f.pin, a.pin.Salt, costOf(a.pin))
 		return err
 	})
-	if a.device != nil {
+	if a.device != nil && !a.sent() {
 		both.Go(func() (err error) {
-			v.otp, v.mac, err = s.judgeOTP(ctx, a, f.otp)
+			v.otp, err = s.judgeOTP(ctx, a, f.otp)
 			return err
 		})
 	}
-	return v, both.Wait()
+	if err := both.Wait(); err != nil {
+		return v, err
+	}
+	macs, err := s.factorMACs(ctx, a, hash, f.otp)
+	if err != nil {
+		return v, err
+	}
+	v.pin = hmac.Equal(macs[0], a.pin.Mac)
+	if a.device == nil {
+		return v, nil
+	}
+	v.mac = macs[1]
+	if a.sent() {
+		v.otp, err = s.checkSent(ctx, a, macs[2])
+	}
+	return v, err
 }
 
-func (s *Service) judgePIN(ctx context.Context, a asked, pin string) (bool, error) {
-	hash, err := s.pins.hash(ctx, pin, a.pin.Salt, costOf(a.pin))
-	if err != nil {
-		return false, err
+// factorMACs has Vault make the MACs of a PIN's hash and, where a device is asked, of its password: one for the list of
+// the spent ones, and of one that was sent, one for what it was sent for. A device of another credential has that one's key.
+func (s *Service) factorMACs(ctx context.Context, a asked, hash []byte, password string) ([][]byte, error) {
+	ofPIN := pinInput(a.credential.ID, hash)
+	if a.device == nil {
+		return s.vault.macs(ctx, a.credential.KeyName, macVersion, ofPIN)
 	}
-	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, pinInput(a.credential.ID, hash))
-	return err == nil && hmac.Equal(macs[0], a.pin.Mac), err
+	ofOTP := [][]byte{append([]byte("otp\x00"+a.device.ID.String()+"\x00"), password...)}
+	if a.sent() {
+		ofOTP = append(ofOTP, sentMAC(a.device.ID, a.binding, password))
+	}
+	if key := a.deviceCredential().KeyName; key != a.credential.KeyName {
+		first, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, ofPIN)
+		if err != nil {
+			return nil, err
+		}
+		others, err := s.vault.macs(ctx, key, macVersion, ofOTP...)
+		return append(first, others...), err
+	}
+	return s.vault.macs(ctx, a.credential.KeyName, macVersion, append([][]byte{ofPIN}, ofOTP...)...)
 }
 
-// judgeOTP gives with the verdict what is kept of the password.
-func (s *Service) judgeOTP(ctx context.Context, a asked, password string) (right bool, mac []byte, err error) {
-	device := a.device.ID
-	macs, err := s.vault.macs(ctx, a.deviceCredential().KeyName, macVersion,
-		append([]byte("otp\x00"+device.String()+"\x00"), password...), sentMAC(device, a.binding, password))
-	if err != nil {
-		return false, nil, err
-	}
+// judgeOTP looks at a password that was not sent.
+func (s *Service) judgeOTP(ctx context.Context, a asked, password string) (bool, error) {
 	switch {
 	case a.device.Type == "TOTP":
-		right, err = s.vault.checkOTP(ctx, device, password)
+		return s.vault.checkOTP(ctx, a.device.ID, password)
 	case a.device.Type == "TOKEN":
-		right, err = s.checkToken(ctx, a, password, a.second)
-	case a.device.Type == "PUSH" && a.device.State == "PENDING":
-		right, err = s.checkProof(ctx, a)
-	case a.device.Type == "PUSH":
-		right, err = s.checkPush(ctx, a, password)
-	default:
-		right, err = s.checkSent(ctx, a, macs[1])
+		return s.checkToken(ctx, a, password, a.second)
+	case a.device.State == "PENDING":
+		return s.checkProof(ctx, a)
 	}
-	return right, macs[0], err
+	return s.checkPush(ctx, a, password)
 }
 
 // giveBack forgives an attempt that could not be judged because Vault is away.

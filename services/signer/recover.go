@@ -61,19 +61,25 @@ func (s *Service) RecoverOtpDevice(ctx context.Context, req *signv1.RecoverOtpDe
 	return s.enrol(ctx, a, factors{req.GetPin(), req.GetOtp()}, req.GetOtpDevice(), a.replaces)
 }
 
+// cooling is from when a device may be used; nil: at once.
+type cooling struct{ until *time.Time }
+
 // cooled refuses a device that may not be used yet.
 func (s *Service) cooled(ctx context.Context, q *db.Queries, a asked) error {
 	if a.device == nil || a.device.State != "ACTIVE" {
 		return nil
 	}
-	from, err := q.GetCooling(ctx, a.device.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
+	if a.cooling == nil {
+		from, err := q.GetCooling(ctx, a.device.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("signer: read cooling: %w", err)
+		}
+		a.cooling = &cooling{&from}
 	}
-	if err != nil {
-		return fmt.Errorf("signer: read cooling: %w", err)
-	}
-	if s.now().Before(from) {
+	if from := a.cooling.until; from != nil && s.now().Before(*from) {
 		return fault.Precondition("OTP_DEVICE_COOLING", "device %s took another one's place without a password of it: it may be used from %s",
 			nameOfDevice(a.deviceCredential(), a.device.ID), from.UTC().Format(time.RFC3339))
 	}

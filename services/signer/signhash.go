@@ -42,11 +42,7 @@ func (s *Service) SignHashes(ctx context.Context, req *signv1.SignHashesRequest)
 	var ch db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		c, err = signatory(ctx, q, name)
-		if err != nil {
-			return err
-		}
-		ch, err = ownChallenge(ctx, q, req.GetName(), name, id)
+		c, ch, err = signing(ctx, q, req.GetName(), name, id)
 		if err != nil {
 			return err
 		}

@@ -257,10 +257,11 @@ func (q *Queries) ForgiveAttempt(ctx context.Context, arg ForgiveAttemptParams) 
 }
 
 const getAsked = `-- name: GetAsked :one
-SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, p.credential_id, p.tenant_id, p.holder, p.salt, p.memory_kib, p.passes, p.mac, p.version, p.set_at, p.lanes, d.id, d.tenant_id, d.credential_id, d.type, d.display_name, d.state, d.replaces, d.created_at, d.confirmed_at, d.removed_at, d.address
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, p.credential_id, p.tenant_id, p.holder, p.salt, p.memory_kib, p.passes, p.mac, p.version, p.set_at, p.lanes, d.id, d.tenant_id, d.credential_id, d.type, d.display_name, d.state, d.replaces, d.created_at, d.confirmed_at, d.removed_at, d.address, k.usable_from
 FROM credential c
 JOIN credential_pin p ON p.credential_id = c.id
 JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
+LEFT JOIN otp_device_cooling k ON k.device_id = d.id
 WHERE c.id = $1
 `
 
@@ -268,10 +269,11 @@ type GetAskedRow struct {
 	Credential    Credential
 	CredentialPin CredentialPin
 	OtpDevice     OtpDevice
+	UsableFrom    *time.Time
 }
 
-// A personal credential with its PIN and its active device, in one look. Nothing when one of them is not there: who
-// wants to know which, reads them one by one.
+// A personal credential with its PIN and its active device, and from when that may be used, in one look. Nothing when one
+// of the three is not there: who wants to know which, reads them one by one.
 func (q *Queries) GetAsked(ctx context.Context, credentialID uuid.UUID) (GetAskedRow, error) {
 	row := q.db.QueryRow(ctx, getAsked, credentialID)
 	var i GetAskedRow
@@ -316,6 +318,7 @@ func (q *Queries) GetAsked(ctx context.Context, credentialID uuid.UUID) (GetAske
 		&i.OtpDevice.ConfirmedAt,
 		&i.OtpDevice.RemovedAt,
 		&i.OtpDevice.Address,
+		&i.UsableFrom,
 	)
 	return i, err
 }
@@ -409,6 +412,74 @@ func (q *Queries) GetPin(ctx context.Context, credentialID uuid.UUID) (Credentia
 		&i.Version,
 		&i.SetAt,
 		&i.Lanes,
+	)
+	return i, err
+}
+
+const getSigning = `-- name: GetSigning :one
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.hashes, ch.digest, ch.state, ch.attempts, ch.expires_at, ch.device_id, ch.authorization_sha256, ch.request_id, ch.signed_sha256, ch.signed_sizes, ch.signing_time, ch.created_at, ch.authorized_at, ch.used_at, ch.signed_at, ch.output, ch.holding_id, ch.signing_id, ch.signature_id
+FROM credential c JOIN challenge ch ON ch.credential_id = c.id
+WHERE c.id = $1 AND ch.id = $2 AND ch.caller = $3
+`
+
+type GetSigningParams struct {
+	CredentialID uuid.UUID
+	ID           uuid.UUID
+	Caller       string
+}
+
+type GetSigningRow struct {
+	Credential Credential
+	Challenge  Challenge
+}
+
+// A challenge of the caller's with its credential, in one look.
+func (q *Queries) GetSigning(ctx context.Context, arg GetSigningParams) (GetSigningRow, error) {
+	row := q.db.QueryRow(ctx, getSigning, arg.CredentialID, arg.ID, arg.Caller)
+	var i GetSigningRow
+	err := row.Scan(
+		&i.Credential.ID,
+		&i.Credential.TenantID,
+		&i.Credential.CompanyID,
+		&i.Credential.Kind,
+		&i.Credential.KeyType,
+		&i.Credential.CommonName,
+		&i.Credential.State,
+		&i.Credential.KeyName,
+		&i.Credential.KeyVersion,
+		&i.Credential.PublicKey,
+		&i.Credential.CsrPem,
+		&i.Credential.Chain,
+		&i.Credential.NotBefore,
+		&i.Credential.NotAfter,
+		&i.Credential.Version,
+		&i.Credential.CreatedAt,
+		&i.Credential.UpdatedAt,
+		&i.Credential.Provider,
+		&i.Credential.Qualified,
+		&i.Challenge.ID,
+		&i.Challenge.TenantID,
+		&i.Challenge.CredentialID,
+		&i.Challenge.Caller,
+		&i.Challenge.Hashes,
+		&i.Challenge.Digest,
+		&i.Challenge.State,
+		&i.Challenge.Attempts,
+		&i.Challenge.ExpiresAt,
+		&i.Challenge.DeviceID,
+		&i.Challenge.AuthorizationSha256,
+		&i.Challenge.RequestID,
+		&i.Challenge.SignedSha256,
+		&i.Challenge.SignedSizes,
+		&i.Challenge.SigningTime,
+		&i.Challenge.CreatedAt,
+		&i.Challenge.AuthorizedAt,
+		&i.Challenge.UsedAt,
+		&i.Challenge.SignedAt,
+		&i.Challenge.Output,
+		&i.Challenge.HoldingID,
+		&i.Challenge.SigningID,
+		&i.Challenge.SignatureID,
 	)
 	return i, err
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // changeable are the fields that UpdateMailbox takes.
-var changeable = []string{"username", "servers", "access", "label", "home_provider", "ordinary_rule"}
+var changeable = []string{"username", "servers", "access", "label", "home_provider", "ordinary_rule", "capacity"}
 
 var mailboxPattern = regexp.MustCompile(`^tenants/[^/]+/mailboxes/[^/]+$`)
 
@@ -84,7 +84,7 @@ func (s *Service) UpdateMailbox(ctx context.Context, req *pecv1.UpdateMailboxReq
 		}
 		err = q(tx).UpdateMailbox(ctx, db.UpdateMailboxParams{
 			TenantID: row.TenantID, ID: row.ID, Username: row.Username, Imap: row.Imap, Pop3: row.Pop3, Smtp: row.Smtp, Access: row.Access,
-			Label: row.Label, HomeProvider: row.HomeProvider, OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, Now: pg.Time(s.now()),
+			Label: row.Label, HomeProvider: row.HomeProvider, OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, Capacity: row.Capacity, Now: pg.Time(s.now()),
 		})
 		if err == nil {
 			_, err = s.wakeSending(ctx, tx, row.ID) // the servers or the name to log in with may be mended

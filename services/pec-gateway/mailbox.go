@@ -88,7 +88,7 @@ func (s *Service) insertMailbox(ctx context.Context, tx pgx.Tx, row db.Mailbox, 
 	err := q(tx).InsertMailbox(ctx, db.InsertMailboxParams{
 		TenantID: row.TenantID, ID: row.ID, Address: row.Address, AddressKey: row.AddressKey, Provider: row.Provider, Username: row.Username,
 		Imap: row.Imap, Pop3: row.Pop3, Smtp: row.Smtp, Access: row.Access, Label: row.Label, HomeProvider: row.HomeProvider,
-		OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, State: row.State, CreateTime: row.CreateTime,
+		OrdinaryAction: row.OrdinaryAction, OrdinaryFolder: row.OrdinaryFolder, Capacity: row.Capacity, State: row.State, CreateTime: row.CreateTime,
 	})
 	if err != nil {
 		return err
@@ -131,6 +131,9 @@ func (s *Service) setRow(row *db.Mailbox, in *pecv1.Mailbox, wanted func(field s
 	if wanted("home_provider") {
 		row.HomeProvider = in.GetHomeProvider()
 	}
+	if wanted("capacity") {
+		row.Capacity = in.GetCapacity()
+	}
 	if wanted("ordinary_rule") {
 		rule := in.GetOrdinaryRule()
 		row.OrdinaryAction = int16(max(rule.GetAction(), pecv1.OrdinaryAction_ORDINARY_ACTION_ACCEPT))
@@ -145,7 +148,7 @@ func (s *Service) setRow(row *db.Mailbox, in *pecv1.Mailbox, wanted func(field s
 		return err
 	}
 	field, server := "mailbox.servers.imap", all.imap
-	if row.Access == int16(pecv1.MailboxAccess_MAILBOX_ACCESS_POP3) {
+	if isPOP3(*row) {
 		field, server = "mailbox.servers.pop3", all.pop3
 	}
 	if server == "" {
@@ -308,8 +311,8 @@ func showMailbox(r db.Mailbox, counts *pecv1.MailboxCounts) *pecv1.Mailbox {
 		LastPollTime: stamp(r.LastPollTime), LastReceiveTime: stamp(r.LastReceiveTime),
 		Sync: &pecv1.MailboxSync{Done: r.SyncEndTime != nil, Total: r.SyncTotal, Fetched: r.SyncFetched,
 			StartTime: stamp(r.SyncStartTime), EndTime: stamp(r.SyncEndTime)},
-		Quota:  &pecv1.MailboxQuota{Used: r.QuotaUsed, Limit: r.QuotaLimit, Level: pecv1.QuotaLevel(r.QuotaLevel)},
-		Counts: counts,
+		Quota:  &pecv1.MailboxQuota{Used: r.QuotaUsed, Limit: r.QuotaLimit, Level: pecv1.QuotaLevel(r.QuotaLevel), Computed: isPOP3(r) && r.QuotaUsed > 0},
+		Counts: counts, Capacity: r.Capacity,
 	}
 }
 

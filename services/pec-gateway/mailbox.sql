@@ -1,8 +1,8 @@
 -- name: InsertMailbox :exec
 INSERT INTO mailbox (tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider,
-    ordinary_action, ordinary_folder, state, next_poll_time, create_time, update_time)
+    ordinary_action, ordinary_folder, capacity, state, next_poll_time, create_time, update_time)
 VALUES (@tenant_id, @id, @address, @address_key, @provider, @username, @imap, @pop3, @smtp, @access, @label, @home_provider,
-    @ordinary_action, @ordinary_folder, @state, @create_time, @create_time, @create_time);
+    @ordinary_action, @ordinary_folder, @capacity, @state, @create_time, @create_time, @create_time);
 
 -- name: GetMailbox :one
 SELECT * FROM mailbox WHERE tenant_id = @tenant_id AND id = @id;
@@ -29,7 +29,7 @@ GROUP BY mailbox_id;
 
 -- name: UpdateMailbox :exec
 UPDATE mailbox SET username = @username, imap = @imap, pop3 = @pop3, smtp = @smtp, access = @access, label = @label,
-    home_provider = @home_provider, ordinary_action = @ordinary_action, ordinary_folder = @ordinary_folder,
+    home_provider = @home_provider, ordinary_action = @ordinary_action, ordinary_folder = @ordinary_folder, capacity = @capacity,
     lease_holder = NULL, lease_until = NULL, fence = fence + 1, next_poll_time = @now::timestamptz,
     version = version + 1, update_time = @now::timestamptz
 WHERE tenant_id = @tenant_id AND id = @id;

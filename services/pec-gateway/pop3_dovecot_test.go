@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/devenv/dovecot"
 )
 
@@ -67,5 +68,52 @@ func TestB11POP3AtDovecot(t *testing.T) {
 		require.Len(t, h.list(box), 9+i)
 	}
 	require.Zero(t, h.degraded("MESSAGE_UNFETCHABLE"))
+	h.invariants(box)
+}
+
+// TestB13RoomOverPOP3: POP3 has no word for room. What its server lists is added up and held against the capacity that
+// the owner told: each level is told once, as computed; without a capacity no level is claimed.
+func TestB13RoomOverPOP3(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, "", dovecot.Options{})
+	h.believe()
+	h.account(recipient)
+	letter := func(n int) string { return plain(fmt.Sprintf("m%d %s", n, strings.Repeat("x", 10_000))) }
+	h.deliver(recipient, letter(0))
+	box := h.keep(recipient, overPOP3)
+	h.kept(box)
+	h.lookedAgain(box)
+	q := h.box(box).GetQuota()
+	require.True(t, q.GetComputed())
+	require.Zero(t, q.GetLimit())
+	require.Equal(t, pecv1.QuotaLevel_QUOTA_LEVEL_UNSPECIFIED, q.GetLevel(), "without a capacity it is not known")
+	one := q.GetUsed()
+	require.Greater(t, one, int64(10_000))
+
+	_, err := h.api.UpdateMailbox(t.Context(), &pecv1.UpdateMailboxRequest{Mailbox: &pecv1.Mailbox{Name: box.GetName(), Capacity: one * 20}, UpdateMask: mask("capacity")})
+	require.NoError(t, err)
+	level := func(want pecv1.QuotaLevel) {
+		t.Helper()
+		h.eventually(want.String(), func() bool { return h.box(box).GetQuota().GetLevel() == want })
+	}
+	level(pecv1.QuotaLevel_QUOTA_LEVEL_GOOD)
+	n := 1
+	for _, step := range []struct {
+		messages int
+		level    pecv1.QuotaLevel
+		told     int
+	}{{15, pecv1.QuotaLevel_QUOTA_LEVEL_WARNING, 1}, {19, pecv1.QuotaLevel_QUOTA_LEVEL_CRITICAL, 2}, {21, pecv1.QuotaLevel_QUOTA_LEVEL_FULL, 3}} {
+		for ; n < step.messages; n++ {
+			h.deliver(recipient, letter(n))
+		}
+		level(step.level)
+		h.lookedAgain(box)
+		h.eventually("it is told", func() bool { return h.degraded("MAILBOX_QUOTA") == step.told })
+	}
+	last := heard[*pecv1.MailboxDegraded](h)
+	require.Contains(t, last[len(last)-1].GetReason(), "computed")
+	hub, err := h.desk().GetHub(t.Context(), &pecv1.GetHubRequest{Parent: parent})
+	require.NoError(t, err)
+	require.True(t, hub.GetEntries()[0].GetQuota().GetComputed())
 	h.invariants(box)
 }

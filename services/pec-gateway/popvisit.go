@@ -62,6 +62,10 @@ func (v *visit) overPOP3(ctx context.Context, address, password string) error {
 	if err != nil {
 		return err
 	}
+	err = v.computedRoom(ctx, list)
+	if err != nil {
+		return err
+	}
 	err = c.Quit()
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (s *Service) probe(ctx context.Context, box db.Mailbox, password string) ([
 		return nil, err
 	}
 	p := &prober{}
-	pop := box.Access == int16(pecv1.MailboxAccess_MAILBOX_ACCESS_POP3)
+	pop := isPOP3(box)
 	server := all.imap
 	if pop {
 		server = all.pop3

@@ -23,7 +23,7 @@ import (
 
 // everyCall says for each method that names a mailbox a request that is well formed, and the right that it needs; a method
 // that names none is listed with none.
-func everyCall(box, message string) map[string]struct {
+func everyCall(box, message, draft string) map[string]struct {
 	right pecv1.MailboxRight
 	req   proto.Message
 } {
@@ -54,6 +54,12 @@ func everyCall(box, message string) map[string]struct {
 		"PecDeliveryService/CancelMessage":      {send, &pecv1.CancelMessageRequest{Name: message}},
 		"PecDeliveryService/ResolveMessage":     {send, &pecv1.ResolveMessageRequest{Name: message, Decision: pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, Reason: "x"}},
 		"PecDeliveryService/ResumeSending":      {send, &pecv1.ResumeSendingRequest{Name: box}},
+		"PecDraftService/CreateDraft":           {send, &pecv1.CreateDraftRequest{Parent: box, Draft: &pecv1.Draft{}, RequestId: uuid.NewString()}},
+		"PecDraftService/GetDraft":              {read, &pecv1.GetDraftRequest{Name: draft}},
+		"PecDraftService/ListDrafts":            {read, &pecv1.ListDraftsRequest{Parent: box}},
+		"PecDraftService/UpdateDraft":           {send, &pecv1.UpdateDraftRequest{Draft: &pecv1.Draft{Name: draft}, UpdateMask: mask("text")}},
+		"PecDraftService/DeleteDraft":           {send, &pecv1.DeleteDraftRequest{Name: draft, Etag: `"0"`}},
+		"PecDraftService/SendDraft":             {send, &pecv1.SendDraftRequest{Name: draft, RequestId: uuid.NewString()}},
 		"PecDeskService/ListFolders":            {read, &pecv1.ListFoldersRequest{Parent: box}},
 		"PecDeskService/CreateFolder":           {send, &pecv1.CreateFolderRequest{Parent: box, Folder: "Nuova " + uuid.NewString()}},
 		"PecDeskService/RenameFolder":           {send, &pecv1.RenameFolderRequest{Parent: box, Folder: "nessuna", NewName: "altra"}},
@@ -101,7 +107,7 @@ func invoke(ctx context.Context, conn grpc.ClientConnInterface, m protoreflect.M
 	return err
 }
 
-// TestG9WhoMayDoWhat: every method of the three services that names a mailbox, for a caller of each right and for one
+// TestG9WhoMayDoWhat: every method of the five services that names a mailbox, for a caller of each right and for one
 // without. To whom may not read it the mailbox is not there; who may read and not do this is told so; nobody else is kept
 // from anything. A method that the table lacks fails the test.
 func TestG9WhoMayDoWhat(t *testing.T) {
@@ -111,6 +117,7 @@ func TestG9WhoMayDoWhat(t *testing.T) {
 	h.inject(recipient, plain("uno"))
 	h.kept(box)
 	message := h.list(box)[0].GetName()
+	draft := h.draft(box.GetName(), &pecv1.Draft{Subject: "Bozza"}).GetName()
 	caller := func(id string, scopes ...string) grpc.ClientConnInterface {
 		return h.DialKey("pec-gateway", h.Key(auth.Caller{ID: id, Role: auth.RoleTenant, Tenant: tenant, Scopes: scopes}))
 	}
@@ -131,12 +138,12 @@ func TestG9WhoMayDoWhat(t *testing.T) {
 	_, err = desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: grants})
 	require.NoError(t, err)
 
-	calls := everyCall(box.GetName(), message)
+	calls := everyCall(box.GetName(), message, draft)
 	change := calls["PecDeskService/SetMailboxAccess"]
 	change.req = &pecv1.SetMailboxAccessRequest{Permissions: grants}
 	calls["PecDeskService/SetMailboxAccess"] = change
 	seen := 0
-	for _, name := range []protoreflect.FullName{"ceralacca.pec.v1.PecService", "ceralacca.pec.v1.PecDeliveryService", "ceralacca.pec.v1.PecDeskService", "ceralacca.pec.v1.PecTrustService"} {
+	for _, name := range []protoreflect.FullName{"ceralacca.pec.v1.PecService", "ceralacca.pec.v1.PecDeliveryService", "ceralacca.pec.v1.PecDeskService", "ceralacca.pec.v1.PecDraftService", "ceralacca.pec.v1.PecTrustService"} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
 		require.NoError(t, err)
 		methods := d.(protoreflect.ServiceDescriptor).Methods()

@@ -68,15 +68,38 @@ type letter struct {
 
 // send does the work; internal is for other services of the platform, whom labels do not keep out.
 func (s *Service) send(ctx context.Context, req *pecv1.SendMessageRequest, internal bool) (*pecv1.Message, error) {
-	tenant, mailbox, err := splitMailbox(req.GetParent())
+	box, err := s.sender(ctx, req.GetParent(), internal)
 	if err != nil {
 		return nil, err
 	}
+	// One request is one message, however often it is asked for: its identifier follows from it.
+	letters, err := s.write(ctx, box, req, strings.ToLower(req.GetRequestId()))
+	if err != nil {
+		return nil, err
+	}
+	out := &pecv1.Message{}
+	err = s.db.Tx(ctx, box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return rpc.Once(ctx, tx, "SendMessage", req.GetRequestId(), req, out, func() error {
+			return s.enqueue(ctx, tx, box, letters, req.GetRequestId(), out)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// sender is the mailbox through which something is to be sent, when it may.
+func (s *Service) sender(ctx context.Context, parent string, internal bool) (db.Mailbox, error) {
 	var box db.Mailbox
+	tenant, mailbox, err := splitMailbox(parent)
+	if err != nil {
+		return box, err
+	}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		box, err = q(tx).GetMailbox(ctx, db.GetMailboxParams{TenantID: tenant, ID: mailbox})
 		if errors.Is(err, pgx.ErrNoRows) {
-			return noMailbox(req.GetParent())
+			return noMailbox(parent)
 		}
 		if err == nil && !internal {
 			err = s.permit(ctx, tx, box)
@@ -89,23 +112,7 @@ func (s *Service) send(ctx context.Context, req *pecv1.SendMessageRequest, inter
 	if err == nil {
 		err = s.maySend(box)
 	}
-	if err != nil {
-		return nil, err
-	}
-	letters, err := s.write(ctx, box, req)
-	if err != nil {
-		return nil, err
-	}
-	out := &pecv1.Message{}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		return rpc.Once(ctx, tx, "SendMessage", req.GetRequestId(), req, out, func() error {
-			return s.enqueue(ctx, tx, box, letters, req.GetRequestId(), out)
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return box, err
 }
 
 // maySend says why a mailbox takes no messages to be sent.
@@ -132,9 +139,9 @@ func (s *Service) smtpOf(box db.Mailbox) (string, error) {
 }
 
 // write composes what was asked for, as one message or, with consent, as several, checks each as the
-// access point will, and keeps the bytes.
-func (s *Service) write(ctx context.Context, box db.Mailbox, req *pecv1.SendMessageRequest) ([]letter, error) {
-	d, err := s.draft(ctx, box, req)
+// access point will, and keeps the bytes. The identifier of the one message follows from the mailbox and from seed.
+func (s *Service) write(ctx context.Context, box db.Mailbox, req *pecv1.SendMessageRequest, seed string) ([]letter, error) {
+	d, err := s.draft(ctx, box, req, seed)
 	if err != nil {
 		return nil, err
 	}
@@ -170,15 +177,14 @@ func (s *Service) write(ctx context.Context, box db.Mailbox, req *pecv1.SendMess
 }
 
 // draft turns the request into a draft.
-func (s *Service) draft(ctx context.Context, box db.Mailbox, req *pecv1.SendMessageRequest) (*pec.Draft, error) {
+func (s *Service) draft(ctx context.Context, box db.Mailbox, req *pecv1.SendMessageRequest, seed string) (*pec.Draft, error) {
 	d := &pec.Draft{
 		From: pec.Address{Name: req.GetFromName(), Addr: box.Address}, To: addresses(req.GetTo()), Cc: addresses(req.GetCc()), Subject: req.GetSubject(),
 		Date: s.now(), InReplyTo: pec.TrimID(req.GetInReplyTo()), Text: req.GetText(), HTML: req.GetHtml(), Ricevuta: ricevute[req.GetReceiptType()],
 	}
-	// One request is one message, however often it is asked for: its identifier follows from it.
-	seed := sha256.Sum256([]byte(box.ID.String() + " " + strings.ToLower(req.GetRequestId())))
+	sum := sha256.Sum256([]byte(box.ID.String() + " " + seed))
 	var err error
-	d.MessageID, err = pec.NewMessageID(bytes.NewReader(seed[:]), box.Address)
+	d.MessageID, err = pec.NewMessageID(bytes.NewReader(sum[:]), box.Address)
 	if err != nil {
 		return nil, err
 	}

@@ -32,12 +32,13 @@ import (
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
-// Service answers PecService and PecTrustService and presides over mailboxes.
+// Service answers the five services of certified mail and presides over mailboxes.
 type Service struct {
 	pecv1.UnimplementedPecServiceServer
 	pecv1.UnimplementedPecTrustServiceServer
 	pecv1.UnimplementedPecDeliveryServiceServer
 	pecv1.UnimplementedPecDeskServiceServer
+	pecv1.UnimplementedPecDraftServiceServer
 
 	db       *pg.DB
 	bus      *bus.Bus
@@ -102,6 +103,7 @@ func start(_ context.Context, h *run.Host) error {
 	}
 	pecv1.RegisterPecServiceServer(h.RPC, s)
 	pecv1.RegisterPecDeliveryServiceServer(h.RPC, s)
+	pecv1.RegisterPecDraftServiceServer(h.RPC, s)
 	s.sendJobs(h)
 	s.openDesk(h)
 	pecv1.RegisterPecTrustServiceServer(h.RPC, s)

@@ -219,7 +219,7 @@ func (v *visit) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if v.box.Access == int16(pecv1.MailboxAccess_MAILBOX_ACCESS_POP3) {
+	if isPOP3(v.box) {
 		return v.overPOP3(ctx, all.pop3, password)
 	}
 	return v.overIMAP(ctx, all.imap, password)

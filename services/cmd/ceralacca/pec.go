@@ -14,7 +14,7 @@ import (
 
 func (c *cli) pecCommand() *cobra.Command {
 	return group("pec", "Certified mail (PEC): mailboxes, messages, whom to trust", c.pecMailboxCommand(), c.pecMessageCommand(), c.pecTrustCommand(),
-		c.pecSend(), c.pecStatus(), c.pecQueue(), c.pecCancel(), c.pecResolve(), c.pecHub(), c.pecProviders(), c.pecFolderCommand(),
+		c.pecSend(), c.pecDraftCommand(), c.pecStatus(), c.pecQueue(), c.pecCancel(), c.pecResolve(), c.pecHub(), c.pecProviders(), c.pecFolderCommand(),
 		c.pecPolicyCommand(), c.pecAccessCommand(), c.pecLog(), c.pecPreserve(), c.pecDays(), c.pecArchive())
 }
 
@@ -58,6 +58,7 @@ type mailboxFlags struct {
 	m                            pecv1.Mailbox
 	servers                      pecv1.MailboxServers
 	access, ordinary, folder, in string
+	capacity                     int64
 }
 
 func (f *mailboxFlags) on(cmd *cobra.Command) {
@@ -71,6 +72,7 @@ func (f *mailboxFlags) on(cmd *cobra.Command) {
 	fs.StringVar(&f.m.HomeProvider, "home-provider", "", "provider in the trust list whose acceptances count; the one of the domain when empty")
 	fs.StringVar(&f.ordinary, "ordinary", "", "mail that is not certified: accept, move or reject")
 	fs.StringVar(&f.folder, "ordinary-folder", "", "folder of move")
+	fs.Int64Var(&f.capacity, "capacity", 0, "MiB that the contract gives, for warnings over POP3, whose servers do not say; 0: not known")
 }
 
 func (f *mailboxFlags) passwordOn(cmd *cobra.Command) {
@@ -89,7 +91,7 @@ func (f *mailboxFlags) mailbox() (*pecv1.Mailbox, error) {
 	}
 	return &pecv1.Mailbox{
 		Address: f.m.Address, Provider: f.m.Provider, Username: f.m.Username, Servers: &f.servers, Access: pecv1.MailboxAccess(access), Label: f.m.Label,
-		HomeProvider: f.m.HomeProvider, OrdinaryRule: &pecv1.OrdinaryRule{Action: pecv1.OrdinaryAction(action), Folder: f.folder},
+		HomeProvider: f.m.HomeProvider, OrdinaryRule: &pecv1.OrdinaryRule{Action: pecv1.OrdinaryAction(action), Folder: f.folder}, Capacity: f.capacity << 20,
 	}, nil
 }
 
@@ -223,10 +225,17 @@ func (c *cli) pecMailboxes() *cobra.Command {
 }
 
 func quotaText(q *pecv1.MailboxQuota) string {
-	if q.GetLimit() == 0 {
+	switch {
+	case q.GetLimit() == 0 && q.GetComputed():
+		return fmt.Sprintf("unknown (%d MiB used, computed)", q.GetUsed()>>20)
+	case q.GetLimit() == 0:
 		return "unknown"
 	}
-	return fmt.Sprintf("%d%% %s", q.GetUsed()*100/q.GetLimit(), strings.ToLower(enum("QUOTA_LEVEL_", q.GetLevel())))
+	text := fmt.Sprintf("%d%% %s", q.GetUsed()*100/q.GetLimit(), strings.ToLower(enum("QUOTA_LEVEL_", q.GetLevel())))
+	if q.GetComputed() {
+		text += " (computed)"
+	}
+	return text
 }
 
 func (c *cli) showMailbox(m *pecv1.Mailbox) {
@@ -267,7 +276,7 @@ func (c *cli) pecUpdate() *cobra.Command {
 		mask := &fieldmaskpb.FieldMask{}
 		for _, p := range []struct{ flag, path string }{
 			{"username", "username"}, {"imap", "servers"}, {"pop3", "servers"}, {"smtp", "servers"}, {"access", "access"}, {"label", "label"},
-			{"home-provider", "home_provider"}, {"ordinary", "ordinary_rule"},
+			{"home-provider", "home_provider"}, {"ordinary", "ordinary_rule"}, {"capacity", "capacity"},
 		} {
 			if cmd.Flags().Changed(p.flag) {
 				mask.Paths = append(mask.Paths, p.path)

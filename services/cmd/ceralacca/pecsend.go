@@ -40,12 +40,9 @@ func (c *cli) pecSend() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for _, file := range f.files {
-			content, err := c.uploadAttachment(ctx, strings.Join(strings.Split(req.GetParent(), "/")[:2], "/"), file)
-			if err != nil {
-				return err
-			}
-			req.Attachments = append(req.Attachments, &pecv1.Attachment{FileName: filepath.Base(file), Content: content})
+		req.Attachments, err = c.uploadAttachments(ctx, req.GetParent(), f.files)
+		if err != nil {
+			return err
 		}
 		api, err := c.pec()
 		if err != nil {
@@ -55,13 +52,23 @@ func (c *cli) pecSend() *cobra.Command {
 		if err != nil {
 			return repeatError{err, req.GetRequestId()}
 		}
-		return c.print(m, func() {
-			c.fields("message", m.GetName(), "message id", m.GetMessageId(), "state", enum("MESSAGE_STATE_", m.GetState()), "bytes", fmt.Sprint(m.GetContent().GetSize()),
-				"split into", strings.Join(m.GetSplit(), " "))
-		})
+		return c.print(m, func() { c.showPecSent(m) })
 	})
 	cmd.Long = cmd.Short + ".\n\nIt is written down and handed over as soon as the provider's limits allow; ceralacca pec status shows its way. The same --request-id never sends twice."
-	fs := f.add(cmd, "").Flags()
+	f.composeOn(f.add(cmd, ""))
+	f.splitOn(cmd)
+	return cmd
+}
+
+// showPecSent shows a message that was just written down.
+func (c *cli) showPecSent(m *pecv1.Message) {
+	c.fields("message", m.GetName(), "message id", m.GetMessageId(), "state", enum("MESSAGE_STATE_", m.GetState()), "bytes", fmt.Sprint(m.GetContent().GetSize()),
+		"split into", strings.Join(m.GetSplit(), " "))
+}
+
+// composeOn has the flags that say what is in a message on a command.
+func (f *letterFlags) composeOn(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	fs.StringSliceVar(&f.to, "to", nil, "recipients, separated by commas")
 	fs.StringSliceVar(&f.cc, "cc", nil, "further recipients, who are named too")
 	fs.StringVar(&f.subject, "subject", "", "subject")
@@ -72,8 +79,10 @@ func (c *cli) pecSend() *cobra.Command {
 	fs.StringVar(&f.receipt, "receipt", "complete", "what delivery receipts repeat: complete, brief or synthetic")
 	fs.StringVar(&f.name, "from-name", "", "name to be shown beside the address")
 	fs.StringVar(&f.reply, "in-reply-to", "", "Message-ID of the message that is answered")
-	fs.BoolVar(&f.split, "allow-split", false, "send several messages when one would pass the provider's limits: each is a legal act of its own")
-	return cmd
+}
+
+func (f *letterFlags) splitOn(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.split, "allow-split", false, "send several messages when one would pass the provider's limits: each is a legal act of its own")
 }
 
 func (f *letterFlags) request() (*pecv1.SendMessageRequest, error) {
@@ -81,6 +90,11 @@ func (f *letterFlags) request() (*pecv1.SendMessageRequest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.letter()
+}
+
+// letter is what the flags say, complete or not.
+func (f *letterFlags) letter() (*pecv1.SendMessageRequest, error) {
 	id, err := f.id()
 	if err != nil {
 		return nil, err
@@ -117,6 +131,19 @@ func (f *letterFlags) request() (*pecv1.SendMessageRequest, error) {
 		req.Html = string(raw)
 	}
 	return req, nil
+}
+
+// uploadAttachments sends the files that go with a message of a mailbox.
+func (c *cli) uploadAttachments(ctx context.Context, mailbox string, files []string) ([]*pecv1.Attachment, error) {
+	var out []*pecv1.Attachment
+	for _, file := range files {
+		content, err := c.uploadAttachment(ctx, strings.Join(strings.Split(mailbox, "/")[:2], "/"), file)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &pecv1.Attachment{FileName: filepath.Base(file), Content: content})
+	}
+	return out, nil
 }
 
 // uploadAttachment sends a file in pieces.

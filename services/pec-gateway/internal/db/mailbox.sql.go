@@ -18,7 +18,7 @@ FROM (SELECT c.tenant_id, c.id FROM mailbox c
       WHERE NOT c.paused AND c.next_poll_time <= $3::timestamptz AND (c.lease_until IS NULL OR c.lease_until <= $3::timestamptz)
       ORDER BY c.next_poll_time LIMIT $4 FOR UPDATE SKIP LOCKED) due
 WHERE m.tenant_id = due.tenant_id AND m.id = due.id
-RETURNING m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time
+RETURNING m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity
 `
 
 type ClaimMailboxesParams struct {
@@ -80,6 +80,7 @@ func (q *Queries) ClaimMailboxes(ctx context.Context, arg ClaimMailboxesParams) 
 			&i.Version,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Capacity,
 		); err != nil {
 			return nil, err
 		}
@@ -159,7 +160,7 @@ func (q *Queries) GetFolder(ctx context.Context, arg GetFolderParams) (Folder, e
 }
 
 const getMailbox = `-- name: GetMailbox :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time FROM mailbox WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity FROM mailbox WHERE tenant_id = $1 AND id = $2
 `
 
 type GetMailboxParams struct {
@@ -207,12 +208,13 @@ func (q *Queries) GetMailbox(ctx context.Context, arg GetMailboxParams) (Mailbox
 		&i.Version,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Capacity,
 	)
 	return i, err
 }
 
 const getMailboxByAddress = `-- name: GetMailboxByAddress :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time FROM mailbox WHERE tenant_id = $1 AND address_key = $2
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity FROM mailbox WHERE tenant_id = $1 AND address_key = $2
 `
 
 type GetMailboxByAddressParams struct {
@@ -260,6 +262,7 @@ func (q *Queries) GetMailboxByAddress(ctx context.Context, arg GetMailboxByAddre
 		&i.Version,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Capacity,
 	)
 	return i, err
 }
@@ -282,9 +285,9 @@ func (q *Queries) HoldFence(ctx context.Context, arg HoldFenceParams) (int64, er
 
 const insertMailbox = `-- name: InsertMailbox :exec
 INSERT INTO mailbox (tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider,
-    ordinary_action, ordinary_folder, state, next_poll_time, create_time, update_time)
+    ordinary_action, ordinary_folder, capacity, state, next_poll_time, create_time, update_time)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14, $15, $16, $16, $16)
+    $13, $14, $15, $16, $17, $17, $17)
 `
 
 type InsertMailboxParams struct {
@@ -302,6 +305,7 @@ type InsertMailboxParams struct {
 	HomeProvider   string
 	OrdinaryAction int16
 	OrdinaryFolder string
+	Capacity       int64
 	State          int16
 	CreateTime     time.Time
 }
@@ -322,6 +326,7 @@ func (q *Queries) InsertMailbox(ctx context.Context, arg InsertMailboxParams) er
 		arg.HomeProvider,
 		arg.OrdinaryAction,
 		arg.OrdinaryFolder,
+		arg.Capacity,
 		arg.State,
 		arg.CreateTime,
 	)
@@ -329,7 +334,7 @@ func (q *Queries) InsertMailbox(ctx context.Context, arg InsertMailboxParams) er
 }
 
 const listMailboxes = `-- name: ListMailboxes :many
-SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time FROM mailbox m
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity FROM mailbox m
 WHERE m.tenant_id = $1 AND ($2::text IS NULL OR m.address_key > $2)
   AND ($3::boolean OR m.label = '' OR m.label = ANY($4::text[]))
   AND ($5::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
@@ -399,6 +404,7 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 			&i.Version,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Capacity,
 		); err != nil {
 			return nil, err
 		}
@@ -411,7 +417,7 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 }
 
 const lockMailbox = `-- name: LockMailbox :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockMailboxParams struct {
@@ -459,6 +465,7 @@ func (q *Queries) LockMailbox(ctx context.Context, arg LockMailboxParams) (Mailb
 		&i.Version,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Capacity,
 	)
 	return i, err
 }
@@ -655,10 +662,10 @@ func (q *Queries) ResumeMailbox(ctx context.Context, arg ResumeMailboxParams) er
 
 const updateMailbox = `-- name: UpdateMailbox :exec
 UPDATE mailbox SET username = $1, imap = $2, pop3 = $3, smtp = $4, access = $5, label = $6,
-    home_provider = $7, ordinary_action = $8, ordinary_folder = $9,
-    lease_holder = NULL, lease_until = NULL, fence = fence + 1, next_poll_time = $10::timestamptz,
-    version = version + 1, update_time = $10::timestamptz
-WHERE tenant_id = $11 AND id = $12
+    home_provider = $7, ordinary_action = $8, ordinary_folder = $9, capacity = $10,
+    lease_holder = NULL, lease_until = NULL, fence = fence + 1, next_poll_time = $11::timestamptz,
+    version = version + 1, update_time = $11::timestamptz
+WHERE tenant_id = $12 AND id = $13
 `
 
 type UpdateMailboxParams struct {
@@ -671,6 +678,7 @@ type UpdateMailboxParams struct {
 	HomeProvider   string
 	OrdinaryAction int16
 	OrdinaryFolder string
+	Capacity       int64
 	Now            time.Time
 	TenantID       string
 	ID             uuid.UUID
@@ -687,6 +695,7 @@ func (q *Queries) UpdateMailbox(ctx context.Context, arg UpdateMailboxParams) er
 		arg.HomeProvider,
 		arg.OrdinaryAction,
 		arg.OrdinaryFolder,
+		arg.Capacity,
 		arg.Now,
 		arg.TenantID,
 		arg.ID,

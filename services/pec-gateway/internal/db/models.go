@@ -23,6 +23,17 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type Draft struct {
+	TenantID   string
+	ID         uuid.UUID
+	MailboxID  uuid.UUID
+	Content    []byte
+	Texts      []byte
+	Version    int32
+	CreateTime time.Time
+	UpdateTime time.Time
+}
+
 type Fact struct {
 	TenantID       string
 	MessageID      uuid.UUID
@@ -118,6 +129,7 @@ type Mailbox struct {
 	Version         int32
 	CreateTime      time.Time
 	UpdateTime      time.Time
+	Capacity        int64
 }
 
 type MailboxGrant struct {

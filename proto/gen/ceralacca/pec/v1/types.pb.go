@@ -730,10 +730,13 @@ func (x *MailboxSync) GetEndTime() *timestamppb.Timestamp {
 
 // Room in the mailbox at the provider, in bytes.
 type MailboxQuota struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Used          int64                  `protobuf:"varint,1,opt,name=used,proto3" json:"used,omitempty"`
-	Limit         int64                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	Level         QuotaLevel             `protobuf:"varint,3,opt,name=level,proto3,enum=ceralacca.pec.v1.QuotaLevel" json:"level,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Used  int64                  `protobuf:"varint,1,opt,name=used,proto3" json:"used,omitempty"`
+	Limit int64                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Level QuotaLevel             `protobuf:"varint,3,opt,name=level,proto3,enum=ceralacca.pec.v1.QuotaLevel" json:"level,omitempty"`
+	// Not reported by the provider: over POP3 used is the sum of the sizes that its server lists, which are those of one
+	// folder, and limit the mailbox's own capacity.
+	Computed      bool `protobuf:"varint,4,opt,name=computed,proto3" json:"computed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -787,6 +790,13 @@ func (x *MailboxQuota) GetLevel() QuotaLevel {
 		return x.Level
 	}
 	return QuotaLevel_QUOTA_LEVEL_UNSPECIFIED
+}
+
+func (x *MailboxQuota) GetComputed() bool {
+	if x != nil {
+		return x.Computed
+	}
+	return false
 }
 
 // What is kept of a mailbox.
@@ -937,8 +947,11 @@ type Mailbox struct {
 	Sync            *MailboxSync           `protobuf:"bytes,18,opt,name=sync,proto3" json:"sync,omitempty"`
 	Quota           *MailboxQuota          `protobuf:"bytes,19,opt,name=quota,proto3" json:"quota,omitempty"`
 	Counts          *MailboxCounts         `protobuf:"bytes,20,opt,name=counts,proto3" json:"counts,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Room that the contract with the provider gives, in bytes, for a mailbox that is read over POP3, which has no word for
+	// it. Without it (0) no level of room is known. Over IMAP the server says it, and this is not looked at.
+	Capacity      int64 `protobuf:"varint,21,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mailbox) Reset() {
@@ -1109,6 +1122,13 @@ func (x *Mailbox) GetCounts() *MailboxCounts {
 		return x.Counts
 	}
 	return nil
+}
+
+func (x *Mailbox) GetCapacity() int64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
 }
 
 // One step of the test of a mailbox.
@@ -2049,18 +2069,19 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\afetched\x18\x03 \x01(\x03R\afetched\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"l\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x88\x01\n" +
 	"\fMailboxQuota\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x122\n" +
-	"\x05level\x18\x03 \x01(\x0e2\x1c.ceralacca.pec.v1.QuotaLevelR\x05level\"i\n" +
+	"\x05level\x18\x03 \x01(\x0e2\x1c.ceralacca.pec.v1.QuotaLevelR\x05level\x12\x1a\n" +
+	"\bcomputed\x18\x04 \x01(\bR\bcomputed\"i\n" +
 	"\rMailboxCounts\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x03R\bmessages\x12 \n" +
 	"\vquarantined\x18\x02 \x01(\x03R\vquarantined\x12\x1a\n" +
 	"\bunproven\x18\x03 \x01(\x03R\bunproven\"s\n" +
 	"\fOrdinaryRule\x12B\n" +
 	"\x06action\x18\x01 \x01(\x0e2 .ceralacca.pec.v1.OrdinaryActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12\x1f\n" +
-	"\x06folder\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06folder\"\x85\t\n" +
+	"\x06folder\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06folder\"\xaa\t\n" +
 	"\aMailbox\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12'\n" +
 	"\aaddress\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\a\xd8\x01\x01r\x02`\x01R\aaddress\x12<\n" +
@@ -2083,7 +2104,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x11last_receive_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastReceiveTime\x126\n" +
 	"\x04sync\x18\x12 \x01(\v2\x1d.ceralacca.pec.v1.MailboxSyncB\x03\xe0A\x03R\x04sync\x129\n" +
 	"\x05quota\x18\x13 \x01(\v2\x1e.ceralacca.pec.v1.MailboxQuotaB\x03\xe0A\x03R\x05quota\x12<\n" +
-	"\x06counts\x18\x14 \x01(\v2\x1f.ceralacca.pec.v1.MailboxCountsB\x03\xe0A\x03R\x06counts:T\xeaAQ\n" +
+	"\x06counts\x18\x14 \x01(\v2\x1f.ceralacca.pec.v1.MailboxCountsB\x03\xe0A\x03R\x06counts\x12#\n" +
+	"\bcapacity\x18\x15 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bcapacity:T\xeaAQ\n" +
 	"\x15ceralacca.dev/Mailbox\x12$tenants/{tenant}/mailboxes/{mailbox}*\tmailboxes2\amailbox\"\xf3\x01\n" +
 	"\vProbeResult\x12/\n" +
 	"\x04step\x18\x01 \x01(\x0e2\x1b.ceralacca.pec.v1.ProbeStepR\x04step\x128\n" +

@@ -359,7 +359,7 @@ func TestG8LogOfMessages(t *testing.T) {
 		_, err := tx.Exec(ctx, `UPDATE log_entry SET subject = 'altro'`)
 		return err
 	}))
-	require.Equal(t, h.query(`SELECT (SELECT count(*) FROM message WHERE direction = 1) + (SELECT count(*) FROM fact)`), h.query(`SELECT count(*) FROM log_entry`), "nothing is left out")
+	require.Zero(t, h.query(`SELECT (SELECT count(*) FROM message WHERE direction = 1) + (SELECT count(*) FROM fact) - (SELECT count(*) FROM log_entry)`), "nothing is left out")
 }
 
 // inCustody plays the archive: it says of a message or a day that it is in custody, and sealed.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -145,16 +146,21 @@ func reportFirstReading(b *testing.B) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	at(0.1)
-	early := liveHeap()
+	heaps := map[float64]float64{}
+	watch := func(shares ...float64) {
+		for _, share := range shares {
+			at(share)
+			heaps[share] = liveHeap()
+		}
+	}
+	watch(0.1, 0.2, 0.3, 0.4)
 	at(0.5)
 	done := h.query(`SELECT sync_fetched FROM mailbox`)
 	half, busy := time.Since(began), processor(b)-used
 	h.Stop()
 	h.start()
 	resumed := time.Now()
-	at(0.9)
-	late := liveHeap()
+	watch(0.6, 0.7, 0.8, 0.9)
 	at(1)
 	for !h.box(box).GetSync().GetDone() {
 		time.Sleep(50 * time.Millisecond)
@@ -166,8 +172,9 @@ func reportFirstReading(b *testing.B) {
 		float64(done)/half.Seconds(), "messages/s", "> 500")
 	figure("pec: the same after the gateway was ended in the middle, its start included", float64(*firstMessages-done)/rest.Seconds(), "messages/s", "> 500")
 	figure("pec: the same, time of the processors in the gateway's process, broker and test included", float64(busy.Microseconds())/float64(done), "us/message", "-")
-	figure("pec: live heap at 10 % of it, broker and sandbox included", early, "MB", "-")
-	figure("pec: live heap at 90 % of it, after the restart", late, "MB", "flat: as at 10 %")
+	for _, share := range slices.Sorted(maps.Keys(heaps)) {
+		figure(fmt.Sprintf("pec: live heap at %.0f %% of it, broker and sandbox included", 100*share), heaps[share], "MB", "flat")
+	}
 	for i, most := range thirds {
 		figure(fmt.Sprintf("pec: most resident memory of this process in third %d of it", i+1), most, "MB", "flat")
 	}

@@ -250,7 +250,9 @@ func (h *house) start() {
 	h.Process = runtest.Start(h.t, h.opts)
 	h.opts.DB = map[string]*pg.DB{} // a process closes its pools when it ends
 	for _, name := range []string{"pec-gateway", "probe"} {
-		h.opts.DB[name] = pgtest.Again(h.t, h.DB(name))
+		if db := h.DB(name); db != nil { // a benchmark does without the probe
+			h.opts.DB[name] = pgtest.Again(h.t, db)
+		}
 	}
 	h.api = pecv1.NewPecServiceClient(h.Tenant("pec-gateway", tenant))
 	h.trust = pecv1.NewPecTrustServiceClient(h.Operator("pec-gateway"))

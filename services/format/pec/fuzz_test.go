@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bytes"
+	"crypto/x509"
 	"io"
 	"strings"
 	"testing"
@@ -146,6 +147,40 @@ func FuzzHeaders(f *testing.F) {
 		if len(formatParam(param{"x", text})) == 1 {
 			require.Equal(t, cleanText(text), back["x"])
 		}
+	})
+}
+
+// FuzzIndice: the index of providers in any bytes; what is read can be written and reads again as the same.
+func FuzzIndice(f *testing.F) {
+	w := newWorld(f)
+	f.Add(WriteIndice([]IndiceEntry{{Name: "Gestore È", Receipts: "ricevute@pec.alfa.test", Domains: []string{"alfa.test", "beta.test"}, Certificates: []*x509.Certificate{w.alfa.Certificate}}}))
+	f.Add([]byte("version: 1\n\ndn: providerName=x,o=postacert\nproviderName:: eA==\nmanagedDomains: a\n b\n# c\n d\n\ndn: o=postacert\no: postacert\n"))
+	f.Add([]byte("dn:: =\nproviderCertificate;binary:: MIIB\nproviderCertificateHash:< file:///etc/passwd\n-\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		entries, err := ParseIndice(raw)
+		if err != nil {
+			return
+		}
+		written := WriteIndice(entries)
+		again, err := ParseIndice(written)
+		require.NoError(t, err)
+		require.Len(t, again, len(entries))
+		require.Equal(t, string(written), string(WriteIndice(again)))
+	})
+}
+
+// FuzzREM: evidence of registered mail in any bytes.
+func FuzzREM(f *testing.F) {
+	const ns = `xmlns="http://uri.etsi.org/19522/v1#"`
+	f.Add([]byte(`<Evidence ` + ns + ` version="en319522v1.1.1"><EvidenceIdentifier>1</EvidenceIdentifier><ERDSEventId>http://uri.etsi.org/19522/Event/SubmissionAcceptance</ERDSEventId>` +
+		`<EventReasons><EventReason><Code>1</Code><Details>x</Details></EventReason></EventReasons><EventTime>2024-02-29T23:59:60Z</EventTime></Evidence>`))
+	f.Add([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE a [<!ENTITY b "c">]><Evidence ` + ns + `>&b;</Evidence>`))
+	f.Add([]byte("<Evidence/>"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := parseEvidence(raw)
+		again, errAgain := parseEvidence(raw)
+		require.Equal(t, err == nil, errAgain == nil)
+		require.Equal(t, e, again)
 	})
 }
 

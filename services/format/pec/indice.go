@@ -100,21 +100,23 @@ func ParseIndice(ldif []byte) ([]IndiceEntry, error) {
 // unfoldLDIF joins continuation lines and drops comments. spec: RFC2849 (lines that begin with a blank)
 func unfoldLDIF(b []byte) []string {
 	var out []string
+	var line []byte // the last one of out, which may go on
 	comment := false
-	for _, l := range strings.Split(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n") {
+	for l := range strings.SplitSeq(strings.ReplaceAll(string(b), "\r\n", "\n")+"\n", "\n") {
 		switch {
 		case strings.HasPrefix(l, " "):
-			if !comment && len(out) > 0 && len(out[len(out)-1]) < maxLDIFLine {
-				out[len(out)-1] += l[1:]
+			if !comment && len(line) < maxLDIFLine {
+				line = append(line, l[1:]...)
 			}
 		case strings.HasPrefix(l, "#"):
 			comment = true
 		default:
 			comment = false
-			out = append(out, l)
+			out = append(out, string(line))
+			line = append(line[:0], l...)
 		}
 	}
-	return out
+	return out[1:] // before the first line there was none
 }
 
 func ldifLine(l string) (name string, value []byte, err error) {

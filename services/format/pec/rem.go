@@ -122,12 +122,14 @@ func (m *REMMessage) evidence(p *Part) error {
 }
 
 // parseEvidence reads what is needed by the names of elements, their namespaces apart (samples
-// write half of them without). A DOCTYPE is refused. spec: EN319522-3 §5
+// write half of them without). A DOCTYPE is refused, and so are a second document behind the first and an identifier, event
+// or time that stands there twice: which of them is signed would be a matter of the reader. spec: EN319522-3 §5
 func parseEvidence(raw []byte) (REMEvidence, error) {
 	e := REMEvidence{XML: raw}
 	dec := xml.NewDecoder(bytes.NewReader(raw))
 	var path []string
 	var text strings.Builder
+	seen := map[string]bool{}
 	for {
 		tok, err := dec.Token()
 		if errors.Is(err, io.EOF) {
@@ -144,6 +146,11 @@ func parseEvidence(raw []byte) (REMEvidence, error) {
 				return e, fmt.Errorf("pec: evidence: unexpected element %q", t.Name.Local)
 			}
 			path = append(path, t.Name.Local)
+			at := strings.Join(path, "/")
+			if seen[at] && unrepeated[at] {
+				return e, fmt.Errorf("pec: evidence: %s is there twice", at)
+			}
+			seen[at] = true
 			text.Reset()
 		case xml.CharData:
 			text.Write(t)
@@ -158,6 +165,9 @@ func parseEvidence(raw []byte) (REMEvidence, error) {
 	}
 	return e, nil
 }
+
+// unrepeated are the elements of evidence of which there is one.
+var unrepeated = map[string]bool{"Evidence": true, "Evidence/EvidenceIdentifier": true, "Evidence/ERDSEventId": true, "Evidence/EventTime": true}
 
 func (e *REMEvidence) set(path, v string) {
 	switch path {

@@ -34,7 +34,7 @@ func (s *Service) CreateCompany(ctx context.Context, req *tenancyv1.CreateCompan
 		RecipientCodes: codes(in.GetRecipientCodes()), PecAddresses: addresses(in.GetPecAddresses()), SignaturePolicy: int16(policy), Version: 1, CreateTime: now, UpdateTime: now}
 	resp := &tenancyv1.Company{}
 	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := s.mayActFor(ctx, tx, tenant); err != nil {
+		if err := s.mayBegin(ctx, tx, tenant); err != nil {
 			return err
 		}
 		return rpc.Once(ctx, tx, tenancyv1.TenancyService_CreateCompany_FullMethodName, req.GetRequestId(), req, resp, func() error {
@@ -144,7 +144,7 @@ func (s *Service) UpdateCompany(ctx context.Context, req *tenancyv1.UpdateCompan
 	}
 	resp, tenant := &tenancyv1.Company{}, segment(name, 1)
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := s.mayActFor(ctx, tx, tenant); err != nil {
+		if err := s.mayBegin(ctx, tx, tenant); err != nil {
 			return err
 		}
 		return rpc.Once(ctx, tx, tenancyv1.TenancyService_UpdateCompany_FullMethodName, req.GetRequestId(), req, resp, func() error {

@@ -93,6 +93,9 @@ func (s *Service) CreateApiKey(ctx context.Context, req *tenancyv1.CreateApiKeyR
 		if err := s.mayKeep(ctx, tx, o); err != nil {
 			return err
 		}
+		if err := s.mayGrant(ctx, tx, o, in.GetScopes()); err != nil {
+			return err
+		}
 		if err := q(tx).InsertApiKey(ctx, row); err != nil {
 			return fmt.Errorf("tenancy: insert key of %s: %w", o.name(), err)
 		}
@@ -129,6 +132,33 @@ func grantable(ctx context.Context, in *tenancyv1.ApiKey, now time.Time) error {
 	if in.GetExpireTime() != nil && (!in.GetExpireTime().IsValid() || !in.GetExpireTime().AsTime().After(now)) {
 		return fault.Invalid("EXPIRE_TIME_PAST", "api_key.expire_time: %s is not in the future", in.GetExpireTime().AsTime().Format(time.RFC3339)).
 			WithField("api_key.expire_time", "EXPIRE_TIME_PAST", "is not in the future")
+	}
+	return nil
+}
+
+// mayGrant refuses a key that could begin something while its owner is suspended. One that reads is made: keys
+// expire, and access to what is there goes on for as long as a suspension lasts.
+func (s *Service) mayGrant(ctx context.Context, tx pgx.Tx, o owner, scopes []string) error {
+	var row db.GetTenantRow
+	var err error
+	switch o.kind {
+	case ofTenants:
+		row, err = q(tx).GetTenant(ctx, o.id)
+	case ofResellers:
+		row.Reseller, err = q(tx).GetReseller(ctx, o.id)
+	}
+	if err != nil {
+		return fmt.Errorf("tenancy: read %s: %w", o.name(), err)
+	}
+	err = open(ctx, holds(row.Tenant, row.Reseller))
+	if err == nil {
+		return nil
+	}
+	for i, scope := range scopes {
+		if !strings.HasSuffix(scope, ".read") {
+			return fault.Of(err).WithField(fmt.Sprintf("api_key.scopes[%d]", i), "TENANT_SUSPENDED",
+				"while it is suspended a new key has reading scopes only, such as archive.read; "+scope+" is none")
+		}
 	}
 	return nil
 }

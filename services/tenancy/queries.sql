@@ -2,22 +2,43 @@
 INSERT INTO reseller (id, display_name, create_time) VALUES (@id, @display_name, @create_time);
 
 -- name: GetReseller :one
-SELECT id, display_name, create_time FROM reseller WHERE id = @id;
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller WHERE id = @id;
+
+-- name: LockReseller :one
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller WHERE id = @id FOR UPDATE;
 
 -- name: ListResellers :many
-SELECT id, display_name, create_time FROM reseller WHERE id > @after ORDER BY id LIMIT @page_size;
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller
+WHERE id > @after ORDER BY id LIMIT @page_size;
+
+-- name: SetResellerSuspension :exec
+UPDATE reseller SET version = @version, suspend_time = sqlc.narg(suspend_time), suspend_reason = @suspend_reason, suspend_actor = @suspend_actor
+WHERE id = @id;
 
 -- name: InsertTenant :exec
 INSERT INTO tenant (tenant_id, reseller_id, display_name, create_time)
 VALUES (@tenant_id, @reseller_id, @display_name, @create_time);
 
 -- name: GetTenant :one
-SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant WHERE tenant_id = @tenant_id;
+SELECT sqlc.embed(tenant), sqlc.embed(reseller) FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id = @tenant_id;
 
+-- name: LockTenant :one
+SELECT sqlc.embed(tenant), sqlc.embed(reseller) FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id = @tenant_id FOR UPDATE OF tenant;
+
+-- State: 0 all, 1 active, 2 suspended.
 -- name: ListTenants :many
-SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant
-WHERE tenant_id > @after AND (@reseller_id::text = '' OR reseller_id = @reseller_id)
-ORDER BY tenant_id LIMIT @page_size;
+SELECT sqlc.embed(tenant), sqlc.embed(reseller) FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id > @after AND (@reseller_id::text = '' OR tenant.reseller_id = @reseller_id)
+  AND (@state::int = 0 OR (@state = 2) = (coalesce(tenant.operator_suspend_time, tenant.reseller_suspend_time, reseller.suspend_time) IS NOT NULL))
+ORDER BY tenant.tenant_id LIMIT @page_size;
+
+-- name: SetTenantSuspensions :exec
+UPDATE tenant SET version = @version,
+    operator_suspend_time = sqlc.narg(operator_suspend_time), operator_suspend_reason = @operator_suspend_reason, operator_suspend_actor = @operator_suspend_actor,
+    reseller_suspend_time = sqlc.narg(reseller_suspend_time), reseller_suspend_reason = @reseller_suspend_reason, reseller_suspend_actor = @reseller_suspend_actor
+WHERE tenant_id = @tenant_id;
 
 -- name: InsertCompany :exec
 INSERT INTO company (tenant_id, id, display_name, vat_number, tax_code, recipient_code, recipient_codes, pec_addresses, signature_policy, create_time, update_time)
@@ -73,10 +94,15 @@ UPDATE api_key SET revoke_time = coalesce(revoke_time, @revoke_time::timestamptz
 WHERE owner_kind = @owner_kind AND owner_id = @owner_id AND id = @id
 RETURNING id, tenant_id, owner_kind, owner_id, display_name, prefix, secret_sha256, live, scopes, create_time, expire_time, revoke_time, last_use_time;
 
+-- With the suspensions of its tenant and of its reseller.
 -- name: FindApiKey :one
 SELECT k.id, k.tenant_id, k.owner_kind, k.owner_id, k.live, k.scopes, k.expire_time, k.revoke_time,
-       coalesce(t.reseller_id, '')::text AS reseller_id
+       coalesce(t.reseller_id, '')::text AS reseller_id,
+       t.operator_suspend_time, coalesce(t.operator_suspend_reason, '')::text AS operator_suspend_reason,
+       t.reseller_suspend_time, coalesce(t.reseller_suspend_reason, '')::text AS reseller_suspend_reason,
+       r.suspend_time, coalesce(r.suspend_reason, '')::text AS suspend_reason
 FROM api_key k LEFT JOIN tenant t ON t.tenant_id = k.tenant_id
+     LEFT JOIN reseller r ON r.id = CASE k.owner_kind WHEN 'resellers' THEN k.owner_id ELSE t.reseller_id END
 WHERE k.secret_sha256 = @secret_sha256;
 
 -- name: TouchApiKeys :exec

@@ -33,12 +33,12 @@ func (s *Service) CreateReseller(ctx context.Context, req *tenancyv1.CreateResel
 	resp := &tenancyv1.Reseller{}
 	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return rpc.Once(ctx, tx, tenancyv1.TenancyService_CreateReseller_FullMethodName, req.GetRequestId(), req, resp, func() error {
-			row := db.InsertResellerParams{ID: req.GetResellerId(), DisplayName: req.GetReseller().GetDisplayName(), CreateTime: pg.Time(s.now())}
-			err := q(tx).InsertReseller(ctx, row)
+			row := db.Reseller{ID: req.GetResellerId(), DisplayName: req.GetReseller().GetDisplayName(), CreateTime: pg.Time(s.now()), Version: 1}
+			err := q(tx).InsertReseller(ctx, db.InsertResellerParams{ID: row.ID, DisplayName: row.DisplayName, CreateTime: row.CreateTime})
 			if err != nil {
 				return existing(err, "RESELLER_EXISTS", "reseller_id", "resellers/"+row.ID)
 			}
-			fillReseller(resp, db.Reseller(row))
+			fillReseller(ctx, resp, row)
 			return audit(ctx, tx, "reseller.create", resp.GetName(), nil)
 		})
 	})
@@ -59,7 +59,7 @@ func (s *Service) GetReseller(ctx context.Context, req *tenancyv1.GetResellerReq
 		if err != nil {
 			return fmt.Errorf("tenancy: read %s: %w", req.GetName(), err)
 		}
-		fillReseller(resp, row)
+		fillReseller(ctx, resp, row)
 		return nil
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Service) ListResellers(ctx context.Context, req *tenancyv1.ListReseller
 		}
 		for _, row := range rows {
 			r := &tenancyv1.Reseller{}
-			fillReseller(r, row)
+			fillReseller(ctx, r, row)
 			resp.Resellers = append(resp.Resellers, r)
 		}
 		return err
@@ -99,8 +99,13 @@ func (s *Service) ListResellers(ctx context.Context, req *tenancyv1.ListReseller
 	return resp, nil
 }
 
-func fillReseller(r *tenancyv1.Reseller, row db.Reseller) {
+func fillReseller(ctx context.Context, r *tenancyv1.Reseller, row db.Reseller) {
+	in := holds(db.Tenant{}, row)
 	r.Name, r.DisplayName, r.CreateTime = "resellers/"+row.ID, row.DisplayName, timestamppb.New(row.CreateTime)
+	r.Etag, r.State = etag(row.Version), stateOf(len(in) > 0)
+	for _, h := range in {
+		r.Suspension = h.shown(ctx)
+	}
 }
 
 // existing turns a unique violation into a Conflict that names the resource.

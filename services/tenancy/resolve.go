@@ -33,7 +33,7 @@ func (s *Service) ResolveApiKey(ctx context.Context, req *tenancyv1.ResolveApiKe
 	if err != nil {
 		return nil, err
 	}
-	resp := &tenancyv1.ResolveApiKeyResponse{ApiKey: c.ID, Role: c.Role, Scopes: c.Scopes, Live: c.Live}
+	resp := &tenancyv1.ResolveApiKeyResponse{ApiKey: c.ID, Role: c.Role, Scopes: c.Scopes, Live: c.Live, Suspension: suspensionMessage(c.Suspension)}
 	if c.Reseller != "" {
 		resp.Reseller = "resellers/" + c.Reseller
 	}
@@ -72,6 +72,10 @@ func (s *Service) find(ctx context.Context, hash []byte) (auth.Caller, error) {
 	default:
 		c.Role, c.Tenant, c.Reseller = auth.RoleTenant, row.OwnerID, row.ResellerID
 	}
+	c.Suspension = first(holds(
+		db.Tenant{TenantID: c.Tenant, OperatorSuspendTime: row.OperatorSuspendTime, OperatorSuspendReason: row.OperatorSuspendReason,
+			ResellerSuspendTime: row.ResellerSuspendTime, ResellerSuspendReason: row.ResellerSuspendReason},
+		db.Reseller{ID: c.Reseller, SuspendTime: row.SuspendTime, SuspendReason: row.SuspendReason}))
 	return c, nil
 }
 

@@ -67,6 +67,7 @@ var Target = run.Target{Name: "tenancy", Start: func(ctx context.Context, h *run
 		return err
 	}
 	h.SetResolver(auth.ResolverFunc(s.resolve))
+	h.SetStandings(s.standing)
 	tenancyv1.RegisterTenancyServiceServer(h.RPC, s)
 	h.Go("last-use", func(ctx context.Context) error { return s.writeLastUses(ctx, cfg.LastUseInterval) })
 	return nil
@@ -95,24 +96,24 @@ func caller(ctx context.Context) (auth.Caller, error) {
 
 // mayActFor checks that the tenant exists and is the caller's: its own, one of its reseller's, or any
 // for operators and services. To everybody else the tenant does not exist.
-func (s *Service) mayActFor(ctx context.Context, tx pgx.Tx, tenant string) (db.Tenant, error) {
+func (s *Service) mayActFor(ctx context.Context, tx pgx.Tx, tenant string) (db.GetTenantRow, error) {
 	missing := fault.NotFound("TENANT_NOT_FOUND", "there is no tenant tenants/%s", tenant)
 	c, err := caller(ctx)
 	if err != nil {
-		return db.Tenant{}, err
+		return db.GetTenantRow{}, err
 	}
 	row, err := q(tx).GetTenant(ctx, tenant)
 	if isNoRows(err) {
-		return db.Tenant{}, missing
+		return db.GetTenantRow{}, missing
 	}
 	if err != nil {
-		return db.Tenant{}, fmt.Errorf("tenancy: read tenant %s: %w", tenant, err)
+		return db.GetTenantRow{}, fmt.Errorf("tenancy: read tenant %s: %w", tenant, err)
 	}
 	switch c.Role {
 	case auth.RoleOperator, auth.RoleService:
 		return row, nil
 	case auth.RoleReseller:
-		if c.Reseller != "" && row.ResellerID == c.Reseller {
+		if c.Reseller != "" && row.Tenant.ResellerID == c.Reseller {
 			return row, nil
 		}
 	case auth.RoleTenant:
@@ -120,7 +121,7 @@ func (s *Service) mayActFor(ctx context.Context, tx pgx.Tx, tenant string) (db.T
 			return row, nil
 		}
 	}
-	return db.Tenant{}, missing
+	return db.GetTenantRow{}, missing
 }
 
 // audit records an act that succeeded.

@@ -26,13 +26,16 @@ func (s *Service) CreateTenant(ctx context.Context, req *tenancyv1.CreateTenantR
 	resp := &tenancyv1.Tenant{}
 	err := s.db.Tx(ctx, req.GetTenantId(), func(ctx context.Context, tx pgx.Tx) error {
 		return rpc.Once(ctx, tx, tenancyv1.TenancyService_CreateTenant_FullMethodName, req.GetRequestId(), req, resp, func() error {
-			_, err := q(tx).GetReseller(ctx, reseller)
+			of, err := q(tx).GetReseller(ctx, reseller)
 			if isNoRows(err) {
 				return fault.Precondition("RESELLER_NOT_FOUND", "tenant.reseller: there is no reseller resellers/%s: create it first", reseller).
 					WithField("tenant.reseller", "RESELLER_NOT_FOUND", "does not exist")
 			}
 			if err != nil {
 				return fmt.Errorf("tenancy: read reseller %s: %w", reseller, err)
+			}
+			if err := open(ctx, holds(db.Tenant{}, of)); err != nil {
+				return err
 			}
 			row := db.Tenant{TenantID: req.GetTenantId(), ResellerID: reseller, DisplayName: req.GetTenant().GetDisplayName(),
 				Version: 1, CreateTime: pg.Time(s.now())}
@@ -41,7 +44,7 @@ func (s *Service) CreateTenant(ctx context.Context, req *tenancyv1.CreateTenantR
 			if err != nil {
 				return existing(err, "TENANT_EXISTS", "tenant_id", "tenants/"+row.TenantID)
 			}
-			fillTenant(resp, row)
+			fillTenant(ctx, resp, db.GetTenantRow{Tenant: row, Reseller: of})
 			return audit(ctx, tx, "tenant.create", resp.GetName(), map[string]string{"reseller": resp.GetReseller()})
 		})
 	})
@@ -59,7 +62,7 @@ func (s *Service) GetTenant(ctx context.Context, req *tenancyv1.GetTenantRequest
 		if err != nil {
 			return err
 		}
-		fillTenant(resp, row)
+		fillTenant(ctx, resp, row)
 		return nil
 	})
 	if err != nil {
@@ -68,7 +71,7 @@ func (s *Service) GetTenant(ctx context.Context, req *tenancyv1.GetTenantRequest
 	return resp, nil
 }
 
-// ListTenants reads the tenants of a reseller, or all for operators, by id.
+// ListTenants reads the tenants of a reseller, or all for operators, by id; with a state only those in it.
 func (s *Service) ListTenants(ctx context.Context, req *tenancyv1.ListTenantsRequest) (*tenancyv1.ListTenantsResponse, error) {
 	c, err := caller(ctx)
 	if err != nil {
@@ -84,7 +87,7 @@ func (s *Service) ListTenants(ctx context.Context, req *tenancyv1.ListTenantsReq
 			return nil, err
 		}
 	}
-	hash, after := pg.FilterHash("tenants", reseller), ""
+	hash, after := pg.FilterHash("tenants", reseller, req.GetState().String()), ""
 	_, err = pg.DecodePageToken(req.GetPageToken(), hash, &after)
 	if err != nil {
 		return nil, err
@@ -92,17 +95,17 @@ func (s *Service) ListTenants(ctx context.Context, req *tenancyv1.ListTenantsReq
 	resp := &tenancyv1.ListTenantsResponse{}
 	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		size := pageSize(req.GetPageSize())
-		rows, err := q(tx).ListTenants(ctx, db.ListTenantsParams{After: after, ResellerID: reseller, PageSize: size + 1})
+		rows, err := q(tx).ListTenants(ctx, db.ListTenantsParams{After: after, ResellerID: reseller, State: int32(req.GetState()), PageSize: size + 1})
 		if err != nil {
 			return fmt.Errorf("tenancy: list tenants: %w", err)
 		}
 		if len(rows) > int(size) {
 			rows = rows[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].TenantID)
+			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].Tenant.TenantID)
 		}
 		for _, row := range rows {
 			t := &tenancyv1.Tenant{}
-			fillTenant(t, row)
+			fillTenant(ctx, t, db.GetTenantRow(row))
 			resp.Tenants = append(resp.Tenants, t)
 		}
 		return err
@@ -113,9 +116,13 @@ func (s *Service) ListTenants(ctx context.Context, req *tenancyv1.ListTenantsReq
 	return resp, nil
 }
 
-func fillTenant(t *tenancyv1.Tenant, row db.Tenant) {
+func fillTenant(ctx context.Context, t *tenancyv1.Tenant, of db.GetTenantRow) {
+	row, in := of.Tenant, holds(of.Tenant, of.Reseller)
 	t.Name, t.Reseller, t.DisplayName = "tenants/"+row.TenantID, "resellers/"+row.ResellerID, row.DisplayName
-	t.CreateTime, t.Etag = timestamppb.New(row.CreateTime), etag(row.Version)
+	t.CreateTime, t.Etag, t.State = timestamppb.New(row.CreateTime), etag(row.Version), stateOf(len(in) > 0)
+	for _, h := range in {
+		t.Suspensions = append(t.Suspensions, h.shown(ctx))
+	}
 }
 
 // etag names a version of a resource. spec: AIP-154

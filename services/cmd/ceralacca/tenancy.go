@@ -77,16 +77,17 @@ func (c *cli) resellerCommand() *cobra.Command {
 		return c.print(all, func() {
 			var rows [][]string
 			for _, r := range all.GetResellers() {
-				rows = append(rows, []string{r.GetName(), r.GetDisplayName(), when(r.GetCreateTime())})
+				rows = append(rows, []string{r.GetName(), r.GetDisplayName(), enum("TENANCY_STATE_", r.GetState()), when(r.GetCreateTime())})
 			}
-			c.table([]string{"RESELLER", "DISPLAY NAME", "CREATED"}, rows)
+			c.table([]string{"RESELLER", "DISPLAY NAME", "STATE", "CREATED"}, rows)
 		})
 	}))
-	return group("reseller", "Partners that onboard tenants", create, get, list)
+	return group("reseller", "Partners that onboard tenants", append(c.suspendResellerCommands(), create, get, list)...)
 }
 
 func (c *cli) showReseller(r *tenancyv1.Reseller) {
-	c.fields("name", r.GetName(), "display name", r.GetDisplayName(), "created", when(r.GetCreateTime()))
+	c.fields("name", r.GetName(), "display name", r.GetDisplayName(), "state", enum("TENANCY_STATE_", r.GetState()),
+		"suspended", suspended(r.GetSuspension()), "created", when(r.GetCreateTime()))
 }
 
 func (c *cli) tenantCommand() *cobra.Command {
@@ -121,14 +122,18 @@ func (c *cli) tenantCommand() *cobra.Command {
 		}
 		return c.print(t, func() { c.showTenant(t) })
 	})
-	var parent string
+	var parent, state string
 	list := c.lister(verb("ls", "List tenants", args(), func(ctx context.Context, _ []string) error {
+		only, err := enumOf("state", "TENANCY_STATE_", state, tenancyv1.TenancyState_value)
+		if err != nil {
+			return err
+		}
 		api, err := c.tenancy()
 		if err != nil {
 			return err
 		}
 		all, err := collect(c, func(token string, size int32) (*tenancyv1.ListTenantsResponse, error) {
-			return api.ListTenants(ctx, &tenancyv1.ListTenantsRequest{Parent: prefixed("resellers/", parent), PageToken: token, PageSize: size})
+			return api.ListTenants(ctx, &tenancyv1.ListTenantsRequest{Parent: prefixed("resellers/", parent), State: tenancyv1.TenancyState(only), PageToken: token, PageSize: size})
 		})
 		if err != nil {
 			return err
@@ -136,13 +141,14 @@ func (c *cli) tenantCommand() *cobra.Command {
 		return c.print(all, func() {
 			var rows [][]string
 			for _, t := range all.GetTenants() {
-				rows = append(rows, []string{t.GetName(), t.GetDisplayName(), t.GetReseller(), when(t.GetCreateTime())})
+				rows = append(rows, []string{t.GetName(), t.GetDisplayName(), t.GetReseller(), enum("TENANCY_STATE_", t.GetState()), when(t.GetCreateTime())})
 			}
-			c.table([]string{"TENANT", "DISPLAY NAME", "RESELLER", "CREATED"}, rows)
+			c.table([]string{"TENANT", "DISPLAY NAME", "RESELLER", "STATE", "CREATED"}, rows)
 		})
 	}))
 	list.Flags().StringVar(&parent, "reseller", "", "only the tenants of this reseller")
-	return group("tenant", "Customers of the platform", create, get, list)
+	list.Flags().StringVar(&state, "state", "", "only those that are active or suspended")
+	return group("tenant", "Customers of the platform", append(c.suspendTenantCommands(), create, get, list)...)
 }
 
 func prefixed(prefix, name string) string {
@@ -153,7 +159,11 @@ func prefixed(prefix, name string) string {
 }
 
 func (c *cli) showTenant(t *tenancyv1.Tenant) {
-	c.fields("name", t.GetName(), "display name", t.GetDisplayName(), "reseller", t.GetReseller(), "created", when(t.GetCreateTime()))
+	pairs := []any{"name", t.GetName(), "display name", t.GetDisplayName(), "reseller", t.GetReseller(), "state", enum("TENANCY_STATE_", t.GetState())}
+	for _, s := range t.GetSuspensions() {
+		pairs = append(pairs, "suspended", suspended(s))
+	}
+	c.fields(append(pairs, "created", when(t.GetCreateTime()))...)
 }
 
 func (c *cli) companyCommand() *cobra.Command {

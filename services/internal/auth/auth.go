@@ -38,6 +38,8 @@ type Caller struct {
 	Tenant   string   // tenant id; set for RoleTenant only
 	Scopes   []string // granted scopes, for example "invoices.write"; "*" grants all
 	Live     bool     // false for test keys
+	// Suspension holds while the tenant, or the reseller, is suspended; of several the one to be told first.
+	Suspension *Suspension
 }
 
 // Has reports whether the caller holds the scope. An empty scope is held by

@@ -49,8 +49,19 @@ func accessRules(desc *grpc.ServiceDesc) (map[string]*tenancyv1.Access, error) {
 	return rules, errors.Join(errs...)
 }
 
-// allow compares the caller with the option of the method.
+// allow compares the caller with the option of the method: who it is, then whether what it asks for may begin now.
 func allow(access *tenancyv1.Access, c auth.Caller, known bool) error {
+	if err := allowRole(access, c, known); err != nil {
+		return err
+	}
+	bound := c.Role == auth.RoleTenant || c.Role == auth.RoleReseller
+	if c.Suspension != nil && bound && !access.GetWhileSuspended() && !access.GetPublic() {
+		return c.Suspension.Refusal()
+	}
+	return nil
+}
+
+func allowRole(access *tenancyv1.Access, c auth.Caller, known bool) error {
 	if access.GetPublic() {
 		return nil
 	}

@@ -61,6 +61,8 @@ func (s *service) CreateReseller(ctx context.Context, req *tenancyv1.CreateResel
 	return req.GetReseller(), s.act(ctx)
 }
 
+var unpaid = &auth.Suspension{Subject: "tenants/t1", Party: auth.RoleReseller, Reason: "unpaid", Since: time.Date(2026, 11, 1, 10, 0, 0, 0, time.FixedZone("CET", 3600))}
+
 // bearers are the credentials of the tests: their text names their caller.
 func bearers(_ context.Context, bearer string) (auth.Caller, error) {
 	c, ok := map[string]auth.Caller{
@@ -69,6 +71,11 @@ func bearers(_ context.Context, bearer string) (auth.Caller, error) {
 		"tenant":   {Kind: "key", ID: "t", Role: auth.RoleTenant, Tenant: "t1", Reseller: "r1", Scopes: []string{"tenancy.read", "tenancy.write"}},
 		"reader":   {Kind: "key", ID: "t", Role: auth.RoleTenant, Tenant: "t1", Scopes: []string{"tenancy.read"}},
 		"norole":   {Kind: "key", ID: "n"},
+
+		"suspended":          {Kind: "key", ID: "t", Role: auth.RoleTenant, Tenant: "t1", Scopes: []string{"*"}, Suspension: unpaid},
+		"suspended reader":   {Kind: "key", ID: "t", Role: auth.RoleTenant, Tenant: "t1", Scopes: []string{"tenancy.read"}, Suspension: unpaid},
+		"suspended reseller": {Kind: "key", ID: "r", Role: auth.RoleReseller, Reseller: "r1", Scopes: []string{"*"}, Suspension: unpaid},
+		"suspended operator": {Kind: "key", ID: "o", Role: auth.RoleOperator, Suspension: unpaid},
 	}[bearer]
 	if bearer == "outage" {
 		return c, fault.Unavailable("KEYS_NOT_READY", "try again")

@@ -40,14 +40,15 @@ type process struct {
 	tel   *telemetry.Telemetry
 	files rpc.Files
 
-	embedded *server.Server
-	nats     *nats.Conn
-	blobs    blob.Store
-	keys     *keyResolver
-	rpc      *rpc.Server
-	admin    *http.ServeMux
-	web      *http.ServeMux
-	hosts    []*Host
+	embedded  *server.Server
+	nats      *nats.Conn
+	blobs     blob.Store
+	keys      *keyResolver
+	standings *standings
+	rpc       *rpc.Server
+	admin     *http.ServeMux
+	web       *http.ServeMux
+	hosts     []*Host
 
 	rpcListener, adminListener, webListener net.Listener
 	webServer                               *http.Server // nil when http.listen is empty
@@ -77,6 +78,7 @@ func newProcess(opts ServeOptions) (*process, error) {
 	}
 	p.files = rpc.Files{Cert: p.cfg.RPC.TLS.Cert, Key: p.cfg.RPC.TLS.Key, CA: p.cfg.RPC.TLS.CA}
 	p.keys = newKeyResolver(p.cfg.Auth.KeyTTL, p.now)
+	p.standings = newStandings(p.cfg.Auth.KeyTTL, p.now)
 	return p, nil
 }
 
@@ -258,7 +260,14 @@ func (p *process) resolver() (auth.Resolver, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.Tokens = tokens
+		b.Tokens = auth.ResolverFunc(func(ctx context.Context, bearer string) (auth.Caller, error) {
+			c, err := tokens.Resolve(ctx, bearer)
+			if err != nil {
+				return auth.Caller{}, err
+			}
+			c.Suspension, err = p.standings.of(ctx, c)
+			return c, err
+		})
 	}
 	return b, nil
 }

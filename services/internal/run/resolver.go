@@ -79,6 +79,75 @@ func (r remoteKeys) Resolve(ctx context.Context, bearer string) (auth.Caller, er
 		Kind: auth.KindKey, ID: resp.GetApiKey(), Role: resp.GetRole(),
 		Reseller: strings.TrimPrefix(resp.GetReseller(), "resellers/"),
 		Tenant:   strings.TrimPrefix(resp.GetTenant(), "tenants/"),
-		Scopes:   resp.GetScopes(), Live: resp.GetLive(),
+		Scopes:   resp.GetScopes(), Live: resp.GetLive(), Suspension: suspension(resp.GetSuspension()),
 	}, nil
+}
+
+// standing asks the tenancy service whether a tenant or reseller is suspended.
+func (r remoteKeys) standing(ctx context.Context, name string) (*auth.Suspension, error) {
+	resp, err := r.client.GetStanding(ctx, &tenancyv1.GetStandingRequest{Name: name})
+	if err != nil {
+		if fault.Of(err).Code == "UNIMPLEMENTED" {
+			return nil, nil //nolint:nilnil // a tenancy service of an earlier release suspends nobody
+		}
+		return nil, fault.Unavailable("STANDING_NOT_READY", "whether %s is suspended cannot be asked now: try again", name).With(err)
+	}
+	return suspension(resp.GetSuspension()), nil
+}
+
+func suspension(s *tenancyv1.Suspension) *auth.Suspension {
+	if s == nil {
+		return nil
+	}
+	party := auth.RoleOperator
+	if s.GetParty() == tenancyv1.SuspensionParty_SUSPENSION_PARTY_RESELLER {
+		party = auth.RoleReseller
+	}
+	return &auth.Suspension{Subject: s.GetSubject(), Party: party, Reason: s.GetReason(), Since: s.GetSuspendTime().AsTime()}
+}
+
+// standings answers whether a tenant or reseller is suspended, for callers who
+// come with a token of an identity provider: a key brings its answer along.
+type standings struct {
+	cache *auth.Cache // what it is asked for is a name, and of the caller only Suspension counts
+
+	mu   sync.RWMutex
+	next func(ctx context.Context, name string) (*auth.Suspension, error)
+}
+
+func newStandings(ttl time.Duration, now func() time.Time) *standings {
+	s := &standings{}
+	s.cache = auth.NewCache(auth.ResolverFunc(s.ask), ttl, now)
+	return s
+}
+
+func (s *standings) of(ctx context.Context, c auth.Caller) (*auth.Suspension, error) {
+	var name string
+	switch c.Role {
+	case auth.RoleTenant:
+		name = "tenants/" + c.Tenant
+	case auth.RoleReseller:
+		name = "resellers/" + c.Reseller
+	default:
+		return nil, nil //nolint:nilnil // operators are never suspended
+	}
+	answer, err := s.cache.Resolve(ctx, name)
+	return answer.Suspension, err
+}
+
+func (s *standings) set(fn func(ctx context.Context, name string) (*auth.Suspension, error)) {
+	s.mu.Lock()
+	s.next = fn
+	s.mu.Unlock()
+}
+
+func (s *standings) ask(ctx context.Context, name string) (c auth.Caller, err error) {
+	s.mu.RLock()
+	next := s.next
+	s.mu.RUnlock()
+	if next == nil {
+		return auth.Caller{}, fault.Unavailable("STANDING_NOT_READY", "this process cannot ask yet whether %s is suspended: try again", name)
+	}
+	c.Suspension, err = next(ctx, name)
+	return c, err
 }

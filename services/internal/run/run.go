@@ -95,9 +95,26 @@ func (h *Host) Check(name string, fn func(ctx context.Context) error) {
 // service over gRPC. Answers are cached for auth.key_ttl either way.
 func (h *Host) SetResolver(r auth.Resolver) { h.process.keys.set(r) }
 
-// ForgetKeys empties the cache of API keys of this process, so that a
-// revocation made here holds at once.
-func (h *Host) ForgetKeys() { h.process.keys.cache.Forget() }
+// SetStandings makes this target the one that answers whether a tenant or
+// reseller (by its name) is suspended; the tenancy target calls it. Without,
+// the process asks the tenancy service. Answers are cached for auth.key_ttl.
+func (h *Host) SetStandings(fn func(ctx context.Context, name string) (*auth.Suspension, error)) {
+	h.process.standings.set(fn)
+}
+
+// Suspension says whether a tenant, by its id, is suspended now, for what would
+// begin something without a caller; nil when it is not. It may ask the tenancy
+// service, so it is not called within a transaction.
+func (h *Host) Suspension(ctx context.Context, tenant string) (*auth.Suspension, error) {
+	return h.process.standings.of(ctx, auth.Caller{Role: auth.RoleTenant, Tenant: tenant})
+}
+
+// ForgetKeys empties the caches of API keys and of standings of this process,
+// so that a revocation or suspension made here holds at once.
+func (h *Host) ForgetKeys() {
+	h.process.keys.cache.Forget()
+	h.process.standings.cache.Forget()
+}
 
 // Await tries fn until it succeeds, for as long as start.wait allows: for
 // outside systems that a target cannot start without. what names the system

@@ -35,8 +35,9 @@ type ServeOptions struct {
 	// OpenDB replaces the database section, for tests that bring a schema.
 	OpenDB func(ctx context.Context, target string) (*pg.DB, error)
 	// Keys answers API keys when no target does (Host.SetResolver), instead of
-	// the tenancy service, for tests.
-	Keys auth.Resolver
+	// the tenancy service, for tests; Standings then says who is suspended.
+	Keys      auth.Resolver
+	Standings func(ctx context.Context, name string) (*auth.Suspension, error)
 	// Ready is called once, when the process has become ready.
 	Ready func(Running)
 }
@@ -205,9 +206,12 @@ func (p *process) wireTargets(ctx context.Context) error {
 	operationsv1.RegisterOperationsServiceServer(p.rpc, &operations{process: p})
 	if !p.keys.isSet() && p.opts.Keys != nil {
 		p.keys.set(p.opts.Keys)
+		p.standings.set(p.opts.Standings)
 	}
 	if !p.keys.isSet() {
-		p.keys.set(newRemoteKeys(p.hosts[0].Dial("tenancy")))
+		remote := newRemoteKeys(p.hosts[0].Dial("tenancy"))
+		p.keys.set(remote)
+		p.standings.set(remote.standing)
 	}
 	return errors.Join(append(p.wire, p.missingPeers(), p.rpc.Err())...)
 }

@@ -66,6 +66,7 @@ type Process struct {
 
 	mu   sync.Mutex
 	keys map[string]auth.Caller
+	held map[string]*auth.Suspension // by tenant
 	dbs  map[string]*pg.DB
 }
 
@@ -87,7 +88,7 @@ func Start(t testing.TB, opts Options) *Process {
 	if err != nil {
 		t.Fatalf("runtest: %v", err)
 	}
-	p := &Process{t: t, files: files, done: make(chan struct{}), keys: map[string]auth.Caller{}, dbs: map[string]*pg.DB{}}
+	p := &Process{t: t, files: files, done: make(chan struct{}), keys: map[string]auth.Caller{}, held: map[string]*auth.Suspension{}, dbs: map[string]*pg.DB{}}
 	file, err := run.ParseFile("runtest.yaml", []byte(config(opts, files)), names[1:], nil)
 	if err != nil {
 		t.Fatalf("runtest: %v", err)
@@ -121,7 +122,7 @@ func (p *Process) start(opts Options, file *run.File) {
 		defer close(p.done)
 		p.err = run.Serve(ctx, run.ServeOptions{
 			Config: file, Targets: opts.Targets, Now: opts.Now, LogOutput: opts.LogOutput,
-			SpanProcessors: opts.SpanProcessors, Keys: opts.Keys,
+			SpanProcessors: opts.SpanProcessors, Keys: opts.Keys, Standings: p.standing,
 			OpenDB: func(_ context.Context, target string) (*pg.DB, error) { return p.dbs[target], nil },
 			Ready:  func(r run.Running) { ready <- r },
 		})
@@ -206,7 +207,34 @@ func (p *Process) resolve(_ context.Context, bearer string) (auth.Caller, error)
 	if !ok {
 		return auth.Caller{}, auth.Unauthenticated("API_KEY_UNKNOWN", "this API key is not known")
 	}
+	if c.Suspension == nil {
+		c.Suspension = p.held[c.Tenant]
+	}
 	return c, nil
+}
+
+func (p *Process) standing(_ context.Context, name string) (*auth.Suspension, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held[strings.TrimPrefix(name, "tenants/")], nil
+}
+
+// Suspend suspends a tenant as an operator would, for the callers of Key and Tenant, from the next call on.
+func (p *Process) Suspend(tenant, reason string) {
+	p.hold(tenant, &auth.Suspension{
+		Subject: "tenants/" + tenant, Party: auth.RoleOperator, Reason: reason, Since: time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)})
+}
+
+// Resume ends it.
+func (p *Process) Resume(tenant string) { p.hold(tenant, nil) }
+
+func (p *Process) hold(tenant string, s *auth.Suspension) {
+	p.mu.Lock()
+	p.held[tenant] = s
+	p.mu.Unlock()
+	for target := range p.dbs {
+		p.Host(target).ForgetKeys()
+	}
 }
 
 // Operator connects to a target with the key of an operator.

@@ -99,15 +99,25 @@ type RequestLog struct {
 }
 
 type Reseller struct {
-	ID          string
-	DisplayName string
-	CreateTime  time.Time
+	ID            string
+	DisplayName   string
+	CreateTime    time.Time
+	Version       int32
+	SuspendTime   *time.Time
+	SuspendReason string
+	SuspendActor  string
 }
 
 type Tenant struct {
-	TenantID    string
-	ResellerID  string
-	DisplayName string
-	Version     int32
-	CreateTime  time.Time
+	TenantID              string
+	ResellerID            string
+	DisplayName           string
+	Version               int32
+	CreateTime            time.Time
+	OperatorSuspendTime   *time.Time
+	OperatorSuspendReason string
+	OperatorSuspendActor  string
+	ResellerSuspendTime   *time.Time
+	ResellerSuspendReason string
+	ResellerSuspendActor  string
 }

@@ -12,23 +12,34 @@ import (
 
 const findApiKey = `-- name: FindApiKey :one
 SELECT k.id, k.tenant_id, k.owner_kind, k.owner_id, k.live, k.scopes, k.expire_time, k.revoke_time,
-       coalesce(t.reseller_id, '')::text AS reseller_id
+       coalesce(t.reseller_id, '')::text AS reseller_id,
+       t.operator_suspend_time, coalesce(t.operator_suspend_reason, '')::text AS operator_suspend_reason,
+       t.reseller_suspend_time, coalesce(t.reseller_suspend_reason, '')::text AS reseller_suspend_reason,
+       r.suspend_time, coalesce(r.suspend_reason, '')::text AS suspend_reason
 FROM api_key k LEFT JOIN tenant t ON t.tenant_id = k.tenant_id
+     LEFT JOIN reseller r ON r.id = CASE k.owner_kind WHEN 'resellers' THEN k.owner_id ELSE t.reseller_id END
 WHERE k.secret_sha256 = $1
 `
 
 type FindApiKeyRow struct {
-	ID         string
-	TenantID   string
-	OwnerKind  string
-	OwnerID    string
-	Live       bool
-	Scopes     []string
-	ExpireTime *time.Time
-	RevokeTime *time.Time
-	ResellerID string
+	ID                    string
+	TenantID              string
+	OwnerKind             string
+	OwnerID               string
+	Live                  bool
+	Scopes                []string
+	ExpireTime            *time.Time
+	RevokeTime            *time.Time
+	ResellerID            string
+	OperatorSuspendTime   *time.Time
+	OperatorSuspendReason string
+	ResellerSuspendTime   *time.Time
+	ResellerSuspendReason string
+	SuspendTime           *time.Time
+	SuspendReason         string
 }
 
+// With the suspensions of its tenant and of its reseller.
 func (q *Queries) FindApiKey(ctx context.Context, secretSha256 []byte) (FindApiKeyRow, error) {
 	row := q.db.QueryRow(ctx, findApiKey, secretSha256)
 	var i FindApiKeyRow
@@ -42,6 +53,12 @@ func (q *Queries) FindApiKey(ctx context.Context, secretSha256 []byte) (FindApiK
 		&i.ExpireTime,
 		&i.RevokeTime,
 		&i.ResellerID,
+		&i.OperatorSuspendTime,
+		&i.OperatorSuspendReason,
+		&i.ResellerSuspendTime,
+		&i.ResellerSuspendReason,
+		&i.SuspendTime,
+		&i.SuspendReason,
 	)
 	return i, err
 }
@@ -109,29 +126,56 @@ func (q *Queries) GetCompany(ctx context.Context, arg GetCompanyParams) (Company
 }
 
 const getReseller = `-- name: GetReseller :one
-SELECT id, display_name, create_time FROM reseller WHERE id = $1
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller WHERE id = $1
 `
 
 func (q *Queries) GetReseller(ctx context.Context, id string) (Reseller, error) {
 	row := q.db.QueryRow(ctx, getReseller, id)
 	var i Reseller
-	err := row.Scan(&i.ID, &i.DisplayName, &i.CreateTime)
+	err := row.Scan(
+		&i.ID,
+		&i.DisplayName,
+		&i.CreateTime,
+		&i.Version,
+		&i.SuspendTime,
+		&i.SuspendReason,
+		&i.SuspendActor,
+	)
 	return i, err
 }
 
 const getTenant = `-- name: GetTenant :one
-SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant WHERE tenant_id = $1
+SELECT tenant.tenant_id, tenant.reseller_id, tenant.display_name, tenant.version, tenant.create_time, tenant.operator_suspend_time, tenant.operator_suspend_reason, tenant.operator_suspend_actor, tenant.reseller_suspend_time, tenant.reseller_suspend_reason, tenant.reseller_suspend_actor, reseller.id, reseller.display_name, reseller.create_time, reseller.version, reseller.suspend_time, reseller.suspend_reason, reseller.suspend_actor FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id = $1
 `
 
-func (q *Queries) GetTenant(ctx context.Context, tenantID string) (Tenant, error) {
+type GetTenantRow struct {
+	Tenant   Tenant
+	Reseller Reseller
+}
+
+func (q *Queries) GetTenant(ctx context.Context, tenantID string) (GetTenantRow, error) {
 	row := q.db.QueryRow(ctx, getTenant, tenantID)
-	var i Tenant
+	var i GetTenantRow
 	err := row.Scan(
-		&i.TenantID,
-		&i.ResellerID,
-		&i.DisplayName,
-		&i.Version,
-		&i.CreateTime,
+		&i.Tenant.TenantID,
+		&i.Tenant.ResellerID,
+		&i.Tenant.DisplayName,
+		&i.Tenant.Version,
+		&i.Tenant.CreateTime,
+		&i.Tenant.OperatorSuspendTime,
+		&i.Tenant.OperatorSuspendReason,
+		&i.Tenant.OperatorSuspendActor,
+		&i.Tenant.ResellerSuspendTime,
+		&i.Tenant.ResellerSuspendReason,
+		&i.Tenant.ResellerSuspendActor,
+		&i.Reseller.ID,
+		&i.Reseller.DisplayName,
+		&i.Reseller.CreateTime,
+		&i.Reseller.Version,
+		&i.Reseller.SuspendTime,
+		&i.Reseller.SuspendReason,
+		&i.Reseller.SuspendActor,
 	)
 	return i, err
 }
@@ -367,7 +411,8 @@ func (q *Queries) ListCompanies(ctx context.Context, arg ListCompaniesParams) ([
 }
 
 const listResellers = `-- name: ListResellers :many
-SELECT id, display_name, create_time FROM reseller WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller
+WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 type ListResellersParams struct {
@@ -384,7 +429,15 @@ func (q *Queries) ListResellers(ctx context.Context, arg ListResellersParams) ([
 	var items []Reseller
 	for rows.Next() {
 		var i Reseller
-		if err := rows.Scan(&i.ID, &i.DisplayName, &i.CreateTime); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.DisplayName,
+			&i.CreateTime,
+			&i.Version,
+			&i.SuspendTime,
+			&i.SuspendReason,
+			&i.SuspendActor,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -396,32 +449,58 @@ func (q *Queries) ListResellers(ctx context.Context, arg ListResellersParams) ([
 }
 
 const listTenants = `-- name: ListTenants :many
-SELECT tenant_id, reseller_id, display_name, version, create_time FROM tenant
-WHERE tenant_id > $1 AND ($2::text = '' OR reseller_id = $2)
-ORDER BY tenant_id LIMIT $3
+SELECT tenant.tenant_id, tenant.reseller_id, tenant.display_name, tenant.version, tenant.create_time, tenant.operator_suspend_time, tenant.operator_suspend_reason, tenant.operator_suspend_actor, tenant.reseller_suspend_time, tenant.reseller_suspend_reason, tenant.reseller_suspend_actor, reseller.id, reseller.display_name, reseller.create_time, reseller.version, reseller.suspend_time, reseller.suspend_reason, reseller.suspend_actor FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id > $1 AND ($2::text = '' OR tenant.reseller_id = $2)
+  AND ($3::int = 0 OR ($3 = 2) = (coalesce(tenant.operator_suspend_time, tenant.reseller_suspend_time, reseller.suspend_time) IS NOT NULL))
+ORDER BY tenant.tenant_id LIMIT $4
 `
 
 type ListTenantsParams struct {
 	After      string
 	ResellerID string
+	State      int32
 	PageSize   int32
 }
 
-func (q *Queries) ListTenants(ctx context.Context, arg ListTenantsParams) ([]Tenant, error) {
-	rows, err := q.db.Query(ctx, listTenants, arg.After, arg.ResellerID, arg.PageSize)
+type ListTenantsRow struct {
+	Tenant   Tenant
+	Reseller Reseller
+}
+
+// State: 0 all, 1 active, 2 suspended.
+func (q *Queries) ListTenants(ctx context.Context, arg ListTenantsParams) ([]ListTenantsRow, error) {
+	rows, err := q.db.Query(ctx, listTenants,
+		arg.After,
+		arg.ResellerID,
+		arg.State,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Tenant
+	var items []ListTenantsRow
 	for rows.Next() {
-		var i Tenant
+		var i ListTenantsRow
 		if err := rows.Scan(
-			&i.TenantID,
-			&i.ResellerID,
-			&i.DisplayName,
-			&i.Version,
-			&i.CreateTime,
+			&i.Tenant.TenantID,
+			&i.Tenant.ResellerID,
+			&i.Tenant.DisplayName,
+			&i.Tenant.Version,
+			&i.Tenant.CreateTime,
+			&i.Tenant.OperatorSuspendTime,
+			&i.Tenant.OperatorSuspendReason,
+			&i.Tenant.OperatorSuspendActor,
+			&i.Tenant.ResellerSuspendTime,
+			&i.Tenant.ResellerSuspendReason,
+			&i.Tenant.ResellerSuspendActor,
+			&i.Reseller.ID,
+			&i.Reseller.DisplayName,
+			&i.Reseller.CreateTime,
+			&i.Reseller.Version,
+			&i.Reseller.SuspendTime,
+			&i.Reseller.SuspendReason,
+			&i.Reseller.SuspendActor,
 		); err != nil {
 			return nil, err
 		}
@@ -459,6 +538,61 @@ func (q *Queries) LockCompany(ctx context.Context, arg LockCompanyParams) (Compa
 		&i.UpdateTime,
 		&i.RecipientCodes,
 		&i.PecAddresses,
+	)
+	return i, err
+}
+
+const lockReseller = `-- name: LockReseller :one
+SELECT id, display_name, create_time, version, suspend_time, suspend_reason, suspend_actor FROM reseller WHERE id = $1 FOR UPDATE
+`
+
+func (q *Queries) LockReseller(ctx context.Context, id string) (Reseller, error) {
+	row := q.db.QueryRow(ctx, lockReseller, id)
+	var i Reseller
+	err := row.Scan(
+		&i.ID,
+		&i.DisplayName,
+		&i.CreateTime,
+		&i.Version,
+		&i.SuspendTime,
+		&i.SuspendReason,
+		&i.SuspendActor,
+	)
+	return i, err
+}
+
+const lockTenant = `-- name: LockTenant :one
+SELECT tenant.tenant_id, tenant.reseller_id, tenant.display_name, tenant.version, tenant.create_time, tenant.operator_suspend_time, tenant.operator_suspend_reason, tenant.operator_suspend_actor, tenant.reseller_suspend_time, tenant.reseller_suspend_reason, tenant.reseller_suspend_actor, reseller.id, reseller.display_name, reseller.create_time, reseller.version, reseller.suspend_time, reseller.suspend_reason, reseller.suspend_actor FROM tenant JOIN reseller ON reseller.id = tenant.reseller_id
+WHERE tenant.tenant_id = $1 FOR UPDATE OF tenant
+`
+
+type LockTenantRow struct {
+	Tenant   Tenant
+	Reseller Reseller
+}
+
+func (q *Queries) LockTenant(ctx context.Context, tenantID string) (LockTenantRow, error) {
+	row := q.db.QueryRow(ctx, lockTenant, tenantID)
+	var i LockTenantRow
+	err := row.Scan(
+		&i.Tenant.TenantID,
+		&i.Tenant.ResellerID,
+		&i.Tenant.DisplayName,
+		&i.Tenant.Version,
+		&i.Tenant.CreateTime,
+		&i.Tenant.OperatorSuspendTime,
+		&i.Tenant.OperatorSuspendReason,
+		&i.Tenant.OperatorSuspendActor,
+		&i.Tenant.ResellerSuspendTime,
+		&i.Tenant.ResellerSuspendReason,
+		&i.Tenant.ResellerSuspendActor,
+		&i.Reseller.ID,
+		&i.Reseller.DisplayName,
+		&i.Reseller.CreateTime,
+		&i.Reseller.Version,
+		&i.Reseller.SuspendTime,
+		&i.Reseller.SuspendReason,
+		&i.Reseller.SuspendActor,
 	)
 	return i, err
 }
@@ -581,6 +715,62 @@ func (q *Queries) RevokeApiKey(ctx context.Context, arg RevokeApiKeyParams) (Api
 		&i.LastUseTime,
 	)
 	return i, err
+}
+
+const setResellerSuspension = `-- name: SetResellerSuspension :exec
+UPDATE reseller SET version = $1, suspend_time = $2, suspend_reason = $3, suspend_actor = $4
+WHERE id = $5
+`
+
+type SetResellerSuspensionParams struct {
+	Version       int32
+	SuspendTime   *time.Time
+	SuspendReason string
+	SuspendActor  string
+	ID            string
+}
+
+func (q *Queries) SetResellerSuspension(ctx context.Context, arg SetResellerSuspensionParams) error {
+	_, err := q.db.Exec(ctx, setResellerSuspension,
+		arg.Version,
+		arg.SuspendTime,
+		arg.SuspendReason,
+		arg.SuspendActor,
+		arg.ID,
+	)
+	return err
+}
+
+const setTenantSuspensions = `-- name: SetTenantSuspensions :exec
+UPDATE tenant SET version = $1,
+    operator_suspend_time = $2, operator_suspend_reason = $3, operator_suspend_actor = $4,
+    reseller_suspend_time = $5, reseller_suspend_reason = $6, reseller_suspend_actor = $7
+WHERE tenant_id = $8
+`
+
+type SetTenantSuspensionsParams struct {
+	Version               int32
+	OperatorSuspendTime   *time.Time
+	OperatorSuspendReason string
+	OperatorSuspendActor  string
+	ResellerSuspendTime   *time.Time
+	ResellerSuspendReason string
+	ResellerSuspendActor  string
+	TenantID              string
+}
+
+func (q *Queries) SetTenantSuspensions(ctx context.Context, arg SetTenantSuspensionsParams) error {
+	_, err := q.db.Exec(ctx, setTenantSuspensions,
+		arg.Version,
+		arg.OperatorSuspendTime,
+		arg.OperatorSuspendReason,
+		arg.OperatorSuspendActor,
+		arg.ResellerSuspendTime,
+		arg.ResellerSuspendReason,
+		arg.ResellerSuspendActor,
+		arg.TenantID,
+	)
+	return err
 }
 
 const touchApiKeys = `-- name: TouchApiKeys :exec

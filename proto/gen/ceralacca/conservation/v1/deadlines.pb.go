@@ -322,12 +322,12 @@ const file_ceralacca_conservation_v1_deadlines_proto_rawDesc = "" +
 	"\vfiscal_year\x18\x02 \x01(\x05B\x0e\xe0A\x02\xbaH\b\x1a\x06\x18\x98\x11(\xd0\x0fR\n" +
 	"fiscalYear\x12A\n" +
 	"\bend_date\x18\x03 \x01(\tB&\xe0A\x02\xbaH r\x1e2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$R\aendDate\x12B\n" +
-	"\bdeadline\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\bdeadline2\x9c\x02\n" +
-	"\x0fDeadlineService\x12\x88\x01\n" +
-	"\rListDeadlines\x12/.ceralacca.conservation.v1.ListDeadlinesRequest\x1a0.ceralacca.conservation.v1.ListDeadlinesResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12~\n" +
-	"\rSetFiscalYear\x12/.ceralacca.conservation.v1.SetFiscalYearRequest\x1a%.ceralacca.conservation.v1.FiscalYear\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\bdeadline\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\bdeadline2\xa1\x02\n" +
+	"\x0fDeadlineService\x12\x8a\x01\n" +
+	"\rListDeadlines\x12/.ceralacca.conservation.v1.ListDeadlinesRequest\x1a0.ceralacca.conservation.v1.ListDeadlinesResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x80\x01\n" +
+	"\rSetFiscalYear\x12/.ceralacca.conservation.v1.SetFiscalYearRequest\x1a%.ceralacca.conservation.v1.FiscalYear\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_deadlines_proto_rawDescOnce sync.Once

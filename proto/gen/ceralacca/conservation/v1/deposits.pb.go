@@ -2475,27 +2475,27 @@ const file_ceralacca_conservation_v1_deposits_proto_rawDesc = "" +
 	"\x12ConflictResolution\x12#\n" +
 	"\x1fCONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dCONFLICT_RESOLUTION_KEEP_HELD\x10\x01\x12!\n" +
-	"\x1dCONFLICT_RESOLUTION_KEEP_BOTH\x10\x022\xb6\t\n" +
+	"\x1dCONFLICT_RESOLUTION_KEEP_BOTH\x10\x022\xc4\t\n" +
 	"\x0eDepositService\x12{\n" +
 	"\rCreateDeposit\x12/.ceralacca.conservation.v1.CreateDepositRequest\x1a\".ceralacca.conservation.v1.Deposit\"\x13\xb2\xbb\x18\x0f\n" +
 	"\rarchive.write(\x01\x12u\n" +
 	"\vOpenDeposit\x12-.ceralacca.conservation.v1.OpenDepositRequest\x1a\".ceralacca.conservation.v1.Deposit\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rarchive.write\x12t\n" +
+	"\rarchive.write\x12v\n" +
 	"\n" +
-	"GetDeposit\x12,.ceralacca.conservation.v1.GetDepositRequest\x1a\".ceralacca.conservation.v1.Deposit\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x85\x01\n" +
-	"\fListDeposits\x12..ceralacca.conservation.v1.ListDepositsRequest\x1a/.ceralacca.conservation.v1.ListDepositsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x8f\x01\n" +
-	"\x13GetSubmissionReport\x125.ceralacca.conservation.v1.GetSubmissionReportRequest\x1a+.ceralacca.conservation.v1.SubmissionReport\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x8e\x01\n" +
-	"\x0fListSubmissions\x121.ceralacca.conservation.v1.ListSubmissionsRequest\x1a2.ceralacca.conservation.v1.ListSubmissionsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x88\x01\n" +
-	"\rListConflicts\x12/.ceralacca.conservation.v1.ListConflictsRequest\x1a0.ceralacca.conservation.v1.ListConflictsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x80\x01\n" +
-	"\x0fResolveConflict\x121.ceralacca.conservation.v1.ResolveConflictRequest\x1a#.ceralacca.conservation.v1.Conflict\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12\x80\x01\n" +
-	"\vListFormats\x12-.ceralacca.conservation.v1.ListFormatsRequest\x1a..ceralacca.conservation.v1.ListFormatsResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.readBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"GetDeposit\x12,.ceralacca.conservation.v1.GetDepositRequest\x1a\".ceralacca.conservation.v1.Deposit\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x87\x01\n" +
+	"\fListDeposits\x12..ceralacca.conservation.v1.ListDepositsRequest\x1a/.ceralacca.conservation.v1.ListDepositsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x91\x01\n" +
+	"\x13GetSubmissionReport\x125.ceralacca.conservation.v1.GetSubmissionReportRequest\x1a+.ceralacca.conservation.v1.SubmissionReport\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x90\x01\n" +
+	"\x0fListSubmissions\x121.ceralacca.conservation.v1.ListSubmissionsRequest\x1a2.ceralacca.conservation.v1.ListSubmissionsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x8a\x01\n" +
+	"\rListConflicts\x12/.ceralacca.conservation.v1.ListConflictsRequest\x1a0.ceralacca.conservation.v1.ListConflictsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x82\x01\n" +
+	"\x0fResolveConflict\x121.ceralacca.conservation.v1.ResolveConflictRequest\x1a#.ceralacca.conservation.v1.Conflict\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12\x82\x01\n" +
+	"\vListFormats\x12-.ceralacca.conservation.v1.ListFormatsRequest\x1a..ceralacca.conservation.v1.ListFormatsResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_deposits_proto_rawDescOnce sync.Once

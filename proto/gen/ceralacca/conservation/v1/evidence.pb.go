@@ -1342,29 +1342,29 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1b\n" +
 	"\tsent_size\x18\x03 \x01(\x03R\bsentSize\x127\n" +
 	"\tsend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x12\x18\n" +
-	"\atrouble\x18\x05 \x01(\tR\atrouble2\xac\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble2\xc0\n" +
 	"\n" +
-	"\x0fEvidenceService\x12|\n" +
-	"\x0eGetUnitReceipt\x120.ceralacca.conservation.v1.GetUnitReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x82\x01\n" +
-	"\x11GetPackageReceipt\x123.ceralacca.conservation.v1.GetPackageReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12h\n" +
-	"\x06GetLog\x12(.ceralacca.conservation.v1.GetLogRequest\x1a\x1e.ceralacca.conservation.v1.Log\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12}\n" +
-	"\rGetCheckpoint\x12/.ceralacca.conservation.v1.GetCheckpointRequest\x1a%.ceralacca.conservation.v1.Checkpoint\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x8e\x01\n" +
-	"\x0fListCheckpoints\x121.ceralacca.conservation.v1.ListCheckpointsRequest\x1a2.ceralacca.conservation.v1.ListCheckpointsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x8f\x01\n" +
-	"\x13GetConsistencyProof\x125.ceralacca.conservation.v1.GetConsistencyProofRequest\x1a+.ceralacca.conservation.v1.ConsistencyProof\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12k\n" +
-	"\aGetTile\x12).ceralacca.conservation.v1.GetTileRequest\x1a\x1f.ceralacca.conservation.v1.Tile\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x89\x01\n" +
-	"\x11GetEvidenceRecord\x123.ceralacca.conservation.v1.GetEvidenceRecordRequest\x1a).ceralacca.conservation.v1.EvidenceRecord\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x87\x01\n" +
-	"\x10SetStatementMail\x122.ceralacca.conservation.v1.SetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12\x86\x01\n" +
-	"\x10GetStatementMail\x122.ceralacca.conservation.v1.GetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\x0fEvidenceService\x12~\n" +
+	"\x0eGetUnitReceipt\x120.ceralacca.conservation.v1.GetUnitReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x84\x01\n" +
+	"\x11GetPackageReceipt\x123.ceralacca.conservation.v1.GetPackageReceiptRequest\x1a\".ceralacca.conservation.v1.Receipt\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12j\n" +
+	"\x06GetLog\x12(.ceralacca.conservation.v1.GetLogRequest\x1a\x1e.ceralacca.conservation.v1.Log\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x7f\n" +
+	"\rGetCheckpoint\x12/.ceralacca.conservation.v1.GetCheckpointRequest\x1a%.ceralacca.conservation.v1.Checkpoint\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x90\x01\n" +
+	"\x0fListCheckpoints\x121.ceralacca.conservation.v1.ListCheckpointsRequest\x1a2.ceralacca.conservation.v1.ListCheckpointsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x91\x01\n" +
+	"\x13GetConsistencyProof\x125.ceralacca.conservation.v1.GetConsistencyProofRequest\x1a+.ceralacca.conservation.v1.ConsistencyProof\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12m\n" +
+	"\aGetTile\x12).ceralacca.conservation.v1.GetTileRequest\x1a\x1f.ceralacca.conservation.v1.Tile\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x8b\x01\n" +
+	"\x11GetEvidenceRecord\x123.ceralacca.conservation.v1.GetEvidenceRecordRequest\x1a).ceralacca.conservation.v1.EvidenceRecord\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x89\x01\n" +
+	"\x10SetStatementMail\x122.ceralacca.conservation.v1.SetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12\x88\x01\n" +
+	"\x10GetStatementMail\x122.ceralacca.conservation.v1.GetStatementMailRequest\x1a(.ceralacca.conservation.v1.StatementMail\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_evidence_proto_rawDescOnce sync.Once

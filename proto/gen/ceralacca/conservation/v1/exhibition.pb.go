@@ -2650,30 +2650,30 @@ const file_ceralacca_conservation_v1_exhibition_proto_rawDesc = "" +
 	"\x1eDISTRIBUTION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDISTRIBUTION_STATE_BUILDING\x10\x01\x12\x1c\n" +
 	"\x18DISTRIBUTION_STATE_READY\x10\x02\x12\x1d\n" +
-	"\x19DISTRIBUTION_STATE_FAILED\x10\x032\xf6\a\n" +
-	"\x11ExhibitionService\x12\x8e\x01\n" +
-	"\x0fSearchDocuments\x121.ceralacca.conservation.v1.SearchDocumentsRequest\x1a2.ceralacca.conservation.v1.SearchDocumentsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12z\n" +
-	"\rRebuildSearch\x12/.ceralacca.conservation.v1.RebuildSearchRequest\x1a0.ceralacca.conservation.v1.RebuildSearchResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12\x87\x01\n" +
-	"\x12CreateDistribution\x124.ceralacca.conservation.v1.CreateDistributionRequest\x1a'.ceralacca.conservation.v1.Distribution\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read\x12\x83\x01\n" +
-	"\x0fGetDistribution\x121.ceralacca.conservation.v1.GetDistributionRequest\x1a'.ceralacca.conservation.v1.Distribution\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x94\x01\n" +
-	"\x11ListDistributions\x123.ceralacca.conservation.v1.ListDistributionsRequest\x1a4.ceralacca.conservation.v1.ListDistributionsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x9d\x01\n" +
-	"\x14DownloadDistribution\x126.ceralacca.conservation.v1.DownloadDistributionRequest\x1a7.ceralacca.conservation.v1.DownloadDistributionResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read0\x01\x12\x8c\x01\n" +
-	"\x12GetIntegrityReport\x124.ceralacca.conservation.v1.GetIntegrityReportRequest\x1a*.ceralacca.conservation.v1.IntegrityReport\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x012\xc5\x04\n" +
-	"\x10InspectorService\x12\x8d\x01\n" +
-	"\x0fCreateInspector\x121.ceralacca.conservation.v1.CreateInspectorRequest\x1a2.ceralacca.conservation.v1.CreateInspectorResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rarchive.write\x12\x8b\x01\n" +
-	"\x0eListInspectors\x120.ceralacca.conservation.v1.ListInspectorsRequest\x1a1.ceralacca.conservation.v1.ListInspectorsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x81\x01\n" +
-	"\x0fRevokeInspector\x121.ceralacca.conservation.v1.RevokeInspectorRequest\x1a$.ceralacca.conservation.v1.Inspector\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12\x8e\x01\n" +
-	"\x0fListInspections\x121.ceralacca.conservation.v1.ListInspectionsRequest\x1a2.ceralacca.conservation.v1.ListInspectionsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x012\xc2\a\n" +
+	"\x19DISTRIBUTION_STATE_FAILED\x10\x032\x82\b\n" +
+	"\x11ExhibitionService\x12\x90\x01\n" +
+	"\x0fSearchDocuments\x121.ceralacca.conservation.v1.SearchDocumentsRequest\x1a2.ceralacca.conservation.v1.SearchDocumentsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12z\n" +
+	"\rRebuildSearch\x12/.ceralacca.conservation.v1.RebuildSearchRequest\x1a0.ceralacca.conservation.v1.RebuildSearchResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12\x89\x01\n" +
+	"\x12CreateDistribution\x124.ceralacca.conservation.v1.CreateDistributionRequest\x1a'.ceralacca.conservation.v1.Distribution\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x01\x12\x85\x01\n" +
+	"\x0fGetDistribution\x121.ceralacca.conservation.v1.GetDistributionRequest\x1a'.ceralacca.conservation.v1.Distribution\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x96\x01\n" +
+	"\x11ListDistributions\x123.ceralacca.conservation.v1.ListDistributionsRequest\x1a4.ceralacca.conservation.v1.ListDistributionsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x9f\x01\n" +
+	"\x14DownloadDistribution\x126.ceralacca.conservation.v1.DownloadDistributionRequest\x1a7.ceralacca.conservation.v1.DownloadDistributionResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x010\x01\x12\x8e\x01\n" +
+	"\x12GetIntegrityReport\x124.ceralacca.conservation.v1.GetIntegrityReportRequest\x1a*.ceralacca.conservation.v1.IntegrityReport\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x012\xcd\x04\n" +
+	"\x10InspectorService\x12\x8f\x01\n" +
+	"\x0fCreateInspector\x121.ceralacca.conservation.v1.CreateInspectorRequest\x1a2.ceralacca.conservation.v1.CreateInspectorResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rarchive.write0\x01\x12\x8d\x01\n" +
+	"\x0eListInspectors\x120.ceralacca.conservation.v1.ListInspectorsRequest\x1a1.ceralacca.conservation.v1.ListInspectorsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x83\x01\n" +
+	"\x0fRevokeInspector\x121.ceralacca.conservation.v1.RevokeInspectorRequest\x1a$.ceralacca.conservation.v1.Inspector\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12\x90\x01\n" +
+	"\x0fListInspections\x121.ceralacca.conservation.v1.ListInspectionsRequest\x1a2.ceralacca.conservation.v1.ListInspectionsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x012\xc2\a\n" +
 	"\x11InspectionService\x12n\n" +
 	"\rGetInspection\x12/.ceralacca.conservation.v1.GetInspectionRequest\x1a$.ceralacca.conservation.v1.Inspector\"\x06\xb2\xbb\x18\x02(\x01\x12\x82\x01\n" +
 	"\x10InspectDocuments\x122.ceralacca.conservation.v1.InspectDocumentsRequest\x1a2.ceralacca.conservation.v1.SearchDocumentsResponse\"\x06\xb2\xbb\x18\x02(\x01\x12v\n" +

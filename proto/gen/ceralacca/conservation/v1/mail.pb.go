@@ -280,10 +280,10 @@ const file_ceralacca_conservation_v1_mail_proto_rawDesc = "" +
 	"\x0fregister_sha256\x18\x05 \x01(\tR\x0eregisterSha256\x129\n" +
 	"\n" +
 	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12\x1a\n" +
-	"\bcomplete\x18\a \x01(\bR\bcomplete2\x95\x01\n" +
-	"\vMailService\x12\x85\x01\n" +
-	"\fListMailDays\x12..ceralacca.conservation.v1.ListMailDaysRequest\x1a/.ceralacca.conservation.v1.ListMailDaysResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\bcomplete\x18\a \x01(\bR\bcomplete2\x97\x01\n" +
+	"\vMailService\x12\x87\x01\n" +
+	"\fListMailDays\x12..ceralacca.conservation.v1.ListMailDaysRequest\x1a/.ceralacca.conservation.v1.ListMailDaysResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_mail_proto_rawDescOnce sync.Once

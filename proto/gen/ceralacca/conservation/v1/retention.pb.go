@@ -1709,33 +1709,33 @@ const file_ceralacca_conservation_v1_retention_proto_rawDesc = "" +
 	"\x18DISPOSAL_ITEM_STATE_KEPT\x10\x03\x12\x1f\n" +
 	"\x1bDISPOSAL_ITEM_STATE_ERASING\x10\x04\x12\x1e\n" +
 	"\x1aDISPOSAL_ITEM_STATE_ERASED\x10\x05\x12!\n" +
-	"\x1dDISPOSAL_ITEM_STATE_DESTROYED\x10\x062\x9d\r\n" +
-	"\x10RetentionService\x12\x97\x01\n" +
-	"\x12ListRetentionRules\x124.ceralacca.conservation.v1.ListRetentionRulesRequest\x1a5.ceralacca.conservation.v1.ListRetentionRulesResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x87\x01\n" +
+	"\x1dDISPOSAL_ITEM_STATE_DESTROYED\x10\x062\xad\r\n" +
+	"\x10RetentionService\x12\x99\x01\n" +
+	"\x12ListRetentionRules\x124.ceralacca.conservation.v1.ListRetentionRulesRequest\x1a5.ceralacca.conservation.v1.ListRetentionRulesResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x87\x01\n" +
 	"\x10SetRetentionRule\x122.ceralacca.conservation.v1.SetRetentionRuleRequest\x1a(.ceralacca.conservation.v1.RetentionRule\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12r\n" +
+	"\rarchive.write\x18\x01\x12t\n" +
 	"\n" +
-	"CreateHold\x12,.ceralacca.conservation.v1.CreateHoldRequest\x1a\x1f.ceralacca.conservation.v1.Hold\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12n\n" +
-	"\bLiftHold\x12*.ceralacca.conservation.v1.LiftHoldRequest\x1a\x1f.ceralacca.conservation.v1.Hold\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12|\n" +
-	"\tListHolds\x12+.ceralacca.conservation.v1.ListHoldsRequest\x1a,.ceralacca.conservation.v1.ListHoldsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x80\x01\n" +
+	"CreateHold\x12,.ceralacca.conservation.v1.CreateHoldRequest\x1a\x1f.ceralacca.conservation.v1.Hold\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12p\n" +
+	"\bLiftHold\x12*.ceralacca.conservation.v1.LiftHoldRequest\x1a\x1f.ceralacca.conservation.v1.Hold\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12~\n" +
+	"\tListHolds\x12+.ceralacca.conservation.v1.ListHoldsRequest\x1a,.ceralacca.conservation.v1.ListHoldsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x80\x01\n" +
 	"\x0fProposeDisposal\x121.ceralacca.conservation.v1.ProposeDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x15\xb2\xbb\x18\x11\n" +
 	"\rarchive.write\x18\x01\x12\x82\x01\n" +
 	"\x11AuthorizeDisposal\x123.ceralacca.conservation.v1.AuthorizeDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x13\xb2\xbb\x18\x0f\n" +
 	"\rarchive.write\x12q\n" +
-	"\x0fApproveDisposal\x121.ceralacca.conservation.v1.ApproveDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x06\xb2\xbb\x18\x02\x18\x01\x12\x82\x01\n" +
-	"\x10WithdrawDisposal\x122.ceralacca.conservation.v1.WithdrawDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12s\n" +
-	"\x10CompleteDisposal\x122.ceralacca.conservation.v1.CompleteDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x06\xb2\xbb\x18\x02\x18\x01\x12w\n" +
-	"\vGetDisposal\x12-.ceralacca.conservation.v1.GetDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x88\x01\n" +
-	"\rListDisposals\x12/.ceralacca.conservation.v1.ListDisposalsRequest\x1a0.ceralacca.conservation.v1.ListDisposalsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x89\x01\n" +
-	"\x11GetDisposalReport\x123.ceralacca.conservation.v1.GetDisposalReportRequest\x1a).ceralacca.conservation.v1.DisposalReport\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\x0fApproveDisposal\x121.ceralacca.conservation.v1.ApproveDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x06\xb2\xbb\x18\x02\x18\x01\x12\x84\x01\n" +
+	"\x10WithdrawDisposal\x122.ceralacca.conservation.v1.WithdrawDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12s\n" +
+	"\x10CompleteDisposal\x122.ceralacca.conservation.v1.CompleteDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x06\xb2\xbb\x18\x02\x18\x01\x12y\n" +
+	"\vGetDisposal\x12-.ceralacca.conservation.v1.GetDisposalRequest\x1a#.ceralacca.conservation.v1.Disposal\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x8a\x01\n" +
+	"\rListDisposals\x12/.ceralacca.conservation.v1.ListDisposalsRequest\x1a0.ceralacca.conservation.v1.ListDisposalsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x8b\x01\n" +
+	"\x11GetDisposalReport\x123.ceralacca.conservation.v1.GetDisposalReportRequest\x1a).ceralacca.conservation.v1.DisposalReport\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_retention_proto_rawDescOnce sync.Once

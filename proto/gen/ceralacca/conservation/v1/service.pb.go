@@ -627,21 +627,21 @@ const file_ceralacca_conservation_v1_service_proto_rawDesc = "" +
 	"\x14PACKAGE_FILE_ARCHIVE\x10\x01\x12\x16\n" +
 	"\x12PACKAGE_FILE_INDEX\x10\x02\x12\x1d\n" +
 	"\x19PACKAGE_FILE_SIGNED_INDEX\x10\x03\x12\x1b\n" +
-	"\x17PACKAGE_FILE_TIME_STAMP\x10\x042\x96\x06\n" +
-	"\x13ConservationService\x12k\n" +
-	"\aGetUnit\x12).ceralacca.conservation.v1.GetUnitRequest\x1a\x1f.ceralacca.conservation.v1.Unit\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12|\n" +
-	"\tListUnits\x12+.ceralacca.conservation.v1.ListUnitsRequest\x1a,.ceralacca.conservation.v1.ListUnitsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12y\n" +
-	"\fClosePackage\x12..ceralacca.conservation.v1.ClosePackageRequest\x1a\".ceralacca.conservation.v1.Package\"\x15\xb2\xbb\x18\x11\n" +
-	"\rarchive.write\x18\x01\x12t\n" +
+	"\x17PACKAGE_FILE_TIME_STAMP\x10\x042\xa2\x06\n" +
+	"\x13ConservationService\x12m\n" +
+	"\aGetUnit\x12).ceralacca.conservation.v1.GetUnitRequest\x1a\x1f.ceralacca.conservation.v1.Unit\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12~\n" +
+	"\tListUnits\x12+.ceralacca.conservation.v1.ListUnitsRequest\x1a,.ceralacca.conservation.v1.ListUnitsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12{\n" +
+	"\fClosePackage\x12..ceralacca.conservation.v1.ClosePackageRequest\x1a\".ceralacca.conservation.v1.Package\"\x17\xb2\xbb\x18\x13\n" +
+	"\rarchive.write\x18\x010\x01\x12v\n" +
 	"\n" +
-	"GetPackage\x12,.ceralacca.conservation.v1.GetPackageRequest\x1a\".ceralacca.conservation.v1.Package\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x85\x01\n" +
-	"\fListPackages\x12..ceralacca.conservation.v1.ListPackagesRequest\x1a/.ceralacca.conservation.v1.ListPackagesResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x9a\x01\n" +
-	"\x13DownloadPackageFile\x125.ceralacca.conservation.v1.DownloadPackageFileRequest\x1a6.ceralacca.conservation.v1.DownloadPackageFileResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read0\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"GetPackage\x12,.ceralacca.conservation.v1.GetPackageRequest\x1a\".ceralacca.conservation.v1.Package\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x87\x01\n" +
+	"\fListPackages\x12..ceralacca.conservation.v1.ListPackagesRequest\x1a/.ceralacca.conservation.v1.ListPackagesResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x9c\x01\n" +
+	"\x13DownloadPackageFile\x125.ceralacca.conservation.v1.DownloadPackageFileRequest\x1a6.ceralacca.conservation.v1.DownloadPackageFileResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_service_proto_rawDescOnce sync.Once

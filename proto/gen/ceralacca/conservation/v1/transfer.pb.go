@@ -706,18 +706,18 @@ const file_ceralacca_conservation_v1_transfer_proto_rawDesc = "" +
 	"\x18EXPORT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EXPORT_STATE_BUILDING\x10\x01\x12\x16\n" +
 	"\x12EXPORT_STATE_READY\x10\x02\x12\x17\n" +
-	"\x13EXPORT_STATE_FAILED\x10\x032\xa9\x05\n" +
-	"\x0fTransferService\x12u\n" +
-	"\fCreateExport\x12..ceralacca.conservation.v1.CreateExportRequest\x1a!.ceralacca.conservation.v1.Export\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read\x12q\n" +
-	"\tGetExport\x12+.ceralacca.conservation.v1.GetExportRequest\x1a!.ceralacca.conservation.v1.Export\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x82\x01\n" +
-	"\vListExports\x12-.ceralacca.conservation.v1.ListExportsRequest\x1a..ceralacca.conservation.v1.ListExportsResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\farchive.read\x18\x01\x12\x8c\x01\n" +
-	"\x0fListExportFiles\x121.ceralacca.conservation.v1.ListExportFilesRequest\x1a2.ceralacca.conservation.v1.ListExportFilesResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read\x12\x97\x01\n" +
-	"\x12DownloadExportFile\x124.ceralacca.conservation.v1.DownloadExportFileRequest\x1a5.ceralacca.conservation.v1.DownloadExportFileResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\farchive.read0\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
+	"\x13EXPORT_STATE_FAILED\x10\x032\xb3\x05\n" +
+	"\x0fTransferService\x12w\n" +
+	"\fCreateExport\x12..ceralacca.conservation.v1.CreateExportRequest\x1a!.ceralacca.conservation.v1.Export\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x01\x12s\n" +
+	"\tGetExport\x12+.ceralacca.conservation.v1.GetExportRequest\x1a!.ceralacca.conservation.v1.Export\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x84\x01\n" +
+	"\vListExports\x12-.ceralacca.conservation.v1.ListExportsRequest\x1a..ceralacca.conservation.v1.ListExportsResponse\"\x16\xb2\xbb\x18\x12\n" +
+	"\farchive.read\x18\x010\x01\x12\x8e\x01\n" +
+	"\x0fListExportFiles\x121.ceralacca.conservation.v1.ListExportFilesRequest\x1a2.ceralacca.conservation.v1.ListExportFilesResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x01\x12\x99\x01\n" +
+	"\x12DownloadExportFile\x124.ceralacca.conservation.v1.DownloadExportFileRequest\x1a5.ceralacca.conservation.v1.DownloadExportFileResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\farchive.read0\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (
 	file_ceralacca_conservation_v1_transfer_proto_rawDescOnce sync.Once

@@ -1602,20 +1602,20 @@ const file_ceralacca_invoice_v1_batch_proto_rawDesc = "" +
 	"\x17EXPORT_KIND_HEADERS_CSV\x10\x02\x12\x19\n" +
 	"\x15EXPORT_KIND_LINES_CSV\x10\x03\x12\x17\n" +
 	"\x13EXPORT_KIND_VAT_CSV\x10\x04\x12\x14\n" +
-	"\x10EXPORT_KIND_JSON\x10\x052\xcc\x06\n" +
+	"\x10EXPORT_KIND_JSON\x10\x052\xd6\x06\n" +
 	"\fBatchService\x12r\n" +
 	"\x0eCreateInvoices\x12+.ceralacca.invoice.v1.CreateInvoicesRequest\x1a\x1b.ceralacca.invoice.v1.Batch\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0einvoices.write(\x01\x12e\n" +
-	"\bGetBatch\x12%.ceralacca.invoice.v1.GetBatchRequest\x1a\x1b.ceralacca.invoice.v1.Batch\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12y\n" +
-	"\vListBatches\x12(.ceralacca.invoice.v1.ListBatchesRequest\x1a).ceralacca.invoice.v1.ListBatchesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12\x82\x01\n" +
-	"\x0eListBatchFiles\x12+.ceralacca.invoice.v1.ListBatchFilesRequest\x1a,.ceralacca.invoice.v1.ListBatchFilesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12j\n" +
-	"\vCancelBatch\x12(.ceralacca.invoice.v1.CancelBatchRequest\x1a\x1b.ceralacca.invoice.v1.Batch\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0einvoices.write\x12\x82\x01\n" +
-	"\x0eExportInvoices\x12+.ceralacca.invoice.v1.ExportInvoicesRequest\x1a,.ceralacca.invoice.v1.ExportInvoicesResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rinvoices.read0\x01\x12p\n" +
+	"\x0einvoices.write(\x01\x12g\n" +
+	"\bGetBatch\x12%.ceralacca.invoice.v1.GetBatchRequest\x1a\x1b.ceralacca.invoice.v1.Batch\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12{\n" +
+	"\vListBatches\x12(.ceralacca.invoice.v1.ListBatchesRequest\x1a).ceralacca.invoice.v1.ListBatchesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x84\x01\n" +
+	"\x0eListBatchFiles\x12+.ceralacca.invoice.v1.ListBatchFilesRequest\x1a,.ceralacca.invoice.v1.ListBatchFilesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12l\n" +
+	"\vCancelBatch\x12(.ceralacca.invoice.v1.CancelBatchRequest\x1a\x1b.ceralacca.invoice.v1.Batch\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0einvoices.write0\x01\x12\x84\x01\n" +
+	"\x0eExportInvoices\x12+.ceralacca.invoice.v1.ExportInvoicesRequest\x1a,.ceralacca.invoice.v1.ExportInvoicesResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read0\x010\x01\x12p\n" +
 	"\rImportInvoice\x12*.ceralacca.invoice.v1.ImportInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0einvoices.writeB8Z6ceralacca.dev/proto/gen/ceralacca/invoice/v1;invoicev1b\x06proto3"
 

@@ -1288,41 +1288,41 @@ const file_ceralacca_invoice_v1_book_proto_rawDesc = "" +
 	"\x11DeleteItemRequest\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xe0A\x02\xbaH\x1fr\x1d2\x1b^tenants/[^/]+/items/[^/]+$R\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"\x14\n" +
-	"\x12DeleteItemResponse2\x99\n" +
+	"\x12DeleteItemResponse2\xa7\n" +
 	"\n" +
 	"\vBookService\x12l\n" +
 	"\rCreateContact\x12*.ceralacca.invoice.v1.CreateContactRequest\x1a\x1d.ceralacca.invoice.v1.Contact\"\x10\xb2\xbb\x18\f\n" +
 	"\n" +
-	"book.write\x12e\n" +
+	"book.write\x12g\n" +
 	"\n" +
-	"GetContact\x12'.ceralacca.invoice.v1.GetContactRequest\x1a\x1d.ceralacca.invoice.v1.Contact\"\x0f\xb2\xbb\x18\v\n" +
-	"\tbook.read\x12v\n" +
-	"\fListContacts\x12).ceralacca.invoice.v1.ListContactsRequest\x1a*.ceralacca.invoice.v1.ListContactsResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tbook.read\x12l\n" +
+	"GetContact\x12'.ceralacca.invoice.v1.GetContactRequest\x1a\x1d.ceralacca.invoice.v1.Contact\"\x11\xb2\xbb\x18\r\n" +
+	"\tbook.read0\x01\x12x\n" +
+	"\fListContacts\x12).ceralacca.invoice.v1.ListContactsRequest\x1a*.ceralacca.invoice.v1.ListContactsResponse\"\x11\xb2\xbb\x18\r\n" +
+	"\tbook.read0\x01\x12l\n" +
 	"\rUpdateContact\x12*.ceralacca.invoice.v1.UpdateContactRequest\x1a\x1d.ceralacca.invoice.v1.Contact\"\x10\xb2\xbb\x18\f\n" +
 	"\n" +
-	"book.write\x12z\n" +
-	"\rDeleteContact\x12*.ceralacca.invoice.v1.DeleteContactRequest\x1a+.ceralacca.invoice.v1.DeleteContactResponse\"\x10\xb2\xbb\x18\f\n" +
+	"book.write\x12|\n" +
+	"\rDeleteContact\x12*.ceralacca.invoice.v1.DeleteContactRequest\x1a+.ceralacca.invoice.v1.DeleteContactResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\n" +
-	"book.write\x12c\n" +
+	"book.write0\x01\x12c\n" +
 	"\n" +
 	"CreateItem\x12'.ceralacca.invoice.v1.CreateItemRequest\x1a\x1a.ceralacca.invoice.v1.Item\"\x10\xb2\xbb\x18\f\n" +
 	"\n" +
-	"book.write\x12\\\n" +
-	"\aGetItem\x12$.ceralacca.invoice.v1.GetItemRequest\x1a\x1a.ceralacca.invoice.v1.Item\"\x0f\xb2\xbb\x18\v\n" +
-	"\tbook.read\x12m\n" +
-	"\tListItems\x12&.ceralacca.invoice.v1.ListItemsRequest\x1a'.ceralacca.invoice.v1.ListItemsResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tbook.read\x12c\n" +
+	"book.write\x12^\n" +
+	"\aGetItem\x12$.ceralacca.invoice.v1.GetItemRequest\x1a\x1a.ceralacca.invoice.v1.Item\"\x11\xb2\xbb\x18\r\n" +
+	"\tbook.read0\x01\x12o\n" +
+	"\tListItems\x12&.ceralacca.invoice.v1.ListItemsRequest\x1a'.ceralacca.invoice.v1.ListItemsResponse\"\x11\xb2\xbb\x18\r\n" +
+	"\tbook.read0\x01\x12c\n" +
 	"\n" +
 	"UpdateItem\x12'.ceralacca.invoice.v1.UpdateItemRequest\x1a\x1a.ceralacca.invoice.v1.Item\"\x10\xb2\xbb\x18\f\n" +
 	"\n" +
-	"book.write\x12q\n" +
+	"book.write\x12s\n" +
 	"\n" +
-	"DeleteItem\x12'.ceralacca.invoice.v1.DeleteItemRequest\x1a(.ceralacca.invoice.v1.DeleteItemResponse\"\x10\xb2\xbb\x18\f\n" +
+	"DeleteItem\x12'.ceralacca.invoice.v1.DeleteItemRequest\x1a(.ceralacca.invoice.v1.DeleteItemResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\n" +
-	"book.write\x12`\n" +
-	"\aGetLook\x12$.ceralacca.invoice.v1.GetLookRequest\x1a\x1a.ceralacca.invoice.v1.Look\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rsettings.read\x12g\n" +
+	"book.write0\x01\x12b\n" +
+	"\aGetLook\x12$.ceralacca.invoice.v1.GetLookRequest\x1a\x1a.ceralacca.invoice.v1.Look\"\x15\xb2\xbb\x18\x11\n" +
+	"\rsettings.read0\x01\x12g\n" +
 	"\n" +
 	"UpdateLook\x12'.ceralacca.invoice.v1.UpdateLookRequest\x1a\x1a.ceralacca.invoice.v1.Look\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0esettings.writeB8Z6ceralacca.dev/proto/gen/ceralacca/invoice/v1;invoicev1b\x06proto3"

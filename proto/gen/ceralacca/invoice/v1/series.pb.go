@@ -624,15 +624,15 @@ const file_ceralacca_invoice_v1_series_proto_rawDesc = "" +
 	"\x13DeleteSeriesRequest\x12J\n" +
 	"\x04name\x18\x01 \x01(\tB6\xe0A\x02\xbaH0r.2,^tenants/[^/]+/companies/[^/]+/series/[^/]+$R\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"\x16\n" +
-	"\x14DeleteSeriesResponse2\xc8\x04\n" +
+	"\x14DeleteSeriesResponse2\xcc\x04\n" +
 	"\rSeriesService\x12m\n" +
 	"\fCreateSeries\x12).ceralacca.invoice.v1.CreateSeriesRequest\x1a\x1c.ceralacca.invoice.v1.Series\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0esettings.write\x12f\n" +
-	"\tGetSeries\x12&.ceralacca.invoice.v1.GetSeriesRequest\x1a\x1c.ceralacca.invoice.v1.Series\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rsettings.read\x12t\n" +
+	"\x0esettings.write\x12h\n" +
+	"\tGetSeries\x12&.ceralacca.invoice.v1.GetSeriesRequest\x1a\x1c.ceralacca.invoice.v1.Series\"\x15\xb2\xbb\x18\x11\n" +
+	"\rsettings.read0\x01\x12v\n" +
 	"\n" +
-	"ListSeries\x12'.ceralacca.invoice.v1.ListSeriesRequest\x1a(.ceralacca.invoice.v1.ListSeriesResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rsettings.read\x12m\n" +
+	"ListSeries\x12'.ceralacca.invoice.v1.ListSeriesRequest\x1a(.ceralacca.invoice.v1.ListSeriesResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rsettings.read0\x01\x12m\n" +
 	"\fUpdateSeries\x12).ceralacca.invoice.v1.UpdateSeriesRequest\x1a\x1c.ceralacca.invoice.v1.Series\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0esettings.write\x12{\n" +
 	"\fDeleteSeries\x12).ceralacca.invoice.v1.DeleteSeriesRequest\x1a*.ceralacca.invoice.v1.DeleteSeriesResponse\"\x14\xb2\xbb\x18\x10\n" +

@@ -1376,33 +1376,33 @@ const file_ceralacca_invoice_v1_service_proto_rawDesc = "" +
 	"\x14StreamEventsResponse\x121\n" +
 	"\x05event\x18\x01 \x01(\v2\x1b.ceralacca.invoice.v1.EventR\x05event\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x03R\bposition\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xe6\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xf7\n" +
 	"\n" +
 	"\x0eInvoiceService\x12p\n" +
 	"\rCreateInvoice\x12*.ceralacca.invoice.v1.CreateInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0einvoices.write\x12\x81\x01\n" +
 	"\x0eComposeInvoice\x12+.ceralacca.invoice.v1.ComposeInvoiceRequest\x1a,.ceralacca.invoice.v1.ComposeInvoiceResponse\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0einvoices.write\x12z\n" +
-	"\fCheckInvoice\x12).ceralacca.invoice.v1.CheckInvoiceRequest\x1a*.ceralacca.invoice.v1.CheckInvoiceResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rinvoices.read\x12r\n" +
+	"\x0einvoices.write\x12|\n" +
+	"\fCheckInvoice\x12).ceralacca.invoice.v1.CheckInvoiceRequest\x1a*.ceralacca.invoice.v1.CheckInvoiceResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read0\x01\x12r\n" +
 	"\x0eCorrectInvoice\x12+.ceralacca.invoice.v1.CorrectInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0einvoices.write\x12\x83\x01\n" +
-	"\x0fCompareInvoices\x12,.ceralacca.invoice.v1.CompareInvoicesRequest\x1a-.ceralacca.invoice.v1.CompareInvoicesResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rinvoices.read\x12}\n" +
-	"\rRenderInvoice\x12*.ceralacca.invoice.v1.RenderInvoiceRequest\x1a+.ceralacca.invoice.v1.RenderInvoiceResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rinvoices.read\x12k\n" +
+	"\x0einvoices.write\x12\x85\x01\n" +
+	"\x0fCompareInvoices\x12,.ceralacca.invoice.v1.CompareInvoicesRequest\x1a-.ceralacca.invoice.v1.CompareInvoicesResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read0\x01\x12\x7f\n" +
+	"\rRenderInvoice\x12*.ceralacca.invoice.v1.RenderInvoiceRequest\x1a+.ceralacca.invoice.v1.RenderInvoiceResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read0\x01\x12m\n" +
 	"\n" +
-	"GetInvoice\x12'.ceralacca.invoice.v1.GetInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12\x8a\x01\n" +
-	"\fListInvoices\x12).ceralacca.invoice.v1.ListInvoicesRequest\x1a*.ceralacca.invoice.v1.ListInvoicesResponse\"#\xb2\xbb\x18\x1f\n" +
-	"\rinvoices.read\x12\fconservation\x18\x01\x12w\n" +
-	"\vGetDocument\x12(.ceralacca.invoice.v1.GetDocumentRequest\x1a).ceralacca.invoice.v1.GetDocumentResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rinvoices.read\x12v\n" +
+	"GetInvoice\x12'.ceralacca.invoice.v1.GetInvoiceRequest\x1a\x1d.ceralacca.invoice.v1.Invoice\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x8c\x01\n" +
+	"\fListInvoices\x12).ceralacca.invoice.v1.ListInvoicesRequest\x1a*.ceralacca.invoice.v1.ListInvoicesResponse\"%\xb2\xbb\x18!\n" +
+	"\rinvoices.read\x12\fconservation\x18\x010\x01\x12y\n" +
+	"\vGetDocument\x12(.ceralacca.invoice.v1.GetDocumentRequest\x1a).ceralacca.invoice.v1.GetDocumentResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rinvoices.read0\x01\x12x\n" +
 	"\n" +
-	"ListEvents\x12'.ceralacca.invoice.v1.ListEventsRequest\x1a(.ceralacca.invoice.v1.ListEventsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12~\n" +
-	"\fStreamEvents\x12).ceralacca.invoice.v1.StreamEventsRequest\x1a*.ceralacca.invoice.v1.StreamEventsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x010\x01B8Z6ceralacca.dev/proto/gen/ceralacca/invoice/v1;invoicev1b\x06proto3"
+	"ListEvents\x12'.ceralacca.invoice.v1.ListEventsRequest\x1a(.ceralacca.invoice.v1.ListEventsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x80\x01\n" +
+	"\fStreamEvents\x12).ceralacca.invoice.v1.StreamEventsRequest\x1a*.ceralacca.invoice.v1.StreamEventsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x010\x01B8Z6ceralacca.dev/proto/gen/ceralacca/invoice/v1;invoicev1b\x06proto3"
 
 var (
 	file_ceralacca_invoice_v1_service_proto_rawDescOnce sync.Once

@@ -888,32 +888,32 @@ const file_ceralacca_notification_v1_service_proto_rawDesc = "" +
 	"\x12GetDeliveryRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xe0A\x02\xbaH$r\"2 ^tenants/[^/]+/deliveries/[^/]+$R\x04name\"Z\n" +
 	"\x18RedeliverDeliveryRequest\x12>\n" +
-	"\x04name\x18\x01 \x01(\tB*\xe0A\x02\xbaH$r\"2 ^tenants/[^/]+/deliveries/[^/]+$R\x04name2\xd9\r\n" +
-	"\x13NotificationService\x12\x92\x01\n" +
-	"\x15CreateWebhookEndpoint\x127.ceralacca.notification.v1.CreateWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12\x8d\x01\n" +
-	"\x12GetWebhookEndpoint\x124.ceralacca.notification.v1.GetWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x15\xb2\xbb\x18\x11\n" +
-	"\rwebhooks.read\x18\x01\x12\x9e\x01\n" +
-	"\x14ListWebhookEndpoints\x126.ceralacca.notification.v1.ListWebhookEndpointsRequest\x1a7.ceralacca.notification.v1.ListWebhookEndpointsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rwebhooks.read\x18\x01\x12\x92\x01\n" +
-	"\x15UpdateWebhookEndpoint\x127.ceralacca.notification.v1.UpdateWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12~\n" +
-	"\x15DeleteWebhookEndpoint\x127.ceralacca.notification.v1.DeleteWebhookEndpointRequest\x1a\x16.google.protobuf.Empty\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12\x8e\x01\n" +
-	"\x13RotateWebhookSecret\x125.ceralacca.notification.v1.RotateWebhookSecretRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12\x98\x01\n" +
-	"\x17CreateEmailSubscription\x129.ceralacca.notification.v1.CreateEmailSubscriptionRequest\x1a,.ceralacca.notification.v1.EmailSubscription\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12\xa4\x01\n" +
-	"\x16ListEmailSubscriptions\x128.ceralacca.notification.v1.ListEmailSubscriptionsRequest\x1a9.ceralacca.notification.v1.ListEmailSubscriptionsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rwebhooks.read\x18\x01\x12\x82\x01\n" +
-	"\x17DeleteEmailSubscription\x129.ceralacca.notification.v1.DeleteEmailSubscriptionRequest\x1a\x16.google.protobuf.Empty\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0ewebhooks.write\x12\x8c\x01\n" +
-	"\x0eListDeliveries\x120.ceralacca.notification.v1.ListDeliveriesRequest\x1a1.ceralacca.notification.v1.ListDeliveriesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rwebhooks.read\x18\x01\x12x\n" +
-	"\vGetDelivery\x12-.ceralacca.notification.v1.GetDeliveryRequest\x1a#.ceralacca.notification.v1.Delivery\"\x15\xb2\xbb\x18\x11\n" +
-	"\rwebhooks.read\x18\x01\x12\x85\x01\n" +
-	"\x11RedeliverDelivery\x123.ceralacca.notification.v1.RedeliverDeliveryRequest\x1a#.ceralacca.notification.v1.Delivery\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0ewebhooks.write\x18\x01BBZ@ceralacca.dev/proto/gen/ceralacca/notification/v1;notificationv1b\x06proto3"
+	"\x04name\x18\x01 \x01(\tB*\xe0A\x02\xbaH$r\"2 ^tenants/[^/]+/deliveries/[^/]+$R\x04name2\xf2\r\n" +
+	"\x13NotificationService\x12\x94\x01\n" +
+	"\x15CreateWebhookEndpoint\x127.ceralacca.notification.v1.CreateWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\x8f\x01\n" +
+	"\x12GetWebhookEndpoint\x124.ceralacca.notification.v1.GetWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x17\xb2\xbb\x18\x13\n" +
+	"\rwebhooks.read\x18\x010\x01\x12\xa0\x01\n" +
+	"\x14ListWebhookEndpoints\x126.ceralacca.notification.v1.ListWebhookEndpointsRequest\x1a7.ceralacca.notification.v1.ListWebhookEndpointsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rwebhooks.read\x18\x010\x01\x12\x94\x01\n" +
+	"\x15UpdateWebhookEndpoint\x127.ceralacca.notification.v1.UpdateWebhookEndpointRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\x80\x01\n" +
+	"\x15DeleteWebhookEndpoint\x127.ceralacca.notification.v1.DeleteWebhookEndpointRequest\x1a\x16.google.protobuf.Empty\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\x90\x01\n" +
+	"\x13RotateWebhookSecret\x125.ceralacca.notification.v1.RotateWebhookSecretRequest\x1a*.ceralacca.notification.v1.WebhookEndpoint\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\x9a\x01\n" +
+	"\x17CreateEmailSubscription\x129.ceralacca.notification.v1.CreateEmailSubscriptionRequest\x1a,.ceralacca.notification.v1.EmailSubscription\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\xa6\x01\n" +
+	"\x16ListEmailSubscriptions\x128.ceralacca.notification.v1.ListEmailSubscriptionsRequest\x1a9.ceralacca.notification.v1.ListEmailSubscriptionsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rwebhooks.read\x18\x010\x01\x12\x84\x01\n" +
+	"\x17DeleteEmailSubscription\x129.ceralacca.notification.v1.DeleteEmailSubscriptionRequest\x1a\x16.google.protobuf.Empty\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0ewebhooks.write0\x01\x12\x8e\x01\n" +
+	"\x0eListDeliveries\x120.ceralacca.notification.v1.ListDeliveriesRequest\x1a1.ceralacca.notification.v1.ListDeliveriesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rwebhooks.read\x18\x010\x01\x12z\n" +
+	"\vGetDelivery\x12-.ceralacca.notification.v1.GetDeliveryRequest\x1a#.ceralacca.notification.v1.Delivery\"\x17\xb2\xbb\x18\x13\n" +
+	"\rwebhooks.read\x18\x010\x01\x12\x87\x01\n" +
+	"\x11RedeliverDelivery\x123.ceralacca.notification.v1.RedeliverDeliveryRequest\x1a#.ceralacca.notification.v1.Delivery\"\x18\xb2\xbb\x18\x14\n" +
+	"\x0ewebhooks.write\x18\x010\x01BBZ@ceralacca.dev/proto/gen/ceralacca/notification/v1;notificationv1b\x06proto3"
 
 var (
 	file_ceralacca_notification_v1_service_proto_rawDescOnce sync.Once

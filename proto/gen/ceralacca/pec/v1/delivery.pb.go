@@ -1007,20 +1007,20 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x1dDELIVERY_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DELIVERY_DECISION_WAIT\x10\x01\x12\x1c\n" +
 	"\x18DELIVERY_DECISION_RESEND\x10\x02\x12\x1d\n" +
-	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xaf\x05\n" +
+	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xb9\x05\n" +
 	"\x12PecDeliveryService\x12|\n" +
 	"\x10UploadAttachment\x12).ceralacca.pec.v1.UploadAttachmentRequest\x1a*.ceralacca.pec.v1.UploadAttachmentResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write(\x01\x12a\n" +
-	"\vGetDelivery\x12$.ceralacca.pec.v1.GetDeliveryRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12u\n" +
-	"\x0eListDeliveries\x12'.ceralacca.pec.v1.ListDeliveriesRequest\x1a(.ceralacca.pec.v1.ListDeliveriesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12d\n" +
-	"\rCancelMessage\x12&.ceralacca.pec.v1.CancelMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12f\n" +
-	"\x0eResolveMessage\x12'.ceralacca.pec.v1.ResolveMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12s\n" +
-	"\rResumeSending\x12&.ceralacca.pec.v1.ResumeSendingRequest\x1a'.ceralacca.pec.v1.ResumeSendingResponse\"\x11\xb2\xbb\x18\r\n" +
-	"\tpec.write\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"\tpec.write(\x01\x12c\n" +
+	"\vGetDelivery\x12$.ceralacca.pec.v1.GetDeliveryRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12w\n" +
+	"\x0eListDeliveries\x12'.ceralacca.pec.v1.ListDeliveriesRequest\x1a(.ceralacca.pec.v1.ListDeliveriesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12f\n" +
+	"\rCancelMessage\x12&.ceralacca.pec.v1.CancelMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12h\n" +
+	"\x0eResolveMessage\x12'.ceralacca.pec.v1.ResolveMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12u\n" +
+	"\rResumeSending\x12&.ceralacca.pec.v1.ResumeSendingRequest\x1a'.ceralacca.pec.v1.ResumeSendingResponse\"\x13\xb2\xbb\x18\x0f\n" +
+	"\tpec.write\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_delivery_proto_rawDescOnce sync.Once

@@ -2320,44 +2320,42 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\n" +
 	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12'\n" +
 	"\x0fregister_sha256\x18\a \x01(\tR\x0eregisterSha256\x12\x1a\n" +
-	"\bcomplete\x18\b \x01(\bR\bcomplete2\x87\x0f\n" +
-	"\x0ePecDeskService\x12l\n" +
-	"\vListFolders\x12$.ceralacca.pec.v1.ListFoldersRequest\x1a%.ceralacca.pec.v1.ListFoldersResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12`\n" +
-	"\fCreateFolder\x12%.ceralacca.pec.v1.CreateFolderRequest\x1a\x18.ceralacca.pec.v1.Folder\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12`\n" +
-	"\fRenameFolder\x12%.ceralacca.pec.v1.RenameFolderRequest\x1a\x18.ceralacca.pec.v1.Folder\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12^\n" +
-	"\fDeleteFolder\x12%.ceralacca.pec.v1.DeleteFolderRequest\x1a\x16.google.protobuf.Empty\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12n\n" +
-	"\fMoveMessages\x12%.ceralacca.pec.v1.MoveMessagesRequest\x1a&.ceralacca.pec.v1.MoveMessagesResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12p\n" +
-	"\x10GetMailboxPolicy\x12).ceralacca.pec.v1.GetMailboxPolicyRequest\x1a\x1f.ceralacca.pec.v1.MailboxPolicy\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12u\n" +
-	"\x13UpdateMailboxPolicy\x12,.ceralacca.pec.v1.UpdateMailboxPolicyRequest\x1a\x1f.ceralacca.pec.v1.MailboxPolicy\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12t\n" +
-	"\x10GetMailboxAccess\x12).ceralacca.pec.v1.GetMailboxAccessRequest\x1a$.ceralacca.pec.v1.MailboxPermissions\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12t\n" +
-	"\x10SetMailboxAccess\x12).ceralacca.pec.v1.SetMailboxAccessRequest\x1a$.ceralacca.pec.v1.MailboxPermissions\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12R\n" +
-	"\x06GetHub\x12\x1f.ceralacca.pec.v1.GetHubRequest\x1a\x15.ceralacca.pec.v1.Hub\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12\x84\x01\n" +
-	"\x13ListProviderPresets\x12,.ceralacca.pec.v1.ListProviderPresetsRequest\x1a-.ceralacca.pec.v1.ListProviderPresetsResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12u\n" +
-	"\x0eListLogEntries\x12'.ceralacca.pec.v1.ListLogEntriesRequest\x1a(.ceralacca.pec.v1.ListLogEntriesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12f\n" +
-	"\tExportLog\x12\".ceralacca.pec.v1.ExportLogRequest\x1a#.ceralacca.pec.v1.ExportLogResponse\"\x0e\xb2\xbb\x18\n" +
-	"\n" +
-	"\bpec.read0\x01\x12r\n" +
-	"\rExportMailbox\x12&.ceralacca.pec.v1.ExportMailboxRequest\x1a'.ceralacca.pec.v1.ExportMailboxResponse\"\x0e\xb2\xbb\x18\n" +
-	"\n" +
-	"\bpec.read0\x01\x12t\n" +
+	"\bcomplete\x18\b \x01(\bR\bcomplete2\xa6\x0f\n" +
+	"\x0ePecDeskService\x12n\n" +
+	"\vListFolders\x12$.ceralacca.pec.v1.ListFoldersRequest\x1a%.ceralacca.pec.v1.ListFoldersResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12b\n" +
+	"\fCreateFolder\x12%.ceralacca.pec.v1.CreateFolderRequest\x1a\x18.ceralacca.pec.v1.Folder\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12b\n" +
+	"\fRenameFolder\x12%.ceralacca.pec.v1.RenameFolderRequest\x1a\x18.ceralacca.pec.v1.Folder\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12`\n" +
+	"\fDeleteFolder\x12%.ceralacca.pec.v1.DeleteFolderRequest\x1a\x16.google.protobuf.Empty\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12p\n" +
+	"\fMoveMessages\x12%.ceralacca.pec.v1.MoveMessagesRequest\x1a&.ceralacca.pec.v1.MoveMessagesResponse\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12r\n" +
+	"\x10GetMailboxPolicy\x12).ceralacca.pec.v1.GetMailboxPolicyRequest\x1a\x1f.ceralacca.pec.v1.MailboxPolicy\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12w\n" +
+	"\x13UpdateMailboxPolicy\x12,.ceralacca.pec.v1.UpdateMailboxPolicyRequest\x1a\x1f.ceralacca.pec.v1.MailboxPolicy\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12v\n" +
+	"\x10GetMailboxAccess\x12).ceralacca.pec.v1.GetMailboxAccessRequest\x1a$.ceralacca.pec.v1.MailboxPermissions\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12v\n" +
+	"\x10SetMailboxAccess\x12).ceralacca.pec.v1.SetMailboxAccessRequest\x1a$.ceralacca.pec.v1.MailboxPermissions\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12T\n" +
+	"\x06GetHub\x12\x1f.ceralacca.pec.v1.GetHubRequest\x1a\x15.ceralacca.pec.v1.Hub\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12\x86\x01\n" +
+	"\x13ListProviderPresets\x12,.ceralacca.pec.v1.ListProviderPresetsRequest\x1a-.ceralacca.pec.v1.ListProviderPresetsResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12w\n" +
+	"\x0eListLogEntries\x12'.ceralacca.pec.v1.ListLogEntriesRequest\x1a(.ceralacca.pec.v1.ListLogEntriesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12h\n" +
+	"\tExportLog\x12\".ceralacca.pec.v1.ExportLogRequest\x1a#.ceralacca.pec.v1.ExportLogResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x010\x01\x12t\n" +
+	"\rExportMailbox\x12&.ceralacca.pec.v1.ExportMailboxRequest\x1a'.ceralacca.pec.v1.ExportMailboxResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x010\x01\x12t\n" +
 	"\x0eRestoreMailbox\x12'.ceralacca.pec.v1.RestoreMailboxRequest\x1a(.ceralacca.pec.v1.RestoreMailboxResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write\x12z\n" +
 	"\x10PreserveMessages\x12).ceralacca.pec.v1.PreserveMessagesRequest\x1a*.ceralacca.pec.v1.PreserveMessagesResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12~\n" +
-	"\x11ListPreservedDays\x12*.ceralacca.pec.v1.ListPreservedDaysRequest\x1a+.ceralacca.pec.v1.ListPreservedDaysResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"\tpec.write\x12\x80\x01\n" +
+	"\x11ListPreservedDays\x12*.ceralacca.pec.v1.ListPreservedDaysRequest\x1a+.ceralacca.pec.v1.ListPreservedDaysResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_desk_proto_rawDescOnce sync.Once

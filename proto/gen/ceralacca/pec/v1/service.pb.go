@@ -2613,46 +2613,44 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\"SEEN_CERTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eSEEN_CERTIFICATE_STATE_PENDING\x10\x01\x12#\n" +
 	"\x1fSEEN_CERTIFICATE_STATE_APPROVED\x10\x02\x12\"\n" +
-	"\x1eSEEN_CERTIFICATE_STATE_REFUSED\x10\x032\xc3\r\n" +
+	"\x1eSEEN_CERTIFICATE_STATE_REFUSED\x10\x032\xde\r\n" +
 	"\n" +
 	"PecService\x12c\n" +
 	"\rCreateMailbox\x12&.ceralacca.pec.v1.CreateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12k\n" +
+	"\tpec.write\x12m\n" +
 	"\n" +
-	"GetMailbox\x12#.ceralacca.pec.v1.GetMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x1d\xb2\xbb\x18\x19\n" +
-	"\bpec.read\x12\vsdi-gateway\x18\x01\x12r\n" +
-	"\rListMailboxes\x12&.ceralacca.pec.v1.ListMailboxesRequest\x1a'.ceralacca.pec.v1.ListMailboxesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12\x88\x01\n" +
+	"GetMailbox\x12#.ceralacca.pec.v1.GetMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x1f\xb2\xbb\x18\x1b\n" +
+	"\bpec.read\x12\vsdi-gateway\x18\x010\x01\x12t\n" +
+	"\rListMailboxes\x12&.ceralacca.pec.v1.ListMailboxesRequest\x1a'.ceralacca.pec.v1.ListMailboxesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12\x88\x01\n" +
 	"\vSendMessage\x12$.ceralacca.pec.v1.SendMessageRequest\x1a\x19.ceralacca.pec.v1.Message\"8\xb2\xbb\x184\n" +
-	"\tpec.write\x12\vsdi-gateway\x12\fnotification\x12\fconservation\x12^\n" +
+	"\tpec.write\x12\vsdi-gateway\x12\fnotification\x12\fconservation\x12`\n" +
 	"\n" +
-	"GetMessage\x12#.ceralacca.pec.v1.GetMessageRequest\x1a\x19.ceralacca.pec.v1.Message\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12o\n" +
-	"\fListMessages\x12%.ceralacca.pec.v1.ListMessagesRequest\x1a&.ceralacca.pec.v1.ListMessagesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12k\n" +
-	"\vTestMailbox\x12$.ceralacca.pec.v1.TestMailboxRequest\x1a%.ceralacca.pec.v1.TestMailboxResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12c\n" +
-	"\rUpdateMailbox\x12&.ceralacca.pec.v1.UpdateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12e\n" +
-	"\x0eSuspendMailbox\x12'.ceralacca.pec.v1.SuspendMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12c\n" +
-	"\rResumeMailbox\x12&.ceralacca.pec.v1.ResumeMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12s\n" +
-	"\x15ChangeMailboxPassword\x12..ceralacca.pec.v1.ChangeMailboxPasswordRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12~\n" +
-	"\x11GetMessageContent\x12*.ceralacca.pec.v1.GetMessageContentRequest\x1a+.ceralacca.pec.v1.GetMessageContentResponse\"\x0e\xb2\xbb\x18\n" +
-	"\n" +
-	"\bpec.read0\x01\x12\x81\x01\n" +
-	"\x12GetMessageEvidence\x12+.ceralacca.pec.v1.GetMessageEvidenceRequest\x1a,.ceralacca.pec.v1.GetMessageEvidenceResponse\"\x0e\xb2\xbb\x18\n" +
-	"\n" +
-	"\bpec.read0\x01\x12\x90\x01\n" +
-	"\x17ListQuarantinedMessages\x120.ceralacca.pec.v1.ListQuarantinedMessagesRequest\x1a1.ceralacca.pec.v1.ListQuarantinedMessagesResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12i\n" +
-	"\x10ReadMessageAgain\x12).ceralacca.pec.v1.ReadMessageAgainRequest\x1a\x19.ceralacca.pec.v1.Message\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write2\xfe\x03\n" +
-	"\x0fPecTrustService\x12\x87\x01\n" +
-	"\x14ListTrustedProviders\x12-.ceralacca.pec.v1.ListTrustedProvidersRequest\x1a..ceralacca.pec.v1.ListTrustedProvidersResponse\"\x10\xb2\xbb\x18\f\n" +
-	"\bpec.read\x18\x01\x12n\n" +
+	"GetMessage\x12#.ceralacca.pec.v1.GetMessageRequest\x1a\x19.ceralacca.pec.v1.Message\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12q\n" +
+	"\fListMessages\x12%.ceralacca.pec.v1.ListMessagesRequest\x1a&.ceralacca.pec.v1.ListMessagesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12m\n" +
+	"\vTestMailbox\x12$.ceralacca.pec.v1.TestMailboxRequest\x1a%.ceralacca.pec.v1.TestMailboxResponse\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12e\n" +
+	"\rUpdateMailbox\x12&.ceralacca.pec.v1.UpdateMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12g\n" +
+	"\x0eSuspendMailbox\x12'.ceralacca.pec.v1.SuspendMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12e\n" +
+	"\rResumeMailbox\x12&.ceralacca.pec.v1.ResumeMailboxRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12u\n" +
+	"\x15ChangeMailboxPassword\x12..ceralacca.pec.v1.ChangeMailboxPasswordRequest\x1a\x19.ceralacca.pec.v1.Mailbox\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12\x80\x01\n" +
+	"\x11GetMessageContent\x12*.ceralacca.pec.v1.GetMessageContentRequest\x1a+.ceralacca.pec.v1.GetMessageContentResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x010\x01\x12\x83\x01\n" +
+	"\x12GetMessageEvidence\x12+.ceralacca.pec.v1.GetMessageEvidenceRequest\x1a,.ceralacca.pec.v1.GetMessageEvidenceResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x010\x01\x12\x92\x01\n" +
+	"\x17ListQuarantinedMessages\x120.ceralacca.pec.v1.ListQuarantinedMessagesRequest\x1a1.ceralacca.pec.v1.ListQuarantinedMessagesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12k\n" +
+	"\x10ReadMessageAgain\x12).ceralacca.pec.v1.ReadMessageAgainRequest\x1a\x19.ceralacca.pec.v1.Message\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x012\x80\x04\n" +
+	"\x0fPecTrustService\x12\x89\x01\n" +
+	"\x14ListTrustedProviders\x12-.ceralacca.pec.v1.ListTrustedProvidersRequest\x1a..ceralacca.pec.v1.ListTrustedProvidersResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12n\n" +
 	"\x0fImportTrustList\x12(.ceralacca.pec.v1.ImportTrustListRequest\x1a).ceralacca.pec.v1.ImportTrustListResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12}\n" +
 	"\x14ListSeenCertificates\x12-.ceralacca.pec.v1.ListSeenCertificatesRequest\x1a..ceralacca.pec.v1.ListSeenCertificatesResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12r\n" +
 	"\x15DecideSeenCertificate\x12..ceralacca.pec.v1.DecideSeenCertificateRequest\x1a!.ceralacca.pec.v1.SeenCertificate\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"

@@ -837,18 +837,18 @@ const file_ceralacca_sdi_v1_inbound_proto_rawDesc = "" +
 	"!INBOUND_DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_ORIGINAL\x10\x01\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_METADATA\x10\x02\x12!\n" +
-	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\xfb\x06\n" +
-	"\x0eInboundService\x12\x89\x01\n" +
-	"\x13ListInboundInvoices\x12,.ceralacca.sdi.v1.ListInboundInvoicesRequest\x1a-.ceralacca.sdi.v1.ListInboundInvoicesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12x\n" +
-	"\x11GetInboundInvoice\x12*.ceralacca.sdi.v1.GetInboundInvoiceRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12\x86\x01\n" +
-	"\x12GetInboundDocument\x12+.ceralacca.sdi.v1.GetInboundDocumentRequest\x1a,.ceralacca.sdi.v1.GetInboundDocumentResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12m\n" +
+	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\x83\a\n" +
+	"\x0eInboundService\x12\x8b\x01\n" +
+	"\x13ListInboundInvoices\x12,.ceralacca.sdi.v1.ListInboundInvoicesRequest\x1a-.ceralacca.sdi.v1.ListInboundInvoicesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12z\n" +
+	"\x11GetInboundInvoice\x12*.ceralacca.sdi.v1.GetInboundInvoiceRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x88\x01\n" +
+	"\x12GetInboundDocument\x12+.ceralacca.sdi.v1.GetInboundDocumentRequest\x1a,.ceralacca.sdi.v1.GetInboundDocumentResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12m\n" +
 	"\vSendOutcome\x12$.ceralacca.sdi.v1.SendOutcomeRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0einvoices.write\x18\x01\x12\x8c\x01\n" +
-	"\x14ListInboundDeadlines\x12-.ceralacca.sdi.v1.ListInboundDeadlinesRequest\x1a..ceralacca.sdi.v1.ListInboundDeadlinesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12k\n" +
+	"\x0einvoices.write\x18\x01\x12\x8e\x01\n" +
+	"\x14ListInboundDeadlines\x12-.ceralacca.sdi.v1.ListInboundDeadlinesRequest\x1a..ceralacca.sdi.v1.ListInboundDeadlinesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12k\n" +
 	"\x0eListQuarantine\x12'.ceralacca.sdi.v1.ListQuarantineRequest\x1a(.ceralacca.sdi.v1.ListQuarantineResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12o\n" +
 	"\x14ClaimInboundDocument\x12-.ceralacca.sdi.v1.ClaimInboundDocumentRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 

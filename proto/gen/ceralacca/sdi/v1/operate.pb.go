@@ -1626,20 +1626,20 @@ const file_ceralacca_sdi_v1_operate_proto_rawDesc = "" +
 	"\x11RedeliveryRequest\x12\x1b\n" +
 	"\tfirst_day\x18\x01 \x01(\tR\bfirstDay\x12\x19\n" +
 	"\blast_day\x18\x02 \x01(\tR\alastDay\x12\x17\n" +
-	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xab\t\n" +
-	"\x14SdiOperationsService\x12w\n" +
-	"\rListDeadlines\x12&.ceralacca.sdi.v1.ListDeadlinesRequest\x1a'.ceralacca.sdi.v1.ListDeadlinesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12q\n" +
-	"\vListPending\x12$.ceralacca.sdi.v1.ListPendingRequest\x1a%.ceralacca.sdi.v1.ListPendingResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12f\n" +
-	"\x10GetSendingHealth\x12).ceralacca.sdi.v1.GetSendingHealthRequest\x1a\x1f.ceralacca.sdi.v1.SendingHealth\"\x06\xb2\xbb\x18\x02\x18\x01\x12f\n" +
-	"\fPauseSending\x12%.ceralacca.sdi.v1.PauseSendingRequest\x1a\x17.ceralacca.sdi.v1.Pause\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0einvoices.write\x18\x01\x12h\n" +
-	"\rResumeSending\x12&.ceralacca.sdi.v1.ResumeSendingRequest\x1a\x17.ceralacca.sdi.v1.Pause\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0einvoices.write\x18\x01\x12n\n" +
+	"\asdi_ids\x18\x03 \x03(\tR\x06sdiIds2\xb5\t\n" +
+	"\x14SdiOperationsService\x12y\n" +
+	"\rListDeadlines\x12&.ceralacca.sdi.v1.ListDeadlinesRequest\x1a'.ceralacca.sdi.v1.ListDeadlinesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12s\n" +
+	"\vListPending\x12$.ceralacca.sdi.v1.ListPendingRequest\x1a%.ceralacca.sdi.v1.ListPendingResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12f\n" +
+	"\x10GetSendingHealth\x12).ceralacca.sdi.v1.GetSendingHealthRequest\x1a\x1f.ceralacca.sdi.v1.SendingHealth\"\x06\xb2\xbb\x18\x02\x18\x01\x12h\n" +
+	"\fPauseSending\x12%.ceralacca.sdi.v1.PauseSendingRequest\x1a\x17.ceralacca.sdi.v1.Pause\"\x18\xb2\xbb\x18\x14\n" +
+	"\x0einvoices.write\x18\x010\x01\x12j\n" +
+	"\rResumeSending\x12&.ceralacca.sdi.v1.ResumeSendingRequest\x1a\x17.ceralacca.sdi.v1.Pause\"\x18\xb2\xbb\x18\x14\n" +
+	"\x0einvoices.write\x18\x010\x01\x12p\n" +
 	"\n" +
-	"ListPauses\x12#.ceralacca.sdi.v1.ListPausesRequest\x1a$.ceralacca.sdi.v1.ListPausesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12i\n" +
+	"ListPauses\x12#.ceralacca.sdi.v1.ListPausesRequest\x1a$.ceralacca.sdi.v1.ListPausesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12i\n" +
 	"\x12ResendTransmission\x12+.ceralacca.sdi.v1.ResendTransmissionRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12]\n" +
 	"\fClaimMessage\x12%.ceralacca.sdi.v1.ClaimMessageRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x06\xb2\xbb\x18\x02\x18\x01\x12\\\n" +
 	"\tReconcile\x12\".ceralacca.sdi.v1.ReconcileRequest\x1a#.ceralacca.sdi.v1.ReconcileResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12q\n" +

@@ -1089,18 +1089,18 @@ const file_ceralacca_sdi_v1_pec_proto_rawDesc = "" +
 	"\x13PEC_PREFERENCE_ONLY\x10\x01\x12\x18\n" +
 	"\x14PEC_PREFERENCE_FIRST\x10\x02\x12\x17\n" +
 	"\x13PEC_PREFERENCE_LAST\x10\x03\x12\x18\n" +
-	"\x14PEC_PREFERENCE_NEVER\x10\x042\xe9\x04\n" +
+	"\x14PEC_PREFERENCE_NEVER\x10\x042\xf1\x04\n" +
 	"\rSdiPecService\x12m\n" +
 	"\rSetPecChannel\x12&.ceralacca.sdi.v1.SetPecChannelRequest\x1a\x1c.ceralacca.sdi.v1.PecChannel\"\x16\xb2\xbb\x18\x12\n" +
-	"\x0einvoices.write\x18\x01\x12l\n" +
-	"\rGetPecChannel\x12&.ceralacca.sdi.v1.GetPecChannelRequest\x1a\x1c.ceralacca.sdi.v1.PecChannel\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12}\n" +
-	"\x0fListPecChannels\x12(.ceralacca.sdi.v1.ListPecChannelsRequest\x1a).ceralacca.sdi.v1.ListPecChannelsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12}\n" +
-	"\x0fListPecMailings\x12(.ceralacca.sdi.v1.ListPecMailingsRequest\x1a).ceralacca.sdi.v1.ListPecMailingsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12}\n" +
-	"\x0fListPecArrivals\x12(.ceralacca.sdi.v1.ListPecArrivalsRequest\x1a).ceralacca.sdi.v1.ListPecArrivalsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
+	"\x0einvoices.write\x18\x01\x12n\n" +
+	"\rGetPecChannel\x12&.ceralacca.sdi.v1.GetPecChannelRequest\x1a\x1c.ceralacca.sdi.v1.PecChannel\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x7f\n" +
+	"\x0fListPecChannels\x12(.ceralacca.sdi.v1.ListPecChannelsRequest\x1a).ceralacca.sdi.v1.ListPecChannelsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x7f\n" +
+	"\x0fListPecMailings\x12(.ceralacca.sdi.v1.ListPecMailingsRequest\x1a).ceralacca.sdi.v1.ListPecMailingsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x7f\n" +
+	"\x0fListPecArrivals\x12(.ceralacca.sdi.v1.ListPecArrivalsRequest\x1a).ceralacca.sdi.v1.ListPecArrivalsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 
 var (
 	file_ceralacca_sdi_v1_pec_proto_rawDescOnce sync.Once

@@ -429,13 +429,13 @@ const file_ceralacca_sdi_v1_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\x1a\xe0A\x02\xbaH\x14r\x122\x10^messages/[^/]+$R\x04name\"l\n" +
 	"\x1bGetUnmatchedMessageResponse\x123\n" +
 	"\amessage\x18\x01 \x01(\v2\x19.ceralacca.sdi.v1.MessageR\amessage\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\fR\acontent2\x85\x04\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent2\x89\x04\n" +
 	"\n" +
-	"SdiService\x12r\n" +
-	"\x0fGetTransmission\x12(.ceralacca.sdi.v1.GetTransmissionRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12\x83\x01\n" +
-	"\x11ListTransmissions\x12*.ceralacca.sdi.v1.ListTransmissionsRequest\x1a+.ceralacca.sdi.v1.ListTransmissionsResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12\x80\x01\n" +
+	"SdiService\x12t\n" +
+	"\x0fGetTransmission\x12(.ceralacca.sdi.v1.GetTransmissionRequest\x1a\x1e.ceralacca.sdi.v1.Transmission\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x85\x01\n" +
+	"\x11ListTransmissions\x12*.ceralacca.sdi.v1.ListTransmissionsRequest\x1a+.ceralacca.sdi.v1.ListTransmissionsResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12\x80\x01\n" +
 	"\x15ListUnmatchedMessages\x12..ceralacca.sdi.v1.ListUnmatchedMessagesRequest\x1a/.ceralacca.sdi.v1.ListUnmatchedMessagesResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12z\n" +
 	"\x13GetUnmatchedMessage\x12,.ceralacca.sdi.v1.GetUnmatchedMessageRequest\x1a-.ceralacca.sdi.v1.GetUnmatchedMessageResponse\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/sdi/v1;sdiv1b\x06proto3"
 

@@ -1926,7 +1926,7 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x17CHALLENGE_STATE_SIGNING\x10\x03\x12\x1a\n" +
 	"\x16CHALLENGE_STATE_SIGNED\x10\x04\x12\x1b\n" +
 	"\x17CHALLENGE_STATE_EXPIRED\x10\x05\x12#\n" +
-	"\x1fCHALLENGE_STATE_OUTCOME_UNKNOWN\x10\x062\xb0\n" +
+	"\x1fCHALLENGE_STATE_OUTCOME_UNKNOWN\x10\x062\xb6\n" +
 	"\n" +
 	"\x14AuthorizationService\x12f\n" +
 	"\x06SetPin\x12 .ceralacca.sign.v1.SetPinRequest\x1a!.ceralacca.sign.v1.SetPinResponse\"\x17\xb2\xbb\x18\x13\n" +
@@ -1936,15 +1936,15 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\x10ReplaceOtpDevice\x12*.ceralacca.sign.v1.ReplaceOtpDeviceRequest\x1a$.ceralacca.sign.v1.EnrolledOtpDevice\"\x17\xb2\xbb\x18\x13\n" +
 	"\x11credentials.write\x12u\n" +
 	"\x10ConfirmOtpDevice\x12*.ceralacca.sign.v1.ConfirmOtpDeviceRequest\x1a\x1c.ceralacca.sign.v1.OtpDevice\"\x17\xb2\xbb\x18\x13\n" +
-	"\x11credentials.write\x12}\n" +
-	"\x0eListOtpDevices\x12(.ceralacca.sign.v1.ListOtpDevicesRequest\x1a).ceralacca.sign.v1.ListOtpDevicesResponse\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.read\x12s\n" +
-	"\x0fDeleteOtpDevice\x12).ceralacca.sign.v1.DeleteOtpDeviceRequest\x1a\x1c.ceralacca.sign.v1.OtpDevice\"\x17\xb2\xbb\x18\x13\n" +
-	"\x11credentials.write\x12r\n" +
+	"\x11credentials.write\x12\x7f\n" +
+	"\x0eListOtpDevices\x12(.ceralacca.sign.v1.ListOtpDevicesRequest\x1a).ceralacca.sign.v1.ListOtpDevicesResponse\"\x18\xb2\xbb\x18\x14\n" +
+	"\x10credentials.read0\x01\x12u\n" +
+	"\x0fDeleteOtpDevice\x12).ceralacca.sign.v1.DeleteOtpDeviceRequest\x1a\x1c.ceralacca.sign.v1.OtpDevice\"\x19\xb2\xbb\x18\x15\n" +
+	"\x11credentials.write0\x01\x12r\n" +
 	"\x0fCreateChallenge\x12).ceralacca.sign.v1.CreateChallengeRequest\x1a\x1c.ceralacca.sign.v1.Challenge\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.sign\x12l\n" +
-	"\fGetChallenge\x12&.ceralacca.sign.v1.GetChallengeRequest\x1a\x1c.ceralacca.sign.v1.Challenge\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.sign\x12h\n" +
+	"\x10credentials.sign\x12n\n" +
+	"\fGetChallenge\x12&.ceralacca.sign.v1.GetChallengeRequest\x1a\x1c.ceralacca.sign.v1.Challenge\"\x18\xb2\xbb\x18\x14\n" +
+	"\x10credentials.sign0\x01\x12h\n" +
 	"\aSendOtp\x12!.ceralacca.sign.v1.SendOtpRequest\x1a\".ceralacca.sign.v1.SendOtpResponse\"\x16\xb2\xbb\x18\x12\n" +
 	"\x10credentials.sign\x12\x89\x01\n" +
 	"\x12AuthorizeChallenge\x12,.ceralacca.sign.v1.AuthorizeChallengeRequest\x1a-.ceralacca.sign.v1.AuthorizeChallengeResponse\"\x16\xb2\xbb\x18\x12\n" +

@@ -970,20 +970,20 @@ const file_ceralacca_sign_v1_credential_proto_rawDesc = "" +
 	"\x1bCERTIFICATE_USE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CERTIFICATE_USE_CURRENT\x10\x01\x12\x18\n" +
 	"\x14CERTIFICATE_USE_NEXT\x10\x02\x12\x18\n" +
-	"\x14CERTIFICATE_USE_PAST\x10\x032\xa4\x06\n" +
-	"\x11CredentialService\x12z\n" +
-	"\x11SuspendCredential\x12+.ceralacca.sign.v1.SuspendCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12\x80\x01\n" +
+	"\x14CERTIFICATE_USE_PAST\x10\x032\xac\x06\n" +
+	"\x11CredentialService\x12|\n" +
+	"\x11SuspendCredential\x12+.ceralacca.sign.v1.SuspendCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x1b\xb2\xbb\x18\x17\n" +
+	"\x11credentials.write\x18\x010\x01\x12\x80\x01\n" +
 	"\x14ReactivateCredential\x12..ceralacca.sign.v1.ReactivateCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12}\n" +
 	"\x0fRenewCredential\x12).ceralacca.sign.v1.RenewCredentialRequest\x1a$.ceralacca.sign.v1.CredentialRenewal\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12\x83\x01\n" +
-	"\x13GetCredentialStatus\x12-.ceralacca.sign.v1.GetCredentialStatusRequest\x1a#.ceralacca.sign.v1.CredentialStatus\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12\x9a\x01\n" +
-	"\x17ListExpiringCredentials\x121.ceralacca.sign.v1.ListExpiringCredentialsRequest\x1a2.ceralacca.sign.v1.ListExpiringCredentialsResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12n\n" +
-	"\fGetKeyPolicy\x12&.ceralacca.sign.v1.GetKeyPolicyRequest\x1a\x1c.ceralacca.sign.v1.KeyPolicy\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\x11credentials.write\x18\x01\x12\x85\x01\n" +
+	"\x13GetCredentialStatus\x12-.ceralacca.sign.v1.GetCredentialStatusRequest\x1a#.ceralacca.sign.v1.CredentialStatus\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12\x9c\x01\n" +
+	"\x17ListExpiringCredentials\x121.ceralacca.sign.v1.ListExpiringCredentialsRequest\x1a2.ceralacca.sign.v1.ListExpiringCredentialsResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12p\n" +
+	"\fGetKeyPolicy\x12&.ceralacca.sign.v1.GetKeyPolicyRequest\x1a\x1c.ceralacca.sign.v1.KeyPolicy\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_credential_proto_rawDescOnce sync.Once

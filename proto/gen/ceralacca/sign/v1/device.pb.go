@@ -1450,13 +1450,13 @@ const file_ceralacca_sign_v1_device_proto_rawDesc = "" +
 	"\x1aOATH_ALGORITHM_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13OATH_ALGORITHM_SHA1\x10\x01\x12\x19\n" +
 	"\x15OATH_ALGORITHM_SHA256\x10\x02\x12\x19\n" +
-	"\x15OATH_ALGORITHM_SHA512\x10\x032\xee\n" +
+	"\x15OATH_ALGORITHM_SHA512\x10\x032\xf9\n" +
 	"\n" +
-	"\rDeviceService\x12\x83\x01\n" +
-	"\x10WaitPushRequests\x12*.ceralacca.sign.v1.WaitPushRequestsRequest\x1a+.ceralacca.sign.v1.WaitPushRequestsResponse\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.sign\x12r\n" +
-	"\x0eGetPushRequest\x12(.ceralacca.sign.v1.GetPushRequestRequest\x1a\x1e.ceralacca.sign.v1.PushRequest\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.sign\x12x\n" +
+	"\rDeviceService\x12\x85\x01\n" +
+	"\x10WaitPushRequests\x12*.ceralacca.sign.v1.WaitPushRequestsRequest\x1a+.ceralacca.sign.v1.WaitPushRequestsResponse\"\x18\xb2\xbb\x18\x14\n" +
+	"\x10credentials.sign0\x01\x12t\n" +
+	"\x0eGetPushRequest\x12(.ceralacca.sign.v1.GetPushRequestRequest\x1a\x1e.ceralacca.sign.v1.PushRequest\"\x18\xb2\xbb\x18\x14\n" +
+	"\x10credentials.sign0\x01\x12x\n" +
 	"\x11AnswerPushRequest\x12+.ceralacca.sign.v1.AnswerPushRequestRequest\x1a\x1e.ceralacca.sign.v1.PushRequest\"\x16\xb2\xbb\x18\x12\n" +
 	"\x10credentials.sign\x12\x81\x01\n" +
 	"\x16ResynchronizeOtpDevice\x120.ceralacca.sign.v1.ResynchronizeOtpDeviceRequest\x1a\x1c.ceralacca.sign.v1.OtpDevice\"\x17\xb2\xbb\x18\x13\n" +
@@ -1464,17 +1464,17 @@ const file_ceralacca_sign_v1_device_proto_rawDesc = "" +
 	"\x10RecoverOtpDevice\x12*.ceralacca.sign.v1.RecoverOtpDeviceRequest\x1a$.ceralacca.sign.v1.EnrolledOtpDevice\"\x17\xb2\xbb\x18\x13\n" +
 	"\x11credentials.write\x12y\n" +
 	"\x10SetHolderContact\x12*.ceralacca.sign.v1.SetHolderContactRequest\x1a .ceralacca.sign.v1.HolderContact\"\x17\xb2\xbb\x18\x13\n" +
-	"\x11credentials.write\x12x\n" +
-	"\x10GetHolderContact\x12*.ceralacca.sign.v1.GetHolderContactRequest\x1a .ceralacca.sign.v1.HolderContact\"\x16\xb2\xbb\x18\x12\n" +
-	"\x10credentials.read\x12\x81\x01\n" +
+	"\x11credentials.write\x12z\n" +
+	"\x10GetHolderContact\x12*.ceralacca.sign.v1.GetHolderContactRequest\x1a .ceralacca.sign.v1.HolderContact\"\x18\xb2\xbb\x18\x14\n" +
+	"\x10credentials.read0\x01\x12\x81\x01\n" +
 	"\x12GetSeedWrappingKey\x12,.ceralacca.sign.v1.GetSeedWrappingKeyRequest\x1a\".ceralacca.sign.v1.SeedWrappingKey\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12u\n" +
 	"\x0fImportOathToken\x12).ceralacca.sign.v1.ImportOathTokenRequest\x1a\x1c.ceralacca.sign.v1.OathToken\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12\x7f\n" +
-	"\x0eListOathTokens\x12(.ceralacca.sign.v1.ListOathTokensRequest\x1a).ceralacca.sign.v1.ListOathTokensResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12u\n" +
-	"\x0fRetireOathToken\x12).ceralacca.sign.v1.RetireOathTokenRequest\x1a\x1c.ceralacca.sign.v1.OathToken\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\x11credentials.write\x18\x01\x12\x81\x01\n" +
+	"\x0eListOathTokens\x12(.ceralacca.sign.v1.ListOathTokensRequest\x1a).ceralacca.sign.v1.ListOathTokensResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12w\n" +
+	"\x0fRetireOathToken\x12).ceralacca.sign.v1.RetireOathTokenRequest\x1a\x1c.ceralacca.sign.v1.OathToken\"\x1b\xb2\xbb\x18\x17\n" +
+	"\x11credentials.write\x18\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_device_proto_rawDescOnce sync.Once

@@ -1369,23 +1369,23 @@ const file_ceralacca_sign_v1_document_proto_rawDesc = "" +
 	"\x1dSIGNATURE_FORM_CADES_DETACHED\x10\x02\x12!\n" +
 	"\x1dSIGNATURE_FORM_CADES_PARALLEL\x10\x03\x12\"\n" +
 	"\x1eSIGNATURE_FORM_XADES_ENVELOPED\x10\x04\x12\x18\n" +
-	"\x14SIGNATURE_FORM_PADES\x10\x052\xaa\a\n" +
+	"\x14SIGNATURE_FORM_PADES\x10\x052\xb2\a\n" +
 	"\x0fDocumentService\x12x\n" +
 	"\rSignDocuments\x12'.ceralacca.sign.v1.SignDocumentsRequest\x1a(.ceralacca.sign.v1.SignDocumentsResponse\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0edocuments.sign\x12m\n" +
 	"\rCreateMandate\x12'.ceralacca.sign.v1.CreateMandateRequest\x1a\x1a.ceralacca.sign.v1.Mandate\"\x17\xb2\xbb\x18\x13\n" +
-	"\x11credentials.write\x12h\n" +
+	"\x11credentials.write\x12j\n" +
 	"\n" +
-	"GetMandate\x12$.ceralacca.sign.v1.GetMandateRequest\x1a\x1a.ceralacca.sign.v1.Mandate\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12y\n" +
-	"\fListMandates\x12&.ceralacca.sign.v1.ListMandatesRequest\x1a'.ceralacca.sign.v1.ListMandatesResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12o\n" +
-	"\rRevokeMandate\x12'.ceralacca.sign.v1.RevokeMandateRequest\x1a\x1a.ceralacca.sign.v1.Mandate\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12\x7f\n" +
+	"GetMandate\x12$.ceralacca.sign.v1.GetMandateRequest\x1a\x1a.ceralacca.sign.v1.Mandate\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12{\n" +
+	"\fListMandates\x12&.ceralacca.sign.v1.ListMandatesRequest\x1a'.ceralacca.sign.v1.ListMandatesResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12q\n" +
+	"\rRevokeMandate\x12'.ceralacca.sign.v1.RevokeMandateRequest\x1a\x1a.ceralacca.sign.v1.Mandate\"\x1b\xb2\xbb\x18\x17\n" +
+	"\x11credentials.write\x18\x010\x01\x12\x7f\n" +
 	"\x0fCreateTimestamp\x12).ceralacca.sign.v1.CreateTimestampRequest\x1a*.ceralacca.sign.v1.CreateTimestampResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\x0fdocuments.stamp\x12p\n" +
-	"\rGetStampQuota\x12'.ceralacca.sign.v1.GetStampQuotaRequest\x1a\x1d.ceralacca.sign.v1.StampQuota\"\x17\xb2\xbb\x18\x13\n" +
-	"\x0fdocuments.stamp\x18\x01\x12e\n" +
+	"\x0fdocuments.stamp\x12r\n" +
+	"\rGetStampQuota\x12'.ceralacca.sign.v1.GetStampQuotaRequest\x1a\x1d.ceralacca.sign.v1.StampQuota\"\x19\xb2\xbb\x18\x15\n" +
+	"\x0fdocuments.stamp\x18\x010\x01\x12e\n" +
 	"\x10UpdateStampQuota\x12*.ceralacca.sign.v1.UpdateStampQuotaRequest\x1a\x1d.ceralacca.sign.v1.StampQuota\"\x06\xb2\xbb\x18\x02\x18\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (

@@ -1181,20 +1181,20 @@ const file_ceralacca_sign_v1_provider_proto_rawDesc = "" +
 	"$PROVIDER_CALL_RESOLUTION_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROVIDER_CALL_RESOLUTION_SIGNED\x10\x01\x12'\n" +
 	"#PROVIDER_CALL_RESOLUTION_NOT_SIGNED\x10\x02\x12)\n" +
-	"%PROVIDER_CALL_RESOLUTION_UNDETERMINED\x10\x032\x96\x06\n" +
-	"\x0fProviderService\x12|\n" +
-	"\rListProviders\x12'.ceralacca.sign.v1.ListProvidersRequest\x1a(.ceralacca.sign.v1.ListProvidersResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12\x88\x01\n" +
+	"%PROVIDER_CALL_RESOLUTION_UNDETERMINED\x10\x032\x9e\x06\n" +
+	"\x0fProviderService\x12~\n" +
+	"\rListProviders\x12'.ceralacca.sign.v1.ListProvidersRequest\x1a(.ceralacca.sign.v1.ListProvidersResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12\x88\x01\n" +
 	"\x18CreateProviderCredential\x122.ceralacca.sign.v1.CreateProviderCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12q\n" +
 	"\x0eSwitchProvider\x12(.ceralacca.sign.v1.SwitchProviderRequest\x1a\x1a.ceralacca.sign.v1.Holding\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12y\n" +
-	"\fListHoldings\x12&.ceralacca.sign.v1.ListHoldingsRequest\x1a'.ceralacca.sign.v1.ListHoldingsResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12\x88\x01\n" +
-	"\x11ListProviderCalls\x12+.ceralacca.sign.v1.ListProviderCallsRequest\x1a,.ceralacca.sign.v1.ListProviderCallsResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12\x80\x01\n" +
-	"\x13ResolveProviderCall\x12-.ceralacca.sign.v1.ResolveProviderCallRequest\x1a\x1f.ceralacca.sign.v1.ProviderCall\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\x11credentials.write\x18\x01\x12{\n" +
+	"\fListHoldings\x12&.ceralacca.sign.v1.ListHoldingsRequest\x1a'.ceralacca.sign.v1.ListHoldingsResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12\x8a\x01\n" +
+	"\x11ListProviderCalls\x12+.ceralacca.sign.v1.ListProviderCallsRequest\x1a,.ceralacca.sign.v1.ListProviderCallsResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12\x82\x01\n" +
+	"\x13ResolveProviderCall\x12-.ceralacca.sign.v1.ResolveProviderCallRequest\x1a\x1f.ceralacca.sign.v1.ProviderCall\"\x1b\xb2\xbb\x18\x17\n" +
+	"\x11credentials.write\x18\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_provider_proto_rawDescOnce sync.Once

@@ -2320,26 +2320,26 @@ const file_ceralacca_sign_v1_request_proto_rawDesc = "" +
 	"\x16PARTICIPANT_STATE_DONE\x10\x03\x12\x1d\n" +
 	"\x19PARTICIPANT_STATE_REFUSED\x10\x04\x12 \n" +
 	"\x1cPARTICIPANT_STATE_NOT_NEEDED\x10\x05\x12\x1e\n" +
-	"\x1aPARTICIPANT_STATE_REPLACED\x10\x062\xa3\x10\n" +
+	"\x1aPARTICIPANT_STATE_REPLACED\x10\x062\xb4\x10\n" +
 	"\x17SignatureRequestService\x12\x85\x01\n" +
 	"\x16CreateSignatureRequest\x120.ceralacca.sign.v1.CreateSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0erequests.write\x12~\n" +
-	"\x13GetSignatureRequest\x12-.ceralacca.sign.v1.GetSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rrequests.read\x12\x8f\x01\n" +
-	"\x15ListSignatureRequests\x12/.ceralacca.sign.v1.ListSignatureRequestsRequest\x1a0.ceralacca.sign.v1.ListSignatureRequestsResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rrequests.read\x12\x8b\x01\n" +
-	"\x14ViewSignatureRequest\x12..ceralacca.sign.v1.ViewSignatureRequestRequest\x1a/.ceralacca.sign.v1.ViewSignatureRequestResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\frequests.act\x12\x96\x01\n" +
-	"\x17DownloadRequestDocument\x121.ceralacca.sign.v1.DownloadRequestDocumentRequest\x1a2.ceralacca.sign.v1.DownloadRequestDocumentResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\frequests.act0\x01\x12\x85\x01\n" +
+	"\x0erequests.write\x12\x80\x01\n" +
+	"\x13GetSignatureRequest\x12-.ceralacca.sign.v1.GetSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x15\xb2\xbb\x18\x11\n" +
+	"\rrequests.read0\x01\x12\x91\x01\n" +
+	"\x15ListSignatureRequests\x12/.ceralacca.sign.v1.ListSignatureRequestsRequest\x1a0.ceralacca.sign.v1.ListSignatureRequestsResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rrequests.read0\x01\x12\x8d\x01\n" +
+	"\x14ViewSignatureRequest\x12..ceralacca.sign.v1.ViewSignatureRequestRequest\x1a/.ceralacca.sign.v1.ViewSignatureRequestResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\frequests.act0\x01\x12\x98\x01\n" +
+	"\x17DownloadRequestDocument\x121.ceralacca.sign.v1.DownloadRequestDocumentRequest\x1a2.ceralacca.sign.v1.DownloadRequestDocumentResponse\"\x14\xb2\xbb\x18\x10\n" +
+	"\frequests.act0\x010\x01\x12\x85\x01\n" +
 	"\x17ApproveSignatureRequest\x121.ceralacca.sign.v1.ApproveSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x12\xb2\xbb\x18\x0e\n" +
 	"\frequests.act\x12\x7f\n" +
 	"\x14SignSignatureRequest\x12..ceralacca.sign.v1.SignSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x12\xb2\xbb\x18\x0e\n" +
-	"\frequests.act\x12\x83\x01\n" +
-	"\x16RefuseSignatureRequest\x120.ceralacca.sign.v1.RefuseSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x12\xb2\xbb\x18\x0e\n" +
-	"\frequests.act\x12\x89\x01\n" +
-	"\x18WithdrawSignatureRequest\x122.ceralacca.sign.v1.WithdrawSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x14\xb2\xbb\x18\x10\n" +
-	"\x0erequests.write\x12\x87\x01\n" +
+	"\frequests.act\x12\x85\x01\n" +
+	"\x16RefuseSignatureRequest\x120.ceralacca.sign.v1.RefuseSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x14\xb2\xbb\x18\x10\n" +
+	"\frequests.act0\x01\x12\x8b\x01\n" +
+	"\x18WithdrawSignatureRequest\x122.ceralacca.sign.v1.WithdrawSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x16\xb2\xbb\x18\x12\n" +
+	"\x0erequests.write0\x01\x12\x87\x01\n" +
 	"\x18DelegateSignatureRequest\x122.ceralacca.sign.v1.DelegateSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x12\xb2\xbb\x18\x0e\n" +
 	"\frequests.act\x12\x89\x01\n" +
 	"\x18ReassignSignatureRequest\x122.ceralacca.sign.v1.ReassignSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x14\xb2\xbb\x18\x10\n" +
@@ -2347,11 +2347,11 @@ const file_ceralacca_sign_v1_request_proto_rawDesc = "" +
 	"\x16RemindSignatureRequest\x120.ceralacca.sign.v1.RemindSignatureRequestRequest\x1a#.ceralacca.sign.v1.SignatureRequest\"\x14\xb2\xbb\x18\x10\n" +
 	"\x0erequests.write\x12|\n" +
 	"\x0fSendRequestLink\x12).ceralacca.sign.v1.SendRequestLinkRequest\x1a*.ceralacca.sign.v1.SendRequestLinkResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\frequests.act\x12\x91\x01\n" +
-	"\x15WatchSignatureRequest\x12/.ceralacca.sign.v1.WatchSignatureRequestRequest\x1a0.ceralacca.sign.v1.WatchSignatureRequestResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rrequests.read0\x01\x12|\n" +
-	"\x0eDownloadBundle\x12(.ceralacca.sign.v1.DownloadBundleRequest\x1a).ceralacca.sign.v1.DownloadBundleResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\rrequests.read0\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\frequests.act\x12\x93\x01\n" +
+	"\x15WatchSignatureRequest\x12/.ceralacca.sign.v1.WatchSignatureRequestRequest\x1a0.ceralacca.sign.v1.WatchSignatureRequestResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rrequests.read0\x010\x01\x12~\n" +
+	"\x0eDownloadBundle\x12(.ceralacca.sign.v1.DownloadBundleRequest\x1a).ceralacca.sign.v1.DownloadBundleResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\rrequests.read0\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_request_proto_rawDescOnce sync.Once

@@ -634,22 +634,22 @@ const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
 	"\xe0A\x02\xbaH\x04r\x02\x10\x01R\asubject\x12=\n" +
 	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\acontent\x12*\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId2\xcf\a\n" +
+	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId2\xd9\a\n" +
 	"\vSignService\x12x\n" +
 	"\x10CreateCredential\x12*.ceralacca.sign.v1.CreateCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12q\n" +
-	"\rGetCredential\x12'.ceralacca.sign.v1.GetCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12\x82\x01\n" +
-	"\x0fListCredentials\x12).ceralacca.sign.v1.ListCredentialsRequest\x1a*.ceralacca.sign.v1.ListCredentialsResponse\"\x18\xb2\xbb\x18\x14\n" +
-	"\x10credentials.read\x18\x01\x12z\n" +
+	"\x11credentials.write\x18\x01\x12s\n" +
+	"\rGetCredential\x12'.ceralacca.sign.v1.GetCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12\x84\x01\n" +
+	"\x0fListCredentials\x12).ceralacca.sign.v1.ListCredentialsRequest\x1a*.ceralacca.sign.v1.ListCredentialsResponse\"\x1a\xb2\xbb\x18\x16\n" +
+	"\x10credentials.read\x18\x010\x01\x12z\n" +
 	"\x11ImportCertificate\x12+.ceralacca.sign.v1.ImportCertificateRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12x\n" +
-	"\x10RevokeCredential\x12*.ceralacca.sign.v1.RevokeCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
-	"\x11credentials.write\x18\x01\x12k\n" +
-	"\fGetSignature\x12&.ceralacca.sign.v1.GetSignatureRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12|\n" +
-	"\x0eListSignatures\x12(.ceralacca.sign.v1.ListSignaturesRequest\x1a).ceralacca.sign.v1.ListSignaturesResponse\"\x15\xb2\xbb\x18\x11\n" +
-	"\rinvoices.read\x18\x01\x12m\n" +
+	"\x11credentials.write\x18\x01\x12z\n" +
+	"\x10RevokeCredential\x12*.ceralacca.sign.v1.RevokeCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x1b\xb2\xbb\x18\x17\n" +
+	"\x11credentials.write\x18\x010\x01\x12m\n" +
+	"\fGetSignature\x12&.ceralacca.sign.v1.GetSignatureRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12~\n" +
+	"\x0eListSignatures\x12(.ceralacca.sign.v1.ListSignaturesRequest\x1a).ceralacca.sign.v1.ListSignaturesResponse\"\x17\xb2\xbb\x18\x13\n" +
+	"\rinvoices.read\x18\x010\x01\x12m\n" +
 	"\bSignBlob\x12\".ceralacca.sign.v1.SignBlobRequest\x1a\x1c.ceralacca.sign.v1.Signature\"\x1f\xb2\xbb\x18\x1b\x12\fconservation\x12\vpec-gatewayB2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (

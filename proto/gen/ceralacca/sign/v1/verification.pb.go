@@ -1559,10 +1559,10 @@ const file_ceralacca_sign_v1_verification_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14VERDICT_TOTAL_PASSED\x10\x01\x12\x19\n" +
 	"\x15VERDICT_INDETERMINATE\x10\x02\x12\x18\n" +
-	"\x14VERDICT_TOTAL_FAILED\x10\x032\xa3\x01\n" +
-	"\x13VerificationService\x12\x8b\x01\n" +
-	"\x06Verify\x12 .ceralacca.sign.v1.VerifyRequest\x1a!.ceralacca.sign.v1.VerifyResponse\"8\xb2\xbb\x184\n" +
-	"\x10documents.verify\x12\ainvoice\x12\fconservation\x12\aconsole\x18\x01(\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
+	"\x14VERDICT_TOTAL_FAILED\x10\x032\xa5\x01\n" +
+	"\x13VerificationService\x12\x8d\x01\n" +
+	"\x06Verify\x12 .ceralacca.sign.v1.VerifyRequest\x1a!.ceralacca.sign.v1.VerifyResponse\":\xb2\xbb\x186\n" +
+	"\x10documents.verify\x12\ainvoice\x12\fconservation\x12\aconsole\x18\x010\x01(\x010\x01B2Z0ceralacca.dev/proto/gen/ceralacca/sign/v1;signv1b\x06proto3"
 
 var (
 	file_ceralacca_sign_v1_verification_proto_rawDescOnce sync.Once

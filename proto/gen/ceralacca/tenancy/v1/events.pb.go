@@ -10,6 +10,7 @@ import (
 	_ "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -122,18 +123,278 @@ func (x *ApiKeyRevoked) GetSecretSha256() []byte {
 	return nil
 }
 
+// From now on a tenant begins nothing new. The reason is told by GetTenant.
+type TenantSuspended struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Party         SuspensionParty        `protobuf:"varint,2,opt,name=party,proto3,enum=ceralacca.tenancy.v1.SuspensionParty" json:"party,omitempty"`
+	SuspendTime   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=suspend_time,json=suspendTime,proto3" json:"suspend_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantSuspended) Reset() {
+	*x = TenantSuspended{}
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantSuspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantSuspended) ProtoMessage() {}
+
+func (x *TenantSuspended) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantSuspended.ProtoReflect.Descriptor instead.
+func (*TenantSuspended) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TenantSuspended) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TenantSuspended) GetParty() SuspensionParty {
+	if x != nil {
+		return x.Party
+	}
+	return SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED
+}
+
+func (x *TenantSuspended) GetSuspendTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SuspendTime
+	}
+	return nil
+}
+
+// A suspension of a tenant was lifted.
+type TenantResumed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}
+	Tenant string          `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Party  SuspensionParty `protobuf:"varint,2,opt,name=party,proto3,enum=ceralacca.tenancy.v1.SuspensionParty" json:"party,omitempty"`
+	// Another suspension of it still holds.
+	StillSuspended bool `protobuf:"varint,3,opt,name=still_suspended,json=stillSuspended,proto3" json:"still_suspended,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TenantResumed) Reset() {
+	*x = TenantResumed{}
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantResumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantResumed) ProtoMessage() {}
+
+func (x *TenantResumed) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantResumed.ProtoReflect.Descriptor instead.
+func (*TenantResumed) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TenantResumed) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TenantResumed) GetParty() SuspensionParty {
+	if x != nil {
+		return x.Party
+	}
+	return SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED
+}
+
+func (x *TenantResumed) GetStillSuspended() bool {
+	if x != nil {
+		return x.StillSuspended
+	}
+	return false
+}
+
+// From now on a reseller and all its tenants begin nothing new. There is no event for each tenant.
+type ResellerSuspended struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// resellers/{reseller}
+	Reseller      string                 `protobuf:"bytes,1,opt,name=reseller,proto3" json:"reseller,omitempty"`
+	Party         SuspensionParty        `protobuf:"varint,2,opt,name=party,proto3,enum=ceralacca.tenancy.v1.SuspensionParty" json:"party,omitempty"`
+	SuspendTime   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=suspend_time,json=suspendTime,proto3" json:"suspend_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResellerSuspended) Reset() {
+	*x = ResellerSuspended{}
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResellerSuspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResellerSuspended) ProtoMessage() {}
+
+func (x *ResellerSuspended) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResellerSuspended.ProtoReflect.Descriptor instead.
+func (*ResellerSuspended) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ResellerSuspended) GetReseller() string {
+	if x != nil {
+		return x.Reseller
+	}
+	return ""
+}
+
+func (x *ResellerSuspended) GetParty() SuspensionParty {
+	if x != nil {
+		return x.Party
+	}
+	return SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED
+}
+
+func (x *ResellerSuspended) GetSuspendTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SuspendTime
+	}
+	return nil
+}
+
+// The suspension of a reseller was lifted; suspensions of single tenants stay.
+type ResellerResumed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// resellers/{reseller}
+	Reseller      string          `protobuf:"bytes,1,opt,name=reseller,proto3" json:"reseller,omitempty"`
+	Party         SuspensionParty `protobuf:"varint,2,opt,name=party,proto3,enum=ceralacca.tenancy.v1.SuspensionParty" json:"party,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResellerResumed) Reset() {
+	*x = ResellerResumed{}
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResellerResumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResellerResumed) ProtoMessage() {}
+
+func (x *ResellerResumed) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResellerResumed.ProtoReflect.Descriptor instead.
+func (*ResellerResumed) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ResellerResumed) GetReseller() string {
+	if x != nil {
+		return x.Reseller
+	}
+	return ""
+}
+
+func (x *ResellerResumed) GetParty() SuspensionParty {
+	if x != nil {
+		return x.Party
+	}
+	return SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED
+}
+
 var File_ceralacca_tenancy_v1_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_tenancy_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"!ceralacca/tenancy/v1/events.proto\x12\x14ceralacca.tenancy.v1\x1a\x1eceralacca/event/v1/types.proto\"_\n" +
+	"!ceralacca/tenancy/v1/events.proto\x12\x14ceralacca.tenancy.v1\x1a\x1eceralacca/event/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\x0eCompanyCreated\x12\x18\n" +
 	"\acompany\x18\x01 \x01(\tR\acompany:3\xaa\xbb\x18/\n" +
 	"$ceralacca.tenancy.company_created.v1\x12\aTENANCY\"\x82\x01\n" +
 	"\rApiKeyRevoked\x12\x17\n" +
 	"\aapi_key\x18\x01 \x01(\tR\x06apiKey\x12#\n" +
 	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256:3\xaa\xbb\x18/\n" +
-	"$ceralacca.tenancy.api_key_revoked.v1\x12\aTENANCYB8Z6ceralacca.dev/proto/gen/ceralacca/tenancy/v1;tenancyv1b\x06proto3"
+	"$ceralacca.tenancy.api_key_revoked.v1\x12\aTENANCY\"\xdb\x01\n" +
+	"\x0fTenantSuspended\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12;\n" +
+	"\x05party\x18\x02 \x01(\x0e2%.ceralacca.tenancy.v1.SuspensionPartyR\x05party\x12=\n" +
+	"\fsuspend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime:4\xaa\xbb\x180\n" +
+	"%ceralacca.tenancy.tenant_suspended.v1\x12\aTENANCY\"\xc1\x01\n" +
+	"\rTenantResumed\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12;\n" +
+	"\x05party\x18\x02 \x01(\x0e2%.ceralacca.tenancy.v1.SuspensionPartyR\x05party\x12'\n" +
+	"\x0fstill_suspended\x18\x03 \x01(\bR\x0estillSuspended:2\xaa\xbb\x18.\n" +
+	"#ceralacca.tenancy.tenant_resumed.v1\x12\aTENANCY\"\xe3\x01\n" +
+	"\x11ResellerSuspended\x12\x1a\n" +
+	"\breseller\x18\x01 \x01(\tR\breseller\x12;\n" +
+	"\x05party\x18\x02 \x01(\x0e2%.ceralacca.tenancy.v1.SuspensionPartyR\x05party\x12=\n" +
+	"\fsuspend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime:6\xaa\xbb\x182\n" +
+	"'ceralacca.tenancy.reseller_suspended.v1\x12\aTENANCY\"\xa0\x01\n" +
+	"\x0fResellerResumed\x12\x1a\n" +
+	"\breseller\x18\x01 \x01(\tR\breseller\x12;\n" +
+	"\x05party\x18\x02 \x01(\x0e2%.ceralacca.tenancy.v1.SuspensionPartyR\x05party:4\xaa\xbb\x180\n" +
+	"%ceralacca.tenancy.reseller_resumed.v1\x12\aTENANCYB8Z6ceralacca.dev/proto/gen/ceralacca/tenancy/v1;tenancyv1b\x06proto3"
 
 var (
 	file_ceralacca_tenancy_v1_events_proto_rawDescOnce sync.Once
@@ -147,17 +408,29 @@ func file_ceralacca_tenancy_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_tenancy_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_tenancy_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ceralacca_tenancy_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_ceralacca_tenancy_v1_events_proto_goTypes = []any{
-	(*CompanyCreated)(nil), // 0: ceralacca.tenancy.v1.CompanyCreated
-	(*ApiKeyRevoked)(nil),  // 1: ceralacca.tenancy.v1.ApiKeyRevoked
+	(*CompanyCreated)(nil),        // 0: ceralacca.tenancy.v1.CompanyCreated
+	(*ApiKeyRevoked)(nil),         // 1: ceralacca.tenancy.v1.ApiKeyRevoked
+	(*TenantSuspended)(nil),       // 2: ceralacca.tenancy.v1.TenantSuspended
+	(*TenantResumed)(nil),         // 3: ceralacca.tenancy.v1.TenantResumed
+	(*ResellerSuspended)(nil),     // 4: ceralacca.tenancy.v1.ResellerSuspended
+	(*ResellerResumed)(nil),       // 5: ceralacca.tenancy.v1.ResellerResumed
+	(SuspensionParty)(0),          // 6: ceralacca.tenancy.v1.SuspensionParty
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_ceralacca_tenancy_v1_events_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	6, // 0: ceralacca.tenancy.v1.TenantSuspended.party:type_name -> ceralacca.tenancy.v1.SuspensionParty
+	7, // 1: ceralacca.tenancy.v1.TenantSuspended.suspend_time:type_name -> google.protobuf.Timestamp
+	6, // 2: ceralacca.tenancy.v1.TenantResumed.party:type_name -> ceralacca.tenancy.v1.SuspensionParty
+	6, // 3: ceralacca.tenancy.v1.ResellerSuspended.party:type_name -> ceralacca.tenancy.v1.SuspensionParty
+	7, // 4: ceralacca.tenancy.v1.ResellerSuspended.suspend_time:type_name -> google.protobuf.Timestamp
+	6, // 5: ceralacca.tenancy.v1.ResellerResumed.party:type_name -> ceralacca.tenancy.v1.SuspensionParty
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_tenancy_v1_events_proto_init() }
@@ -165,13 +438,14 @@ func file_ceralacca_tenancy_v1_events_proto_init() {
 	if File_ceralacca_tenancy_v1_events_proto != nil {
 		return
 	}
+	file_ceralacca_tenancy_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_tenancy_v1_events_proto_rawDesc), len(file_ceralacca_tenancy_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -341,9 +341,11 @@ func (x *GetTenantRequest) GetName() string {
 type ListTenantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// resellers/{reseller}; empty for operators: all.
-	Parent        string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Parent    string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those in this state; all when unspecified.
+	State         TenancyState `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.tenancy.v1.TenancyState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +401,13 @@ func (x *ListTenantsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListTenantsRequest) GetState() TenancyState {
+	if x != nil {
+		return x.State
+	}
+	return TenancyState_TENANCY_STATE_UNSPECIFIED
+}
+
 type ListTenantsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenants       []*Tenant              `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
@@ -451,6 +460,277 @@ func (x *ListTenantsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type SuspendTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// One line, for the audit record and for the suspended, who read it in each refusal.
+	Reason    string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When set: nothing is done unless it is the present one.
+	Etag          string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendTenantRequest) Reset() {
+	*x = SuspendTenantRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendTenantRequest) ProtoMessage() {}
+
+func (x *SuspendTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendTenantRequest.ProtoReflect.Descriptor instead.
+func (*SuspendTenantRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SuspendTenantRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SuspendTenantRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SuspendTenantRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SuspendTenantRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+type ResumeTenantRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When set: nothing is done unless it is the present one.
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Of an operator: lift the suspension that the reseller put, too.
+	AlsoReseller  bool `protobuf:"varint,4,opt,name=also_reseller,json=alsoReseller,proto3" json:"also_reseller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeTenantRequest) Reset() {
+	*x = ResumeTenantRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeTenantRequest) ProtoMessage() {}
+
+func (x *ResumeTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeTenantRequest.ProtoReflect.Descriptor instead.
+func (*ResumeTenantRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResumeTenantRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeTenantRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeTenantRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *ResumeTenantRequest) GetAlsoReseller() bool {
+	if x != nil {
+		return x.AlsoReseller
+	}
+	return false
+}
+
+type SuspendResellerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// One line, for the audit record and for the suspended, who read it in each refusal.
+	Reason    string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When set: nothing is done unless it is the present one.
+	Etag          string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendResellerRequest) Reset() {
+	*x = SuspendResellerRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendResellerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendResellerRequest) ProtoMessage() {}
+
+func (x *SuspendResellerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendResellerRequest.ProtoReflect.Descriptor instead.
+func (*SuspendResellerRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SuspendResellerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SuspendResellerRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SuspendResellerRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SuspendResellerRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+type ResumeResellerRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When set: nothing is done unless it is the present one.
+	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeResellerRequest) Reset() {
+	*x = ResumeResellerRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeResellerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeResellerRequest) ProtoMessage() {}
+
+func (x *ResumeResellerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeResellerRequest.ProtoReflect.Descriptor instead.
+func (*ResumeResellerRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResumeResellerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeResellerRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeResellerRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 type CreateCompanyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}
@@ -464,7 +744,7 @@ type CreateCompanyRequest struct {
 
 func (x *CreateCompanyRequest) Reset() {
 	*x = CreateCompanyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +756,7 @@ func (x *CreateCompanyRequest) String() string {
 func (*CreateCompanyRequest) ProtoMessage() {}
 
 func (x *CreateCompanyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[8]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +769,7 @@ func (x *CreateCompanyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCompanyRequest.ProtoReflect.Descriptor instead.
 func (*CreateCompanyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateCompanyRequest) GetParent() string {
@@ -529,7 +809,7 @@ type GetCompanyRequest struct {
 
 func (x *GetCompanyRequest) Reset() {
 	*x = GetCompanyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[9]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +821,7 @@ func (x *GetCompanyRequest) String() string {
 func (*GetCompanyRequest) ProtoMessage() {}
 
 func (x *GetCompanyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[9]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +834,7 @@ func (x *GetCompanyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCompanyRequest.ProtoReflect.Descriptor instead.
 func (*GetCompanyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetCompanyRequest) GetName() string {
@@ -575,7 +855,7 @@ type ListCompaniesRequest struct {
 
 func (x *ListCompaniesRequest) Reset() {
 	*x = ListCompaniesRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[10]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +867,7 @@ func (x *ListCompaniesRequest) String() string {
 func (*ListCompaniesRequest) ProtoMessage() {}
 
 func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[10]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +880,7 @@ func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesRequest.ProtoReflect.Descriptor instead.
 func (*ListCompaniesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListCompaniesRequest) GetParent() string {
@@ -634,7 +914,7 @@ type ListCompaniesResponse struct {
 
 func (x *ListCompaniesResponse) Reset() {
 	*x = ListCompaniesResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[11]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +926,7 @@ func (x *ListCompaniesResponse) String() string {
 func (*ListCompaniesResponse) ProtoMessage() {}
 
 func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[11]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +939,7 @@ func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesResponse.ProtoReflect.Descriptor instead.
 func (*ListCompaniesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListCompaniesResponse) GetCompanies() []*Company {
@@ -690,7 +970,7 @@ type LookUpRecipientsRequest struct {
 
 func (x *LookUpRecipientsRequest) Reset() {
 	*x = LookUpRecipientsRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +982,7 @@ func (x *LookUpRecipientsRequest) String() string {
 func (*LookUpRecipientsRequest) ProtoMessage() {}
 
 func (x *LookUpRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[12]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +995,7 @@ func (x *LookUpRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookUpRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*LookUpRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LookUpRecipientsRequest) GetRecipientCode() string {
@@ -759,7 +1039,7 @@ type LookUpRecipientsResponse struct {
 
 func (x *LookUpRecipientsResponse) Reset() {
 	*x = LookUpRecipientsResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +1051,7 @@ func (x *LookUpRecipientsResponse) String() string {
 func (*LookUpRecipientsResponse) ProtoMessage() {}
 
 func (x *LookUpRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[13]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +1064,7 @@ func (x *LookUpRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookUpRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*LookUpRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LookUpRecipientsResponse) GetByRecipientCode() []string {
@@ -827,7 +1107,7 @@ type UpdateCompanyRequest struct {
 
 func (x *UpdateCompanyRequest) Reset() {
 	*x = UpdateCompanyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1119,7 @@ func (x *UpdateCompanyRequest) String() string {
 func (*UpdateCompanyRequest) ProtoMessage() {}
 
 func (x *UpdateCompanyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[14]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1132,7 @@ func (x *UpdateCompanyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCompanyRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCompanyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateCompanyRequest) GetCompany() *Company {
@@ -887,7 +1167,7 @@ type CreateApiKeyRequest struct {
 
 func (x *CreateApiKeyRequest) Reset() {
 	*x = CreateApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1179,7 @@ func (x *CreateApiKeyRequest) String() string {
 func (*CreateApiKeyRequest) ProtoMessage() {}
 
 func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[15]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1192,7 @@ func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateApiKeyRequest) GetParent() string {
@@ -938,7 +1218,7 @@ type GetApiKeyRequest struct {
 
 func (x *GetApiKeyRequest) Reset() {
 	*x = GetApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1230,7 @@ func (x *GetApiKeyRequest) String() string {
 func (*GetApiKeyRequest) ProtoMessage() {}
 
 func (x *GetApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[16]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1243,7 @@ func (x *GetApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetApiKeyRequest) GetName() string {
@@ -984,7 +1264,7 @@ type ListApiKeysRequest struct {
 
 func (x *ListApiKeysRequest) Reset() {
 	*x = ListApiKeysRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1276,7 @@ func (x *ListApiKeysRequest) String() string {
 func (*ListApiKeysRequest) ProtoMessage() {}
 
 func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[17]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1289,7 @@ func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListApiKeysRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListApiKeysRequest) GetParent() string {
@@ -1043,7 +1323,7 @@ type ListApiKeysResponse struct {
 
 func (x *ListApiKeysResponse) Reset() {
 	*x = ListApiKeysResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1335,7 @@ func (x *ListApiKeysResponse) String() string {
 func (*ListApiKeysResponse) ProtoMessage() {}
 
 func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[18]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1348,7 @@ func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListApiKeysResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListApiKeysResponse) GetApiKeys() []*ApiKey {
@@ -1094,7 +1374,7 @@ type RevokeApiKeyRequest struct {
 
 func (x *RevokeApiKeyRequest) Reset() {
 	*x = RevokeApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1386,7 @@ func (x *RevokeApiKeyRequest) String() string {
 func (*RevokeApiKeyRequest) ProtoMessage() {}
 
 func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[19]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1399,7 @@ func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevokeApiKeyRequest) GetName() string {
@@ -1139,7 +1419,7 @@ type ResolveApiKeyRequest struct {
 
 func (x *ResolveApiKeyRequest) Reset() {
 	*x = ResolveApiKeyRequest{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1431,7 @@ func (x *ResolveApiKeyRequest) String() string {
 func (*ResolveApiKeyRequest) ProtoMessage() {}
 
 func (x *ResolveApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[20]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1444,7 @@ func (x *ResolveApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*ResolveApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResolveApiKeyRequest) GetSecretSha256() []byte {
@@ -1183,16 +1463,18 @@ type ResolveApiKeyResponse struct {
 	// resellers/{reseller}, for the keys of a reseller and of its tenants.
 	Reseller string `protobuf:"bytes,3,opt,name=reseller,proto3" json:"reseller,omitempty"`
 	// tenants/{tenant}, for the keys of a tenant.
-	Tenant        string   `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Scopes        []string `protobuf:"bytes,5,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	Live          bool     `protobuf:"varint,6,opt,name=live,proto3" json:"live,omitempty"`
+	Tenant string   `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Scopes []string `protobuf:"bytes,5,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Live   bool     `protobuf:"varint,6,opt,name=live,proto3" json:"live,omitempty"`
+	// What holds of the tenant or reseller, the one to be told first.
+	Suspension    *Suspension `protobuf:"bytes,7,opt,name=suspension,proto3" json:"suspension,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveApiKeyResponse) Reset() {
 	*x = ResolveApiKeyResponse{}
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1486,7 @@ func (x *ResolveApiKeyResponse) String() string {
 func (*ResolveApiKeyResponse) ProtoMessage() {}
 
 func (x *ResolveApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[21]
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1499,7 @@ func (x *ResolveApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*ResolveApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResolveApiKeyResponse) GetApiKey() string {
@@ -1262,6 +1544,111 @@ func (x *ResolveApiKeyResponse) GetLive() bool {
 	return false
 }
 
+func (x *ResolveApiKeyResponse) GetSuspension() *Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
+type GetStandingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant} or resellers/{reseller}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStandingRequest) Reset() {
+	*x = GetStandingRequest{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStandingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStandingRequest) ProtoMessage() {}
+
+func (x *GetStandingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStandingRequest.ProtoReflect.Descriptor instead.
+func (*GetStandingRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetStandingRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetStandingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State TenancyState           `protobuf:"varint,1,opt,name=state,proto3,enum=ceralacca.tenancy.v1.TenancyState" json:"state,omitempty"`
+	// The one to be told first, when it is suspended.
+	Suspension    *Suspension `protobuf:"bytes,2,opt,name=suspension,proto3" json:"suspension,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStandingResponse) Reset() {
+	*x = GetStandingResponse{}
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStandingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStandingResponse) ProtoMessage() {}
+
+func (x *GetStandingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStandingResponse.ProtoReflect.Descriptor instead.
+func (*GetStandingResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetStandingResponse) GetState() TenancyState {
+	if x != nil {
+		return x.State
+	}
+	return TenancyState_TENANCY_STATE_UNSPECIFIED
+}
+
+func (x *GetStandingResponse) GetSuspension() *Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
 var File_ceralacca_tenancy_v1_service_proto protoreflect.FileDescriptor
 
 const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
@@ -1289,16 +1676,40 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"A\n" +
 	"\x10GetTenantRequest\x12-\n" +
-	"\x04name\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x04name\"\x91\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x04name\"\xd5\x01\n" +
 	"\x12ListTenantsRequest\x123\n" +
 	"\x06parent\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^(resellers/[^/]+)?$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"u\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12B\n" +
+	"\x05state\x18\x04 \x01(\x0e2\".ceralacca.tenancy.v1.TenancyStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"u\n" +
 	"\x13ListTenantsResponse\x126\n" +
 	"\atenants\x18\x01 \x03(\v2\x1c.ceralacca.tenancy.v1.TenantR\atenants\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8b\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xde\x01\n" +
+	"\x14SuspendTenantRequest\x12-\n" +
+	"\x04name\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x04name\x12F\n" +
+	"\x06reason\x18\x02 \x01(\tB.\xe0A\x02\xbaH(r&\x18\xac\x022!^[^\\p{Cc}]*[^\\p{Cc}\\s][^\\p{Cc}]*$R\x06reason\x12;\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\"\xba\x01\n" +
+	"\x13ResumeTenantRequest\x12-\n" +
+	"\x04name\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x04name\x12;\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\x12#\n" +
+	"\ralso_reseller\x18\x04 \x01(\bR\falsoReseller\"\xe2\x01\n" +
+	"\x16SuspendResellerRequest\x12/\n" +
+	"\x04name\x18\x01 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x132\x11^resellers/[^/]+$R\x04name\x12F\n" +
+	"\x06reason\x18\x02 \x01(\tB.\xe0A\x02\xbaH(r&\x18\xac\x022!^[^\\p{Cc}]*[^\\p{Cc}\\s][^\\p{Cc}]*$R\x06reason\x12;\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\"\x99\x01\n" +
+	"\x15ResumeResellerRequest\x12/\n" +
+	"\x04name\x18\x01 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x132\x11^resellers/[^/]+$R\x04name\x12;\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\"\x8b\x02\n" +
 	"\x14CreateCompanyRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12?\n" +
 	"\n" +
@@ -1352,43 +1763,61 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"\x13RevokeApiKeyRequest\x12Q\n" +
 	"\x04name\x18\x01 \x01(\tB=\xe0A\x02\xbaH7r523^(tenants|resellers|operators)/[^/]+/apiKeys/[^/]+$R\x04name\"D\n" +
 	"\x14ResolveApiKeyRequest\x12,\n" +
-	"\rsecret_sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\fsecretSha256\"\xa4\x01\n" +
+	"\rsecret_sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\fsecretSha256\"\xe6\x01\n" +
 	"\x15ResolveApiKeyResponse\x12\x17\n" +
 	"\aapi_key\x18\x01 \x01(\tR\x06apiKey\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
 	"\breseller\x18\x03 \x01(\tR\breseller\x12\x16\n" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x16\n" +
 	"\x06scopes\x18\x05 \x03(\tR\x06scopes\x12\x12\n" +
-	"\x04live\x18\x06 \x01(\bR\x04live2\xed\x0f\n" +
-	"\x0eTenancyService\x12e\n" +
-	"\x0eCreateReseller\x12+.ceralacca.tenancy.v1.CreateResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12a\n" +
-	"\vGetReseller\x12(.ceralacca.tenancy.v1.GetResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12p\n" +
-	"\rListResellers\x12*.ceralacca.tenancy.v1.ListResellersRequest\x1a+.ceralacca.tenancy.v1.ListResellersResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12a\n" +
-	"\fCreateTenant\x12).ceralacca.tenancy.v1.CreateTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12\xa3\x01\n" +
-	"\tGetTenant\x12&.ceralacca.tenancy.v1.GetTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"P\xb2\xbb\x18L\n" +
-	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x01\x12l\n" +
-	"\vListTenants\x12(.ceralacca.tenancy.v1.ListTenantsRequest\x1a).ceralacca.tenancy.v1.ListTenantsResponse\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12s\n" +
-	"\rCreateCompany\x12*.ceralacca.tenancy.v1.CreateCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"\x17\xb2\xbb\x18\x13\n" +
-	"\rtenancy.write\x18\x01 \x01\x12\xa6\x01\n" +
+	"\x04live\x18\x06 \x01(\bR\x04live\x12@\n" +
 	"\n" +
-	"GetCompany\x12'.ceralacca.tenancy.v1.GetCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"P\xb2\xbb\x18L\n" +
-	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x01\x12\x80\x01\n" +
-	"\rListCompanies\x12*.ceralacca.tenancy.v1.ListCompaniesRequest\x1a+.ceralacca.tenancy.v1.ListCompaniesResponse\"\x16\xb2\xbb\x18\x12\n" +
-	"\ftenancy.read\x18\x01 \x01\x12\x91\x01\n" +
+	"suspension\x18\a \x01(\v2 .ceralacca.tenancy.v1.SuspensionR\n" +
+	"suspension\"O\n" +
+	"\x12GetStandingRequest\x129\n" +
+	"\x04name\x18\x01 \x01(\tB%\xe0A\x02\xbaH\x1fr\x1d2\x1b^(tenants|resellers)/[^/]+$R\x04name\"\x91\x01\n" +
+	"\x13GetStandingResponse\x128\n" +
+	"\x05state\x18\x01 \x01(\x0e2\".ceralacca.tenancy.v1.TenancyStateR\x05state\x12@\n" +
+	"\n" +
+	"suspension\x18\x02 \x01(\v2 .ceralacca.tenancy.v1.SuspensionR\n" +
+	"suspension2\xd4\x14\n" +
+	"\x0eTenancyService\x12e\n" +
+	"\x0eCreateReseller\x12+.ceralacca.tenancy.v1.CreateResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12c\n" +
+	"\vGetReseller\x12(.ceralacca.tenancy.v1.GetResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\n" +
+	"\xb2\xbb\x18\x06\x18\x01 \x010\x01\x12p\n" +
+	"\rListResellers\x12*.ceralacca.tenancy.v1.ListResellersRequest\x1a+.ceralacca.tenancy.v1.ListResellersResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12a\n" +
+	"\fCreateTenant\x12).ceralacca.tenancy.v1.CreateTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12\xa5\x01\n" +
+	"\tGetTenant\x12&.ceralacca.tenancy.v1.GetTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"R\xb2\xbb\x18N\n" +
+	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x010\x01\x12n\n" +
+	"\vListTenants\x12(.ceralacca.tenancy.v1.ListTenantsRequest\x1a).ceralacca.tenancy.v1.ListTenantsResponse\"\n" +
+	"\xb2\xbb\x18\x06\x18\x01 \x010\x01\x12e\n" +
+	"\rSuspendTenant\x12*.ceralacca.tenancy.v1.SuspendTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\n" +
+	"\xb2\xbb\x18\x06\x18\x01 \x010\x01\x12a\n" +
+	"\fResumeTenant\x12).ceralacca.tenancy.v1.ResumeTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12g\n" +
+	"\x0fSuspendReseller\x12,.ceralacca.tenancy.v1.SuspendResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12e\n" +
+	"\x0eResumeReseller\x12+.ceralacca.tenancy.v1.ResumeResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12s\n" +
+	"\rCreateCompany\x12*.ceralacca.tenancy.v1.CreateCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"\x17\xb2\xbb\x18\x13\n" +
+	"\rtenancy.write\x18\x01 \x01\x12\xa8\x01\n" +
+	"\n" +
+	"GetCompany\x12'.ceralacca.tenancy.v1.GetCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"R\xb2\xbb\x18N\n" +
+	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x010\x01\x12\x82\x01\n" +
+	"\rListCompanies\x12*.ceralacca.tenancy.v1.ListCompaniesRequest\x1a+.ceralacca.tenancy.v1.ListCompaniesResponse\"\x18\xb2\xbb\x18\x14\n" +
+	"\ftenancy.read\x18\x01 \x010\x01\x12\x91\x01\n" +
 	"\x10LookUpRecipients\x12-.ceralacca.tenancy.v1.LookUpRecipientsRequest\x1a..ceralacca.tenancy.v1.LookUpRecipientsResponse\"\x1e\xb2\xbb\x18\x1a\x12\vsdi-gateway\x12\vpec-gateway\x12s\n" +
 	"\rUpdateCompany\x12*.ceralacca.tenancy.v1.UpdateCompanyRequest\x1a\x1d.ceralacca.tenancy.v1.Company\"\x17\xb2\xbb\x18\x13\n" +
-	"\rtenancy.write\x18\x01 \x01\x12m\n" +
-	"\fCreateApiKey\x12).ceralacca.tenancy.v1.CreateApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x14\xb2\xbb\x18\x10\n" +
+	"\rtenancy.write\x18\x01 \x01\x12o\n" +
+	"\fCreateApiKey\x12).ceralacca.tenancy.v1.CreateApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x16\xb2\xbb\x18\x12\n" +
 	"\n" +
-	"keys.write\x18\x01 \x01\x12f\n" +
-	"\tGetApiKey\x12&.ceralacca.tenancy.v1.GetApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x13\xb2\xbb\x18\x0f\n" +
-	"\tkeys.read\x18\x01 \x01\x12w\n" +
-	"\vListApiKeys\x12(.ceralacca.tenancy.v1.ListApiKeysRequest\x1a).ceralacca.tenancy.v1.ListApiKeysResponse\"\x13\xb2\xbb\x18\x0f\n" +
-	"\tkeys.read\x18\x01 \x01\x12m\n" +
-	"\fRevokeApiKey\x12).ceralacca.tenancy.v1.RevokeApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x14\xb2\xbb\x18\x10\n" +
+	"keys.write\x18\x01 \x010\x01\x12h\n" +
+	"\tGetApiKey\x12&.ceralacca.tenancy.v1.GetApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x15\xb2\xbb\x18\x11\n" +
+	"\tkeys.read\x18\x01 \x010\x01\x12y\n" +
+	"\vListApiKeys\x12(.ceralacca.tenancy.v1.ListApiKeysRequest\x1a).ceralacca.tenancy.v1.ListApiKeysResponse\"\x15\xb2\xbb\x18\x11\n" +
+	"\tkeys.read\x18\x01 \x010\x01\x12o\n" +
+	"\fRevokeApiKey\x12).ceralacca.tenancy.v1.RevokeApiKeyRequest\x1a\x1c.ceralacca.tenancy.v1.ApiKey\"\x16\xb2\xbb\x18\x12\n" +
 	"\n" +
-	"keys.write\x18\x01 \x01\x12\xbe\x01\n" +
-	"\rResolveApiKey\x12*.ceralacca.tenancy.v1.ResolveApiKeyRequest\x1a+.ceralacca.tenancy.v1.ResolveApiKeyResponse\"T\xb2\xbb\x18P\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x12\aconsole\x12\vpec-gatewayB8Z6ceralacca.dev/proto/gen/ceralacca/tenancy/v1;tenancyv1b\x06proto3"
+	"keys.write\x18\x01 \x010\x01\x12\xbe\x01\n" +
+	"\rResolveApiKey\x12*.ceralacca.tenancy.v1.ResolveApiKeyRequest\x1a+.ceralacca.tenancy.v1.ResolveApiKeyResponse\"T\xb2\xbb\x18P\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x12\aconsole\x12\vpec-gateway\x12\xb8\x01\n" +
+	"\vGetStanding\x12(.ceralacca.tenancy.v1.GetStandingRequest\x1a).ceralacca.tenancy.v1.GetStandingResponse\"T\xb2\xbb\x18P\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x12\aconsole\x12\vpec-gatewayB8Z6ceralacca.dev/proto/gen/ceralacca/tenancy/v1;tenancyv1b\x06proto3"
 
 var (
 	file_ceralacca_tenancy_v1_service_proto_rawDescOnce sync.Once
@@ -1402,7 +1831,7 @@ func file_ceralacca_tenancy_v1_service_proto_rawDescGZIP() []byte {
 	return file_ceralacca_tenancy_v1_service_proto_rawDescData
 }
 
-var file_ceralacca_tenancy_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ceralacca_tenancy_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_ceralacca_tenancy_v1_service_proto_goTypes = []any{
 	(*CreateResellerRequest)(nil),    // 0: ceralacca.tenancy.v1.CreateResellerRequest
 	(*GetResellerRequest)(nil),       // 1: ceralacca.tenancy.v1.GetResellerRequest
@@ -1412,74 +1841,96 @@ var file_ceralacca_tenancy_v1_service_proto_goTypes = []any{
 	(*GetTenantRequest)(nil),         // 5: ceralacca.tenancy.v1.GetTenantRequest
 	(*ListTenantsRequest)(nil),       // 6: ceralacca.tenancy.v1.ListTenantsRequest
 	(*ListTenantsResponse)(nil),      // 7: ceralacca.tenancy.v1.ListTenantsResponse
-	(*CreateCompanyRequest)(nil),     // 8: ceralacca.tenancy.v1.CreateCompanyRequest
-	(*GetCompanyRequest)(nil),        // 9: ceralacca.tenancy.v1.GetCompanyRequest
-	(*ListCompaniesRequest)(nil),     // 10: ceralacca.tenancy.v1.ListCompaniesRequest
-	(*ListCompaniesResponse)(nil),    // 11: ceralacca.tenancy.v1.ListCompaniesResponse
-	(*LookUpRecipientsRequest)(nil),  // 12: ceralacca.tenancy.v1.LookUpRecipientsRequest
-	(*LookUpRecipientsResponse)(nil), // 13: ceralacca.tenancy.v1.LookUpRecipientsResponse
-	(*UpdateCompanyRequest)(nil),     // 14: ceralacca.tenancy.v1.UpdateCompanyRequest
-	(*CreateApiKeyRequest)(nil),      // 15: ceralacca.tenancy.v1.CreateApiKeyRequest
-	(*GetApiKeyRequest)(nil),         // 16: ceralacca.tenancy.v1.GetApiKeyRequest
-	(*ListApiKeysRequest)(nil),       // 17: ceralacca.tenancy.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),      // 18: ceralacca.tenancy.v1.ListApiKeysResponse
-	(*RevokeApiKeyRequest)(nil),      // 19: ceralacca.tenancy.v1.RevokeApiKeyRequest
-	(*ResolveApiKeyRequest)(nil),     // 20: ceralacca.tenancy.v1.ResolveApiKeyRequest
-	(*ResolveApiKeyResponse)(nil),    // 21: ceralacca.tenancy.v1.ResolveApiKeyResponse
-	(*Reseller)(nil),                 // 22: ceralacca.tenancy.v1.Reseller
-	(*Tenant)(nil),                   // 23: ceralacca.tenancy.v1.Tenant
-	(*Company)(nil),                  // 24: ceralacca.tenancy.v1.Company
-	(*fieldmaskpb.FieldMask)(nil),    // 25: google.protobuf.FieldMask
-	(*ApiKey)(nil),                   // 26: ceralacca.tenancy.v1.ApiKey
+	(*SuspendTenantRequest)(nil),     // 8: ceralacca.tenancy.v1.SuspendTenantRequest
+	(*ResumeTenantRequest)(nil),      // 9: ceralacca.tenancy.v1.ResumeTenantRequest
+	(*SuspendResellerRequest)(nil),   // 10: ceralacca.tenancy.v1.SuspendResellerRequest
+	(*ResumeResellerRequest)(nil),    // 11: ceralacca.tenancy.v1.ResumeResellerRequest
+	(*CreateCompanyRequest)(nil),     // 12: ceralacca.tenancy.v1.CreateCompanyRequest
+	(*GetCompanyRequest)(nil),        // 13: ceralacca.tenancy.v1.GetCompanyRequest
+	(*ListCompaniesRequest)(nil),     // 14: ceralacca.tenancy.v1.ListCompaniesRequest
+	(*ListCompaniesResponse)(nil),    // 15: ceralacca.tenancy.v1.ListCompaniesResponse
+	(*LookUpRecipientsRequest)(nil),  // 16: ceralacca.tenancy.v1.LookUpRecipientsRequest
+	(*LookUpRecipientsResponse)(nil), // 17: ceralacca.tenancy.v1.LookUpRecipientsResponse
+	(*UpdateCompanyRequest)(nil),     // 18: ceralacca.tenancy.v1.UpdateCompanyRequest
+	(*CreateApiKeyRequest)(nil),      // 19: ceralacca.tenancy.v1.CreateApiKeyRequest
+	(*GetApiKeyRequest)(nil),         // 20: ceralacca.tenancy.v1.GetApiKeyRequest
+	(*ListApiKeysRequest)(nil),       // 21: ceralacca.tenancy.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),      // 22: ceralacca.tenancy.v1.ListApiKeysResponse
+	(*RevokeApiKeyRequest)(nil),      // 23: ceralacca.tenancy.v1.RevokeApiKeyRequest
+	(*ResolveApiKeyRequest)(nil),     // 24: ceralacca.tenancy.v1.ResolveApiKeyRequest
+	(*ResolveApiKeyResponse)(nil),    // 25: ceralacca.tenancy.v1.ResolveApiKeyResponse
+	(*GetStandingRequest)(nil),       // 26: ceralacca.tenancy.v1.GetStandingRequest
+	(*GetStandingResponse)(nil),      // 27: ceralacca.tenancy.v1.GetStandingResponse
+	(*Reseller)(nil),                 // 28: ceralacca.tenancy.v1.Reseller
+	(*Tenant)(nil),                   // 29: ceralacca.tenancy.v1.Tenant
+	(TenancyState)(0),                // 30: ceralacca.tenancy.v1.TenancyState
+	(*Company)(nil),                  // 31: ceralacca.tenancy.v1.Company
+	(*fieldmaskpb.FieldMask)(nil),    // 32: google.protobuf.FieldMask
+	(*ApiKey)(nil),                   // 33: ceralacca.tenancy.v1.ApiKey
+	(*Suspension)(nil),               // 34: ceralacca.tenancy.v1.Suspension
 }
 var file_ceralacca_tenancy_v1_service_proto_depIdxs = []int32{
-	22, // 0: ceralacca.tenancy.v1.CreateResellerRequest.reseller:type_name -> ceralacca.tenancy.v1.Reseller
-	22, // 1: ceralacca.tenancy.v1.ListResellersResponse.resellers:type_name -> ceralacca.tenancy.v1.Reseller
-	23, // 2: ceralacca.tenancy.v1.CreateTenantRequest.tenant:type_name -> ceralacca.tenancy.v1.Tenant
-	23, // 3: ceralacca.tenancy.v1.ListTenantsResponse.tenants:type_name -> ceralacca.tenancy.v1.Tenant
-	24, // 4: ceralacca.tenancy.v1.CreateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
-	24, // 5: ceralacca.tenancy.v1.ListCompaniesResponse.companies:type_name -> ceralacca.tenancy.v1.Company
-	24, // 6: ceralacca.tenancy.v1.UpdateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
-	25, // 7: ceralacca.tenancy.v1.UpdateCompanyRequest.update_mask:type_name -> google.protobuf.FieldMask
-	26, // 8: ceralacca.tenancy.v1.CreateApiKeyRequest.api_key:type_name -> ceralacca.tenancy.v1.ApiKey
-	26, // 9: ceralacca.tenancy.v1.ListApiKeysResponse.api_keys:type_name -> ceralacca.tenancy.v1.ApiKey
-	0,  // 10: ceralacca.tenancy.v1.TenancyService.CreateReseller:input_type -> ceralacca.tenancy.v1.CreateResellerRequest
-	1,  // 11: ceralacca.tenancy.v1.TenancyService.GetReseller:input_type -> ceralacca.tenancy.v1.GetResellerRequest
-	2,  // 12: ceralacca.tenancy.v1.TenancyService.ListResellers:input_type -> ceralacca.tenancy.v1.ListResellersRequest
-	4,  // 13: ceralacca.tenancy.v1.TenancyService.CreateTenant:input_type -> ceralacca.tenancy.v1.CreateTenantRequest
-	5,  // 14: ceralacca.tenancy.v1.TenancyService.GetTenant:input_type -> ceralacca.tenancy.v1.GetTenantRequest
-	6,  // 15: ceralacca.tenancy.v1.TenancyService.ListTenants:input_type -> ceralacca.tenancy.v1.ListTenantsRequest
-	8,  // 16: ceralacca.tenancy.v1.TenancyService.CreateCompany:input_type -> ceralacca.tenancy.v1.CreateCompanyRequest
-	9,  // 17: ceralacca.tenancy.v1.TenancyService.GetCompany:input_type -> ceralacca.tenancy.v1.GetCompanyRequest
-	10, // 18: ceralacca.tenancy.v1.TenancyService.ListCompanies:input_type -> ceralacca.tenancy.v1.ListCompaniesRequest
-	12, // 19: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:input_type -> ceralacca.tenancy.v1.LookUpRecipientsRequest
-	14, // 20: ceralacca.tenancy.v1.TenancyService.UpdateCompany:input_type -> ceralacca.tenancy.v1.UpdateCompanyRequest
-	15, // 21: ceralacca.tenancy.v1.TenancyService.CreateApiKey:input_type -> ceralacca.tenancy.v1.CreateApiKeyRequest
-	16, // 22: ceralacca.tenancy.v1.TenancyService.GetApiKey:input_type -> ceralacca.tenancy.v1.GetApiKeyRequest
-	17, // 23: ceralacca.tenancy.v1.TenancyService.ListApiKeys:input_type -> ceralacca.tenancy.v1.ListApiKeysRequest
-	19, // 24: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:input_type -> ceralacca.tenancy.v1.RevokeApiKeyRequest
-	20, // 25: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:input_type -> ceralacca.tenancy.v1.ResolveApiKeyRequest
-	22, // 26: ceralacca.tenancy.v1.TenancyService.CreateReseller:output_type -> ceralacca.tenancy.v1.Reseller
-	22, // 27: ceralacca.tenancy.v1.TenancyService.GetReseller:output_type -> ceralacca.tenancy.v1.Reseller
-	3,  // 28: ceralacca.tenancy.v1.TenancyService.ListResellers:output_type -> ceralacca.tenancy.v1.ListResellersResponse
-	23, // 29: ceralacca.tenancy.v1.TenancyService.CreateTenant:output_type -> ceralacca.tenancy.v1.Tenant
-	23, // 30: ceralacca.tenancy.v1.TenancyService.GetTenant:output_type -> ceralacca.tenancy.v1.Tenant
-	7,  // 31: ceralacca.tenancy.v1.TenancyService.ListTenants:output_type -> ceralacca.tenancy.v1.ListTenantsResponse
-	24, // 32: ceralacca.tenancy.v1.TenancyService.CreateCompany:output_type -> ceralacca.tenancy.v1.Company
-	24, // 33: ceralacca.tenancy.v1.TenancyService.GetCompany:output_type -> ceralacca.tenancy.v1.Company
-	11, // 34: ceralacca.tenancy.v1.TenancyService.ListCompanies:output_type -> ceralacca.tenancy.v1.ListCompaniesResponse
-	13, // 35: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:output_type -> ceralacca.tenancy.v1.LookUpRecipientsResponse
-	24, // 36: ceralacca.tenancy.v1.TenancyService.UpdateCompany:output_type -> ceralacca.tenancy.v1.Company
-	26, // 37: ceralacca.tenancy.v1.TenancyService.CreateApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	26, // 38: ceralacca.tenancy.v1.TenancyService.GetApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	18, // 39: ceralacca.tenancy.v1.TenancyService.ListApiKeys:output_type -> ceralacca.tenancy.v1.ListApiKeysResponse
-	26, // 40: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
-	21, // 41: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:output_type -> ceralacca.tenancy.v1.ResolveApiKeyResponse
-	26, // [26:42] is the sub-list for method output_type
-	10, // [10:26] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	28, // 0: ceralacca.tenancy.v1.CreateResellerRequest.reseller:type_name -> ceralacca.tenancy.v1.Reseller
+	28, // 1: ceralacca.tenancy.v1.ListResellersResponse.resellers:type_name -> ceralacca.tenancy.v1.Reseller
+	29, // 2: ceralacca.tenancy.v1.CreateTenantRequest.tenant:type_name -> ceralacca.tenancy.v1.Tenant
+	30, // 3: ceralacca.tenancy.v1.ListTenantsRequest.state:type_name -> ceralacca.tenancy.v1.TenancyState
+	29, // 4: ceralacca.tenancy.v1.ListTenantsResponse.tenants:type_name -> ceralacca.tenancy.v1.Tenant
+	31, // 5: ceralacca.tenancy.v1.CreateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
+	31, // 6: ceralacca.tenancy.v1.ListCompaniesResponse.companies:type_name -> ceralacca.tenancy.v1.Company
+	31, // 7: ceralacca.tenancy.v1.UpdateCompanyRequest.company:type_name -> ceralacca.tenancy.v1.Company
+	32, // 8: ceralacca.tenancy.v1.UpdateCompanyRequest.update_mask:type_name -> google.protobuf.FieldMask
+	33, // 9: ceralacca.tenancy.v1.CreateApiKeyRequest.api_key:type_name -> ceralacca.tenancy.v1.ApiKey
+	33, // 10: ceralacca.tenancy.v1.ListApiKeysResponse.api_keys:type_name -> ceralacca.tenancy.v1.ApiKey
+	34, // 11: ceralacca.tenancy.v1.ResolveApiKeyResponse.suspension:type_name -> ceralacca.tenancy.v1.Suspension
+	30, // 12: ceralacca.tenancy.v1.GetStandingResponse.state:type_name -> ceralacca.tenancy.v1.TenancyState
+	34, // 13: ceralacca.tenancy.v1.GetStandingResponse.suspension:type_name -> ceralacca.tenancy.v1.Suspension
+	0,  // 14: ceralacca.tenancy.v1.TenancyService.CreateReseller:input_type -> ceralacca.tenancy.v1.CreateResellerRequest
+	1,  // 15: ceralacca.tenancy.v1.TenancyService.GetReseller:input_type -> ceralacca.tenancy.v1.GetResellerRequest
+	2,  // 16: ceralacca.tenancy.v1.TenancyService.ListResellers:input_type -> ceralacca.tenancy.v1.ListResellersRequest
+	4,  // 17: ceralacca.tenancy.v1.TenancyService.CreateTenant:input_type -> ceralacca.tenancy.v1.CreateTenantRequest
+	5,  // 18: ceralacca.tenancy.v1.TenancyService.GetTenant:input_type -> ceralacca.tenancy.v1.GetTenantRequest
+	6,  // 19: ceralacca.tenancy.v1.TenancyService.ListTenants:input_type -> ceralacca.tenancy.v1.ListTenantsRequest
+	8,  // 20: ceralacca.tenancy.v1.TenancyService.SuspendTenant:input_type -> ceralacca.tenancy.v1.SuspendTenantRequest
+	9,  // 21: ceralacca.tenancy.v1.TenancyService.ResumeTenant:input_type -> ceralacca.tenancy.v1.ResumeTenantRequest
+	10, // 22: ceralacca.tenancy.v1.TenancyService.SuspendReseller:input_type -> ceralacca.tenancy.v1.SuspendResellerRequest
+	11, // 23: ceralacca.tenancy.v1.TenancyService.ResumeReseller:input_type -> ceralacca.tenancy.v1.ResumeResellerRequest
+	12, // 24: ceralacca.tenancy.v1.TenancyService.CreateCompany:input_type -> ceralacca.tenancy.v1.CreateCompanyRequest
+	13, // 25: ceralacca.tenancy.v1.TenancyService.GetCompany:input_type -> ceralacca.tenancy.v1.GetCompanyRequest
+	14, // 26: ceralacca.tenancy.v1.TenancyService.ListCompanies:input_type -> ceralacca.tenancy.v1.ListCompaniesRequest
+	16, // 27: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:input_type -> ceralacca.tenancy.v1.LookUpRecipientsRequest
+	18, // 28: ceralacca.tenancy.v1.TenancyService.UpdateCompany:input_type -> ceralacca.tenancy.v1.UpdateCompanyRequest
+	19, // 29: ceralacca.tenancy.v1.TenancyService.CreateApiKey:input_type -> ceralacca.tenancy.v1.CreateApiKeyRequest
+	20, // 30: ceralacca.tenancy.v1.TenancyService.GetApiKey:input_type -> ceralacca.tenancy.v1.GetApiKeyRequest
+	21, // 31: ceralacca.tenancy.v1.TenancyService.ListApiKeys:input_type -> ceralacca.tenancy.v1.ListApiKeysRequest
+	23, // 32: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:input_type -> ceralacca.tenancy.v1.RevokeApiKeyRequest
+	24, // 33: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:input_type -> ceralacca.tenancy.v1.ResolveApiKeyRequest
+	26, // 34: ceralacca.tenancy.v1.TenancyService.GetStanding:input_type -> ceralacca.tenancy.v1.GetStandingRequest
+	28, // 35: ceralacca.tenancy.v1.TenancyService.CreateReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	28, // 36: ceralacca.tenancy.v1.TenancyService.GetReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	3,  // 37: ceralacca.tenancy.v1.TenancyService.ListResellers:output_type -> ceralacca.tenancy.v1.ListResellersResponse
+	29, // 38: ceralacca.tenancy.v1.TenancyService.CreateTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	29, // 39: ceralacca.tenancy.v1.TenancyService.GetTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	7,  // 40: ceralacca.tenancy.v1.TenancyService.ListTenants:output_type -> ceralacca.tenancy.v1.ListTenantsResponse
+	29, // 41: ceralacca.tenancy.v1.TenancyService.SuspendTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	29, // 42: ceralacca.tenancy.v1.TenancyService.ResumeTenant:output_type -> ceralacca.tenancy.v1.Tenant
+	28, // 43: ceralacca.tenancy.v1.TenancyService.SuspendReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	28, // 44: ceralacca.tenancy.v1.TenancyService.ResumeReseller:output_type -> ceralacca.tenancy.v1.Reseller
+	31, // 45: ceralacca.tenancy.v1.TenancyService.CreateCompany:output_type -> ceralacca.tenancy.v1.Company
+	31, // 46: ceralacca.tenancy.v1.TenancyService.GetCompany:output_type -> ceralacca.tenancy.v1.Company
+	15, // 47: ceralacca.tenancy.v1.TenancyService.ListCompanies:output_type -> ceralacca.tenancy.v1.ListCompaniesResponse
+	17, // 48: ceralacca.tenancy.v1.TenancyService.LookUpRecipients:output_type -> ceralacca.tenancy.v1.LookUpRecipientsResponse
+	31, // 49: ceralacca.tenancy.v1.TenancyService.UpdateCompany:output_type -> ceralacca.tenancy.v1.Company
+	33, // 50: ceralacca.tenancy.v1.TenancyService.CreateApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	33, // 51: ceralacca.tenancy.v1.TenancyService.GetApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	22, // 52: ceralacca.tenancy.v1.TenancyService.ListApiKeys:output_type -> ceralacca.tenancy.v1.ListApiKeysResponse
+	33, // 53: ceralacca.tenancy.v1.TenancyService.RevokeApiKey:output_type -> ceralacca.tenancy.v1.ApiKey
+	25, // 54: ceralacca.tenancy.v1.TenancyService.ResolveApiKey:output_type -> ceralacca.tenancy.v1.ResolveApiKeyResponse
+	27, // 55: ceralacca.tenancy.v1.TenancyService.GetStanding:output_type -> ceralacca.tenancy.v1.GetStandingResponse
+	35, // [35:56] is the sub-list for method output_type
+	14, // [14:35] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_tenancy_v1_service_proto_init() }
@@ -1494,7 +1945,7 @@ func file_ceralacca_tenancy_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_tenancy_v1_service_proto_rawDesc), len(file_ceralacca_tenancy_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

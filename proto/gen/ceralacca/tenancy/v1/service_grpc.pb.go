@@ -25,6 +25,10 @@ const (
 	TenancyService_CreateTenant_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/CreateTenant"
 	TenancyService_GetTenant_FullMethodName        = "/ceralacca.tenancy.v1.TenancyService/GetTenant"
 	TenancyService_ListTenants_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/ListTenants"
+	TenancyService_SuspendTenant_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/SuspendTenant"
+	TenancyService_ResumeTenant_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/ResumeTenant"
+	TenancyService_SuspendReseller_FullMethodName  = "/ceralacca.tenancy.v1.TenancyService/SuspendReseller"
+	TenancyService_ResumeReseller_FullMethodName   = "/ceralacca.tenancy.v1.TenancyService/ResumeReseller"
 	TenancyService_CreateCompany_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/CreateCompany"
 	TenancyService_GetCompany_FullMethodName       = "/ceralacca.tenancy.v1.TenancyService/GetCompany"
 	TenancyService_ListCompanies_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ListCompanies"
@@ -35,6 +39,7 @@ const (
 	TenancyService_ListApiKeys_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/ListApiKeys"
 	TenancyService_RevokeApiKey_FullMethodName     = "/ceralacca.tenancy.v1.TenancyService/RevokeApiKey"
 	TenancyService_ResolveApiKey_FullMethodName    = "/ceralacca.tenancy.v1.TenancyService/ResolveApiKey"
+	TenancyService_GetStanding_FullMethodName      = "/ceralacca.tenancy.v1.TenancyService/GetStanding"
 )
 
 // TenancyServiceClient is the client API for TenancyService service.
@@ -49,6 +54,15 @@ type TenancyServiceClient interface {
 	CreateTenant(ctx context.Context, in *CreateTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
+	// Lets a tenant begin nothing new, with a reason that it reads; what it has stays open to it. By operators, and by its
+	// reseller: the two suspend independently of each other. A repeat changes nothing: the first time and reason stay.
+	SuspendTenant(ctx context.Context, in *SuspendTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
+	// Lifts the caller's own suspension of a tenant; one who has none to lift is told who has: PERMISSION_DENIED
+	// SUSPENDED_BY_OPERATOR, FAILED_PRECONDITION SUSPENDED_BY_RESELLER or RESELLER_SUSPENDED.
+	ResumeTenant(ctx context.Context, in *ResumeTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
+	// The same for a reseller and, as long as it holds, for all its tenants.
+	SuspendReseller(ctx context.Context, in *SuspendResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
+	ResumeReseller(ctx context.Context, in *ResumeResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
 	CreateCompany(ctx context.Context, in *CreateCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	GetCompany(ctx context.Context, in *GetCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	ListCompanies(ctx context.Context, in *ListCompaniesRequest, opts ...grpc.CallOption) (*ListCompaniesResponse, error)
@@ -63,6 +77,9 @@ type TenancyServiceClient interface {
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
 	// Tells a service whose key this is. UNAUTHENTICATED for an unknown, revoked or expired key.
 	ResolveApiKey(ctx context.Context, in *ResolveApiKeyRequest, opts ...grpc.CallOption) (*ResolveApiKeyResponse, error)
+	// Tells a service whether a tenant or reseller is suspended, for callers who come without a key of ours and for what
+	// begins without a caller. One that is not known is not suspended.
+	GetStanding(ctx context.Context, in *GetStandingRequest, opts ...grpc.CallOption) (*GetStandingResponse, error)
 }
 
 type tenancyServiceClient struct {
@@ -127,6 +144,46 @@ func (c *tenancyServiceClient) ListTenants(ctx context.Context, in *ListTenantsR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTenantsResponse)
 	err := c.cc.Invoke(ctx, TenancyService_ListTenants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tenancyServiceClient) SuspendTenant(ctx context.Context, in *SuspendTenantRequest, opts ...grpc.CallOption) (*Tenant, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Tenant)
+	err := c.cc.Invoke(ctx, TenancyService_SuspendTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tenancyServiceClient) ResumeTenant(ctx context.Context, in *ResumeTenantRequest, opts ...grpc.CallOption) (*Tenant, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Tenant)
+	err := c.cc.Invoke(ctx, TenancyService_ResumeTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tenancyServiceClient) SuspendReseller(ctx context.Context, in *SuspendResellerRequest, opts ...grpc.CallOption) (*Reseller, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Reseller)
+	err := c.cc.Invoke(ctx, TenancyService_SuspendReseller_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tenancyServiceClient) ResumeReseller(ctx context.Context, in *ResumeResellerRequest, opts ...grpc.CallOption) (*Reseller, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Reseller)
+	err := c.cc.Invoke(ctx, TenancyService_ResumeReseller_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +290,16 @@ func (c *tenancyServiceClient) ResolveApiKey(ctx context.Context, in *ResolveApi
 	return out, nil
 }
 
+func (c *tenancyServiceClient) GetStanding(ctx context.Context, in *GetStandingRequest, opts ...grpc.CallOption) (*GetStandingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStandingResponse)
+	err := c.cc.Invoke(ctx, TenancyService_GetStanding_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TenancyServiceServer is the server API for TenancyService service.
 // All implementations must embed UnimplementedTenancyServiceServer
 // for forward compatibility.
@@ -245,6 +312,15 @@ type TenancyServiceServer interface {
 	CreateTenant(context.Context, *CreateTenantRequest) (*Tenant, error)
 	GetTenant(context.Context, *GetTenantRequest) (*Tenant, error)
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
+	// Lets a tenant begin nothing new, with a reason that it reads; what it has stays open to it. By operators, and by its
+	// reseller: the two suspend independently of each other. A repeat changes nothing: the first time and reason stay.
+	SuspendTenant(context.Context, *SuspendTenantRequest) (*Tenant, error)
+	// Lifts the caller's own suspension of a tenant; one who has none to lift is told who has: PERMISSION_DENIED
+	// SUSPENDED_BY_OPERATOR, FAILED_PRECONDITION SUSPENDED_BY_RESELLER or RESELLER_SUSPENDED.
+	ResumeTenant(context.Context, *ResumeTenantRequest) (*Tenant, error)
+	// The same for a reseller and, as long as it holds, for all its tenants.
+	SuspendReseller(context.Context, *SuspendResellerRequest) (*Reseller, error)
+	ResumeReseller(context.Context, *ResumeResellerRequest) (*Reseller, error)
 	CreateCompany(context.Context, *CreateCompanyRequest) (*Company, error)
 	GetCompany(context.Context, *GetCompanyRequest) (*Company, error)
 	ListCompanies(context.Context, *ListCompaniesRequest) (*ListCompaniesResponse, error)
@@ -259,6 +335,9 @@ type TenancyServiceServer interface {
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*ApiKey, error)
 	// Tells a service whose key this is. UNAUTHENTICATED for an unknown, revoked or expired key.
 	ResolveApiKey(context.Context, *ResolveApiKeyRequest) (*ResolveApiKeyResponse, error)
+	// Tells a service whether a tenant or reseller is suspended, for callers who come without a key of ours and for what
+	// begins without a caller. One that is not known is not suspended.
+	GetStanding(context.Context, *GetStandingRequest) (*GetStandingResponse, error)
 	mustEmbedUnimplementedTenancyServiceServer()
 }
 
@@ -286,6 +365,18 @@ func (UnimplementedTenancyServiceServer) GetTenant(context.Context, *GetTenantRe
 }
 func (UnimplementedTenancyServiceServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
+}
+func (UnimplementedTenancyServiceServer) SuspendTenant(context.Context, *SuspendTenantRequest) (*Tenant, error) {
+	return nil, status.Error(codes.Unimplemented, "method SuspendTenant not implemented")
+}
+func (UnimplementedTenancyServiceServer) ResumeTenant(context.Context, *ResumeTenantRequest) (*Tenant, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeTenant not implemented")
+}
+func (UnimplementedTenancyServiceServer) SuspendReseller(context.Context, *SuspendResellerRequest) (*Reseller, error) {
+	return nil, status.Error(codes.Unimplemented, "method SuspendReseller not implemented")
+}
+func (UnimplementedTenancyServiceServer) ResumeReseller(context.Context, *ResumeResellerRequest) (*Reseller, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeReseller not implemented")
 }
 func (UnimplementedTenancyServiceServer) CreateCompany(context.Context, *CreateCompanyRequest) (*Company, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCompany not implemented")
@@ -316,6 +407,9 @@ func (UnimplementedTenancyServiceServer) RevokeApiKey(context.Context, *RevokeAp
 }
 func (UnimplementedTenancyServiceServer) ResolveApiKey(context.Context, *ResolveApiKeyRequest) (*ResolveApiKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveApiKey not implemented")
+}
+func (UnimplementedTenancyServiceServer) GetStanding(context.Context, *GetStandingRequest) (*GetStandingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStanding not implemented")
 }
 func (UnimplementedTenancyServiceServer) mustEmbedUnimplementedTenancyServiceServer() {}
 func (UnimplementedTenancyServiceServer) testEmbeddedByValue()                        {}
@@ -442,6 +536,78 @@ func _TenancyService_ListTenants_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TenancyServiceServer).ListTenants(ctx, req.(*ListTenantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TenancyService_SuspendTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SuspendTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).SuspendTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_SuspendTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).SuspendTenant(ctx, req.(*SuspendTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TenancyService_ResumeTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).ResumeTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_ResumeTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).ResumeTenant(ctx, req.(*ResumeTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TenancyService_SuspendReseller_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SuspendResellerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).SuspendReseller(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_SuspendReseller_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).SuspendReseller(ctx, req.(*SuspendResellerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TenancyService_ResumeReseller_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeResellerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).ResumeReseller(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_ResumeReseller_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).ResumeReseller(ctx, req.(*ResumeResellerRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -626,6 +792,24 @@ func _TenancyService_ResolveApiKey_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TenancyService_GetStanding_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStandingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenancyServiceServer).GetStanding(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenancyService_GetStanding_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenancyServiceServer).GetStanding(ctx, req.(*GetStandingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TenancyService_ServiceDesc is the grpc.ServiceDesc for TenancyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -656,6 +840,22 @@ var TenancyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTenants",
 			Handler:    _TenancyService_ListTenants_Handler,
+		},
+		{
+			MethodName: "SuspendTenant",
+			Handler:    _TenancyService_SuspendTenant_Handler,
+		},
+		{
+			MethodName: "ResumeTenant",
+			Handler:    _TenancyService_ResumeTenant_Handler,
+		},
+		{
+			MethodName: "SuspendReseller",
+			Handler:    _TenancyService_SuspendReseller_Handler,
+		},
+		{
+			MethodName: "ResumeReseller",
+			Handler:    _TenancyService_ResumeReseller_Handler,
 		},
 		{
 			MethodName: "CreateCompany",
@@ -696,6 +896,10 @@ var TenancyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveApiKey",
 			Handler:    _TenancyService_ResolveApiKey_Handler,
+		},
+		{
+			MethodName: "GetStanding",
+			Handler:    _TenancyService_GetStanding_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -27,6 +27,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Whether a tenant or reseller may begin new things.
+type TenancyState int32
+
+const (
+	TenancyState_TENANCY_STATE_UNSPECIFIED TenancyState = 0
+	TenancyState_TENANCY_STATE_ACTIVE      TenancyState = 1
+	// Nothing new begins. What exists is read, shown, exported, received, checked, sealed and kept as ever, and what had
+	// been accepted before is brought to its end.
+	TenancyState_TENANCY_STATE_SUSPENDED TenancyState = 2
+)
+
+// Enum value maps for TenancyState.
+var (
+	TenancyState_name = map[int32]string{
+		0: "TENANCY_STATE_UNSPECIFIED",
+		1: "TENANCY_STATE_ACTIVE",
+		2: "TENANCY_STATE_SUSPENDED",
+	}
+	TenancyState_value = map[string]int32{
+		"TENANCY_STATE_UNSPECIFIED": 0,
+		"TENANCY_STATE_ACTIVE":      1,
+		"TENANCY_STATE_SUSPENDED":   2,
+	}
+)
+
+func (x TenancyState) Enum() *TenancyState {
+	p := new(TenancyState)
+	*p = x
+	return p
+}
+
+func (x TenancyState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TenancyState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_tenancy_v1_types_proto_enumTypes[0].Descriptor()
+}
+
+func (TenancyState) Type() protoreflect.EnumType {
+	return &file_ceralacca_tenancy_v1_types_proto_enumTypes[0]
+}
+
+func (x TenancyState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TenancyState.Descriptor instead.
+func (TenancyState) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+// Who suspended, and who may therefore lift it.
+type SuspensionParty int32
+
+const (
+	SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED SuspensionParty = 0
+	// The platform's operators.
+	SuspensionParty_SUSPENSION_PARTY_OPERATOR SuspensionParty = 1
+	// The reseller of the tenant.
+	SuspensionParty_SUSPENSION_PARTY_RESELLER SuspensionParty = 2
+)
+
+// Enum value maps for SuspensionParty.
+var (
+	SuspensionParty_name = map[int32]string{
+		0: "SUSPENSION_PARTY_UNSPECIFIED",
+		1: "SUSPENSION_PARTY_OPERATOR",
+		2: "SUSPENSION_PARTY_RESELLER",
+	}
+	SuspensionParty_value = map[string]int32{
+		"SUSPENSION_PARTY_UNSPECIFIED": 0,
+		"SUSPENSION_PARTY_OPERATOR":    1,
+		"SUSPENSION_PARTY_RESELLER":    2,
+	}
+)
+
+func (x SuspensionParty) Enum() *SuspensionParty {
+	p := new(SuspensionParty)
+	*p = x
+	return p
+}
+
+func (x SuspensionParty) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SuspensionParty) Descriptor() protoreflect.EnumDescriptor {
+	return file_ceralacca_tenancy_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (SuspensionParty) Type() protoreflect.EnumType {
+	return &file_ceralacca_tenancy_v1_types_proto_enumTypes[1]
+}
+
+func (x SuspensionParty) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SuspensionParty.Descriptor instead.
+func (SuspensionParty) EnumDescriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
 // When the documents of a company are signed before transmission.
 type SignaturePolicy int32
 
@@ -67,11 +171,11 @@ func (x SignaturePolicy) String() string {
 }
 
 func (SignaturePolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_ceralacca_tenancy_v1_types_proto_enumTypes[0].Descriptor()
+	return file_ceralacca_tenancy_v1_types_proto_enumTypes[2].Descriptor()
 }
 
 func (SignaturePolicy) Type() protoreflect.EnumType {
-	return &file_ceralacca_tenancy_v1_types_proto_enumTypes[0]
+	return &file_ceralacca_tenancy_v1_types_proto_enumTypes[2]
 }
 
 func (x SignaturePolicy) Number() protoreflect.EnumNumber {
@@ -80,7 +184,7 @@ func (x SignaturePolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SignaturePolicy.Descriptor instead.
 func (SignaturePolicy) EnumDescriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{0}
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 // Who may call a method. A method without it is refused when the server starts.
@@ -95,9 +199,13 @@ type Access struct {
 	// Keys of resellers may call, for their own tenants.
 	Reseller bool `protobuf:"varint,4,opt,name=reseller,proto3" json:"reseller,omitempty"`
 	// Anybody may call, without a key.
-	Public        bool `protobuf:"varint,5,opt,name=public,proto3" json:"public,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Public bool `protobuf:"varint,5,opt,name=public,proto3" json:"public,omitempty"`
+	// Goes on while the tenant of the caller, or its reseller, is suspended: what reads, shows, exports, receives, checks,
+	// ends something or takes it back. Without it the method is refused then, with FAILED_PRECONDITION TENANT_SUSPENDED.
+	// It says nothing to operators and services, and means nothing on a method that only they may call.
+	WhileSuspended bool `protobuf:"varint,6,opt,name=while_suspended,json=whileSuspended,proto3" json:"while_suspended,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Access) Reset() {
@@ -165,20 +273,112 @@ func (x *Access) GetPublic() bool {
 	return false
 }
 
+func (x *Access) GetWhileSuspended() bool {
+	if x != nil {
+		return x.WhileSuspended
+	}
+	return false
+}
+
+// A suspension that holds now.
+type Suspension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}; or resellers/{reseller}, with all its tenants.
+	Subject string          `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Party   SuspensionParty `protobuf:"varint,2,opt,name=party,proto3,enum=ceralacca.tenancy.v1.SuspensionParty" json:"party,omitempty"`
+	// As it was given. The suspended read it.
+	Reason      string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	SuspendTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=suspend_time,json=suspendTime,proto3" json:"suspend_time,omitempty"`
+	// The caller who did it, as in the audit record; not told to tenants.
+	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suspension) Reset() {
+	*x = Suspension{}
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suspension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suspension) ProtoMessage() {}
+
+func (x *Suspension) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
+func (*Suspension) Descriptor() ([]byte, []int) {
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Suspension) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Suspension) GetParty() SuspensionParty {
+	if x != nil {
+		return x.Party
+	}
+	return SuspensionParty_SUSPENSION_PARTY_UNSPECIFIED
+}
+
+func (x *Suspension) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Suspension) GetSuspendTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SuspendTime
+	}
+	return nil
+}
+
+func (x *Suspension) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 // A partner that onboards tenants.
 type Reseller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// resellers/{reseller}
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	DisplayName   string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DisplayName string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	CreateTime  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	State       TenancyState           `protobuf:"varint,4,opt,name=state,proto3,enum=ceralacca.tenancy.v1.TenancyState" json:"state,omitempty"`
+	// While it is suspended.
+	Suspension *Suspension `protobuf:"bytes,5,opt,name=suspension,proto3" json:"suspension,omitempty"`
+	// Changes with each update; send it back to guard against lost updates.
+	Etag          string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reseller) Reset() {
 	*x = Reseller{}
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -190,7 +390,7 @@ func (x *Reseller) String() string {
 func (*Reseller) ProtoMessage() {}
 
 func (x *Reseller) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[1]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -203,7 +403,7 @@ func (x *Reseller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseller.ProtoReflect.Descriptor instead.
 func (*Reseller) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Reseller) GetName() string {
@@ -227,6 +427,27 @@ func (x *Reseller) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Reseller) GetState() TenancyState {
+	if x != nil {
+		return x.State
+	}
+	return TenancyState_TENANCY_STATE_UNSPECIFIED
+}
+
+func (x *Reseller) GetSuspension() *Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
+func (x *Reseller) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 // A customer: the boundary that data never crosses.
 type Tenant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -237,14 +458,18 @@ type Tenant struct {
 	DisplayName string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	CreateTime  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Changes with each update; send it back to guard against lost updates.
-	Etag          string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Suspended as long as one suspension holds: its own or that of its reseller.
+	State TenancyState `protobuf:"varint,6,opt,name=state,proto3,enum=ceralacca.tenancy.v1.TenancyState" json:"state,omitempty"`
+	// All that hold: the operators', that of its reseller as a whole, the one that its reseller put.
+	Suspensions   []*Suspension `protobuf:"bytes,7,rep,name=suspensions,proto3" json:"suspensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[2]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +481,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[2]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +494,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Tenant) GetName() string {
@@ -307,6 +532,20 @@ func (x *Tenant) GetEtag() string {
 	return ""
 }
 
+func (x *Tenant) GetState() TenancyState {
+	if x != nil {
+		return x.State
+	}
+	return TenancyState_TENANCY_STATE_UNSPECIFIED
+}
+
+func (x *Tenant) GetSuspensions() []*Suspension {
+	if x != nil {
+		return x.Suspensions
+	}
+	return nil
+}
+
 // A fiscal identity of a tenant: it issues and receives invoices.
 type Company struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -333,7 +572,7 @@ type Company struct {
 
 func (x *Company) Reset() {
 	*x = Company{}
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[3]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -345,7 +584,7 @@ func (x *Company) String() string {
 func (*Company) ProtoMessage() {}
 
 func (x *Company) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[3]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -358,7 +597,7 @@ func (x *Company) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Company.ProtoReflect.Descriptor instead.
 func (*Company) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Company) GetName() string {
@@ -463,7 +702,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[4]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +714,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[4]
+	mi := &file_ceralacca_tenancy_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +727,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_tenancy_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApiKey) GetName() string {
@@ -584,26 +823,41 @@ var File_ceralacca_tenancy_v1_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_tenancy_v1_types_proto_rawDesc = "" +
 	"\n" +
-	" ceralacca/tenancy/v1/types.proto\x12\x14ceralacca.tenancy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n" +
+	" ceralacca/tenancy/v1/types.proto\x12\x14ceralacca.tenancy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n" +
 	"\x06Access\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
 	"\bservices\x18\x02 \x03(\tR\bservices\x12\x1a\n" +
 	"\boperator\x18\x03 \x01(\bR\boperator\x12\x1a\n" +
 	"\breseller\x18\x04 \x01(\bR\breseller\x12\x16\n" +
-	"\x06public\x18\x05 \x01(\bR\x06public\"\xdf\x01\n" +
+	"\x06public\x18\x05 \x01(\bR\x06public\x12'\n" +
+	"\x0fwhile_suspended\x18\x06 \x01(\bR\x0ewhileSuspended\"\xd0\x01\n" +
+	"\n" +
+	"Suspension\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12;\n" +
+	"\x05party\x18\x02 \x01(\x0e2%.ceralacca.tenancy.v1.SuspensionPartyR\x05party\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12=\n" +
+	"\fsuspend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\"\xf9\x02\n" +
 	"\bReseller\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12@\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime:F\xeaAC\n" +
-	"\x16ceralacca.dev/Reseller\x12\x14resellers/{reseller}*\tresellers2\breseller\"\xaf\x02\n" +
+	"createTime\x12=\n" +
+	"\x05state\x18\x04 \x01(\x0e2\".ceralacca.tenancy.v1.TenancyStateB\x03\xe0A\x03R\x05state\x12E\n" +
+	"\n" +
+	"suspension\x18\x05 \x01(\v2 .ceralacca.tenancy.v1.SuspensionB\x03\xe0A\x03R\n" +
+	"suspension\x12\x12\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag:F\xeaAC\n" +
+	"\x16ceralacca.dev/Reseller\x12\x14resellers/{reseller}*\tresellers2\breseller\"\xb7\x03\n" +
 	"\x06Tenant\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12F\n" +
 	"\breseller\x18\x02 \x01(\tB*\xe0A\x02\xbaH$r\"2 ^resellers/[a-z][a-z0-9-]{1,38}$R\breseller\x120\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12@\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12\x12\n" +
-	"\x04etag\x18\x05 \x01(\tR\x04etag:<\xeaA9\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\x12=\n" +
+	"\x05state\x18\x06 \x01(\x0e2\".ceralacca.tenancy.v1.TenancyStateB\x03\xe0A\x03R\x05state\x12G\n" +
+	"\vsuspensions\x18\a \x03(\v2 .ceralacca.tenancy.v1.SuspensionB\x03\xe0A\x03R\vsuspensions:<\xeaA9\n" +
 	"\x14ceralacca.dev/Tenant\x12\x10tenants/{tenant}*\atenants2\x06tenant\"\x85\x06\n" +
 	"\aCompany\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
@@ -637,7 +891,15 @@ const file_ceralacca_tenancy_v1_types_proto_rawDesc = "" +
 	"\rlast_use_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\vlastUseTime\x12\x1b\n" +
 	"\x06secret\x18\n" +
 	" \x01(\tB\x03\xe0A\x03R\x06secret:\x9f\x01\xeaA\x9b\x01\n" +
-	"\x14ceralacca.dev/ApiKey\x12\"tenants/{tenant}/apiKeys/{api_key}\x12&resellers/{reseller}/apiKeys/{api_key}\x12&operators/{operator}/apiKeys/{api_key}*\aapiKeys2\x06apiKey*\x86\x01\n" +
+	"\x14ceralacca.dev/ApiKey\x12\"tenants/{tenant}/apiKeys/{api_key}\x12&resellers/{reseller}/apiKeys/{api_key}\x12&operators/{operator}/apiKeys/{api_key}*\aapiKeys2\x06apiKey*d\n" +
+	"\fTenancyState\x12\x1d\n" +
+	"\x19TENANCY_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14TENANCY_STATE_ACTIVE\x10\x01\x12\x1b\n" +
+	"\x17TENANCY_STATE_SUSPENDED\x10\x02*q\n" +
+	"\x0fSuspensionParty\x12 \n" +
+	"\x1cSUSPENSION_PARTY_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19SUSPENSION_PARTY_OPERATOR\x10\x01\x12\x1d\n" +
+	"\x19SUSPENSION_PARTY_RESELLER\x10\x02*\x86\x01\n" +
 	"\x0fSignaturePolicy\x12 \n" +
 	"\x1cSIGNATURE_POLICY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SIGNATURE_POLICY_NONE\x10\x01\x12\x19\n" +
@@ -657,35 +919,44 @@ func file_ceralacca_tenancy_v1_types_proto_rawDescGZIP() []byte {
 	return file_ceralacca_tenancy_v1_types_proto_rawDescData
 }
 
-var file_ceralacca_tenancy_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_tenancy_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_ceralacca_tenancy_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_ceralacca_tenancy_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_ceralacca_tenancy_v1_types_proto_goTypes = []any{
-	(SignaturePolicy)(0),               // 0: ceralacca.tenancy.v1.SignaturePolicy
-	(*Access)(nil),                     // 1: ceralacca.tenancy.v1.Access
-	(*Reseller)(nil),                   // 2: ceralacca.tenancy.v1.Reseller
-	(*Tenant)(nil),                     // 3: ceralacca.tenancy.v1.Tenant
-	(*Company)(nil),                    // 4: ceralacca.tenancy.v1.Company
-	(*ApiKey)(nil),                     // 5: ceralacca.tenancy.v1.ApiKey
-	(*timestamppb.Timestamp)(nil),      // 6: google.protobuf.Timestamp
-	(*descriptorpb.MethodOptions)(nil), // 7: google.protobuf.MethodOptions
+	(TenancyState)(0),                  // 0: ceralacca.tenancy.v1.TenancyState
+	(SuspensionParty)(0),               // 1: ceralacca.tenancy.v1.SuspensionParty
+	(SignaturePolicy)(0),               // 2: ceralacca.tenancy.v1.SignaturePolicy
+	(*Access)(nil),                     // 3: ceralacca.tenancy.v1.Access
+	(*Suspension)(nil),                 // 4: ceralacca.tenancy.v1.Suspension
+	(*Reseller)(nil),                   // 5: ceralacca.tenancy.v1.Reseller
+	(*Tenant)(nil),                     // 6: ceralacca.tenancy.v1.Tenant
+	(*Company)(nil),                    // 7: ceralacca.tenancy.v1.Company
+	(*ApiKey)(nil),                     // 8: ceralacca.tenancy.v1.ApiKey
+	(*timestamppb.Timestamp)(nil),      // 9: google.protobuf.Timestamp
+	(*descriptorpb.MethodOptions)(nil), // 10: google.protobuf.MethodOptions
 }
 var file_ceralacca_tenancy_v1_types_proto_depIdxs = []int32{
-	6,  // 0: ceralacca.tenancy.v1.Reseller.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 1: ceralacca.tenancy.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: ceralacca.tenancy.v1.Company.signature_policy:type_name -> ceralacca.tenancy.v1.SignaturePolicy
-	6,  // 3: ceralacca.tenancy.v1.Company.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 4: ceralacca.tenancy.v1.Company.update_time:type_name -> google.protobuf.Timestamp
-	6,  // 5: ceralacca.tenancy.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 6: ceralacca.tenancy.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 7: ceralacca.tenancy.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
-	6,  // 8: ceralacca.tenancy.v1.ApiKey.last_use_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: ceralacca.tenancy.v1.access:extendee -> google.protobuf.MethodOptions
-	1,  // 10: ceralacca.tenancy.v1.access:type_name -> ceralacca.tenancy.v1.Access
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	10, // [10:11] is the sub-list for extension type_name
-	9,  // [9:10] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 0: ceralacca.tenancy.v1.Suspension.party:type_name -> ceralacca.tenancy.v1.SuspensionParty
+	9,  // 1: ceralacca.tenancy.v1.Suspension.suspend_time:type_name -> google.protobuf.Timestamp
+	9,  // 2: ceralacca.tenancy.v1.Reseller.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 3: ceralacca.tenancy.v1.Reseller.state:type_name -> ceralacca.tenancy.v1.TenancyState
+	4,  // 4: ceralacca.tenancy.v1.Reseller.suspension:type_name -> ceralacca.tenancy.v1.Suspension
+	9,  // 5: ceralacca.tenancy.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 6: ceralacca.tenancy.v1.Tenant.state:type_name -> ceralacca.tenancy.v1.TenancyState
+	4,  // 7: ceralacca.tenancy.v1.Tenant.suspensions:type_name -> ceralacca.tenancy.v1.Suspension
+	2,  // 8: ceralacca.tenancy.v1.Company.signature_policy:type_name -> ceralacca.tenancy.v1.SignaturePolicy
+	9,  // 9: ceralacca.tenancy.v1.Company.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 10: ceralacca.tenancy.v1.Company.update_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: ceralacca.tenancy.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 12: ceralacca.tenancy.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 13: ceralacca.tenancy.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
+	9,  // 14: ceralacca.tenancy.v1.ApiKey.last_use_time:type_name -> google.protobuf.Timestamp
+	10, // 15: ceralacca.tenancy.v1.access:extendee -> google.protobuf.MethodOptions
+	3,  // 16: ceralacca.tenancy.v1.access:type_name -> ceralacca.tenancy.v1.Access
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	16, // [16:17] is the sub-list for extension type_name
+	15, // [15:16] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_tenancy_v1_types_proto_init() }
@@ -698,8 +969,8 @@ func file_ceralacca_tenancy_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_tenancy_v1_types_proto_rawDesc), len(file_ceralacca_tenancy_v1_types_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			NumEnums:      3,
+			NumMessages:   6,
 			NumExtensions: 1,
 			NumServices:   0,
 		},

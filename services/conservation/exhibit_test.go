@@ -146,6 +146,7 @@ func TestDistributions(t *testing.T) {
 	t.Run("TheSameAgain", func(t *testing.T) { distributionIsTheSameAgain(t, h) })
 	t.Run("Refused", func(t *testing.T) { distributionsAreRefused(t, h, units) })
 	t.Run("Test46_DistributionTellsOfNobodyElse", func(t *testing.T) { test46DistributionTellsOfNobodyElse(t, h, units) })
+	t.Run("Test56_SuspendedTenant", func(t *testing.T) { test56SuspendedTenant(t, h, units) })
 }
 
 // test44DistributionVerifiesWithoutUs: verifica.sh with bare tools and our verifier agree on a good package and on damaged

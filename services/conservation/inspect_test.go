@@ -28,7 +28,7 @@ func field(f conservationv1.SearchField, value string) *conservationv1.SearchQue
 // Test47_Inspector: an inspector is named, ends by time and by word, sees what the filter lets through and nothing else, cannot
 // write, and everything is written down.
 //
-// Test56 is in it: the token needs no key of the tenant, which a suspension would take away.
+// A part of Test56 is in it: the token needs no key of the tenant. The rest is test56SuspendedTenant.
 func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	t.Parallel()
 	h := open(t, true)

@@ -305,6 +305,9 @@ var cscCodes = map[string]func(f *fault.Fault) *csc.Error{
 	"PIN_NOT_SET":           disabled,
 	"NO_OTP_DEVICE":         disabled,
 	"KEY_NOT_READY":         disabled,
+	"TENANT_SUSPENDED": func(f *fault.Fault) *csc.Error {
+		return &csc.Error{Status: http.StatusForbidden, Code: csc.CodeAccessDenied, Description: f.Message}
+	},
 	"CHALLENGE_NOT_FOUND":   badSAD,
 	"AUTHORIZATION_INVALID": badSAD,
 	"AUTHORIZATION_USED":    badSAD,

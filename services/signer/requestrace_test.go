@@ -328,16 +328,26 @@ func (b *book) lists(t *testing.T) {
 	require.Equal(t, made.GetName(), all.GetSignatureRequests()[0].GetName())
 
 	b.exec(t, `UPDATE signing_request SET created_at = created_at - interval '3 hours' WHERE id = $1`, last(made.GetName()))
-	b.exec(t, `UPDATE river_job SET scheduled_at = now(), state = 'available' WHERE kind = 'request-time' AND args->>'request' = $1`, last(made.GetName()))
 	reminded := func() (n int) {
 		require.NoError(t, pgtest.Admin(t, b.DB("signer")).QueryRow(ctx, `SELECT count(*) FROM signing_request_event WHERE request_id = $1 AND body LIKE '%"REMINDED"%'`, last(made.GetName())).Scan(&n))
 		return n
 	}
+	b.Suspend("acme", "unpaid")
+	due := `UPDATE river_job SET scheduled_at = now(), state = 'available' WHERE kind = 'request-time' AND args->>'request' = $1`
+	b.exec(t, due, last(made.GetName()))
+	eventually(t, "the job lets the suspended tenant's people be", func() (later bool) {
+		require.NoError(t, pgtest.Admin(t, b.DB("signer")).QueryRow(ctx, `SELECT bool_and(scheduled_at > now() + interval '50 minutes') FROM river_job
+			WHERE kind = 'request-time' AND args->>'request' = $1`, last(made.GetName())).Scan(&later))
+		return later
+	})
+	require.Zero(t, reminded())
+	b.Resume("acme")
+	b.exec(t, due, last(made.GetName()))
 	eventually(t, "the job reminds", func() bool { return reminded() == 1 })
 	_, err = b.api.RemindSignatureRequest(ctx, &signv1.RemindSignatureRequestRequest{Name: made.GetName()})
 	refusedWith(t, "REMINDED_TOO_OFTEN", err)
 	b.exec(t, `UPDATE signing_request SET deadline = now() WHERE id = $1`, last(made.GetName()))
-	b.exec(t, `UPDATE river_job SET scheduled_at = now(), state = 'available' WHERE kind = 'request-time' AND args->>'request' = $1`, last(made.GetName()))
+	b.exec(t, due, last(made.GetName()))
 	eventually(t, "the job expires it", func() bool {
 		return b.get(t, made.GetName()).GetState() == signv1.RequestState_REQUEST_STATE_EXPIRED
 	})

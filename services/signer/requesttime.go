@@ -53,11 +53,35 @@ func (s *Service) watchTime(ctx context.Context, tx pgx.Tx, r *requestRows) erro
 }
 
 // workTime does what is due, and comes back for the next. What it does is decided by our clock, not by the
-// queue's.
+// queue's. While the tenant is suspended nobody is reminded of what they cannot do; a deadline passes all the same.
 func (s *Service) workTime(ctx context.Context, job *river.Job[RequestTimeArgs]) error {
 	name := requestName{tenant: job.Args.Tenant, id: job.Args.Request, full: nameOfRequest(job.Args.Tenant, job.Args.Request)}
-	wait := time.Duration(0)
-	err := s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	wait, err := s.passTime(ctx, name, false)
+	if errors.Is(err, errReminderDue) {
+		held, asked := s.suspension(ctx, name.tenant) // outside the transaction: it may be a call
+		if asked != nil {
+			return asked
+		}
+		if held != nil {
+			return river.JobSnooze(min(suspendedPause, wait))
+		}
+		wait, err = s.passTime(ctx, name, true)
+	}
+	if err != nil || wait == 0 {
+		return err
+	}
+	return river.JobSnooze(wait)
+}
+
+// errReminderDue: somebody is to be reminded, if they may be.
+var errReminderDue = errors.New("signer: a reminder is due")
+
+// suspendedPause is how often a reminder that is due is thought of again while the tenant is suspended.
+const suspendedPause = time.Hour
+
+// passTime does what is due, reminds only if it may, and says when to come back at the latest.
+func (s *Service) passTime(ctx context.Context, name requestName, mayRemind bool) (wait time.Duration, err error) {
+	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		r, err := lockRequest(ctx, db.New(tx), name)
 		if err != nil || r.row.State != string(request.Open) {
 			return err
@@ -67,6 +91,9 @@ func (s *Service) workTime(ctx context.Context, job *river.Job[RequestTimeArgs])
 		switch {
 		case !now.Before(r.row.Deadline):
 			return s.perform(ctx, tx, r, deed{Act: request.Act{Verb: request.Expire}, action: "EXPIRED"})
+		case !now.Before(at) && !mayRemind:
+			wait = r.row.Deadline.Sub(now)
+			return errReminderDue
 		case !now.Before(at):
 			if err := s.remind(ctx, tx, r); err != nil {
 				return err
@@ -76,10 +103,7 @@ func (s *Service) workTime(ctx context.Context, job *river.Job[RequestTimeArgs])
 		wait = at.Sub(now)
 		return nil
 	})
-	if err != nil || wait == 0 {
-		return err
-	}
-	return river.JobSnooze(wait)
+	return wait, err
 }
 
 // note writes a line about something that changes nothing else.

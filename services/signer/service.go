@@ -18,6 +18,7 @@ import (
 	"time"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg"
@@ -196,6 +197,8 @@ type Service struct {
 	requests   requestWakes
 	// remotes hold keys outside the house, by name.
 	remotes map[string]*remote
+	// suspension of a tenant that holds now, or nil.
+	suspension func(ctx context.Context, tenant string) (*auth.Suspension, error)
 
 	db    *pg.DB
 	bus   *bus.Bus
@@ -240,7 +243,7 @@ func start(ctx context.Context, h *run.Host) error {
 		return err
 	}
 	s := &Service{
-		remotes: remotes, verifier: verifier, stamps: stamps, messengers: messengers, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		remotes: remotes, verifier: verifier, stamps: stamps, messengers: messengers, suspension: h.Suspension, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPINHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)

@@ -110,6 +110,7 @@ func TestCommandLine(t *testing.T) {
 		notifyByHand(t, tenant, invoice)
 		wrongInput(t, tenant, invoice)
 		operateByHand(t, operator, tenant)
+		suspendByHand(t, operator, tenant, invoice)
 	})
 }
 

@@ -109,8 +109,8 @@ func TestCommandLine(t *testing.T) {
 		archiveByHand(t, tenant, invoice)
 		notifyByHand(t, tenant, invoice)
 		wrongInput(t, tenant, invoice)
-		operateByHand(t, operator, tenant)
 		suspendByHand(t, operator, tenant, invoice)
+		operateByHand(t, operator, tenant)
 	})
 }
 

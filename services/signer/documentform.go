@@ -176,13 +176,13 @@ func whole(file []byte, err error) ([]byte, error) {
 func checkAs(ctx context.Context, file, hash, content []byte, by *readyCredential, o output) error {
 	leaf := by.signer.Chain[0]
 	if content == nil {
-		return verifyDetached(file, hash, leaf)
+		return verifyDetached(file, hash, by)
 	}
 	switch o.form {
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_ATTACHED:
 		return verifyOutput(file, content, by)
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED:
-		return verifyDetached(file, hash, leaf)
+		return verifyDetached(file, hash, by)
 	case signv1.SignatureForm_SIGNATURE_FORM_CADES_PARALLEL:
 		before, err := cms.Parse(content)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,10 @@ type readyCredential struct {
 	lent      bool
 	tenant    string // of a lent one: a role's signs for other tenants
 	qualified bool
+
+	reader cades.Reader
+	// attached, detached: the second reader has read such a file of this credential.
+	attached, detached atomic.Bool
 }
 
 // readyCredentials remembers what signing needs, by credential and version of its row: the row says

@@ -5,7 +5,7 @@
 // Persons sign with PIN and one-time password, bound to the documents that they were shown.
 //
 // It refuses keys that could be exported, certificates that are not for signing, and signatures that
-// a second implementation does not verify. It does not judge invoices, keep documents (the blob
+// the certificate does not verify when the file is read back. It does not judge invoices, keep documents (the blob
 // store does) or send anything anywhere. What it makes with keys in Vault is an advanced electronic
 // signature: Vault is no QSCD, so it never calls one qualified.
 package signer

@@ -206,16 +206,18 @@ func (s *Service) make(ctx context.Context, o *outcome) error {
 	return nil
 }
 
-// secondReaderLimit: go.mozilla.org/pkcs7 holds several copies of a file in memory, so it reads
-// small ones; larger ones are read back by our own reader, which does not share the writer's code.
+// secondReaderLimit: go.mozilla.org/pkcs7 holds several copies of a file in memory, so it reads small ones.
 const secondReaderLimit = 256 << 10
 
-// verifyOutput reads a signature back before anybody sees it: SdI refuses a file that is not intact
-// with 00102, and an archive that is not is worth nothing.
+// verifyOutput reads a signature back before anybody sees it: SdI refuses a file that is not intact with 00102, and an
+// archive that is not is worth nothing. Every file is read by our own reader, which does not share the writer's code:
+// structure, content, certificate, and the value once. What a file is but for content, digest and value follows from the
+// credential, so the second reader has the first file of each kind, every hour: see readyCredential.
 func verifyOutput(p7m, content []byte, by *readyCredential) error {
 	leaf := by.signer.Chain[0]
-	if len(p7m) > secondReaderLimit {
-		return cades.CheckOutput(p7m, content, leaf)
+	err := by.reader.Attached(p7m, content, leaf)
+	if err != nil || by.attached.Load() || len(p7m) > secondReaderLimit {
+		return err
 	}
 	p7, err := pkcs7.Parse(p7m)
 	if err != nil {
@@ -232,6 +234,7 @@ func verifyOutput(p7m, content []byte, by *readyCredential) error {
 	if err != nil {
 		return fmt.Errorf("second reader: %w", err)
 	}
+	by.attached.Store(true)
 	return nil
 }
 

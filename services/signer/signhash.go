@@ -191,22 +191,27 @@ func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Ch
 	return ch, err
 }
 
-// signHash makes one detached CAdES-BES and reads it back with the second implementation.
+// signHash makes one detached CAdES-BES and reads it back.
 func signHash(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 	der, err := cades.SignDetached(ctx, hash, by.signer, cades.Options{SigningTime: at, ReadBack: true})
 	if err != nil {
 		return nil, fmt.Errorf("signer: %w", err)
 	}
-	err = verifyDetached(der, hash, by.signer.Chain[0])
+	err = verifyDetached(der, hash, by)
 	if err != nil {
 		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signature just made does not verify and is thrown away").With(err)
 	}
 	return der, nil
 }
 
-// verifyDetached reads a signature without its content: the digest that is signed is the one that was
-// authorized, and what is signed is signed by the certificate. spec: RFC5652 §5.4
-func verifyDetached(der, hash []byte, leaf *x509.Certificate) error {
+// verifyDetached reads a signature without its content, as verifyOutput does one with it: the digest that is signed is
+// the one that was authorized, and what is signed is signed by the certificate. spec: RFC5652 §5.4
+func verifyDetached(der, hash []byte, by *readyCredential) error {
+	leaf := by.signer.Chain[0]
+	err := by.reader.Detached(der, hash, leaf)
+	if err != nil || by.detached.Load() {
+		return err
+	}
 	p7, err := pkcs7.Parse(der)
 	if err != nil {
 		return fmt.Errorf("second reader: %w", err)
@@ -232,6 +237,7 @@ func verifyDetached(der, hash []byte, leaf *x509.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("second reader: %w", err)
 	}
+	by.detached.Store(true)
 	return nil
 }
 

@@ -31,6 +31,8 @@ type VerifyOptions struct {
 	Content       io.Reader // of a detached signature
 	// ForSdI wants what SdI checks: signing time, and a certificate for signing (nonRepudiation).
 	ForSdI bool
+
+	contentSHA256 []byte // see Reader.Detached
 }
 
 // StampReport is what is true of one signature time-stamp.
@@ -92,6 +94,7 @@ func Verify(p7m []byte, o VerifyOptions) (*cms.SignedData, *Report, error) {
 func Judge(sd *cms.SignedData, o VerifyOptions) *Report {
 	base := sd.Verify(cms.VerifyOptions{
 		Roots: o.Roots, Intermediates: o.Intermediates, At: o.At, Content: o.Content,
+		ContentSHA256:            o.contentSHA256,
 		RequireContentCommitment: o.ForSdI, RequireSigningTime: o.ForSdI, RequireESS: o.ForSdI,
 	})
 	r := &Report{Warnings: base.Warnings, ReadError: base.ReadError}
@@ -139,24 +142,54 @@ func judgeStamp(raw, sig []byte, o VerifyOptions) StampReport {
 	return st
 }
 
-// CheckOutput reads a p7m that was just made back and says whether it holds exactly content
-// and one intact signature by cert. It judges neither trust nor time: the maker knows both.
+// CheckOutput is Reader.Attached for a single file.
 func CheckOutput(p7m, content []byte, cert *x509.Certificate) error {
-	sd, rep, err := Verify(p7m, VerifyOptions{})
+	return new(Reader).Attached(p7m, content, cert)
+}
+
+// Reader reads files back that were just made. It judges neither trust nor time: the maker knows both. It remembers
+// certificates, so that whoever makes many files with a few keys parses them once. The zero value is ready, and
+// goroutines may share it.
+type Reader struct{ certificates cms.Certificates }
+
+// Attached says whether a p7m holds exactly content and one intact signature by cert.
+func (r *Reader) Attached(p7m, content []byte, cert *x509.Certificate) error {
+	sd, err := r.check(p7m, VerifyOptions{}, cert)
 	if err != nil {
 		return err
 	}
-	if err := rep.Err(); err != nil {
-		return err
-	}
-	if sd.BER || sd.Trailing != 0 || sd.Armour != cms.ArmourNone {
-		return errors.New("cades: output is not plain DER")
-	}
-	if !bytes.Equal(sd.Content(), content) {
+	if sd.Detached || !bytes.Equal(sd.Content(), content) {
 		return errors.New("cades: output holds another content")
 	}
-	if len(rep.Signers) != 1 || rep.Signers[0].Level == LevelCMS || !rep.Signers[0].Certificate.Equal(cert) {
-		return errors.New("cades: output is not one CAdES signature by the certificate that was asked for")
+	return nil
+}
+
+// Detached says whether a file without content is one intact signature by cert over the content of that SHA-256.
+func (r *Reader) Detached(der, contentSHA256 []byte, cert *x509.Certificate) error {
+	sd, err := r.check(der, VerifyOptions{contentSHA256: contentSHA256}, cert)
+	if err != nil {
+		return err
+	}
+	if !sd.Detached {
+		return errors.New("cades: output holds content")
 	}
 	return nil
+}
+
+func (r *Reader) check(file []byte, o VerifyOptions, cert *x509.Certificate) (*cms.SignedData, error) {
+	sd, err := r.certificates.ParseLimited(file, cms.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("cades: %w", err)
+	}
+	if sd.BER || sd.Trailing != 0 || sd.Armour != cms.ArmourNone {
+		return nil, errors.New("cades: output is not plain DER")
+	}
+	rep := Judge(sd, o)
+	if err := rep.Err(); err != nil {
+		return nil, err
+	}
+	if len(rep.Signers) != 1 || rep.Signers[0].Level == LevelCMS || !rep.Signers[0].Certificate.Equal(cert) {
+		return nil, errors.New("cades: output is not one CAdES signature by the certificate that was asked for")
+	}
+	return sd, nil
 }

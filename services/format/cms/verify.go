@@ -20,6 +20,7 @@ type VerifyOptions struct {
 	Intermediates []*x509.Certificate // besides those in the file; the signer's own may be here too
 	At            time.Time           // time of judgement; zero: trust and coherence of time are not judged
 	Content       io.Reader           // of a detached signature
+	ContentSHA256 []byte              // the same, for whoever has the content's digest alone; Content is not read then
 	ExtKeyUsages  []x509.ExtKeyUsage  // one of them is required; nil: any
 	// RequireContentCommitment wants keyUsage nonRepudiation, as an Italian signing certificate has.
 	RequireContentCommitment bool
@@ -50,7 +51,7 @@ func (sd *SignedData) Verify(o VerifyOptions) *Report {
 	if len(sd.Unparsed) > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d embedded certificates cannot be parsed", len(sd.Unparsed)))
 	}
-	digests, err := sd.hashContent(o.Content)
+	digests, err := sd.hashContent(o.Content, o.ContentSHA256)
 	var unread *ReadError
 	if errors.As(err, &unread) {
 		r.ReadError = unread
@@ -63,8 +64,9 @@ func (sd *SignedData) Verify(o VerifyOptions) *Report {
 	return r
 }
 
-// hashContent computes every digest that some signer needs, reading the content once.
-func (sd *SignedData) hashContent(detached io.Reader) (map[crypto.Hash][]byte, error) {
+// hashContent computes every digest that some signer needs, reading the content once. digest, when set, is what is known
+// of the content of a detached signature.
+func (sd *SignedData) hashContent(detached io.Reader, digest []byte) (map[crypto.Hash][]byte, error) {
 	hashes := map[crypto.Hash]hash.Hash{}
 	var writers []io.Writer
 	for _, si := range sd.Signers {
@@ -75,6 +77,12 @@ func (sd *SignedData) hashContent(detached io.Reader) (map[crypto.Hash][]byte, e
 				writers = append(writers, hashes[h])
 			}
 		}
+	}
+	if sd.Detached && digest != nil {
+		if len(hashes) != 1 || hashes[crypto.SHA256] == nil || len(digest) != crypto.SHA256.Size() {
+			return nil, errors.New("of the content the SHA-256 is given, and a signature is over another digest")
+		}
+		return map[crypto.Hash][]byte{crypto.SHA256: digest}, nil
 	}
 	w := io.MultiWriter(writers...)
 	if len(writers) == 1 {

@@ -76,20 +76,46 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 	var a asked
 	var made db.Challenge
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		a, err = withDevice(ctx, db.New(tx), name)
+		q := db.New(tx)
+		a, err = withDevice(ctx, q, name)
 		if err != nil {
+			return err
+		}
+		if err = s.isDevice(ctx, q, a, req.GetDevice()); err != nil {
 			return err
 		}
 		made, err = s.openChallenge(ctx, tx, a, hashes, len(hashes))
 		return err
 	})
 	if errors.Is(err, errHeld) {
-		return s.challengeHeld(ctx, name, hashes, req.GetPlan())
+		return s.challengeHeld(ctx, name, hashes, req.GetPlan(), req.GetDevice())
 	}
 	if err != nil {
 		return nil, err
 	}
 	return s.challengeMessage(a.credential, made), nil
+}
+
+// isDevice refuses a device that passwords for the credential do not come from, by what is wrong with it.
+func (s *Service) isDevice(ctx context.Context, q *db.Queries, a asked, device string) error {
+	if device == "" {
+		return nil
+	}
+	name, id, err := parseDeviceName(device)
+	if err != nil {
+		return err
+	}
+	if id == a.device.ID && name.full() == a.name() {
+		return s.cooled(ctx, q, a)
+	}
+	if name.full() != a.name() {
+		return fault.NotFound("OTP_DEVICE_NOT_FOUND", "device: %s is no device of %s", device, a.name())
+	}
+	other, err := ownDevice(ctx, q, name, id)
+	if err != nil {
+		return err
+	}
+	return fault.Precondition("OTP_DEVICE_STATE", "device: %s is %s: the active device is %s", device, other.device.State, nameOfDevice(a.credential, a.device.ID))
 }
 
 // openChallenge writes a challenge down, for the caller of ctx. hashes are sorted; signatures is how many

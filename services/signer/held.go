@@ -70,6 +70,9 @@ func (s *Service) loadHolding(ctx context.Context, q *db.Queries, h *held) (err 
 	if h.session, err = q.GetSession(ctx, h.challenge.ID); err != nil {
 		return fmt.Errorf("signer: read session: %w", err)
 	}
+	if h.session.OtpKind != "" {
+		h.holding.OtpID, h.holding.OtpKind = h.session.OtpID, h.session.OtpKind
+	}
 	if h.remote, err = s.remote(h.holding.Provider); err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func chainOf(ders [][]byte) ([]*x509.Certificate, error) {
 
 // challengeHeld begins a challenge with the key that the provider of this day holds. The signing time is
 // fixed here, and with it what will be signed.
-func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes [][]byte, plan *signv1.SigningPlan) (*signv1.Challenge, error) {
+func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes [][]byte, plan *signv1.SigningPlan, device string) (*signv1.Challenge, error) {
 	id, err := pg.NewID()
 	if err != nil {
 		return nil, err
@@ -103,6 +106,9 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 	}
 	if len(hashes) > int(h.holding.Multisign) {
 		return nil, fault.Invalid(provider.TooManyHashes, "document_sha256: %d documents: provider %s authorizes %d at a time", len(hashes), h.holding.Provider, h.holding.Multisign)
+	}
+	if err = s.chooseDevice(ctx, h, device); err != nil {
+		return nil, err
 	}
 	h.challenge.Hashes, h.session.SigningTime = hashes, now.Truncate(time.Second)
 	authorized, err := s.toAuthorize(ctx, h, name, plan)
@@ -120,7 +126,9 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 		if n == 0 {
 			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: renew it at provider %s and switch to it", nameOfCredential(h.credential), h.holding.Provider)
 		}
-		if err = q.InsertSession(ctx, db.InsertSessionParams{ChallengeID: id, SigningTime: h.session.SigningTime, Authorized: authorized}); err != nil {
+		if err = q.InsertSession(ctx, db.InsertSessionParams{
+			ChallengeID: id, SigningTime: h.session.SigningTime, Authorized: authorized, OtpID: h.session.OtpID, OtpKind: h.session.OtpKind,
+		}); err != nil {
 			return fmt.Errorf("signer: insert session: %w", err)
 		}
 		if h.challenge, err = q.GetChallenge(ctx, db.GetChallengeParams{ID: id, CredentialID: name.id, Caller: callerOf(ctx)}); err != nil {
@@ -134,6 +142,29 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 		return nil, err
 	}
 	return s.challengeMessage(h.credential, h.challenge), nil
+}
+
+// chooseDevice asks the provider for a device of the holder's that is not the one of the holding.
+func (s *Service) chooseDevice(ctx context.Context, h *held, kind string) error {
+	if kind == "" || kind == h.holding.OtpKind {
+		return nil
+	}
+	from, err := s.remote(h.holding.Provider)
+	if err != nil {
+		return err
+	}
+	d, err := from.Describe(ctx, h.key())
+	if err != nil {
+		return provider.Fault(err)
+	}
+	for _, o := range d.OTP {
+		if string(o.Kind) == kind {
+			h.session.OtpID, h.session.OtpKind = o.ID, kind
+			return nil
+		}
+	}
+	return fault.Invalid("OTP_KIND", "device: the holder has no device of kind %q at provider %s", kind, h.holding.Provider).
+		WithField("device", "OTP_KIND", "the holder has none of this kind")
 }
 
 // holdingOf reads a credential with the key that a provider holds for it at that time.

@@ -47,11 +47,11 @@ FROM credential c JOIN credential_holding h ON h.credential_id = c.id
 WHERE h.id = @holding_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND h.not_before <= @at AND h.not_after > @at;
 
 -- name: InsertSession :exec
-INSERT INTO provider_session (challenge_id, tenant_id, holding_id, signing_time, authorized)
-SELECT ch.id, ch.tenant_id, ch.holding_id, @signing_time, @authorized::bytea[] FROM challenge ch WHERE ch.id = @challenge_id;
+INSERT INTO provider_session (challenge_id, tenant_id, holding_id, signing_time, authorized, otp_id, otp_kind)
+SELECT ch.id, ch.tenant_id, ch.holding_id, @signing_time, @authorized::bytea[], @otp_id, @otp_kind FROM challenge ch WHERE ch.id = @challenge_id;
 
 -- name: GetSession :one
-SELECT challenge_id, tenant_id, holding_id, signing_time, authorized, sealed, grant_expires_at, otp_sent_at FROM provider_session WHERE challenge_id = @challenge_id;
+SELECT challenge_id, tenant_id, holding_id, signing_time, authorized, sealed, grant_expires_at, otp_sent_at, otp_id, otp_kind FROM provider_session WHERE challenge_id = @challenge_id;
 
 -- name: SealGrant :exec
 UPDATE provider_session SET sealed = @sealed, grant_expires_at = @grant_expires_at WHERE challenge_id = @challenge_id;

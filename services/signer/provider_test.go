@@ -190,7 +190,7 @@ func TestProviders(t *testing.T) {
 	}{
 		{"signs hashes", providerSignsHashes}, {"signs documents", providerSignsDocuments}, {"wrong factors", providerWrongFactors},
 		{"outcome unknown", providerOutcomeUnknown}, {"call of a dead process", providerCallOfADeadProcess},
-		{"goes on where it was", providerGoesOnWhereItWas}, {"grant that is over", providerGrantIsOver}, {"switch", providerSwitch}, {"away", providerAway},
+		{"goes on where it was", providerGoesOnWhereItWas}, {"grant that is over", providerGrantIsOver}, {"switch", providerSwitch}, {"device of a challenge", providerDevice}, {"away", providerAway},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, a) })
 	}

@@ -55,6 +55,7 @@ func (c *cli) signCommand() *cobra.Command {
 		"--timestamp adds a time stamp to each signature; --box makes that of a PDF visible. The signature is an\n" +
 		"advanced one, not a qualified one."
 	how.flags(cmd, "p7s")
+	cmd.Flags().StringVar(&how.device, "device", "", "whose password it is to be: SMS, EMAIL, CALL, PUSH or APP, where a provider has the key; else the name of the device, which must be the active one")
 	return cmd
 }
 

@@ -24,6 +24,7 @@ const mostUploaded = 10 << 20
 // signing are the flags that say what comes out.
 type signing struct {
 	as, dir string
+	device  string // of persons
 	stamp   bool
 	force   bool
 	pdf     pdfFlags
@@ -170,10 +171,18 @@ func documentsOf(files []toSign, whole bool) ([]*signv1.DocumentToSign, error) {
 	return out, nil
 }
 
+// of is the device as the API names it: kinds are in capitals.
+func (s signing) of() string {
+	if strings.Contains(s.device, "/") {
+		return s.device
+	}
+	return strings.ToUpper(s.device)
+}
+
 // challenge fixes what is to be signed, and as what. Only a key at a provider that binds the password to the form needs the
 // documents themselves for that: they travel when it says so.
 func (s signing) challenge(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign) (*signv1.Challenge, error) {
-	req := &signv1.CreateChallengeRequest{Parent: name, SignatureCount: int32(len(files))} //nolint:gosec // at most 500
+	req := &signv1.CreateChallengeRequest{Parent: name, SignatureCount: int32(len(files)), Device: s.of()} //nolint:gosec // at most 500
 	for _, f := range files {
 		req.DocumentSha256 = append(req.DocumentSha256, f.hash)
 	}

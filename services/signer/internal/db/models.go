@@ -319,6 +319,8 @@ type ProviderSession struct {
 	Sealed         []byte
 	GrantExpiresAt *time.Time
 	OtpSentAt      *time.Time
+	OtpID          string
+	OtpKind        string
 }
 
 type ProviderSignature struct {

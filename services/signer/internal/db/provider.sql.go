@@ -265,7 +265,7 @@ func (q *Queries) GetHolding(ctx context.Context, id uuid.UUID) (CredentialHoldi
 }
 
 const getSession = `-- name: GetSession :one
-SELECT challenge_id, tenant_id, holding_id, signing_time, authorized, sealed, grant_expires_at, otp_sent_at FROM provider_session WHERE challenge_id = $1
+SELECT challenge_id, tenant_id, holding_id, signing_time, authorized, sealed, grant_expires_at, otp_sent_at, otp_id, otp_kind FROM provider_session WHERE challenge_id = $1
 `
 
 func (q *Queries) GetSession(ctx context.Context, challengeID uuid.UUID) (ProviderSession, error) {
@@ -280,6 +280,8 @@ func (q *Queries) GetSession(ctx context.Context, challengeID uuid.UUID) (Provid
 		&i.Sealed,
 		&i.GrantExpiresAt,
 		&i.OtpSentAt,
+		&i.OtpID,
+		&i.OtpKind,
 	)
 	return i, err
 }
@@ -492,18 +494,26 @@ func (q *Queries) InsertHolding(ctx context.Context, arg InsertHoldingParams) (i
 }
 
 const insertSession = `-- name: InsertSession :exec
-INSERT INTO provider_session (challenge_id, tenant_id, holding_id, signing_time, authorized)
-SELECT ch.id, ch.tenant_id, ch.holding_id, $1, $2::bytea[] FROM challenge ch WHERE ch.id = $3
+INSERT INTO provider_session (challenge_id, tenant_id, holding_id, signing_time, authorized, otp_id, otp_kind)
+SELECT ch.id, ch.tenant_id, ch.holding_id, $1, $2::bytea[], $3, $4 FROM challenge ch WHERE ch.id = $5
 `
 
 type InsertSessionParams struct {
 	SigningTime time.Time
 	Authorized  [][]byte
+	OtpID       string
+	OtpKind     string
 	ChallengeID uuid.UUID
 }
 
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) error {
-	_, err := q.db.Exec(ctx, insertSession, arg.SigningTime, arg.Authorized, arg.ChallengeID)
+	_, err := q.db.Exec(ctx, insertSession,
+		arg.SigningTime,
+		arg.Authorized,
+		arg.OtpID,
+		arg.OtpKind,
+		arg.ChallengeID,
+	)
 	return err
 }
 

@@ -1182,7 +1182,12 @@ type CreateChallengeRequest struct {
 	// Only where a provider of remote signatures holds the key and itself binds the password to digests (SCAL 2): what it
 	// authorizes is then fixed with the challenge, for the form that is named here. Not set: CAdES, attached or
 	// detached, for which the digests of the documents are enough. Keys in Vault take any form later.
-	Plan          *SigningPlan `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan *SigningPlan `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Which of the holder's devices the password will come from. Where a provider of remote signatures holds the key: SMS,
+	// EMAIL, CALL, PUSH or APP, of those that the holder has there (INVALID_ARGUMENT OTP_KIND); not set: the one of the
+	// holding. A key in Vault has one active device, .../otpDevices/{device}: another that is named is refused
+	// (OTP_DEVICE_NOT_FOUND, OTP_DEVICE_STATE while it is not confirmed or after it was removed, OTP_DEVICE_COOLING).
+	Device        string `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1243,6 +1248,13 @@ func (x *CreateChallengeRequest) GetPlan() *SigningPlan {
 		return x.Plan
 	}
 	return nil
+}
+
+func (x *CreateChallengeRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
 }
 
 // What documents will be signed as.
@@ -1860,13 +1872,14 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"createTime\x12<\n" +
 	"\x05level\x18\b \x01(\x0e2!.ceralacca.sign.v1.SignatureLevelB\x03\xe0A\x03R\x05level:\x8a\x01\xeaA\x86\x01\n" +
 	"\x17ceralacca.dev/Challenge\x12Ttenants/{tenant}/companies/{company}/credentials/{credential}/challenges/{challenge}*\n" +
-	"challenges2\tchallenge\"\x8f\x02\n" +
+	"challenges2\tchallenge\"\xb1\x02\n" +
 	"\x16CreateChallengeRequest\x12S\n" +
 	"\x06parent\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x06parent\x127\n" +
 	"\x0fdocument_sha256\x18\x02 \x03(\fB\x0e\xe0A\x02\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\x0edocumentSha256\x123\n" +
 	"\x0fsignature_count\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x0esignatureCount\x122\n" +
-	"\x04plan\x18\x04 \x01(\v2\x1e.ceralacca.sign.v1.SigningPlanR\x04plan\"\xc8\x01\n" +
+	"\x04plan\x18\x04 \x01(\v2\x1e.ceralacca.sign.v1.SigningPlanR\x04plan\x12 \n" +
+	"\x06device\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x06device\"\xc8\x01\n" +
 	"\vSigningPlan\x12C\n" +
 	"\tdocuments\x18\x01 \x01(\v2#.ceralacca.sign.v1.PlannedDocumentsH\x00R\tdocuments\x12e\n" +
 	"\vparticipant\x18\x02 \x01(\tBA\xbaH>r<2:^tenants/[^/]+/signatureRequests/[^/]+/participants/[^/]+$H\x00R\vparticipantB\r\n" +

@@ -77,8 +77,31 @@ func TestCertifiedMailGoesOut(t *testing.T) {
 			// of each message: an acceptance and an outcome for each recipient; its states to the last one
 			return forged == 0 && told["pec.receipt_verified"] == 6 && told["pec.delivery_state_changed"] >= 4
 		}, time.Minute, 100*time.Millisecond)
+
+		await(draftByHand(t, cli, box.GetAddress(), file), pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+		log, err = p.Sandbox.PECSubmissions(ctx, box.GetAddress())
+		require.NoError(t, err)
+		require.Len(t, log, 3, "the draft was sent once")
 		parked, err := c.Parked(ctx)
 		require.NoError(t, err)
 		require.Empty(t, parked)
 	})
+}
+
+// draftByHand keeps a draft with the command line tool, finishes it, sends it, and gives the message's name.
+func draftByHand(t *testing.T, cli terminal, box, file string) string {
+	t.Helper()
+	draft := field(t, cli.does("pec", "draft", "save", box, "--subject", "Bozza", "--text", "Da finire.", "--attach", file), "draft")
+	require.Contains(t, cli.says("pec", "draft", "ls", box), "Bozza")
+	short := box + "/" + draft[strings.LastIndex(draft, "/")+1:]
+	_, errOut, code := cli.run("pec", "draft", "send", short)
+	require.NotZero(t, code, "nobody is named")
+	require.Contains(t, errOut, "MESSAGE_NOT_ACCEPTABLE")
+	require.Contains(t, cli.does("pec", "draft", "change", short, "--to", "destinatario@beta.test", "--text", "Finita."), "lettera.txt (19 bytes)")
+	require.Contains(t, cli.says("pec", "draft", "get", short), "Finita.")
+	name := field(t, cli.does("pec", "draft", "send", draft), "message")
+	_, errOut, code = cli.run("pec", "draft", "rm", short)
+	require.NotZero(t, code)
+	require.Contains(t, errOut, "DRAFT_NOT_FOUND")
+	return name
 }

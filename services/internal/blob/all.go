@@ -82,7 +82,7 @@ func (s *FS) putSome(ctx context.Context, tenant string, list [][]byte) ([]Ref, 
 	for i, data := range list {
 		g.Go(func() error {
 			refs[i] = Of(tenant, data)
-			if found, err := s.holds(refs[i]); err != nil || found {
+			if found, err := s.again(refs[i]); err != nil || found {
 				return err
 			}
 			if err := gctx.Err(); err != nil {
@@ -142,15 +142,18 @@ func (s *FS) linkTo(link func(path string) error, ref Ref, path string) error {
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return unavailable(err, "be written")
 	}
-	err := link(path)
-	if errors.Is(err, fs.ErrExist) {
+	for {
+		err := link(path)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return unavailable(err, "be written")
+		}
 		// Somebody stored the same bytes first. Their directory entry may
 		// not be on disk yet, so the folder is synced all the same.
-		_, err = s.holds(ref)
-		return err
+		if found, err := s.again(ref); err != nil || found {
+			return err
+		} // and somebody else removed them meanwhile
 	}
-	if err != nil {
-		return unavailable(err, "be written")
-	}
-	return nil
 }

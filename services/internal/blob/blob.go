@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"ceralacca.dev/services/internal/fault"
 )
@@ -36,7 +37,8 @@ type Ref struct {
 // that may pass (disk full, network away).
 type Store interface {
 	// Put stores data durably (it survives a power cut once Put returned)
-	// and returns its reference. Storing the same bytes again is a no-op.
+	// and returns its reference. Storing the same bytes again changes their mark
+	// and nothing else.
 	Put(ctx context.Context, tenant string, data []byte) (Ref, error)
 	// PutReader is Put for a stream of unknown length; nothing is stored
 	// when r fails before its end.
@@ -46,8 +48,21 @@ type Store interface {
 	Open(ctx context.Context, ref Ref) (io.ReadCloser, error)
 	// Get reads a whole blob and verifies its hash.
 	Get(ctx context.Context, ref Ref) ([]byte, error)
+	// Mark tells how the bytes lie there now. It changes with every Put of the
+	// same bytes: who found that nobody needs them removes what has the mark
+	// which it saw before it asked, and never what was stored since.
+	Mark(ctx context.Context, ref Ref) (Mark, error)
 	// Check reports whether the store can be written now (readiness).
 	Check(ctx context.Context) error
+}
+
+// Mark is the state of stored bytes; see Store.
+type Mark struct {
+	Text string // to be compared only
+	// Age is for how long they have lain there, by the clock of the store.
+	Age time.Duration
+	// Size in bytes, for who knows the hash alone.
+	Size int64
 }
 
 // Of computes the reference of data without storing it.

@@ -96,7 +96,7 @@ func (s *FS) Put(ctx context.Context, tenant string, data []byte) (Ref, error) {
 		return Ref{}, err
 	}
 	ref := Of(tenant, data)
-	if found, err := s.holds(ref); err != nil || found {
+	if found, err := s.again(ref); err != nil || found {
 		return ref, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -91,7 +92,7 @@ func (s *S3) PutReader(ctx context.Context, tenant string, r io.Reader) (Ref, er
 	return ref, s.put(ctx, ref, spool)
 }
 
-func (s *S3) put(ctx context.Context, ref Ref, body io.Reader) error {
+func (s *S3) put(ctx context.Context, ref Ref, body io.ReadSeeker) error {
 	opts := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true}
 	opts.SetMatchETagExcept("*") // If-None-Match: *
 	_, err := s.client.PutObject(ctx, s.cfg.Bucket, s.key(ref), body, ref.Size, opts)
@@ -99,13 +100,14 @@ func (s *S3) put(ctx context.Context, ref Ref, body io.Reader) error {
 		return nil
 	}
 	if minio.ToErrorResponse(err).StatusCode == http.StatusPreconditionFailed {
-		return s.sameLength(ctx, ref)
+		return s.again(ctx, ref, body)
 	}
 	return s.fault(ctx, err, "be written")
 }
 
-// sameLength confirms that the object which was there before is the blob.
-func (s *S3) sameLength(ctx context.Context, ref Ref) error {
+// again confirms that the object which was there before is the blob, and writes the same bytes over it when that is not of just
+// now: its mark changes, see Mark.
+func (s *S3) again(ctx context.Context, ref Ref, body io.ReadSeeker) error {
 	info, err := s.client.StatObject(ctx, s.cfg.Bucket, s.key(ref), minio.StatObjectOptions{})
 	if err != nil {
 		return s.fault(ctx, err, "be read")
@@ -113,8 +115,21 @@ func (s *S3) sameLength(ctx context.Context, ref Ref) error {
 	if info.Size != ref.Size {
 		return corrupt(ref, fmt.Sprintf("the object has %d bytes", info.Size))
 	}
+	if time.Since(info.LastModified) < fresh {
+		return nil
+	}
+	_, err = body.Seek(0, io.SeekStart)
+	if err == nil {
+		_, err = s.client.PutObject(ctx, s.cfg.Bucket, s.key(ref), body, ref.Size, minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true})
+	}
+	if err != nil {
+		return s.fault(ctx, err, "be written")
+	}
 	return nil
 }
+
+// fresh is for how long an object counts as of just now: disposals wait for longer before they ask who needs it.
+const fresh = 10 * time.Minute
 
 // Open streams a blob; see Store.
 func (s *S3) Open(ctx context.Context, ref Ref) (io.ReadCloser, error) {

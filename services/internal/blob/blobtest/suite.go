@@ -33,6 +33,7 @@ func Run(t *testing.T, s blob.Store, damage Damage) {
 	t.Run("bad tenants", func(t *testing.T) { badTenants(t, s) })
 	t.Run("concurrent", func(t *testing.T) { concurrent(t, s) })
 	t.Run("damage", func(t *testing.T) { damaged(t, s, damage) })
+	t.Run("mark", func(t *testing.T) { marks(t, s) })
 	t.Run("check", func(t *testing.T) { require.NoError(t, s.Check(t.Context())) })
 }
 
@@ -205,4 +206,23 @@ func damaged(t *testing.T, s blob.Store, damage Damage) {
 			require.Equal(t, "BLOB_CORRUPT", fault.Of(err).Code)
 		})
 	}
+}
+
+// marks: absent bytes have none; those that are there keep theirs while they are only read.
+func marks(t *testing.T, s blob.Store) {
+	want := data(500)
+	ref := blob.Of("t1", want)
+	_, err := s.Mark(t.Context(), ref)
+	require.Equal(t, "BLOB_NOT_FOUND", fault.Of(err).Code)
+	_, err = s.Put(t.Context(), "t1", want)
+	require.NoError(t, err)
+	first, err := s.Mark(t.Context(), ref)
+	require.NoError(t, err)
+	_, err = s.Get(t.Context(), ref)
+	require.NoError(t, err)
+	second, err := s.Mark(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, first.Text, second.Text)
+	_, err = s.Mark(t.Context(), blob.Ref{Tenant: "../x"})
+	require.Equal(t, "BLOB_TENANT_INVALID", fault.Of(err).Code)
 }

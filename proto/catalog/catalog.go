@@ -25,6 +25,7 @@ import (
 // contracts are the files that declare events.
 var contracts = []protoreflect.FileDescriptor{
 	conservationv1.File_ceralacca_conservation_v1_events_proto,
+	conservationv1.File_ceralacca_conservation_v1_copies_proto,
 	invoicev1.File_ceralacca_invoice_v1_events_proto,
 	notificationv1.File_ceralacca_notification_v1_events_proto,
 	pecv1.File_ceralacca_pec_v1_desk_events_proto,

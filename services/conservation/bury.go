@@ -12,9 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
-	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/pg"
@@ -88,7 +86,14 @@ func (s *Service) tendDisposal(ctx context.Context, tenant string, id uuid.UUID)
 		case "ERASING":
 			open++
 		case "ERASED":
+			open++
 			err = s.bury(ctx, tenant, id, items[i].PackageID)
+		case "DESTROYED":
+			var more bool
+			more, err = s.tendCopies(ctx, tenant, id, items[i])
+			if more {
+				open++
+			}
 		}
 	}
 	if err != nil || open > 0 {
@@ -174,7 +179,8 @@ func (s *Service) moveUnits(ctx context.Context, tenant string, units []db.Unit,
 	})
 }
 
-const subjectsOfEvent = 500
+// subjectsOfEvent keeps the answers below what the bus carries: each names all files of so many documents.
+const subjectsOfEvent = 200
 
 // bury leaves of a package that was destroyed what tells nothing of anybody: ids, digests, sizes, times, and by what disposal. The
 // other services are told in the same transaction.
@@ -182,15 +188,9 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 	at := pg.Time(s.now())
 	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		subjects, err := q.SubjectsOf(ctx, pkg)
+		err := s.tellOf(ctx, tx, tenant, disposal, pkg, at)
 		if err != nil {
 			return err
-		}
-		for part := range slices.Chunk(subjects, subjectsOfEvent) {
-			err = s.bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Subjects: part, Time: timestamppb.New(at)})
-			if err != nil {
-				return err
-			}
 		}
 		shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
 		if err != nil {
@@ -203,6 +203,10 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 		for _, act := range []func() error{
 			func() error {
 				return q.BuryDistributions(ctx, db.BuryDistributionsParams{Ids: ids, Said: "documents in it were destroyed by " + disposalName(tenant, disposal)})
+			},
+			func() error { return q.DropExportFiles(ctx, db.DropExportFilesParams{TenantID: tenant, Package: pkg}) },
+			func() error {
+				return q.BuryExports(ctx, db.BuryExportsParams{TenantID: tenant, Package: pkg, Said: "documents in it were destroyed by " + disposalName(tenant, disposal) + ": export again"})
 			},
 			func() error { return q.DropPartsOf(ctx, db.DropPartsOfParams{TenantID: tenant, Package: pkg}) },
 			func() error { return q.BuryDeposits(ctx, db.BuryDepositsParams{TenantID: tenant, Package: pkg}) },
@@ -253,12 +257,16 @@ type disposedRecord struct {
 	Began      *time.Time      `json:"began,omitempty"`
 	Erased     *time.Time      `json:"erased,omitempty"`
 	Destroyed  []disposedBytes `json:"destroyed,omitempty"`
+	Held       []disposedBytes `json:"held,omitempty"` // still in the platform's store, and why
 }
 
 type disposedBytes struct {
-	Kind   string `json:"kind"` // object: in every replica; blob: in the platform's store
-	SHA256 string `json:"sha256"`
-	Size   int64  `json:"size"`
+	Kind   string   `json:"kind"` // object: in every replica; blob: in the platform's store
+	SHA256 string   `json:"sha256"`
+	Size   int64    `json:"size"`
+	What   string   `json:"what,omitempty"`
+	Of     []string `json:"of,omitempty"` // services that had it
+	Reason string   `json:"reason,omitempty"`
 }
 
 // endDisposal writes the report. Backups may still hold the documents: that a person states later.
@@ -290,7 +298,13 @@ func (s *Service) endDisposal(ctx context.Context, tenant string, id uuid.UUID) 
 				return err
 			}
 			for _, o := range gone {
-				rec.Destroyed = append(rec.Destroyed, disposedBytes{o.Kind, hex.EncodeToString(o.Sha256), o.Size})
+				b := disposedBytes{o.Kind, hex.EncodeToString(o.Sha256), o.Size, o.What, o.FoundBy, o.Note}
+				switch {
+				case o.Gone && o.State != "ABSENT":
+					rec.Destroyed = append(rec.Destroyed, b)
+				case !o.Gone:
+					rec.Held = append(rec.Held, b)
+				}
 			}
 			r.Packages = append(r.Packages, rec)
 		}

@@ -20,7 +20,9 @@ them. What S3 Object Lock keeps in compliance mode nobody removes before its tim
 
 It destroys packages of disposals in state RELEASED alone: authorised by the producer, released by two persons, with nothing that
 holds them, at the end of their term. What it has begun it goes on with after any crash. The service then takes from its rows what
-tells of anybody, tells the other services, and makes the signed report.
+tells of anybody, and asks the other services what they have of the documents in the platform's store and what of that they still
+need. What nobody needs goes in the next run of this command, and the service makes the signed report: what was erased, by hash, and
+what other documents hold. While it says that copies are being asked for, run it again.
 
 Exit code 1 when something could not be destroyed now.`,
 	Run: erase,
@@ -48,8 +50,8 @@ func erase(ctx context.Context, in run.Invocation) error {
 		Endpoint: b.S3.Endpoint, Bucket: b.S3.Bucket, Prefix: b.S3.Prefix + "tenants/", Region: b.S3.Region, AccessKeyFile: b.S3.AccessKeyFile, SecretKeyFile: b.S3.SecretKeyFile, Insecure: b.S3.Insecure,
 	}}
 	if b.FS.Dir != "" {
-		e.Blobs = eraser.Blobs{Dir: b.FS.Dir}
-	} else if e.Blobs, err = platform.destroyer("blob"); err != nil {
+		e.Blobs = eraser.BlobFolder{Dir: b.FS.Dir}
+	} else if e.Blobs, err = platform.bucket("blob"); err != nil {
 		return err
 	}
 	e.DB, err = in.DB(ctx)
@@ -61,7 +63,7 @@ func erase(ctx context.Context, in run.Invocation) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(in.Out, "%d packages destroyed, %d wait\n", done.Erased, done.Waiting)
+	fmt.Fprintf(in.Out, "%d packages destroyed, %d wait; %d copies erased, those of %d packages are being asked for\n", done.Erased, done.Waiting, done.Copies, done.Asking)
 	if done.Waiting > 0 {
 		return fmt.Errorf("%d packages could not be destroyed now: ceralacca conserve scarto get says why", done.Waiting)
 	}
@@ -73,6 +75,10 @@ func (c ReplicaConfig) destroyer(path string) (eraser.Store, error) {
 	if c.FS.Dir != "" {
 		return eraser.Folder{Dir: c.FS.Dir}, nil
 	}
+	return c.bucket(path)
+}
+
+func (c ReplicaConfig) bucket(path string) (*eraser.Bucket, error) {
 	access, err := run.ReadSecret(c.S3.AccessKeyFile)
 	if err != nil {
 		return nil, run.BadField(path+".s3.access_key_file", "%v", err)

@@ -78,6 +78,7 @@ type house struct {
 	refusals                 []*conservationv1.DepositRefused
 	destroyed                []*conservationv1.UnitsDestroyed
 	letters                  []*pecv1.MessageRequested
+	held                     holding // what the probe has in the platform's store
 }
 
 // lastRefusal is how often a key may still be tried, as the last event of it said; -1: none came.
@@ -130,6 +131,7 @@ func (h *house) probeTarget() run.Target {
 			h.destroyed = append(h.destroyed, ev)
 			return nil
 		})
+		h.holdCopies(host)
 		bus.On(host.Bus, "letter", func(_ context.Context, _ pgx.Tx, ev *pecv1.MessageRequested) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -283,6 +285,9 @@ func prepare(t testing.TB, section string) (*house, sections) {
 	if !strings.Contains(section, "storage:") {
 		disks = [2]string{t.TempDir(), t.TempDir()}
 		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, degrade_after: 100ms}\n", disks[0], disks[1])
+	}
+	if !strings.Contains(section, "disposal:") {
+		section += "  disposal: {holders: [probe], quiet: 0s}\n"
 	}
 	if !strings.Contains(section, "deposits:") { // reports of what comes by event have tests of their own
 		section += "  deposits: {event_reports: 0s}\n"

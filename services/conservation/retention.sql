@@ -130,7 +130,7 @@ WHERE f.object_id = ANY(@objects::uuid[]) AND u.tenant_id = @tenant_id AND (u.pa
 UPDATE unit_file SET object_id = @object, object_offset = @place WHERE unit_id = @unit AND ordinal = @ordinal;
 
 -- name: InsertDisposalObject :exec
-INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size) VALUES (@disposal, @package, @tenant_id, @kind, @key, @sha256, @size)
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES (@disposal, @package, @tenant_id, @kind, @key, @sha256, @size, @what, '{conservation}')
 ON CONFLICT DO NOTHING;
 
 -- name: DisposalObjects :many
@@ -222,12 +222,10 @@ SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state
         AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units)));
 
 -- name: BlobsOfPackage :many
--- What the platform's store has of a package: what the sealing left, and the bytes that its documents came from, which invoice, sdi-gateway
--- and pec-gateway hold by the same digest. Bytes that a document of another package has too stay.
-SELECT b.sha256::bytea AS sha256, b.size::bigint AS size FROM package p, LATERAL (VALUES (p.index_sha256, p.index_size), (p.signed_sha256, p.signed_size), (p.stamp_sha256, p.stamp_size)) AS b (sha256, size)
+-- What the platform's store may have of a package: what the sealing left, and the bytes that its documents came from, which invoice,
+-- sdi-gateway and pec-gateway hold by the same digest. Who needs them is asked before they go.
+SELECT b.sha256::bytea AS sha256, b.size::bigint AS size, b.what::text AS what FROM package p,
+LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp')) AS b (sha256, size, what)
 WHERE p.id = @package AND b.sha256 IS NOT NULL
 UNION
-SELECT f.sha256, f.size FROM unit u JOIN unit_file f ON f.unit_id = u.id
-WHERE u.package_id = @package AND f.role <> 'metadata' AND NOT EXISTS (
-    SELECT 1 FROM unit_file o JOIN unit v ON v.id = o.unit_id
-    WHERE o.tenant_id = u.tenant_id AND o.sha256 = f.sha256 AND v.package_id IS DISTINCT FROM u.package_id AND v.state <> 'DESTROYED');
+SELECT f.sha256, f.size, f.role FROM unit u JOIN unit_file f ON f.unit_id = u.id WHERE u.package_id = @package AND f.role <> 'metadata';

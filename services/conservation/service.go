@@ -57,6 +57,8 @@ type Config struct {
 	Closing ClosingConfig `yaml:"closing"`
 	// Deposits are what producers hand over themselves.
 	Deposits DepositsConfig `yaml:"deposits"`
+	// Disposal is how destruction reaches what other services have.
+	Disposal DisposalConfig `yaml:"disposal"`
 }
 
 // ResponsibleConfig is a person (first and last name) or a body (formal name).
@@ -102,6 +104,7 @@ func DefaultConfig() Config {
 		Renewal:        defaultRenewal(),
 		Closing:        defaultClosing(),
 		Deposits:       defaultDeposits(),
+		Disposal:       defaultDisposal(),
 	}
 }
 
@@ -139,6 +142,7 @@ func (c *Config) Validate() error {
 	bad(c.Workers < 1, "workers", "must be at least 1")
 	c.Log.check(bad)
 	c.Storage.check(bad)
+	c.Disposal.check(bad)
 	c.Checks.check(bad)
 	c.Renewal.check(bad)
 	c.Closing.check(bad)
@@ -240,6 +244,8 @@ func wire(h *run.Host) (*Service, error) {
 	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)
 	bus.On(h.Bus, "intake-mail", s.onMessageHandedOver)
 	bus.On(h.Bus, "intake-mail-day", s.onMailboxDayClosed)
+	bus.On(h.Bus, "copies-found", s.onCopiesFound)
+	bus.On(h.Bus, "copies-needed", s.onCopiesNeeded)
 	bus.On(h.Bus, "statement-refused", s.onMessageRequestRefused)
 	conservationv1.RegisterMailServiceServer(h.RPC, mailDays{s: s})
 	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)

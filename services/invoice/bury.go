@@ -33,8 +33,9 @@ func (s *Service) onUnitsDestroyed(ctx context.Context, tx pgx.Tx, ev *conservat
 			all = append(all, id)
 		}
 	}
-	if len(all) == 0 {
-		return nil
+	err := s.tellCopies(ctx, tx, ev, issued)
+	if err != nil || len(all) == 0 {
+		return err
 	}
 	slices.SortFunc(issued, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	rows, err := q(tx).LockInvoices(ctx, issued)

@@ -1,9 +1,12 @@
 package invoice
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -13,6 +16,7 @@ import (
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/invoice/internal/db"
 )
 
 // TestDestroyedInvoices: when the archive has destroyed an invoice, nothing is left of it here but ids, digests and dates, whoever
@@ -84,9 +88,41 @@ func TestDestroyedInvoices(t *testing.T) {
 	require.Contains(t, dump, "RESTA/78")
 	require.Equal(t, 1, w.count(`SELECT count(*) FROM invoice WHERE buyer_name LIKE 'Quintiliano%'`))
 	require.Equal(t, 2, w.count(`SELECT count(*) FROM audit_entry WHERE action = 'invoices.destroyed'`))
+	w.copiesOf(t, before, stays)
 	once, err := w.api.CreateInvoice(t.Context(), req)
 	require.NoError(t, err, "its number and its request are free again")
 	require.NotEqual(t, gone.GetName(), once.GetName())
 }
 
 func lastPart(name string) string { return name[len(name)-36:] }
+
+// copiesOf: what the platform's store has of the destroyed invoice is told, and needed by nobody; what stands needs its own.
+func (w *world) copiesOf(t *testing.T, gone, stays *invoicev1.Invoice) {
+	t.Helper()
+	require.NoError(t, w.DB("invoice").Tx(t.Context(), "acme", func(_ context.Context, tx pgx.Tx) error {
+		shared := map[string]bool{}
+		for _, inv := range []*invoicev1.Invoice{stays, gone} {
+			n, err := parseName(inv.GetName())
+			require.NoError(t, err)
+			rows, err := q(tx).CopiesOf(t.Context(), db.CopiesOfParams{TenantID: "acme", Ids: []uuid.UUID{n.id}})
+			require.NoError(t, err)
+			require.Len(t, rows, 3, "original, signed, receipt")
+			uris := make([]string, len(rows))
+			for i, r := range rows {
+				uris[i] = r.Uri
+			}
+			needs, err := q(tx).NeedsOf(t.Context(), db.NeedsOfParams{TenantID: "acme", Uris: uris})
+			require.NoError(t, err)
+			if inv == stays {
+				require.Len(t, needs, 3)
+			}
+			for _, n := range needs { // the receipt of both has the same bytes here
+				require.True(t, inv == stays || shared[n.Uri], "%s is needed by nobody", n.Uri)
+				require.Equal(t, int64(1), n.Others)
+				shared[n.Uri] = true
+			}
+			require.Equal(t, inv == stays, len(needs) == len(rows))
+		}
+		return nil
+	}))
+}

@@ -103,6 +103,7 @@ func (s *Service) register(h *run.Host) {
 	bus.On(h.Bus, "taken-in-charge", s.onUnitTakenInCharge)
 	bus.On(h.Bus, "preserved", s.onUnitPreserved)
 	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
+	bus.On(h.Bus, "condemned", s.onCopiesCondemned)
 	bus.On(h.Bus, "inbound-received", onInbound[*sdiv1.InboundInvoiceReceived](s))
 	bus.On(h.Bus, "inbound-outcome", onInbound[*sdiv1.InboundOutcomeSettled](s))
 	bus.On(h.Bus, "inbound-term-expired", onInbound[*sdiv1.InboundTermExpired](s))

@@ -219,6 +219,10 @@ func (s *Service) RedeliverDelivery(ctx context.Context, req *notificationv1.Red
 		if row.State == pending {
 			return fault.Precondition("DELIVERY_PENDING", "%s is still being delivered: wait for its end", req.GetName())
 		}
+		err = notDestroyed(&row)
+		if err != nil {
+			return err
+		}
 		now := pg.Time(s.now())
 		row.State, row.Tries, row.NextAttemptTime = pending, 0, &now
 		err = q(tx).RecordAttempt(ctx, db.RecordAttemptParams{TenantID: tenant, ID: id, State: pending, Attempts: row.Attempts, NextAttemptTime: &now})

@@ -109,3 +109,23 @@ ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING;
 INSERT INTO delivery (tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, next_attempt_time, create_time, address, language, content_uri)
 VALUES (@tenant_id, @id, @channel, @target_id, @event_id, @event_type, @event_time, @subject, @payload, @state, @create_time::timestamptz, @create_time::timestamptz, @address, @language, @content_uri)
 ON CONFLICT (tenant_id, target_id, event_id) DO NOTHING;
+
+-- What is left of what was told about documents that were destroyed: of which type, when, to whom it went, and by which disposal.
+-- name: BuryDeliveries :execrows
+UPDATE delivery SET destroyed_by = @destroyed_by, payload = @payload, address = '', content_uri = '', next_attempt_time = NULL,
+    state = CASE WHEN state = @pending::smallint THEN @failed::smallint ELSE state END,
+    attempts = coalesce((SELECT jsonb_agg(a - 'error') FROM jsonb_array_elements(attempts) a), '[]')
+WHERE tenant_id = @tenant_id AND invoice = ANY(@subjects::text[]) AND destroyed_by = '';
+
+-- name: NoticesOf :many
+-- Notices of mail that came into mailboxes; each may name several messages.
+SELECT id, payload FROM delivery WHERE tenant_id = @tenant_id AND invoice = ANY(@mailboxes::text[]) AND channel = 'notice' FOR UPDATE;
+
+-- name: SetPayload :exec
+UPDATE delivery SET payload = @payload WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: NeedsOf :many
+-- Mail that is still to be sent on.
+SELECT content_uri AS uri, count(*) AS others FROM delivery
+WHERE tenant_id = @tenant_id AND content_uri <> '' AND content_uri = ANY(@uris::text[]) AND state = @pending::smallint AND destroyed_by = ''
+GROUP BY content_uri;

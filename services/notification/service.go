@@ -170,6 +170,8 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	bus.On(h.Bus, "request-called", s.onParticipantCalled)
 	bus.On(h.Bus, "mailbox-notice", s.onIncomingNoticeDue)
 	bus.On(h.Bus, "mailbox-forward", s.onForwardDue)
+	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
+	bus.On(h.Bus, "condemned", s.onCopiesCondemned)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: 2 * cfg.Timeout}, s.deliver)
 	h.Go("retention", s.forget)
 	return nil

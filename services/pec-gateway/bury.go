@@ -31,6 +31,10 @@ func (s *Service) onUnitsDestroyed(ctx context.Context, tx pgx.Tx, ev *conservat
 	if ev.GetTime() != nil {
 		at = pg.Time(ev.GetTime().AsTime())
 	}
+	err := s.promiseCopies(ctx, tx, ev)
+	if err != nil {
+		return err
+	}
 	var ids []uuid.UUID
 	for _, subject := range ev.GetSubjects() {
 		_, id, ok := messageOf(ctx, subject)

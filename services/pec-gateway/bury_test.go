@@ -21,7 +21,7 @@ func (h *house) destroyed(disposal string, at time.Time, subjects ...string) {
 	h.t.Helper()
 	require.NoError(h.t, h.DB("probe").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
 		return h.Host("probe").Bus.Emit(bus.WithCorrelation(ctx, disposal), tx, &conservationv1.UnitsDestroyed{
-			Disposal: parent + "/disposals/" + disposal, Package: parent + "/packages/p1", Subjects: subjects, Time: stampOf(at)})
+			Disposal: parent + "/disposals/" + disposal, Package: parent + "/packages/p1", Subjects: subjects, Time: stampOf(at), Part: 1})
 	}))
 }
 
@@ -43,6 +43,8 @@ func TestDestroyedMessages(t *testing.T) {
 	})
 	h.kept(box)
 	h.eventually("words are entered", func() bool { return h.query(`SELECT count(*) FROM word_owed`) == 0 })
+	uploaded, err := h.Host("pec-gateway").Blobs.Put(t.Context(), tenant, []byte("%PDF")) // by itself, before it was attached
+	require.NoError(t, err)
 	var gone []string
 	var stays *pecv1.Message
 	for _, m := range h.list(box) {
@@ -85,6 +87,7 @@ func TestDestroyedMessages(t *testing.T) {
 	require.Empty(t, h.list(box, func(r *pecv1.ListMessagesRequest) { r.Text = "quintiliano" }))
 	require.Len(t, h.list(box, func(r *pecv1.ListMessagesRequest) { r.Subject = "resta" }), 1)
 
+	h.answers(t, gone, stays, uploaded.URI())
 	h.renumber(box) // the provider shows all of it anew
 	h.lookedAgain(box)
 	require.Len(t, h.list(box), 5)
@@ -109,3 +112,29 @@ func TestDestroyedMessages(t *testing.T) {
 }
 
 func lastOf(name string) string { return name[strings.LastIndex(name, "/")+1:] }
+
+// answers: the messages and what was attached to them are told, twice alike, and needed by none of them; what stands needs its own.
+func (h *house) answers(t *testing.T, gone []string, stays *pecv1.Message, attached string) {
+	t.Helper()
+	h.eventually("answered", func() bool { return len(heard[*conservationv1.CopiesFound](h)) == 2 })
+	for _, answer := range heard[*conservationv1.CopiesFound](h) {
+		uris := map[string]string{}
+		for _, c := range answer.GetCopies() {
+			uris[c.GetUri()] = c.GetWhat()
+		}
+		require.Len(t, uris, len(gone)+1)
+		require.Equal(t, "attachment", uris[attached])
+		for _, name := range gone {
+			require.Equal(t, "message", uris[h.get(name).GetContent().GetUri()])
+		}
+	}
+	require.NoError(t, h.DB("probe").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return h.Host("probe").Bus.Emit(ctx, tx, &conservationv1.CopiesCondemned{Disposal: parent + "/disposals/d1", Package: parent + "/packages/p1", Round: 1, Part: 1,
+			Uris: []string{h.get(gone[0]).GetContent().GetUri(), stays.GetContent().GetUri(), attached}})
+	}))
+	h.eventually("asked", func() bool { return len(heard[*conservationv1.CopiesNeeded](h)) == 1 })
+	needed := heard[*conservationv1.CopiesNeeded](h)[0]
+	require.Len(t, needed.GetCopies(), 1)
+	require.Equal(t, stays.GetContent().GetUri(), needed.GetCopies()[0].GetUri())
+	require.Equal(t, int64(1), needed.GetCopies()[0].GetOthers())
+}

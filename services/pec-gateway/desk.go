@@ -54,6 +54,8 @@ func (s *Service) openDesk(h *run.Host) {
 	bus.On(h.Bus, "unit-kept", s.onUnitTakenInCharge, bus.Concerning(s.preserving))
 	bus.On(h.Bus, "unit-sealed", s.onUnitPreserved, bus.Concerning(s.preserving))
 	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
+	bus.On(h.Bus, "condemned", s.onCopiesCondemned)
+	run.Work(h, run.WorkOptions{Workers: 1, Timeout: 10 * time.Minute, MaxAttempts: 50}, s.tellCopies)
 	h.Go("desk", s.attend)
 }
 

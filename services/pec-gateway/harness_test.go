@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/devenv"
@@ -166,6 +167,8 @@ func (e *ear) target() run.Target {
 		hear[*pecv1.MessageHandedOver](h.Bus, e, "handed")
 		hear[*pecv1.MailboxDayClosed](h.Bus, e, "day")
 		hear[*pecv1.DeliveryStalled](h.Bus, e, "stalled")
+		hear[*conservationv1.CopiesFound](h.Bus, e, "found")
+		hear[*conservationv1.CopiesNeeded](h.Bus, e, "needed")
 		hear[*pecv1.DeliveredContentDiffers](h.Bus, e, "content")
 		return nil
 	}}

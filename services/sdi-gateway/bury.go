@@ -70,6 +70,12 @@ func (s *Service) onUnitsDestroyed(ctx context.Context, tx pgx.Tx, ev *conservat
 			return err
 		}
 	}
+	if ev.GetPart() > 0 {
+		err := s.jobs.InsertTx(ctx, tx, copiesArgs{Disposal: ev.GetDisposal(), Package: ev.GetPackage(), Part: ev.GetPart(), Invoices: b.invoices, Inbound: b.inbound}, nil)
+		if err != nil {
+			return err
+		}
+	}
 	if b.reduced == 0 {
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/sandbox/client"
+	"ceralacca.dev/services/sdi-gateway/internal/db"
 )
 
 // destroyed plays the archive: it says that units about these subjects were destroyed.
@@ -110,4 +111,30 @@ func TestDestroyedDocuments(t *testing.T) {
 	}
 	require.Contains(t, dump, "RESTA78")
 	require.Contains(t, dump, stays.GetFileName())
+
+	require.NoError(t, r.DB("sdi-gateway").System(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		for invoice, stands := range map[string]bool{goneInvoice: false, standing: true} {
+			rows, err := q.CopiesOfSent(ctx, db.CopiesOfSentParams{TenantID: "t1", Invoices: []string{invoice}})
+			require.NoError(t, err)
+			require.Len(t, rows, 2, "the file and its receipt")
+			needs, err := q.NeedsOf(ctx, []string{rows[0].Uri, rows[1].Uri})
+			require.NoError(t, err)
+			require.Equal(t, stands, len(needs) == 2)
+			require.Equal(t, stands, len(needs) > 0, "what was destroyed needs nothing")
+		}
+		for f, stands := range map[*sdiv1.InboundInvoice]bool{in: false, inStays: true} {
+			rows, err := q.CopiesOfReceived(ctx, db.CopiesOfReceivedParams{TenantID: "t1", Ids: []uuid.UUID{uuid.MustParse(path.Base(f.GetName()))}})
+			require.NoError(t, err)
+			var uris []string
+			for _, row := range rows {
+				uris = append(uris, row.Uri)
+			}
+			require.GreaterOrEqual(t, len(uris), 2, "the file and its metadata")
+			needs, err := q.NeedsOf(ctx, uris)
+			require.NoError(t, err)
+			require.Equal(t, stands, len(needs) > 0)
+		}
+		return nil
+	}))
 }

@@ -151,6 +151,10 @@ func (s *Service) readContents(ctx context.Context, id uuid.UUID, name sdiftp.Na
 	if err != nil {
 		return 0, err
 	}
+	err = s.noteMessages(ctx, id, messages)
+	if err != nil {
+		return 0, err
+	}
 	err = s.takeMessages(ctx, messages)
 	if err != nil {
 		return 0, err

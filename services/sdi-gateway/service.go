@@ -113,12 +113,15 @@ func start(ctx context.Context, h *run.Host) error {
 	bus.On(h.Bus, "accepted", s.onInvoiceAccepted)
 	bus.On(h.Bus, "signed", s.onDocumentSigned)
 	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
+	bus.On(h.Bus, "condemned", s.onCopiesCondemned)
 	run.Work(h, run.WorkOptions{Workers: cfg.Workers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitNext)
 	run.Work(h, run.WorkOptions{Workers: manyWorkers, Timeout: cfg.CallTimeout + 15*time.Second, MaxAttempts: 50}, s.transmitMany)
 	run.Work(h, run.WorkOptions{Workers: 8}, s.readMessage)
 	run.Work(h, run.WorkOptions{Workers: 4}, s.readMany)
 	run.Work(h, run.WorkOptions{Workers: 1}, s.watchTerms)
 	run.Work(h, run.WorkOptions{Workers: 1}, s.burySupports)
+	run.Work(h, run.WorkOptions{Workers: 1, MaxAttempts: 50}, s.tellCopies)
+	run.Work(h, run.WorkOptions{Workers: 1, MaxAttempts: 50}, s.tellNeeds)
 	err = s.startChannels(h)
 	if err != nil {
 		return err

@@ -256,6 +256,8 @@ func start(ctx context.Context, h *run.Host) error {
 	signv1.RegisterSignatureRequestServiceServer(h.RPC, s)
 	signv1.RegisterProviderServiceServer(h.RPC, s)
 	bus.On(h.Bus, "intent", s.onInvoiceAccepted)
+	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)
+	bus.On(h.Bus, "condemned", s.onCopiesCondemned)
 	run.Work(h, run.WorkOptions{Queue: "sign", Workers: cfg.Workers}, s.signNext)
 	run.Work(h, run.WorkOptions{Queue: "credential", Workers: 1}, s.finishCredential)
 	run.Work(h, run.WorkOptions{Queue: "otp", Workers: 1}, s.forgetDevice)

@@ -69,6 +69,7 @@ func startArchive(t *testing.T) *keeper {
   responsible: {first_name: Maria, last_name: Rossi, id: TINIT-RSSMRA80A01H501U, deed: Atto di nomina del 2 gennaio 2026}
   tsa: [{name: sandbox, url: %q, ca_file: %q}]
   storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms}
+  disposal: {holders: [], quiet: 0s}
   renewal: {ahead: 876000h}
   log: {origin: cli.test/2026, key_file: %q, every: 20ms}
 `, web.URL, k.file("ca.pem"), k.file("one"), k.file("two"), k.file("key.pem"))
@@ -327,6 +328,10 @@ func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
 	out, code = k.erase()
 	require.Zero(t, code, out)
 	require.Contains(t, out, "1 packages destroyed, 0 wait")
+	require.Eventually(t, func() bool { // once more, when it is known what may go of the platform's store
+		out, code = k.erase()
+		return code == 0 && strings.Contains(out, "those of 0 packages are being asked for")
+	}, time.Minute, 50*time.Millisecond, "copies")
 	require.Eventually(t, func() bool {
 		return k.as(k.tenant, "conserve", "scarto", "report", d, "-o", k.file("scarto.p7m")).code == exitOK
 	}, time.Minute, 50*time.Millisecond)

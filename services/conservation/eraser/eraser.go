@@ -7,7 +7,9 @@
 // compliance mode) keeps it from this program too: the package waits, and the disposal says why.
 //
 // What it has begun it goes on with after any crash: each package is first marked, with everything that has to go, in one
-// transaction; then things go, one by one, each of which may go twice; then the mark says that they are gone.
+// transaction; then the objects of the archive go, one by one, each of which may go twice; then the mark says that they are gone.
+// What the platform's store has of the same documents goes in a later run: the service asks the others first what they have of them
+// and what they still need, and this program takes what nobody needs, if it lies there as it did when they were asked.
 package eraser
 
 import (
@@ -16,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,12 +40,20 @@ type Store interface {
 	String() string
 }
 
+// Blobs is the platform's store. What lies in it may be needed by others: it goes only as it lay when they were asked.
+type Blobs interface {
+	Store
+	// Erase removes an object that has the mark (blob.Mark) which it had when it was asked for. changed: it was stored anew
+	// since, and stays.
+	Erase(ctx context.Context, key, mark string) (changed bool, err error)
+}
+
 // Eraser destroys. All fields are needed but Step.
 type Eraser struct {
 	DB       *pg.DB
 	Replicas []Store
 	// Blobs is the platform's store; its keys are tenant/SHA-256 in hex.
-	Blobs Store
+	Blobs Blobs
 	Log   *slog.Logger
 	Now   func() time.Time
 	// Step is called between two acts, for tests that end the program there.
@@ -53,6 +64,8 @@ type Eraser struct {
 type Done struct {
 	Erased  int // packages
 	Waiting int // that could not be erased now; their disposals say why
+	Copies  int // of destroyed documents, in the platform's store
+	Asking  int // packages whose copies the other services have not been asked for, or have not answered for
 }
 
 // Run erases what is released now.
@@ -96,6 +109,10 @@ func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done
 	}
 	for _, item := range items {
 		if item.State != "AUTHORIZED" && item.State != "ERASING" {
+			err = e.rest(ctx, tenant, id, item, done)
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		said, err := e.item(ctx, tenant, id, item)
@@ -108,18 +125,24 @@ func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done
 		}
 		if said == "" {
 			done.Erased++
+			done.Asking++ // from now on
 			continue
 		}
-		done.Waiting++
-		e.Log.WarnContext(ctx, "a package could not be erased", "disposal", id, "package", item.PackageID, "reason", said)
-		err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-			return db.New(tx).SetDisposalTrouble(ctx, db.SetDisposalTroubleParams{ID: id, LastError: item.PackageID.String() + ": " + said})
-		})
+		err = e.waits(ctx, tenant, id, item, said, done)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// waits says in the disposal why something is left alone for now.
+func (e *Eraser) waits(ctx context.Context, tenant string, id uuid.UUID, item db.DisposalItemsRow, said string, done *Done) error {
+	done.Waiting++
+	e.Log.WarnContext(ctx, "a package could not be erased", "disposal", id, "package", item.PackageID, "reason", said)
+	return e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).SetDisposalTrouble(ctx, db.SetDisposalTroubleParams{ID: id, LastError: item.PackageID.String() + ": " + said})
+	})
 }
 
 // item erases one package. said tells why it was left alone.
@@ -143,6 +166,7 @@ func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, it
 	if err != nil {
 		return "", err
 	}
+	list = slices.DeleteFunc(list, func(o db.DisposalObject) bool { return o.Kind != "object" }) // of blobs others are asked first
 	for _, o := range list {
 		err = e.destroy(ctx, o)
 		if err != nil {
@@ -288,26 +312,33 @@ func moved(n int64, err error) error {
 
 // list writes down objects of the archive and blobs of the platform's store.
 func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, ids []uuid.UUID) error {
-	add := func(kind, key string, sum []byte, size int64) error {
-		return q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{Disposal: disposal, Package: pkg, TenantID: tenant, Kind: kind, Key: key, Sha256: sum, Size: size})
+	add := func(kind, key string, sum []byte, size int64, what string) error {
+		return q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{Disposal: disposal, Package: pkg, TenantID: tenant, Kind: kind, Key: key, Sha256: sum, Size: size, What: what})
 	}
 	objects, err := q.GetObjects(ctx, ids)
 	for i := 0; err == nil && i < len(objects); i++ {
-		err = add("object", objects[i].Key, objects[i].Sha256, objects[i].Size)
+		err = add("object", objects[i].Key, objects[i].Sha256, objects[i].Size, objects[i].Kind)
 	}
 	if err != nil {
 		return err
 	}
 	blobs, err := q.BlobsOfPackage(ctx, pkg)
 	for i := 0; err == nil && i < len(blobs); i++ {
-		err = add("blob", tenant+"/"+hex.EncodeToString(blobs[i].Sha256), blobs[i].Sha256, blobs[i].Size)
+		err = add("blob", tenant+"/"+hex.EncodeToString(blobs[i].Sha256), blobs[i].Sha256, blobs[i].Size, blobs[i].What)
 	}
 	if err != nil {
 		return err
 	}
 	parts, err := q.PartsOfPackage(ctx, db.PartsOfPackageParams{TenantID: tenant, Package: pkg})
 	for i := 0; err == nil && i < len(parts); i++ {
-		err = add("blob", tenant+"/"+hex.EncodeToString(parts[i].Sha256), parts[i].Sha256, parts[i].Size)
+		err = add("blob", tenant+"/"+hex.EncodeToString(parts[i].Sha256), parts[i].Sha256, parts[i].Size, "upload")
+	}
+	if err != nil {
+		return err
+	}
+	exports, err := q.ExportBlobsOf(ctx, db.ExportBlobsOfParams{TenantID: tenant, Package: pkg})
+	for i := 0; err == nil && i < len(exports); i++ {
+		err = add("blob", tenant+"/"+hex.EncodeToString(exports[i].Sha256), exports[i].Sha256, exports[i].Size, "export")
 	}
 	if err != nil {
 		return err
@@ -315,7 +346,7 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 	shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
 	for i := 0; err == nil && i < len(shown); i++ {
 		if shown[i].Sha256 != nil {
-			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size)
+			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size, "distribution")
 		}
 	}
 	return err
@@ -326,7 +357,7 @@ func (e *Eraser) destroy(ctx context.Context, o db.DisposalObject) error {
 	if o.Gone {
 		return nil
 	}
-	for _, s := range e.stores(o) {
+	for _, s := range e.Replicas {
 		err := s.Destroy(ctx, o.Key)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
@@ -343,7 +374,7 @@ func (e *Eraser) destroy(ctx context.Context, o db.DisposalObject) error {
 
 // gone looks again, and removes what came back.
 func (e *Eraser) gone(ctx context.Context, o db.DisposalObject) error {
-	for _, s := range e.stores(o) {
+	for _, s := range e.Replicas {
 		left, err := s.Holds(ctx, o.Key)
 		if err == nil && left {
 			err = s.Destroy(ctx, o.Key)
@@ -359,13 +390,6 @@ func (e *Eraser) gone(ctx context.Context, o db.DisposalObject) error {
 		}
 	}
 	return nil
-}
-
-func (e *Eraser) stores(o db.DisposalObject) []Store {
-	if o.Kind == "blob" {
-		return []Store{e.Blobs}
-	}
-	return e.Replicas
 }
 
 func (e *Eraser) end(ctx context.Context, tenant string, disposal, pkg uuid.UUID) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 )
 
@@ -98,13 +99,13 @@ func (f Folder) Holds(_ context.Context, key string) (bool, error) {
 	return len(paths) > 0, err
 }
 
-// Blobs is the platform's store on a file system; keys are tenant/SHA-256.
-type Blobs struct{ Dir string }
+// BlobFolder is the platform's store on a file system; keys are tenant/SHA-256.
+type BlobFolder struct{ Dir string }
 
 // String is the folder.
-func (b Blobs) String() string { return "blobs in " + b.Dir }
+func (b BlobFolder) String() string { return "blobs in " + b.Dir }
 
-func (b Blobs) path(key string) (string, error) {
+func (b BlobFolder) path(key string) (string, error) {
 	tenant, sum, ok := strings.Cut(key, "/")
 	if !ok || len(sum) != 64 || !filepath.IsLocal(tenant) || strings.ContainsAny(key[len(tenant)+1:], `/\.`) {
 		return "", fault.Invalid("KEY_INVALID", "blob key %q is not tenant/SHA-256", key)
@@ -113,7 +114,7 @@ func (b Blobs) path(key string) (string, error) {
 }
 
 // Destroy implements Store.
-func (b Blobs) Destroy(_ context.Context, key string) error {
+func (b BlobFolder) Destroy(_ context.Context, key string) error {
 	path, err := b.path(key)
 	if err != nil {
 		return err
@@ -125,8 +126,62 @@ func (b Blobs) Destroy(_ context.Context, key string) error {
 	return fault.Unavailable("BLOB_UNAVAILABLE", "%s: %s cannot be removed", b, key).With(err)
 }
 
+// going is what follows the name of a file that is being removed: from then on whoever stores the same bytes makes a file anew.
+const going = ".going"
+
+// Erase implements Blobs. The file is moved aside and looked at there: one that was stored anew a moment before goes back, unless
+// there is another already.
+func (b BlobFolder) Erase(_ context.Context, key, mark string) (changed bool, err error) {
+	path, err := b.path(key)
+	if err != nil {
+		return false, err
+	}
+	changed, err = erase(path, mark)
+	if err != nil {
+		return false, fault.Unavailable("BLOB_UNAVAILABLE", "%s: %s cannot be removed", b, key).With(err)
+	}
+	return changed, nil
+}
+
+func erase(path, mark string) (changed bool, err error) {
+	if info, err := os.Lstat(path + going); err == nil { // of a run that was ended here
+		if changed, err = settle(path, mark, info); err != nil {
+			return false, err
+		}
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case blob.MarkOfFile(info) != mark:
+		return true, nil
+	}
+	err = os.Rename(path, path+going)
+	if err == nil {
+		info, err = os.Lstat(path + going)
+	}
+	if err != nil {
+		return false, err
+	}
+	return settle(path, mark, info)
+}
+
+// settle removes what was moved aside, or puts it back.
+func settle(path, mark string, aside fs.FileInfo) (changed bool, err error) {
+	if blob.MarkOfFile(aside) == mark {
+		return false, shred(path + going)
+	}
+	err = os.Link(path+going, path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	return true, os.Remove(path + going)
+}
+
 // Holds implements Store.
-func (b Blobs) Holds(_ context.Context, key string) (bool, error) {
+func (b BlobFolder) Holds(_ context.Context, key string) (bool, error) {
 	path, err := b.path(key)
 	if err != nil {
 		return false, err
@@ -184,8 +239,12 @@ func (b *Bucket) Destroy(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	return b.remove(ctx, key, list)
+}
+
+func (b *Bucket) remove(ctx context.Context, key string, list []minio.ObjectInfo) error {
 	for _, v := range list {
-		err = b.client.RemoveObject(ctx, b.bucket, v.Key, minio.RemoveObjectOptions{VersionID: v.VersionID})
+		err := b.client.RemoveObject(ctx, b.bucket, v.Key, minio.RemoveObjectOptions{VersionID: v.VersionID})
 		if err == nil {
 			continue
 		}
@@ -207,4 +266,19 @@ func (b *Bucket) Holds(ctx context.Context, key string) (bool, error) {
 		}
 	}
 	return false, err
+}
+
+// Erase implements Blobs. In a bucket with versions what is stored meanwhile is another version, and stays; without them whoever
+// stores the same bytes in the instant between the look and the removal loses them.
+func (b *Bucket) Erase(ctx context.Context, key, mark string) (changed bool, err error) {
+	list, err := b.versions(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	for _, v := range list {
+		if v.IsLatest && !v.IsDeleteMarker && blob.MarkOfObject(v) != mark {
+			return true, nil
+		}
+	}
+	return false, b.remove(ctx, key, list)
 }

@@ -5,10 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"ceralacca.dev/services/conservation/eraser"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 )
 
@@ -50,7 +52,7 @@ func TestFolder(t *testing.T) {
 // TestBlobs: one blob by tenant and digest.
 func TestBlobs(t *testing.T) {
 	dir, sum := t.TempDir(), strings.Repeat("ab", 32)
-	s := eraser.Blobs{Dir: dir}
+	s := eraser.BlobFolder{Dir: dir}
 	write(t, filepath.Join(dir, "tenants", "acme", "ab", sum))
 	write(t, filepath.Join(dir, "tenants", "beta", "ab", sum))
 	for range 2 {
@@ -64,4 +66,66 @@ func TestBlobs(t *testing.T) {
 	for _, key := range []string{"acme", "../" + sum, "acme/../" + sum[:61], "acme/" + sum + "0"} {
 		require.Equal(t, "KEY_INVALID", fault.Of(s.Destroy(t.Context(), key)).Code, key)
 	}
+}
+
+// TestErase: what lies as it did when it was asked for goes, also when the program was ended in the middle; what was stored again
+// since stays, with its bytes.
+func TestErase(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	store, err := blob.OpenFS(dir)
+	require.NoError(t, err)
+	s := eraser.BlobFolder{Dir: dir}
+	put := func(text string) (ref blob.Ref, key, path string) {
+		ref, err := store.Put(ctx, "acme", []byte(text))
+		require.NoError(t, err)
+		return ref, "acme/" + ref.Hex(), filepath.Join(dir, "tenants", "acme", ref.Hex()[:2], ref.Hex())
+	}
+	mark := func(ref blob.Ref) string {
+		m, err := store.Mark(ctx, ref)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, m.Age, time.Duration(0))
+		return m.Text
+	}
+	erase := func(key, mark string) bool {
+		changed, err := s.Erase(ctx, key, mark)
+		require.NoError(t, err)
+		return changed
+	}
+	ref, key, path := put("gone")
+	was := mark(ref)
+	require.False(t, erase(key, was))
+	require.False(t, erase(key, was), "what is gone is gone")
+	_, err = store.Mark(ctx, ref)
+	require.Equal(t, "BLOB_NOT_FOUND", fault.Of(err).Code)
+
+	put("gone")
+	require.True(t, erase(key, was), "stored anew")
+	was = mark(ref)
+	_, err = store.PutReader(ctx, "acme", strings.NewReader("gone"))
+	require.NoError(t, err)
+	require.NotEqual(t, was, mark(ref), "every Put changes the mark")
+	require.True(t, erase(key, was), "stored again where it lay")
+	_, err = blob.PutAll(ctx, store, "acme", [][]byte{[]byte("gone"), []byte("another")})
+	require.NoError(t, err)
+	require.True(t, erase(key, was))
+	require.FileExists(t, path)
+
+	for _, anew := range []bool{false, true} { // ended after the file was moved aside
+		was = mark(ref)
+		require.NoError(t, os.Rename(path, path+".going"))
+		if anew {
+			put("gone")
+		}
+		require.Equal(t, anew, erase(key, was))
+		require.NoFileExists(t, path+".going")
+		_, err = store.Get(ctx, ref)
+		require.Equal(t, anew, err == nil)
+		put("gone")
+	}
+	require.NoError(t, os.Rename(path, path+".going"))
+	require.True(t, erase(key, "earlier"), "it was stored again before it was moved")
+	_, err = store.Get(ctx, ref)
+	require.NoError(t, err)
+	_, err = s.Erase(ctx, "acme/../x", was)
+	require.Equal(t, "KEY_INVALID", fault.Of(err).Code)
 }

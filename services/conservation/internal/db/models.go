@@ -149,6 +149,16 @@ type Disposal struct {
 	ReportID       *uuid.UUID
 }
 
+type DisposalAnswer struct {
+	DisposalID uuid.UUID
+	PackageID  uuid.UUID
+	TenantID   string
+	Round      int32
+	Part       int32
+	Service    string
+	AnsweredAt time.Time
+}
+
 type DisposalItem struct {
 	DisposalID    uuid.UUID
 	PackageID     uuid.UUID
@@ -160,6 +170,19 @@ type DisposalItem struct {
 	UnitCount     int32
 	BegunAt       *time.Time
 	ErasedAt      *time.Time
+	Copies        string
+	Parts         int32
+	Round         int32
+}
+
+type DisposalNeed struct {
+	DisposalID uuid.UUID
+	PackageID  uuid.UUID
+	TenantID   string
+	Round      int32
+	Key        string
+	Service    string
+	Others     int64
 }
 
 type DisposalObject struct {
@@ -171,6 +194,11 @@ type DisposalObject struct {
 	Sha256     []byte
 	Size       int64
 	Gone       bool
+	What       string
+	FoundBy    []string
+	State      string
+	Mark       string
+	Note       string
 }
 
 type Distribution struct {

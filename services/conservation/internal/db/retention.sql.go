@@ -54,22 +54,21 @@ func (q *Queries) BeginErasing(ctx context.Context, arg BeginErasingParams) (int
 }
 
 const blobsOfPackage = `-- name: BlobsOfPackage :many
-SELECT b.sha256::bytea AS sha256, b.size::bigint AS size FROM package p, LATERAL (VALUES (p.index_sha256, p.index_size), (p.signed_sha256, p.signed_size), (p.stamp_sha256, p.stamp_size)) AS b (sha256, size)
+SELECT b.sha256::bytea AS sha256, b.size::bigint AS size, b.what::text AS what FROM package p,
+LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp')) AS b (sha256, size, what)
 WHERE p.id = $1 AND b.sha256 IS NOT NULL
 UNION
-SELECT f.sha256, f.size FROM unit u JOIN unit_file f ON f.unit_id = u.id
-WHERE u.package_id = $1 AND f.role <> 'metadata' AND NOT EXISTS (
-    SELECT 1 FROM unit_file o JOIN unit v ON v.id = o.unit_id
-    WHERE o.tenant_id = u.tenant_id AND o.sha256 = f.sha256 AND v.package_id IS DISTINCT FROM u.package_id AND v.state <> 'DESTROYED')
+SELECT f.sha256, f.size, f.role FROM unit u JOIN unit_file f ON f.unit_id = u.id WHERE u.package_id = $1 AND f.role <> 'metadata'
 `
 
 type BlobsOfPackageRow struct {
 	Sha256 []byte
 	Size   int64
+	What   string
 }
 
-// What the platform's store has of a package: what the sealing left, and the bytes that its documents came from, which invoice, sdi-gateway
-// and pec-gateway hold by the same digest. Bytes that a document of another package has too stay.
+// What the platform's store may have of a package: what the sealing left, and the bytes that its documents came from, which invoice,
+// sdi-gateway and pec-gateway hold by the same digest. Who needs them is asked before they go.
 func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]BlobsOfPackageRow, error) {
 	rows, err := q.db.Query(ctx, blobsOfPackage, package_)
 	if err != nil {
@@ -79,7 +78,7 @@ func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]Blo
 	var items []BlobsOfPackageRow
 	for rows.Next() {
 		var i BlobsOfPackageRow
-		if err := rows.Scan(&i.Sha256, &i.Size); err != nil {
+		if err := rows.Scan(&i.Sha256, &i.Size, &i.What); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -332,7 +331,7 @@ func (q *Queries) DisposalDue(ctx context.Context, arg DisposalDueParams) (bool,
 }
 
 const disposalItems = `-- name: DisposalItems :many
-SELECT i.disposal_id, i.package_id, i.tenant_id, i.state, i.note, i.retained_until, i.sha256, i.unit_count, i.begun_at, i.erased_at, p.fiscal_year, p.class, p.state AS package_state, p.object_id
+SELECT i.disposal_id, i.package_id, i.tenant_id, i.state, i.note, i.retained_until, i.sha256, i.unit_count, i.begun_at, i.erased_at, i.copies, i.parts, i.round, p.fiscal_year, p.class, p.state AS package_state, p.object_id
 FROM disposal_item i JOIN package p ON p.id = i.package_id WHERE i.disposal_id = $1 ORDER BY i.package_id
 `
 
@@ -347,6 +346,9 @@ type DisposalItemsRow struct {
 	UnitCount     int32
 	BegunAt       *time.Time
 	ErasedAt      *time.Time
+	Copies        string
+	Parts         int32
+	Round         int32
 	FiscalYear    int32
 	Class         string
 	PackageState  string
@@ -373,6 +375,9 @@ func (q *Queries) DisposalItems(ctx context.Context, disposal uuid.UUID) ([]Disp
 			&i.UnitCount,
 			&i.BegunAt,
 			&i.ErasedAt,
+			&i.Copies,
+			&i.Parts,
+			&i.Round,
 			&i.FiscalYear,
 			&i.Class,
 			&i.PackageState,
@@ -389,7 +394,7 @@ func (q *Queries) DisposalItems(ctx context.Context, disposal uuid.UUID) ([]Disp
 }
 
 const disposalObjects = `-- name: DisposalObjects :many
-SELECT disposal_id, package_id, tenant_id, kind, key, sha256, size, gone FROM disposal_object WHERE disposal_id = $1 AND package_id = $2 ORDER BY kind, key
+SELECT disposal_id, package_id, tenant_id, kind, key, sha256, size, gone, what, found_by, state, mark, note FROM disposal_object WHERE disposal_id = $1 AND package_id = $2 ORDER BY kind, key
 `
 
 type DisposalObjectsParams struct {
@@ -415,6 +420,11 @@ func (q *Queries) DisposalObjects(ctx context.Context, arg DisposalObjectsParams
 			&i.Sha256,
 			&i.Size,
 			&i.Gone,
+			&i.What,
+			&i.FoundBy,
+			&i.State,
+			&i.Mark,
+			&i.Note,
 		); err != nil {
 			return nil, err
 		}
@@ -725,7 +735,7 @@ func (q *Queries) InsertDisposalItem(ctx context.Context, arg InsertDisposalItem
 }
 
 const insertDisposalObject = `-- name: InsertDisposalObject :exec
-INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{conservation}')
 ON CONFLICT DO NOTHING
 `
 
@@ -737,6 +747,7 @@ type InsertDisposalObjectParams struct {
 	Key      string
 	Sha256   []byte
 	Size     int64
+	What     string
 }
 
 func (q *Queries) InsertDisposalObject(ctx context.Context, arg InsertDisposalObjectParams) error {
@@ -748,6 +759,7 @@ func (q *Queries) InsertDisposalObject(ctx context.Context, arg InsertDisposalOb
 		arg.Key,
 		arg.Sha256,
 		arg.Size,
+		arg.What,
 	)
 	return err
 }

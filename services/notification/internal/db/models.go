@@ -40,6 +40,7 @@ type Delivery struct {
 	Address         string
 	Language        string
 	ContentUri      string
+	DestroyedBy     string
 }
 
 type EmailSubscription struct {

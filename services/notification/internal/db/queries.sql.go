@@ -12,6 +12,38 @@ import (
 	"github.com/google/uuid"
 )
 
+const buryDeliveries = `-- name: BuryDeliveries :execrows
+UPDATE delivery SET destroyed_by = $1, payload = $2, address = '', content_uri = '', next_attempt_time = NULL,
+    state = CASE WHEN state = $3::smallint THEN $4::smallint ELSE state END,
+    attempts = coalesce((SELECT jsonb_agg(a - 'error') FROM jsonb_array_elements(attempts) a), '[]')
+WHERE tenant_id = $5 AND invoice = ANY($6::text[]) AND destroyed_by = ''
+`
+
+type BuryDeliveriesParams struct {
+	DestroyedBy string
+	Payload     []byte
+	Pending     int16
+	Failed      int16
+	TenantID    string
+	Subjects    []string
+}
+
+// What is left of what was told about documents that were destroyed: of which type, when, to whom it went, and by which disposal.
+func (q *Queries) BuryDeliveries(ctx context.Context, arg BuryDeliveriesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, buryDeliveries,
+		arg.DestroyedBy,
+		arg.Payload,
+		arg.Pending,
+		arg.Failed,
+		arg.TenantID,
+		arg.Subjects,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const countEndpoints = `-- name: CountEndpoints :one
 SELECT count(*) FROM webhook_endpoint WHERE tenant_id = $1
 `
@@ -150,7 +182,7 @@ func (q *Queries) ForgetDeliveries(ctx context.Context, arg ForgetDeliveriesPara
 }
 
 const getDelivery = `-- name: GetDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri, destroyed_by FROM delivery WHERE tenant_id = $1 AND id = $2
 `
 
 type GetDeliveryParams struct {
@@ -179,6 +211,7 @@ func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (Deliv
 		&i.Address,
 		&i.Language,
 		&i.ContentUri,
+		&i.DestroyedBy,
 	)
 	return i, err
 }
@@ -435,7 +468,7 @@ func (q *Queries) InsertSubscription(ctx context.Context, arg InsertSubscription
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri, destroyed_by FROM delivery
 WHERE tenant_id = $1
   AND ($2::uuid IS NULL OR id < $2)
   AND ($3::text IS NULL OR invoice = $3)
@@ -487,6 +520,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.Address,
 			&i.Language,
 			&i.ContentUri,
+			&i.DestroyedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -615,7 +649,7 @@ func (q *Queries) ListTargets(ctx context.Context, tenantID string) ([]ListTarge
 }
 
 const lockDelivery = `-- name: LockDelivery :one
-SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, channel, target_id, event_id, event_type, event_time, invoice, payload, state, tries, attempts, next_attempt_time, create_time, address, language, content_uri, destroyed_by FROM delivery WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockDeliveryParams struct {
@@ -644,6 +678,7 @@ func (q *Queries) LockDelivery(ctx context.Context, arg LockDeliveryParams) (Del
 		&i.Address,
 		&i.Language,
 		&i.ContentUri,
+		&i.DestroyedBy,
 	)
 	return i, err
 }
@@ -676,6 +711,79 @@ func (q *Queries) LockEndpoint(ctx context.Context, arg LockEndpointParams) (Web
 		&i.UpdateTime,
 	)
 	return i, err
+}
+
+const needsOf = `-- name: NeedsOf :many
+SELECT content_uri AS uri, count(*) AS others FROM delivery
+WHERE tenant_id = $1 AND content_uri <> '' AND content_uri = ANY($2::text[]) AND state = $3::smallint AND destroyed_by = ''
+GROUP BY content_uri
+`
+
+type NeedsOfParams struct {
+	TenantID string
+	Uris     []string
+	Pending  int16
+}
+
+type NeedsOfRow struct {
+	Uri    string
+	Others int64
+}
+
+// Mail that is still to be sent on.
+func (q *Queries) NeedsOf(ctx context.Context, arg NeedsOfParams) ([]NeedsOfRow, error) {
+	rows, err := q.db.Query(ctx, needsOf, arg.TenantID, arg.Uris, arg.Pending)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NeedsOfRow
+	for rows.Next() {
+		var i NeedsOfRow
+		if err := rows.Scan(&i.Uri, &i.Others); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const noticesOf = `-- name: NoticesOf :many
+SELECT id, payload FROM delivery WHERE tenant_id = $1 AND invoice = ANY($2::text[]) AND channel = 'notice' FOR UPDATE
+`
+
+type NoticesOfParams struct {
+	TenantID  string
+	Mailboxes []string
+}
+
+type NoticesOfRow struct {
+	ID      uuid.UUID
+	Payload []byte
+}
+
+// Notices of mail that came into mailboxes; each may name several messages.
+func (q *Queries) NoticesOf(ctx context.Context, arg NoticesOfParams) ([]NoticesOfRow, error) {
+	rows, err := q.db.Query(ctx, noticesOf, arg.TenantID, arg.Mailboxes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NoticesOfRow
+	for rows.Next() {
+		var i NoticesOfRow
+		if err := rows.Scan(&i.ID, &i.Payload); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const recordAttempt = `-- name: RecordAttempt :exec
@@ -728,6 +836,21 @@ func (q *Queries) RotateSecret(ctx context.Context, arg RotateSecretParams) erro
 		arg.TenantID,
 		arg.ID,
 	)
+	return err
+}
+
+const setPayload = `-- name: SetPayload :exec
+UPDATE delivery SET payload = $1 WHERE tenant_id = $2 AND id = $3
+`
+
+type SetPayloadParams struct {
+	Payload  []byte
+	TenantID string
+	ID       uuid.UUID
+}
+
+func (q *Queries) SetPayload(ctx context.Context, arg SetPayloadParams) error {
+	_, err := q.db.Exec(ctx, setPayload, arg.Payload, arg.TenantID, arg.ID)
 	return err
 }
 

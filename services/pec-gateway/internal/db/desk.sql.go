@@ -521,7 +521,7 @@ func (q *Queries) InsertGrants(ctx context.Context, arg InsertGrantsParams) erro
 }
 
 const listDays = `-- name: ListDays :many
-SELECT d.tenant_id, d.mailbox_id, d.day, d.close_time, d.messages, d.register_uri, d.register_sha256, d.unit, (SELECT count(*) FROM preserved_message p WHERE p.tenant_id = d.tenant_id AND p.mailbox_id = d.mailbox_id AND p.day = d.day) AS handed,
+SELECT d.tenant_id, d.mailbox_id, d.day, d.close_time, d.messages, d.register_uri, d.register_sha256, d.unit, d.destroyed_by, (SELECT count(*) FROM preserved_message p WHERE p.tenant_id = d.tenant_id AND p.mailbox_id = d.mailbox_id AND p.day = d.day) AS handed,
     (SELECT count(*) FROM preserved_message p WHERE p.tenant_id = d.tenant_id AND p.mailbox_id = d.mailbox_id AND p.day = d.day AND p.unit <> '') AS kept,
     (SELECT count(*) FROM preserved_message p WHERE p.tenant_id = d.tenant_id AND p.mailbox_id = d.mailbox_id AND p.day = d.day AND p.package <> '') AS sealed
 FROM preserved_day d
@@ -545,6 +545,7 @@ type ListDaysRow struct {
 	RegisterUri    string
 	RegisterSha256 []byte
 	Unit           string
+	DestroyedBy    string
 	Handed         int64
 	Kept           int64
 	Sealed         int64
@@ -573,6 +574,7 @@ func (q *Queries) ListDays(ctx context.Context, arg ListDaysParams) ([]ListDaysR
 			&i.RegisterUri,
 			&i.RegisterSha256,
 			&i.Unit,
+			&i.DestroyedBy,
 			&i.Handed,
 			&i.Kept,
 			&i.Sealed,
@@ -651,7 +653,7 @@ func (q *Queries) ListOwnFolders(ctx context.Context, arg ListOwnFoldersParams) 
 }
 
 const lockDay = `-- name: LockDay :one
-SELECT tenant_id, mailbox_id, day, close_time, messages, register_uri, register_sha256, unit FROM preserved_day WHERE tenant_id = $1 AND mailbox_id = $2 AND day = $3 FOR UPDATE
+SELECT tenant_id, mailbox_id, day, close_time, messages, register_uri, register_sha256, unit, destroyed_by FROM preserved_day WHERE tenant_id = $1 AND mailbox_id = $2 AND day = $3 FOR UPDATE
 `
 
 type LockDayParams struct {
@@ -672,6 +674,7 @@ func (q *Queries) LockDay(ctx context.Context, arg LockDayParams) (PreservedDay,
 		&i.RegisterUri,
 		&i.RegisterSha256,
 		&i.Unit,
+		&i.DestroyedBy,
 	)
 	return i, err
 }

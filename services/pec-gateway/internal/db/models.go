@@ -257,6 +257,7 @@ type PreservedDay struct {
 	RegisterUri    string
 	RegisterSha256 []byte
 	Unit           string
+	DestroyedBy    string
 }
 
 type PreservedMessage struct {

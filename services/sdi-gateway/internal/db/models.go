@@ -328,6 +328,11 @@ type SupportFile struct {
 	TenantID       string
 }
 
+type SupportMessage struct {
+	SupportID uuid.UUID
+	Sha256    []byte
+}
+
 type SupportNumber struct {
 	Node   string
 	Minute string

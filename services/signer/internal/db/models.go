@@ -160,6 +160,19 @@ type CredentialWarning struct {
 	WarnedAt     time.Time
 }
 
+type DestroyedByte struct {
+	TenantID    string
+	Sha256      []byte
+	DestroyedBy string
+	DestroyedAt time.Time
+}
+
+type DestroyedSignature struct {
+	SignatureID uuid.UUID
+	TenantID    string
+	DestroyedBy string
+}
+
 type DocumentSigning struct {
 	ID           uuid.UUID
 	TenantID     string

@@ -857,8 +857,13 @@ type UnitsDestroyed struct {
 	Package string `protobuf:"bytes,2,opt,name=package,proto3" json:"package,omitempty"`
 	// What the documents were: issued and received invoices, messages and days of certified mail, deposits. Whoever is not
 	// named holds another part that is still kept.
-	Subjects      []string               `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Subjects []string               `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// Number of this event among those of its package, from 1; each is answered by CopiesFound. 0: no answer is awaited.
+	Part int32 `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"`
+	// SHA-256 of the documents and what came with them, for who knows them by their bytes alone. Bytes that a document
+	// has which stands are left out.
+	FileSha256    [][]byte `protobuf:"bytes,6,rep,name=file_sha256,json=fileSha256,proto3" json:"file_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -917,6 +922,20 @@ func (x *UnitsDestroyed) GetSubjects() []string {
 func (x *UnitsDestroyed) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
+	}
+	return nil
+}
+
+func (x *UnitsDestroyed) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *UnitsDestroyed) GetFileSha256() [][]byte {
+	if x != nil {
+		return x.FileSha256
 	}
 	return nil
 }
@@ -1002,12 +1021,15 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05codes\x18\x03 \x03(\tR\x05codes\x12#\n" +
 	"\rattempts_left\x18\x04 \x01(\x05R\fattemptsLeft:=\xaa\xbb\x189\n" +
-	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\xd1\x01\n" +
+	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\x86\x02\n" +
 	"\x0eUnitsDestroyed\x12\x1a\n" +
 	"\bdisposal\x18\x01 \x01(\tR\bdisposal\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x1a\n" +
 	"\bsubjects\x18\x03 \x03(\tR\bsubjects\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time:=\xaa\xbb\x189\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\x05R\x04part\x12\x1f\n" +
+	"\vfile_sha256\x18\x06 \x03(\fR\n" +
+	"fileSha256:=\xaa\xbb\x189\n" +
 	")ceralacca.conservation.units_destroyed.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (

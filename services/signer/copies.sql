@@ -1,0 +1,58 @@
+-- name: BurySignatures :exec
+INSERT INTO destroyed_signature (signature_id, tenant_id, destroyed_by)
+SELECT s.id, s.tenant_id, @destroyed_by FROM signature s WHERE s.tenant_id = @tenant_id AND s.subject = ANY(@subjects::text[]) AND s.state <> 'PENDING'
+ON CONFLICT DO NOTHING;
+
+-- name: SignaturesOf :many
+-- What was signed for documents by their names.
+SELECT original_sha256, original_size, signed_sha256, signed_size FROM signature
+WHERE tenant_id = @tenant_id AND subject = ANY(@subjects::text[]) AND state <> 'PENDING';
+
+-- name: SignedOf :many
+-- Both forms, unsigned and signed, of documents of which one form was destroyed: of requests that are closed and signings that are
+-- done.
+SELECT d.original_sha256::bytea AS original_sha256, d.original_size::bigint AS original_size, d.signed_sha256, coalesce(d.signed_size, 0)::bigint AS signed_size
+FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
+WHERE d.tenant_id = @tenant_id AND r.state <> 'OPEN' AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]))
+UNION
+SELECT p.original::bytea, 0::bigint, p.signed::bytea, coalesce(p.size, 0)::bigint FROM document_signing s, LATERAL (SELECT s.hashes[i] AS original, s.signed_sha256[i] AS signed, s.signed_sizes[i] AS size FROM generate_subscripts(s.hashes, 1) AS i) AS p
+WHERE s.tenant_id = @tenant_id AND s.state = 'SIGNED' AND (s.hashes && @sums::bytea[] OR s.signed_sha256 && @sums::bytea[]) AND (p.original = ANY(@sums::bytea[]) OR p.signed = ANY(@sums::bytea[]))
+UNION
+SELECT p.original::bytea, 0::bigint, p.signed::bytea, coalesce(p.size, 0)::bigint FROM challenge c, LATERAL (SELECT c.hashes[i] AS original, c.signed_sha256[i] AS signed, c.signed_sizes[i] AS size FROM generate_subscripts(c.hashes, 1) AS i) AS p
+WHERE c.tenant_id = @tenant_id AND c.state = 'SIGNED' AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND (p.original = ANY(@sums::bytea[]) OR p.signed = ANY(@sums::bytea[]));
+
+-- name: NoteDestroyedBytes :exec
+INSERT INTO destroyed_bytes (tenant_id, sha256, destroyed_by, destroyed_at)
+SELECT @tenant_id, unnest(@sums::bytea[]), @destroyed_by, @at
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET destroyed_by = excluded.destroyed_by, destroyed_at = excluded.destroyed_at WHERE destroyed_bytes.destroyed_at < excluded.destroyed_at;
+
+-- name: BundlesOf :many
+-- Bundles of requests that had these documents.
+SELECT DISTINCT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint AS bundle_size FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
+WHERE d.tenant_id = @tenant_id AND r.bundle_sha256 IS NOT NULL AND r.bundle_size IS NOT NULL AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]));
+
+-- name: NeedsOf :many
+-- How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open, and closed ones
+-- of documents that were not destroyed since.
+SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
+    SELECT s.original_sha256 AS sha256 FROM signature s WHERE s.tenant_id = @tenant_id AND NOT EXISTS (SELECT 1 FROM destroyed_signature g WHERE g.signature_id = s.id) AND s.original_sha256 = ANY(@sums::bytea[])
+    UNION ALL
+    SELECT s.signed_sha256 FROM signature s WHERE s.tenant_id = @tenant_id AND NOT EXISTS (SELECT 1 FROM destroyed_signature g WHERE g.signature_id = s.id) AND s.signed_sha256 = ANY(@sums::bytea[])
+    UNION ALL
+    SELECT x.sha256 FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id, LATERAL (VALUES (d.original_sha256), (d.signed_sha256)) AS x (sha256)
+    WHERE d.tenant_id = @tenant_id AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[])) AND x.sha256 = ANY(@sums::bytea[])
+      AND (r.state = 'OPEN' OR NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = d.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= r.created_at))
+    UNION ALL
+    SELECT r.bundle_sha256 FROM signing_request r JOIN signing_request_document d ON d.request_id = r.id
+    WHERE r.tenant_id = @tenant_id AND r.bundle_sha256 = ANY(@sums::bytea[])
+      AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = d.tenant_id AND g.sha256 IN (d.original_sha256, d.signed_sha256) AND g.destroyed_at >= r.created_at)
+    UNION ALL
+    SELECT x.sha256 FROM document_signing s, LATERAL (SELECT unnest(s.hashes || coalesce(s.signed_sha256, '{}'::bytea[])) AS sha256) AS x
+    WHERE s.tenant_id = @tenant_id AND (s.hashes && @sums::bytea[] OR s.signed_sha256 && @sums::bytea[]) AND x.sha256 = ANY(@sums::bytea[])
+      AND (s.state = 'SIGNING' OR NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = s.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= s.created_at))
+    UNION ALL
+    SELECT x.sha256 FROM challenge c, LATERAL (SELECT unnest(c.hashes || coalesce(c.signed_sha256, '{}'::bytea[])) AS sha256) AS x
+    WHERE c.tenant_id = @tenant_id AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND x.sha256 = ANY(@sums::bytea[])
+      AND (c.state IN ('AUTHORIZED', 'SIGNING') OR c.state = 'OPEN' AND c.expires_at > @now::timestamptz
+        OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
+) AS n GROUP BY n.sha256;

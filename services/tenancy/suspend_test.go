@@ -1,16 +1,24 @@
 package tenancy_test
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/run"
+	"ceralacca.dev/services/internal/run/runtest"
 )
 
 const (
@@ -258,4 +266,66 @@ func TestSuspendedReseller(t *testing.T) {
 	require.Equal(t, active, free.GetState())
 	_, err = acme.CreateCompany(ctx, companyRequest("acme", "main", 1))
 	require.NoError(t, err)
+}
+
+// TestSuspensionsAreTold: each change is one event, a repeat none.
+func TestSuspensionsAreTold(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var told []string
+	note := func(format string, a ...any) error {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, fmt.Sprintf(format, a...))
+		return nil
+	}
+	listener := run.Target{Name: "listener", Start: func(_ context.Context, h *run.Host) error {
+		bus.On(h.Bus, "suspended", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.TenantSuspended) error {
+			return note("%s suspended by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
+		})
+		bus.On(h.Bus, "resumed", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.TenantResumed) error {
+			return note("%s resumed by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetStillSuspended())
+		})
+		bus.On(h.Bus, "reseller-suspended", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.ResellerSuspended) error {
+			return note("%s suspended by %s in %q, %t", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
+		})
+		bus.On(h.Bus, "reseller-resumed", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.ResellerResumed) error {
+			return note("%s resumed by %s in %q", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant)
+		})
+		return nil
+	}}
+	key, err := auth.NewKey(false)
+	require.NoError(t, err)
+	w := startWith(t, key, runtest.Options{Targets: []run.Target{listener}})
+	w.reseller("north")
+	w.tenant("acme", "north")
+	ctx, north := t.Context(), w.as("resellers/north")
+	for range 2 {
+		_, err = north.SuspendTenant(ctx, suspendAcme("unpaid"))
+		require.NoError(t, err)
+		_, err = w.operator.SuspendTenant(ctx, suspendAcme("fraud"))
+		require.NoError(t, err)
+	}
+	for range 2 {
+		_, err = w.operator.SuspendReseller(ctx, &tenancyv1.SuspendResellerRequest{Name: "resellers/north", Reason: "insolvent"})
+		require.NoError(t, err)
+	}
+	for range 2 {
+		_, err = w.operator.ResumeReseller(ctx, &tenancyv1.ResumeResellerRequest{Name: "resellers/north"})
+		require.NoError(t, err)
+	}
+	for range 2 {
+		_, err = w.operator.ResumeTenant(ctx, &tenancyv1.ResumeTenantRequest{Name: "tenants/acme", AlsoReseller: true})
+		require.NoError(t, err)
+	}
+	want := []string{
+		`resellers/north suspended by SUSPENSION_PARTY_OPERATOR in "", true`, `resellers/north resumed by SUSPENSION_PARTY_OPERATOR in ""`,
+		`tenants/acme suspended by SUSPENSION_PARTY_OPERATOR in "acme", true`, `tenants/acme suspended by SUSPENSION_PARTY_RESELLER in "acme", true`,
+		`tenants/acme resumed by SUSPENSION_PARTY_OPERATOR in "acme", false`, `tenants/acme resumed by SUSPENSION_PARTY_RESELLER in "acme", false`,
+	}
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		mu.Lock()
+		defer mu.Unlock()
+		assert.ElementsMatch(c, want, told)
+	}, time.Minute, 50*time.Millisecond)
 }

@@ -49,7 +49,7 @@ func startWith(t *testing.T, key string, opts runtest.Options) *world {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "operator.key")
 	require.NoError(t, os.WriteFile(file, []byte(key+"\n"), 0o600))
-	opts.Targets = []run.Target{tenancy.Target}
+	opts.Targets = append([]run.Target{tenancy.Target}, opts.Targets...)
 	opts.Config = "tenancy: {bootstrap_operator_key_file: " + file + ", last_use_interval: 1s}\n"
 	p := runtest.Start(t, opts)
 	return &world{Process: p, t: t, operator: client(p.DialKey("tenancy", key))}

@@ -17,7 +17,7 @@ import (
 func suspendByHand(t *testing.T, operator, tenant terminal, invoice string) {
 	c := &harness.Customer{Platform: tenant.p, VAT: tenant.p.VAT(0)}
 	file := filepath.Join(t.TempDir(), "invoice.xml")
-	require.NoError(t, os.WriteFile(file, c.XML("FPR12", "SBXRC00", "H-SUSPENDED"), 0o600))
+	require.NoError(t, os.WriteFile(file, c.XML("FPR12", "SBXRC00", "H-99"), 0o600))
 	tried := []string{"invoice", "submit", "--company", "main", "--validate-only", file}
 	shown := operator.does("tenant", "suspend", tenant.tenant, "--reason", "canone non pagato")
 	require.Equal(t, "SUSPENDED", field(t, shown, "state"))

@@ -625,21 +625,19 @@ const file_ceralacca_pec_v1_drafts_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1f\n" +
 	"\vallow_split\x18\x04 \x01(\bR\n" +
-	"allowSplit2\xcb\x04\n" +
+	"allowSplit2\xd1\x04\n" +
 	"\x0fPecDraftService\x12]\n" +
 	"\vCreateDraft\x12$.ceralacca.pec.v1.CreateDraftRequest\x1a\x17.ceralacca.pec.v1.Draft\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12V\n" +
-	"\bGetDraft\x12!.ceralacca.pec.v1.GetDraftRequest\x1a\x17.ceralacca.pec.v1.Draft\"\x0e\xb2\xbb\x18\n" +
+	"\tpec.write\x12X\n" +
+	"\bGetDraft\x12!.ceralacca.pec.v1.GetDraftRequest\x1a\x17.ceralacca.pec.v1.Draft\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x01\x12i\n" +
 	"\n" +
-	"\bpec.read\x12g\n" +
-	"\n" +
-	"ListDrafts\x12#.ceralacca.pec.v1.ListDraftsRequest\x1a$.ceralacca.pec.v1.ListDraftsResponse\"\x0e\xb2\xbb\x18\n" +
-	"\n" +
-	"\bpec.read\x12]\n" +
+	"ListDrafts\x12#.ceralacca.pec.v1.ListDraftsRequest\x1a$.ceralacca.pec.v1.ListDraftsResponse\"\x10\xb2\xbb\x18\f\n" +
+	"\bpec.read0\x01\x12]\n" +
 	"\vUpdateDraft\x12$.ceralacca.pec.v1.UpdateDraftRequest\x1a\x17.ceralacca.pec.v1.Draft\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12\\\n" +
-	"\vDeleteDraft\x12$.ceralacca.pec.v1.DeleteDraftRequest\x1a\x16.google.protobuf.Empty\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12[\n" +
+	"\tpec.write\x12^\n" +
+	"\vDeleteDraft\x12$.ceralacca.pec.v1.DeleteDraftRequest\x1a\x16.google.protobuf.Empty\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12[\n" +
 	"\tSendDraft\x12\".ceralacca.pec.v1.SendDraftRequest\x1a\x19.ceralacca.pec.v1.Message\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.writeB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"ceralacca.dev/services/sandbox/client"
@@ -48,6 +49,8 @@ type session struct {
 	mb   *mailbox
 	sel  *folder
 	view *imapserver.SessionTracker
+	// viewed guards view: a connection that ends closes the session while Idle still looks.
+	viewed sync.Mutex
 }
 
 var (
@@ -118,7 +121,9 @@ func (s *session) Select(name string, _ *imap.SelectOptions) (*imap.SelectData, 
 	if f == nil {
 		return nil, errNoFolder
 	}
+	s.viewed.Lock()
 	s.sel, s.view = f, f.tracker.NewSession()
+	s.viewed.Unlock()
 	flags := []imap.Flag{imap.FlagSeen, imap.FlagAnswered, imap.FlagFlagged, imap.FlagDeleted, imap.FlagDraft}
 	data := &imap.SelectData{
 		Flags: flags, PermanentFlags: append(slices.Clone(flags), imap.FlagWildcard), NumMessages: uint32(len(f.letters)),
@@ -135,6 +140,8 @@ func (s *session) Select(name string, _ *imap.SelectOptions) (*imap.SelectData, 
 
 // Unselect implements imapserver.Session.
 func (s *session) Unselect() error {
+	s.viewed.Lock()
+	defer s.viewed.Unlock()
 	if s.view != nil {
 		s.view.Close()
 	}
@@ -331,10 +338,13 @@ func (s *session) Append(name string, r imap.LiteralReader, o *imap.AppendOption
 
 // Poll implements imapserver.Session.
 func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
-	if s.view == nil {
+	s.viewed.Lock()
+	view := s.view
+	s.viewed.Unlock()
+	if view == nil {
 		return nil
 	}
-	return s.view.Poll(w, allowExpunge)
+	return view.Poll(w, allowExpunge)
 }
 
 // idleBeat is how soon an idle client hears of a new message.

@@ -77,12 +77,14 @@ func Start(t testing.TB, options ...string) *Sink {
 	}
 	cmd := exec.CommandContext(t.Context(), program, append(options, "-d", s.dir+"/mail.%M.", address, "10")...)
 	cmd.Env, cmd.Dir = env, s.dir
-	var words bytes.Buffer
-	cmd.Stderr = &words
+	words, err := os.Create(filepath.Join(t.TempDir(), "words")) // a buffer of ours would be written while it is read
+	require.NoError(t, err)
+	cmd.Stderr = words
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		_ = words.Close() // nobody reads it any more
 	})
 	for {
 		c, err := net.Dial("tcp", address)
@@ -90,7 +92,9 @@ func Start(t testing.TB, options ...string) *Sink {
 			_ = c.Close()
 			break
 		}
-		require.Nil(t, cmd.ProcessState, words.String())
+		said, err := os.ReadFile(words.Name())
+		require.NoError(t, err)
+		require.Nil(t, cmd.ProcessState, "%s", said)
 		require.NoError(t, t.Context().Err())
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -145,7 +145,7 @@ func (b BlobFolder) Erase(_ context.Context, key, mark string) (changed bool, er
 
 func erase(path, mark string) (changed bool, err error) {
 	if info, err := os.Lstat(path + going); err == nil { // of a run that was ended here
-		if changed, err = settle(path, mark, info); err != nil {
+		if _, err = settle(path, mark, info); err != nil {
 			return false, err
 		}
 	}

@@ -1,0 +1,100 @@
+package signer
+
+import (
+	"context"
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/signer/internal/db"
+)
+
+// TestWhoNeedsSignedBytes: what was signed for a document by name, or is known by its bytes alone, is found from either of its forms,
+// and needed until the last document goes that it belongs to; what is open, or was signed after the destruction, needs its own.
+func TestWhoNeedsSignedBytes(t *testing.T) {
+	t.Parallel()
+	base := pgtest.Schema(t, "signer")
+	admin := pgtest.Admin(t, base)
+	sum := func(text string) []byte { s := sha256.Sum256([]byte(text)); return s[:] }
+	exec := func(sql string, args ...any) {
+		_, err := admin.Exec(t.Context(), sql, args...)
+		require.NoError(t, err)
+	}
+	for subject, files := range map[string][2]string{"a": {"shared", "a signed"}, "b": {"shared", "b signed"}} {
+		exec(`INSERT INTO signature (id, tenant_id, company_id, purpose, subject, original_sha256, original_size, state, signed_sha256, signed_size, signing_time, created_at)
+			VALUES ($1, 'acme', 'main', 'INVOICE', $2, $3, 6, 'DONE', $4, 8, now(), now())`, uuid.New(), subject, sum(files[0]), sum(files[1]))
+	}
+	request := func(state string, at time.Time, docs ...string) {
+		id := uuid.New()
+		var closed *time.Time
+		if state != "OPEN" {
+			closed = &at
+		}
+		exec(`INSERT INTO signing_request (id, tenant_id, title, requester, state, step, needs, deadline, head, created_at, closed_at) VALUES ($1, 'acme', 't', 'r', $2, 0, '{1}', now(), $3, $4, $5)`, id, state, sum("head"), at, closed)
+		if state != "OPEN" {
+			exec(`UPDATE signing_request SET bundle_sha256 = $2, bundle_size = 3, bundled_at = now() WHERE id = $1`, id, sum("bundle"))
+		}
+		for i, d := range docs {
+			exec(`INSERT INTO signing_request_document (request_id, position, tenant_id, name, form, original_sha256, original_size, signed_sha256, signed_size) VALUES ($1, $2, 'acme', 'd', 'PADES', $3, 4, $4, 5)`, id, i+1, sum(d), sum(d+" signed"))
+		}
+	}
+	before, at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+	request("COMPLETED", before, "x", "y")
+	request("OPEN", before, "z")
+	destroy := func(subjects []string, sums ...[]byte) (pairs []db.SignedOfRow) {
+		require.NoError(t, base.Tx(t.Context(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+			q := db.New(tx)
+			require.NoError(t, q.BurySignatures(ctx, db.BurySignaturesParams{TenantID: "acme", Subjects: subjects, DestroyedBy: "d"}))
+			named, err := q.SignaturesOf(ctx, db.SignaturesOfParams{TenantID: "acme", Subjects: subjects})
+			require.NoError(t, err)
+			require.Len(t, named, len(subjects))
+			pairs, err = q.SignedOf(ctx, db.SignedOfParams{TenantID: "acme", Sums: sums})
+			require.NoError(t, err)
+			for _, p := range pairs {
+				sums = append(sums, p.OriginalSha256, p.SignedSha256)
+			}
+			if len(pairs) > 0 {
+				bundles, err := q.BundlesOf(ctx, db.BundlesOfParams{TenantID: "acme", Sums: sums})
+				require.NoError(t, err)
+				require.Len(t, bundles, 1)
+			}
+			return q.NoteDestroyedBytes(ctx, db.NoteDestroyedBytesParams{TenantID: "acme", Sums: distinct(sums), DestroyedBy: "d", At: at})
+		}))
+		return pairs
+	}
+	needs := func(tenant string, texts ...string) map[string]int64 {
+		out := map[string]int64{}
+		require.NoError(t, base.Tx(t.Context(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+			for _, text := range texts {
+				rows, err := db.New(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: [][]byte{sum(text)}, Now: at})
+				require.NoError(t, err)
+				for _, r := range rows {
+					out[text] = r.Others
+				}
+			}
+			return nil
+		}))
+		return out
+	}
+	all := []string{"shared", "a signed", "b signed", "x", "x signed", "y", "y signed", "bundle", "z", "z signed"}
+	require.Empty(t, needs("other", all...))
+	require.Len(t, needs("acme", all...), len(all))
+	destroy([]string{"a"})
+	require.Equal(t, map[string]int64{"shared": 1, "b signed": 1}, needs("acme", all[:3]...))
+	destroy([]string{"b"})
+	require.Empty(t, needs("acme", all[:3]...))
+
+	require.Len(t, destroy(nil, sum("x signed")), 1, "the unsigned form is found by the signed one")
+	require.Equal(t, map[string]int64{"y": 1, "y signed": 1, "bundle": 1}, needs("acme", all[3:8]...))
+	require.Len(t, destroy(nil, sum("y")), 1, "and the signed one by the unsigned")
+	require.Empty(t, needs("acme", all[3:8]...))
+	require.Empty(t, destroy(nil, sum("z")), "an open request lets nothing go")
+	require.Len(t, needs("acme", "z", "z signed"), 2)
+	request("COMPLETED", at.Add(time.Hour), "x") // signed anew afterwards
+	require.Equal(t, map[string]int64{"x": 1, "x signed": 1, "bundle": 1}, needs("acme", all[3:8]...))
+}

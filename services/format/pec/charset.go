@@ -242,7 +242,7 @@ func SafeName(name string) string {
 	for cut > 0 && !utf8.RuneStart(name[cut]) {
 		cut--
 	}
-	return name[:cut] + ext
+	return strings.TrimRight(name[:cut], " .") + ext // the cut may have come behind one
 }
 
 // unique makes name different from those used, whatever their case.

@@ -34,7 +34,7 @@ func (e *Eraser) rest(ctx context.Context, tenant string, disposal uuid.UUID, it
 	return e.waits(ctx, tenant, disposal, item, said, done)
 }
 
-// copies erases what nobody needs. said tells why something stays for now; the rest goes all the same.
+// copies erases what nobody needs. said tells why something stays until the next run; the rest goes all the same.
 func (e *Eraser) copies(ctx context.Context, tenant string, disposal, pkg uuid.UUID, done *Done) (said string, err error) {
 	var list []db.DisposalObject
 	err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {

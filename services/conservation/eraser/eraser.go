@@ -136,7 +136,7 @@ func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done
 	return nil
 }
 
-// waits says in the disposal why something is left alone for now.
+// waits says in the disposal why something is left alone until the next run.
 func (e *Eraser) waits(ctx context.Context, tenant string, id uuid.UUID, item db.DisposalItemsRow, said string, done *Done) error {
 	done.Waiting++
 	e.Log.WarnContext(ctx, "a package could not be erased", "disposal", id, "package", item.PackageID, "reason", said)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -68,14 +69,16 @@ func TestCertifiedMailGoesOut(t *testing.T) {
 		log, err := p.Sandbox.PECSubmissions(ctx, box.GetAddress())
 		require.NoError(t, err)
 		require.Len(t, log, 2, "each message was taken once")
-		require.Eventually(t, func() bool {
-			_, types, forged := hook.Taken()
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			byID, types, forged := hook.Taken()
 			told := map[string]int{}
 			for _, kind := range types {
 				told[kind]++
 			}
+			assert.Zero(c, forged, "calls of the webhook that were not signed rightly")
 			// of each message: an acceptance and an outcome for each recipient; its states to the last one
-			return forged == 0 && told["pec.receipt_verified"] == 6 && told["pec.delivery_state_changed"] >= 4
+			assert.Equal(c, 6, told["pec.receipt_verified"], "told: %v, calls: %v", told, byID)
+			assert.GreaterOrEqual(c, told["pec.delivery_state_changed"], 4, "told: %v, calls: %v", told, byID)
 		}, time.Minute, 100*time.Millisecond)
 
 		await(draftByHand(t, cli, box.GetAddress(), file), pecv1.MessageState_MESSAGE_STATE_DELIVERED)

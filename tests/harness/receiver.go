@@ -20,6 +20,8 @@ type Receiver struct {
 	URL    string
 	server *http.Server
 
+	known chan struct{} // closed when the secret is
+
 	mu     sync.Mutex
 	secret string
 	taken  map[string]int // webhook-id -> times
@@ -36,7 +38,7 @@ func NewReceiver() (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Receiver{URL: "http://" + listener.Addr().String() + "/hook", taken: map[string]int{}, types: map[string]string{}}
+	r := &Receiver{URL: "http://" + listener.Addr().String() + "/hook", known: make(chan struct{}), taken: map[string]int{}, types: map[string]string{}}
 	r.server = &http.Server{Handler: http.HandlerFunc(r.take), ReadTimeout: 10 * time.Second}
 	go func() { _ = r.server.Serve(listener) }() // ends with Close
 	return r, nil
@@ -45,11 +47,13 @@ func NewReceiver() (*Receiver, error) {
 // Close stops listening.
 func (r *Receiver) Close() { _ = r.server.Close() }
 
-// SetSecret is called with what CreateWebhookEndpoint answered.
+// SetSecret is called once, with what CreateWebhookEndpoint answered. The first call may come before that answer is
+// read, and waits for it.
 func (r *Receiver) SetSecret(secret string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.secret = secret
+	close(r.known)
 }
 
 // Refuse makes the endpoint answer 503 to the calls for which fn says so; calls are counted from 1.
@@ -79,6 +83,11 @@ func (r *Receiver) Taken() (byID map[string]int, types map[string]string, forged
 
 func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, 1<<20))
+	select {
+	case <-r.known:
+	case <-req.Context().Done():
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++

@@ -30,7 +30,7 @@ var loads = []struct {
 	target string
 	whole  bool // with the steps, and the processors
 }{
-	{"each once in 30 s", 30 * time.Second, 4, "< 60", true},
+	{"each once in 30 s", 30 * time.Second, 8, "< 60", true},
 	{"each once in 5 s", 5 * time.Second, 2, "-", false},
 	{"at the same moment", 0, 1, "-", false},
 }

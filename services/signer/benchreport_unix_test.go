@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -31,34 +30,12 @@ import (
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/cms/cmstest"
-	"ceralacca.dev/services/internal/devenv/postgres"
-	"ceralacca.dev/services/internal/pg"
 )
 
 // usage is processor time.
 type usage struct {
 	service, vault, postgres time.Duration
 	machine, possible        time.Duration // of all processes, and of all processors
-}
-
-// durable gives a benchmark a database that loses nothing at a power cut: the tests' own has no fsync. Called before the
-// signer is opened.
-func durable(b *testing.B) {
-	b.Helper()
-	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(b.TempDir(), "pg"), Private: true})
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
-	url := cluster.URL("bench")
-	require.NoError(b, pg.Migrate(ctx, url, "signer", "bench_signer"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("signer"), Role: "bench_signer", MaxConns: 12})
-	require.NoError(b, err)
-	b.Cleanup(db.Close)
-	var on string
-	require.NoError(b, db.Pool().QueryRow(ctx, "SELECT current_setting('fsync') || current_setting('synchronous_commit')").Scan(&on))
-	require.Equal(b, "onon", on)
-	ownDatabases.Store(b, map[string]*pg.DB{"signer": db})
 }
 
 func (u usage) plus(o usage) usage {

@@ -31,7 +31,7 @@ func parseChallengeName(name string) (credentialName, uuid.UUID, error) {
 }
 
 func noChallenge(name string) error {
-	return fault.NotFound("CHALLENGE_NOT_FOUND", "there is no challenge %s of yours", name)
+	return fault.NotFound("CHALLENGE_NOT_FOUND", "there is no challenge %s of yours: make another", name)
 }
 
 // sortedHashes checks the digests of documents and gives them in order.
@@ -60,6 +60,10 @@ func digestOf(sorted [][]byte) []byte {
 }
 
 // CreateChallenge fixes what a person is asked to sign, for the caller and nobody else.
+//
+// It does not wait for the disk. Whatever comes of a challenge (a password that is sent for it, an authorization) is a
+// later commit that is synced, and brings the challenge to disk with it; one that a crash of the database takes away is
+// one that nothing came of, whose caller is told to make another.
 func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallengeRequest) (*signv1.Challenge, error) {
 	name, err := parseCredentialName("parent", req.GetParent())
 	if err != nil {
@@ -75,7 +79,7 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 	}
 	var a asked
 	var made db.Challenge
-	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.TxUnsynced(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		a, err = withDevice(ctx, q, name)
 		if err != nil {
@@ -191,7 +195,16 @@ func (s *Service) GetChallenge(ctx context.Context, req *signv1.GetChallengeRequ
 	return s.challengeMessage(c, ch), nil
 }
 
+// keepWithin is how long an error waits for its attempt to be written down.
+const keepWithin = 5 * time.Second
+
 // AuthorizeChallenge turns PIN and password into one authorization for one challenge.
+//
+// The attempt is counted before it is judged, so that attempts at the same time are not more than one after the other,
+// and that commit does not wait for the disk: it is there when the caller hears anything of PIN and password. Right or
+// wrong is answered after authorize has committed, which is synced and brings the attempt to disk before itself; where an
+// error is answered, unjudged has committed likewise. Who makes the database crash in between has taken an
+// attempt back whose outcome nobody was told. Lock-outs are part of the count, and as durable.
 func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeChallengeRequest) (*signv1.AuthorizeChallengeResponse, error) {
 	name, id, err := parseChallengeName(req.GetName())
 	if err != nil {
@@ -199,7 +212,7 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 	}
 	var a asked
 	var ch db.Challenge
-	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.TxUnsynced(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		a, err = withDevice(ctx, q, name)
 		if err != nil {
@@ -220,13 +233,37 @@ func (s *Service) AuthorizeChallenge(ctx context.Context, req *signv1.AuthorizeC
 	}
 	v, err := s.judge(ctx, a, factors{req.GetPin(), req.GetOtp()})
 	if err != nil {
-		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, id) })
+		return nil, s.unjudged(ctx, a, ch, err)
 	}
 	given, err := s.authorize(ctx, a, ch, v)
 	if err == nil {
 		s.rehash(ctx, a, req.GetPin())
 	}
 	return given, err
+}
+
+// unjudged answers an attempt that came to an error before it was judged: it is given back where something was away.
+func (s *Service) unjudged(ctx context.Context, a asked, ch db.Challenge, err error) error {
+	if fault.Of(err).Kind == fault.KindUnavailable && ctx.Err() == nil {
+		return s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, ch.ID) })
+	}
+	return s.keepAttempt(ctx, a, ch, err)
+}
+
+// keepAttempt writes down that an attempt came to an error. The error may tell of PIN or password by where it came up,
+// so the attempt, which this commit brings to disk, is there before it is answered.
+func (s *Service) keepAttempt(ctx context.Context, a asked, ch db.Challenge, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepWithin) // also for a caller who hangs up
+	defer cancel()
+	kept := s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return telemetry.Audit(ctx, tx, telemetry.Act{
+			Action: "challenge.authorize", Resource: nameOfChallenge(a.credential, ch.ID), Outcome: fault.Of(err).Code, Detail: a.detail(),
+		})
+	})
+	if kept != nil {
+		s.log.WarnContext(ctx, "an attempt that came to an error is not written down", "credential", a.name(), "error", kept.Error())
+	}
+	return err
 }
 
 // tryChallenge takes one of the attempts of an open challenge.
@@ -281,7 +318,7 @@ func (s *Service) authorize(ctx context.Context, a asked, ch db.Challenge, v ver
 		return telemetry.Audit(ctx, tx, act)
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.keepAttempt(ctx, a, ch, err)
 	}
 	if !right {
 		return nil, wrong()

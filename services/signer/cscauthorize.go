@@ -219,7 +219,7 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 	}
 	v, err := s.judge(ctx, a, shown)
 	if err != nil {
-		return nil, s.giveBack(ctx, a, err, func(ctx context.Context, q *db.Queries) error { return q.GiveBackTry(ctx, ch.ID) })
+		return nil, s.unjudged(ctx, a, ch, err)
 	}
 	given, err := s.authorize(ctx, a, ch, v)
 	if err != nil {

@@ -153,6 +153,29 @@ func TestTenantNamesCannotBreakOut(t *testing.T) {
 	})
 }
 
+func TestUnsyncedIsOneTransaction(t *testing.T) {
+	t.Parallel()
+	cfg := pgtest.Schema(t, service).Config()
+	cfg.MaxConns = 1
+	db, err := pg.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.Pool().Exec(t.Context(), "SET synchronous_commit = on") // the tests' server has it off
+	require.NoError(t, err)
+	setting := func(run func(context.Context, string, func(context.Context, pgx.Tx) error) error) (on string) {
+		require.NoError(t, run(t.Context(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+			require.Equal(t, "acme", pg.Tenant(ctx))
+			return tx.QueryRow(ctx, "SELECT current_setting('synchronous_commit') || ' ' || current_setting('ceralacca.tenant')").Scan(&on)
+		}))
+		return on
+	}
+	require.Equal(t, "on acme", setting(db.Tx))
+	require.Equal(t, "off acme", setting(db.TxUnsynced))
+	require.Equal(t, "on acme", setting(db.Tx), "on the same connection")
+	nothing := func(context.Context, pgx.Tx) error { return nil }
+	require.ErrorIs(t, db.TxUnsynced(t.Context(), "", nothing), pg.ErrNoTenant)
+}
+
 func TestTxRefusesNoTenant(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Schema(t, service)

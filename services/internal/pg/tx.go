@@ -68,6 +68,16 @@ func (db *DB) Tx(ctx context.Context, tenant string, fn func(ctx context.Context
 	return db.run(ctx, begin, []Part{{Tenant: tenant, Run: fn}})
 }
 
+// TxUnsynced is Tx whose commit is answered before it is on disk: a crash of the database server can undo it, for as
+// long as no later commit of any connection has been synced, which brings all before it to disk, since the log is
+// written in order. It is for rows whose loss harms nobody then; who calls it says why. Tx is for all else.
+func (db *DB) TxUnsynced(ctx context.Context, tenant string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if tenant == "" {
+		return ErrNoTenant
+	}
+	return db.run(ctx, beginUnsynced, []Part{{Tenant: tenant, Run: fn}})
+}
+
 // System runs fn in one transaction that sees and writes the rows of all tenants: for relays,
 // pollers, retention and operators. Whoever acts in it for one tenant says so with WithTenant.
 func (db *DB) System(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
@@ -143,8 +153,9 @@ func scope(tenant string) (string, error) {
 }
 
 const (
-	begin     = "begin; "
-	beginView = "begin isolation level repeatable read read only; "
+	begin         = "begin; "
+	beginUnsynced = "begin; set local synchronous_commit = off; "
+	beginView     = "begin isolation level repeatable read read only; "
 
 	openScope  = "set local ceralacca.scope = 'system'"
 	closeScope = "; set local ceralacca.scope = ''"

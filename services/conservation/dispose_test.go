@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -43,7 +44,7 @@ func (h *house) operator() conservationv1.RetentionServiceClient {
 // eraserOf is the program with the right to delete, over the folders of a house.
 func (h *house) eraser(t testing.TB) *eraser.Eraser {
 	return &eraser.Eraser{
-		DB: h.DB("conservation"), Replicas: []eraser.Store{eraser.Folder{Dir: h.disks[0]}, eraser.Folder{Dir: h.disks[1]}},
+		DB: h.DB("conservation"), Replicas: []eraser.Replica{eraser.Folder{Dir: h.disks[0]}, eraser.Folder{Dir: h.disks[1]}},
 		Blobs: eraser.BlobFolder{Dir: filepath.Join(h.dir, "process", "blobs")}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
 	}
 }
@@ -305,6 +306,10 @@ type memory struct{ gone map[string]bool }
 func (m memory) Destroy(_ context.Context, key string) error       { m.gone[key] = true; return nil }
 func (m memory) Holds(_ context.Context, key string) (bool, error) { return !m.gone[key], nil }
 func (m memory) String() string                                    { return "memory" }
+func (m memory) Read(context.Context, string) ([]byte, error)      { return nil, nil }
+func (m memory) List(context.Context, string) iter.Seq2[string, error] {
+	return func(func(string, error) bool) {}
+}
 func (m memory) Erase(_ context.Context, key, _ string) (bool, error) {
 	m.gone[key] = true
 	return false, nil
@@ -368,7 +373,7 @@ func neverRound(t *testing.T, base *pg.DB, admin *pgx.Conn, r *rand.Rand, tenant
 		hold()
 	}
 	m := memory{map[string]bool{}}
-	e := &eraser.Eraser{DB: base, Replicas: []eraser.Store{m}, Blobs: m, Log: s.log, Now: s.now}
+	e := &eraser.Eraser{DB: base, Replicas: []eraser.Replica{m}, Blobs: m, Log: s.log, Now: s.now}
 	done, err := e.Run(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, base.Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {

@@ -71,7 +71,7 @@ func erase(ctx context.Context, in run.Invocation) error {
 }
 
 // destroyer is the replica with the right to delete.
-func (c ReplicaConfig) destroyer(path string) (eraser.Store, error) {
+func (c ReplicaConfig) destroyer(path string) (eraser.Replica, error) {
 	if c.FS.Dir != "" {
 		return eraser.Folder{Dir: c.FS.Dir}, nil
 	}

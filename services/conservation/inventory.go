@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,9 +142,13 @@ func (s *Service) strangers(ctx context.Context, x *replica, prefix string, know
 }
 
 // orphan says what an object is that no row knows. What a failed attempt left is harmless when its units came in
-// by another; a unit of which there is no row at all is a loss.
+// by another; a unit of which there is no row at all is a loss, unless it was destroyed.
 func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.Entry) error {
 	p := strings.Split(e.Key, "/") // tenants/{tenant}/{kind}...
+	condemned, err := s.condemned(ctx, f, x, e)
+	if err != nil || condemned {
+		return err
+	}
 	if len(p) < 4 || p[2] != "intake" {
 		if len(p) >= 4 && p[2] == "packages" && strings.HasSuffix(e.Key, ".zip") {
 			f.bad(e.Key, "%s replica: no row knows this package: its row was lost, and check restore makes it again", x.name)
@@ -157,36 +162,102 @@ func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.E
 		f.note("%s replica: %s is young or has no name of ours", x.name, e.Key)
 		return nil //nolint:nilerr // it is told
 	}
-	lost, of, err := s.unknownUnits(ctx, x, e)
+	n, err := s.fates(ctx, x, e)
 	switch {
 	case err != nil && fault.Of(err).Kind == fault.KindUnavailable:
 		return err
 	case err != nil:
 		f.bad(e.Key, "%s replica: no row knows it and it cannot be read: %v", x.name, fault.Of(err).Error())
-	case lost > 0:
-		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other: rows were lost, and check restore makes them again", x.name, lost, of)
+	case n.destroyed > 0:
+		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units were destroyed by a disposal: remove it by hand%s", x.name, n.destroyed, n.units, n.mixed())
+	case n.lost > 0:
+		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other: rows were lost, and check restore makes them again", x.name, n.lost, n.units)
 	default:
 		f.note("%s replica: %s is left of an attempt that was made again", x.name, e.Key)
 	}
 	return nil
 }
 
-// unknownUnits counts the units of an intake object of which there is no row, under whatever id.
-func (s *Service) unknownUnits(ctx context.Context, x *replica, e vault.Entry) (lost, of int, err error) {
+// condemned says of an object without a row whether a disposal destroys it or did, and tells what that means: while a lock or an
+// absent disk keeps the bytes from the eraser, they are nobody's loss.
+func (s *Service) condemned(ctx context.Context, f *findings, x *replica, e vault.Entry) (bool, error) {
+	p := strings.Split(e.Key, "/")
+	if len(p) < 2 {
+		return false, nil
+	}
+	var by []db.CondemnedByRow
+	err := s.db.Tx(ctx, p[1], func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		by, err = db.New(tx).CondemnedBy(ctx, db.CondemnedByParams{Tenant: p[1], Key: e.Key})
+		return err
+	})
+	switch {
+	case err != nil || len(by) == 0:
+		return false, err
+	case by[0].Gone:
+		f.bad(e.Key, "%s replica: it was destroyed by %s and is there again, such as from a backup: remove it by hand", x.name, disposalName(p[1], by[0].DisposalID))
+	default:
+		f.note("%s replica: %s has no row, since %s destroys it: the eraser has not ended with it", x.name, e.Key, disposalName(p[1], by[0].DisposalID))
+	}
+	return true, nil
+}
+
+// fates is what became of the units in an object without a row.
+type fates struct{ units, lost, destroyed int }
+
+// mixed warns of what is lost with an object that is removed.
+func (n fates) mixed() string {
+	if n.lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", after check restore has made rows of the %d that are in no other object, and their package is sealed", n.lost)
+}
+
+// fates looks for the units of an intake object among the rows, under whatever id, and among what was destroyed.
+func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates, err error) {
 	units, err := s.unitsIn(ctx, x, e)
 	if err != nil {
-		return 0, 0, err
+		return n, err
 	}
 	keys, tenant := make([]string, len(units)), strings.Split(e.Key, "/")[1]
 	for i, u := range units {
 		keys[i] = u.Key
 	}
 	var known []string
+	gone := map[string]time.Time{}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		known, err = db.New(tx).KeysKnown(ctx, db.KeysKnownParams{Tenant: tenant, Keys: keys})
+		if err == nil {
+			gone, err = destroyedKeys(ctx, tx, tenant, keys)
+		}
 		return err
 	})
-	return len(units) - len(known), len(units), err
+	n.units = len(units)
+	for _, u := range units {
+		switch {
+		case wasDestroyed(gone, u):
+			n.destroyed++
+		case !slices.Contains(known, u.Key):
+			n.lost++
+		}
+	}
+	return n, err
+}
+
+// destroyedKeys gives of each of these keys whose document was destroyed when that was.
+func destroyedKeys(ctx context.Context, tx pgx.Tx, tenant string, keys []string) (map[string]time.Time, error) {
+	rows, err := db.New(tx).KeysDestroyed(ctx, db.KeysDestroyedParams{Tenant: tenant, Keys: keys})
+	gone := map[string]time.Time{}
+	for _, r := range rows {
+		gone[r.UnitKey] = r.DestroyedAt
+	}
+	return gone, err
+}
+
+// wasDestroyed: what was taken in under a key after its document was destroyed is another document.
+func wasDestroyed(gone map[string]time.Time, u record) bool {
+	at, ok := gone[u.Key]
+	return ok && !u.Taken.After(at)
 }
 
 // unitsIn reads the list of units of an object of which only name and size are known.

@@ -80,9 +80,16 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 		f.note("%s has no name of ours", e.Key)
 		return false, nil //nolint:nilerr // it is told
 	}
+	condemned, err := s.condemned(ctx, f, x, e)
+	if err != nil || condemned {
+		return false, err
+	}
 	if p[2] == "intake" {
-		lost, _, err := s.unknownUnits(ctx, x, e)
-		if err == nil && lost == 0 {
+		n, err := s.fates(ctx, x, e)
+		if err == nil && n.destroyed > 0 {
+			f.bad(e.Key, "no rows are made of %d units in it: they were destroyed by a disposal", n.destroyed)
+		}
+		if err == nil && n.lost == 0 {
 			return false, nil // left of an attempt that was made again
 		}
 		if err != nil && fault.Of(err).Kind == fault.KindUnavailable {
@@ -109,9 +116,21 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 	o.to = []*replica{x}
 	f.Checked++
 	f.Bytes += e.Size
-	return true, s.db.Tx(ctx, p[1], func(ctx context.Context, tx pgx.Tx) error {
+	adopted := false
+	err = s.db.Tx(ctx, p[1], func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		err := q.LockDisposals(ctx, p[1])
+		if err != nil {
+			return err
+		}
+		by, err := q.CondemnedBy(ctx, db.CondemnedByParams{Tenant: p[1], Key: e.Key})
+		if err != nil || len(by) > 0 { // the eraser began with it while it was read
+			return err
+		}
+		adopted = true
 		return s.replicas.record(ctx, tx, p[1], []*object{o})
 	})
+	return adopted, err
 }
 
 // intakeWhole compares the files in an intake object with what its list says of them.
@@ -262,8 +281,19 @@ func (s *Service) restoreTenant(ctx context.Context, f *findings, tenant string,
 func restoreUnits(ctx context.Context, tx pgx.Tx, tenant string, page []uuid.UUID, units map[uuid.UUID]record) (made int, err error) {
 	q := db.New(tx)
 	var list []listed
+	keys := make([]string, len(page))
+	for i, id := range page {
+		keys[i] = units[id].Key
+	}
+	gone, err := destroyedKeys(ctx, tx, tenant, keys)
+	if err != nil {
+		return 0, err
+	}
 	for _, id := range page {
 		u := units[id]
+		if wasDestroyed(gone, u) {
+			continue // its bytes lie beside those of others
+		}
 		facts, err := json.Marshal(u.Facts)
 		if err != nil {
 			return 0, fmt.Errorf("conservation: facts of unit %s: %w", id, err)

@@ -26,15 +26,28 @@ SELECT * FROM hold WHERE id = @id AND tenant_id = @tenant_id;
 SELECT * FROM hold WHERE tenant_id = @tenant_id AND (NOT @active::bool OR lifted_at IS NULL) ORDER BY id DESC LIMIT 1000;
 
 -- name: HoldOver :many
--- Holds that cover a package: itself, its year and class, a unit of it, or one that belongs to a unit of it.
+-- Holds that cover a package: itself, its year and class, a unit of it; or one whose units belong to units of it, as later receipts
+-- belong to their document, whichever of the two the hold is over.
 SELECT h.* FROM hold h JOIN package p ON p.id = @package
 WHERE h.tenant_id = @tenant_id AND h.lifted_at IS NULL AND (
     h.package_id = p.id
     OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = p.fiscal_year) AND (h.class = '' OR h.class = p.class))
     OR EXISTS (SELECT 1 FROM unit u WHERE u.id = h.unit_id AND u.package_id = p.id)
-    OR EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.id = h.unit_id AND i.package_id = p.id)
-    OR EXISTS (SELECT 1 FROM unit i JOIN unit u ON u.id = i.integrates WHERE i.id = h.unit_id AND u.package_id = p.id))
+    OR EXISTS (SELECT 1 FROM unit i JOIN unit u ON u.id = i.integrates WHERE i.package_id = p.id AND u.state NOT IN ('REFUSED', 'DESTROYED') AND (
+        u.id = h.unit_id OR u.package_id = h.package_id
+        OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = u.fiscal_year) AND (h.class = '' OR h.class = u.class))))
+    OR EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.package_id = p.id AND i.state NOT IN ('REFUSED', 'DESTROYED') AND (
+        i.id = h.unit_id OR i.package_id = h.package_id
+        OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = i.fiscal_year) AND (h.class = '' OR h.class = i.class)))))
 ORDER BY h.id LIMIT 1;
+
+-- name: StandingIntegrations :many
+-- What later receipts added to units of a package and still stands elsewhere. goes: the same disposal has it on its list, and has not
+-- begun with it.
+SELECT i.id, EXISTS (SELECT 1 FROM disposal_item t WHERE t.disposal_id = @disposal AND t.package_id = i.package_id AND t.state = 'AUTHORIZED') AS goes
+FROM unit u JOIN unit i ON i.integrates = u.id
+WHERE u.package_id = @package::uuid AND (i.package_id IS NULL OR i.package_id <> @package::uuid) AND i.state NOT IN ('REFUSED', 'DESTROYED')
+ORDER BY goes, i.id LIMIT 1;
 
 -- name: DisposablePackages :many
 -- Sealed packages whose term is over and that are on no list.
@@ -120,6 +133,28 @@ DELETE FROM search_owed WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.packag
 -- name: ObjectsOfPackage :many
 -- What was taken in for the units of a package.
 SELECT DISTINCT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = @package::uuid AND f.object_id IS NOT NULL;
+
+-- name: KeysAndBytesOf :many
+-- By what documents of a package are known again wherever they lie: their keys, and the digests of their files.
+SELECT u.unit_key, f.sha256 FROM unit u JOIN unit_file f ON f.unit_id = u.id WHERE u.package_id = @package::uuid AND f.role <> 'metadata';
+
+-- name: ObjectKeysKnown :many
+-- Which of these keys objects of the archive have.
+SELECT key FROM archive_object WHERE key = ANY(@keys::text[]);
+
+-- name: RememberKeys :exec
+INSERT INTO destroyed_key (tenant_id, key_sha256, unit_id, destroyed_at)
+SELECT u.tenant_id, sha256(convert_to(u.tenant_id || E'\n' || u.unit_key, 'UTF8')), u.id, @at FROM unit u WHERE u.package_id = @package::uuid ON CONFLICT DO NOTHING;
+
+-- name: KeysDestroyed :many
+-- Which of these unit keys documents had that were destroyed, and when the last of each was.
+SELECT k.unit_key::text AS unit_key, max(d.destroyed_at)::timestamptz AS destroyed_at
+FROM (SELECT DISTINCT unnest(@keys::text[]) AS unit_key) AS k
+JOIN destroyed_key d ON d.tenant_id = @tenant AND d.key_sha256 = sha256(convert_to(@tenant || E'\n' || k.unit_key, 'UTF8')) GROUP BY k.unit_key;
+
+-- name: CondemnedBy :many
+-- The disposal by which an object has to go, or went.
+SELECT disposal_id, gone FROM disposal_object WHERE tenant_id = @tenant AND kind = 'object' AND key = @key ORDER BY gone, disposal_id LIMIT 1;
 
 -- name: NeighboursIn :many
 -- Other units whose files an object holds.

@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -40,6 +41,15 @@ type Store interface {
 	String() string
 }
 
+// Replica is one of the places in which the archive keeps its objects.
+type Replica interface {
+	Store
+	// List gives the keys below a prefix, each once.
+	List(ctx context.Context, prefix string) iter.Seq2[string, error]
+	// Read gives an object whole, as it lies there.
+	Read(ctx context.Context, key string) ([]byte, error)
+}
+
 // Blobs is the platform's store. What lies in it may be needed by others: it goes only as it lay when they were asked.
 type Blobs interface {
 	Store
@@ -51,7 +61,7 @@ type Blobs interface {
 // Eraser destroys. All fields are needed but Step.
 type Eraser struct {
 	DB       *pg.DB
-	Replicas []Store
+	Replicas []Replica
 	// Blobs is the platform's store; its keys are tenant/SHA-256 in hex.
 	Blobs Blobs
 	Log   *slog.Logger
@@ -107,7 +117,8 @@ func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done
 	if err != nil {
 		return err
 	}
-	for _, item := range items {
+	found := strays{tenant: tenant}
+	for _, item := range slices.Backward(items) { // what was added later lies in later packages, and goes before what it was added to
 		if item.State != "AUTHORIZED" && item.State != "ERASING" {
 			err = e.rest(ctx, tenant, id, item, done)
 			if err != nil {
@@ -115,7 +126,7 @@ func (e *Eraser) disposal(ctx context.Context, tenant string, id uuid.UUID, done
 			}
 			continue
 		}
-		said, err := e.item(ctx, tenant, id, item)
+		said, err := e.item(ctx, tenant, id, item, &found)
 		if err != nil {
 			f := fault.Of(err)
 			if ctx.Err() != nil || (f.Kind != fault.KindUnavailable && f.Kind != fault.KindPrecondition) {
@@ -146,9 +157,12 @@ func (e *Eraser) waits(ctx context.Context, tenant string, id uuid.UUID, item db
 }
 
 // item erases one package. said tells why it was left alone.
-func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, item db.DisposalItemsRow) (said string, err error) {
+func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, item db.DisposalItemsRow, found *strays) (said string, err error) {
 	if item.State == "AUTHORIZED" {
-		said, err = e.begin(ctx, tenant, disposal, item.PackageID)
+		err = e.look(ctx, found)
+		if err == nil {
+			said, err = e.begin(ctx, tenant, disposal, item.PackageID, found)
+		}
 		if err != nil || said != "" {
 			return said, err
 		}
@@ -187,7 +201,7 @@ func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, it
 }
 
 // begin marks a package, in one transaction with the last look at everything that could keep it. From then on there is no way back.
-func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UUID) (said string, err error) {
+func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UUID, found *strays) (said string, err error) {
 	now := pg.Time(e.Now())
 	err = e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
@@ -207,7 +221,12 @@ func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			said = wait
 			return nil
 		}
-		err = e.mark(ctx, q, tenant, disposal, pkg, now)
+		left, wait, err := found.of(ctx, q, pkg)
+		if err != nil || wait != "" {
+			said = wait
+			return err
+		}
+		err = e.mark(ctx, q, tenant, disposal, pkg, now, left)
 		if err != nil {
 			return err
 		}
@@ -245,6 +264,15 @@ func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, 
 	case !due:
 		return "its term is not over", "", nil
 	}
+	added, err := q.StandingIntegrations(ctx, db.StandingIntegrationsParams{Disposal: disposal, Package: pkg})
+	switch {
+	case err != nil:
+		return "", "", err
+	case len(added) > 0 && added[0].Goes:
+		return "", "what later receipts added to its documents goes first", nil
+	case len(added) > 0:
+		return "unit " + added[0].ID.String() + " was added to a document of it and stands: what it belongs to is not destroyed before it", "", nil
+	}
 	open, err := q.OpenHandOvers(ctx, db.OpenHandOversParams{TenantID: tenant, Package: pkg})
 	if err != nil || open > 0 {
 		return "", "an export or a distribution with its documents is being built", err
@@ -261,7 +289,7 @@ func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, 
 }
 
 // mark writes down what has to go and lets go of it: checks and repairs know of it no more.
-func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, now time.Time) error {
+func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, now time.Time, left []stray) error {
 	p, err := q.GetPackage(ctx, pkg)
 	if err != nil {
 		return err
@@ -274,6 +302,11 @@ func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposa
 		ids = append(ids, *p.ObjectID)
 	}
 	err = e.list(ctx, q, tenant, disposal, pkg, ids)
+	for i := 0; err == nil && i < len(left); i++ {
+		err = q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{
+			Disposal: disposal, Package: pkg, TenantID: tenant, Kind: "object", Key: left[i].key, Sha256: left[i].sum[:], Size: left[i].size, What: "left of an attempt to take documents in",
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -285,6 +318,7 @@ func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposa
 		func() error { return q.DropSearchOf(ctx, pkg) },
 		func() error { return q.DropOwedSearchOf(ctx, pkg) },
 		func() error { return q.ForgetFiles(ctx, pkg) },
+		func() error { return q.RememberKeys(ctx, db.RememberKeysParams{Package: pkg, At: now}) },
 		func() error { return q.DestroyUnits(ctx, db.DestroyUnitsParams{Package: pkg, Problem: said}) },
 		func() error {
 			n, err := q.SetPackageErasing(ctx, db.SetPackageErasingParams{Package: pkg, Disposal: &disposal})

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -22,17 +25,29 @@ type Folder struct{ Dir string }
 // String is the folder.
 func (f Folder) String() string { return "folder " + f.Dir }
 
+func (f Folder) dir() string { return filepath.Join(f.Dir, "objects") }
+
+// there says whether the folder can be seen: a disk that is not mounted holds what nobody sees.
+func (f Folder) there() error {
+	_, err := os.Stat(f.dir())
+	if err != nil {
+		return fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be read", f).With(err)
+	}
+	return nil
+}
+
 // copies are the names of everything that is left of an object.
 func (f Folder) copies(key string) ([]string, error) {
 	clean := filepath.FromSlash(key)
 	if !filepath.IsLocal(clean) {
 		return nil, fault.Invalid("KEY_INVALID", "object key %q leads out of the folder", key)
 	}
-	if _, err := os.Stat(filepath.Join(f.Dir, "objects")); err != nil { // a disk that is not mounted holds what nobody sees
-		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be read", f).With(err)
+	err := f.there()
+	if err != nil {
+		return nil, err
 	}
 	var found []string
-	path := filepath.Join(f.Dir, "objects", clean)
+	path := filepath.Join(f.dir(), clean)
 	switch _, err := os.Lstat(path); {
 	case err == nil:
 		found = append(found, path)
@@ -97,6 +112,48 @@ func shred(path string) error {
 func (f Folder) Holds(_ context.Context, key string) (bool, error) {
 	paths, err := f.copies(key)
 	return len(paths) > 0, err
+}
+
+// List implements Replica.
+func (f Folder) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		root := filepath.Join(f.dir(), filepath.FromSlash(prefix))
+		err := f.there()
+		if err == nil {
+			err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if errors.Is(err, fs.ErrNotExist) && path == root {
+					return fs.SkipAll
+				}
+				if err = errors.Join(err, ctx.Err()); err != nil || d.IsDir() {
+					return err
+				}
+				key, err := filepath.Rel(f.dir(), path)
+				if err == nil && !yield(filepath.ToSlash(key), nil) {
+					err = fs.SkipAll
+				}
+				return err
+			})
+			if err != nil && ctx.Err() == nil {
+				err = fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be listed", f).With(err)
+			}
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// Read implements Replica.
+func (f Folder) Read(_ context.Context, key string) ([]byte, error) {
+	clean := filepath.FromSlash(key)
+	if !filepath.IsLocal(clean) {
+		return nil, fault.Invalid("KEY_INVALID", "object key %q leads out of the folder", key)
+	}
+	raw, err := os.ReadFile(filepath.Join(f.dir(), clean))
+	if err != nil {
+		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s cannot be read", f, key).With(err)
+	}
+	return raw, nil
 }
 
 // BlobFolder is the platform's store on a file system; keys are tenant/SHA-256.
@@ -266,6 +323,51 @@ func (b *Bucket) Holds(ctx context.Context, key string) (bool, error) {
 		}
 	}
 	return false, err
+}
+
+// List implements Replica.
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		last := ""
+		for info := range b.client.ListObjects(ctx, b.bucket, minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true, WithVersions: true}) {
+			if info.Err != nil {
+				yield("", fault.Unavailable("VAULT_UNAVAILABLE", "%s cannot be listed", b).With(info.Err))
+				return
+			}
+			if info.IsDeleteMarker || info.Key == last { // versions of a key come together
+				continue
+			}
+			last = info.Key
+			if !yield(strings.TrimPrefix(info.Key, b.prefix), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Read implements Replica: the newest version, by its id, which needs no right but that to versions.
+func (b *Bucket) Read(ctx context.Context, key string) ([]byte, error) {
+	list, err := b.versions(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(v minio.ObjectInfo) bool { return v.IsDeleteMarker })
+	if len(list) == 0 {
+		return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s was listed and is not there", b, key)
+	}
+	newest := slices.MaxFunc(list, func(x, y minio.ObjectInfo) int { return x.LastModified.Compare(y.LastModified) })
+	body, err := b.client.GetObject(ctx, b.bucket, b.prefix+key, minio.GetObjectOptions{VersionID: newest.VersionID})
+	if err == nil {
+		defer body.Close()
+		var raw []byte
+		raw, err = io.ReadAll(body)
+		if err == nil {
+			return raw, nil
+		}
+	}
+	return nil, fault.Unavailable("VAULT_UNAVAILABLE", "%s: %s cannot be read: the eraser's credential needs s3:GetObjectVersion", b, key).With(err)
 }
 
 // Erase implements Blobs. In a bucket with versions what is stored meanwhile is another version, and stays; without them whoever

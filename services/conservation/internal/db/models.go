@@ -125,6 +125,13 @@ type DepositPart struct {
 	Size      int64
 }
 
+type DestroyedKey struct {
+	TenantID    string
+	KeySha256   []byte
+	UnitID      uuid.UUID
+	DestroyedAt time.Time
+}
+
 type Disposal struct {
 	ID             uuid.UUID
 	TenantID       string

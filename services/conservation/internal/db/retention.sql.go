@@ -177,6 +177,41 @@ func (q *Queries) CompleteDisposal(ctx context.Context, arg CompleteDisposalPara
 	return err
 }
 
+const condemnedBy = `-- name: CondemnedBy :many
+SELECT disposal_id, gone FROM disposal_object WHERE tenant_id = $1 AND kind = 'object' AND key = $2 ORDER BY gone, disposal_id LIMIT 1
+`
+
+type CondemnedByParams struct {
+	Tenant string
+	Key    string
+}
+
+type CondemnedByRow struct {
+	DisposalID uuid.UUID
+	Gone       bool
+}
+
+// The disposal by which an object has to go, or went.
+func (q *Queries) CondemnedBy(ctx context.Context, arg CondemnedByParams) ([]CondemnedByRow, error) {
+	rows, err := q.db.Query(ctx, condemnedBy, arg.Tenant, arg.Key)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CondemnedByRow
+	for rows.Next() {
+		var i CondemnedByRow
+		if err := rows.Scan(&i.DisposalID, &i.Gone); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const destroyUnits = `-- name: DestroyUnits :exec
 UPDATE unit SET state = 'DESTROYED', problem = $1 WHERE package_id = $2::uuid AND state = 'PRESERVED'
 `
@@ -641,8 +676,12 @@ WHERE h.tenant_id = $2 AND h.lifted_at IS NULL AND (
     h.package_id = p.id
     OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = p.fiscal_year) AND (h.class = '' OR h.class = p.class))
     OR EXISTS (SELECT 1 FROM unit u WHERE u.id = h.unit_id AND u.package_id = p.id)
-    OR EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.id = h.unit_id AND i.package_id = p.id)
-    OR EXISTS (SELECT 1 FROM unit i JOIN unit u ON u.id = i.integrates WHERE i.id = h.unit_id AND u.package_id = p.id))
+    OR EXISTS (SELECT 1 FROM unit i JOIN unit u ON u.id = i.integrates WHERE i.package_id = p.id AND u.state NOT IN ('REFUSED', 'DESTROYED') AND (
+        u.id = h.unit_id OR u.package_id = h.package_id
+        OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = u.fiscal_year) AND (h.class = '' OR h.class = u.class))))
+    OR EXISTS (SELECT 1 FROM unit u JOIN unit i ON i.integrates = u.id WHERE u.package_id = p.id AND i.state NOT IN ('REFUSED', 'DESTROYED') AND (
+        i.id = h.unit_id OR i.package_id = h.package_id
+        OR (h.unit_id IS NULL AND h.package_id IS NULL AND (h.fiscal_year = 0 OR h.fiscal_year = i.fiscal_year) AND (h.class = '' OR h.class = i.class)))))
 ORDER BY h.id LIMIT 1
 `
 
@@ -651,7 +690,8 @@ type HoldOverParams struct {
 	TenantID string
 }
 
-// Holds that cover a package: itself, its year and class, a unit of it, or one that belongs to a unit of it.
+// Holds that cover a package: itself, its year and class, a unit of it; or one whose units belong to units of it, as later receipts
+// belong to their document, whichever of the two the hold is over.
 func (q *Queries) HoldOver(ctx context.Context, arg HoldOverParams) ([]Hold, error) {
 	rows, err := q.db.Query(ctx, holdOver, arg.Package, arg.TenantID)
 	if err != nil {
@@ -794,6 +834,73 @@ func (q *Queries) InsertHold(ctx context.Context, arg InsertHoldParams) error {
 		arg.SetAt,
 	)
 	return err
+}
+
+const keysAndBytesOf = `-- name: KeysAndBytesOf :many
+SELECT u.unit_key, f.sha256 FROM unit u JOIN unit_file f ON f.unit_id = u.id WHERE u.package_id = $1::uuid AND f.role <> 'metadata'
+`
+
+type KeysAndBytesOfRow struct {
+	UnitKey string
+	Sha256  []byte
+}
+
+// By what documents of a package are known again wherever they lie: their keys, and the digests of their files.
+func (q *Queries) KeysAndBytesOf(ctx context.Context, package_ uuid.UUID) ([]KeysAndBytesOfRow, error) {
+	rows, err := q.db.Query(ctx, keysAndBytesOf, package_)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeysAndBytesOfRow
+	for rows.Next() {
+		var i KeysAndBytesOfRow
+		if err := rows.Scan(&i.UnitKey, &i.Sha256); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const keysDestroyed = `-- name: KeysDestroyed :many
+SELECT k.unit_key::text AS unit_key, max(d.destroyed_at)::timestamptz AS destroyed_at
+FROM (SELECT DISTINCT unnest($1::text[]) AS unit_key) AS k
+JOIN destroyed_key d ON d.tenant_id = $2 AND d.key_sha256 = sha256(convert_to($2 || E'\n' || k.unit_key, 'UTF8')) GROUP BY k.unit_key
+`
+
+type KeysDestroyedParams struct {
+	Keys   []string
+	Tenant string
+}
+
+type KeysDestroyedRow struct {
+	UnitKey     string
+	DestroyedAt time.Time
+}
+
+// Which of these unit keys documents had that were destroyed, and when the last of each was.
+func (q *Queries) KeysDestroyed(ctx context.Context, arg KeysDestroyedParams) ([]KeysDestroyedRow, error) {
+	rows, err := q.db.Query(ctx, keysDestroyed, arg.Keys, arg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeysDestroyedRow
+	for rows.Next() {
+		var i KeysDestroyedRow
+		if err := rows.Scan(&i.UnitKey, &i.DestroyedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const liftHold = `-- name: LiftHold :execrows
@@ -1028,6 +1135,31 @@ func (q *Queries) NeighboursIn(ctx context.Context, arg NeighboursInParams) ([]u
 	return items, nil
 }
 
+const objectKeysKnown = `-- name: ObjectKeysKnown :many
+SELECT key FROM archive_object WHERE key = ANY($1::text[])
+`
+
+// Which of these keys objects of the archive have.
+func (q *Queries) ObjectKeysKnown(ctx context.Context, keys []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, objectKeysKnown, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		items = append(items, key)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const objectsOfPackage = `-- name: ObjectsOfPackage :many
 SELECT DISTINCT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = $1::uuid AND f.object_id IS NOT NULL
 `
@@ -1171,6 +1303,21 @@ func (q *Queries) ReleasedDisposals(ctx context.Context) ([]ReleasedDisposalsRow
 		return nil, err
 	}
 	return items, nil
+}
+
+const rememberKeys = `-- name: RememberKeys :exec
+INSERT INTO destroyed_key (tenant_id, key_sha256, unit_id, destroyed_at)
+SELECT u.tenant_id, sha256(convert_to(u.tenant_id || E'\n' || u.unit_key, 'UTF8')), u.id, $1 FROM unit u WHERE u.package_id = $2::uuid ON CONFLICT DO NOTHING
+`
+
+type RememberKeysParams struct {
+	At      time.Time
+	Package uuid.UUID
+}
+
+func (q *Queries) RememberKeys(ctx context.Context, arg RememberKeysParams) error {
+	_, err := q.db.Exec(ctx, rememberKeys, arg.At, arg.Package)
+	return err
 }
 
 const retentionRules = `-- name: RetentionRules :many
@@ -1340,6 +1487,45 @@ type SetRetentionRuleParams struct {
 func (q *Queries) SetRetentionRule(ctx context.Context, arg SetRetentionRuleParams) error {
 	_, err := q.db.Exec(ctx, setRetentionRule, arg.TenantID, arg.Class, arg.Years)
 	return err
+}
+
+const standingIntegrations = `-- name: StandingIntegrations :many
+SELECT i.id, EXISTS (SELECT 1 FROM disposal_item t WHERE t.disposal_id = $1 AND t.package_id = i.package_id AND t.state = 'AUTHORIZED') AS goes
+FROM unit u JOIN unit i ON i.integrates = u.id
+WHERE u.package_id = $2::uuid AND (i.package_id IS NULL OR i.package_id <> $2::uuid) AND i.state NOT IN ('REFUSED', 'DESTROYED')
+ORDER BY goes, i.id LIMIT 1
+`
+
+type StandingIntegrationsParams struct {
+	Disposal uuid.UUID
+	Package  uuid.UUID
+}
+
+type StandingIntegrationsRow struct {
+	ID   uuid.UUID
+	Goes bool
+}
+
+// What later receipts added to units of a package and still stands elsewhere. goes: the same disposal has it on its list, and has not
+// begun with it.
+func (q *Queries) StandingIntegrations(ctx context.Context, arg StandingIntegrationsParams) ([]StandingIntegrationsRow, error) {
+	rows, err := q.db.Query(ctx, standingIntegrations, arg.Disposal, arg.Package)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StandingIntegrationsRow
+	for rows.Next() {
+		var i StandingIntegrationsRow
+		if err := rows.Scan(&i.ID, &i.Goes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const subjectsOf = `-- name: SubjectsOf :many

@@ -1,0 +1,306 @@
+package conservation
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
+)
+
+// lay puts an object that no row knows into replicas.
+func (h *house) lay(t testing.TB, key string, raw []byte, replicas ...int) {
+	t.Helper()
+	for _, i := range replicas {
+		o := vault.Object{Key: key, Size: int64(len(raw)), SHA256: sha256.Sum256(raw)}
+		require.NoError(t, h.service.replicas.all[i].Put(context.Background(), o, bytes.NewReader(raw), vault.Lock{Until: time.Now()}))
+	}
+}
+
+// strayKey is a name that an attempt of long ago would have given.
+func strayKey(n int) string {
+	return fmt.Sprintf("tenants/acme/intake/2024-06-01/01900000-0000-7000-8000-%012d.zip", n)
+}
+
+// holding gives the keys of objects on a disk in which a text lies.
+func (h *house) holding(t testing.TB, disk int, text string) (keys []string) {
+	t.Helper()
+	for key, raw := range objectsOn(t, h.disks[disk]) {
+		if strings.HasPrefix(key, "tenants/acme/intake/") && bytes.Contains(raw, []byte(text)) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// bundle is an object as one transaction would have written it that took all documents of the tenant in.
+func (h *house) bundle(t testing.TB) []byte {
+	t.Helper()
+	var out, lines bytes.Buffer
+	z := zip.NewWriter(&out)
+	add := func(name string, raw []byte) {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		require.NoError(t, err)
+		_, err = w.Write(raw)
+		require.NoError(t, err)
+	}
+	c := cabinet{s: h.service}
+	require.NoError(t, h.service.db.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+		units, err := db.New(tx).ListUnits(ctx, db.ListUnitsParams{TenantID: "acme", Before: lastID, Page: 100})
+		require.NoError(t, err)
+		for _, u := range units {
+			files, err := db.New(tx).FilesOf(ctx, []uuid.UUID{u.ID})
+			require.NoError(t, err)
+			for _, x := range files {
+				raw, err := c.file(ctx, x)
+				require.NoError(t, err)
+				add(fmt.Sprintf("%s/%02d_%s", u.ID, x.Ordinal, x.Role), raw)
+			}
+			var f facts
+			require.NoError(t, json.Unmarshal(u.Facts, &f))
+			require.NoError(t, json.NewEncoder(&lines).Encode(recordOf(u, f, files)))
+		}
+		return nil
+	}))
+	add(intakeList, lines.Bytes())
+	require.NoError(t, z.Close())
+	return out.Bytes()
+}
+
+// closed closes and seals what waits of a year and class.
+func (h *house) closed(t testing.TB, year int32, class string) string {
+	t.Helper()
+	p, err := h.client.ClosePackage(context.Background(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: class})
+	require.NoError(t, err)
+	return h.awaitSealed(t, p.GetName()).GetName()
+}
+
+// destroy runs the eraser until a disposal is over, and gives its report.
+func (h *house) destroy(t testing.TB, name string) disposalReport {
+	t.Helper()
+	h.await(t, "disposed of", func() bool {
+		_, err := h.eraser(t).Run(context.Background())
+		require.NoError(t, err)
+		d, err := h.retainer().GetDisposal(context.Background(), &conservationv1.GetDisposalRequest{Name: name})
+		require.NoError(t, err)
+		return d.GetState() == conservationv1.DisposalState_DISPOSAL_STATE_PARTIAL
+	})
+	r, err := h.retainer().GetDisposalReport(context.Background(), &conservationv1.GetDisposalReportRequest{Name: name})
+	require.NoError(t, err)
+	var said disposalReport
+	require.NoError(t, json.Unmarshal(r.GetContent(), &said))
+	return said
+}
+
+// counted is how many rows a table has.
+func (h *house) counted(t testing.TB, from string) (n int) {
+	t.Helper()
+	h.rowsOf(t, `SELECT count(*) FROM `+from, &n)
+	return n
+}
+
+// TestNothingIsLeftBehind: what attempts that failed left of a document in the replicas is destroyed with it, and is in the report;
+// what comes back all the same, from a backup or by a hand, is told and becomes no document again.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010), h.old(t, 2, 2011)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
+	both := h.bundle(t)
+	head := headOf("verbale", "verbale.pdf", aPDF)
+	head.FiscalYear = 2010
+	hand(t, h.producer(), head, aPDF)
+	invoice, deposit := "<FatturaElettronica n='1'/>", string(aPDF)
+	alone := objectsOn(t, h.disks[0])[h.holding(t, 0, deposit)[0]]
+	packages := []string{h.closed(t, 2010, "FISC"), h.closed(t, 2010, "ALTRO")}
+	kept := h.closed(t, 2011, "FISC")
+
+	// As attempts leave it: killed before its commit, in both replicas; failed between them, in one.
+	h.lay(t, strayKey(1), alone, 0, 1)
+	h.lay(t, strayKey(2), both, 1)
+	_, f := h.runCheck(t, inventoryKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+	for i, name := range packages {
+		said := h.destroy(t, h.release(t, name))
+		stray, destroyed := sha256.Sum256([][]byte{both, alone}[i]), fmt.Sprint(said)
+		require.Contains(t, destroyed, hex.EncodeToString(stray[:])+" ", "the report names it")
+		require.Contains(t, destroyed, "left of an attempt")
+	}
+	for disk := range h.disks {
+		require.Empty(t, h.holding(t, disk, deposit))
+		require.Empty(t, h.holding(t, disk, invoice))
+		require.NotEmpty(t, h.holding(t, disk, "<FatturaElettronica n='2'/>"), "what stands was not in need of it")
+	}
+	require.Equal(t, conservationv1.PackageState_PACKAGE_STATE_SEALED, h.pack(t, kept).GetState())
+	_, f = h.runCheck(t, inventoryKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+
+	// One comes back under its name, one under another, and one with a document that is lost.
+	h.lay(t, strayKey(1), alone, 1)
+	h.lay(t, strayKey(3), alone, 1)
+	h.lay(t, strayKey(4), both, 1)
+	units, objects, found := h.counted(t, "unit"), h.counted(t, "archive_object WHERE kind <> 'report'"), h.counted(t, "search_entry")
+	text := func(f findings) string { return fmt.Sprint(f.Problems) }
+	_, f = h.runCheck(t, inventoryKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict)
+	require.Contains(t, text(f), strayKey(1)+" second replica: it was destroyed by tenants/acme/disposals/")
+	require.Contains(t, text(f), strayKey(3)+" second replica: no row knows it, and 1 of its 1 units were destroyed")
+	require.Contains(t, text(f), strayKey(4)+" second replica: no row knows it, and 1 of its 2 units were destroyed")
+	_, f = h.runCheck(t, restoreKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict)
+	require.Contains(t, text(f), strayKey(3)+" no rows are made of 1 units in it")
+	require.Equal(t, units, h.counted(t, "unit"))
+	require.Equal(t, objects, h.counted(t, "archive_object WHERE kind <> 'report'"))
+	require.Equal(t, found, h.counted(t, "search_entry"))
+
+	// What is lost is made again, and what was destroyed beside it is not.
+	h.admin(t, `SET session_replication_role = replica`)
+	h.admin(t, `DELETE FROM search_entry`)
+	h.admin(t, `DELETE FROM unit_file WHERE unit_id IN (SELECT id FROM unit WHERE fiscal_year = 2011)`)
+	h.admin(t, `DELETE FROM unit WHERE fiscal_year = 2011`)
+	_, f = h.runCheck(t, restoreKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict)
+	require.Equal(t, units, h.counted(t, "unit"))
+	require.Equal(t, 2, h.counted(t, "unit WHERE state = 'DESTROYED'"))
+	require.Equal(t, 1, h.counted(t, "search_entry"))
+}
+
+// TestStrayWithALostDocument: an object without a row that may be the only copy of a document which is kept is not destroyed with
+// another that lies in it.
+func TestStrayWithALostDocument(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx := context.Background()
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010), h.old(t, 2, 2011)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
+	raw := h.bundle(t)
+	pkg := h.closed(t, 2010, "FISC")
+	h.lay(t, strayKey(1), raw, 0)
+	h.admin(t, `UPDATE unit SET unit_key = 'SDI|lost' WHERE fiscal_year = 2011`)
+	name := h.release(t, pkg)
+	h.await(t, "it waits", func() bool {
+		_, err := h.eraser(t).Run(ctx)
+		require.NoError(t, err)
+		d, err := h.retainer().GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
+		require.NoError(t, err)
+		return strings.HasSuffix(d.GetLastError(), "run check restore first")
+	})
+	require.Contains(t, h.holding(t, 0, "<FatturaElettronica n='2'/>"), strayKey(1))
+	require.Equal(t, conservationv1.PackageState_PACKAGE_STATE_SEALED, h.pack(t, pkg).GetState())
+}
+
+// TestChecksWhileErasing: from the mark on, what the eraser has not come to yet (an absent disk, a lock) is nobody's loss: no check
+// calls it lost, and restore does not bring it back into the hands of repairs.
+func TestChecksWhileErasing(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
+	pkg := h.closed(t, 2010, "FISC")
+	name, crash := h.release(t, pkg), errors.New("kill -9")
+	e := h.eraser(t)
+	e.Step = func(where string) error {
+		if where == "marked" {
+			return crash
+		}
+		return nil
+	}
+	_, err := e.Run(context.Background())
+	require.ErrorIs(t, err, crash)
+	require.Equal(t, "ERASING", packageRow(t, h, h.pack(t, pkg)).State)
+	before := objectsOn(t, h.disks[0])
+	for _, kind := range []conservationv1.CheckKind{inventoryKind, restoreKind} {
+		_, f := h.runCheck(t, kind, "")
+		require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+		require.Contains(t, strings.Join(f.Notes, "\n"), "since "+name+" destroys it")
+	}
+	require.Zero(t, h.counted(t, "archive_object WHERE kind <> 'report'"))
+	h.destroy(t, name)
+	for key := range before {
+		for _, disk := range h.disks {
+			if strings.HasPrefix(key, "tenants/acme/intake/") || strings.HasPrefix(key, "tenants/acme/packages/") {
+				require.NotContains(t, objectsOn(t, disk), key)
+			}
+		}
+	}
+	require.Zero(t, h.counted(t, "archive_damage"))
+}
+
+// TestWhatIntegratesGoesFirst: a document is not destroyed before what later receipts added to it, whichever of the two is
+// authorised, held or first on the list.
+func TestWhatIntegratesGoesFirst(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx, tenant := context.Background(), h.retainer()
+	ev := h.old(t, 1, 2010)
+	h.settle(t, ctx, ev)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
+	original := h.closed(t, 2010, "FISC")
+	late := proto.CloneOf(ev)
+	late.Receipts = append(late.Receipts, h.receipt(t, "AT", 1))
+	h.settle(t, ctx, late)
+	h.await(t, "integration", func() bool { return len(h.units(t, ev.GetInvoice())) == 2 })
+	added := h.closed(t, 2010, "FISC")
+	item := func(name, pkg string) *conservationv1.DisposalItem {
+		d, err := tenant.GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
+		require.NoError(t, err)
+		for _, i := range d.GetItems() {
+			if i.GetPackage() == pkg {
+				return i
+			}
+		}
+		return nil
+	}
+	state := func(pkg string) conservationv1.PackageState { return h.pack(t, pkg).GetState() }
+
+	// The original alone is authorised.
+	name := h.release(t, original)
+	_, err := h.eraser(t).Run(ctx)
+	require.NoError(t, err)
+	require.Equal(t, conservationv1.DisposalItemState_DISPOSAL_ITEM_STATE_KEPT, item(name, original).GetState())
+	require.Contains(t, item(name, original).GetNote(), "was added to a document of it and stands")
+	require.Equal(t, conservationv1.PackageState_PACKAGE_STATE_SEALED, state(original))
+
+	// A hold over either is a hold over both.
+	for _, pkg := range []string{added, original} {
+		hold, err := tenant.CreateHold(ctx, &conservationv1.CreateHoldRequest{Parent: "tenants/acme", Hold: &conservationv1.Hold{Package: pkg, Reason: "una causa"}})
+		require.NoError(t, err)
+		_, err = tenant.ProposeDisposal(ctx, &conservationv1.ProposeDisposalRequest{Parent: "tenants/acme"})
+		require.Equal(t, "DISPOSAL_EMPTY", code(err))
+		_, err = tenant.LiftHold(ctx, &conservationv1.LiftHoldRequest{Name: hold.GetName(), Reason: "archiviato"})
+		require.NoError(t, err)
+	}
+
+	// Both go in one run, the later one first.
+	d, err := tenant.ProposeDisposal(ctx, &conservationv1.ProposeDisposalRequest{Parent: "tenants/acme"})
+	require.NoError(t, err)
+	require.Len(t, d.GetItems(), 2)
+	_, err = tenant.AuthorizeDisposal(ctx, &conservationv1.AuthorizeDisposalRequest{Name: d.GetName(), Producer: authorised()})
+	require.NoError(t, err)
+	for _, person := range []string{"Uno Alfa", "Due Beta"} {
+		_, err = h.operator().ApproveDisposal(ctx, &conservationv1.ApproveDisposalRequest{Name: d.GetName(), Person: person})
+		require.NoError(t, err)
+	}
+	h.destroy(t, d.GetName())
+	require.Equal(t, conservationv1.DisposalItemState_DISPOSAL_ITEM_STATE_DESTROYED, item(d.GetName(), original).GetState())
+	var first, second time.Time
+	h.rowsOf(t, fmt.Sprintf(`SELECT begun_at FROM disposal_item WHERE state = 'DESTROYED' AND package_id = '%s'`, lastOf(added)), &first)
+	h.rowsOf(t, fmt.Sprintf(`SELECT begun_at FROM disposal_item WHERE state = 'DESTROYED' AND package_id = '%s'`, lastOf(original)), &second)
+	require.True(t, first.Before(second), "%s and %s", first, second)
+}

@@ -28,6 +28,9 @@ func (f Folder) Is(use string) bool {
 // maxFolders bounds what a server may make us visit.
 const maxFolders = 10_000
 
+// maxUses bounds the attributes of one folder: RFC3501 §7.2.2 and RFC6154 §2 know fewer than twenty.
+const maxUses = 100
+
 // List gives all folders that can be opened.
 func (c *Client) List() ([]Folder, error) {
 	text := `"" "*"`
@@ -42,7 +45,11 @@ func (c *Client) List() ([]Folder, error) {
 		var f Folder
 		if p.open() {
 			for p.more() {
-				f.Use = append(f.Use, p.word())
+				use := p.word()
+				if use == "" || len(f.Use) == maxUses {
+					p.bad("the attributes of a folder are not a list of at most %d words", maxUses)
+				}
+				f.Use = append(f.Use, use)
 			}
 		}
 		p.str() // the delimiter

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,21 @@ func TestHeld(t *testing.T) {
 	held, err = c.Held([]uint32{5})
 	require.NoError(t, err)
 	require.Empty(t, held)
+}
+
+// TestOddFolders: a list of folders that is none is refused, and ends.
+func TestOddFolders(t *testing.T) {
+	for name, said := range map[string]string{
+		"a string among the attributes":  `* LIST (\Noselect "x") "/" a`,
+		"a literal among the attributes": `* LIST ({1}` + "\r\nx" + `) "/" a`,
+		"a list in the list":             `* LIST ((\Noselect)) "/" a`,
+		"attributes without end":         `* LIST (` + strings.Repeat(`\a `, 101) + `) "/" a`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := script(t, "* OK hi\r\n", said+"\r\n{tag} OK\r\n").List()
+			require.ErrorIs(t, err, ErrProtocol)
+		})
+	}
 }
 
 // TestOddBodies: bytes of a message come as they are in whatever way they are written; what is no message is none.

@@ -76,7 +76,7 @@ type BreveCheck struct {
 	Name    string `json:"name"` // of the attachment
 	Hash    string `json:"hash"` // in the receipt, lower-case hex
 	Match   bool   `json:"match"`
-	Variant string `json:"variant,omitempty"` // what was hashed: "encoded", "encoded-final-crlf", "encoded-lf", "decoded"
+	Variant string `json:"variant,omitempty"` // what was hashed: "encoded", "encoded-final-crlf", "encoded-lf", "encoded-64" and "encoded-76" (base64 in such lines), "decoded"
 }
 
 // BreveReport is what the hashes of a brief receipt prove about the message that we sent.
@@ -176,6 +176,12 @@ func hashVariant(p *Part, want string) (string, error) {
 			return v.name, nil
 		}
 	}
+	for _, columns := range []int{64, 76} {
+		again := rewrapped(p, body, columns)
+		if again != nil && (sha1Hex(again) == want || sha1Hex(append(again, '\r', '\n')) == want) {
+			return fmt.Sprintf("encoded-%d", columns), nil
+		}
+	}
 	decoded, err := p.Bytes(0)
 	if err != nil && !isLimit(err) {
 		return "", err
@@ -184,6 +190,20 @@ func hashVariant(p *Part, want string) (string, error) {
 		return "decoded", nil
 	}
 	return "", nil
+}
+
+// rewrapped is a body of base64 in lines of another length, for a provider that encodes attachments anew; nil for every other.
+func rewrapped(p *Part, body []byte, columns int) []byte {
+	if !strings.EqualFold(strings.TrimSpace(p.Header.Get("Content-Transfer-Encoding")), "base64") {
+		return nil
+	}
+	letters := bytes.Join(bytes.Fields(body), nil)
+	out := make([]byte, 0, len(letters)+2*len(letters)/columns+2)
+	for len(letters) > columns {
+		out = append(append(out, letters[:columns]...), '\r', '\n')
+		letters = letters[columns:]
+	}
+	return append(out, letters...)
 }
 
 func sha1Hex(b []byte) string {

@@ -134,7 +134,7 @@ func enhancedCode(s string) string {
 // Destinatario finds a recipient by address.
 func (d *Daticert) Destinatario(addr string) (Destinatario, bool) {
 	for _, r := range d.Destinatari {
-		if SameAddress(r.Indirizzo, addr) {
+		if person(r.Indirizzo) == person(addr) {
 			return r, true
 		}
 	}

@@ -169,7 +169,7 @@ type book struct {
 func newBook(recipients []string, facts []Fact) *book {
 	b := &book{index: make(map[string]int, len(recipients)), esterni: map[int]bool{}, has: map[FactKind]bool{}}
 	for _, a := range recipients {
-		key := strings.ToLower(strings.TrimSpace(a))
+		key := person(a)
 		if _, twice := b.index[key]; !twice {
 			b.index[key] = len(b.order)
 			b.order = append(b.order, a)
@@ -184,7 +184,7 @@ func newBook(recipients []string, facts []Fact) *book {
 			ids[f.Identificativo] = true
 		}
 		for _, e := range f.Esterni {
-			if i, ours := b.index[strings.ToLower(strings.TrimSpace(e))]; ours {
+			if i, ours := b.index[person(e)]; ours {
 				b.esterni[i] = true
 			}
 		}
@@ -194,7 +194,7 @@ func newBook(recipients []string, facts []Fact) *book {
 		if f.Recipient == "" {
 			continue
 		}
-		i, ours := b.index[strings.ToLower(strings.TrimSpace(f.Recipient))]
+		i, ours := b.index[person(f.Recipient)]
 		if !ours {
 			b.contradict("a receipt for %s, whom the message did not address", f.Recipient)
 			continue

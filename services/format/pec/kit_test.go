@@ -54,7 +54,7 @@ type world struct {
 	caAlfa      *x509.Certificate
 	caBeta      *x509.Certificate
 	caKey       *ecdsa.PrivateKey
-	certificate func(t testing.TB, addr string, from, to time.Time) (*x509.Certificate, *rsa.PrivateKey)
+	certificate func(t testing.TB, from, to time.Time, addresses ...string) (*x509.Certificate, *rsa.PrivateKey)
 }
 
 var (
@@ -90,13 +90,13 @@ func makeWorld(t testing.TB) *world {
 		return c
 	}
 	w.caAlfa, w.caBeta = authority("Test authority A"), authority("Test authority B")
-	issue := func(ca *x509.Certificate, o, addr string, from, to time.Time) (*x509.Certificate, *rsa.PrivateKey) {
+	issue := func(ca *x509.Certificate, o string, from, to time.Time, addresses ...string) (*x509.Certificate, *rsa.PrivateKey) {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		require.NoError(t, err)
 		serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 		require.NoError(t, err)
 		tpl := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: o, Organization: []string{o}}, NotBefore: from, NotAfter: to,
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, EmailAddresses: []string{addr}}
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, EmailAddresses: addresses}
 		der, err := x509.CreateCertificate(rand.Reader, tpl, ca, &key.PublicKey, w.caKey)
 		require.NoError(t, err)
 		c, err := x509.ParseCertificate(der)
@@ -104,14 +104,14 @@ func makeWorld(t testing.TB) *world {
 		return c, key
 	}
 	provider := func(ca *x509.Certificate, name, addr string) *Gestore {
-		c, key := issue(ca, name, addr, at.AddDate(-1, 0, 0), at.AddDate(2, 0, 0))
+		c, key := issue(ca, name, at.AddDate(-1, 0, 0), at.AddDate(2, 0, 0), addr)
 		return &Gestore{Name: name, Address: addr, Certificate: c, Chain: []*x509.Certificate{ca}, Key: key, Location: rome(t)}
 	}
 	w.alfa = provider(w.caAlfa, "Gestore Alfa S.p.A.", "posta-certificata@pec.alfa.test")
 	w.beta = provider(w.caBeta, "Gestore Beta S.p.A.", "posta-certificata@pec.beta.test")
 	w.person = provider(w.caAlfa, "Una Persona", "una.persona@example.test")
-	w.certificate = func(t testing.TB, addr string, from, to time.Time) (*x509.Certificate, *rsa.PrivateKey) {
-		return issue(w.caAlfa, "Gestore Alfa S.p.A.", addr, from, to)
+	w.certificate = func(t testing.TB, from, to time.Time, addresses ...string) (*x509.Certificate, *rsa.PrivateKey) {
+		return issue(w.caAlfa, "Gestore Alfa S.p.A.", from, to, addresses...)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(w.caAlfa)

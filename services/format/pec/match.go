@@ -1,7 +1,5 @@
 package pec
 
-import "strings"
-
 // Sent is what is known of a message that we sent.
 type Sent struct {
 	MessageID      string   // ours, with or without brackets
@@ -49,18 +47,18 @@ func (m *Matching) match(t Tipo, d *Daticert, s Sent) {
 	about := make(map[string]bool, len(d.Destinatari))
 	switch {
 	case t.PerRecipient():
-		about[strings.ToLower(strings.TrimSpace(d.Consegna))] = true
+		about[person(d.Consegna)] = true
 	case t == PresaInCarico:
 		for _, a := range d.Ricezione {
-			about[strings.ToLower(strings.TrimSpace(a))] = true
+			about[person(a)] = true
 		}
 	default:
 		for _, a := range d.Destinatari {
-			about[strings.ToLower(strings.TrimSpace(a.Indirizzo))] = true
+			about[person(a.Indirizzo)] = true
 		}
 	}
 	for _, a := range s.Recipients {
-		key := strings.ToLower(strings.TrimSpace(a))
+		key := person(a)
 		if about[key] {
 			m.Recipients = append(m.Recipients, a)
 			delete(about, key) // To and Cc may name the same person

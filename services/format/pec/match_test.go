@@ -40,6 +40,23 @@ func TestD7Match(t *testing.T) {
 	require.Empty(t, m.Recipients)
 	require.True(t, m.Findings.Has(CodeRecipient))
 
+	// A provider writes a name beside the address, or the domain as people read it: the person is the same.
+	for _, form := range []string{"Protocollo <protocollo@beta.test>", "<Protocollo@BETA.test>", "protocollo@beta.test (Protocollo)"} {
+		named, err := in.Consegna(at, form)
+		require.NoError(t, err)
+		_, r := written(t, w.beta, named)
+		require.True(t, r.Proven(verified(t, w, r)), "%s\n%s", form, codes(r.Findings))
+		require.Equal(t, []string{"protocollo@beta.test"}, Match(r, ours).Recipients, form)
+		f, ok := FactOf(r)
+		require.True(t, ok)
+		require.Equal(t, RecipientDelivered, Derive(ours.Recipients, []Fact{f}, at).Recipients[0].State, form)
+		// A name does not hide whose domain it is.
+		_, foreign := written(t, w.alfa, named)
+		rep := verified(t, w, foreign)
+		require.True(t, rep.Findings.Has(CodeForeignDomain), form)
+		require.False(t, foreign.Proven(rep), form)
+	}
+
 	silent := draft()
 	raw := strings.Replace(string(composed(t, silent)), "Message-ID: <c0ffee.1@alfa.test>\r\n", "", 1)
 	anon, err := ParseBytes([]byte(raw))
@@ -49,6 +66,44 @@ func TestD7Match(t *testing.T) {
 	require.Empty(t, r.Daticert.MsgID)
 	require.Equal(t, "identificativo", Match(r, Sent{MessageID: "x@y", Identificativo: "9@pec.alfa.test"}).By)
 	require.True(t, r.Proven(verified(t, w, r)), codes(r.Findings))
+}
+
+// TestD7DomainsBeyondASCII: a domain as people read it and as DNS has it are one. TESTPLAN D7.
+func TestD7DomainsBeyondASCII(t *testing.T) {
+	for unicode, ascii := range map[string]string{
+		"città.test": "xn--citt-3na.test", "CITTÀ.Test": "xn--citt-3na.test", "citta\u0300.test": "xn--citt-3na.test", "bücher.test": "xn--bcher-kva.test",
+		"他们为什么不说中文.test": "xn--ihqwcrb4cv8a8dqg056pqjye.test", "ليهمابتكلموشعربي؟.test": "xn--egbpdaj6bu4bxfgehfvwxn.test",
+		"pročprostěnemluvíčesky.test": "xn--proprostnemluvesky-uyb24dma41a.test", "beta.test": "beta.test",
+	} {
+		require.Equal(t, ascii, asciiDomain(unicode))
+		require.Equal(t, "ufficio@"+ascii, person("Ufficio@"+unicode))
+		require.True(t, (&Provider{Domains: []string{unicode}}).Manages(ascii))
+		require.True(t, (&Provider{Domains: []string{ascii}}).Manages(unicode))
+		list := &TrustList{Providers: []Provider{{Name: "x", Domains: []string{unicode}}}}
+		list.Index()
+		require.NotNil(t, list.Manager(ascii))
+	}
+	for _, odd := range []string{"", "@", "nessuno", "a@\xff.test", "a@" + strings.Repeat("è", 5000)} {
+		require.NotPanics(t, func() { person(odd) })
+	}
+	w := newWorld(t)
+	w.trust.Providers[1].Domains = []string{"beta.test", "città.test"}
+	d := draft()
+	d.To, d.Cc = []Address{{Addr: "ufficio@xn--citt-3na.test"}}, nil
+	tr := arrived(t, w, d)
+	ours := Sent{MessageID: d.MessageID, Recipients: d.Recipients()}
+	for _, form := range []string{"ufficio@xn--citt-3na.test", "ufficio@città.test", "Ufficio@CITTÀ.test"} {
+		act, err := tr.Consegna(at, form)
+		require.NoError(t, err)
+		_, r := written(t, w.beta, act)
+		require.True(t, r.Proven(verified(t, w, r)), "%s\n%s", form, codes(r.Findings))
+		require.Equal(t, ours.Recipients, Match(r, ours).Recipients, form)
+		f, ok := FactOf(r)
+		require.True(t, ok)
+		require.Equal(t, SendDelivered, Derive(ours.Recipients, []Fact{f, {Kind: FactAccepted, At: at, Identificativo: f.Identificativo}}, at).State, form)
+		_, foreign := written(t, w.alfa, act)
+		require.False(t, foreign.Proven(verified(t, w, foreign)), form)
+	}
 }
 
 func TestRicevutaFor(t *testing.T) {

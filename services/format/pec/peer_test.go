@@ -70,6 +70,60 @@ func TestE12Breve(t *testing.T) {
 	require.False(t, rep.Proven())
 }
 
+// TestE12BreveEncodedAnew: a provider that hashes base64 in lines of another length than ours is recognised; a part in
+// quoted-printable and an attached message are hashed as they stand, and in other lines they are others. TESTPLAN E12.
+func TestE12BreveEncodedAnew(t *testing.T) {
+	data := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("%PDF-1.7 \x00\x01\x02"), 30))
+	lines := func(columns int) string {
+		var out []string
+		for rest := data; rest != ""; rest = rest[min(columns, len(rest)):] {
+			out = append(out, rest[:min(columns, len(rest))])
+		}
+		return strings.Join(out, "\r\n")
+	}
+	quoted, attached := "una riga che continua =\r\nqui, citt=C3=A0\r\nfine", "Subject: dentro\r\n\r\nciao"
+	message := func(columns int) *Part {
+		m, err := ParseBytes([]byte("Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + lines(columns) +
+			"\r\n--B\r\nContent-Type: text/plain; name=nota.txt\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + quoted +
+			"\r\n--B\r\nContent-Type: message/rfc822; name=dentro.eml\r\n\r\n" + attached + "\r\n--B--\r\n"))
+		require.NoError(t, err)
+		return m.Root
+	}
+	for _, ours := range []int{64, 76} {
+		sent := message(ours)
+		for name, c := range map[string]struct {
+			of, as, variant string // what stands in the message, what the provider hashed
+		}{
+			"as it stands":             {"", "", "encoded"},
+			"64 columns":               {lines(ours), lines(64), map[int]string{64: "encoded", 76: "encoded-64"}[ours]},
+			"76 columns":               {lines(ours), lines(76), map[int]string{64: "encoded-76", 76: "encoded"}[ours]},
+			"76 columns, its last end": {lines(ours), lines(76) + "\r\n", map[int]string{64: "encoded-76", 76: "encoded-final-crlf"}[ours]},
+			"no lines at all":          {lines(ours), data, ""},
+			"another text":             {quoted, strings.ReplaceAll(quoted, "=\r\n", ""), ""},
+			"another message":          {attached, attached + "!", ""},
+		} {
+			t.Run(fmt.Sprint(ours, " columns, hashed ", name), func(t *testing.T) {
+				var out bytes.Buffer
+				require.NoError(t, WriteBreve(&out, sent))
+				raw := out.String()
+				if c.of != "" {
+					require.Contains(t, raw, sha1Hex([]byte(c.of)))
+					raw = strings.Replace(raw, sha1Hex([]byte(c.of)), sha1Hex([]byte(c.as)), 1)
+				}
+				receipt, err := ParseBytes([]byte(raw))
+				require.NoError(t, err)
+				rep, err := CheckBreve(receipt.Root, sent)
+				require.NoError(t, err)
+				require.Len(t, rep.Checks, 3)
+				require.Equal(t, c.variant != "", rep.Proven(), rep)
+				if c.variant != "" {
+					require.Equal(t, []string{c.variant, "encoded", "encoded"}, []string{rep.Checks[0].Variant, rep.Checks[1].Variant, rep.Checks[2].Variant})
+				}
+			})
+		}
+	}
+}
+
 // TestE12CheckOriginal: the original in a complete receipt is compared with what was sent.
 func TestE12CheckOriginal(t *testing.T) {
 	w := newWorld(t)

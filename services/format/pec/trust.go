@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +38,7 @@ func (l *TrustList) Index() {
 	for i := range l.Providers {
 		p := &l.Providers[i]
 		for _, d := range p.Domains {
-			first(l.domains, d, p)
+			first(l.domains, asciiDomain(d), p)
 		}
 		for _, list := range [][]string{p.Certificates, p.CertificatesSHA1} {
 			for _, sum := range list {
@@ -84,7 +85,7 @@ func (l *TrustList) Manager(domain string) *Provider {
 		return nil
 	}
 	if l.domains != nil {
-		return l.domains[strings.ToLower(domain)]
+		return l.domains[asciiDomain(domain)]
 	}
 	for i := range l.Providers {
 		if l.Providers[i].Manages(domain) {
@@ -95,7 +96,10 @@ func (l *TrustList) Manager(domain string) *Provider {
 }
 
 // Manages says whether the domain is one of the provider's. spec: RFC6109 §4.5 managedDomains
-func (p *Provider) Manages(domain string) bool { return containsFold(p.Domains, domain) }
+func (p *Provider) Manages(domain string) bool {
+	domain = asciiDomain(domain)
+	return slices.ContainsFunc(p.Domains, func(d string) bool { return asciiDomain(d) == domain })
+}
 
 func containsFold(list []string, v string) bool {
 	for _, s := range list {

@@ -77,6 +77,8 @@ func TestC8C10Signers(t *testing.T) {
 	impostor.Address = w.alfa.Address // the certificate still says the person
 	other := *w.beta
 	other.Name = w.alfa.Name
+	two := w.renewed(t, at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0), w.alfa.Address, "una.persona@example.test")
+	w.trust.Providers[0].Certificates = append(w.trust.Providers[0].Certificates, fingerprint(two.Certificate))
 	for _, c := range []struct {
 		name string
 		g    *Gestore
@@ -86,6 +88,7 @@ func TestC8C10Signers(t *testing.T) {
 		{"the provider", w.alfa, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusValid},
 		{"a person's certificate", w.person, Verification{Trust: w.trust, At: at}, StatusUnlisted},
 		{"a person as the provider", &impostor, Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"two addresses in a certificate that is listed", two, Verification{Trust: w.trust, At: at}, StatusUntrusted},
 		{"another provider accepts", &other, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusUntrusted},
 		{"new certificate, not in the list", asAlfa(at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0)), Verification{Trust: w.trust, At: at}, StatusUnlisted},
 		{"expired at receipt", asAlfa(at.AddDate(-2, 0, 0), at.AddDate(0, 0, -1)), Verification{Trust: w.trust, At: at}, StatusUntrusted},
@@ -105,10 +108,13 @@ func TestC8C10Signers(t *testing.T) {
 }
 
 // renewed is the first provider under another certificate of its own.
-func (w *world) renewed(t testing.TB, from, to time.Time) *Gestore {
+func (w *world) renewed(t testing.TB, from, to time.Time, addresses ...string) *Gestore {
 	t.Helper()
 	g := *w.alfa
-	c, key := w.certificate(t, g.Address, from, to)
+	if len(addresses) == 0 {
+		addresses = []string{g.Address}
+	}
+	c, key := w.certificate(t, from, to, addresses...)
 	g.Certificate, g.Key = c, key
 	return &g
 }
@@ -324,6 +330,9 @@ func TestC14C15C16D6Structures(t *testing.T) {
 		{"unknown type", forge(strings.Replace(receiptHeader, "accettazione", "mancata-consegna", 1), fine), false, CodeUnknownTipo},
 		{"two senders", forge(strings.Replace(receiptHeader, "From: ", "From: a@b.test, ", 1), fine), false, ""},
 		{"no signature", []byte(receiptHeader + "MIME-Version: 1.0\r\n" + fine), false, ""},
+		{"certdata.xml, as the RFC once calls it", forge(receiptHeader, strings.Replace(fine, "name=daticert.xml", "name=certdata.xml", 1)), false, ""},
+		{"daticert inside the attached message alone", forge(receiptHeader, strings.Replace(nested, "name=daticert.xml", "name=x.xml", 1)), false, ""},
+		{"its name in Content-Disposition alone", forge(receiptHeader, strings.Replace(fine, "application/xml; name=daticert.xml", "application/xml\r\nContent-Disposition: inline; filename=daticert.xml", 1)), true, ""},
 		{"preamble and epilogue", append(bytes.Replace(forge(receiptHeader, fine), []byte("\r\n--OUT\r\n"), []byte("\r\nThis is signed\r\n--OUT\r\n"), 1), "bye\r\n"...), true, ""},
 		{"boundary with blanks", bytes.Replace(forge(receiptHeader, fine), []byte("--OUT--"), []byte("--OUT-- \t"), 1), true, ""},
 	} {

@@ -389,11 +389,11 @@ func (r *Reading) judgeAuthority(rep *Report, v Verification, p *Provider) {
 			rep.fail(StatusUntrusted, "%s is signed by %s, the mailbox is %s's", t, p.Name, v.Home)
 		}
 	case AvvenutaConsegna, ErroreConsegna:
-		m := v.Trust.Manager(Domain(d.Consegna))
+		m := v.Trust.Manager(Domain(person(d.Consegna)))
 		// the sender's provider tells about viruses and unknown domains. spec: RFC6109 §3.2.3.3
-		own := t == ErroreConsegna && (p.Manages(Domain(d.Mittente)) || v.Home != "" && sameName(v.Home, p.Name))
+		own := t == ErroreConsegna && (p.Manages(Domain(person(d.Mittente))) || v.Home != "" && sameName(v.Home, p.Name))
 		if m != nil && m != p && !own {
-			rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s manages %s, %s signed", m.Name, Domain(d.Consegna), p.Name)
+			rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s manages %s, %s signed", m.Name, Domain(person(d.Consegna)), p.Name)
 		}
 	}
 }

@@ -165,7 +165,7 @@ type FileHashCheck struct {
 	// SHA-1, hex, as the rules want it.
 	Hash  string `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
 	Match bool   `protobuf:"varint,3,opt,name=match,proto3" json:"match,omitempty"`
-	// Which bytes of the file the provider hashed: encoded, encoded-final-crlf, encoded-lf or decoded.
+	// Which bytes of the file the provider hashed: encoded, encoded-final-crlf, encoded-lf, encoded-64 or encoded-76 (base64 in such lines), or decoded.
 	Variant       string `protobuf:"bytes,4,opt,name=variant,proto3" json:"variant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -169,7 +169,7 @@ func TestA11ThreeReplicas(t *testing.T) {
 		require.Equal(t, all[i].GetMessageId(), s.MsgID, "order")
 	}
 	require.Zero(t, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'throttled'`), "the provider had to say that it was too much")
-	p.invariants()
+	p.everything()
 }
 
 // TestA15SizesAreThoseOfTheProvider: what the pre-flight lets pass the provider takes, to the byte, and what it refuses
@@ -223,5 +223,5 @@ func TestA15SizesAreThoseOfTheProvider(t *testing.T) {
 		require.NoError(t, err)
 		p.state(m, pecv1.MessageState_MESSAGE_STATE_REFUSED)
 	}
-	p.invariants()
+	p.everything()
 }

@@ -2,9 +2,12 @@ package pecgateway_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"strings"
 	"testing"
 
+	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -26,6 +29,22 @@ func (p *post) genuine(t *testing.T, m *pecv1.Message) []byte {
 		}
 	}
 	t.Fatal("the provider has no delivery receipt about it")
+	return nil
+}
+
+// envelope is the transport envelope in which a message of ours came to a mailbox.
+func (p *post) envelope(t *testing.T, address string, m *pecv1.Message) []byte {
+	t.Helper()
+	list, err := p.sandbox.PECMessages(t.Context(), address)
+	require.NoError(t, err)
+	for _, r := range list {
+		if r.Tipo == "posta-certificata" && r.MsgID == m.GetMessageId() {
+			raw, err := p.sandbox.PECRaw(t.Context(), r.ID)
+			require.NoError(t, err)
+			return raw
+		}
+	}
+	t.Fatal("the provider has no envelope of it")
 	return nil
 }
 
@@ -57,7 +76,7 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 		return out
 	}
 	body := bytes.Index(raw, []byte("\r\n\r\n")) + 4
-	wrapped := "From: lista@example.test\r\nSubject: [lista]\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=LISTA\r\n\r\n--LISTA\r\n" +
+	rewritten := "From: lista@example.test\r\nSubject: [lista]\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=LISTA\r\n\r\n--LISTA\r\n" +
 		"Content-Type: " + r.Root.Header.Get("Content-Type") + "\r\n\r\n" + string(raw[body:]) + "\r\n--LISTA\r\nContent-Type: text/plain\r\n\r\npiede della lista\r\n--LISTA--\r\n"
 	forwarded := "From: mario@example.test\r\nSubject: I: CONSEGNA\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=FWD\r\n\r\n--FWD\r\nContent-Type: message/rfc822\r\n\r\n" +
 		string(raw) + "\r\n--FWD--\r\n"
@@ -72,31 +91,46 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 		"C14 a part after the signature":   replace("\r\n--"+boundary+"--", "\r\n--"+boundary+"\r\nContent-Type: text/plain\r\n\r\nx\r\n--"+boundary+"--"),
 		"C14 another boundary's beginning": replace("\r\n--"+boundary+"--", "\r\n--"+boundary+"X\r\n--"+boundary+"--"),
 		"C15 two daticert":                 replace("Content-Type: application/xml", "Content-Type: application/xml; name=\"daticert.xml\"\r\n\r\n<postacert/>\r\n--"+r.Signed.Params["boundary"]+"\r\nContent-Type: application/xml"),
-		"C18 rewritten by a list":          []byte(wrapped),
+		"C18 rewritten by a list":          []byte(rewritten),
 		"C16 forwarded":                    []byte(forwarded),
 		"C1 headers alone":                 append(bytes.Clone(raw[:bytes.Index(raw, []byte("MIME-Version"))]), []byte("\r\nconsegnato\r\n")...),
 	}
 	for what, in := range cases {
 		require.NoError(t, p.sandbox.InjectPEC(t.Context(), other, client.PECInject{Data: in}), what)
 	}
-	// C16, C17: the receipt inside a transport envelope, and inside an anomaly envelope, both genuine.
-	req := p.request(other)
-	req.Attachments = []*pecv1.Attachment{{FileName: "ricevuta.eml", MediaType: "message/rfc822", Data: raw}}
-	m, err := p.api.SendMessage(t.Context(), req)
+	// C16: the receipt inside a transport envelope inside another inside a third, all genuine.
+	inside := raw
+	for range 3 {
+		req := p.request(other)
+		req.Attachments = []*pecv1.Attachment{{FileName: "dentro.eml", MediaType: "message/rfc822", Data: inside}}
+		m, err := p.api.SendMessage(t.Context(), req)
+		require.NoError(t, err)
+		p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+		inside = p.envelope(t, other, m)
+	}
+	// C17: a changed receipt comes to the recipient's provider from anybody, who wraps it in an anomaly envelope of its own.
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(p.world.CAPEM()))
+	mx, err := gosmtp.DialStartTLS(p.world.Endpoints().PEC.MXAddr, &tls.Config{RootCAs: pool, ServerName: "localhost"})
 	require.NoError(t, err)
-	p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	defer mx.Close()
+	require.NoError(t, mx.SendMail("x@example.test", []string{other}, bytes.NewReader(cases["C3 a byte of the text"])))
+	p.settle()
 	p.kept(box)
 	list := p.receipts(box)
-	require.Len(t, list, len(cases)+1)
+	require.Len(t, list, len(cases)+4)
+	wrapped := map[pecv1.MessageKind]int{}
 	for _, got := range list {
 		require.Empty(t, got.GetAbout(), got.GetSubject())
-		if got.GetKind() == pecv1.MessageKind_MESSAGE_KIND_ENVELOPE {
+		if kind := got.GetKind(); kind == pecv1.MessageKind_MESSAGE_KIND_ENVELOPE || kind == pecv1.MessageKind_MESSAGE_KIND_ANOMALY {
 			require.True(t, got.GetProven(), "the envelope is what it is: %v", got.GetDoubts())
+			wrapped[kind]++
 			continue
 		}
 		require.False(t, got.GetProven(), got.GetSubject())
 		require.Equal(t, pecv1.MessageKind_MESSAGE_KIND_ORDINARY, got.GetKind())
 	}
+	require.Equal(t, map[pecv1.MessageKind]int{pecv1.MessageKind_MESSAGE_KIND_ENVELOPE: 3, pecv1.MessageKind_MESSAGE_KIND_ANOMALY: 1}, wrapped)
 	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_PENDING, p.get(name).GetState())
 	require.Equal(t, "waiting", p.get(name).GetRecipients()[0].GetState())
 

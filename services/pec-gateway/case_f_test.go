@@ -28,6 +28,10 @@ func TestF2F3F5F7WhatIsInAMessage(t *testing.T) {
 		part("Content-Type: application/pkcs7-mime; name=\"f.xml.p7m.p7m\"\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment", "MIAGCSqGSIb3DQEHAqCA") +
 		part("Content-Type: application/ms-tnef; name=\"winmail.dat\"\nContent-Disposition: attachment", "x") +
 		part("Content-Type: message/rfc822; name=\"dentro.eml\"", "Subject: dentro\n\nciao") +
+		part("Content-Type: message/rfc822; name=\"scatola.eml\"", strings.Repeat("Subject: scatola\nContent-Type: message/rfc822\n\n", 5)+"Subject: fondo\n\nciao") +
+		part("Content-Type: message/partial; id=\"x@example.test\"; number=1; total=2; name=\"pezzo.eml\"", "Subject: a meta\n\nmeta") +
+		part("Content-Type: message/external-body; access-type=URL; URL=\"http://x.test/altrove.pdf\"; name=\"altrove.pdf\"", "Content-Type: application/pdf\n\n") +
+		part("Content-Type: multipart/appledouble; boundary=A", "--A\nContent-Type: application/applefile; name=\"._foglio.pdf\"\n\nrisorse\n--A\nContent-Type: application/pdf; name=\"foglio.pdf\"\n\n%PDF\n--A--") +
 		part("Content-Type: application/zip; name=\""+strings.Repeat("n", 400)+".zip\"\nContent-Disposition: attachment", "PK\x03\x04\x14\x00\x01\x00segreto") + "--M--\n"
 	p.inject(recipient, odd)
 	p.kept(in)
@@ -41,6 +45,7 @@ func TestF2F3F5F7WhatIsInAMessage(t *testing.T) {
 		seen[f.GetFileName()], danger[f.GetFileName()] = true, f.GetDanger()
 	}
 	require.True(t, seen["passwd"] && seen["f.xml.p7m.p7m"] && seen["winmail.dat"] && seen["dentro.eml"], fmt.Sprint(seen))
+	require.True(t, seen["scatola.eml"] && seen["pezzo.eml"] && seen["altrove.pdf"] && seen["foglio.pdf"], fmt.Sprint(seen))
 	require.Empty(t, danger["f.xml.p7m.p7m"])
 	require.Contains(t, danger["prova.txt"], "virus scanners")
 	n := 0

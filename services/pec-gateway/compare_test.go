@@ -60,7 +60,7 @@ func TestE12ReceiptsAgainstWhatWasSent(t *testing.T) {
 		}
 	}
 	require.Empty(t, heard[*pecv1.DeliveredContentDiffers](p.house))
-	p.invariants()
+	p.everything()
 }
 
 // TestE12AnotherContent: a proven receipt that repeats another content counts as a delivery and is flagged: on the

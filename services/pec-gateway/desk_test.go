@@ -127,6 +127,7 @@ func TestFoldersAndSearch(t *testing.T) {
 	h.lookedAgain(box)
 	require.Equal(t, before, h.shape(recipient), "the provider's mailbox is not touched")
 	require.Equal(t, "Clienti 2026", h.get(message).GetFolder())
+	h.invariants(box, other)
 }
 
 func trimmed(list []string) []string {
@@ -208,8 +209,8 @@ func TestE14RulesAndForward(t *testing.T) {
 	require.Equal(t, 1, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'message.forward'`))
 }
 
-// TestE15NoticesOfIncomingMail: at most two ordinary addresses are told, of sender, recipient and subject alone; a flood is
-// one notice; the filter and a rule that notifies; our own notices and receipts make none.
+// TestE15NoticesOfIncomingMail: at most two ordinary addresses are told, of sender, recipient and subject alone; a flood of 500
+// is one notice; the filter and a rule that notifies; our own notices, one that bounced, and receipts make none.
 func TestE15NoticesOfIncomingMail(t *testing.T) {
 	h := open(t, "  desk: {every: 50ms, notice_pause: 24h}\n")
 	h.believe()
@@ -233,10 +234,11 @@ func TestE15NoticesOfIncomingMail(t *testing.T) {
 	require.Equal(t, "mario@example.test "+recipient+" prima false", fmt.Sprint(first.GetMessages()[0].GetSender(), " ", first.GetMessages()[0].GetRecipient(), " ",
 		first.GetMessages()[0].GetTitle(), " ", first.GetMessages()[0].GetCertified()))
 
-	for i := range 25 {
+	for i := range 500 {
 		h.inject(recipient, plain(fmt.Sprintf("onda%d", i)))
 	}
 	h.inject(recipient, "X-Ceralacca-Notice: 1\n"+plain("il nostro avviso"))
+	h.inject(recipient, "Return-Path: <>\n"+plain("il nostro avviso torna indietro"))
 	h.inject(recipient, strings.Replace(plain("altri"), "mario@example.test", "x@altri.test", 1))
 	h.send(recipient)
 	h.kept(box)
@@ -246,9 +248,10 @@ func TestE15NoticesOfIncomingMail(t *testing.T) {
 	h.eventually("the others are told together", func() bool { return len(heard[*pecv1.IncomingNoticeDue](h)) == 2 })
 	second := heard[*pecv1.IncomingNoticeDue](h)[1]
 	require.Len(t, second.GetMessages(), 20)
-	require.EqualValues(t, 6, second.GetMore(), "25 and the certified one, which a rule tells of")
+	require.EqualValues(t, 481, second.GetMore(), "500 and the certified one, which a rule tells of")
 	require.Zero(t, h.query(`SELECT count(*) FROM notice_owed`))
 	require.Equal(t, 2, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'mailbox.notice'`))
+	h.invariants(box)
 }
 
 // TestMailboxAndPasswordEnd: its owner is told before and after, each time once; after the end nothing is sent and what
@@ -360,6 +363,7 @@ func TestG8LogOfMessages(t *testing.T) {
 		return err
 	}))
 	require.Zero(t, h.query(`SELECT (SELECT count(*) FROM message WHERE direction = 1) + (SELECT count(*) FROM fact) - (SELECT count(*) FROM log_entry)`), "nothing is left out")
+	h.invariants(from, to)
 }
 
 // inCustody plays the archive: it says of a message or a day that it is in custody, and sealed.
@@ -455,6 +459,56 @@ func TestG1DaysAreHandedOver(t *testing.T) {
 	h.eventually("told", func() bool { return len(heard[*pecv1.MessageHandedOver](h)) == 5 })
 	h.invariants(box)
 	require.Len(t, heard[*pecv1.MailboxDayClosed](h), 3, "closed once each")
+}
+
+// TestG1EdgesOfADay: what comes in the last moment of a day in Rome is of that day and what comes in the first of the next is
+// not; what is recorded when its day is closed already is in the next set. Each message is in one.
+func TestG1EdgesOfADay(t *testing.T) {
+	t.Parallel()
+	h := open(t, quick)
+	h.believe()
+	box := h.add(recipient)
+	h.eventually("read for the first time", func() bool { return h.box(box).GetSync().GetDone() })
+	rome, err := time.LoadLocation("Europe/Rome")
+	require.NoError(t, err)
+	y, m, d := time.Now().In(rome).Date()
+	noon := func(days int) time.Time { return time.Date(y, m, d+days, 12, 0, 0, 0, rome) }
+	midnight := time.Date(y, m, d+2, 0, 0, 0, 0, rome)
+	comes := func(subject string, at time.Time) {
+		h.inject(recipient, plain(subject))
+		h.kept(box)
+		h.execute(`UPDATE message SET receive_time = $2 WHERE subject = $1`, subject, at)
+	}
+	h.ahead.Store(int64(time.Until(noon(1))))
+	comes("ultimo", midnight.Add(-time.Microsecond))
+	comes("primo", midnight)
+	_, err = h.policy(box, &pecv1.MailboxPolicy{Preservation: &pecv1.PreservationRule{Daily: true}}, "preservation")
+	require.NoError(t, err)
+	sets := func(days int) map[string][]string {
+		h.eventually("the days are closed", func() bool { return len(heard[*pecv1.MailboxDayClosed](h)) == days })
+		out := map[string][]string{}
+		h.eventually("and told", func() bool {
+			clear(out)
+			n := int64(0)
+			for _, ev := range heard[*pecv1.MailboxDayClosed](h) {
+				n += ev.GetMessageCount()
+			}
+			for _, ev := range heard[*pecv1.MessageHandedOver](h) {
+				out[ev.GetDay()] = append(out[ev.GetDay()], ev.GetTitle())
+			}
+			return int64(len(heard[*pecv1.MessageHandedOver](h))) == n
+		})
+		return out
+	}
+	day := func(days int) string { return noon(days).Format(time.DateOnly) }
+	h.ahead.Store(int64(time.Until(noon(2))))
+	require.Equal(t, map[string][]string{day(1): {"ultimo"}}, sets(1))
+	comes("in ritardo", noon(1))
+	h.ahead.Store(int64(time.Until(noon(3))))
+	got := sets(2)
+	require.ElementsMatch(t, []string{"primo", "in ritardo"}, got[day(2)])
+	require.Equal(t, []string{"ultimo"}, got[day(1)])
+	h.invariants(box)
 }
 
 // TestPresets: the providers whose servers are known, with what to know of them.

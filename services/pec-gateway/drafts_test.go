@@ -79,7 +79,7 @@ func TestDraftIsSentOnce(t *testing.T) {
 
 	p.oneOfTwoSends(changed)
 	require.Len(t, p.submissions(), 1)
-	p.invariants()
+	p.everything()
 }
 
 // oneOfTwoSends sends a draft twice at the same time, and the request that did it once more.

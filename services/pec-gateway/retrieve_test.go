@@ -149,6 +149,7 @@ func TestG4OneHangsOneFloods(t *testing.T) {
 	h.kept(flood)
 	h.eventually("all are kept", func() bool { return h.box(flood).GetSync().GetDone() })
 	require.EqualValues(t, 301, h.box(flood).GetCounts().GetMessages())
+	h.invariants(flood, quiet)
 }
 
 // TestI4OddMessagesGoAlone: what cannot be read is kept, stands in quarantine with its reason, and stops

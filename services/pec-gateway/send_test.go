@@ -99,7 +99,7 @@ func (p *post) exec(sql string, args ...any) {
 	}))
 }
 
-// invariants are asserted after every case: no submission more than there were attempts that reached
+// invariants of sending: no submission more than there were attempts that reached
 // the end (I3), no state of a recipient without a receipt (I2), no secret in a log (I6).
 func (p *post) invariants() {
 	p.t.Helper()
@@ -112,6 +112,18 @@ func (p *post) invariants() {
 		SELECT FROM fact f WHERE f.message_id = r.message_id AND f.receipt_id IS NOT NULL)`))
 	require.NotContains(p.t, p.log.String(), "AUTH PLAIN")
 	require.NotContains(p.t, p.log.String(), "Buongiorno")
+}
+
+// everything is asserted after each case whose mailbox is there to be read: with the invariants of sending those of receiving
+// (I1, I4, I5, I7). What is under way is waited for: it would be taken for a change.
+func (p *post) everything() {
+	p.t.Helper()
+	p.invariants()
+	p.settle()
+	p.eventually("nothing is about to leave, and nobody is about to be asked", func() bool {
+		return p.query(`SELECT count(*) FROM sending WHERE step IN ('leaving', 'unknown') OR step = 'queued' AND attempts = 0`) == 0
+	})
+	p.house.invariants(p.mailbox())
 }
 
 // TestA19A20A21Send: the bytes that the provider has are those that we keep, under our Message-ID; a request that
@@ -161,7 +173,7 @@ func TestA19A20A21Send(t *testing.T) {
 	other.Subject = "altro"
 	_, err = p.api.SendMessage(t.Context(), other)
 	requireFault(t, err, "REQUEST_ID_REUSED")
-	p.invariants()
+	p.everything()
 }
 
 // TestUpload: a file that comes in pieces is attached as it came; one of another tenant is not.
@@ -202,7 +214,7 @@ func TestUpload(t *testing.T) {
 	req.RequestId, req.Attachments = uuid.NewString(), []*pecv1.Attachment{{FileName: "x"}}
 	_, err = p.api.SendMessage(t.Context(), req)
 	requireFault(t, err, "ATTACHMENT_CONTENT")
-	p.invariants()
+	p.everything()
 }
 
 // TestA15A17A18Preflight: what the provider would refuse is refused before anything leaves, with the way to mend
@@ -250,7 +262,7 @@ func TestA15A17A18Preflight(t *testing.T) {
 		}
 	}
 	require.Len(t, seen, 51)
-	p.invariants()
+	p.everything()
 }
 
 // TestA1A2A8RefusedForNow: the same message under the same Message-ID is tried again until it is taken; it
@@ -279,7 +291,7 @@ func TestA1A2A8RefusedForNow(t *testing.T) {
 	require.Equal(t, "recipients", d.GetAttempts()[0].GetCause())
 	require.Equal(t, []string{"temperror@beta.test: 451 4.3.0 try again later (sandbox)"}, d.GetAttempts()[0].GetRefusedRecipients())
 	require.Len(t, p.submissions(), 2, "nobody gets a message whose recipients are not all taken")
-	p.invariants()
+	p.everything()
 }
 
 // TestA9RefusedForGood: one of five recipients is unknown: nobody gets it, the caller is told which.
@@ -293,7 +305,7 @@ func TestA9RefusedForGood(t *testing.T) {
 	require.Len(t, d.GetAttempts(), 1)
 	require.Equal(t, []string{"permerror@beta.test: 550 5.1.1 no such mailbox (sandbox)"}, d.GetAttempts()[0].GetRefusedRecipients())
 	require.Empty(t, p.submissions())
-	p.invariants()
+	p.everything()
 }
 
 // TestA3OutcomeUnknown: a connection cut after the final dot. Nothing is sent again by itself; after the
@@ -334,7 +346,7 @@ func TestA3OutcomeUnknown(t *testing.T) {
 	requireFault(t, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, false), "OUTCOME_IS_KNOWN")
 	require.Empty(t, p.submissions())
 	require.Equal(t, 3, p.query(`SELECT count(*) FROM audit_entry WHERE action IN ('message.wait', 'message.resend', 'message.abandon')`))
-	p.invariants()
+	p.everything()
 }
 
 // TestA5A6Lost: the process ends in the middle of an attempt. Before the end of the content was marked
@@ -364,7 +376,7 @@ func TestA5A6Lost(t *testing.T) {
 				p.eventually("both leave", func() bool { return len(p.submissions()) == 2 })
 				require.Equal(t, m.GetMessageId(), p.submissions()[0].MsgID, "order is kept")
 			}
-			p.invariants()
+			p.everything()
 		})
 	}
 }
@@ -422,7 +434,7 @@ func TestG5Suspended(t *testing.T) {
 	}
 	require.Equal(t, 1, p.alarms())
 	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'suspended'`))
-	p.invariants()
+	p.everything()
 }
 
 // TestA12A13LoginRefused: a password that does not open any more is tried once, and everything leaves once it
@@ -445,7 +457,7 @@ func TestA12A13LoginRefused(t *testing.T) {
 	p.reaches(n, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 	p.eventually("all leave", func() bool { return len(p.submissions()) == 4 })
 	require.Equal(t, 1, p.alarms())
-	p.invariants()
+	p.everything()
 }
 
 // TestA11Rate: never more in a minute than the provider allows, in order, across a restart. TESTPLAN A11.
@@ -478,7 +490,7 @@ func TestA11Rate(t *testing.T) {
 		require.Equal(t, all[i].GetMessageId(), s.MsgID, "order")
 	}
 	require.Zero(t, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'throttled'`), "the provider had to say that it was too much")
-	p.invariants()
+	p.everything()
 }
 
 // TestA10Throttled: the answer that looks permanent and is not. The mailbox pauses and goes on at half its
@@ -503,7 +515,7 @@ func TestA10Throttled(t *testing.T) {
 	p.ahead.Add(int64(70 * time.Second))
 	p.resume()
 	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
-	p.invariants()
+	p.everything()
 }
 
 // TestRequestedByEvent: another service asks by an event; it is sent once however often the event comes,
@@ -536,5 +548,5 @@ func TestRequestedByEvent(t *testing.T) {
 	p.eventually("it is refused", func() bool { return len(heard[*pecv1.MessageRequestRefused](p.house)) == 1 })
 	require.Equal(t, "MESSAGE_NOT_ACCEPTABLE", heard[*pecv1.MessageRequestRefused](p.house)[0].GetCode())
 	require.Len(t, p.submissions(), 1)
-	p.invariants()
+	p.everything()
 }

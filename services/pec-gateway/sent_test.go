@@ -46,7 +46,7 @@ func TestE1E13Delivered(t *testing.T) {
 	require.Len(t, p.submissions(), 2)
 	refused := p.send("non-accettata@beta.test")
 	p.state(refused, pecv1.MessageState_MESSAGE_STATE_REFUSED)
-	p.invariants()
+	p.everything()
 }
 
 // TestA4A5UnknownAnswered: the connection is cut after the final dot, and the provider had the message. Its
@@ -70,5 +70,5 @@ func TestA4A5UnknownAnswered(t *testing.T) {
 	requireFault(t, err, "OUTCOME_IS_KNOWN")
 	p.eventually("the watch ends", func() bool { return p.query(`SELECT count(*) FROM sending WHERE step = 'done'`) == 1 })
 	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
-	p.invariants()
+	p.everything()
 }

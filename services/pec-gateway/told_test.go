@@ -96,5 +96,5 @@ func TestStatesAreToldToWhoAsked(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.GetMessageId(), same.GetMessageId())
 	require.NotEqual(t, first.GetMessageId(), second.GetMessageId())
-	p.invariants()
+	p.everything()
 }

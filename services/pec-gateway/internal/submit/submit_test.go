@@ -3,10 +3,16 @@ package submit_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"regexp"
 	"strings"
 	"testing"
@@ -203,6 +209,53 @@ func TestA14TLS(t *testing.T) {
 				require.False(t, strings.HasPrefix(line, "AUTH") || strings.HasPrefix(line, "MAIL"), line)
 			}
 		})
+	}
+}
+
+// TestA14ChangedIntermediate: a provider whose certificate comes from another intermediate authority than yesterday is the
+// same provider: nothing is pinned but the root. One that leaves the intermediate out cannot be judged, and gets nothing.
+// TESTPLAN A14.
+func TestA14ChangedIntermediate(t *testing.T) {
+	now := time.Now()
+	root := certificate(t, "root.test", now.Add(-time.Hour), now.Add(time.Hour))
+	roots := x509.NewCertPool()
+	anchor, err := x509.ParseCertificate(root.Certificate[0])
+	require.NoError(t, err)
+	roots.AddCert(anchor)
+	issue := func(by tls.Certificate, name string, authority bool) tls.Certificate {
+		parent, err := x509.ParseCertificate(by.Certificate[0])
+		require.NoError(t, err)
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		require.NoError(t, err)
+		c := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+			IsCA: authority, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature}
+		if authority {
+			c.KeyUsage = x509.KeyUsageCertSign
+		} else {
+			c.DNSNames = []string{name}
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, by.PrivateKey)
+		require.NoError(t, err)
+		return tls.Certificate{Certificate: append([][]byte{der}, by.Certificate...), PrivateKey: key}
+	}
+	yesterday, today := issue(issue(root, "one.test", true), "localhost", false), issue(issue(root, "two.test", true), "localhost", false)
+	bare := today
+	bare.Certificate = bare.Certificate[:1]
+	for _, c := range []struct {
+		name  string
+		cert  tls.Certificate
+		taken int
+	}{{"yesterday", yesterday, 1}, {"today", today, 1}, {"left out", bare, 0}} {
+		p := newPeerWith(t, nil, &tls.Config{Certificates: []tls.Certificate{c.cert}}, false)
+		srv := p.server()
+		srv.TLS.RootCAs = roots
+		res := submit.Submit(t.Context(), srv, login, message(content(1)), submit.Hooks{})
+		require.Len(t, p.taken(), c.taken, "%s: %s", c.name, res)
+		if c.taken == 0 {
+			require.Equal(t, submit.CauseTLS, res.Cause, res)
+			require.Contains(t, res.Text, "not trusted")
+			require.Empty(t, p.said())
+		}
 	}
 }
 

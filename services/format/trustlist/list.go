@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,7 +39,8 @@ type List struct {
 	// then the notice of the Official Journal that names who signs the oldest.
 	Information []string
 
-	raw []byte
+	raw    []byte
+	signer *x509.Certificate // nil: not verified
 }
 
 // Pointer names another list and who signs it. spec: TS119612 §5.3.13
@@ -116,8 +118,17 @@ func (s Status) Granted() bool {
 	return false
 }
 
+// For says whether the additional service information names a use, such as ForeSignatures.
+// spec: TS119612 §5.5.9.4
+func (s Status) For(use string) bool {
+	return slices.Contains(s.Additional, "http://uri.etsi.org/TrstSvc/TrustedList/SvcInfoExt/"+use)
+}
+
 // Short is the last part of the status URI.
-func (s Status) Short() string { return s.URI[strings.LastIndexByte(s.URI, '/')+1:] }
+func (s Status) Short() string { return Last(s.URI) }
+
+// Last is the last part of a URI.
+func Last(uri string) string { return uri[strings.LastIndexByte(uri, '/')+1:] }
 
 // Parse reads a list without verifying anything. spec: TS119612 §5.2 to §5.5
 func Parse(raw []byte) (*List, error) {

@@ -221,10 +221,21 @@ func (l *List) verify(by []*x509.Certificate) error {
 	if s.Signer.Verdict == xades.Failed {
 		return fmt.Errorf("trustlist: the signature of the list of %s does not hold: %s", l.Territory, s.Signer.Reason)
 	}
-	if !slices.ContainsFunc(by, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, s.Certificate.Raw) }) {
+	if !holds(by, s.Certificate) {
 		return fmt.Errorf("trustlist: list of %s, signed by %s: %w", l.Territory, s.Certificate.Subject, ErrUnanchored)
 	}
+	l.signer = s.Certificate
 	return nil
+}
+
+func holds(list []*x509.Certificate, cert *x509.Certificate) bool {
+	return slices.ContainsFunc(list, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, cert.Raw) })
+}
+
+// Names says whether a LOTL names who signed a national list, which was verified: by an older LOTL
+// perhaps, that named others.
+func (l *List) Names(national *List) bool {
+	return national.signer != nil && holds(l.named(national.Territory), national.signer)
 }
 
 // Find gives the services of a type that a certificate speaks for.

@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/format/validation"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -153,33 +153,11 @@ func keyTypeOf(cert *x509.Certificate) string {
 	return ""
 }
 
-var (
-	oidQCStatements = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3}
-	oidQCCompliance = asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}
-	oidQCSSCD       = asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 4}
-)
-
-// saysQualified reads whether a certificate calls itself qualified with its key in a QSCD.
-// spec: EN319412-5 §4.2.1, §4.2.2
+// saysQualified reads whether a certificate calls itself qualified, by the law of the Union, with its key
+// in a QSCD. spec: EN319412-5 §4.2.1, §4.2.2
 func saysQualified(cert *x509.Certificate) bool {
-	compliance, device := false, false
-	for _, e := range cert.Extensions {
-		if !e.Id.Equal(oidQCStatements) {
-			continue
-		}
-		var statements []struct {
-			ID   asn1.ObjectIdentifier
-			Info asn1.RawValue `asn1:"optional"`
-		}
-		if rest, err := asn1.Unmarshal(e.Value, &statements); err != nil || len(rest) > 0 {
-			return false
-		}
-		for _, st := range statements {
-			compliance = compliance || st.ID.Equal(oidQCCompliance)
-			device = device || st.ID.Equal(oidQCSSCD)
-		}
-	}
-	return compliance && device
+	st, err := validation.StatementsOf(cert)
+	return err == nil && st.Compliance && len(st.Countries) == 0 && st.Device
 }
 
 func (f found) qualified() bool { return f.remote.cfg.Qualified && saysQualified(f.chain[0]) }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"ceralacca.dev/services/format/trustlist"
 )
 
 // path is a chain with what is known of it.
@@ -18,9 +16,12 @@ type path struct {
 	links []Link
 }
 
-// build finds a chain to an anchor, whatever the time: expiry is judged apart, since a proof of
-// existence may help against it.
-func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, service string, at time.Time) (*path, Conclusion) {
+// maxPaths is how many chains of one certificate are judged; cross-certificates can make many.
+const maxPaths = 8
+
+// build finds the chains to an anchor, whatever the time: expiry is judged apart, since a proof of
+// existence may help against it. Without one there is the conclusion.
+func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, service string, at time.Time) ([]*path, Conclusion) {
 	roots, any := x509.NewCertPool(), false
 	for _, list := range [][]*x509.Certificate{j.o.Roots, j.o.Trust.Anchors(service, at)} {
 		for _, c := range list {
@@ -52,11 +53,33 @@ func (j *judge) build(leaf *x509.Certificate, others []*x509.Certificate, servic
 		}
 		return nil, unsure(ChainGeneral, err.Error())
 	}
-	p := &path{certs: chains[0]}
-	for i, c := range p.certs {
-		p.links = append(p.links, Link{Subject: c.Subject.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Anchor: i == len(p.certs)-1})
+	var out []*path
+	for _, chain := range chains[:min(len(chains), maxPaths)] {
+		p := &path{certs: chain}
+		for i, c := range chain {
+			p.links = append(p.links, Link{Subject: c.Subject.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Anchor: i == len(chain)-1})
+		}
+		out = append(out, p)
 	}
-	return p, passed()
+	return out, passed()
+}
+
+// choose judges the chains one after the other and takes the first that passes, or else the first of
+// the best: that one chain cannot be judged to its end says nothing of a certificate that has another.
+// spec: RFC5280 §6.1; EN319102-1 §5.2.6.4
+func choose(paths []*path, judge func(*path) Conclusion) (*path, Conclusion) {
+	var best *path
+	var conclusion Conclusion
+	for _, p := range paths {
+		c := judge(p)
+		if best == nil || c.weight() < conclusion.weight() {
+			best, conclusion = p, c
+		}
+		if conclusion.Verdict == Passed {
+			break
+		}
+	}
+	return best, conclusion
 }
 
 // withdrawn tells why the listed service that issued a certificate is no anchor.
@@ -99,22 +122,22 @@ func (j *judge) alive(p *path, best, after time.Time, proven bool) Conclusion {
 		if i > 0 && p.links[i].Anchor {
 			break
 		}
-		s := status{state: stateGood} // a signer who is an anchor himself has no issuer to revoke him
+		s := status{state: StateGood} // a signer who is an anchor himself has no issuer to revoke him
 		if !p.links[i].Anchor {
 			s = j.revocation(c, p.certs[i+1], best)
 		}
 		p.links[i].Revocation, p.links[i].Source, p.links[i].RevokedAt = s.state, s.source, s.since
 		who := commonName(c)
 		switch {
-		case s.state == stateRevoked && i == 0 && !after.IsZero() && !after.Before(s.since):
+		case s.state == StateRevoked && i == 0 && !after.IsZero() && !after.Before(s.since):
 			keep(failed(Revoked, fmt.Sprintf("%s was revoked at %s and the signature was made after %s", who, stamp(s.since), stamp(after))))
-		case s.state == stateRevoked && best.Before(s.since):
+		case s.state == StateRevoked && best.Before(s.since):
 			// it was good when the signature is proven to have been there
-		case s.state == stateRevoked && i == 0:
+		case s.state == StateRevoked && i == 0:
 			keep(unsure(RevokedNoPOE, fmt.Sprintf("%s was revoked at %s, and nothing proves that the signature is older", who, stamp(s.since))))
-		case s.state == stateRevoked:
+		case s.state == StateRevoked:
 			keep(unsure(RevokedCANoPOE, fmt.Sprintf("the authority %s was revoked at %s, and nothing proves that the signature is older", who, stamp(s.since))))
-		case s.state == stateSuspended && !best.Before(s.since):
+		case s.state == StateSuspended && !best.Before(s.since):
 			keep(unsure(TryLater, fmt.Sprintf("%s is suspended since %s", who, stamp(s.since))))
 		}
 		switch {
@@ -124,11 +147,11 @@ func (j *judge) alive(p *path, best, after time.Time, proven bool) Conclusion {
 			keep(failed(Expired, fmt.Sprintf("the certificate ended at %s and the signature was made after %s", stamp(c.NotAfter), stamp(after))))
 		case best.Before(c.NotBefore) || best.After(c.NotAfter):
 			sub := OutOfBoundsNoPOE
-			if s.state == stateGood {
+			if s.state == StateGood {
 				sub = OutOfBoundsNotRevoked
 			}
 			keep(unsure(sub, fmt.Sprintf("%s is valid from %s to %s, and the signature is proven for %s only", who, stamp(c.NotBefore), stamp(c.NotAfter), stamp(best))))
-		case s.state == stateUnknown:
+		case s.state == StateUnknown:
 			why := "no revocation list or OCSP response speaks for " + who + " at " + stamp(best)
 			if s.why != "" {
 				why += ": " + s.why
@@ -157,78 +180,4 @@ func person(c *x509.Certificate) *Person {
 		p.Country = c.Subject.Country[0]
 	}
 	return p
-}
-
-// Statements of a certificate. spec: EN319412-5 §4.2, §4.3
-var (
-	oidQCStatements = []int{1, 3, 6, 1, 5, 5, 7, 1, 3}
-	qcCompliance    = []byte{0x06, 0x06, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x01}
-	qcSSCD          = []byte{0x06, 0x06, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x04}
-	qcTypeSeal      = []byte{0x06, 0x07, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x06, 0x02}
-	qcTypeWeb       = []byte{0x06, 0x07, 0x04, 0x00, 0x8e, 0x46, 0x01, 0x06, 0x03}
-)
-
-// qualify says what trusted lists make of the certificate, at its issue and at the best time.
-// A qualifier that the list puts on some certificates of a service by criteria that are not read
-// here makes the result undetermined rather than too good. spec: TS119615 §4.4, §4.5
-func (j *judge) qualify(p *path, best time.Time) Qualification {
-	if j.o.Trust == nil {
-		return Qualification{Result: "undetermined", Reason: "no trusted list was given"}
-	}
-	if p == nil {
-		return Qualification{Result: "undetermined", Reason: "no chain to a service of a trusted list"}
-	}
-	leaf := p.certs[0]
-	var services []*trustlist.Service
-	for _, c := range p.certs {
-		services = append(services, j.o.Trust.Find(c, trustlist.TypeCAQC)...)
-	}
-	none := Qualification{Result: "not qualified", Reason: "no service of a trusted list issued the certificate"}
-	for _, s := range services { // one that was granted at both times is enough
-		q := Qualification{Service: s.Name, Country: s.Territory}
-		now, ok := s.At(best)
-		then, okThen := s.At(leaf.NotBefore)
-		if !ok || !okThen || now.Type != trustlist.TypeCAQC || !now.Granted() || !then.Granted() {
-			q.Result, q.Reason = "not qualified", "the service was not granted at the issue of the certificate and at the time of the signature"
-			none = q
-			continue
-		}
-		return statements(q, leaf, append(slices.Clone(now.Qualifiers), then.Qualifiers...))
-	}
-	return none
-}
-
-func statements(q Qualification, leaf *x509.Certificate, qualifiers []string) Qualification {
-	var der []byte
-	for _, e := range leaf.Extensions {
-		if e.Id.Equal(oidQCStatements) {
-			der = e.Value
-		}
-	}
-	says := func(b []byte) bool { return bytes.Contains(der, b) }
-	listed := func(names ...string) bool {
-		return slices.ContainsFunc(qualifiers, func(uri string) bool {
-			return slices.ContainsFunc(names, func(n string) bool { return len(uri) > len(n) && uri[len(uri)-len(n)-1:] == "/"+n })
-		})
-	}
-	device := says(qcSSCD)
-	switch {
-	case !says(qcCompliance) && listed("QCStatement"):
-		q.Result, q.Reason = "undetermined", "the list says of some certificates of the service that they are qualified; its criteria are not read"
-	case !says(qcCompliance):
-		q.Result, q.Reason = "not qualified", "the certificate does not state that it is qualified"
-	case says(qcTypeWeb):
-		q.Result, q.Reason = "not qualified", "the certificate is for web sites"
-	case listed("NotQualified"), device && listed("QCNoSSCD", "QCNoQSCD"):
-		q.Result, q.Reason = "undetermined", "the list takes the qualification from some certificates of the service; its criteria are not read"
-	case says(qcTypeSeal) && device:
-		q.Result = "qualified seal"
-	case says(qcTypeSeal):
-		q.Result = "advanced seal with a qualified certificate"
-	case device:
-		q.Result = "qualified signature"
-	default:
-		q.Result = "advanced signature with a qualified certificate"
-	}
-	return q
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,26 +140,34 @@ func (j *judge) conclude(c *candidate, s *Signature, best proof, after time.Time
 		}
 		return unsure(NoSigningCertificate, "the certificate of the signer is not in the file")
 	}
-	p, chain := j.build(s.Certificate, c.others, trustlist.TypeCAQC, best.at)
+	own := append(c.used, keyOf("key of the signer", s.Certificate.PublicKey))
+	by := func(p *path) []primitive {
+		if p == nil {
+			return own
+		}
+		return append(slices.Clone(own), authorities(p)...)
+	}
+	paths, none := j.build(s.Certificate, c.others, trustlist.TypeCAQC, best.at)
+	p, conclusion := choose(paths, func(p *path) Conclusion {
+		chain := j.alive(p, best.at, after, best.proven)
+		if _, weak := weigh(j.o.Policy, by(p), best.at); weak != "" && chain.Verdict != Failed {
+			return unsure(j.weakness(by(p), best), weak)
+		}
+		return chain
+	})
 	s.Qualification = j.qualify(p, best.at)
-	used := append(c.used, keyOf("key of the signer", s.Certificate.PublicKey))
+	s.Algorithms, _ = weigh(j.o.Policy, by(p), best.at)
 	if p != nil {
-		used = append(used, authorities(p)...)
-		chain = j.alive(p, best.at, after, best.proven)
 		s.Chain = p.links
 		s.Warnings = append(s.Warnings, issued(p, best.at)...)
 	}
-	algorithms, weak := weigh(j.o.Policy, used, best.at)
-	s.Algorithms = algorithms
 	switch {
 	case c.fault.Verdict != "":
 		return c.fault
-	case chain.Verdict == Failed, chain.Sub == NoChain, chain.Sub == ChainGeneral:
-		return chain
-	case weak != "":
-		return unsure(j.weakness(used, best), weak)
+	case p == nil:
+		return none
 	}
-	return chain
+	return conclusion
 }
 
 // weakness: an algorithm that was never good, or was over when the signature is proven to have
@@ -219,16 +228,19 @@ func (j *judge) stamp(raw rawStamp, kind string, at time.Time) Stamp {
 		out.Conclusion = unsure(TimestampOrder, fmt.Sprintf("stamped at %s, after %s", stamp(tok.Info.Time), stamp(at)))
 		return out
 	}
-	p, chain := j.build(cert, tok.Signed.Certificates, trustlist.TypeTSAQTST, tok.Info.Time)
 	used := []primitive{{"imprint of the time-stamp", tok.Info.Hash.String(), 0}, keyOf("key of the time-stamp authority", cert.PublicKey)}
-	if p != nil {
-		used = append(used, authorities(p)...)
-		chain = j.alive(p, at, time.Time{}, false)
+	paths, none := j.build(cert, tok.Signed.Certificates, trustlist.TypeTSAQTST, tok.Info.Time)
+	p, chain := choose(paths, func(p *path) Conclusion {
+		chain := j.alive(p, at, time.Time{}, false)
+		if _, weak := weigh(j.o.Policy, append(slices.Clone(used), authorities(p)...), at); weak != "" && chain.Verdict == Passed {
+			return unsure(CryptoConstraintsNoPOE, weak)
+		}
+		return chain
+	})
+	if out.Conclusion = chain; p == nil {
+		out.Conclusion = none
+	} else {
 		out.Chain = p.links
-	}
-	out.Conclusion = chain
-	if _, weak := weigh(j.o.Policy, used, at); weak != "" && chain.Verdict == Passed {
-		out.Conclusion = unsure(CryptoConstraintsNoPOE, weak)
 	}
 	if j.o.Trust != nil {
 		out.Qualified = "no"

@@ -21,8 +21,14 @@ import (
 )
 
 // trusted makes a national list with one CA/QC and one TSA/QTST service, signs and loads it.
-// states are status and start of the first, the newest first; extra goes into its extensions.
+// states are status and start of the first, the newest first; extra are its extensions.
 func (w world) trusted(extra string, states ...string) *trustlist.Trust {
+	w.t.Helper()
+	return w.trustedTwice([]string{extra}, states...)
+}
+
+// trustedTwice lists the CA once for each of the extensions.
+func (w world) trustedTwice(extras []string, states ...string) *trustlist.Trust {
 	w.t.Helper()
 	svc := func(kind string, c *x509.Certificate, extra string, states ...string) string {
 		one := func(tag, state, since string) string {
@@ -37,8 +43,12 @@ func (w world) trusted(extra string, states ...string) *trustlist.Trust {
 		}
 		return out + "</ServiceHistory></TSPService>"
 	}
+	services := ""
+	for _, extra := range extras {
+		services += svc(trustlist.TypeCAQC, w.pki.Root, extra, states...)
+	}
 	text := `<TrustServiceStatusList xmlns="http://uri.etsi.org/02231/v2#"><SchemeInformation><TSLSequenceNumber>7</TSLSequenceNumber><TSLType>http://uri.etsi.org/TrstSvc/TrustedList/TSLType/EUgeneric</TSLType><SchemeTerritory>IT</SchemeTerritory><ListIssueDateTime>2026-01-01T00:00:00Z</ListIssueDateTime><NextUpdate><dateTime>2046-01-01T00:00:00Z</dateTime></NextUpdate></SchemeInformation><TrustServiceProviderList><TrustServiceProvider><TSPInformation><TSPName><Name xml:lang="en">P</Name></TSPName></TSPInformation><TSPServices>` +
-		svc(trustlist.TypeCAQC, w.pki.Root, extra, states...) + svc(trustlist.TypeTSAQTST, w.tsa.Cert, "", "granted", "2020-01-01T00:00:00Z") +
+		services + svc(trustlist.TypeTSAQTST, w.tsa.Cert, "", "granted", "2020-01-01T00:00:00Z") +
 		`</TSPServices></TrustServiceProvider></TrustServiceProviderList></TrustServiceStatusList>`
 	by := w.pki.Issue(w.t, "List", cmstest.NewECDSA(w.t))
 	raw, err := xades.Sign(w.t.Context(), []byte(text), xades.Signer{Chain: by.Chain[:1], Key: by.Key}, xades.Options{SigningTime: now})
@@ -48,9 +58,21 @@ func (w world) trusted(extra string, states ...string) *trustlist.Trust {
 	return trust
 }
 
+// uses is what a service is listed for.
+func uses(names ...string) string {
+	out := ""
+	for _, n := range names {
+		out += `<Extension Critical="true"><AdditionalServiceInformation><URI xml:lang="en">http://uri.etsi.org/TrstSvc/TrustedList/SvcInfoExt/` + n + `</URI></AdditionalServiceInformation></Extension>`
+	}
+	return "<ServiceInformationExtensions>" + out + "</ServiceInformationExtensions>"
+}
+
+var signaturesAndSeals = uses("ForeSignatures", "ForeSeals")
+
+// qualifier adds one to a service for signatures and seals.
 func qualifier(name string) string {
-	return `<ServiceInformationExtensions><Extension Critical="true"><Qualifications xmlns="http://uri.etsi.org/TrstSvc/SvcInfoExt/eSigDir-1999-93-EC-TrustedList/#"><QualificationElement><Qualifiers><Qualifier uri="http://uri.etsi.org/TrstSvc/TrustedList/SvcInfoExt/` + name +
-		`"/></Qualifiers></QualificationElement></Qualifications></Extension></ServiceInformationExtensions>`
+	return strings.Replace(signaturesAndSeals, "</ServiceInformationExtensions>", `<Extension Critical="true"><Qualifications xmlns="http://uri.etsi.org/TrstSvc/SvcInfoExt/eSigDir-1999-93-EC-TrustedList/#"><QualificationElement><Qualifiers><Qualifier uri="http://uri.etsi.org/TrstSvc/TrustedList/SvcInfoExt/`+name+
+		`"/></Qualifiers></QualificationElement></Qualifications></Extension></ServiceInformationExtensions>`, 1)
 }
 
 // statementsOf gives a certificate QcStatements by the last number of 0.4.0.1862.1, and a type of
@@ -83,6 +105,18 @@ func statementsOf(kind int, numbers ...int) func(*x509.Certificate) {
 	}
 }
 
+// statementsAs puts bytes where the QcStatements are.
+func statementsAs(der []byte) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3}, Value: der})
+	}
+}
+
+// both makes both changes.
+func both(a, b func(*x509.Certificate)) func(*x509.Certificate) {
+	return func(c *x509.Certificate) { a(c); b(c) }
+}
+
 // TestQualification: only a trusted list makes a signature qualified, and only as far as it says.
 func TestQualification(t *testing.T) {
 	const long, recent = "2020-01-01T00:00:00Z", "2026-03-02T12:00:00Z"
@@ -93,18 +127,56 @@ func TestQualification(t *testing.T) {
 		result string
 		sub    validation.Sub
 	}{
-		"qualified signature":     {statementsOf(1, 1, 4), "", []string{"granted", long}, "qualified signature", ""},
-		"no device":               {statementsOf(1, 1), "", []string{"granted", long}, "advanced signature with a qualified certificate", ""},
-		"seal":                    {statementsOf(2, 1, 4), "", []string{"granted", long}, "qualified seal", ""},
-		"seal, no device":         {statementsOf(2, 1), "", []string{"granted", long}, "advanced seal with a qualified certificate", ""},
-		"web site":                {statementsOf(3, 1), "", []string{"granted", long}, "not qualified", ""},
-		"does not say so":         {statementsOf(0, 4), "", []string{"granted", long}, "not qualified", ""},
+		"qualified signature":     {statementsOf(1, 1, 4), signaturesAndSeals, []string{"granted", long}, "qualified signature", ""},
+		"no device":               {statementsOf(1, 1), signaturesAndSeals, []string{"granted", long}, "advanced signature with a qualified certificate", ""},
+		"seal":                    {statementsOf(2, 1, 4), signaturesAndSeals, []string{"granted", long}, "qualified seal", ""},
+		"seal, no device":         {statementsOf(2, 1), signaturesAndSeals, []string{"granted", long}, "advanced seal with a qualified certificate", ""},
+		"web site":                {statementsOf(3, 1), signaturesAndSeals, []string{"granted", long}, "not qualified", ""},
+		"does not say so":         {statementsOf(0, 4), signaturesAndSeals, []string{"granted", long}, "not qualified", ""},
 		"list takes it away":      {statementsOf(1, 1, 4), qualifier("NotQualified"), []string{"granted", long}, "undetermined", ""},
 		"list takes device away":  {statementsOf(1, 1, 4), qualifier("QCNoQSCD"), []string{"granted", long}, "undetermined", ""},
 		"the list says it":        {statementsOf(0, 4), qualifier("QCStatement"), []string{"granted", long}, "undetermined", ""},
-		"granted after the issue": {statementsOf(1, 1, 4), "", []string{"granted", "2026-03-02T00:00:00Z", "withdrawn", long}, "not qualified", ""},
-		"withdrawn":               {statementsOf(1, 1, 4), "", []string{"withdrawn", recent, "granted", long}, "undetermined", validation.NoChain},
-		"of before 2016":          {statementsOf(1, 1, 4), "", []string{"undersupervision", long}, "qualified signature", ""},
+		"granted after the issue": {statementsOf(1, 1, 4), signaturesAndSeals, []string{"granted", "2026-03-02T00:00:00Z", "withdrawn", long}, "not qualified", ""},
+		"withdrawn":               {statementsOf(1, 1, 4), signaturesAndSeals, []string{"withdrawn", recent, "granted", long}, "undetermined", validation.NoChain},
+		"of before 2016":          {statementsOf(1, 1, 4), signaturesAndSeals, []string{"undersupervision", long}, "qualified signature", ""},
+
+		"listed for signatures":           {statementsOf(1, 1, 4), uses("ForeSignatures"), []string{"granted", long}, "qualified signature", ""},
+		"listed for seals alone":          {statementsOf(1, 1, 4), uses("ForeSeals"), []string{"granted", long}, "undetermined", ""},
+		"listed for web sites alone":      {statementsOf(1, 1, 4), uses("ForWebSiteAuthentication"), []string{"granted", long}, "undetermined", ""},
+		"listed for nothing":              {statementsOf(1, 1, 4), "", []string{"granted", long}, "undetermined", ""},
+		"no type, listed for seals alone": {statementsOf(0, 1, 4), uses("ForeSeals"), []string{"granted", long}, "undetermined", ""},
+		"seal, listed for signatures":     {statementsOf(2, 1, 4), uses("ForeSignatures"), []string{"granted", long}, "undetermined", ""},
+		"seal, listed for seals":          {statementsOf(2, 1, 4), uses("ForeSeals"), []string{"granted", long}, "qualified seal", ""},
+		"of before, listed for nothing": {both(statementsOf(0, 1, 4), func(c *x509.Certificate) { c.NotBefore = time.Date(2016, 6, 30, 0, 0, 0, 0, time.UTC) }), "",
+			[]string{"granted", "2010-01-01T00:00:00Z"}, "qualified signature", ""},
+		"of after, listed for nothing": {both(statementsOf(0, 1, 4), func(c *x509.Certificate) { c.NotBefore = time.Date(2016, 7, 1, 0, 0, 0, 0, time.UTC) }), "",
+			[]string{"granted", "2010-01-01T00:00:00Z"}, "undetermined", ""},
+		"said: seals":                  {statementsOf(1, 1, 4), qualifier("QCForESeal"), []string{"granted", long}, "undetermined", ""},
+		"said: legal persons":          {statementsOf(1, 1, 4), qualifier("QCForLegalPerson"), []string{"granted", long}, "undetermined", ""},
+		"said: web sites":              {statementsOf(1, 1, 4), qualifier("QCForWSA"), []string{"granted", long}, "undetermined", ""},
+		"said: signatures":             {statementsOf(1, 1, 4), qualifier("QCForESig"), []string{"granted", long}, "qualified signature", ""},
+		"said: as in the certificate":  {statementsOf(1, 1, 4), qualifier("QCQSCDStatusAsInCert"), []string{"granted", long}, "qualified signature", ""},
+		"said: device":                 {statementsOf(1, 1, 4), qualifier("QCWithQSCD"), []string{"granted", long}, "qualified signature", ""},
+		"said: device of the provider": {statementsOf(1, 1, 4), qualifier("QCQSCDManagedOnBehalf"), []string{"granted", long}, "qualified signature", ""},
+		"said: device, and is none":    {statementsOf(1, 1), qualifier("QCQSCDManagedOnBehalf"), []string{"granted", long}, "undetermined", ""},
+		"said: no device, and is none": {statementsOf(1, 1), qualifier("QCNoSSCD"), []string{"granted", long}, "advanced signature with a qualified certificate", ""},
+		"said: what nobody knows":      {statementsOf(1, 1, 4), qualifier("QCSomething"), []string{"granted", long}, "undetermined", ""},
+		"seal, said: legal persons":    {statementsOf(2, 1, 4), qualifier("QCForLegalPerson"), []string{"granted", long}, "qualified seal", ""},
+		"seal, said: signatures":       {statementsOf(2, 1, 4), qualifier("QCForESig"), []string{"granted", long}, "undetermined", ""},
+		// QcPDS whose text holds the OIDs of QcCompliance and QcSSCD.
+		"said within another statement": {statementsAs(derOf(t, []any{struct {
+			ID   asn1.ObjectIdentifier
+			Info []byte
+		}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 5}, []byte("\x06\x06\x04\x00\x8e\x46\x01\x01\x06\x06\x04\x00\x8e\x46\x01\x04")}}...)), signaturesAndSeals, []string{"granted", long}, "not qualified", ""},
+		"statements that are none": {statementsAs([]byte("0\x0a\x06\x06\x04\x00\x8e\x46\x01\x01")), signaturesAndSeals, []string{"granted", long}, "undetermined", ""},
+		"of another country": {statementsAs(derOf(t, struct{ ID asn1.ObjectIdentifier }{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}}, struct {
+			ID   asn1.ObjectIdentifier
+			Info []string
+		}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 7}, []string{"GB"}})), signaturesAndSeals, []string{"granted", long}, "not qualified", ""},
+		"for two uses": {statementsAs(derOf(t, struct{ ID asn1.ObjectIdentifier }{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}}, struct {
+			ID   asn1.ObjectIdentifier
+			Info []asn1.ObjectIdentifier
+		}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 6}, []asn1.ObjectIdentifier{{0, 4, 0, 1862, 1, 6, 1}, {0, 4, 0, 1862, 1, 6, 2}}})), signaturesAndSeals, []string{"granted", long}, "undetermined", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.change)
@@ -122,14 +194,14 @@ func TestQualification(t *testing.T) {
 	// A stamp from while the service was granted keeps the signature; the stamp is a listed one.
 	w := newWorld(t, statementsOf(1, 1, 4))
 	o := w.options(now.Add(6 * time.Hour))
-	o.Roots, o.Trust = nil, w.trusted("", "withdrawn", recent, "granted", long)
+	o.Roots, o.Trust = nil, w.trusted(signaturesAndSeals, "withdrawn", recent, "granted", long)
 	r, err := validation.Validate(t.Context(), w.p7m(doc, now.Add(time.Minute)), o)
 	require.NoError(t, err)
 	require.Equal(t, pass, r.Verdict, r.Reason)
 	require.Equal(t, "qualified signature", r.Signatures[0].Qualification.Result)
 	require.Equal(t, "yes", r.Signatures[0].Stamps[0].Qualified)
 	// Nothing that does not hold is called qualified.
-	o.Trust = w.trusted("", "granted", long)
+	o.Trust = w.trusted(signaturesAndSeals, "granted", long)
 	r, err = validation.Validate(t.Context(), changed(t, w.p7m(doc), "100 euro", "900 euro"), o)
 	require.NoError(t, err)
 	require.Equal(t, fail, r.Verdict)
@@ -137,11 +209,49 @@ func TestQualification(t *testing.T) {
 	// Roots that the caller trusts by himself make nothing qualified.
 	other := newWorld(t, statementsOf(1, 1, 4))
 	o = other.options(now.Add(time.Hour))
-	o.Trust = w.trusted("", "granted", long)
+	o.Trust = w.trusted(signaturesAndSeals, "granted", long)
 	r, err = validation.Validate(t.Context(), other.p7m(doc), o)
 	require.NoError(t, err)
 	require.Equal(t, pass, r.Verdict)
 	require.Equal(t, "not qualified", r.Signatures[0].Qualification.Result)
+}
+
+// derOf is a SEQUENCE of values.
+func derOf(t *testing.T, values ...any) []byte {
+	t.Helper()
+	var members []byte
+	for _, v := range values {
+		der, err := asn1.Marshal(v)
+		require.NoError(t, err)
+		members = append(members, der...)
+	}
+	der, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: members})
+	require.NoError(t, err)
+	return der
+}
+
+// TestServicesOfOneAuthority: an authority may be listed more than once, in any order: the entries that
+// are for such certificates count, and have to say the same.
+func TestServicesOfOneAuthority(t *testing.T) {
+	for name, c := range map[string]struct {
+		extras []string
+		want   string
+	}{
+		"one for seals, one for signatures": {[]string{uses("ForeSeals"), uses("ForeSignatures")}, "qualified signature"},
+		"in the other order":                {[]string{uses("ForeSignatures"), uses("ForeSeals")}, "qualified signature"},
+		"twice the same":                    {[]string{signaturesAndSeals, signaturesAndSeals}, "qualified signature"},
+		"one says another thing":            {[]string{signaturesAndSeals, qualifier("QCNoQSCD")}, "undetermined"},
+		"one says another thing first":      {[]string{qualifier("QCNoQSCD"), signaturesAndSeals}, "undetermined"},
+		"none for signatures":               {[]string{uses("ForeSeals"), uses("ForWebSiteAuthentication")}, "undetermined"},
+	} {
+		w := newWorld(t, statementsOf(1, 1, 4))
+		o := w.options(now.Add(6 * time.Hour))
+		o.Roots, o.Trust = nil, w.trustedTwice(c.extras, "granted", "2020-01-01T00:00:00Z")
+		r, err := validation.Validate(t.Context(), w.p7m(doc), o)
+		require.NoError(t, err, name)
+		require.Equal(t, pass, r.Verdict, r.Reason)
+		require.Equal(t, c.want, r.Signatures[0].Qualification.Result, name+": "+r.Signatures[0].Qualification.Reason)
+	}
 }
 
 // TestMadeAfter: a stamp over the content that is inside the signature proves that it was made

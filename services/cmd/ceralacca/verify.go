@@ -43,6 +43,8 @@ type contentOf struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Saved  string `json:"saved,omitempty"` // file that it was written to
+	// Withheld is why it was not written although that was asked for.
+	Withheld string `json:"withheld,omitempty"`
 }
 
 // verification are the flags of verify.
@@ -97,8 +99,8 @@ fetched and no byte of FILE leaves this machine, unless --online has the platfor
 certificate but the roots (--crl, --ocsp). What the signature is legally (qualified or not) is told only from trusted
 lists. "inspect" describes a file, "verify" judges it.
 
-Exit code 0: all passed; 1: at least one failed; 2: at least one file could not be judged at all (it cannot be read, or
-holds no signature); 3: none failed and at least one is indeterminate. JSON is one object for each file.`
+Exit code 0: all passed; 1: at least one failed, whatever else went wrong; 2: at least one file could not be judged at
+all (it cannot be read, or holds no signature), or what --extract and --report asked for could not be written; 3: none failed and at least one is indeterminate. JSON is one object for each file.`
 	f := cmd.Flags()
 	f.StringVar(&v.content, "content", "", "the file that a detached signature or a time stamp is about; for one FILE")
 	f.StringVar(&v.roots, "roots", "", "certificates to trust, PEM")
@@ -108,7 +110,7 @@ holds no signature); 3: none failed and at least one is indeterminate. JSON is o
 	f.StringArrayVar(&v.ocsps, "ocsp", nil, "OCSP response, DER; may be repeated")
 	f.StringVar(&v.at, "at", "", "time of judgement, such as 2026-05-15 or 2026-05-15T12:00:00Z; now when empty")
 	f.StringVar(&v.lang, "lang", "en", "language of the text: it or en")
-	f.StringVar(&v.extract, "extract", "", "folder to write what was signed to, out of its envelopes; nothing is overwritten")
+	f.StringVar(&v.extract, "extract", "", "folder to write what was signed to, out of its envelopes; nothing is overwritten, and of a file that failed nothing is written")
 	f.StringVar(&v.report, "report", "", "also write the report to this file: .html, .pdf or .json; for one FILE")
 	f.BoolVar(&v.online, "online", false, "send FILE to the platform, which judges by its trusted lists and asks for revocation (OCSP, CRL)")
 	return cmd
@@ -256,14 +258,16 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 	if v.lang == "it" {
 		j.Text = text.IT
 	}
+	var wrong []string
 	if err := v.keep(j, name); err != nil {
-		j.Error = err.Error()
+		wrong = append(wrong, err.Error())
 	}
 	if v.report != "" {
 		if err := v.writeReport(j, name, file); err != nil {
-			j.Error = "--report: " + err.Error()
+			wrong = append(wrong, "--report: "+err.Error())
 		}
 	}
+	j.Error = strings.Join(wrong, "; ")
 	// What is read from the file cannot be read any more.
 	j.Extracted = nil
 	return j
@@ -280,7 +284,15 @@ func (v *verification) keep(j *judgement, name string) error {
 		return err
 	}
 	j.Content = &contentOf{Size: content.Size(), SHA256: hex.EncodeToString(sum)}
-	if v.extract == "" {
+	switch {
+	case v.extract == "":
+		return nil
+	case j.Verdict == validation.Failed:
+		// Whoever goes on with what is in the folder takes it for what somebody signed.
+		j.Content.Withheld = "the signatures do not hold: nothing was written"
+		if v.lang == "it" {
+			j.Content.Withheld = "le firme non sono valide: non è stato scritto nulla"
+		}
 		return nil
 	}
 	if j.Content.Saved, err = save(v.extract, name, content); err != nil {
@@ -303,18 +315,23 @@ func save(dir, name string, content validation.Source) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := io.Copy(f, whole(content)); err != nil {
-		return "", errors.Join(err, f.Close())
+	_, err = io.Copy(f, whole(content))
+	if err == nil {
+		err = f.Sync()
 	}
-	return path, f.Close()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(path)) // half of it is nothing
+	}
+	return path, nil
 }
 
+// code: that a signature does not hold counts, whatever else went wrong.
 func (j *judgement) code() int {
 	switch {
+	case j.Report != nil && j.Verdict == validation.Failed:
+		return exitRefused
 	case j.Error != "":
 		return exitUsage
-	case j.Verdict == validation.Failed:
-		return exitRefused
 	case j.Verdict == validation.Passed:
 		return exitOK
 	}
@@ -359,6 +376,9 @@ func (c *cli) showJudgement(j *judgement, lang string) {
 		fmt.Fprintf(c.out, "  %s: %d byte, SHA-256 %s\n", say("content"), j.Content.Size, j.Content.SHA256)
 		if j.Content.Saved != "" {
 			fmt.Fprintf(c.out, "  %s: %s\n", say("saved"), j.Content.Saved)
+		}
+		if j.Content.Withheld != "" {
+			fmt.Fprintf(c.out, "  %s: %s\n", say("warning"), j.Content.Withheld)
 		}
 	}
 	if j.Error != "" {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"os"
@@ -72,6 +73,9 @@ func TestVerify(t *testing.T) {
 		"cut off":               {"cut.p7m", exitRefused, "FORMAT_FAILURE"},
 		"not signed":            {"plain.txt", exitUsage, "plain.txt: the file holds no signature and no time-stamp"},
 		"not there":             {"nothing.p7m", exitUsage, "nothing.p7m"},
+		"altered, no report":    {"bad.xml.p7m --report nowhere/report.pdf" + trusted, exitRefused, "--report"},
+		"altered, extracted":    {"bad.xml.p7m --extract ." + trusted, exitRefused, "nothing was written"},
+		"passed, no report":     {"good.xml.p7m --report nowhere/report.pdf" + trusted, exitUsage, "--report"},
 		"failed counts most":    {"plain.txt bad.xml.p7m good.xml", exitRefused, "bad.xml.p7m: total-failed\n"},
 		"not judged counts too": {"plain.txt good.xml", exitUsage, "good.xml: indeterminate\n"},
 		"in Italian":            {"bad.xml.p7m --lang it", exitRefused, "HASH_FAILURE: Il contenuto non è quello che è stato firmato\n"},
@@ -125,7 +129,28 @@ func TestVerify(t *testing.T) {
 	require.Equal(t, []string{"good.xml.p7m total-passed", "bad.xml.p7m total-failedHASH_FAILURE", "plain.txt the file holds no signature and no time-stamp"}, verdicts)
 }
 
-// TestVerifyExtracts: what was signed is written out, whatever the verdict, and over nothing.
+// broken is a source that cannot be read to its end.
+type broken struct{ *bytes.Reader }
+
+func (b broken) ReadAt(p []byte, off int64) (int, error) {
+	if off >= 4 {
+		return 0, errors.New("the disk is gone")
+	}
+	return b.Reader.ReadAt(p[:min(len(p), 4)], off)
+}
+
+// TestVerifyExtractsAllOrNothing: of what cannot be read to its end no file is left.
+func TestVerifyExtractsAllOrNothing(t *testing.T) {
+	dir := t.TempDir()
+	_, err := save(dir, "a.p7m", broken{bytes.NewReader([]byte("Pay 100 euro"))})
+	require.ErrorContains(t, err, "the disk is gone")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// TestVerifyExtracts: what was signed is written out unless the signature does not hold, and over
+// nothing.
 func TestVerifyExtracts(t *testing.T) {
 	raw, err := os.ReadFile(fixtures + "/invoice.xml.p7m")
 	require.NoError(t, err)

@@ -45,9 +45,14 @@ type CSCConfig struct {
 	// clients come with API keys, which they get by another way (authType external).
 	OAuth2Issuer string `yaml:"oauth2_issuer"`
 	// TransactionTTL is how long after PIN and password credentials/extendTransaction gives further
-	// authorizations, of the number that was authorized. 0s: it is not offered, and each signature has
-	// its digest named when it is authorized.
+	// authorizations, within the number of signatures that was authorized beyond the digests that were named: the
+	// signer knows of those only how many they are. 0s: it is not offered, and each signature has its digest
+	// named when it is authorized.
 	TransactionTTL time.Duration `yaml:"transaction_ttl"`
+	// OTPWithoutHashes has getChallenge and sendOTP send a password also when they name no digests, as clients that
+	// know the specification alone ask. The message then names no document, and the password is good for whatever
+	// the same caller authorizes next.
+	OTPWithoutHashes bool `yaml:"otp_without_hashes"`
 }
 
 func defaultCSC() CSCConfig {

@@ -27,16 +27,16 @@ ORDER BY ch.id DESC LIMIT 1;
 SELECT binding FROM otp_message WHERE device_id = @device_id AND expires_at > @at;
 
 -- name: ExtendTransaction :execrows
--- The one step from an authorization to the next of its transaction. What is left of the number that the
--- signer authorized goes over. An authorization that was not used gives its signatures back and ends;
--- one that is in use at this moment waits. The rows are held first: whoever comes second sees it done.
+-- The one step from an authorization to the next of its transaction, within the signatures that the signer was told of
+-- beside the digests. Those of the authorization itself are for its digests and nothing else: used or not, they never go
+-- over. The rows are held first: whoever comes second sees it done.
 WITH held AS MATERIALIZED (
-    SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at, ch.state,
-           t.signatures_left + CASE WHEN ch.state = 'AUTHORIZED' THEN cardinality(ch.hashes) ELSE 0 END - cardinality(@hashes::bytea[]) AS signatures_left
+    SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at,
+           t.signatures_left - cardinality(@hashes::bytea[]) AS signatures_left
     FROM challenge ch JOIN signing_transaction t ON t.challenge_id = ch.id
     WHERE ch.id = @challenge_id AND ch.credential_id = @credential_id AND ch.caller = @caller
       AND ch.authorization_sha256 = @authorization_sha256 AND t.extended_by IS NULL AND ch.authorized_at > @authorized_after
-      AND ((ch.state = 'AUTHORIZED' AND ch.expires_at > @at) OR ch.state = 'SIGNED')
+      AND ((ch.state = 'AUTHORIZED' AND ch.expires_at > @at) OR ch.state IN ('SIGNING', 'SIGNED'))
       AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE'
                     AND c.not_before <= @at AND c.not_after > @at)
     FOR UPDATE OF ch, t
@@ -47,9 +47,6 @@ WITH held AS MATERIALIZED (
            @next_authorization_sha256, @at, h.authorized_at
     FROM held h WHERE h.signatures_left >= 0
     RETURNING id
-), ended AS (
-    UPDATE challenge ch SET expires_at = @at FROM held h, next
-    WHERE ch.id = h.id AND h.state = 'AUTHORIZED'
 ), taken AS (
     UPDATE signing_transaction t SET extended_by = next.id FROM held h, next WHERE t.challenge_id = h.id
 )

@@ -243,13 +243,13 @@ func TestCSCAuthorizations(t *testing.T) {
 	t.Parallel()
 	r := openCSC(t, "")
 	p := r.person(t, p256, phone)
+	t.Run("password for no digests", func(t *testing.T) { p.namesNothing(t) })
 	t.Run("refusals", func(t *testing.T) { p.refusals(t) })
 	t.Run("documents", func(t *testing.T) { p.documents(t) })
 	t.Run("descriptions", func(t *testing.T) { p.descriptions(t) })
 	t.Run("two signatures of one transaction", func(t *testing.T) { p.transaction(t) })
 	t.Run("one use", func(t *testing.T) { p.oneUse(t) })
 	t.Run("one extension", func(t *testing.T) { p.oneExtension(t) })
-	t.Run("password beforehand", func(t *testing.T) { p.beforehand(t) })
 	t.Run("answer lost", func(t *testing.T) { p.lost(t) })
 	t.Run("codes of an app", func(t *testing.T) { r.app(t) })
 	t.Run("foreign hands", func(t *testing.T) { p.foreign(t) })
@@ -270,8 +270,8 @@ func (p *cscPerson) verify(t *testing.T, hash, sig []byte) {
 func (p *cscPerson) transaction(t *testing.T) {
 	one, two, three := digests("one"), digests("two"), digests("three")
 	first := p.sad(t, one, 2)
-	require.Contains(t, p.text(t), "per firmare 2 documenti, impronta", "the signer is told how many")
-	require.NotEmpty(t, one[0])
+	sum := sha256.Sum256(one[0])
+	require.Contains(t, p.text(t), fmt.Sprintf("per firmare 1 documenti, impronta %x, e altri 1 che l'applicazione sceglie dopo", sum[:4]), "the signer is told which, and how many more")
 	signed, err := p.signHash(t, first, one)
 	require.NoError(t, err)
 	p.verify(t, one[0], signed[0])
@@ -291,18 +291,26 @@ func (p *cscPerson) transaction(t *testing.T) {
 	_, err = p.signHash(t, second, three)
 	refused(t, err, "invalid_request", "Hash is not authorized by the SAD")
 
-	// Renewed before its use, a SAD gives its signatures back and ends.
-	third, err := extend(second, three)
-	require.NoError(t, err)
-	_, err = p.signHash(t, second, two)
-	refused(t, err, "invalid_request", "SAD expired")
-	signed, err = p.signHash(t, third, three)
-	require.NoError(t, err)
-	p.verify(t, three[0], signed[0])
-	_, err = extend(third, two)
+	// A SAD that was not used yet is for its own digests: its signatures do not go over to others.
+	_, err = extend(second, three)
 	refused(t, err, "invalid_request", "Numbers of signatures is too high")
-	_, err = extend("x"+third[1:], two)
+	signed, err = p.signHash(t, second, two)
+	require.NoError(t, err)
+	p.verify(t, two[0], signed[0])
+	_, err = extend(second, three)
+	refused(t, err, "invalid_request", "Numbers of signatures is too high")
+	_, err = extend("x"+second[1:], three)
 	refused(t, err, "invalid_request", "Invalid parameter SAD")
+
+	// What is left may be extended to before the first use, which stays possible.
+	early := p.sad(t, digests("early"), 2)
+	late, err := extend(early, digests("late"))
+	require.NoError(t, err)
+	for sad, hashes := range map[string][][]byte{early: digests("early"), late: digests("late")} {
+		signed, err = p.signHash(t, sad, hashes)
+		require.NoError(t, err)
+		p.verify(t, hashes[0], signed[0])
+	}
 
 	var acts int
 	require.NoError(t, pgtest.Admin(t, p.DB("signer")).QueryRow(t.Context(),
@@ -351,25 +359,46 @@ func (p *cscPerson) oneUse(t *testing.T) {
 	require.EqualValues(t, crowd-1, lost.Load())
 }
 
-// oneExtension: use and extensions of one SAD at the same time never make more signatures than the
-// signer allowed: either the SAD is used, or one extension has its signature.
+// oneExtension: use and extensions of one SAD at the same time never make more signatures than the signer allowed, nor
+// others. Where all of them were for named digests, nothing is extended: the SAD signs those. Where one was left, one
+// extension has it.
 func (p *cscPerson) oneExtension(t *testing.T) {
-	hashes := digests("d")
-	sad := p.sad(t, hashes, 1)
-	var extended, signed atomic.Int32
-	together(40, func(i int) {
-		if i%4 == 0 {
-			if _, err := p.signHash(t, sad, hashes); err == nil {
-				signed.Add(1)
+	for left := range 2 {
+		hashes := digests(fmt.Sprint("d", left))
+		sad := p.sad(t, hashes, 1+left)
+		var extended, signed atomic.Int32
+		together(40, func(i int) {
+			if i%4 == 0 {
+				if _, err := p.signHash(t, sad, hashes); err == nil {
+					signed.Add(1)
+				}
+				return
 			}
-			return
-		}
-		var next csc2.SADResponse
-		if p.post(t, csc2.Extend, csc2.ExtendRequest{CredentialID: p.id, SAD: sad, Hashes: digests(fmt.Sprint("d", i)), HashAlgorithm: csc.SHA256}, &next) == nil {
-			extended.Add(1)
-		}
-	})
-	require.EqualValues(t, 1, extended.Load()+signed.Load())
+			other := digests(fmt.Sprint("other", left, i))
+			var next csc2.SADResponse
+			if p.post(t, csc2.Extend, csc2.ExtendRequest{CredentialID: p.id, SAD: sad, Hashes: other, HashAlgorithm: csc.SHA256}, &next) == nil {
+				extended.Add(1)
+			}
+		})
+		require.EqualValues(t, 1, signed.Load())
+		require.EqualValues(t, left, extended.Load())
+	}
+}
+
+// namesNothing: a password is sent for digests that are named, and for nothing else.
+func (p *cscPerson) namesNothing(t *testing.T) {
+	before := len(p.provider.Sent(p.to))
+	for _, method := range []string{csc2.Challenge, csc2.SendOTP} {
+		refused(t, p.post(t, method, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP"}, nil), "invalid_request", "Missing (or invalid type) array parameter hashes")
+	}
+	require.Len(t, p.provider.Sent(p.to), before)
+}
+
+// TestCSCPasswordBeforehand: with otp_without_hashes a password may be asked for before the digests are known.
+func TestCSCPasswordBeforehand(t *testing.T) {
+	t.Parallel()
+	r := openCSC(t, ", otp_without_hashes: true")
+	r.person(t, p256, phone).beforehand(t)
 }
 
 // beforehand: a client that knows the specification only has the password sent before it names digests.
@@ -413,7 +442,9 @@ func (r *rssp) app(t *testing.T) {
 	require.Equal(t, csc2.AuthObject{
 		Type: "Password", ID: "OTP", Format: "N", Generator: "totp", Label: "One-time password", Description: "The code that your app shows",
 	}, info.Auth.Objects[1])
-	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP"}, nil), "invalid_request", "Invalid parameter authObjectID")
+	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{
+		CredentialID: p.id, AuthObjectID: "OTP", Hashes: digests("by app"), HashAlgorithm: csc.SHA256,
+	}, nil), "invalid_request", "Invalid parameter authObjectID")
 	hashes, code := digests("by app"), s.phone.code()
 	var given csc2.SADResponse
 	require.NoError(t, p.post(t, csc2.Authorize, p.ask(hashes, 1, code), &given))

@@ -15,7 +15,6 @@ import (
 
 	"ceralacca.dev/services/format/csc"
 	"ceralacca.dev/services/format/csc/csc2"
-	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/signer/internal/db"
@@ -81,8 +80,8 @@ func beforehand(caller string, credential uuid.UUID) uuid.UUID {
 	return uuid.NewSHA1(credential, []byte("csc\x00"+caller))
 }
 
-// challenge sends a password to the holder's device: for the digests that are named, or else for
-// whatever this caller asks next. spec: CSC-2.0.0.2 §11.8
+// challenge sends a password to the holder's device: for the digests that are named, or else, where the
+// configuration lets it, for whatever this caller asks next. spec: CSC-2.0.0.2 §11.8
 func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (any, error) {
 	row, err := c.one(ctx, req.CredentialID)
 	if err != nil {
@@ -95,7 +94,7 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 		return nil, err
 	}
 	var what *bound
-	if len(req.Hashes) > 0 {
+	if len(req.Hashes) > 0 || !c.service.cfg.CSC.OTPWithoutHashes {
 		b, err := c.boundOf(req.Hashes, req.HashAlgorithm, max(req.NumSignatures, len(req.Hashes)))
 		if err != nil {
 			return nil, err
@@ -119,8 +118,14 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 		}
 		ch, err := c.waiting(ctx, tx, a, *what)
 		a.binding = ch.ID
-		text = fmt.Sprintf("per firmare %d documenti, impronta %s", len(ch.Hashes)+int(what.left), hex.EncodeToString(ch.Digest[:4]))
-		return err
+		if err != nil {
+			return err
+		}
+		text = fmt.Sprintf("per firmare %d documenti, impronta %s", len(ch.Hashes), hex.EncodeToString(ch.Digest[:4]))
+		if what.left > 0 { // the digest is not of these, and the text does not seem to say so
+			text += fmt.Sprintf(", e altri %d che l'applicazione sceglie dopo", what.left)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -229,8 +234,11 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 	return &csc2.SADResponse{SAD: sad, ExpiresIn: secondsUntil(given.GetExpireTime().AsTime(), s.now())}, err
 }
 
-// sentFor is what the password must have been sent for: the challenge, or beforehand.
+// sentFor is what the password must have been sent for: the challenge, or beforehand where that is allowed.
 func (c *cscCall) sentFor(ctx context.Context, q *db.Queries, a asked, challenge uuid.UUID) (uuid.UUID, error) {
+	if !c.service.cfg.CSC.OTPWithoutHashes {
+		return challenge, nil
+	}
 	before := beforehand(callerOf(ctx), a.credential.ID)
 	binding, err := q.MessageBinding(ctx, db.MessageBindingParams{DeviceID: a.device.ID, At: pg.Time(c.service.now())})
 	switch {
@@ -246,8 +254,9 @@ func secondsUntil(end, now time.Time) int {
 	return max(1, int(end.Sub(now).Round(time.Second).Seconds()))
 }
 
-// extend gives the next SAD of a transaction, for digests that were not known before, within the number
-// that the signer authorized. spec: CSC-2.0.0.2 §11.9
+// extend gives the next SAD of a transaction, for digests that were not known before, within the number that the
+// signer authorized beside the digests that were known. The SAD before stays what it is: good once, for its own
+// digests, and for no others. spec: CSC-2.0.0.2 §11.9
 func (c *cscCall) extend(ctx context.Context, req *csc2.ExtendRequest) (*csc2.SADResponse, error) {
 	s := c.service
 	row, err := c.one(ctx, req.CredentialID)
@@ -311,8 +320,6 @@ func (c *cscCall) notExtended(ch db.Challenge, after time.Time) error {
 	switch {
 	case ch.AuthorizedAt == nil || !ch.AuthorizedAt.After(after), ch.State == "AUTHORIZED" && !now.Before(ch.ExpiresAt):
 		return csc.Invalid("SAD expired")
-	case ch.State == "SIGNING":
-		return fault.Unavailable("AUTHORIZATION_IN_USE", "the SAD is in use at this moment: try again")
 	}
 	return csc.Invalid("Numbers of signatures is too high")
 }

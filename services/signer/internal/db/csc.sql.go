@@ -14,12 +14,12 @@ import (
 
 const extendTransaction = `-- name: ExtendTransaction :execrows
 WITH held AS MATERIALIZED (
-    SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at, ch.state,
-           t.signatures_left + CASE WHEN ch.state = 'AUTHORIZED' THEN cardinality(ch.hashes) ELSE 0 END - cardinality($1::bytea[]) AS signatures_left
+    SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at,
+           t.signatures_left - cardinality($1::bytea[]) AS signatures_left
     FROM challenge ch JOIN signing_transaction t ON t.challenge_id = ch.id
     WHERE ch.id = $2 AND ch.credential_id = $3 AND ch.caller = $4
       AND ch.authorization_sha256 = $5 AND t.extended_by IS NULL AND ch.authorized_at > $6
-      AND ((ch.state = 'AUTHORIZED' AND ch.expires_at > $7) OR ch.state = 'SIGNED')
+      AND ((ch.state = 'AUTHORIZED' AND ch.expires_at > $7) OR ch.state IN ('SIGNING', 'SIGNED'))
       AND EXISTS (SELECT 1 FROM credential c WHERE c.id = ch.credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE'
                     AND c.not_before <= $7 AND c.not_after > $7)
     FOR UPDATE OF ch, t
@@ -30,9 +30,6 @@ WITH held AS MATERIALIZED (
            $11, $7, h.authorized_at
     FROM held h WHERE h.signatures_left >= 0
     RETURNING id
-), ended AS (
-    UPDATE challenge ch SET expires_at = $7 FROM held h, next
-    WHERE ch.id = h.id AND h.state = 'AUTHORIZED'
 ), taken AS (
     UPDATE signing_transaction t SET extended_by = next.id FROM held h, next WHERE t.challenge_id = h.id
 )
@@ -54,9 +51,9 @@ type ExtendTransactionParams struct {
 	NextAuthorizationSha256 []byte
 }
 
-// The one step from an authorization to the next of its transaction. What is left of the number that the
-// signer authorized goes over. An authorization that was not used gives its signatures back and ends;
-// one that is in use at this moment waits. The rows are held first: whoever comes second sees it done.
+// The one step from an authorization to the next of its transaction, within the signatures that the signer was told of
+// beside the digests. Those of the authorization itself are for its digests and nothing else: used or not, they never go
+// over. The rows are held first: whoever comes second sees it done.
 func (q *Queries) ExtendTransaction(ctx context.Context, arg ExtendTransactionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, extendTransaction,
 		arg.Hashes,

@@ -57,7 +57,7 @@ func openMachine(t *testing.T) *machine {
     - {name: aruba, kind: arss, address: %[1]q, secret: secret/data/signer/far, domain: sandbox, hsm: COSIGN, %[2]s,
        automatic_domain: faSandbox, automatic_otp: dsign, codes: {"9001": locked, "9002": spent, "9003": unknown}}
     - {name: personal, kind: arss, address: %[1]q, secret: secret/data/signer/far, domain: sandbox, otp: [APP], %[2]s}
-    - {name: namirial, kind: sws, address: %[3]q, %[2]s, qualified: true, codes: {"9000": wrong, "9001": locked}}
+    - {name: namirial, kind: sws, address: %[3]q, %[2]s, qualified: true, codes: {"9000": wrong, "9001": locked, "9004": busy}}
     - {name: intesi, kind: csc, address: %[4]q, secret: secret/data/signer/far, %[2]s}
 `, server.URL+"/ArubaSignService/ArubaSignService", account, server.URL+"/SignEngineWeb/sign-services", server.URL+"/csc/v1"))
 	conn := m.DialKey("signer", m.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}}))

@@ -345,7 +345,8 @@ func cscError(err error, span trace.SpanContext) *csc.Error {
 	}
 	f := fault.Of(err)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &csc.Error{Status: http.StatusServiceUnavailable, Code: csc.CodeUnavailable, Description: "The request took too long"}
+		// Not temporarily_unavailable, by which nothing was done: how far it came is not known.
+		return &csc.Error{Status: http.StatusGatewayTimeout, Code: csc.CodeServerError, Description: "The request took too long"}
 	}
 	if as, ok := cscCodes[f.Code]; ok {
 		return as(f)

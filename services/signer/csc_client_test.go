@@ -65,8 +65,13 @@ func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case providertest.Broken:
 		w.WriteHeader(http.StatusInternalServerError)
 		return
-	case providertest.Busy:
+	case providertest.Unavailable:
 		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case providertest.Busy: // as the signer says it
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"error":"temporarily_unavailable"}`)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -89,6 +94,9 @@ func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case providertest.BrokenAfter:
 		w.WriteHeader(http.StatusInternalServerError)
+		return
+	case providertest.UnavailableAfter:
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	case providertest.Garbage:
 		_, _ = io.WriteString(w, "<html>a page of a proxy</html>")

@@ -65,9 +65,9 @@ func openAbroad(t *testing.T, log io.Writer) *abroad {
 	user, password := write("user", []byte(remotesign.AppUser)), write("password", []byte(remotesign.AppPassword))
 	config := fmt.Sprintf(`  providers:
     - {name: aruba, kind: arss, address: %[1]q, ca_file: %[2]q, issuers_file: %[3]q, user_file: %[4]q, password_file: %[5]q, timeout: 700ms,
-       domain: sandbox, hsm: COSIGN, otp: [SMS, APP], codes: {"9001": locked, "9002": spent, "9003": unknown}}
+       domain: sandbox, hsm: COSIGN, otp: [SMS, APP], codes: {"9001": locked, "9002": spent, "9003": unknown, "9004": busy}}
     - {name: namirial, kind: sws, address: %[6]q, ca_file: %[2]q, issuers_file: %[3]q, timeout: 700ms, qualified: true,
-       codes: {"9000": wrong, "9001": locked, "9002": spent}}
+       codes: {"9000": wrong, "9001": locked, "9002": spent, "9004": busy}}
 `, server.URL+"/ArubaSignService/ArubaSignService", tlsCA, a.roots, user, password, server.URL+"/SignEngineWeb/sign-services")
 	a.house = openWith(t, log, config)
 	key := a.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}})

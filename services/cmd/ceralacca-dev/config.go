@@ -52,7 +52,7 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("  tsa: [{name: sandbox, url: %q, ca_file: %q}]", w.sdi.TSAURL, w.path("sdi", "ca.crt"))
 	line("  verification: {roots_file: %q}", w.path("sdi", "ca.crt"))
 	line("  providers:")
-	line("    - {name: sandbox-sws, kind: sws, address: %q, ca_file: %q, issuers_file: %q, codes: {\"9000\": wrong, \"9001\": locked, \"9002\": spent}}",
+	line("    - {name: sandbox-sws, kind: sws, address: %q, ca_file: %q, issuers_file: %q, codes: {\"9000\": wrong, \"9001\": locked, \"9002\": spent, \"9004\": busy}}",
 		w.sdi.RemoteSign.SWSURL, w.path("sdi", "ca.crt"), w.path("sdi", "ca.crt"))
 	if w.phones != nil {
 		line("  authorization: {sms: {url: %q, token_file: %q}}", "http://"+w.ports["messages"], w.path("secrets", "messages.token"))

@@ -53,7 +53,9 @@ const (
 	RemoteCutAfter  = "cut_after"      // what is asked for is done, and then the connection ends
 	Remote500       = "http_500"       // a 500 before anything is done
 	Remote500After  = "http_500_after" // what is asked for is done, and then a 500
-	RemoteBusy      = "busy"           // a 503
+	RemoteBusy      = "busy"           // the provider's own word for it: nothing was done
+	Remote503       = "http_503"       // a bare 503 before anything is done
+	Remote503After  = "http_503_after" // what is asked for is done, and then a bare 503
 	RemoteDelay     = "delay"          // what is asked for is done after the delay
 	RemoteGarbage   = "garbage"        // a 200 with a page that is no SOAP
 	RemoteBadSig    = "bad_signature"

@@ -16,7 +16,7 @@ var arssCodes = []struct {
 	err  error
 	code string
 }{
-	{errWrong, "0003"}, {errLocked, "9001"}, {errNoSession, "9002"}, {errNoHolder, "9003"}, {errHash, "9005"}, {errRequest, "9006"},
+	{errWrong, "0003"}, {errLocked, "9001"}, {errNoSession, "9002"}, {errNoHolder, "9003"}, {errBusy, "9004"}, {errHash, "9005"}, {errRequest, "9006"},
 }
 
 func arssCode(err error) string {
@@ -66,10 +66,26 @@ func arssResultOf(err error) arssResult {
 
 // ARSS is the SOAP endpoint of ArubaSignService.
 func (w *World) ARSS() http.Handler {
-	return &service{world: w, namespace: "http://arubasignservice.arubapec.it/", ops: map[string]operation{
+	return &service{world: w, namespace: "http://arubasignservice.arubapec.it/", busy: arssBusy, ops: map[string]operation{
 		"listCertAuth": w.arssListCert, "sendCredentialAuth": w.arssSend, "opensession": w.arssOpen,
 		"closesession": w.arssClose, "signhash": w.arssSign,
 	}}
+}
+
+// arssBusy is how each kind of answer says that nothing was done.
+func arssBusy(operation string) (any, error) {
+	code := arssCode(errBusy)
+	switch operation {
+	case "opensession", "closesession":
+		return arssText{"KO-" + code}, nil
+	case "listCertAuth": // without a return_code, see arssListCert
+		return struct {
+			Return arssResult `xml:"return"`
+		}{arssResult{Description: code + ": " + errBusy.Error(), Status: "KO"}}, nil
+	}
+	return struct {
+		Return arssResult `xml:"return"`
+	}{arssResultOf(errBusy)}, nil
 }
 
 func (w *World) arssListCert(d *xml.Decoder, start xml.StartElement, _ client.RemoteFault) (any, error) {

@@ -89,6 +89,9 @@ func (s *csc1Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case client.Remote500:
 		http.Error(w, "sandbox: out of order", http.StatusInternalServerError)
 		return
+	case client.Remote503:
+		http.Error(w, "sandbox: a proxy is out of order", http.StatusServiceUnavailable)
+		return
 	case client.RemoteBusy:
 		w.Header().Set("Retry-After", "1")
 		cscAnswer(w, http.StatusServiceUnavailable, &csc.Error{Code: csc.CodeUnavailable})
@@ -101,6 +104,9 @@ func (s *csc1Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case client.Remote500After:
 		http.Error(w, "sandbox: out of order", http.StatusInternalServerError)
+		return
+	case client.Remote503After:
+		http.Error(w, "sandbox: a proxy is out of order", http.StatusServiceUnavailable)
 		return
 	case client.RemoteGarbage:
 		_, _ = io.WriteString(w, "<html>sandbox: a page of a proxy</html>")

@@ -31,7 +31,8 @@ func (f *serviceFault) Error() string { return f.text }
 type service struct {
 	world     *World
 	namespace string
-	faultName string // of the detail's element; "" for a service that has none
+	faultName string                              // of the detail's element; "" for a service that has none
+	busy      func(operation string) (any, error) // in the protocol's words
 	ops       map[string]operation
 }
 
@@ -59,18 +60,25 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case client.Remote500:
 		http.Error(w, "sandbox: out of order", http.StatusInternalServerError)
 		return
-	case client.RemoteBusy:
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "sandbox: busy", http.StatusServiceUnavailable)
+	case client.Remote503:
+		http.Error(w, "sandbox: a proxy is out of order", http.StatusServiceUnavailable)
 		return
 	}
 	wait(r.Context(), f)
-	out, err := s.ops[start.Name.Local](d, start, f)
+	var out any
+	if f.Kind == client.RemoteBusy {
+		out, err = s.busy(start.Name.Local)
+	} else {
+		out, err = s.ops[start.Name.Local](d, start, f)
+	}
 	switch f.Kind {
 	case client.RemoteCutAfter:
 		panic(http.ErrAbortHandler)
 	case client.Remote500After:
 		http.Error(w, "sandbox: out of order", http.StatusInternalServerError)
+		return
+	case client.Remote503After:
+		http.Error(w, "sandbox: a proxy is out of order", http.StatusServiceUnavailable)
 		return
 	case client.RemoteGarbage:
 		_, _ = io.WriteString(w, "<html>sandbox: a page of a proxy</html>")

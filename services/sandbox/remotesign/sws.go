@@ -15,7 +15,7 @@ var swsCodes = []struct {
 	err  error
 	code int
 }{
-	{errNoHolder, 1001}, {errWrong, 9000}, {errLocked, 9001}, {errNoSession, 9002}, {errHash, 9005}, {errRequest, 9006},
+	{errNoHolder, 1001}, {errWrong, 9000}, {errLocked, 9001}, {errNoSession, 9002}, {errBusy, 9004}, {errHash, 9005}, {errRequest, 9006},
 }
 
 func swsFault(err error) error {
@@ -45,7 +45,7 @@ type swsText struct {
 
 // SWS is the SOAP endpoint sign-services.
 func (w *World) SWS() http.Handler {
-	return &service{world: w, namespace: "http://service.ws.nam/", faultName: "WSException", ops: map[string]operation{
+	return &service{world: w, namespace: "http://service.ws.nam/", faultName: "WSException", busy: func(string) (any, error) { return nil, swsFault(errBusy) }, ops: map[string]operation{
 		"getCertificate": w.swsCertificate, "getOTPList": w.swsOTPList, "sendOtpBySMS": w.swsSend,
 		"openSession": w.swsOpen, "signPkcs1": w.swsSign,
 	}}

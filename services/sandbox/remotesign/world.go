@@ -219,6 +219,7 @@ var (
 	errNoSession = errors.New("no such session, or it is over")
 	errHash      = errors.New("the hash is no SHA-256 digest")
 	errRequest   = errors.New("the request lacks something")
+	errBusy      = errors.New("busy: nothing was done")
 )
 
 func (w *World) holder(user string) (*holder, error) {
@@ -367,7 +368,7 @@ func (w *World) use(h *holder, hash []byte, spoil bool) ([]byte, error) {
 // AddFault orders a fault.
 func (w *World) AddFault(f client.RemoteFault) error {
 	kinds := []string{
-		client.RemoteCutBefore, client.RemoteCutAfter, client.Remote500, client.Remote500After, client.RemoteBusy,
+		client.RemoteCutBefore, client.RemoteCutAfter, client.Remote500, client.Remote500After, client.RemoteBusy, client.Remote503, client.Remote503After,
 		client.RemoteDelay, client.RemoteGarbage, client.RemoteBadSig,
 	}
 	if !slices.Contains(kinds, f.Kind) || f.Count < 0 || f.Skip < 0 || f.DelayMS < 0 {

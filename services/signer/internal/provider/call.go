@@ -20,9 +20,10 @@ const MaxAnswer = 8 << 20
 
 // Call makes one HTTP request to a provider and reads the answer. Its errors follow from whether the
 // request had begun to leave: before, nothing was taken (Busy); after, nobody knows (Unknown), unless the
-// call may be repeated. An answer with status 429 or 503 says by its meaning that the request was not
-// taken on (Busy); 408 and all other 5xx say nothing of what was done before. Other statuses are the
-// caller's to read. spec: RFC9110 §15.6.4, RFC6585 §4
+// call may be repeated. An answer with status 408, 429 or 5xx says nothing of what was done before: whoever stands
+// between us and the provider gives it too, after it has handed the request on and got no answer. What the provider
+// itself says in its own words is in the body, which goes with the error for who can read it. Other statuses are the
+// caller's to read. spec: RFC9110 §15.6, RFC6585 §4
 //
 // The client must not follow redirects (see NewHTTPClient): a redirect would send the factors elsewhere.
 func Call(client *http.Client, req *http.Request, again Repeatable) (status int, body []byte, err error) {
@@ -45,15 +46,12 @@ func Call(client *http.Client, req *http.Request, again Repeatable) (status int,
 		return resp.StatusCode, nil, lost(!bool(again), err)
 	}
 	switch s := resp.StatusCode; {
-	case s == http.StatusTooManyRequests || s == http.StatusServiceUnavailable:
-		busy := Errorf(Busy, Away, "the provider is busy (HTTP %d): try again", s)
+	case s == http.StatusRequestTimeout || s == http.StatusTooManyRequests || s/100 == 5:
+		e := lost(!bool(again), errors.New("HTTP "+strconv.Itoa(s)))
 		if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
-			busy.RetryAfter = min(time.Duration(n)*time.Second, time.Hour)
+			e.RetryAfter = min(time.Duration(n)*time.Second, time.Hour)
 		}
-		return s, nil, busy
-	case s == http.StatusRequestTimeout || s/100 == 5:
-		// SOAP tells its faults with status 500: the body goes with the error, for who can read it.
-		return s, body, lost(!bool(again), errors.New("HTTP "+strconv.Itoa(s)))
+		return s, body, e
 	}
 	return resp.StatusCode, body, nil
 }

@@ -68,7 +68,7 @@ type Error struct {
 	Outcome Outcome
 	Code    string // one of the list above
 	Message string // for the caller; never holds what the provider's answer quoted
-	// RetryAfter is when the provider wants to be asked again, with Busy; 0: not said.
+	// RetryAfter is when whoever answered wants to be asked again; 0: not said. It says nothing of what may be repeated.
 	RetryAfter time.Duration
 
 	cause error

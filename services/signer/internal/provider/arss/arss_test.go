@@ -22,7 +22,7 @@ import (
 )
 
 // codes are those of the sandbox: they stand for what a contract's manual says.
-var codes = provider.Codes{"9001": provider.MeansLocked, "9002": provider.MeansSpent, "9003": provider.MeansUnknown}
+var codes = provider.Codes{"9001": provider.MeansLocked, "9002": provider.MeansSpent, "9003": provider.MeansUnknown, "9004": provider.MeansBusy}
 
 func client(url string, kinds ...provider.OTPKind) *arss.Client {
 	return arss.New(arss.Config{

@@ -104,10 +104,13 @@ func (c *Client) refusal(e *wire.Error) *provider.Error {
 	case e.Description == "Invalid digest value length":
 		return provider.Errorf(provider.Refused, provider.HashInvalid, "the provider takes no SHA-256 digests for this key")
 	}
+	code := e.Code
 	if _, ok := c.codes[e.Description]; ok {
-		return c.codes.Error(e.Description)
+		code = e.Description
 	}
-	return c.codes.Error(e.Code)
+	said := c.codes.Error(code)
+	said.RetryAfter = e.RetryAfter
+	return said
 }
 
 // call makes one call and reads the answer into out. It gives the status, which says of some methods
@@ -163,6 +166,14 @@ func (c *Client) exchange(req *http.Request, again provider.Repeatable, out any)
 		return status, wire.ReadError(status, answer)
 	}
 	if err != nil {
+		// Of what it says by status alone anybody on the way can be the author; its own code for busy is its own.
+		if said := wire.ReadError(status, answer); !bool(again) && c.refusal(said).Outcome == provider.Busy {
+			var e *provider.Error
+			if errors.As(err, &e) {
+				said.RetryAfter = e.RetryAfter
+			}
+			return status, said
+		}
 		return status, err
 	}
 	switch {

@@ -42,7 +42,8 @@ func (w *World) Fail(t testing.TB, step Step, trouble Trouble, skip int) {
 	t.Helper()
 	kinds := map[Trouble]string{
 		CutBefore: client.RemoteCutBefore, CutAfter: client.RemoteCutAfter, Broken: client.Remote500, BrokenAfter: client.Remote500After,
-		Slow: client.RemoteDelay, Busy: client.RemoteBusy, Garbage: client.RemoteGarbage,
+		Slow: client.RemoteDelay, Busy: client.RemoteBusy,
+		Unavailable: client.Remote503, UnavailableAfter: client.Remote503After, Garbage: client.RemoteGarbage,
 	}
 	require.NoError(t, w.AddFault(client.RemoteFault{
 		Kind: kinds[trouble], Operation: w.Operations[step], Skip: skip, DelayMS: int((2 * Timeout).Milliseconds()),

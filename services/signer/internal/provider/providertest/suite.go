@@ -46,8 +46,11 @@ const (
 	Broken      Trouble = "broken"       // HTTP 500, nothing was done
 	BrokenAfter Trouble = "broken after" // it was done, then HTTP 500
 	Slow        Trouble = "slow"         // it is done, and the answer comes after Bench.Timeout
-	Busy        Trouble = "busy"         // HTTP 503
+	Busy        Trouble = "busy"         // the provider says so in its own words, nothing was done
 	Garbage     Trouble = "garbage"      // it was done, HTTP 200 with a page that is none of the protocol's
+	// As of a proxy that was out of reach of the provider, or lost it once the request was handed on.
+	Unavailable      Trouble = "unavailable"       // a bare HTTP 503, nothing was done
+	UnavailableAfter Trouble = "unavailable after" // it was done, then a bare HTTP 503
 )
 
 // Holder is somebody who signs.
@@ -275,7 +278,9 @@ func hashes(t *testing.T, b *Bench) {
 
 // lost is the heart of it: an answer that is lost after the request left is never a failure.
 func lost(t *testing.T, b *Bench) {
-	for trouble, made := range map[Trouble]int{CutBefore: 0, CutAfter: 1, Broken: 0, BrokenAfter: 1, Slow: 1, Garbage: 1} {
+	for trouble, made := range map[Trouble]int{
+		CutBefore: 0, CutAfter: 1, Broken: 0, BrokenAfter: 1, Unavailable: 0, UnavailableAfter: 1, Slow: 1, Garbage: 1,
+	} {
 		h, list := b.Enrol(t), several(1)
 		g := authorize(t, b, h, list)
 		b.Fail(t, Sign, trouble, 0)
@@ -287,14 +292,16 @@ func lost(t *testing.T, b *Bench) {
 }
 
 func lostAuthorization(t *testing.T, b *Bench) {
-	h, list := b.Enrol(t), several(1)
-	f := factors(t, b, h)
-	b.Fail(t, Authorize, CutAfter, 0)
-	_, err := b.Provider.Authorize(t.Context(), h.Credential, list, f)
-	requireOutcome(t, provider.Unknown, provider.OutcomeUnknown, err)
-	_, err = b.Provider.Authorize(t.Context(), h.Credential, list, f)
-	requireOutcome(t, provider.UserFault, provider.FactorsWrong, err) // it was spent: who repeats it learns nothing
-	requireSigned(t, b, h, 0)
+	for _, trouble := range []Trouble{CutAfter, UnavailableAfter} {
+		h, list := b.Enrol(t), several(1)
+		f := factors(t, b, h)
+		b.Fail(t, Authorize, trouble, 0)
+		_, err := b.Provider.Authorize(t.Context(), h.Credential, list, f)
+		requireOutcome(t, provider.Unknown, provider.OutcomeUnknown, err)
+		_, err = b.Provider.Authorize(t.Context(), h.Credential, list, f)
+		requireOutcome(t, provider.UserFault, provider.FactorsWrong, err) // it was spent: who repeats it learns nothing
+		requireSigned(t, b, h, 0)
+	}
 }
 
 func busy(t *testing.T, b *Bench) {

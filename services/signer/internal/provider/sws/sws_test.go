@@ -22,7 +22,7 @@ import (
 )
 
 // codes are those of the sandbox: they stand for what a contract's manual says.
-var codes = provider.Codes{"9000": provider.MeansWrong, "9001": provider.MeansLocked, "9002": provider.MeansSpent}
+var codes = provider.Codes{"9000": provider.MeansWrong, "9001": provider.MeansLocked, "9002": provider.MeansSpent, "9004": provider.MeansBusy}
 
 func client(url string) *sws.Client {
 	return sws.New(sws.Config{

@@ -179,8 +179,8 @@ func (s *Service) moveUnits(ctx context.Context, tenant string, units []db.Unit,
 	})
 }
 
-// subjectsOfEvent keeps the answers below what the bus carries: each names all files of so many documents.
-const subjectsOfEvent = 200
+// unitsOfEvent keeps the answers below what the bus carries: each names all files of so many documents.
+const unitsOfEvent = 200
 
 // bury leaves of a package that was destroyed what tells nothing of anybody: ids, digests, sizes, times, and by what disposal. The
 // other services are told in the same transaction.
@@ -188,25 +188,35 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 	at := pg.Time(s.now())
 	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		err := s.tellOf(ctx, tx, tenant, disposal, pkg, at)
-		if err != nil {
-			return err
-		}
 		shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
 		if err != nil {
 			return err
 		}
+		exports, err := q.ExportsOf(ctx, db.ExportsOfParams{TenantID: tenant, Package: pkg})
+		if err != nil {
+			return err
+		}
 		var ids []uuid.UUID
+		var made []string
 		for _, d := range shown {
-			ids = append(ids, d.ID)
+			ids, made = append(ids, d.ID), append(made, distributionName(tenant, d.ID))
+		}
+		for _, id := range exports {
+			made = append(made, exportName(tenant, id))
+		}
+		err = s.tellOf(ctx, tx, tenant, disposal, pkg, at, made)
+		if err != nil {
+			return err
 		}
 		for _, act := range []func() error{
 			func() error {
 				return q.BuryDistributions(ctx, db.BuryDistributionsParams{Ids: ids, Said: "documents in it were destroyed by " + disposalName(tenant, disposal)})
 			},
-			func() error { return q.DropExportFiles(ctx, db.DropExportFilesParams{TenantID: tenant, Package: pkg}) },
 			func() error {
-				return q.BuryExports(ctx, db.BuryExportsParams{TenantID: tenant, Package: pkg, Said: "documents in it were destroyed by " + disposalName(tenant, disposal) + ": export again"})
+				return q.DropExportFiles(ctx, db.DropExportFilesParams{TenantID: tenant, Exports: exports})
+			},
+			func() error {
+				return q.BuryExports(ctx, db.BuryExportsParams{TenantID: tenant, Exports: exports, Said: "documents in it were destroyed by " + disposalName(tenant, disposal) + ": export again"})
 			},
 			func() error { return q.DropPartsOf(ctx, db.DropPartsOfParams{TenantID: tenant, Package: pkg}) },
 			func() error { return q.BuryDeposits(ctx, db.BuryDepositsParams{TenantID: tenant, Package: pkg}) },

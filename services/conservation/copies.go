@@ -322,30 +322,34 @@ func (s *Service) clear(ctx context.Context, tenant string, disposal uuid.UUID, 
 	})
 }
 
-// tellOf tells the other services what was destroyed, and awaits what each has of it.
-func (s *Service) tellOf(ctx context.Context, tx pgx.Tx, tenant string, disposal, pkg uuid.UUID, at time.Time) error {
+// tellOf tells the other services what was destroyed, and awaits what each has of it. made are the names of what was made of the
+// package's documents, beside the reports on each.
+func (s *Service) tellOf(ctx context.Context, tx pgx.Tx, tenant string, disposal, pkg uuid.UUID, at time.Time, made []string) error {
 	q := db.New(tx)
-	subjects, err := q.SubjectsOf(ctx, pkg)
+	units, err := q.UnitsToTellOf(ctx, pkg)
 	if err != nil {
 		return err
 	}
 	parts := int32(0)
 	ctx = bus.WithCorrelation(ctx, disposal.String())
-	for part := range slices.Chunk(subjects, subjectsOfEvent) {
+	for part := range slices.Chunk(units, unitsOfEvent) {
 		parts++
-		sums, err := q.DestroyedDigests(ctx, db.DestroyedDigestsParams{Package: pkg, Subjects: part})
-		if err != nil {
-			return err
+		ev := &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Time: timeMessage(&at), Part: parts, Made: made}
+		made = nil // once
+		for _, u := range part {
+			ev.Made = append(ev.Made, unitName(tenant, u.ID))
+			if !u.Stands {
+				ev.Subjects = append(ev.Subjects, u.Subject)
+			}
 		}
-		err = s.bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: disposalName(tenant, disposal), Package: packageName(tenant, pkg), Subjects: part, Time: timeMessage(&at), Part: parts, FileSha256: sums})
+		ev.FileSha256, err = q.DestroyedDigests(ctx, db.DestroyedDigestsParams{Package: pkg, Subjects: ev.GetSubjects()})
+		if err == nil {
+			err = s.bus.Emit(ctx, tx, ev)
+		}
 		if err != nil {
 			return err
 		}
 	}
-	copies := copiesFinding
-	if parts == 0 {
-		copies = copiesFound
-	}
-	_, err = q.SeekCopies(ctx, db.SeekCopiesParams{Disposal: disposal, Package: pkg, Copies: copies, Parts: parts})
+	_, err = q.SeekCopies(ctx, db.SeekCopiesParams{Disposal: disposal, Package: pkg, Copies: copiesFinding, Parts: parts})
 	return err
 }

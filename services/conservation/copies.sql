@@ -86,14 +86,18 @@ UPDATE disposal_object SET state = '', mark = '' WHERE disposal_id = @disposal A
 SELECT count(*) FILTER (WHERE state = '') AS to_ask, count(*) FILTER (WHERE state = 'CLEARED') AS to_erase
 FROM disposal_object WHERE disposal_id = @disposal AND package_id = @package AND kind = 'blob' AND NOT gone;
 
+-- name: ExportsOf :many
+-- Exports that hold a package, or hold documents of it that waited for it when they were made.
+SELECT x.id FROM export x WHERE x.tenant_id = @tenant_id
+  AND (@package::uuid = ANY(x.packages) OR x.waiting && ARRAY(SELECT u.id FROM unit u WHERE u.package_id = @package::uuid)) ORDER BY x.id;
+
 -- name: ExportBlobsOf :many
--- What exports that hold a package have in the platform's store.
-SELECT e.sha256, e.size FROM export x JOIN export_file e ON e.export_id = x.id
-WHERE x.tenant_id = @tenant_id AND @package::uuid = ANY(x.packages) AND e.object_id IS NULL;
+-- What exports have in the platform's store.
+SELECT e.sha256, e.size FROM export_file e WHERE e.tenant_id = @tenant_id AND e.export_id = ANY(@exports::uuid[]) AND e.object_id IS NULL;
 
 -- name: BuryExports :exec
 -- An export that held what was destroyed is no export of what there is: a new one is made of the rest.
-UPDATE export SET state = 'FAILED', ready_at = NULL, last_error = @said WHERE tenant_id = @tenant_id AND @package::uuid = ANY(packages);
+UPDATE export SET state = 'FAILED', ready_at = NULL, last_error = @said WHERE tenant_id = @tenant_id AND id = ANY(@exports::uuid[]);
 
 -- name: DropExportFiles :exec
-DELETE FROM export_file e WHERE e.tenant_id = @tenant_id AND e.export_id IN (SELECT x.id FROM export x WHERE x.tenant_id = @tenant_id AND @package::uuid = ANY(x.packages));
+DELETE FROM export_file e WHERE e.tenant_id = @tenant_id AND e.export_id = ANY(@exports::uuid[]);

@@ -1,11 +1,16 @@
 package conservation
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +20,7 @@ import (
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/run"
@@ -239,4 +245,128 @@ func TestSilentHolder(t *testing.T) {
 	require.NoError(t, err)
 	_, err = h.retainer().GetDisposalReport(ctx, &conservationv1.GetDisposalReportRequest{Name: name})
 	require.Equal(t, "DISPOSAL_NOT_DONE", code(err))
+}
+
+// TestWhatWasMadeOfDestroyed: exports, of what was sealed and of what waited, packages for whoever asked and reports on documents go
+// with the first document in them, with all that was signed for them; nothing of the store tells of it, and what stands is handed
+// over again.
+func TestWhatWasMadeOfDestroyed(t *testing.T) {
+	t.Parallel()
+	h, _ := openLoggedWith(t, "  disposal: {holders: [probe, signer], quiet: 0s}\n")
+	ctx := context.Background()
+	events := []*invoicev1.InvoiceSettled{h.old(t, 1, 2010), h.old(t, 2, 2011)}
+	h.settleAll(t, events)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == len(events) })
+	api := conservationv1.NewTransferServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	waited := h.exported(t, api)
+	packages := map[int32]string{}
+	for _, year := range []int32{2010, 2011} {
+		p, err := h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: "FISC"})
+		require.NoError(t, err)
+		packages[year] = h.awaitSealed(t, p.GetName()).GetName()
+	}
+	sealed := h.exported(t, api)
+	var units []string
+	for _, ev := range events {
+		unit := h.units(t, ev.GetInvoice())[0].GetName()
+		units = append(units, unit)
+		_, err := h.reader().GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: unit})
+		require.NoError(t, err)
+	}
+	shown, err := h.reader().CreateDistribution(ctx, &conservationv1.CreateDistributionRequest{Parent: "tenants/acme", Units: units})
+	require.NoError(t, err)
+	h.await(t, "shown", func() bool {
+		shown, err = h.reader().GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: shown.GetName()})
+		require.NoError(t, err)
+		return shown.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_READY
+	})
+	gone, stands := []string{"Zappaterra 2010", "Sesto2010", "2010ZAPPA"}, []string{"Zappaterra 2011", "Sesto2011", "2011ZAPPA"}
+	require.NotEmpty(t, h.storedAbout(t, gone))
+
+	name := h.release(t, packages[2010])
+	h.await(t, "disposed of", func() bool {
+		_, err := h.eraser(t).Run(ctx)
+		require.NoError(t, err)
+		d, err := h.retainer().GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
+		require.NoError(t, err)
+		return d.GetState() == conservationv1.DisposalState_DISPOSAL_STATE_PARTIAL
+	})
+	require.Empty(t, h.storedAbout(t, gone))
+	report, err := h.retainer().GetDisposalReport(ctx, &conservationv1.GetDisposalReportRequest{Name: name})
+	require.NoError(t, err)
+	var said disposalReport
+	require.NoError(t, json.Unmarshal(report.GetContent(), &said))
+	for _, p := range said.Packages {
+		require.Empty(t, p.Held)
+	}
+	for _, e := range []string{waited, sealed} {
+		x, err := api.GetExport(ctx, &conservationv1.GetExportRequest{Name: e})
+		require.NoError(t, err)
+		require.Equal(t, conservationv1.ExportState_EXPORT_STATE_FAILED, x.GetState())
+		require.Contains(t, x.GetLastError(), name)
+		files, err := api.ListExportFiles(ctx, &conservationv1.ListExportFilesRequest{Name: e})
+		require.True(t, err != nil || len(files.GetFiles()) == 0)
+	}
+	shown, err = h.reader().GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: shown.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, conservationv1.DistributionState_DISTRIBUTION_STATE_FAILED, shown.GetState())
+
+	// What stands is handed over anew, and shown.
+	again := h.exported(t, api)
+	require.NotEmpty(t, h.storedAbout(t, stands))
+	x, err := api.GetExport(ctx, &conservationv1.GetExportRequest{Name: again})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, x.GetUnitCount())
+	whole, err := h.reader().GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: units[1]})
+	require.NoError(t, err)
+	require.True(t, whole.GetIntact(), "%s", whole.GetContent())
+}
+
+// exported puts everything of a tenant together.
+func (h *house) exported(t testing.TB, api conservationv1.TransferServiceClient) string {
+	t.Helper()
+	e, err := api.CreateExport(context.Background(), &conservationv1.CreateExportRequest{Parent: "tenants/acme"})
+	require.NoError(t, err)
+	h.await(t, "put together", func() bool {
+		e, err = api.GetExport(context.Background(), &conservationv1.GetExportRequest{Name: e.GetName()})
+		require.NoError(t, err)
+		return e.GetState() == conservationv1.ExportState_EXPORT_STATE_READY
+	})
+	return e.GetName()
+}
+
+// storedAbout are the files of the platform's store that have one of the words, also in a ZIP.
+func (h *house) storedAbout(t testing.TB, words []string) (found []string) {
+	t.Helper()
+	var says func(raw []byte) bool
+	says = func(raw []byte) bool {
+		for _, word := range words {
+			if bytes.Contains(raw, []byte(word)) {
+				return true
+			}
+		}
+		z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+		if err != nil {
+			return false
+		}
+		for _, f := range z.File {
+			content, err := readEntry(f, 1<<20)
+			require.NoError(t, err)
+			if says(content) {
+				return true
+			}
+		}
+		return false
+	}
+	require.NoError(t, filepath.WalkDir(filepath.Join(h.dir, "process", "blobs"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		if says(raw) {
+			found = append(found, path)
+		}
+		return err
+	}))
+	return found
 }

@@ -190,11 +190,10 @@ WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
 -- name: SetErased :execrows
 UPDATE disposal_item SET state = 'ERASED', erased_at = @at WHERE disposal_id = @disposal AND package_id = @package AND state = 'ERASING';
 
--- name: SubjectsOf :many
--- But for those of which another unit still stands: a late receipt goes before what it belongs to.
-SELECT u.subject FROM unit u WHERE u.package_id = @package::uuid
-  AND NOT EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED'))
-ORDER BY u.position;
+-- name: UnitsToTellOf :many
+-- Units of a package, and whether another unit still stands of what they are about: a late receipt goes before what it belongs to.
+SELECT u.id, u.subject, EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED')) AS stands
+FROM unit u WHERE u.package_id = @package::uuid ORDER BY u.position;
 
 -- name: BuryUnits :exec
 -- What is left of units tells nothing of anybody. Keys that SdI or we gave stay: the same event again finds them taken.
@@ -252,7 +251,8 @@ SELECT COALESCE(p.retain_until, make_timestamptz(p.fiscal_year + 11, 12, 31, 23,
 
 -- name: OpenHandOvers :one
 -- Exports and distributions that are being built from a package.
-SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state = 'BUILDING' AND @package::uuid = ANY(e.packages))
+SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state = 'BUILDING'
+        AND (@package::uuid = ANY(e.packages) OR e.waiting && ARRAY(SELECT u.id FROM unit u WHERE u.package_id = @package::uuid)))
      + (SELECT count(*) FROM distribution d WHERE d.tenant_id = @tenant_id AND d.state = 'BUILDING'
         AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units)));
 

@@ -138,3 +138,72 @@ func (h *house) answers(t *testing.T, gone []string, stays *pecv1.Message, attac
 	require.Equal(t, stays.GetContent().GetUri(), needed.GetCopies()[0].GetUri())
 	require.Equal(t, int64(1), needed.GetCopies()[0].GetOthers())
 }
+
+// TestDestroyedOfARestoredMailbox: the file that a mailbox was restored from is told with each message in it that is destroyed, and
+// needed for as long as another stands; restored once more, it brings nothing back.
+func TestDestroyedOfARestoredMailbox(t *testing.T) {
+	t.Parallel()
+	h := open(t, quick)
+	h.believe()
+	box := h.add(sender)
+	h.inject(sender, plain("zappaterra"))
+	h.inject(sender, plain("resta"))
+	sent, err := h.api.SendMessage(t.Context(), &pecv1.SendMessageRequest{Parent: box.GetName(), To: []string{recipient}, Subject: "nostra", Text: "testo", RequestId: uuid.NewString()})
+	require.NoError(t, err)
+	h.eventually("delivered", func() bool {
+		h.settle()
+		return h.get(sent.GetName()).GetState() == pecv1.MessageState_MESSAGE_STATE_DELIVERED
+	})
+	h.kept(box)
+	stream, err := h.desk().ExportMailbox(t.Context(), &pecv1.ExportMailboxRequest{Name: box.GetName()})
+	require.NoError(t, err)
+	archive := h.upload(drain(t, func() ([]byte, error) {
+		r, err := stream.Recv()
+		return r.GetData(), err
+	}).Bytes())
+
+	other := h.add(recipient)
+	h.kept(other)
+	for _, b := range []*pecv1.Mailbox{box, other} {
+		_, err = h.api.SuspendMailbox(t.Context(), &pecv1.SuspendMailboxRequest{Name: b.GetName()})
+		require.NoError(t, err)
+	}
+	restore := func() []int64 {
+		got, err := h.desk().RestoreMailbox(t.Context(), &pecv1.RestoreMailboxRequest{Name: other.GetName(), Archive: archive})
+		require.NoError(t, err)
+		require.True(t, got.GetDone())
+		return []int64{got.GetRestored(), got.GetKnown()}
+	}
+	require.Equal(t, []int64{5, 0}, restore(), "what was sent with its two receipts, and what came")
+	needed := func(round int32) int64 {
+		require.NoError(t, h.DB("probe").Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+			return h.Host("probe").Bus.Emit(ctx, tx, &conservationv1.CopiesCondemned{Disposal: parent + "/disposals/d1", Package: parent + "/packages/p1", Round: round, Part: 1, Uris: []string{archive.GetUri()}})
+		}))
+		h.eventually("asked", func() bool { return len(heard[*conservationv1.CopiesNeeded](h)) == int(round) })
+		others := int64(0)
+		for _, c := range heard[*conservationv1.CopiesNeeded](h)[round-1].GetCopies() {
+			others += c.GetOthers()
+		}
+		return others
+	}
+	require.EqualValues(t, 5, needed(1))
+	var gone []string
+	var last string
+	for _, m := range h.list(other) {
+		if m.GetSubject() == "resta" {
+			last = m.GetName()
+		} else {
+			gone = append(gone, m.GetName())
+		}
+	}
+	h.destroyed("d1", time.Now(), gone...)
+	h.eventually("told", func() bool { return len(heard[*conservationv1.CopiesFound](h)) == 1 })
+	require.Contains(t, heard[*conservationv1.CopiesFound](h)[0].String(), archive.GetUri())
+	require.EqualValues(t, 1, needed(2), "one message that came in it stands")
+	h.destroyed("d1", time.Now(), last)
+	h.eventually("told", func() bool { return len(heard[*conservationv1.CopiesFound](h)) == 2 })
+	require.Contains(t, heard[*conservationv1.CopiesFound](h)[1].String(), archive.GetUri())
+	require.Zero(t, needed(3))
+	require.Equal(t, []int64{0, 5}, restore(), "what was destroyed is known again by its bytes")
+	require.Zero(t, needed(4))
+}

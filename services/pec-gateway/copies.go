@@ -67,12 +67,15 @@ func (s *Service) promiseCopies(ctx context.Context, tx pgx.Tx, ev *conservation
 func (s *Service) tellCopies(ctx context.Context, job *river.Job[copiesArgs]) error {
 	tenant, a := pg.Tenant(ctx), job.Args
 	var messages []db.CopiesOfRow
-	var registers []string
+	var registers, archives []string
 	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		messages, err = q(tx).CopiesOf(ctx, db.CopiesOfParams{TenantID: tenant, Ids: a.Messages})
 		if err == nil {
 			registers, err = q(tx).RegistersOf(ctx, db.RegistersOfParams{TenantID: tenant, Days: a.Days, Mailboxes: a.Mailboxes})
+		}
+		if err == nil {
+			archives, err = q(tx).ArchivesOf(ctx, db.ArchivesOfParams{TenantID: tenant, Ids: a.Messages})
 		}
 		return err
 	})
@@ -83,6 +86,9 @@ func (s *Service) tellCopies(ctx context.Context, job *river.Job[copiesArgs]) er
 		answer: &conservationv1.CopiesFound{Disposal: a.Disposal, Package: a.Package, Part: a.Part, Service: answering}}
 	for _, uri := range registers {
 		c.add("register", uri)
+	}
+	for _, uri := range archives {
+		c.add("mailbox archive", uri)
 	}
 	for _, m := range messages {
 		c.add("message", m.ContentUri)
@@ -154,7 +160,8 @@ func (c *remains) parts(ctx context.Context, p *pec.Part) error {
 	return nil
 }
 
-// onCopiesCondemned says which of these bytes a message, a day or a draft needs that stands.
+// onCopiesCondemned says which of these bytes a message, a day or a draft needs that stands. An exported mailbox that was restored
+// is needed by each message that came in it.
 func (s *Service) onCopiesCondemned(ctx context.Context, tx pgx.Tx, ev *conservationv1.CopiesCondemned) error {
 	rows, err := q(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: pg.Tenant(ctx), Uris: ev.GetUris()})
 	if err != nil {

@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -32,6 +34,7 @@ const (
 type restoration struct {
 	s       *Service
 	box     db.Mailbox
+	archive string // where the file lies, which goes with the last message that came in it
 	files   map[string]*zip.File
 	out     *pecv1.RestoreMailboxResponse
 	waiting []*found // received messages of one folder
@@ -59,9 +62,11 @@ func (s *Service) RestoreMailbox(ctx context.Context, req *pecv1.RestoreMailboxR
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(req.GetArchive().GetUri(), "blob:tenants/"+r.box.TenantID+"/") {
+	ref, err := blob.ParseURI(req.GetArchive().GetUri())
+	if err != nil || ref.Tenant != r.box.TenantID {
 		return nil, badArchive("%q is no file of this tenant", req.GetArchive().GetUri())
 	}
+	r.archive = ref.URI()
 	sp, err := s.fromArchive(ctx, req.GetArchive().GetUri())
 	if err != nil {
 		return nil, err
@@ -198,16 +203,21 @@ func (r *restoration) receive(ctx context.Context) error {
 	}
 	fresh := slices.DeleteFunc(slices.Clone(items), func(f *found) bool { return known[f.uid] })
 	r.out.Known += int64(len(items) - len(fresh))
-	if len(fresh) == 0 {
-		return nil
+	if len(fresh) > 0 {
+		v := &visit{s: r.s, box: r.box}
+		err = v.receive(ctx, place{shown: r.folder, sent: true}, fresh, 0)
+		if err != nil {
+			return err
+		}
+		r.out.Restored += int64(len(fresh))
 	}
-	v := &visit{s: r.s, box: r.box}
-	err = v.receive(ctx, place{shown: r.folder, sent: true}, fresh, 0)
-	if err != nil {
-		return err
-	}
-	r.out.Restored += int64(len(fresh))
-	return r.s.db.Tx(ctx, r.box.TenantID, func(ctx context.Context, tx pgx.Tx) error { return q(tx).RestoreTimes(ctx, p) })
+	return r.s.db.Tx(ctx, r.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		err := q(tx).NoteRestoredContents(ctx, db.NoteRestoredContentsParams{ArchiveUri: r.archive, TenantID: p.TenantID, MailboxID: p.MailboxID, Sums: p.Sums})
+		if err != nil || len(fresh) == 0 {
+			return err
+		}
+		return q(tx).RestoreTimes(ctx, p)
+	})
 }
 
 // sent writes down a message of ours: from its bytes whom it was for, from the list what we did. It is never sent again.
@@ -230,9 +240,15 @@ func (r *restoration) sent(ctx context.Context, a archived, sp *spool) error {
 		ContentUri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, Now: pg.Time(a.Time)}
 	fields := recipientsOf(head, &p)
 	return r.s.db.Tx(ctx, r.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := q(tx).SentByMessageID(ctx, db.SentByMessageIDParams{TenantID: r.box.TenantID, MailboxID: r.box.ID, MessageID: p.MessageID})
-		if !errors.Is(err, pgx.ErrNoRows) {
+		note := func(message uuid.UUID) error {
+			return q(tx).NoteRestored(ctx, db.NoteRestoredParams{TenantID: r.box.TenantID, MessageID: message, ArchiveUri: r.archive})
+		}
+		there, err := q(tx).SentBefore(ctx, db.SentBeforeParams{TenantID: r.box.TenantID, MailboxID: r.box.ID, MessageID: p.MessageID, Sha256: p.Sha256})
+		if err == nil {
 			r.out.Known++
+			return note(there)
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		err = q(tx).InsertSent(ctx, p)
@@ -250,6 +266,9 @@ func (r *restoration) sent(ctx context.Context, a archived, sp *spool) error {
 		}
 		if err == nil {
 			_, err = r.s.advance(ctx, tx, id)
+		}
+		if err == nil {
+			err = note(id)
 		}
 		if err == nil {
 			r.out.Restored++

@@ -5,8 +5,18 @@ SELECT * FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id 
 -- name: OwnFacts :many
 SELECT message_id, kind, at FROM fact WHERE tenant_id = @tenant_id AND message_id = ANY(@ids::uuid[]) AND receipt_id IS NULL ORDER BY message_id, id;
 
--- name: SentByMessageID :one
-SELECT id FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = 2 AND message_id = @message_id;
+-- name: SentBefore :one
+-- By its bytes too: of a message that was destroyed they are all that is left to know it by.
+SELECT id FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND direction = 2 AND (message_id = @message_id OR sha256 = @sha256::bytea) LIMIT 1;
+
+-- name: NoteRestored :exec
+INSERT INTO restored (tenant_id, message_id, archive_uri) VALUES (@tenant_id, @message_id, @archive_uri) ON CONFLICT DO NOTHING;
+
+-- name: NoteRestoredContents :exec
+INSERT INTO restored (tenant_id, message_id, archive_uri)
+SELECT m.tenant_id, m.id, @archive_uri FROM message m
+WHERE m.tenant_id = @tenant_id AND m.mailbox_id = @mailbox_id AND m.direction = 1 AND m.sha256 = ANY(@sums::bytea[])
+ON CONFLICT DO NOTHING;
 
 -- name: RestoreTimes :exec
 UPDATE message SET receive_time = x.at, quarantine_code = CASE WHEN message.quarantine_code = '' THEN x.code ELSE message.quarantine_code END,

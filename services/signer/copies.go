@@ -19,7 +19,7 @@ import (
 const answering = "signer"
 
 // onUnitsDestroyed says what the platform's store has of documents that the archive has destroyed because it was signed here: both
-// forms, unsigned and signed, of what was signed for them by name (invoices, packages), and of what is known by its bytes alone
+// forms, unsigned and signed, of what was signed for them by name (invoices, packages, the archive's reports), and of what is known by its bytes alone
 // (documents of persons, requests), with the bundles of requests. Of all that the rows keep digests and times; they name nobody
 // whom the documents named.
 func (s *Service) onUnitsDestroyed(ctx context.Context, tx pgx.Tx, ev *conservationv1.UnitsDestroyed) error {
@@ -29,7 +29,7 @@ func (s *Service) onUnitsDestroyed(ctx context.Context, tx pgx.Tx, ev *conservat
 	q, tenant := db.New(tx), pg.Tenant(ctx)
 	c := &copies{tenant: tenant, seen: map[[32]byte]bool{},
 		answer: &conservationv1.CopiesFound{Disposal: ev.GetDisposal(), Package: ev.GetPackage(), Part: ev.GetPart(), Service: answering}}
-	subjects := append(slices.Clone(ev.GetSubjects()), ev.GetPackage())
+	subjects := slices.Concat(ev.GetSubjects(), ev.GetMade(), []string{ev.GetPackage()})
 	err := q.BurySignatures(ctx, db.BurySignaturesParams{TenantID: tenant, Subjects: subjects, DestroyedBy: ev.GetDisposal()})
 	if err != nil {
 		return fmt.Errorf("signer: signatures of what was destroyed: %w", err)

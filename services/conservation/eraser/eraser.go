@@ -370,7 +370,11 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 	if err != nil {
 		return err
 	}
-	exports, err := q.ExportBlobsOf(ctx, db.ExportBlobsOfParams{TenantID: tenant, Package: pkg})
+	holding, err := q.ExportsOf(ctx, db.ExportsOfParams{TenantID: tenant, Package: pkg})
+	if err != nil {
+		return err
+	}
+	exports, err := q.ExportBlobsOf(ctx, db.ExportBlobsOfParams{TenantID: tenant, Exports: holding})
 	for i := 0; err == nil && i < len(exports); i++ {
 		err = add("blob", tenant+"/"+hex.EncodeToString(exports[i].Sha256), exports[i].Sha256, exports[i].Size, "export")
 	}

@@ -96,18 +96,18 @@ func (q *Queries) AskForCopyAgain(ctx context.Context, arg AskForCopyAgainParams
 }
 
 const buryExports = `-- name: BuryExports :exec
-UPDATE export SET state = 'FAILED', ready_at = NULL, last_error = $1 WHERE tenant_id = $2 AND $3::uuid = ANY(packages)
+UPDATE export SET state = 'FAILED', ready_at = NULL, last_error = $1 WHERE tenant_id = $2 AND id = ANY($3::uuid[])
 `
 
 type BuryExportsParams struct {
 	Said     string
 	TenantID string
-	Package  uuid.UUID
+	Exports  []uuid.UUID
 }
 
 // An export that held what was destroyed is no export of what there is: a new one is made of the rest.
 func (q *Queries) BuryExports(ctx context.Context, arg BuryExportsParams) error {
-	_, err := q.db.Exec(ctx, buryExports, arg.Said, arg.TenantID, arg.Package)
+	_, err := q.db.Exec(ctx, buryExports, arg.Said, arg.TenantID, arg.Exports)
 	return err
 }
 
@@ -248,27 +248,26 @@ func (q *Queries) DestroyedDigests(ctx context.Context, arg DestroyedDigestsPara
 }
 
 const dropExportFiles = `-- name: DropExportFiles :exec
-DELETE FROM export_file e WHERE e.tenant_id = $1 AND e.export_id IN (SELECT x.id FROM export x WHERE x.tenant_id = $1 AND $2::uuid = ANY(x.packages))
+DELETE FROM export_file e WHERE e.tenant_id = $1 AND e.export_id = ANY($2::uuid[])
 `
 
 type DropExportFilesParams struct {
 	TenantID string
-	Package  uuid.UUID
+	Exports  []uuid.UUID
 }
 
 func (q *Queries) DropExportFiles(ctx context.Context, arg DropExportFilesParams) error {
-	_, err := q.db.Exec(ctx, dropExportFiles, arg.TenantID, arg.Package)
+	_, err := q.db.Exec(ctx, dropExportFiles, arg.TenantID, arg.Exports)
 	return err
 }
 
 const exportBlobsOf = `-- name: ExportBlobsOf :many
-SELECT e.sha256, e.size FROM export x JOIN export_file e ON e.export_id = x.id
-WHERE x.tenant_id = $1 AND $2::uuid = ANY(x.packages) AND e.object_id IS NULL
+SELECT e.sha256, e.size FROM export_file e WHERE e.tenant_id = $1 AND e.export_id = ANY($2::uuid[]) AND e.object_id IS NULL
 `
 
 type ExportBlobsOfParams struct {
 	TenantID string
-	Package  uuid.UUID
+	Exports  []uuid.UUID
 }
 
 type ExportBlobsOfRow struct {
@@ -276,9 +275,9 @@ type ExportBlobsOfRow struct {
 	Size   int64
 }
 
-// What exports that hold a package have in the platform's store.
+// What exports have in the platform's store.
 func (q *Queries) ExportBlobsOf(ctx context.Context, arg ExportBlobsOfParams) ([]ExportBlobsOfRow, error) {
-	rows, err := q.db.Query(ctx, exportBlobsOf, arg.TenantID, arg.Package)
+	rows, err := q.db.Query(ctx, exportBlobsOf, arg.TenantID, arg.Exports)
 	if err != nil {
 		return nil, err
 	}
@@ -290,6 +289,37 @@ func (q *Queries) ExportBlobsOf(ctx context.Context, arg ExportBlobsOfParams) ([
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exportsOf = `-- name: ExportsOf :many
+SELECT x.id FROM export x WHERE x.tenant_id = $1
+  AND ($2::uuid = ANY(x.packages) OR x.waiting && ARRAY(SELECT u.id FROM unit u WHERE u.package_id = $2::uuid)) ORDER BY x.id
+`
+
+type ExportsOfParams struct {
+	TenantID string
+	Package  uuid.UUID
+}
+
+// Exports that hold a package, or hold documents of it that waited for it when they were made.
+func (q *Queries) ExportsOf(ctx context.Context, arg ExportsOfParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, exportsOf, arg.TenantID, arg.Package)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -1186,7 +1186,8 @@ func (q *Queries) ObjectsOfPackage(ctx context.Context, package_ uuid.UUID) ([]u
 }
 
 const openHandOvers = `-- name: OpenHandOvers :one
-SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = $1 AND e.state = 'BUILDING' AND $2::uuid = ANY(e.packages))
+SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = $1 AND e.state = 'BUILDING'
+        AND ($2::uuid = ANY(e.packages) OR e.waiting && ARRAY(SELECT u.id FROM unit u WHERE u.package_id = $2::uuid)))
      + (SELECT count(*) FROM distribution d WHERE d.tenant_id = $1 AND d.state = 'BUILDING'
         AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = $2::uuid AND u.id = ANY(d.units)))
 `
@@ -1528,26 +1529,31 @@ func (q *Queries) StandingIntegrations(ctx context.Context, arg StandingIntegrat
 	return items, nil
 }
 
-const subjectsOf = `-- name: SubjectsOf :many
-SELECT u.subject FROM unit u WHERE u.package_id = $1::uuid
-  AND NOT EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED'))
-ORDER BY u.position
+const unitsToTellOf = `-- name: UnitsToTellOf :many
+SELECT u.id, u.subject, EXISTS (SELECT 1 FROM unit o WHERE o.tenant_id = u.tenant_id AND o.subject = u.subject AND o.state NOT IN ('DESTROYED', 'REFUSED')) AS stands
+FROM unit u WHERE u.package_id = $1::uuid ORDER BY u.position
 `
 
-// But for those of which another unit still stands: a late receipt goes before what it belongs to.
-func (q *Queries) SubjectsOf(ctx context.Context, package_ uuid.UUID) ([]string, error) {
-	rows, err := q.db.Query(ctx, subjectsOf, package_)
+type UnitsToTellOfRow struct {
+	ID      uuid.UUID
+	Subject string
+	Stands  bool
+}
+
+// Units of a package, and whether another unit still stands of what they are about: a late receipt goes before what it belongs to.
+func (q *Queries) UnitsToTellOf(ctx context.Context, package_ uuid.UUID) ([]UnitsToTellOfRow, error) {
+	rows, err := q.db.Query(ctx, unitsToTellOf, package_)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []string
+	var items []UnitsToTellOfRow
 	for rows.Next() {
-		var subject string
-		if err := rows.Scan(&subject); err != nil {
+		var i UnitsToTellOfRow
+		if err := rows.Scan(&i.ID, &i.Subject, &i.Stands); err != nil {
 			return nil, err
 		}
-		items = append(items, subject)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

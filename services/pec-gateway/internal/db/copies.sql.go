@@ -11,6 +11,36 @@ import (
 	"github.com/google/uuid"
 )
 
+const archivesOf = `-- name: ArchivesOf :many
+SELECT DISTINCT archive_uri FROM restored WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) ORDER BY archive_uri
+`
+
+type ArchivesOfParams struct {
+	TenantID string
+	Ids      []uuid.UUID
+}
+
+// Exported mailboxes that these messages were restored from.
+func (q *Queries) ArchivesOf(ctx context.Context, arg ArchivesOfParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, archivesOf, arg.TenantID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var archive_uri string
+		if err := rows.Scan(&archive_uri); err != nil {
+			return nil, err
+		}
+		items = append(items, archive_uri)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const buryDays = `-- name: BuryDays :exec
 UPDATE preserved_day SET destroyed_by = $1
 WHERE tenant_id = $2 AND destroyed_by = '' AND (mailbox_id::text || '/' || day::text) = ANY($3::text[]) AND mailbox_id = ANY($4::uuid[])
@@ -73,6 +103,9 @@ SELECT n.uri::text AS uri, count(*) AS others FROM (
     UNION ALL
     SELECT d.register_uri FROM preserved_day d WHERE d.tenant_id = $1 AND d.register_uri <> '' AND d.register_uri = ANY($2::text[]) AND d.destroyed_by = ''
     UNION ALL
+    SELECT r.archive_uri FROM restored r JOIN message m ON m.tenant_id = r.tenant_id AND m.id = r.message_id
+    WHERE r.tenant_id = $1 AND r.archive_uri = ANY($2::text[]) AND m.destroyed_by = ''
+    UNION ALL
     SELECT f.uri FROM draft d, LATERAL (SELECT unnest($2::text[]) AS uri) AS f WHERE d.tenant_id = $1 AND position(convert_to(f.uri, 'UTF8') IN d.content) > 0
 ) AS n GROUP BY n.uri
 `
@@ -87,7 +120,7 @@ type NeedsOfRow struct {
 	Others int64
 }
 
-// How many messages, days and drafts that stand need these bytes.
+// How many messages, days and drafts that stand need these bytes. An exported mailbox is needed by what was restored from it.
 func (q *Queries) NeedsOf(ctx context.Context, arg NeedsOfParams) ([]NeedsOfRow, error) {
 	rows, err := q.db.Query(ctx, needsOf, arg.TenantID, arg.Uris)
 	if err != nil {

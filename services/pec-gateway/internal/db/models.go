@@ -315,6 +315,12 @@ type RequestLog struct {
 	CreatedAt   time.Time
 }
 
+type Restored struct {
+	TenantID   string
+	MessageID  uuid.UUID
+	ArchiveUri string
+}
+
 type RevocationPoint struct {
 	Url        string
 	NextTime   time.Time

@@ -86,6 +86,45 @@ func (q *Queries) MessagesToExport(ctx context.Context, arg MessagesToExportPara
 	return items, nil
 }
 
+const noteRestored = `-- name: NoteRestored :exec
+INSERT INTO restored (tenant_id, message_id, archive_uri) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+`
+
+type NoteRestoredParams struct {
+	TenantID   string
+	MessageID  uuid.UUID
+	ArchiveUri string
+}
+
+func (q *Queries) NoteRestored(ctx context.Context, arg NoteRestoredParams) error {
+	_, err := q.db.Exec(ctx, noteRestored, arg.TenantID, arg.MessageID, arg.ArchiveUri)
+	return err
+}
+
+const noteRestoredContents = `-- name: NoteRestoredContents :exec
+INSERT INTO restored (tenant_id, message_id, archive_uri)
+SELECT m.tenant_id, m.id, $1 FROM message m
+WHERE m.tenant_id = $2 AND m.mailbox_id = $3 AND m.direction = 1 AND m.sha256 = ANY($4::bytea[])
+ON CONFLICT DO NOTHING
+`
+
+type NoteRestoredContentsParams struct {
+	ArchiveUri string
+	TenantID   string
+	MailboxID  uuid.UUID
+	Sums       [][]byte
+}
+
+func (q *Queries) NoteRestoredContents(ctx context.Context, arg NoteRestoredContentsParams) error {
+	_, err := q.db.Exec(ctx, noteRestoredContents,
+		arg.ArchiveUri,
+		arg.TenantID,
+		arg.MailboxID,
+		arg.Sums,
+	)
+	return err
+}
+
 const ownFacts = `-- name: OwnFacts :many
 SELECT message_id, kind, at FROM fact WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND receipt_id IS NULL ORDER BY message_id, id
 `
@@ -150,18 +189,25 @@ func (q *Queries) RestoreTimes(ctx context.Context, arg RestoreTimesParams) erro
 	return err
 }
 
-const sentByMessageID = `-- name: SentByMessageID :one
-SELECT id FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = 2 AND message_id = $3
+const sentBefore = `-- name: SentBefore :one
+SELECT id FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND direction = 2 AND (message_id = $3 OR sha256 = $4::bytea) LIMIT 1
 `
 
-type SentByMessageIDParams struct {
+type SentBeforeParams struct {
 	TenantID  string
 	MailboxID uuid.UUID
 	MessageID string
+	Sha256    []byte
 }
 
-func (q *Queries) SentByMessageID(ctx context.Context, arg SentByMessageIDParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, sentByMessageID, arg.TenantID, arg.MailboxID, arg.MessageID)
+// By its bytes too: of a message that was destroyed they are all that is left to know it by.
+func (q *Queries) SentBefore(ctx context.Context, arg SentBeforeParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, sentBefore,
+		arg.TenantID,
+		arg.MailboxID,
+		arg.MessageID,
+		arg.Sha256,
+	)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err

@@ -863,7 +863,9 @@ type UnitsDestroyed struct {
 	Part int32 `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"`
 	// SHA-256 of the documents and what came with them, for who knows them by their bytes alone. Bytes that a document
 	// has which stands are left out.
-	FileSha256    [][]byte `protobuf:"bytes,6,rep,name=file_sha256,json=fileSha256,proto3" json:"file_sha256,omitempty"`
+	FileSha256 [][]byte `protobuf:"bytes,6,rep,name=file_sha256,json=fileSha256,proto3" json:"file_sha256,omitempty"`
+	// What the archive had signed about them: units (reports on their integrity), distributions and exports that had them.
+	Made          []string `protobuf:"bytes,7,rep,name=made,proto3" json:"made,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -936,6 +938,13 @@ func (x *UnitsDestroyed) GetPart() int32 {
 func (x *UnitsDestroyed) GetFileSha256() [][]byte {
 	if x != nil {
 		return x.FileSha256
+	}
+	return nil
+}
+
+func (x *UnitsDestroyed) GetMade() []string {
+	if x != nil {
+		return x.Made
 	}
 	return nil
 }
@@ -1021,7 +1030,7 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05codes\x18\x03 \x03(\tR\x05codes\x12#\n" +
 	"\rattempts_left\x18\x04 \x01(\x05R\fattemptsLeft:=\xaa\xbb\x189\n" +
-	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\x86\x02\n" +
+	")ceralacca.conservation.deposit_refused.v1\x12\fCONSERVATION\"\x9a\x02\n" +
 	"\x0eUnitsDestroyed\x12\x1a\n" +
 	"\bdisposal\x18\x01 \x01(\tR\bdisposal\x12\x18\n" +
 	"\apackage\x18\x02 \x01(\tR\apackage\x12\x1a\n" +
@@ -1029,7 +1038,8 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04part\x18\x05 \x01(\x05R\x04part\x12\x1f\n" +
 	"\vfile_sha256\x18\x06 \x03(\fR\n" +
-	"fileSha256:=\xaa\xbb\x189\n" +
+	"fileSha256\x12\x12\n" +
+	"\x04made\x18\a \x03(\tR\x04made:=\xaa\xbb\x189\n" +
 	")ceralacca.conservation.units_destroyed.v1\x12\fCONSERVATIONBBZ@ceralacca.dev/proto/gen/ceralacca/conservation/v1;conservationv1b\x06proto3"
 
 var (

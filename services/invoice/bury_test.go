@@ -15,6 +15,7 @@ import (
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/invoice/internal/db"
 )
@@ -125,4 +126,51 @@ func (w *world) copiesOf(t *testing.T, gone, stays *invoicev1.Invoice) {
 		}
 		return nil
 	}))
+}
+
+// TestDestroyedOfABatch: the archive that invoices were uploaded in is told with each of them that is destroyed, and needed for as
+// long as another stands that came in it; files in it that became no invoice need nothing.
+func TestDestroyedOfABatch(t *testing.T) {
+	w := start(t)
+	api := w.batches()
+	raw := zipOf(t, zipMember{name: "a.xml", content: file("Z1")}, zipMember{name: "b.xml", content: file("Z2")}, zipMember{name: "no.xml", content: []byte("<no/>")},
+		zipMember{name: "again.xml", content: file("Z1")})
+	u := w.upload(t, t.Context(), api, invoicev1.BatchKind_BATCH_KIND_CREATE, "0192f0a4-7777-7000-8000-000000000090")
+	u.archive(0, raw)
+	b := w.ends(api, u.done().GetName())
+	require.EqualValues(t, 2, b.GetCreated())
+	archive := blob.Of("acme", raw)
+	_, err := w.s.blobs.Get(t.Context(), archive)
+	require.NoError(t, err, "it lies in the store as it came")
+	var ids []uuid.UUID
+	for _, f := range w.files(api, b.GetName()) {
+		if f.GetState() == created {
+			ids = append(ids, uuid.MustParse(lastPart(f.GetInvoice())))
+		}
+	}
+	require.Len(t, ids, 2)
+	for i, id := range ids {
+		var found, needed int64
+		w.state("acme", &conservationv1.UnitsDestroyed{Disposal: "tenants/acme/disposals/d1", Package: "tenants/acme/packages/p", Time: timestamppb.Now(), Part: 1,
+			Subjects: []string{acmeMain + "/invoices/" + id.String()}})
+		w.eventually(func() bool { return w.get(acmeMain+"/invoices/"+id.String()).GetDestruction() != nil }, "it is told")
+		require.NoError(t, w.DB("invoice").Tx(t.Context(), "acme", func(_ context.Context, tx pgx.Tx) error {
+			rows, err := q(tx).CopiesOf(t.Context(), db.CopiesOfParams{TenantID: "acme", Ids: []uuid.UUID{id}})
+			require.NoError(t, err)
+			for _, r := range rows {
+				if r.Uri == archive.URI() {
+					require.Equal(t, "batch", r.What)
+					found++
+				}
+			}
+			needs, err := q(tx).NeedsOf(t.Context(), db.NeedsOfParams{TenantID: "acme", Uris: []string{archive.URI()}})
+			require.NoError(t, err)
+			for _, n := range needs {
+				needed += n.Others
+			}
+			return nil
+		}))
+		require.EqualValues(t, 1, found)
+		require.EqualValues(t, len(ids)-1-i, needed, "the others that stand")
+	}
 }

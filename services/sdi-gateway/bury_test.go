@@ -2,9 +2,12 @@ package sdigateway_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +19,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
+	"ceralacca.dev/services/format/fatturapa/fatturapatest"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/sandbox/client"
@@ -24,12 +31,12 @@ import (
 )
 
 // destroyed plays the archive: it says that units about these subjects were destroyed.
-func (r *receiver) destroyed(t *testing.T, tenant, disposal string, at time.Time, subjects ...string) {
+func (b *bundle) destroyed(t *testing.T, tenant, disposal string, at time.Time, subjects ...string) {
 	t.Helper()
-	owner := r.Host("invoice")
+	owner := b.Host("invoice")
 	require.NoError(t, owner.DB.Tx(bus.WithCorrelation(context.Background(), disposal), tenant, func(ctx context.Context, tx pgx.Tx) error {
 		return owner.Bus.Emit(ctx, tx, &conservationv1.UnitsDestroyed{Disposal: "tenants/" + tenant + "/disposals/" + disposal,
-			Package: "tenants/" + tenant + "/packages/p1", Subjects: subjects, Time: timestamppb.New(at)})
+			Package: "tenants/" + tenant + "/packages/p1", Subjects: subjects, Time: timestamppb.New(at), Part: 1})
 	}))
 }
 
@@ -137,4 +144,79 @@ func TestDestroyedDocuments(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// TestSupportsOfDestroyed: the supports of SDIFTP that carried a destroyed invoice and its receipt are told with it, and stay for as
+// long as one of the documents in them stands, whoever's it is.
+func TestSupportsOfDestroyed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	b := setup(t, sftpLines(t, "SDIFTP", "gather_for: 2s"))
+	invoices := map[string]string{}
+	for _, tenant := range []string{"t1", "t2"} {
+		content := fatturapatest.Invoice(fatturapatest.Options{CodiceDestinatario: "SBXRC00", Numero: "S-" + tenant})
+		owner := b.Host("invoice")
+		ref, err := owner.Blobs.Put(ctx, tenant, content)
+		require.NoError(t, err)
+		invoices[tenant] = "tenants/" + tenant + "/companies/c1/invoices/" + uuid.NewString()
+		require.NoError(t, owner.DB.Tx(bus.WithCorrelation(ctx, path.Base(invoices[tenant])), tenant, func(ctx context.Context, tx pgx.Tx) error {
+			return owner.Bus.Emit(ctx, tx, &invoicev1.InvoiceAccepted{Invoice: invoices[tenant], Format: "FPR12", RecipientCode: "SBXRC00",
+				Original: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: "application/xml"}})
+		}))
+	}
+	eventually(t, "both delivered", func() (bool, string) {
+		n := b.count(t, `SELECT count(*) FROM transmission WHERE state = 'DELIVERED'`)
+		return n == 2, fmt.Sprint(n)
+	})
+	require.Equal(t, 1, b.count(t, `SELECT count(DISTINCT support_id) FROM support_file`), "one support carried both")
+
+	b.destroyed(t, "t1", "d1", time.Now(), invoices["t1"])
+	found := map[string]string{}
+	for _, c := range answer[*conservationv1.CopiesFound](t, b).GetCopies() {
+		found[c.GetUri()] = c.GetWhat()
+		ref, err := blob.ParseURI(c.GetUri())
+		require.NoError(t, err)
+		_, err = b.Host("invoice").Blobs.Get(ctx, ref)
+		require.NoError(t, err, "the bytes are there: %s", c.GetWhat())
+	}
+	counts := map[string]int{}
+	for _, what := range found {
+		counts[what]++
+	}
+	require.GreaterOrEqual(t, counts["support"], 2, "the one that carried the file, and the one that brought its receipt: %v", counts)
+	require.Equal(t, []int{1, 1}, []int{counts["sent"], counts["receipt"]})
+
+	round := int32(0)
+	needed := func() map[string]int64 {
+		round++
+		owner := b.Host("invoice")
+		require.NoError(t, owner.DB.Tx(ctx, "t1", func(ctx context.Context, tx pgx.Tx) error {
+			return owner.Bus.Emit(ctx, tx, &conservationv1.CopiesCondemned{Disposal: "tenants/t1/disposals/d1", Package: "tenants/t1/packages/p1", Round: round, Part: 1,
+				Uris: slices.Sorted(maps.Keys(found))})
+		}))
+		got := map[string]int64{}
+		for _, c := range answer[*conservationv1.CopiesNeeded](t, b).GetCopies() {
+			require.Equal(t, "support", found[c.GetUri()], "nothing else of it is needed")
+			got[c.GetUri()] = c.GetOthers()
+		}
+		return got
+	}
+	var carrier string
+	require.NoError(t, b.DB("sdi-gateway").System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT DISTINCT s.file_uri FROM support s JOIN support_file f ON f.support_id = s.id`).Scan(&carrier)
+	}))
+	require.Equal(t, int64(1), needed()[carrier], "the other tenant's invoice left in it")
+	b.destroyed(t, "t2", "d2", time.Now(), invoices["t2"])
+	require.Contains(t, answer[*conservationv1.CopiesFound](t, b).String(), carrier, "the later disposal finds it again")
+	require.Empty(t, needed(), "with the last of them it goes")
+}
+
+// answer waits for what the gateway answers to the archive.
+func answer[E proto.Message](t *testing.T, b *bundle) E {
+	t.Helper()
+	for {
+		if ev, ok := b.await(t).(E); ok {
+			return ev
+		}
+	}
 }

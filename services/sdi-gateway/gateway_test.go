@@ -20,6 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/protobuf/proto"
 
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
@@ -141,6 +142,8 @@ func (b *bundle) listener() run.Target {
 		hear(h.Bus, b, &sdiv1.TransmissionFailed{})
 		hear(h.Bus, b, &sdiv1.DeadlineReached{})
 		hear(h.Bus, b, &sdiv1.StatementDiffered{})
+		hear(h.Bus, b, &conservationv1.CopiesFound{})
+		hear(h.Bus, b, &conservationv1.CopiesNeeded{})
 		return nil
 	}}
 }

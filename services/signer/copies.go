@@ -133,7 +133,7 @@ func (s *Service) onCopiesCondemned(ctx context.Context, tx pgx.Tx, ev *conserva
 			sums = append(sums, ref.SHA256[:])
 		}
 	}
-	rows, err := db.New(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: sums, Now: pg.Time(s.now())})
+	rows, err := db.New(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: sums, Now: pg.Time(s.now()), BegunAfter: pg.Time(s.now().Add(-resumeFor))})
 	if err != nil {
 		return fmt.Errorf("signer: who needs copies: %w", err)
 	}

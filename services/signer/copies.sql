@@ -32,8 +32,8 @@ SELECT DISTINCT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint A
 WHERE d.tenant_id = @tenant_id AND r.bundle_sha256 IS NOT NULL AND r.bundle_size IS NOT NULL AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]));
 
 -- name: NeedsOf :many
--- How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open, and closed ones
--- of documents that were not destroyed since.
+-- How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open and may still
+-- be finished, and closed ones of documents that were not destroyed since.
 SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     SELECT s.original_sha256 AS sha256 FROM signature s WHERE s.tenant_id = @tenant_id AND NOT EXISTS (SELECT 1 FROM destroyed_signature g WHERE g.signature_id = s.id) AND s.original_sha256 = ANY(@sums::bytea[])
     UNION ALL
@@ -49,10 +49,10 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     UNION ALL
     SELECT x.sha256 FROM document_signing s, LATERAL (SELECT unnest(s.hashes || coalesce(s.signed_sha256, '{}'::bytea[])) AS sha256) AS x
     WHERE s.tenant_id = @tenant_id AND (s.hashes && @sums::bytea[] OR s.signed_sha256 && @sums::bytea[]) AND x.sha256 = ANY(@sums::bytea[])
-      AND (s.state = 'SIGNING' OR NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = s.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= s.created_at))
+      AND (s.state = 'SIGNING' AND s.created_at > @begun_after::timestamptz OR s.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = s.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= s.created_at))
     UNION ALL
     SELECT x.sha256 FROM challenge c, LATERAL (SELECT unnest(c.hashes || coalesce(c.signed_sha256, '{}'::bytea[])) AS sha256) AS x
     WHERE c.tenant_id = @tenant_id AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND x.sha256 = ANY(@sums::bytea[])
-      AND (c.state IN ('AUTHORIZED', 'SIGNING') OR c.state = 'OPEN' AND c.expires_at > @now::timestamptz
+      AND (c.state IN ('OPEN', 'AUTHORIZED', 'SIGNING') AND c.expires_at > @now::timestamptz
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
 ) AS n GROUP BY n.sha256;

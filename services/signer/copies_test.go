@@ -71,7 +71,7 @@ func TestWhoNeedsSignedBytes(t *testing.T) {
 		out := map[string]int64{}
 		require.NoError(t, base.Tx(t.Context(), tenant, func(ctx context.Context, tx pgx.Tx) error {
 			for _, text := range texts {
-				rows, err := db.New(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: [][]byte{sum(text)}, Now: at})
+				rows, err := db.New(tx).NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: [][]byte{sum(text)}, Now: at, BegunAfter: at.Add(-time.Hour)})
 				require.NoError(t, err)
 				for _, r := range rows {
 					out[text] = r.Others

@@ -256,6 +256,12 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	}
 	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, by, at)
+		if err == nil && c.Provider != "" {
+			return nil // whether its provider can be asked is known there, and what it may have signed is said first
+		}
+		if err == nil {
+			return s.mayGoOn(ctx, q, c, row)
+		}
 	})
 	if err != nil {
 		return row, err
@@ -273,7 +279,10 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 			return fmt.Errorf("signer: read document signing: %w", err)
 		}
 		if row.State != "SIGNED" {
-			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential or the mandate was revoked while it signed: nothing is released")
+			if err := s.mayGoOn(ctx, q, c, row); err != nil {
+				return err
+			}
+			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "the credential was suspended or revoked while it signed: nothing is released")
 		}
 		if n == 0 { // the same request, sent twice, was here first
 			return nil
@@ -297,9 +306,31 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	g.SetLimit(s.cfg.Parallel)
 	for i, digest := range digests {
 		g.Go(func() error {
+// codeSigningOver: a request under a mandate was not finished in its hour.
+const codeSigningOver = "SIGNING_OVER"
+
+// mayGoOn says whether a request that was counted may still be signed: its mandate holds, and it is not older than an
+// authorization of a person would be. What is signed is signed.
+func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, row db.DocumentSigning) error {
+	if row.State == "SIGNED" {
+		return nil
+	}
+	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: row.MandateID, CredentialID: row.CredentialID})
+	if err != nil {
+		return fmt.Errorf("signer: read mandate: %w", err)
+	}
+	if err := s.inForce(c, m); err != nil {
+		return err
+	}
+	if end := row.CreatedAt.Add(resumeFor); !s.now().Before(end) {
+		return fault.Precondition(codeSigningOver, "the request was to be finished by %s, and nothing of it was released: send another, with a new request_id", end.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 			file, err := one(gctx, digest)
 			made[i] = file
-			return err
+			return fmt.Errorf("signer: read document signing: %w", err)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -316,6 +347,7 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	return hashes, sizes, nil
 }
 
+			Now: pg.Time(s.now()), BegunAfter: pg.Time(s.now().Add(-resumeFor)),
 // signedSet are the files that were made of documents, in order of their digests.
 type signedSet struct {
 	of, signed [][]byte

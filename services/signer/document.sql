@@ -39,12 +39,13 @@ SELECT id, tenant_id, mandate_id, credential_id, request_id, output, hashes, sta
 FROM document_signing WHERE tenant_id = @tenant_id AND request_id = @request_id;
 
 -- name: RecordDocumentSigning :execrows
--- All the signatures of a request or none, and only by a credential that is still active.
+-- All the signatures of a request or none, only by a credential that is still active, under a mandate that still holds,
+-- and only for as long as a request goes on.
 UPDATE document_signing d SET state = 'SIGNED', signed_sha256 = @signed_sha256::bytea[], signed_sizes = @signed_sizes::bigint[],
        signing_time = @signing_time, signed_at = @at
-WHERE d.id = @id AND d.state = 'SIGNING'
+WHERE d.id = @id AND d.state = 'SIGNING' AND d.created_at > @begun_after
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
-  AND EXISTS (SELECT 1 FROM mandate m WHERE m.id = d.mandate_id AND m.revoked_at IS NULL);
+  AND EXISTS (SELECT 1 FROM mandate m WHERE m.id = d.mandate_id AND m.revoked_at IS NULL AND m.valid_from <= @now::timestamptz AND m.valid_until > @now::timestamptz);
 
 -- name: TakeStamps :execrows
 -- Counts time-stamps before they are asked for, as far as the tenant's quota goes.

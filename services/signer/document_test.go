@@ -229,6 +229,9 @@ func TestMandatesRefuse(t *testing.T) {
 		return r
 	}
 	invoices := d.credential(t, company, signv1.CredentialKind_CREDENTIAL_KIND_AUTOMATIC, p256).GetName()
+	early, over, spent := d.mandate(t, 6, 4, attached), d.mandate(t, 6, 4, attached), d.mandate(t, 1, 4, attached)
+	d.exec(t, `UPDATE mandate SET valid_from = now() + interval '1 minute' WHERE id = $1`, last(early.GetName()))
+	d.exec(t, `UPDATE mandate SET valid_until = now() - interval '1 second' WHERE id = $1`, last(over.GetName()))
 	changed := bytes.Replace(signed, doc, []byte("Contract"), 1)
 	for name, c := range map[string]struct {
 		req  *signv1.SignDocumentsRequest
@@ -236,6 +239,9 @@ func TestMandatesRefuse(t *testing.T) {
 	}{
 		"form that is not given":    {d.request(m, detached, doc), "MANDATE_REFUSED"},
 		"more than a day":           {d.request(m, attached, []byte("1"), []byte("2"), []byte("3"), []byte("4")), "MANDATE_REFUSED"},
+		"before it begins":          {d.request(early, attached, doc), "MANDATE_REFUSED"},
+		"after its end":             {d.request(over, attached, doc), "MANDATE_REFUSED"},
+		"more than in all":          {d.request(spent, attached, []byte("1"), []byte("2")), "MANDATE_REFUSED"},
 		"another's mandate":         {other(d.request(m, attached, doc), func(r *signv1.SignDocumentsRequest) { r.Credential = invoices }), "MANDATE_MISMATCH"},
 		"mandate that is not there": {other(d.request(m, attached, doc), func(r *signv1.SignDocumentsRequest) { r.Mandate = d.cred + "/mandates/" + uuid.NewString() }), "MANDATE_NOT_FOUND"},
 		"no authority":              {other(d.request(m, attached, doc), func(r *signv1.SignDocumentsRequest) { r.Mandate = "" }), "AUTHORITY_MISSING"},

@@ -203,6 +203,22 @@ func (s *Service) RevokeMandate(ctx context.Context, req *signv1.RevokeMandateRe
 	return s.mandateMessage(c, row), nil
 }
 
+func mandateRefused(c db.Credential, id uuid.UUID, format string, a ...any) error {
+	return fault.Precondition("MANDATE_REFUSED", "mandate %s: %s", nameOfMandate(c, id), fmt.Sprintf(format, a...))
+}
+
+// inForce says whether a mandate holds now.
+func (s *Service) inForce(c db.Credential, m db.Mandate) error {
+	now := s.now()
+	switch {
+	case m.RevokedAt != nil:
+		return mandateRefused(c, m.ID, "it was revoked at %s", m.RevokedAt.UTC().Format(time.RFC3339))
+	case now.Before(m.ValidFrom) || !now.Before(m.ValidUntil):
+		return mandateRefused(c, m.ID, "it holds from %s to %s", m.ValidFrom.UTC().Format(time.RFC3339), m.ValidUntil.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // refusedBy says which limit of a mandate a request broke.
 func (s *Service) refusedBy(ctx context.Context, q *db.Queries, c db.Credential, id uuid.UUID, documents int, out output) error {
 	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: id, CredentialID: c.ID})
@@ -212,19 +228,16 @@ func (s *Service) refusedBy(ctx context.Context, q *db.Queries, c db.Credential,
 	if err != nil {
 		return fmt.Errorf("signer: read mandate: %w", err)
 	}
-	refuse := func(format string, a ...any) error {
-		return fault.Precondition("MANDATE_REFUSED", "mandate %s: %s", nameOfMandate(c, id), fmt.Sprintf(format, a...))
+	if err := s.inForce(c, m); err != nil {
+		return err
 	}
+	refuse := func(format string, a ...any) error { return mandateRefused(c, id, format, a...) }
 	now := s.now()
 	used := int32(0)
 	if m.Day == now.UTC().Format(time.DateOnly) {
 		used = m.UsedToday
 	}
 	switch {
-	case m.RevokedAt != nil:
-		return refuse("it was revoked at %s", m.RevokedAt.UTC().Format(time.RFC3339))
-	case now.Before(m.ValidFrom) || !now.Before(m.ValidUntil):
-		return refuse("it holds from %s to %s", m.ValidFrom.UTC().Format(time.RFC3339), m.ValidUntil.UTC().Format(time.RFC3339))
 	case !strings.Contains(" "+strings.Join(m.Forms, " ")+" ", " "+out.name()+" "):
 		return refuse("it is for %s, not for %s", strings.Join(m.Forms, ", "), out.name())
 	case m.Used+int64(documents) > m.MaxDocuments:

@@ -191,11 +191,20 @@ func (s *Service) seal(ctx context.Context, b *bundle) error {
 		return nil
 	}
 	credential, _, _ := strings.Cut(row.SealMandate, "/mandates/")
-	resp, err := s.SignDocuments(ctx, &signv1.SignDocumentsRequest{
-		Credential: credential, Mandate: row.SealMandate, Form: signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED,
-		Documents: []*signv1.DocumentToSign{{Source: &signv1.DocumentToSign_Content{Content: b.file.Trail}}},
-		RequestId: uuid.NewSHA1(row.ID, []byte("seal of the audit trail")).String(),
-	})
+	what := "seal of the audit trail"
+	var resp *signv1.SignDocumentsResponse
+	var err error
+	for again := 1; ; again++ { // one whose hour was over, the key being away so long, is followed by another
+		resp, err = s.SignDocuments(ctx, &signv1.SignDocumentsRequest{
+			Credential: credential, Mandate: row.SealMandate, Form: signv1.SignatureForm_SIGNATURE_FORM_CADES_DETACHED,
+			Documents: []*signv1.DocumentToSign{{Source: &signv1.DocumentToSign_Content{Content: b.file.Trail}}},
+			RequestId: uuid.NewSHA1(row.ID, []byte(what)).String(),
+		})
+		if err == nil || fault.Of(err).Code != codeSigningOver {
+			break
+		}
+		what = fmt.Sprintf("seal of the audit trail, %d", again)
+	}
 	if err != nil {
 		return b.without("not sealed", err)
 	}

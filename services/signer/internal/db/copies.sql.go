@@ -79,19 +79,20 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     UNION ALL
     SELECT x.sha256 FROM document_signing s, LATERAL (SELECT unnest(s.hashes || coalesce(s.signed_sha256, '{}'::bytea[])) AS sha256) AS x
     WHERE s.tenant_id = $1 AND (s.hashes && $2::bytea[] OR s.signed_sha256 && $2::bytea[]) AND x.sha256 = ANY($2::bytea[])
-      AND (s.state = 'SIGNING' OR NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = s.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= s.created_at))
+      AND (s.state = 'SIGNING' AND s.created_at > $3::timestamptz OR s.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = s.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= s.created_at))
     UNION ALL
     SELECT x.sha256 FROM challenge c, LATERAL (SELECT unnest(c.hashes || coalesce(c.signed_sha256, '{}'::bytea[])) AS sha256) AS x
     WHERE c.tenant_id = $1 AND (c.hashes && $2::bytea[] OR c.signed_sha256 && $2::bytea[]) AND x.sha256 = ANY($2::bytea[])
-      AND (c.state IN ('AUTHORIZED', 'SIGNING') OR c.state = 'OPEN' AND c.expires_at > $3::timestamptz
+      AND (c.state IN ('OPEN', 'AUTHORIZED', 'SIGNING') AND c.expires_at > $4::timestamptz
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
 ) AS n GROUP BY n.sha256
 `
 
 type NeedsOfParams struct {
-	TenantID string
-	Sums     [][]byte
-	Now      time.Time
+	TenantID   string
+	Sums       [][]byte
+	BegunAfter time.Time
+	Now        time.Time
 }
 
 type NeedsOfRow struct {
@@ -99,10 +100,15 @@ type NeedsOfRow struct {
 	Others int64
 }
 
-// How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open, and closed ones
-// of documents that were not destroyed since.
+// How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open and may still
+// be finished, and closed ones of documents that were not destroyed since.
 func (q *Queries) NeedsOf(ctx context.Context, arg NeedsOfParams) ([]NeedsOfRow, error) {
-	rows, err := q.db.Query(ctx, needsOf, arg.TenantID, arg.Sums, arg.Now)
+	rows, err := q.db.Query(ctx, needsOf,
+		arg.TenantID,
+		arg.Sums,
+		arg.BegunAfter,
+		arg.Now,
+	)
 	if err != nil {
 		return nil, err
 	}

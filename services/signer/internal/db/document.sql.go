@@ -201,9 +201,9 @@ func (q *Queries) ListMandates(ctx context.Context, arg ListMandatesParams) ([]M
 const recordDocumentSigning = `-- name: RecordDocumentSigning :execrows
 UPDATE document_signing d SET state = 'SIGNED', signed_sha256 = $1::bytea[], signed_sizes = $2::bigint[],
        signing_time = $3, signed_at = $4
-WHERE d.id = $5 AND d.state = 'SIGNING'
+WHERE d.id = $5 AND d.state = 'SIGNING' AND d.created_at > $6
   AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
-  AND EXISTS (SELECT 1 FROM mandate m WHERE m.id = d.mandate_id AND m.revoked_at IS NULL)
+  AND EXISTS (SELECT 1 FROM mandate m WHERE m.id = d.mandate_id AND m.revoked_at IS NULL AND m.valid_from <= $7::timestamptz AND m.valid_until > $7::timestamptz)
 `
 
 type RecordDocumentSigningParams struct {
@@ -212,9 +212,12 @@ type RecordDocumentSigningParams struct {
 	SigningTime  *time.Time
 	At           *time.Time
 	ID           uuid.UUID
+	BegunAfter   time.Time
+	Now          time.Time
 }
 
-// All the signatures of a request or none, and only by a credential that is still active.
+// All the signatures of a request or none, only by a credential that is still active, under a mandate that still holds,
+// and only for as long as a request goes on.
 func (q *Queries) RecordDocumentSigning(ctx context.Context, arg RecordDocumentSigningParams) (int64, error) {
 	result, err := q.db.Exec(ctx, recordDocumentSigning,
 		arg.SignedSha256,
@@ -222,6 +225,8 @@ func (q *Queries) RecordDocumentSigning(ctx context.Context, arg RecordDocumentS
 		arg.SigningTime,
 		arg.At,
 		arg.ID,
+		arg.BegunAfter,
+		arg.Now,
 	)
 	if err != nil {
 		return 0, err

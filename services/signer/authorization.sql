@@ -75,13 +75,14 @@ WHERE g.tenant_id = @tenant_id AND g.subject = held.subject;
 
 -- name: SpendPassword :execrows
 -- A right password is spent, once and for all: whoever inserts the row has it. It is asked for a wrong
--- one too, so that both take as long. Rows are kept long beyond the time in which Vault could find the password right.
+-- one too, so that both take as long. Rows are kept long beyond the time in which Vault could find the password right;
+-- after that the same digits are another password, whose row takes the place of the older one's.
 WITH old AS (
     DELETE FROM otp_spent o WHERE o.device_id = @device_id AND o.spent_at < @forget AND o.mac <> @mac
 )
 INSERT INTO otp_spent (tenant_id, device_id, mac, spent_at)
 SELECT d.tenant_id, d.id, @mac, @at FROM otp_device d WHERE d.id = @device_id AND d.state <> 'REMOVED' AND (@otp_right::boolean)
-ON CONFLICT (device_id, mac) DO NOTHING;
+ON CONFLICT (device_id, mac) DO UPDATE SET spent_at = excluded.spent_at WHERE otp_spent.spent_at < @forget;
 
 -- name: GetDevice :one
 SELECT id, tenant_id, credential_id, type, display_name, state, replaces, created_at, confirmed_at, removed_at, address
@@ -158,7 +159,7 @@ WITH old AS (
 ), spent AS (
     INSERT INTO otp_spent (tenant_id, device_id, mac, spent_at)
     SELECT d.tenant_id, d.id, @mac, @at FROM otp_device d WHERE d.id = @device_id AND d.state = 'ACTIVE' AND (@otp_right::boolean)
-    ON CONFLICT (device_id, mac) DO NOTHING
+    ON CONFLICT (device_id, mac) DO UPDATE SET spent_at = excluded.spent_at WHERE otp_spent.spent_at < @forget -- see SpendPassword
     RETURNING device_id
 )
 UPDATE challenge ch SET state = 'AUTHORIZED', authorization_sha256 = @authorization_sha256, device_id = spent.device_id,

@@ -68,6 +68,8 @@ func TestOneCodeOneWinner(t *testing.T) {
 	var caller string
 	require.NoError(t, pgtest.Admin(t, store).QueryRow(ctx, `SELECT caller FROM challenge LIMIT 1`).Scan(&caller))
 	mac := sha256.Sum256([]byte("the same code"))
+	// The same six digits were another password, hours ago: it does not spend this one.
+	h.exec(t, `INSERT INTO otp_spent (tenant_id, device_id, mac, spent_at) VALUES ('acme', $1, $2, now() - interval '2 hours')`, last(s.device), mac[:])
 	var won, errs atomic.Int32
 	together(crowd, func(i int) {
 		now := pg.Time(time.Now())

@@ -42,7 +42,7 @@ WITH old AS (
 ), spent AS (
     INSERT INTO otp_spent (tenant_id, device_id, mac, spent_at)
     SELECT d.tenant_id, d.id, $10, $2 FROM otp_device d WHERE d.id = $8 AND d.state = 'ACTIVE' AND ($11::boolean)
-    ON CONFLICT (device_id, mac) DO NOTHING
+    ON CONFLICT (device_id, mac) DO UPDATE SET spent_at = excluded.spent_at WHERE otp_spent.spent_at < $9 -- see SpendPassword
     RETURNING device_id
 )
 UPDATE challenge ch SET state = 'AUTHORIZED', authorization_sha256 = $1, device_id = spent.device_id,
@@ -846,7 +846,7 @@ WITH old AS (
 )
 INSERT INTO otp_spent (tenant_id, device_id, mac, spent_at)
 SELECT d.tenant_id, d.id, $1, $2 FROM otp_device d WHERE d.id = $3 AND d.state <> 'REMOVED' AND ($4::boolean)
-ON CONFLICT (device_id, mac) DO NOTHING
+ON CONFLICT (device_id, mac) DO UPDATE SET spent_at = excluded.spent_at WHERE otp_spent.spent_at < $5
 `
 
 type SpendPasswordParams struct {
@@ -858,7 +858,8 @@ type SpendPasswordParams struct {
 }
 
 // A right password is spent, once and for all: whoever inserts the row has it. It is asked for a wrong
-// one too, so that both take as long. Rows are kept long beyond the time in which Vault could find the password right.
+// one too, so that both take as long. Rows are kept long beyond the time in which Vault could find the password right;
+// after that the same digits are another password, whose row takes the place of the older one's.
 func (q *Queries) SpendPassword(ctx context.Context, arg SpendPasswordParams) (int64, error) {
 	result, err := q.db.Exec(ctx, spendPassword,
 		arg.Mac,

@@ -171,6 +171,7 @@ func (c *cscCall) signDocuments(ctx context.Context, req *csc2.SignDocRequest) (
 	if err != nil {
 		return nil, err
 	}
+	defer d.release()
 	ch, err := c.use(ctx, row, req.SAD, d.order, out.key)
 	if err != nil {
 		return nil, ofDocuments(err)

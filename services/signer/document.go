@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -31,6 +32,8 @@ type documents struct {
 	mu   sync.Mutex
 	made map[[sha256.Size]byte][]byte // files that this request made, by their own digests
 
+	release func() // of the memory that they take
+
 	name   credentialName
 	hashes [][]byte                     // sorted
 	order  [][]byte                     // as in the request
@@ -44,6 +47,7 @@ func (s *Service) SignDocuments(ctx context.Context, req *signv1.SignDocumentsRe
 	if err != nil {
 		return nil, err
 	}
+	defer d.release()
 	out, err := outputOf(req)
 	if err != nil {
 		return nil, err
@@ -73,48 +77,96 @@ func (d *documents) keep(file []byte, err error) ([]byte, error) {
 	return file, err
 }
 
-// documentsOf reads the documents and their digests.
-func (s *Service) documentsOf(ctx context.Context, req *signv1.SignDocumentsRequest) (*documents, error) {
+// holdings bounds what documents take of memory, however many requests bring them.
+type holdings struct {
+	all  int64
+	free *semaphore.Weighted
+}
+
+// holdPatience is how long a request waits for the memory of others.
+const holdPatience = 5 * time.Second
+
+func newHoldings(cfg DocumentsConfig) *holdings {
+	all := max(cfg.MaxHeld, cfg.MaxSize)
+	return &holdings{all, semaphore.NewWeighted(all)}
+}
+
+// hold waits for room for documents of so many bytes, and gives what frees it. Nothing of the request has happened before.
+func (h *holdings) hold(ctx context.Context, bytes int64) (release func(), err error) {
+	wait, cancel := context.WithTimeout(ctx, holdPatience)
+	defer cancel()
+	if err := h.free.Acquire(wait, bytes); err != nil {
+		return nil, fault.Unavailable("DOCUMENTS_BUSY", "documents of %d bytes are being signed, which is all that are at a time: repeat the same request in a moment", h.all).
+			WithRetryAfter(time.Second).With(err)
+	}
+	return func() { h.free.Release(bytes) }, nil
+}
+
+// sizeOf is how many bytes the documents of a request have together, and where those are that the store has.
+func (s *Service) sizeOf(tenant string, list []*signv1.DocumentToSign) (total int64, refs []blob.Ref, err error) {
+	refs = make([]blob.Ref, len(list))
+	for i, in := range list {
+		size := int64(len(in.GetContent()))
+		if b := in.GetBlob(); b != nil {
+			if refs[i], err = refFrom(tenant, fmt.Sprintf("documents[%d].blob", i), b); err != nil {
+				return 0, nil, err
+			}
+			size = refs[i].Size
+		}
+		if total += size; total > s.cfg.Documents.MaxSize {
+			return 0, nil, s.documentsTooLarge()
+		}
+	}
+	return total, refs, nil
+}
+
+// documentsOf reads the documents and their digests. Whoever has them lets them go with release.
+func (s *Service) documentsOf(ctx context.Context, req *signv1.SignDocumentsRequest) (d *documents, err error) {
 	name, err := parseCredentialName("name", req.GetCredential())
 	if err != nil {
 		return nil, err
 	}
-	d := &documents{name: name, bytes: map[[sha256.Size]byte][]byte{}, made: map[[sha256.Size]byte][]byte{}}
-	total := int64(0)
+	total, refs, err := s.sizeOf(name.tenant, req.GetDocuments())
+	if err != nil {
+		return nil, err
+	}
+	d = &documents{name: name, bytes: map[[sha256.Size]byte][]byte{}, made: map[[sha256.Size]byte][]byte{}}
+	if d.release, err = s.held.hold(ctx, total); err != nil {
+		return nil, err
+	}
+	if err = s.read(ctx, d, req, refs); err != nil {
+		d.release()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (s *Service) read(ctx context.Context, d *documents, req *signv1.SignDocumentsRequest, refs []blob.Ref) (err error) {
 	for i, in := range req.GetDocuments() {
 		field := fmt.Sprintf("documents[%d]", i)
 		content := in.GetContent()
-		if b := in.GetBlob(); b != nil {
-			ref, err := refFrom(name.tenant, field+".blob", b)
-			if err != nil {
-				return nil, err
+		if in.GetBlob() != nil {
+			if content, err = s.blobs.Get(ctx, refs[i]); err != nil {
+				return err
 			}
-			if total += ref.Size; total > s.cfg.Documents.MaxSize {
-				return nil, s.documentsTooLarge()
-			}
-			if content, err = s.blobs.Get(ctx, ref); err != nil {
-				return nil, err
-			}
-		} else if total += int64(len(content)); total > s.cfg.Documents.MaxSize {
-			return nil, s.documentsTooLarge()
 		}
 		if hash := in.GetSha256(); hash != nil {
 			if f := req.GetForm(); f == signv1.SignatureForm_SIGNATURE_FORM_XADES_ENVELOPED || f == signv1.SignatureForm_SIGNATURE_FORM_PADES {
-				return nil, fault.Invalid("DOCUMENT_MISSING", "%s: XAdES and PAdES are inside the document: give it, not its digest", field).
+				return fault.Invalid("DOCUMENT_MISSING", "%s: XAdES and PAdES are inside the document: give it, not its digest", field).
 					WithField(field, "DOCUMENT_MISSING", "is a digest only")
 			}
 			d.order = append(d.order, hash)
 			continue
 		}
 		if len(content) == 0 {
-			return nil, fault.Invalid("DOCUMENT_EMPTY", "%s: has no bytes", field).WithField(field, "DOCUMENT_EMPTY", "has no bytes")
+			return fault.Invalid("DOCUMENT_EMPTY", "%s: has no bytes", field).WithField(field, "DOCUMENT_EMPTY", "has no bytes")
 		}
 		sum := sha256.Sum256(content)
 		d.order = append(d.order, sum[:])
 		d.bytes[sum] = content
 	}
 	d.hashes, err = sortedHashes(d.order)
-	return d, err
+	return err
 }
 
 func (s *Service) documentsTooLarge() error {
@@ -204,8 +256,14 @@ func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocuments
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q, now := db.New(tx), pg.Time(s.now())
 		row, err = q.GetDocumentSigning(ctx, key)
+		if err == nil && c.Provider != "" {
+			return nil // whether its provider can be asked is known there, and what it may have signed is said first
+		}
+		if err == nil {
+			return s.mayGoOn(ctx, q, c, row)
+		}
 		if !errors.Is(err, pgx.ErrNoRows) {
-			return err
+			return fmt.Errorf("signer: read document signing: %w", err)
 		}
 		n, err := q.UseMandate(ctx, db.UseMandateParams{
 			ID: id, MandateID: mandate, CredentialID: c.ID, RequestID: key.RequestID, Output: out.key, Hashes: d.hashes, Form: out.name(),
@@ -245,6 +303,28 @@ func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocuments
 	return row, nil
 }
 
+// codeSigningOver: a request under a mandate was not finished in its hour.
+const codeSigningOver = "SIGNING_OVER"
+
+// mayGoOn says whether a request that was counted may still be signed: its mandate holds, and it is not older than an
+// authorization of a person would be. What is signed is signed.
+func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, row db.DocumentSigning) error {
+	if row.State == "SIGNED" {
+		return nil
+	}
+	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: row.MandateID, CredentialID: row.CredentialID})
+	if err != nil {
+		return fmt.Errorf("signer: read mandate: %w", err)
+	}
+	if err := s.inForce(c, m); err != nil {
+		return err
+	}
+	if end := row.CreatedAt.Add(resumeFor); !s.now().Before(end) {
+		return fault.Precondition(codeSigningOver, "the request was to be finished by %s, and nothing of it was released: send another, with a new request_id", end.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // signIntended signs what was counted and records it.
 func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.DocumentSigning, d *documents, out output) (db.DocumentSigning, error) {
 	sign := func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
@@ -256,12 +336,6 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	}
 	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, by, at)
-		if err == nil && c.Provider != "" {
-			return nil // whether its provider can be asked is known there, and what it may have signed is said first
-		}
-		if err == nil {
-			return s.mayGoOn(ctx, q, c, row)
-		}
 	})
 	if err != nil {
 		return row, err
@@ -270,6 +344,7 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 		q := db.New(tx)
 		n, err := q.RecordDocumentSigning(ctx, db.RecordDocumentSigningParams{
 			ID: row.ID, SignedSha256: hashes, SignedSizes: sizes, SigningTime: &at, At: ptr(pg.Time(s.now())),
+			Now: pg.Time(s.now()), BegunAfter: pg.Time(s.now().Add(-resumeFor)),
 		})
 		if err != nil {
 			return fmt.Errorf("signer: record document signing: %w", err)
@@ -306,31 +381,9 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	g.SetLimit(s.cfg.Parallel)
 	for i, digest := range digests {
 		g.Go(func() error {
-// codeSigningOver: a request under a mandate was not finished in its hour.
-const codeSigningOver = "SIGNING_OVER"
-
-// mayGoOn says whether a request that was counted may still be signed: its mandate holds, and it is not older than an
-// authorization of a person would be. What is signed is signed.
-func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, row db.DocumentSigning) error {
-	if row.State == "SIGNED" {
-		return nil
-	}
-	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: row.MandateID, CredentialID: row.CredentialID})
-	if err != nil {
-		return fmt.Errorf("signer: read mandate: %w", err)
-	}
-	if err := s.inForce(c, m); err != nil {
-		return err
-	}
-	if end := row.CreatedAt.Add(resumeFor); !s.now().Before(end) {
-		return fault.Precondition(codeSigningOver, "the request was to be finished by %s, and nothing of it was released: send another, with a new request_id", end.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
 			file, err := one(gctx, digest)
 			made[i] = file
-			return fmt.Errorf("signer: read document signing: %w", err)
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -347,7 +400,6 @@ func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, r
 	return hashes, sizes, nil
 }
 
-			Now: pg.Time(s.now()), BegunAfter: pg.Time(s.now().Add(-resumeFor)),
 // signedSet are the files that were made of documents, in order of their digests.
 type signedSet struct {
 	of, signed [][]byte

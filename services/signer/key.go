@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
+
+	"ceralacca.dev/services/internal/fault"
 )
 
 // vaultKey is one version of a key in Vault as a crypto.Signer (and a cms.ContextSigner). Digests
@@ -24,6 +27,10 @@ type vaultKey struct {
 	waiting []*wish
 	flying  int
 }
+
+// mostWaiting is how many digests wait for one key at most: those of 64 requests at a time with 64 in hand each, some
+// seconds of Vault's work. Whoever comes on top of them does better to come again than to wait beyond its deadline.
+const mostWaiting = 4096
 
 // wish is one digest that waits for its signature.
 type wish struct {
@@ -54,6 +61,10 @@ func (k *vaultKey) SignContext(ctx context.Context, digest []byte, opts crypto.S
 	}
 	w := &wish{ctx: ctx, digest: digest, done: make(chan signResult, 1)}
 	k.mu.Lock()
+	if len(k.waiting) >= mostWaiting {
+		k.mu.Unlock()
+		return nil, fault.Unavailable("KEY_BUSY", "%d digests wait for this key already: repeat the same request in a moment", mostWaiting).WithRetryAfter(time.Second)
+	}
 	k.waiting = append(k.waiting, w)
 	if k.flying < k.vault.cfg.InFlight {
 		k.flying++
@@ -72,20 +83,31 @@ func (k *vaultKey) SignContext(ctx context.Context, digest []byte, opts crypto.S
 func (k *vaultKey) fly() {
 	for {
 		k.mu.Lock()
-		n := min(len(k.waiting), k.vault.cfg.Batch)
-		if n == 0 {
+		batch := k.take()
+		if len(batch) == 0 {
 			k.flying--
 			k.mu.Unlock()
 			return
 		}
-		batch := k.waiting[:n:n]
-		k.waiting = k.waiting[n:]
-		if len(k.waiting) == 0 {
-			k.waiting = nil
-		}
 		k.mu.Unlock()
 		k.send(batch)
 	}
+}
+
+// take takes the next batch off the queue, without those whose caller has gone: nobody would have their signatures.
+func (k *vaultKey) take() []*wish {
+	var batch []*wish
+	for len(k.waiting) > 0 && len(batch) < k.vault.cfg.Batch {
+		w := k.waiting[0]
+		k.waiting = k.waiting[1:]
+		if w.ctx.Err() == nil {
+			batch = append(batch, w)
+		}
+	}
+	if len(k.waiting) == 0 {
+		k.waiting = nil
+	}
+	return batch
 }
 
 func (k *vaultKey) send(batch []*wish) {

@@ -22,10 +22,11 @@ func (s *Service) toAuthorize(ctx context.Context, h *held, name credentialName,
 	if plan == nil || h.holding.Scal != 2 {
 		return h.toAuthorizeCAdES()
 	}
-	sign, err := s.planned(ctx, name, h.challenge.Hashes, plan)
+	sign, release, err := s.planned(ctx, name, h.challenge.Hashes, plan)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	wanted, err := h.collect(ctx, sign)
 	if err != nil {
 		return nil, err
@@ -50,28 +51,30 @@ func (h *held) toAuthorizeCAdES() ([][]byte, error) {
 	return out, nil
 }
 
-// planned makes the files that a plan names. hashes are the challenge's, sorted.
-func (s *Service) planned(ctx context.Context, name credentialName, hashes [][]byte, plan *signv1.SigningPlan) (signFunc, error) {
+// planned makes the files that a plan names, until release. hashes are the challenge's, sorted.
+func (s *Service) planned(ctx context.Context, name credentialName, hashes [][]byte, plan *signv1.SigningPlan) (sign signFunc, release func(), err error) {
 	if plan.GetParticipant() != "" {
-		return s.plannedRequest(ctx, name, hashes, plan.GetParticipant())
+		sign, err = s.plannedRequest(ctx, name, hashes, plan.GetParticipant())
+		return sign, func() {}, err
 	}
 	in := plan.GetDocuments()
 	req := &signv1.SignDocumentsRequest{Credential: name.full(), Documents: in.GetDocuments(), Form: in.GetForm(), Timestamp: in.GetTimestamp(), Pdf: in.GetPdf()}
-	d, err := s.documentsOf(ctx, req)
-	if err != nil {
-		return nil, err
-	}
 	out, err := outputOf(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	d, err := s.documentsOf(ctx, req)
+	if err != nil {
+		return nil, nil, err
 	}
 	if !slices.EqualFunc(d.hashes, hashes, bytes.Equal) {
-		return nil, fault.Invalid("PLAN_MISMATCH", "plan: its documents are not those of document_sha256: name the same in both").
+		d.release()
+		return nil, nil, fault.Invalid("PLAN_MISMATCH", "plan: its documents are not those of document_sha256: name the same in both").
 			WithField("plan", "PLAN_MISMATCH", "its documents are others")
 	}
 	return func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 		return s.makeOne(ctx, hash, d.bytes[[32]byte(hash)], by, at, out, s.stamper(name.tenant))
-	}, nil
+	}, d.release, nil
 }
 
 // plannedRequest makes the files of a signature request as its documents are now.

@@ -129,7 +129,7 @@ func DefaultConfig() Config {
 			Issuer: "Ceralacca", Window: 15 * time.Minute, Lock: 15 * time.Minute,
 			ChallengeTTL: 5 * time.Minute, AuthorizationTTL: 2 * time.Minute, Cooling: 24 * time.Hour, PINPasses: 5,
 		},
-		Documents:    DocumentsConfig{MaxSize: 64 << 20, StampsPerMonth: 1000},
+		Documents:    DocumentsConfig{MaxSize: 64 << 20, MaxHeld: 256 << 20, StampsPerMonth: 1000},
 		Keys:         KeysConfig{CheckEvery: time.Minute},
 		Verification: defaultVerification(),
 		CSC:          defaultCSC(),
@@ -192,6 +192,7 @@ type Service struct {
 
 	verifier *verifier
 	stamps   []*authority
+	held     *holdings // documents that are in memory
 	// messengers send passwords, by type of device.
 	messengers map[string]*messenger
 	requests   requestWakes
@@ -243,7 +244,7 @@ func start(ctx context.Context, h *run.Host) error {
 		return err
 	}
 	s := &Service{
-		remotes: remotes, verifier: verifier, stamps: stamps, messengers: messengers, suspension: h.Suspension, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
+		remotes: remotes, verifier: verifier, stamps: stamps, held: newHoldings(cfg.Documents), messengers: messengers, suspension: h.Suspension, db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, vault: vault,
 		ready: newReadyCredentials(vault, h.Now), pins: newPINHasher(), log: h.Log, now: h.Now, cfg: cfg,
 	}
 	signv1.RegisterSignServiceServer(h.RPC, s)

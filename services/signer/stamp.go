@@ -41,6 +41,10 @@ type DocumentsConfig struct {
 	// MaxSize is how many bytes the documents of one request have together at most; they are held in
 	// memory while they are signed.
 	MaxSize int64 `yaml:"max_size"`
+	// MaxHeld is how many bytes the documents of all requests have together that are signed at the same time: others
+	// wait for a few seconds, and are then told to come again. What is made of them is held beside them. max_size
+	// at least.
+	MaxHeld int64 `yaml:"max_held"`
 	// StampsPerMonth is how many time-stamps a tenant may have in a month, where UpdateStampQuota has
 	// not said otherwise.
 	StampsPerMonth int32 `yaml:"stamps_per_month"`
@@ -58,6 +62,7 @@ func (c *Config) validateStamps(bad func(when bool, path, format string, a ...an
 		bad(t.Timeout < 0 || t.Timeout > time.Minute, path+".timeout", "must be between 0s and 1m")
 	}
 	bad(c.Documents.MaxSize < 1<<10 || c.Documents.MaxSize > 1<<30, "documents.max_size", "must be between 1024 and 1073741824 bytes")
+	bad(c.Documents.MaxHeld < 0, "documents.max_held", "cannot be negative")
 	bad(c.Documents.StampsPerMonth < 0, "documents.stamps_per_month", "cannot be negative")
 }
 

@@ -167,27 +167,13 @@ func (m *monitor) round(ctx context.Context) (*custody.Round, error) {
 	if len(round.Problems) > 0 {
 		return round, m.keepAlarm(round, seen)
 	}
-	return round, writeWhole(path, round.Note)
+	return round, replaceWith(path, 0o600, round.Note)
 }
 
 // withoutQuorum is the policy for receipts, which may be older than the witnesses.
 func withoutQuorum(p tlog.Policy) tlog.Policy {
 	p.Quorum = 0
 	return p
-}
-
-// writeWhole replaces a file so that the old or the new one is there after a power cut.
-func writeWhole(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
 }
 
 // alarm is what is kept and sent.
@@ -205,7 +191,7 @@ func (m *monitor) keepAlarm(r *custody.Round, seen []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(m.state, alarmsDir, at.Format("20060102T150405.000000000Z")+".json"), raw)
+	return replaceWith(filepath.Join(m.state, alarmsDir, at.Format("20060102T150405.000000000Z")+".json"), 0o600, raw)
 }
 
 // tell prints a round, notes when the log was last found good, and sends alarms. Its error ends the monitor.
@@ -215,7 +201,7 @@ func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 		if err != nil {
 			return err
 		}
-		err = writeWhole(filepath.Join(m.state, statusFile), append(status, '\n'))
+		err = replaceWith(filepath.Join(m.state, statusFile), 0o600, append(status, '\n'))
 		if err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func (c *cli) command() *cobra.Command {
 	})
 	// A group is no command of its own: its usage line without a verb would be wrong.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
-	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(), c.otpCommand(), c.signCommand(), c.requestCommand(), c.mandateCommand(), c.sealCommand(), c.stampCommand(),
+	root.AddCommand(c.resellerCommand(), c.tenantCommand(), c.companyCommand(), c.keyCommand(), c.credentialCommand(), c.otpCommand(), c.signCommand(), c.resumeCommand(), c.requestCommand(), c.mandateCommand(), c.sealCommand(), c.stampCommand(),
 		c.invoiceCommand(), c.traceCommand(), c.eventsCommand(), c.webhookCommand(), c.mailCommand(), c.deliveryCommand(),
 		c.sdiCommand(), c.inboundCommand(), c.pecCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
@@ -112,7 +112,7 @@ func arrange(root *cobra.Command) {
 		{"Certified mail:", "pec"},
 		{"How customers are told:", "webhook mail delivery"},
 		{"Who uses the platform:", "reseller tenant company key credential"},
-		{"Signing as a person:", "sign request otp"},
+		{"Signing as a person:", "sign resume request otp"},
 		{"Signing without one, and time stamps:", "seal mandate stamp"},
 		{"For operators:", "parked breakers audit config"},
 		{"Offline:", "inspect verify version"},

@@ -199,7 +199,7 @@ func (c *cli) stampCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(out, made.GetTsr(), 0o644); err != nil { //nolint:gosec // a time-stamp is for everybody
+			if err := replaceWith(out, 0o644, made.GetTsr()); err != nil {
 				return usage("%v", err)
 			}
 			err = c.print(made, func() {
@@ -231,11 +231,12 @@ func (c *cli) sealCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		signed, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{Credential: credential, Mandate: mandate, Form: forms[how.as], Timestamp: how.stamp}, files, how)
+		h, err := c.handOf(files, how)
 		if err != nil {
 			return err
 		}
-		return c.print(signed, func() { c.showSigned(signed, files) })
+		h.Credential, h.Mandate = credential, mandate
+		return c.finish(ctx, h, files, how)
 	})
 	cmd.Flags().StringVar(&mandate, "mandate", os.Getenv("CERALACCA_MANDATE"), "the mandate, by its whole name (CERALACCA_MANDATE)")
 	how.flags(cmd, "p7m")

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -52,8 +51,9 @@ func (c *cli) signCommand() *cobra.Command {
 		"So it is with --as p7m (FILE.p7m, the file in it) and add (one more signature in a p7m, NAME.signed.p7m; what is\n" +
 		"signed is the content): they are put together here, and read back.\n\n" +
 		"With --as xml (NAME.signed.xml) and pdf (NAME.signed.pdf) the files go to the server and come back signed.\n" +
-		"--timestamp adds a time stamp to each signature; --box makes that of a PDF visible. The signature is an\n" +
-		"advanced one, not a qualified one."
+		"--timestamp adds a time stamp to each signature; --box makes that of a PDF visible. The signature is\n" +
+		"advanced with a key in Vault, qualified with one at a provider that is; what it is stands before the PIN is asked for.\n" +
+		"When the tool ends before all is written, ceralacca resume fetches the rest, without PIN and password."
 	how.flags(cmd, "p7s")
 	cmd.Flags().StringVar(&how.device, "device", "", "whose password it is to be: SMS, EMAIL, CALL, PUSH or APP, where a provider has the key; else the name of the device, which must be the active one")
 	return cmd
@@ -104,10 +104,6 @@ func hashFile(name string) ([]byte, error) {
 // sign goes the whole way: challenge, secrets, authorization, signatures, files.
 func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClient, name string, files []toSign, how signing) error {
 	c := p.c
-	var hashes [][]byte
-	for _, f := range files {
-		hashes = append(hashes, f.hash)
-	}
 	ch, err := how.challenge(ctx, api, name, files)
 	if err != nil {
 		return err
@@ -128,38 +124,12 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	if err != nil {
 		return err
 	}
-	if how.inDocuments() {
-		whole, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{
-			Credential: name, Challenge: ch.GetName(), Authorization: given.GetAuthorization(), Form: forms[how.as], Timestamp: how.stamp,
-		}, files, how)
-		if err != nil {
-			return err
-		}
-		return c.print(whole, func() { c.showSigned(whole, files) })
-	}
-	req := &signv1.SignHashesRequest{
-		Name: ch.GetName(), Authorization: given.GetAuthorization(), DocumentSha256: hashes, RequestId: uuid.NewString(),
-	}
-	signed, err := tryAgain(ctx, c, func() (*signv1.SignHashesResponse, error) { return api.SignHashes(ctx, req) })
+	h, err := c.handOf(files, how)
 	if err != nil {
 		return err
 	}
-	if len(signed.GetSignatures()) != len(files) {
-		return fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d signatures", len(files), len(signed.GetSignatures()))
-	}
-	for i, f := range files {
-		err = how.place(f, signed.GetSignatures()[i].GetDocumentSha256(), signed.GetSignatures()[i].GetCms())
-		if err != nil {
-			return err
-		}
-	}
-	return c.print(signed, func() {
-		var rows [][]string
-		for i, f := range files {
-			rows = append(rows, []string{printable(f.output), when(signed.GetSignatures()[i].GetSigningTime()), enum("SIGNATURE_LEVEL_", signed.GetLevel())})
-		}
-		c.table([]string{"SIGNATURE", "SIGNED", "LEVEL"}, rows)
-	})
+	h.Credential, h.Challenge, h.Authorization = name, ch.GetName(), given.GetAuthorization()
+	return c.finish(ctx, h, files, how)
 }
 
 // write writes a signature, of the file as it was when it was shown: one that changed meanwhile is
@@ -172,8 +142,7 @@ func (f toSign) write(of, signed []byte) error {
 	if string(now) != string(f.hash) || string(of) != string(f.hash) {
 		return fault.Conflict("DOCUMENT_CHANGED", "%s changed while it was being signed: its signature is not written", f.file)
 	}
-	err = os.WriteFile(f.output, signed, 0o644) //nolint:gosec // a signature is for everybody
-	if err != nil {
+	if err := replaceWith(f.output, 0o644, signed); err != nil {
 		return usage("%v", err)
 	}
 	return nil

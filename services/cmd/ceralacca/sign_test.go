@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // what TOTP is made of
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -74,16 +77,49 @@ func oneTime(t *testing.T, address string, step int64) string {
 	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1_000_000)
 }
 
+// readerOf has nothing to read, and does something when it is asked.
+type readerOf func()
+
+func (r readerOf) Read([]byte) (int, error) {
+	r()
+	return 0, io.EOF
+}
+
+func sha256Sum(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
+}
+
+// TestReplace: what cannot be written whole leaves what was there.
+func TestReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.p7s")
+	require.NoError(t, replaceWith(path, 0o644, []byte("before")))
+	full := errors.New("no space left on device")
+	require.ErrorIs(t, replace(path, 0o644, func(f *os.File) error {
+		_, err := f.WriteString("half")
+		return errors.Join(err, full)
+	}), full)
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "before", string(raw))
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
 // TestSignAsAPerson goes the whole way of a person through the tool: credential, PIN, device, files.
 func TestSignAsAPerson(t *testing.T) {
 	p, dir := startSigner(t), t.TempDir()
 	key := p.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}})
 	surroundings(t, map[string]string{"SERVER": p.RPC, "CA_FILE": p.Files().CA, "API_KEY": key, "TENANT": "acme", "COMPANY": "main"})
 	t.Setenv("CERALACCA_CREDENTIAL", "")
+	state := filepath.Join(dir, "state")
+	t.Setenv("CERALACCA_STATE", state)
+	whenAsked := func() {} // what happens while the holder types
 	tool := func(want int, in, args string) (string, string) {
 		t.Helper()
 		var out, errOut bytes.Buffer
-		c := &cli{in: strings.NewReader(in), out: &out, errOut: &errOut, now: time.Now}
+		c := &cli{in: io.MultiReader(readerOf(func() { whenAsked() }), strings.NewReader(in)), out: &out, errOut: &errOut, now: time.Now}
 		require.Equal(t, want, c.run(context.Background(), strings.Fields(args)), "%s: %s%s", args, out.String(), errOut.String())
 		return out.String(), errOut.String()
 	}
@@ -166,7 +202,30 @@ func TestSignAsAPerson(t *testing.T) {
 	require.Contains(t, said, "--as is p7s")
 	_, said = tool(exitUsage, "", "sign --as xml --box 1,1,1,9,9 "+two)
 	require.Contains(t, said, "are for --as pdf")
-	tool(exitOK, pin+"\n"+oneTime(t, address, step+2)+"\n", "sign --as p7m "+two)
+	left, err := os.ReadDir(state)
+	require.NoError(t, err)
+	require.Empty(t, left, "what is done, or was refused, is forgotten")
+	// One of two cannot be written, for a folder is in its place: the other is, and this one is had later, for nothing.
+	three := filepath.Join(dir, "three.txt")
+	require.NoError(t, os.WriteFile(three, []byte("three"), 0o600))
+	whenAsked = func() { require.NoError(t, os.MkdirAll(two+".p7m", 0o700)) }
+	_, said = tool(exitUsage, pin+"\n"+oneTime(t, address, step+2)+"\n", "sign --as p7m "+two+" "+three)
+	whenAsked = func() {}
+	require.FileExists(t, three+".p7m")
+	require.NoError(t, os.Remove(two+".p7m"))
+	out, _ = tool(exitOK, "", "resume --format json")
+	var hands []inHand
+	require.NoError(t, json.Unmarshal([]byte(out), &hands))
+	require.Len(t, hands, 1)
+	require.Contains(t, said, "ceralacca resume "+hands[0].RequestID)
+	require.Empty(t, hands[0].Authorization)
+	info, err = os.Stat(filepath.Join(state, hands[0].RequestID+".json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	tool(exitOK, "", "resume "+hands[0].RequestID)
+	tool(exitNotFound, "", "resume "+hands[0].RequestID)
+	_, said = tool(exitUsage, "", "resume ../x")
+	require.Contains(t, said, "is no request")
 	heard, err := exec.Command("openssl", "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", two+".p7m",
 		"-CAfile", filepath.Join(dir, "roots.pem"), "-purpose", "any").Output()
 	require.NoError(t, err)
@@ -194,7 +253,21 @@ func TestSignAsAPerson(t *testing.T) {
 	out, _ = tool(exitOK, "", "mandate create "+sealName+" --description deed --forms p7m,pdf --max 2 --until 2199-01-01 --format json")
 	mandate, _ := read(out)["name"].(string)
 	sealed7m := t.TempDir()
-	tool(exitOK, "", "seal "+two+" --mandate "+mandate+" --output-dir "+sealed7m)
+	// The tool is killed after the server has signed and before it has written: the next one has the same, counted once.
+	h, err := (&cli{now: time.Now}).handOf([]toSign{{two, filepath.Join(sealed7m, "two.txt.p7m"), sha256Sum("two")}}, signing{as: "p7m"})
+	require.NoError(t, err)
+	h.Credential, h.Mandate = sealName, mandate
+	_, err = h.keep()
+	require.NoError(t, err)
+	tool(exitOK, "", "resume "+h.RequestID)
+	first, err := os.ReadFile(filepath.Join(sealed7m, "two.txt.p7m"))
+	require.NoError(t, err)
+	_, err = h.keep()
+	require.NoError(t, err)
+	tool(exitOK, "", "resume "+h.RequestID)
+	again, err := os.ReadFile(filepath.Join(sealed7m, "two.txt.p7m"))
+	require.NoError(t, err)
+	require.Equal(t, first, again)
 	out, _ = tool(exitIndeterminate, "", "verify "+filepath.Join(sealed7m, "two.txt.p7m"))
 	require.Contains(t, out, "intact: yes")
 	addTo := filepath.Join(sealed7m, "two.txt.p7m")

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -123,7 +122,6 @@ func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, f
 		return nil, err
 	}
 	api := signv1.NewDocumentServiceClient(conn)
-	req.RequestId = uuid.NewString()
 	if req.Pdf, err = how.pdf.message(); err != nil {
 		return nil, err
 	}
@@ -137,14 +135,18 @@ func (c *cli) signWhole(ctx context.Context, req *signv1.SignDocumentsRequest, f
 	if len(signed.GetDocuments()) != len(files) {
 		return nil, fault.Internal("SIGNATURES_MISSING", "the server answered %d documents with %d", len(files), len(signed.GetDocuments()))
 	}
-	for i, f := range files {
-		one := signed.GetDocuments()[i]
+	for _, one := range signed.GetDocuments() {
 		if len(one.GetContent()) == 0 {
 			return nil, fault.Internal("SIGNATURES_MISSING", "the answer is too large for one message; the signed files are kept as %s", one.GetSigned().GetUri())
 		}
-		if err := how.place(f, one.GetDocumentSha256(), one.GetContent()); err != nil {
-			return nil, err
-		}
+	}
+	err = how.placeAll(files, func(i int) (of, whole []byte) {
+		return signed.GetDocuments()[i].GetDocumentSha256(), signed.GetDocuments()[i].GetContent()
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range signed.GetDocuments() {
 		one.Content = nil // it is in the file
 	}
 	return signed, nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
@@ -137,19 +136,18 @@ func changedMeanwhile(f toSign) error {
 // assemble writes a p7m beside its place, reads it back, and puts it there when every signature holds: a
 // file that changed since it was shown does not.
 func (f toSign) assemble(sd *cms.SignedData, signers int) error {
-	out, err := os.CreateTemp(filepath.Dir(f.output), "."+filepath.Base(f.output)+"-")
-	if err != nil {
-		return usage("%v", err)
-	}
-	defer os.Remove(out.Name()) // it is gone when all went well
-	err = errors.Join(sd.Write(out), out.Chmod(0o644), out.Sync())
-	if err == nil {
-		err = f.check(out, signers)
-	}
-	if err := errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(out.Name(), f.output); err != nil {
+	var refused error // whose own words are for the user
+	err := replace(f.output, 0o644, func(out *os.File) error {
+		if err := sd.Write(out); err != nil {
+			return err
+		}
+		refused = f.check(out, signers)
+		return refused
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil:
 		return usage("%v", err)
 	}
 	return nil

@@ -1,8 +1,10 @@
 # What the signer may do, and nothing else. One path block per act; the glob "+"
-# stands for one segment, the key's name.
+# stands for one segment, the key's name: all keys of a mount are meant, so that the
+# mounts have to be the signer's alone. (A name that ends in "*" would let further
+# segments through, such as the other hash of transit/sign/KEY/sha1.)
 
 # Make a key. It can never leave Vault: exportable and plaintext backup may only be
-# false, and the key's config, rotation, export, backup and deletion are not granted.
+# false, and the key's config, export, backup, import and deletion are not granted.
 path "transit/keys/+" {
   capabilities = ["create", "update", "read"]
   allowed_parameters = {
@@ -23,9 +25,11 @@ path "transit/keys/+/csr" {
   capabilities = ["create", "update"]
 }
 
-# Sign a digest, never a document: Vault sees hashes only.
+# Sign a digest, never a document: Vault sees hashes only. Without prehashed it would
+# hash what it is given.
 path "transit/sign/+" {
-  capabilities = ["create", "update"]
+  capabilities        = ["create", "update"]
+  required_parameters = ["prehashed"]
   allowed_parameters = {
     "input"                = []
     "batch_input"          = []

@@ -111,6 +111,9 @@ func TestSignerHasLeastPrivilege(t *testing.T) {
 	for path, data := range denied {
 		requireDenied(t, write(path, data), path)
 	}
+	unsaid := digest()
+	delete(unsaid, "prehashed")
+	requireDenied(t, write("transit/sign/company", unsaid), "a document for Vault to hash")
 	for _, path := range []string{"transit/export/signing-key/company", "transit/backup/company", "totp/code/holder", "totp/keys/holder", "secret/data/other",
 		"transit/keys", "transit/export/hmac-key/company", "oath/export/hmac-key/token", "oath/backup/token", "oath/keys", "totp/keys", "secret/metadata/signer",
 		"secret/data/pec-gateway/mailboxes/a/b", "sys/policies/acl/signer", "sys/audit", "auth/approle/role/signer/role-id"} {

@@ -100,7 +100,8 @@ func (s *somebody) signedOnce(t *testing.T, ch *signv1.Challenge, authorization,
 // TestKilledWhileItSigns: the signer's own process is killed (SIGKILL) between a password and its authorization, between
 // the authorization and its use, and between the signatures and their record; in the middle of a batch of invoices; in a
 // request under a mandate; and between a provider's answer and its record. After it has started again no password is
-// accepted twice, nothing is signed twice under one authorization, and what was in hand goes on or is told.
+// accepted twice, nothing is released twice under one authorization (with keys in Vault what was not recorded is made
+// anew), and what was in hand goes on or is told.
 func TestKilledWhileItSigns(t *testing.T) {
 	t.Parallel()
 	world, section := remoteWorld(t)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -92,6 +93,38 @@ func (h *holderBySMS) send(ch *signv1.Challenge) (*signv1.SendOtpResponse, error
 
 func (h *holderBySMS) authorize(ch *signv1.Challenge, password string) (*signv1.AuthorizeChallengeResponse, error) {
 	return h.auth.AuthorizeChallenge(context.Background(), &signv1.AuthorizeChallengeRequest{Name: ch.GetName(), Pin: goodPIN, Otp: password})
+}
+
+// TestOneSentCodeOneWinner: a thousand calls with one right PIN and a password that was sent, by text message and by
+// e-mail: one of them has it, and what was sent has its three tries and no more.
+func TestOneSentCodeOneWinner(t *testing.T) {
+	t.Parallel()
+	for _, by := range []struct {
+		kind signv1.OtpDeviceType
+		to   string
+	}{{sms, phone}, {email, "maria.rossi@example.com"}} {
+		h, ctx := openSMS(t), patient(t)
+		h.enrol(t, by.kind, by.to)
+		ch := h.challenge(t, "one")
+		_, err := h.send(ch)
+		require.NoError(t, err)
+		password := h.password(t, by.to)
+		var won atomic.Int32
+		var other sync.Map
+		together(crowd, func(int) {
+			_, err := h.auth.AuthorizeChallenge(ctx, &signv1.AuthorizeChallengeRequest{Name: ch.GetName(), Pin: goodPIN, Otp: password})
+			if err == nil {
+				won.Add(1)
+				return
+			}
+			other.Store(fault.Of(err).Code, true)
+		})
+		require.EqualValues(t, 1, won.Load())
+		other.Range(func(code, _ any) bool {
+			require.Contains(t, []any{"CHALLENGE_CLOSED", "AUTHENTICATION_FAILED", "AUTHENTICATION_LOCKED"}, code)
+			return true
+		})
+	}
 }
 
 // TestPasswordsByMessage: a password that is sent opens what it was sent for, once, and nothing else.

@@ -242,15 +242,20 @@ func TestOnePushAnswerOneWinner(t *testing.T) {
 
 	store := h.DB("signer")
 	won.Store(0)
+	var errs atomic.Int32
 	together(crowd, func(int) {
 		now := pg.Time(time.Now())
-		_ = store.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+		err := store.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
 			n, err := db.New(tx).UsePush(ctx, db.UsePushParams{
 				ID: uuid.MustParse(last(p.GetName())), DeviceID: uuid.MustParse(last(a.device)), Binding: uuid.MustParse(last(ch.GetName())), At: &now,
 			})
 			won.Add(int32(n)) //nolint:gosec // 0 or 1
 			return err
 		})
+		if err != nil {
+			errs.Add(1)
+		}
 	})
+	require.Zero(t, errs.Load(), "each was decided by the statement")
 	require.EqualValues(t, 1, won.Load())
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,21 @@ func TestSecretsAreNowhere(t *testing.T) {
 	keep("seed", string(g.seed))
 	keep("seed in hexadecimal", hex.EncodeToString(g.seed))
 	keep("seed in base32", base32.StdEncoding.EncodeToString(g.seed))
+	withApp := m.person(t, holder)
+	enrolled, err := withApp.auth.CreateOtpDevice(t.Context(), &signv1.CreateOtpDeviceRequest{Parent: withApp.name, OtpDevice: totp, Pin: goodPIN})
+	require.NoError(t, err)
+	address, err := url.Parse(enrolled.GetOtpauthUri())
+	require.NoError(t, err)
+	keep("secret of the app", address.Query().Get("secret"))
+	shared, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(address.Query().Get("secret"))
+	require.NoError(t, err)
+	keep("secret of the app in hexadecimal", hex.EncodeToString(shared))
+	app := newApp(t, enrolled.GetOtpauthUri())
+	_, err = withApp.auth.ConfirmOtpDevice(t.Context(), &signv1.ConfirmOtpDeviceRequest{Name: enrolled.GetOtpDevice().GetName(), Pin: goodPIN, Otp: app.code()})
+	require.NoError(t, err)
+	given, err := withApp.authorize(withApp.challenge(t, "app"), app.code()) // six digits are everywhere: what is searched for is what makes them
+	require.NoError(t, err)
+	keep("authorization of the app", given.GetAuthorization())
 	withToken := m.person(t, holder)
 	withToken.enrolToken(t, "HT-7", keepCode("first code of the token", g.at(0)))
 	authorize(withToken, "token", g.at(1))
@@ -102,7 +118,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	ch := withPush.challenge(t, "push")
 	sent := a.send(t, ch)
 	require.NoError(t, a.approve(t, a.asked(t, 0), sent.GetNumber()))
-	given, err := withPush.authorize(ch, last(sent.GetPushRequest()))
+	given, err = withPush.authorize(ch, last(sent.GetPushRequest()))
 	require.NoError(t, err)
 	keep("authorization of push", given.GetAuthorization())
 	eventually(t, "events are out", func() bool { return len(heard[*signv1.CredentialUsed](m.probe, withPush.name)) == 1 })
@@ -149,9 +165,9 @@ func TestNoCodeTwiceAcrossRestartsOfAnyKind(t *testing.T) {
 	ownVault(t)
 	m := openMessages(t)
 	type used struct {
-		s      *signerOf
-		second *signv1.Challenge
-		otp    string
+		s             *signerOf
+		first, second *signv1.Challenge
+		otp           string
 	}
 	all := map[string]*used{}
 	begin := func(kind string, s *signerOf, otp func(first *signv1.Challenge) string) {
@@ -160,6 +176,7 @@ func TestNoCodeTwiceAcrossRestartsOfAnyKind(t *testing.T) {
 		u := &used{s: s, second: s.challenge(t, "second"), otp: otp(first)}
 		_, err := s.authorize(first, u.otp)
 		require.NoError(t, err, kind)
+		u.first = first
 		all[kind] = u
 	}
 	for i, kind := range []signv1.OtpDeviceType{sms, email} {
@@ -201,7 +218,14 @@ func TestNoCodeTwiceAcrossRestartsOfAnyKind(t *testing.T) {
 		_, err := u.s.authorize(u.second, u.otp)
 		require.Error(t, err, kind)
 		code(t, err, fault.KindDenied, "AUTHENTICATION_FAILED")
+		// Nor for the very challenge that it was sent or approved for, were that open again: it is spent, whatever it is bound to.
+		m.exec(t, `UPDATE authentication_guard SET failures = 0, locks = 0, locked_until = NULL`)
+		m.exec(t, `UPDATE challenge SET state = 'OPEN', attempts = 0, expires_at = now() + interval '5 minutes' WHERE id = $1`, last(u.first.GetName()))
+		_, err = u.s.authorize(u.first, u.otp)
+		require.Error(t, err, kind)
+		code(t, err, fault.KindDenied, "AUTHENTICATION_FAILED")
 	}
+	m.exec(t, `UPDATE authentication_guard SET failures = 0, locks = 0, locked_until = NULL`)
 	_, err = event.authorize(event.challenge(t, "third"), g.at(2))
 	require.NoError(t, err, "and what was not used is good")
 }

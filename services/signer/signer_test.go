@@ -266,11 +266,16 @@ func TestRevokedWhileItSigns(t *testing.T) {
 	eventually(t, "warm", func() bool { return len(h.probe.signedOf(warm)) == 1 })
 	require.NoError(t, h.vault.Pause())
 	subject := h.probe.accept(t, true, []byte("<fattura/>"), 1)
-	time.Sleep(500 * time.Millisecond) // the job hangs in Vault now
+	eventually(t, "the job is at work: it hangs in Vault", func() bool {
+		var running int
+		require.NoError(t, pgtest.Admin(t, h.DB("signer")).QueryRow(ctx, `SELECT count(*) FROM river_job WHERE kind = 'sign' AND state = 'running'`).Scan(&running))
+		return running > 0
+	})
 	_, err := h.client.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: c.GetName()})
 	require.NoError(t, err)
 	require.NoError(t, h.vault.Resume())
 	eventually(t, "not released", func() bool { return len(h.probe.failedOf(subject)) == 1 })
+	require.Equal(t, "NO_ACTIVE_CREDENTIAL", h.probe.failedOf(subject)[0].GetCode())
 	require.Empty(t, h.probe.signedOf(subject))
 }
 

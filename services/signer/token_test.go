@@ -230,14 +230,18 @@ func TestOneTokenCodeOneWinner(t *testing.T) {
 	made, err := m.importToken(t, hotpToken("HT-1"), g.seed)
 	require.NoError(t, err)
 	s.enrolToken(t, "HT-1", g.at(0))
-	var won atomic.Int32
+	var won, errs atomic.Int32
 	together(crowd, func(int) {
-		_ = m.DB("signer").Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+		err := m.DB("signer").Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
 			n, err := db.New(tx).AdvanceToken(ctx, db.AdvanceTokenParams{ID: uuid.MustParse(last(made.GetName())), Accepted: 1, Next: 2})
 			won.Add(int32(n)) //nolint:gosec // 0 or 1
 			return err
 		})
+		if err != nil {
+			errs.Add(1)
+		}
 	})
+	require.Zero(t, errs.Load(), "each was decided by the statement")
 	require.EqualValues(t, 1, won.Load())
 	challenges := make([]*signv1.Challenge, 5) // as many as the guard lets through
 	for i := range challenges {

@@ -22,10 +22,10 @@ import (
 	"ceralacca.dev/services/internal/fault"
 )
 
-// drill makes the rows of a tenant's units again from the second replica alone, as if everything else were
-// lost, and compares them with the rows that there are.
+// drill makes the rows of a tenant's units again from the bytes in the second replica alone, and compares them with the rows that
+// there are. Which objects to read it learns from their rows: the inventory compares those with what the replica lists.
 func (s *Service) drill(ctx context.Context, f *findings) error {
-	f.What = "units made again from the second replica alone, and every byte of its objects"
+	f.What = "units made again from the bytes in the second replica alone, and every byte of the objects that rows name"
 	tenants, err := s.tenants(ctx, f.Tenant)
 	if err != nil {
 		return err

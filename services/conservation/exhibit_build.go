@@ -56,9 +56,9 @@ func (o *provenance) dir() string { return pdd.Proofs + "/" + o.pack.ID.String()
 
 // build makes the ZIP in a temporary file, which is the caller's to drop.
 func (s *Service) build(ctx context.Context, row db.Distribution) (*os.File, error) {
-	file, err := os.CreateTemp("", "ceralacca-archive-*")
+	file, err := scratch()
 	if err != nil {
-		return nil, fault.Unavailable("SPOOL_UNAVAILABLE", "no temporary file can be made").With(err)
+		return nil, err
 	}
 	b := &builder{
 		s: s, row: row, zip: zip.NewWriter(file), files: cabinet{s: s}, origins: map[uuid.UUID]*provenance{}, holders: map[string]party{},

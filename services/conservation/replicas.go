@@ -286,9 +286,9 @@ func (r *replicas) doubt(ctx context.Context, o db.ArchiveObject, x *replica, ca
 
 // spool copies what gives its bytes once to a temporary file, from which replicas can be written.
 func spool(r io.Reader) (*os.File, int64, error) {
-	f, err := os.CreateTemp("", "ceralacca-archive-*")
+	f, err := scratch()
 	if err != nil {
-		return nil, 0, fault.Unavailable("SPOOL_UNAVAILABLE", "no temporary file can be made").With(err)
+		return nil, 0, err
 	}
 	n, err := io.Copy(f, r)
 	if err != nil {
@@ -298,7 +298,19 @@ func spool(r io.Reader) (*os.File, int64, error) {
 	return f, n, nil
 }
 
+const spoolUnavailable = "SPOOL_UNAVAILABLE"
+
+// scratch is a file without a name: documents lie in it in clear, and nothing of them stays when the process is killed.
+func scratch() (*os.File, error) {
+	f, err := os.CreateTemp("", "ceralacca-archive-*")
+	if err != nil {
+		return nil, fault.Unavailable(spoolUnavailable, "no temporary file can be made").With(err)
+	}
+	_ = os.Remove(f.Name()) // a system that refuses this for open files has it removed by drop
+	return f, nil
+}
+
 func drop(f *os.File) {
 	_ = f.Close()
-	_ = os.Remove(f.Name()) // it is in the temporary folder: what stays is swept with it
+	_ = os.Remove(f.Name())
 }

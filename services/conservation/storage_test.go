@@ -361,6 +361,23 @@ func TestLargeIntake(t *testing.T) {
 	require.Len(t, b.full, 3, "an object of nothing new is not written")
 }
 
+// TestNothingStaysInClear: a package that is read to be judged lies in a file that has no name, so that nothing of it is left when
+// the process is killed.
+func TestNothingStaysInClear(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	f, n, err := spool(strings.NewReader("a document"))
+	require.NoError(t, err)
+	defer drop(f)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	raw := make([]byte, n)
+	_, err = f.ReadAt(raw, 0)
+	require.NoError(t, err)
+	require.Equal(t, "a document", string(raw))
+}
+
 func TestStorageConfig(t *testing.T) {
 	t.Parallel()
 	good := DefaultConfig()

@@ -240,6 +240,13 @@ func (w *wire) when(fn func(line string, to net.Conn) bool) {
 	w.on = fn
 }
 
+// alter sets what becomes of what the server says, on connections that are made from here on.
+func (w *wire) alter(fn func(said []byte) []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.change = fn
+}
+
 // freeze lets nothing pass any more on the connections that are open now; they stay open.
 func (w *wire) freeze() {
 	w.mu.Lock()

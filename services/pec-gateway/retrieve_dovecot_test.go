@@ -254,9 +254,9 @@ func TestB9Sizes(t *testing.T) {
 	large := append([]byte(strings.ReplaceAll(plain("grande"), "\n", "\r\n")), bytes.Repeat([]byte("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n"), 5<<20/64)...)
 	h.stranger(recipient).store("INBOX", "", large)
 	w := h.wireTo(h.dovecot.IMAPS())
-	w.change = func(said []byte) []byte {
+	w.alter(func(said []byte) []byte {
 		return bytes.Replace(said, []byte("(UID 1 RFC822.SIZE 1"), []byte("(UID 1 RFC822.SIZE 9"), 1)
-	}
+	})
 	box := h.keep(recipient, through(w))
 	h.kept(box)
 	doubts := map[string]string{}

@@ -75,6 +75,25 @@ func parseLimited(raw []byte, lim Limits, parsed *Certificates) (*SignedData, er
 // available whatever Verify says.
 func (sd *SignedData) Content() []byte { return sd.content }
 
+// Announces says whether the list of digest algorithms at the head of the file has the signer's: who reads in one pass goes by
+// that list, and a strict reader refuses what it leaves out. spec: RFC5652 §5.1
+func (sd *SignedData) Announces(si *SignerInfo) bool {
+	var list []struct {
+		Algorithm  asn1.ObjectIdentifier
+		Parameters asn1.RawValue `asn1:"optional"`
+	}
+	_, err := asn1.UnmarshalWithParams(sd.env.digests, &list, "set")
+	if err != nil {
+		return false
+	}
+	for _, a := range list {
+		if a.Algorithm.Equal(si.DigestAlgorithm) {
+			return true
+		}
+	}
+	return false
+}
+
 // read walks ContentInfo and SignedData. spec: RFC5652 §3, §5.1
 func (sd *SignedData) read(t *tree) error {
 	if t.nodes[0].id != tagSequence {

@@ -106,6 +106,34 @@ func TestD7DomainsBeyondASCII(t *testing.T) {
 	}
 }
 
+// TestD6NumbersThatDisagree: an envelope whose header, certification data and original do not share one identifier proves nothing,
+// and neither does a receipt about one recipient that names none, although the signature holds. TESTPLAN D6, D7.
+func TestD6NumbersThatDisagree(t *testing.T) {
+	w := newWorld(t)
+	raw, whole := written(t, w.alfa, transit(t, draft()).Busta(at))
+	require.True(t, whole.Proven(verified(t, w, whole)))
+	id := "Message-ID: <" + whole.Daticert.Identificativo + ">"
+	require.Equal(t, 2, strings.Count(string(raw), id), "of the envelope and of the original")
+	act := transit(t, draft()).Busta(at)
+	act.Dati.Identificativo = "0009@pec.alfa.test"
+	_, certified := written(t, w.alfa, act)
+	named, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
+	require.NoError(t, err)
+	named.Dati.Consegna = ""
+	_, nobody := written(t, w.beta, named)
+	for code, list := range map[string][]*Reading{
+		CodeIdentificativo: {readAll(t, []byte(strings.Replace(string(raw), id, "Message-ID: <0009@pec.alfa.test>", 1))), certified},
+		CodeNoConsegna:     {nobody},
+	} {
+		for _, r := range list {
+			rep := verified(t, w, r)
+			require.Equal(t, StatusValid, rep.Status, rep.Reason)
+			require.True(t, r.Findings.Has(code), codes(r.Findings))
+			require.False(t, r.Proven(rep))
+		}
+	}
+}
+
 func TestRicevutaFor(t *testing.T) {
 	h := Header{{Name: "To", Value: " A@b.test, c@d.test"}, {Name: "Cc", Value: " c@d.test, e@f.test"}}
 	require.Equal(t, Breve, RicevutaFor(h, "a@B.test", Breve))

@@ -66,6 +66,37 @@ func TestA15A17A18Preflight(t *testing.T) {
 	}
 }
 
+// TestA17EdgesOfTheLimits: as many recipients as a provider takes pass, one more does not, and goes in two messages with consent.
+// TESTPLAN A17.
+func TestA17EdgesOfTheLimits(t *testing.T) {
+	for _, limit := range []int{50, 500, 1000} {
+		for _, n := range []int{limit, limit + 1} {
+			d := draft()
+			d.To, d.Cc, d.Attachments = nil, nil, nil
+			for i := range n {
+				d.To = append(d.To, Address{Addr: fmt.Sprintf("r%d@beta.test", i)})
+			}
+			lim := SubmissionLimits{Recipients: limit, Volume: 100 << 20}
+			raw := composed(t, d)
+			m, err := ParseBytes(raw)
+			require.NoError(t, err)
+			vs, err := Preflight(m, envelopeOf(d), d.From.Addr, lim)
+			require.NoError(t, err)
+			parts, err := d.Split(int64(len(raw)), lim)
+			require.NoError(t, err)
+			if n == limit {
+				require.Empty(t, vs, n)
+				require.Len(t, parts, 1)
+				continue
+			}
+			require.Len(t, vs, 1, n)
+			require.Equal(t, "TOO_MANY_RECIPIENTS", vs[0].Code)
+			require.Len(t, parts, 2)
+			require.Equal(t, n, len(parts[0].Recipients())+len(parts[1].Recipients()))
+		}
+	}
+}
+
 // TestA17Split: every recipient is in exactly one message, each message has somebody in To and keeps the
 // limits, and no more messages are made than are needed.
 func TestA17Split(t *testing.T) {

@@ -209,6 +209,8 @@ func strictShape(sd *cms.SignedData) string {
 		return "there is no signature inside"
 	case len(sd.Signers) != 1:
 		return fmt.Sprintf("%d signatures, exactly 1 is expected", len(sd.Signers))
+	case !sd.Announces(sd.Signers[0]):
+		return "the signature's list of digest algorithms leaves its own out"
 	case len(sd.Signers[0].SignedAttributes) == 0:
 		return "the signature has no signed attributes"
 	case sd.Trailing > 0:

@@ -46,6 +46,8 @@ var Peers = []Peer{
 	{File: "/usr/share/doc/libnet-ssleay-perl", Package: "libnet-ssleay-perl"}, // swaks speaks TLS with it
 	{Command: "msmtp", Package: "msmtp"},
 	{Command: "mbsync", Package: "isync"},
+	{Command: "mutt", Package: "mutt"},
+	{Command: "script", Package: "bsdutils"}, // a terminal for mutt
 	{Command: "curl", Package: "curl"},
 	DovecotIMAP, DovecotPOP3,
 }

@@ -484,6 +484,25 @@ func (p *Platform) CLI(ctx context.Context, key, tenant string, arguments ...str
 	return string(out), nil
 }
 
+// Erase runs the program that destroys what disposals released, once, as its timer does, and gives what it says.
+func (p *Platform) Erase(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "ceralaccad"), "conservation", "erase", "--config", p.Configs[p.ProcessOf("conservation")])
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("ceralaccad conservation erase: %w: %s", err, out)
+	}
+	return string(out), nil
+}
+
+// Stores are the folders that hold documents: the platform's store, then the archive's replicas.
+func (p *Platform) Stores() []string {
+	var dirs []string
+	for _, dir := range []string{"blob", "archive/primary", "archive/second"} {
+		dirs = append(dirs, filepath.Join(p.Dir, "backing", filepath.FromSlash(dir)))
+	}
+	return dirs
+}
+
 // Command is a command of the tool that has not begun: for those that do not end by themselves.
 func (p *Platform) Command(ctx context.Context, key, tenant string, arguments ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "ceralacca"), arguments...)

@@ -54,7 +54,10 @@ func (s *Service) deep(ctx context.Context, f *findings) error {
 			break
 		}
 		err = s.deepOne(ctx, f, row)
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() == nil && errors.Is(err, fault.Unavailable("VAULT_UNAVAILABLE", "")): // the others are in the other replica
+			f.note("packages wait for the next round: %s", fault.Of(err).Error())
+		case err != nil:
 			return err
 		}
 	}

@@ -27,10 +27,7 @@ import (
 // it back when it answers, and copies what it owes.
 func (s *Service) watch(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := s.replicas.look(ctx)
-		if err == nil {
-			err = s.adopt(ctx)
-		}
+		err := errors.Join(s.replicas.look(ctx), s.adopt(ctx))
 		if err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "the archive's replicas could not be looked after", "error", err)
 		}
@@ -54,15 +51,17 @@ func (r *replicas) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, x := range r.all {
-		for more := !x.isOut(); more; {
-			more, err = r.settleDebt(ctx, x)
-			if err != nil {
-				return fmt.Errorf("conservation: copy what the %s replica owes: %w", x.name, err)
-			}
+		if x.isOut() {
+			continue
+		}
+		_, _, err = r.settleDebt(ctx, x, r.now().Add(debtTurn))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("conservation: copy what the %s replica owes: %w", x.name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // agree brings what this process sees and what all processes know together: a replica that is out is so in
@@ -159,37 +158,70 @@ func (r *replicas) restore(ctx context.Context, x *replica) error {
 	return nil
 }
 
-const debtPage = 20
+const (
+	debtTurn  = time.Minute      // that one replica's debts take before others, and the replicas themselves, are looked at again
+	debtAgain = 10 * time.Minute // that a copy which could not be made is passed over
+)
 
-// settleDebt copies some of what a replica owes. More says that there may be more. The rows are locked while
-// it copies: another process takes others.
-func (r *replicas) settleDebt(ctx context.Context, x *replica) (more bool, err error) {
-	err = r.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		owed, err := q.OwedCopies(ctx, db.OwedCopiesParams{Replica: x.name, Page: debtPage})
+// settleDebt makes copies that a replica owes, one after the other, each outside of any transaction, until none is left that can be
+// tried now, or the time is over (more). What cannot be made is told, and nothing waits for it. An error means that a replica is
+// away, or the database.
+func (r *replicas) settleDebt(ctx context.Context, x *replica, until time.Time) (unpaid []problem, more bool, err error) {
+	for !r.now().After(until) {
+		now := pg.Time(r.now())
+		var claimed []db.ArchiveObject
+		err = r.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			claimed, err = db.New(tx).ClaimDebt(ctx, db.ClaimDebtParams{Replica: x.name, Now: now, Before: now.Add(-debtAgain)})
+			return err
+		})
+		if err != nil || len(claimed) == 0 {
+			return unpaid, false, err
+		}
+		o := claimed[0]
+		_, err = r.remake(ctx, o, x)
+		switch {
+		case err == nil:
+			err = r.setGood(ctx, o, x)
+		case ctx.Err() != nil || r.away(ctx) != nil:
+			return unpaid, false, errors.Join(err, r.letGo(ctx, o, x, nil))
+		default:
+			r.log.ErrorContext(ctx, "a copy that a replica owes could not be made", "object", o.Key, "replica", x.name, "error", err)
+			unpaid = append(unpaid, problem{o.Key, "the " + x.name + " replica owes it: " + fault.Of(err).Error()})
+			now = pg.Time(r.now())
+			err = r.letGo(ctx, o, x, &now)
+		}
+		if err != nil {
+			return unpaid, false, err
+		}
+	}
+	return unpaid, true, nil
+}
+
+// away says whether a replica cannot be used now.
+func (r *replicas) away(ctx context.Context) error {
+	for _, x := range r.all {
+		err := x.Check(ctx)
 		if err != nil {
 			return err
 		}
-		for _, c := range owed {
-			o, err := q.GetObject(ctx, c.ObjectID)
-			if err != nil {
-				return err
-			}
-			_, err = r.remake(ctx, o, x)
-			if err != nil {
-				return err
-			}
-			now := pg.Time(r.now())
-			due := now.Add(firstCheck)
-			err = q.SetCopy(ctx, db.SetCopyParams{Object: o.ID, Replica: x.name, State: copyGood, CheckedAt: &now, CheckDue: &due})
-			if err != nil {
-				return err
-			}
-		}
-		more = len(owed) == debtPage
-		return nil
+	}
+	return nil
+}
+
+func (r *replicas) setGood(ctx context.Context, o db.ArchiveObject, x *replica) error {
+	return r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		now := pg.Time(r.now())
+		due := now.Add(firstCheck)
+		return db.New(tx).SetCopy(ctx, db.SetCopyParams{Object: o.ID, Replica: x.name, State: copyGood, CheckedAt: &now, CheckDue: &due})
 	})
-	return more, err
+}
+
+// letGo ends the work with a copy that was not made. failed: when that was its own fault.
+func (r *replicas) letGo(ctx context.Context, o db.ArchiveObject, x *replica, failed *time.Time) error {
+	return r.db.Tx(context.WithoutCancel(ctx), o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).LetGoOfCopy(ctx, db.LetGoOfCopyParams{Object: o.ID, Replica: x.name, TriedAt: failed})
+	})
 }
 
 // remake writes a copy from another replica that holds the object as it must be.
@@ -203,6 +235,10 @@ func (r *replicas) remake(ctx context.Context, o db.ArchiveObject, to *replica) 
 		good, err = r.fetch(ctx, o, from)
 		if err != nil {
 			said = append(said, from.name+": "+fault.Of(err).Error())
+			noted := r.rotted(ctx, o, from, err)
+			if noted != nil {
+				return "", noted
+			}
 			continue
 		}
 		lock := (&object{kind: o.Kind, retain: o.RetainUntil}).lock()
@@ -217,10 +253,35 @@ func (r *replicas) remake(ctx context.Context, o db.ArchiveObject, to *replica) 
 	return "", err
 }
 
+// rotted notes that the copy from which another was to be made is damaged itself, where it counted as good.
+func (r *replicas) rotted(ctx context.Context, o db.ArchiveObject, from *replica, cause error) error {
+	if !vault.Damaged(cause) {
+		return nil
+	}
+	copies, err := r.copies(ctx, o)
+	if err != nil || copies[from.name] != copyGood {
+		return err
+	}
+	return r.damaged(ctx, o, from.name, fault.Of(cause).Message)
+}
+
 // fetch reads a copy to a temporary file, verified.
 func (r *replicas) fetch(ctx context.Context, o db.ArchiveObject, from *replica) (*os.File, error) {
+	file, err := r.spoolCopy(ctx, o, from)
+	if err != nil {
+		err = vault.Judge(ctx, from, nameOf(o), err)
+		if err == nil {
+			file, err = r.spoolCopy(ctx, o, from)
+		}
+	}
+	if !errors.Is(err, fault.Unavailable(spoolUnavailable, "")) { // that is no word of the replica
+		from.saw(err, r.now())
+	}
+	return file, err
+}
+
+func (r *replicas) spoolCopy(ctx context.Context, o db.ArchiveObject, from *replica) (*os.File, error) {
 	body, err := from.Open(ctx, nameOf(o))
-	from.saw(err, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +332,7 @@ func (r *replicas) damaged(ctx context.Context, o db.ArchiveObject, name, proble
 }
 
 // mend makes the damaged copies of an object again from the good one. With no good copy nothing is touched:
-// the job is set aside for a person.
+// the job is set aside for a person, who may put good bytes in the place of either copy.
 func (s *Service) mend(ctx context.Context, job *river.Job[mendArgs]) error {
 	o, err := s.object(ctx, job.Args.Tenant, job.Args.Object)
 	if err != nil {
@@ -281,20 +342,33 @@ func (s *Service) mend(ctx context.Context, job *river.Job[mendArgs]) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, x := range s.replicas.all {
-		if copies[x.name] != copyDamaged {
-			continue
-		}
-		quarantine, err := s.replicas.remake(ctx, o, x)
-		if err != nil {
-			return err
-		}
-		err = s.replicas.repaired(ctx, o, x, quarantine)
-		if err != nil {
-			return err
+		if copies[x.name] == copyDamaged {
+			errs = append(errs, s.replicas.mendCopy(ctx, o, x))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func (r *replicas) mendCopy(ctx context.Context, o db.ArchiveObject, x *replica) error {
+	var claimed int64
+	err := r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		claimed, err = db.New(tx).ClaimCopy(ctx, db.ClaimCopyParams{Object: o.ID, Replica: x.name, Now: pg.Time(r.now())})
+		return err
+	})
+	if err != nil || claimed == 0 { // the eraser has begun with it
+		return err
+	}
+	quarantine := ""
+	if vault.Verify(ctx, x, nameOf(o)) != nil {
+		quarantine, err = r.remake(ctx, o, x)
+	}
+	if err != nil {
+		return errors.Join(err, r.letGo(ctx, o, x, nil))
+	}
+	return r.repaired(ctx, o, x, quarantine)
 }
 
 func (r *replicas) repaired(ctx context.Context, o db.ArchiveObject, x *replica, quarantine string) error {
@@ -317,19 +391,40 @@ func (r *replicas) repaired(ctx context.Context, o db.ArchiveObject, x *replica,
 	})
 }
 
-// adopt brings packages that were sealed before there were replicas into them.
+// adopt brings packages that were sealed before there were replicas into them, some at a time. One that cannot be brought keeps no
+// other waiting.
 func (s *Service) adopt(ctx context.Context) error {
 	const page = 10
-	var rows []db.PackagesWithoutObjectRow
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		rows, err = db.New(tx).PackagesWithoutObject(ctx, page)
-		return err
-	})
-	for i := 0; err == nil && i < len(rows); i++ {
-		err = s.adoptPackage(ctx, rows[i].TenantID, rows[i].ID)
+	var errs []error
+	for after, done := uuid.Nil, 0; done < page; {
+		var rows []db.PackagesWithoutObjectRow
+		err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			rows, err = db.New(tx).PackagesWithoutObject(ctx, db.PackagesWithoutObjectParams{After: after, Page: page})
+			return err
+		})
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for _, row := range rows {
+			after = row.ID
+			err = s.adoptPackage(ctx, row.TenantID, row.ID)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil && s.replicas.away(ctx) != nil:
+				return err
+			case err != nil:
+				errs = append(errs, err)
+			default:
+				done++
+			}
+		}
+		if len(rows) < page {
+			break
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 func (s *Service) adoptPackage(ctx context.Context, tenant string, id uuid.UUID) error {

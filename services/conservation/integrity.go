@@ -246,7 +246,7 @@ func (s *Service) replicaIntegrity(ctx context.Context, o db.ArchiveObject, x *r
 			return nil, ctx.Err()
 		}
 		if vault.Damaged(err) {
-			s.replicas.doubt(ctx, o, x, err)
+			_ = s.replicas.doubt(ctx, o, x, err)
 		}
 		return []string{fault.Of(err).Message}, nil
 	}

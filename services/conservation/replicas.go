@@ -201,25 +201,35 @@ func nameOf(o db.ArchiveObject) vault.Object {
 // open streams an object from the first replica that has it. A copy that turns out damaged while it is read
 // ends in an error, and is noted; the next reader gets the other.
 func (r *replicas) open(ctx context.Context, o db.ArchiveObject) (io.ReadCloser, error) {
+	body, _, err := r.openPast(ctx, o, nil)
+	return body, err
+}
+
+// openPast passes over replicas that gave it wrong already, and says which one it reads.
+func (r *replicas) openPast(ctx context.Context, o db.ArchiveObject, wrong map[string]string) (io.ReadCloser, string, error) {
 	copies, err := r.copies(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	var said []string
 	for _, x := range r.all {
+		if why := wrong[x.name]; why != "" {
+			said = append(said, x.name+": "+why)
+			continue
+		}
 		if copies[x.name] != copyGood {
 			said = append(said, x.name+": "+strings.ToLower(copies[x.name]))
 			continue
 		}
 		body, err := x.Open(ctx, nameOf(o))
-		x.saw(err, r.now())
 		if err == nil {
-			return &watched{ReadCloser: body, done: func(err error) { r.doubt(ctx, o, x, err) }}, nil
+			x.saw(nil, r.now())
+			return &watched{ReadCloser: body, done: func(err error) { _ = r.doubt(ctx, o, x, err) }}, x.name, nil
 		}
-		r.doubt(ctx, o, x, err)
+		err = r.doubt(ctx, o, x, err)
 		said = append(said, x.name+": "+fault.Of(err).Error())
 	}
-	return nil, fault.Unavailable("OBJECT_UNREADABLE", "no replica gives %s: %s", o.Key, strings.Join(said, "; "))
+	return nil, "", fault.Unavailable("OBJECT_UNREADABLE", "no replica gives %s: %s", o.Key, strings.Join(said, "; "))
 }
 
 // watched tells how reading ended.
@@ -239,8 +249,9 @@ func (w *watched) Read(p []byte) (int, error) {
 
 // read gives a whole object, from whichever replica gives it right.
 func (r *replicas) read(ctx context.Context, o db.ArchiveObject) ([]byte, error) {
+	wrong := map[string]string{}
 	for {
-		body, err := r.open(ctx, o)
+		body, from, err := r.openPast(ctx, o, wrong)
 		if err != nil {
 			return nil, err
 		}
@@ -251,10 +262,10 @@ func (r *replicas) read(ctx context.Context, o db.ArchiveObject) ([]byte, error)
 		if err == nil {
 			return buf.Bytes(), nil
 		}
-		if !vault.Damaged(err) {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		// The copy is noted as damaged now: open passes it over.
+		wrong[from] = fault.Of(err).Error()
 	}
 }
 
@@ -273,15 +284,19 @@ func (r *replicas) copies(ctx context.Context, o db.ArchiveObject) (map[string]s
 	return states, nil
 }
 
-// doubt notes a copy as damaged when err says so.
-func (r *replicas) doubt(ctx context.Context, o db.ArchiveObject, x *replica, cause error) {
-	if !vault.Damaged(cause) {
-		return
+// doubt judges why a copy could not be read, notes it as damaged when it is, and gives the judgement.
+func (r *replicas) doubt(ctx context.Context, o db.ArchiveObject, x *replica, cause error) error {
+	judged := vault.Judge(ctx, x, nameOf(o), cause)
+	x.saw(judged, r.now())
+	if !vault.Damaged(judged) {
+		return cause
 	}
+	cause = judged
 	err := r.damaged(context.WithoutCancel(ctx), o, x.name, fault.Of(cause).Message)
 	if err != nil {
 		r.log.ErrorContext(ctx, "a damaged copy could not be noted", "object", o.Key, "replica", x.name, "problem", cause, "error", err)
 	}
+	return cause
 }
 
 // spool copies what gives its bytes once to a temporary file, from which replicas can be written.

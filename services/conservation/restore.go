@@ -234,17 +234,14 @@ func (s *Service) restorePrimary(ctx context.Context, f *findings, prefix string
 		}
 	}
 	f.note("%d objects were not in the primary replica", lost)
-	for end := s.now().Add(roundTime); !s.now().After(end); {
-		more, err := s.replicas.settleDebt(ctx, primary)
-		if err != nil {
-			return err
-		}
-		if !more {
-			return nil
-		}
+	unpaid, more, err := s.replicas.settleDebt(ctx, primary, s.now().Add(roundTime))
+	for _, p := range unpaid {
+		f.bad(p.What, "%s", p.Problem)
 	}
-	f.note("the time of a round was over: what the primary replica still owes is copied as after an outage")
-	return nil
+	if more {
+		f.note("the time of a round was over: what the primary replica still owes is copied as after an outage")
+	}
+	return err
 }
 
 // restoreTenant makes the rows of a tenant's units and packages again where there are none.

@@ -95,7 +95,7 @@ func (s *Service) dueCopies(ctx context.Context, skip map[string]bool) ([]db.Due
 }
 
 // scrubReplica reads copies of one replica, several at a time. A replica that does not answer is no damage: what is left of it is
-// for the next round.
+// for the next round. A copy that alone cannot be read is.
 func (s *Service) scrubReplica(ctx context.Context, x *replica, due []db.DueCopiesRow) (r scrubbed) {
 	var mu sync.Mutex // of r
 	var all sync.WaitGroup
@@ -113,6 +113,9 @@ func (s *Service) scrubReplica(ctx context.Context, x *replica, due []db.DueCopi
 				}
 				o := db.ArchiveObject{ID: c.ID, TenantID: c.TenantID, Kind: c.Kind, Key: c.Key, Sha256: c.Sha256, Size: c.Size, RetainUntil: c.RetainUntil, CreatedAt: c.CreatedAt}
 				err := vault.Verify(ctx, x, nameOf(o))
+				if err != nil {
+					err = vault.Judge(ctx, x, nameOf(o), err)
+				}
 				x.saw(err, s.now())
 				mu.Lock()
 				s.scrubCopy(ctx, &r, x, c, o, err)

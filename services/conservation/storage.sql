@@ -20,16 +20,28 @@ SELECT id, tenant_id, kind, key, sha256, size, retain_until, created_at FROM arc
 -- name: CopiesOf :many
 SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = @object ORDER BY replica;
 
--- name: LockCopies :many
-SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = @object ORDER BY replica FOR UPDATE;
+-- name: LockCopiesOf :many
+-- Who locks them learns whether somebody is writing one: nobody can begin until the lock ends.
+SELECT object_id, replica, claimed_at FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) ORDER BY object_id, replica FOR UPDATE;
 
--- name: OwedCopies :many
--- Copies that a replica owes, for one who copies them: others pass them over.
-SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy
-WHERE state = 'OWED' AND replica = @replica ORDER BY object_id LIMIT @page FOR UPDATE SKIP LOCKED;
+-- name: ClaimDebt :many
+-- A copy that a replica owes, for one who makes it: others pass it over, and so does everybody for a while after it failed.
+UPDATE archive_copy c SET claimed_at = @now::timestamptz FROM archive_object o
+WHERE o.id = c.object_id AND (c.object_id, c.replica) = (
+    SELECT d.object_id, d.replica FROM archive_copy d
+    WHERE d.state = 'OWED' AND d.replica = @replica AND (d.tried_at IS NULL OR d.tried_at < @before::timestamptz) AND (d.claimed_at IS NULL OR d.claimed_at < @before::timestamptz)
+    ORDER BY d.tried_at NULLS FIRST, d.object_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at;
+
+-- name: ClaimCopy :execrows
+UPDATE archive_copy SET claimed_at = @now::timestamptz WHERE object_id = @object AND replica = @replica;
+
+-- name: LetGoOfCopy :exec
+UPDATE archive_copy SET claimed_at = NULL, tried_at = COALESCE(sqlc.narg('tried_at'), tried_at) WHERE object_id = @object AND replica = @replica;
 
 -- name: SetCopy :exec
-UPDATE archive_copy SET state = @state, checked_at = COALESCE(sqlc.narg('checked_at'), checked_at), check_due = COALESCE(sqlc.narg('check_due'), check_due)
+UPDATE archive_copy SET state = @state, checked_at = COALESCE(sqlc.narg('checked_at'), checked_at), check_due = COALESCE(sqlc.narg('check_due'), check_due),
+    claimed_at = NULL, tried_at = NULL
 WHERE object_id = @object AND replica = @replica;
 
 -- name: SetChecked :exec
@@ -69,7 +81,7 @@ DELETE FROM archive_outage WHERE replica = @replica RETURNING since;
 
 -- name: PackagesWithoutObject :many
 -- Packages that were sealed before there were replicas.
-SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL ORDER BY id LIMIT @page;
+SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL AND id > @after ORDER BY id LIMIT @page;
 
 -- name: AdoptPackage :execrows
 UPDATE package SET object_id = @object WHERE id = @id AND state = 'SEALED' AND object_id IS NULL;

@@ -221,6 +221,11 @@ func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			said = wait
 			return nil
 		}
+		wait, err = e.busy(ctx, q, pkg, now)
+		if err != nil || wait != "" {
+			said = wait
+			return err
+		}
 		left, wait, err := found.of(ctx, q, pkg)
 		if err != nil || wait != "" {
 			said = wait
@@ -286,6 +291,31 @@ func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, 
 		return "", "", err
 	}
 	return "", fmt.Sprintf("%d other documents were taken in together with its own: the service moves them first", len(neighbours)), nil
+}
+
+// atWork is how long somebody who said that he writes a copy is believed: what is written takes less, and who was killed says nothing.
+const atWork = time.Hour
+
+// busy says whether a copy of what would go is being made just now. It locks the copies, so that nobody begins.
+func (e *Eraser) busy(ctx context.Context, q *db.Queries, pkg uuid.UUID, now time.Time) (wait string, err error) {
+	ids, err := q.ObjectsOfPackage(ctx, pkg)
+	if err != nil {
+		return "", err
+	}
+	p, err := q.GetPackage(ctx, pkg)
+	if err != nil {
+		return "", err
+	}
+	if p.ObjectID != nil {
+		ids = append(ids, *p.ObjectID)
+	}
+	copies, err := q.LockCopiesOf(ctx, ids)
+	for _, c := range copies {
+		if c.ClaimedAt != nil && now.Sub(*c.ClaimedAt) < atWork {
+			return "a copy of it is being made in the " + c.Replica + " replica", err
+		}
+	}
+	return "", err
 }
 
 // mark writes down what has to go and lets go of it: checks and repairs know of it no more.

@@ -18,6 +18,8 @@ type ArchiveCopy struct {
 	State     string
 	CheckedAt *time.Time
 	CheckDue  time.Time
+	ClaimedAt *time.Time
+	TriedAt   *time.Time
 }
 
 type ArchiveDamage struct {

@@ -29,19 +29,91 @@ func (q *Queries) AdoptPackage(ctx context.Context, arg AdoptPackageParams) (int
 	return result.RowsAffected(), nil
 }
 
+const claimCopy = `-- name: ClaimCopy :execrows
+UPDATE archive_copy SET claimed_at = $1::timestamptz WHERE object_id = $2 AND replica = $3
+`
+
+type ClaimCopyParams struct {
+	Now     time.Time
+	Object  uuid.UUID
+	Replica string
+}
+
+func (q *Queries) ClaimCopy(ctx context.Context, arg ClaimCopyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, claimCopy, arg.Now, arg.Object, arg.Replica)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const claimDebt = `-- name: ClaimDebt :many
+UPDATE archive_copy c SET claimed_at = $1::timestamptz FROM archive_object o
+WHERE o.id = c.object_id AND (c.object_id, c.replica) = (
+    SELECT d.object_id, d.replica FROM archive_copy d
+    WHERE d.state = 'OWED' AND d.replica = $2 AND (d.tried_at IS NULL OR d.tried_at < $3::timestamptz) AND (d.claimed_at IS NULL OR d.claimed_at < $3::timestamptz)
+    ORDER BY d.tried_at NULLS FIRST, d.object_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at
+`
+
+type ClaimDebtParams struct {
+	Now     time.Time
+	Replica string
+	Before  time.Time
+}
+
+// A copy that a replica owes, for one who makes it: others pass it over, and so does everybody for a while after it failed.
+func (q *Queries) ClaimDebt(ctx context.Context, arg ClaimDebtParams) ([]ArchiveObject, error) {
+	rows, err := q.db.Query(ctx, claimDebt, arg.Now, arg.Replica, arg.Before)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ArchiveObject
+	for rows.Next() {
+		var i ArchiveObject
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Kind,
+			&i.Key,
+			&i.Sha256,
+			&i.Size,
+			&i.RetainUntil,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const copiesOf = `-- name: CopiesOf :many
 SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = $1 ORDER BY replica
 `
 
-func (q *Queries) CopiesOf(ctx context.Context, object uuid.UUID) ([]ArchiveCopy, error) {
+type CopiesOfRow struct {
+	ObjectID  uuid.UUID
+	Replica   string
+	TenantID  string
+	State     string
+	CheckedAt *time.Time
+	CheckDue  time.Time
+}
+
+func (q *Queries) CopiesOf(ctx context.Context, object uuid.UUID) ([]CopiesOfRow, error) {
 	rows, err := q.db.Query(ctx, copiesOf, object)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ArchiveCopy
+	var items []CopiesOfRow
 	for rows.Next() {
-		var i ArchiveCopy
+		var i CopiesOfRow
 		if err := rows.Scan(
 			&i.ObjectID,
 			&i.Replica,
@@ -260,6 +332,21 @@ func (q *Queries) InsertOutage(ctx context.Context, arg InsertOutageParams) (int
 	return result.RowsAffected(), nil
 }
 
+const letGoOfCopy = `-- name: LetGoOfCopy :exec
+UPDATE archive_copy SET claimed_at = NULL, tried_at = COALESCE($1, tried_at) WHERE object_id = $2 AND replica = $3
+`
+
+type LetGoOfCopyParams struct {
+	TriedAt *time.Time
+	Object  uuid.UUID
+	Replica string
+}
+
+func (q *Queries) LetGoOfCopy(ctx context.Context, arg LetGoOfCopyParams) error {
+	_, err := q.db.Exec(ctx, letGoOfCopy, arg.TriedAt, arg.Object, arg.Replica)
+	return err
+}
+
 const listDamages = `-- name: ListDamages :many
 SELECT d.id, d.tenant_id, d.replica, d.problem, d.found_at, d.quarantine, d.repaired_at, o.key, o.kind, o.sha256, o.size
 FROM archive_damage d JOIN archive_object o ON o.id = d.object_id
@@ -318,27 +405,27 @@ func (q *Queries) ListDamages(ctx context.Context, arg ListDamagesParams) ([]Lis
 	return items, nil
 }
 
-const lockCopies = `-- name: LockCopies :many
-SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy WHERE object_id = $1 ORDER BY replica FOR UPDATE
+const lockCopiesOf = `-- name: LockCopiesOf :many
+SELECT object_id, replica, claimed_at FROM archive_copy WHERE object_id = ANY($1::uuid[]) ORDER BY object_id, replica FOR UPDATE
 `
 
-func (q *Queries) LockCopies(ctx context.Context, object uuid.UUID) ([]ArchiveCopy, error) {
-	rows, err := q.db.Query(ctx, lockCopies, object)
+type LockCopiesOfRow struct {
+	ObjectID  uuid.UUID
+	Replica   string
+	ClaimedAt *time.Time
+}
+
+// Who locks them learns whether somebody is writing one: nobody can begin until the lock ends.
+func (q *Queries) LockCopiesOf(ctx context.Context, objects []uuid.UUID) ([]LockCopiesOfRow, error) {
+	rows, err := q.db.Query(ctx, lockCopiesOf, objects)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ArchiveCopy
+	var items []LockCopiesOfRow
 	for rows.Next() {
-		var i ArchiveCopy
-		if err := rows.Scan(
-			&i.ObjectID,
-			&i.Replica,
-			&i.TenantID,
-			&i.State,
-			&i.CheckedAt,
-			&i.CheckDue,
-		); err != nil {
+		var i LockCopiesOfRow
+		if err := rows.Scan(&i.ObjectID, &i.Replica, &i.ClaimedAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -385,47 +472,14 @@ func (q *Queries) Outages(ctx context.Context) ([]ArchiveOutage, error) {
 	return items, nil
 }
 
-const owedCopies = `-- name: OwedCopies :many
-SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_copy
-WHERE state = 'OWED' AND replica = $1 ORDER BY object_id LIMIT $2 FOR UPDATE SKIP LOCKED
-`
-
-type OwedCopiesParams struct {
-	Replica string
-	Page    int32
-}
-
-// Copies that a replica owes, for one who copies them: others pass them over.
-func (q *Queries) OwedCopies(ctx context.Context, arg OwedCopiesParams) ([]ArchiveCopy, error) {
-	rows, err := q.db.Query(ctx, owedCopies, arg.Replica, arg.Page)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ArchiveCopy
-	for rows.Next() {
-		var i ArchiveCopy
-		if err := rows.Scan(
-			&i.ObjectID,
-			&i.Replica,
-			&i.TenantID,
-			&i.State,
-			&i.CheckedAt,
-			&i.CheckDue,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const packagesWithoutObject = `-- name: PackagesWithoutObject :many
-SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL ORDER BY id LIMIT $1
+SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL AND id > $1 ORDER BY id LIMIT $2
 `
+
+type PackagesWithoutObjectParams struct {
+	After uuid.UUID
+	Page  int32
+}
 
 type PackagesWithoutObjectRow struct {
 	ID       uuid.UUID
@@ -433,8 +487,8 @@ type PackagesWithoutObjectRow struct {
 }
 
 // Packages that were sealed before there were replicas.
-func (q *Queries) PackagesWithoutObject(ctx context.Context, page int32) ([]PackagesWithoutObjectRow, error) {
-	rows, err := q.db.Query(ctx, packagesWithoutObject, page)
+func (q *Queries) PackagesWithoutObject(ctx context.Context, arg PackagesWithoutObjectParams) ([]PackagesWithoutObjectRow, error) {
+	rows, err := q.db.Query(ctx, packagesWithoutObject, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -478,7 +532,8 @@ func (q *Queries) SetChecked(ctx context.Context, arg SetCheckedParams) error {
 }
 
 const setCopy = `-- name: SetCopy :exec
-UPDATE archive_copy SET state = $1, checked_at = COALESCE($2, checked_at), check_due = COALESCE($3, check_due)
+UPDATE archive_copy SET state = $1, checked_at = COALESCE($2, checked_at), check_due = COALESCE($3, check_due),
+    claimed_at = NULL, tried_at = NULL
 WHERE object_id = $4 AND replica = $5
 `
 

@@ -129,7 +129,11 @@ func (b *Bucket) Replace(ctx context.Context, o Object, r io.ReaderAt, lock Lock
 	if err != nil {
 		return "", err
 	}
-	switch err = Verify(ctx, b, o); {
+	err = Verify(ctx, b, o)
+	if err != nil {
+		err = Judge(ctx, b, o, err)
+	}
+	switch {
 	case err == nil:
 		return "", nil // it is good
 	case !Damaged(err):

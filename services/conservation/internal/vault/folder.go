@@ -193,7 +193,11 @@ func (f *Folder) Replace(ctx context.Context, o Object, r io.ReaderAt, lock Lock
 		return "", err
 	}
 	quarantine := ""
-	switch err = Verify(ctx, f, o); {
+	err = Verify(ctx, f, o)
+	if err != nil {
+		err = Judge(ctx, f, o, err)
+	}
+	switch {
 	case err == nil:
 		return "", nil // it is good
 	case !Damaged(err):

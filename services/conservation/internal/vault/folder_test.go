@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"ceralacca.dev/services/conservation/internal/vault"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func TestFolder(t *testing.T) {
@@ -150,3 +151,41 @@ func TestFolderRemovedBelow(t *testing.T) {
 	_, err = os.Stat(filepath.Join(dir, "objects"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+// TestFolderUnreadable: one file that cannot be opened, or not be read, is a damaged copy and is repaired as one; of a disk that is
+// not there nothing is known, and an object that can be read now is none.
+func TestFolderUnreadable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.Mkdir(dir, 0o750))
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	data := []byte("bytes")
+	for name, spoil := range map[string]func(path string) error{
+		"cannot be opened": func(path string) error { return os.Symlink(filepath.Base(path), path) },
+		"cannot be read":   func(path string) error { return os.Mkdir(path, 0o750) },
+	} {
+		o := object("t/"+strings.ReplaceAll(name, " ", "-")+".zip", data)
+		require.NoError(t, v.Put(t.Context(), o, bytes.NewReader(data), vault.Lock{}))
+		path := filepath.Join(dir, "objects", o.Key)
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, spoil(path))
+		err = vault.Verify(t.Context(), v, o)
+		require.Equal(t, "VAULT_UNAVAILABLE", code(err), name)
+		require.True(t, vault.Damaged(vault.Judge(t.Context(), v, o, err)), name)
+		_, digest := vault.Digest(t.Context(), v, vault.Entry{Key: o.Key, Size: o.Size})
+		require.True(t, vault.Damaged(digest), name)
+		away := filepath.Join(filepath.Dir(dir), "away")
+		require.NoError(t, os.Rename(dir, away))
+		require.Equal(t, "VAULT_UNAVAILABLE", code(vault.Judge(t.Context(), v, o, err)), name)
+		require.NoError(t, os.Rename(away, dir))
+		where, err := v.Replace(t.Context(), o, bytes.NewReader(data), vault.Lock{})
+		require.NoError(t, err)
+		_, err = os.Lstat(filepath.Join(dir, where))
+		require.NoError(t, err, "what could not be read is set apart")
+		require.Equal(t, data, read(t, v, o))
+		require.NoError(t, vault.Judge(t.Context(), v, o, unavailable))
+	}
+	require.NoError(t, vault.Judge(t.Context(), v, object("x", data), nil))
+}
+
+var unavailable = fault.Unavailable("VAULT_UNAVAILABLE", "input/output error")

@@ -97,6 +97,26 @@ func Damaged(err error) bool {
 	return errors.Is(err, fault.Internal("OBJECT_DAMAGED", "")) || errors.Is(err, fault.NotFound("OBJECT_NOT_FOUND", ""))
 }
 
+// Judge says what it means that an object could not be read. An error of the store that ends with it is passed on; an object that
+// cannot be read twice while its vault can be used is damaged, as one with wrong bytes is: a sector that is gone does not come back,
+// and whoever took it for a vault that is away would wait for it for ever. nil: it could be read now.
+func Judge(ctx context.Context, v Vault, o Object, cause error) error {
+	if !isUnavailable(cause) || ctx.Err() != nil || v.Check(ctx) != nil {
+		return cause
+	}
+	again := Verify(ctx, v, o)
+	if !isUnavailable(again) || ctx.Err() != nil || v.Check(ctx) != nil {
+		return again
+	}
+	return unreadable(o.Key, v, again)
+}
+
+func isUnavailable(err error) bool { return errors.Is(err, fault.Unavailable("VAULT_UNAVAILABLE", "")) }
+
+func unreadable(key string, v Vault, err error) error {
+	return fault.Internal("OBJECT_DAMAGED", "object %s is damaged: it cannot be read, and %s can be used: %s", key, v, fault.Of(err).Error()).With(err)
+}
+
 // verifier hashes what it passes on and refuses to end on other bytes than those that the object names.
 type verifier struct {
 	o    Object
@@ -186,14 +206,16 @@ func (s *stopping) Read(p []byte) (int, error) {
 
 // Digest reads an object of which only key and size are known, and gives its SHA-256.
 func Digest(ctx context.Context, v Vault, e Entry) (sum [sha256.Size]byte, err error) {
+	h, n := sha256.New(), int64(0)
 	r, err := v.Open(ctx, Object{Key: e.Key, Size: e.Size})
-	if err != nil {
-		return sum, err
+	if err == nil {
+		n, err = io.Copy(h, r)
+		if closeErr := r.Close(); err == nil && closeErr != nil {
+			err = unavailable(closeErr, "close %s", e.Key)
+		}
 	}
-	h := sha256.New()
-	n, err := io.Copy(h, r)
-	if closeErr := r.Close(); err == nil && closeErr != nil {
-		err = unavailable(closeErr, "close %s", e.Key)
+	if isUnavailable(err) && ctx.Err() == nil && v.Check(ctx) == nil {
+		err = unreadable(e.Key, v, err)
 	}
 	// Nothing has the digest of zeros, so that the reading ends in a refusal: the bytes are there all the same.
 	if err != nil && (n != e.Size || !Damaged(err)) {

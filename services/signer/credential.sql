@@ -76,3 +76,9 @@ ORDER BY c.not_after, c.id LIMIT @page;
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
        not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE state = 'ACTIVE' AND provider = '' AND id > @after ORDER BY id LIMIT 200;
+
+-- name: CertificatesInUse :many
+-- Credentials whose certificate is to be asked about.
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at, provider, qualified
+FROM credential WHERE state = 'ACTIVE' AND cardinality(chain) > 1 AND id > @after ORDER BY id LIMIT 200;

@@ -172,13 +172,18 @@ func (s *Service) checkKeys(ctx context.Context) error {
 
 func (s *Service) suspendRefused(ctx context.Context, c db.Credential, refused error) error {
 	s.log.ErrorContext(ctx, "a key in Vault is refused: its credential is suspended", "credential", nameOfCredential(c), "error", refused.Error())
+	return s.suspendFor(ctx, c, codeKeyRefused)
+}
+
+// suspendFor suspends a credential that is still active.
+func (s *Service) suspendFor(ctx context.Context, c db.Credential, code string) error {
 	s.ready.forget(c.ID)
 	return s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		now, err := db.New(tx).LockCredential(ctx, c.ID)
 		if err != nil || now.State != "ACTIVE" {
 			return err
 		}
-		return s.suspend(ctx, tx, c, codeKeyRefused)
+		return s.suspend(ctx, tx, c, code)
 	})
 }
 

@@ -92,7 +92,8 @@ func (s *Service) SuspendCredential(ctx context.Context, req *signv1.SuspendCred
 	return credentialMessage(c), nil
 }
 
-// ReactivateCredential ends a suspension. A key that could leave Vault stays out of use.
+// ReactivateCredential ends a suspension. A key that could leave Vault stays out of use, and a certificate
+// that its authority has revoked.
 func (s *Service) ReactivateCredential(ctx context.Context, req *signv1.ReactivateCredentialRequest) (*signv1.Credential, error) {
 	name, err := parseCredentialName("name", req.GetName())
 	if err != nil {
@@ -105,6 +106,9 @@ func (s *Service) ReactivateCredential(ctx context.Context, req *signv1.Reactiva
 	_, err = s.vault.readKey(ctx, c.KeyName, c.KeyType)
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Verification.Online && s.askAuthority(ctx, c) == codeCertificateRevoked {
+		return nil, fault.Precondition(codeCertificateRevoked, "the certificate of %s was revoked by its authority: make another credential", req.GetName())
 	}
 	err = s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)

@@ -41,7 +41,8 @@ type VerificationConfig struct {
 	ListSignersFile string `yaml:"list_signers_file"`
 	// Territories are the national lists that are followed, such as IT; empty: all.
 	Territories []string `yaml:"territories"`
-	// ListDir keeps the last good copies of the lists over a restart; empty: memory only.
+	// ListDir keeps the last good copies of the lists, and their numbers, over a restart; replicas may share
+	// it. Empty: memory only.
 	ListDir string `yaml:"list_dir"`
 	// RefreshEvery is the pause between looks for new lists.
 	RefreshEvery time.Duration `yaml:"refresh_every"`

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,9 @@ type outside struct {
 	pki       *cmstest.PKI
 	responder *httptest.Server
 	status    int
+	reason    int
+	answer    int // of HTTP; 0: 200
+	asked     atomic.Int64
 }
 
 func newOutside(t *testing.T) *outside {
@@ -43,6 +47,11 @@ func newOutside(t *testing.T) *outside {
 		if err != nil {
 			return
 		}
+		defer o.asked.Add(1)
+		if o.answer > http.StatusOK {
+			w.WriteHeader(o.answer)
+			return
+		}
 		q, err := ocsp.ParseRequest(body)
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
@@ -50,7 +59,7 @@ func newOutside(t *testing.T) *outside {
 		}
 		now := time.Now()
 		der, err := ocsp.CreateResponse(o.pki.Root, o.pki.Root, ocsp.Response{
-			Status: o.status, SerialNumber: q.SerialNumber, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour), RevokedAt: now.Add(-time.Hour),
+			Status: o.status, SerialNumber: q.SerialNumber, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour), RevokedAt: now.Add(-time.Hour), RevocationReason: o.reason,
 		}, o.pki.Key)
 		if err == nil {
 			_, _ = w.Write(der)

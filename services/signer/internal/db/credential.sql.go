@@ -12,6 +12,53 @@ import (
 	"github.com/google/uuid"
 )
 
+const certificatesInUse = `-- name: CertificatesInUse :many
+SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
+       not_before, not_after, version, created_at, updated_at, provider, qualified
+FROM credential WHERE state = 'ACTIVE' AND cardinality(chain) > 1 AND id > $1 ORDER BY id LIMIT 200
+`
+
+// Credentials whose certificate is to be asked about.
+func (q *Queries) CertificatesInUse(ctx context.Context, after uuid.UUID) ([]Credential, error) {
+	rows, err := q.db.Query(ctx, certificatesInUse, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Credential
+	for rows.Next() {
+		var i Credential
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.CompanyID,
+			&i.Kind,
+			&i.KeyType,
+			&i.CommonName,
+			&i.State,
+			&i.KeyName,
+			&i.KeyVersion,
+			&i.PublicKey,
+			&i.CsrPem,
+			&i.Chain,
+			&i.NotBefore,
+			&i.NotAfter,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Provider,
+			&i.Qualified,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const dropNextCertificate = `-- name: DropNextCertificate :exec
 UPDATE credential_certificate SET dropped_at = $1 WHERE credential_id = $2 AND used_from IS NULL AND dropped_at IS NULL
 `

@@ -56,6 +56,9 @@ func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error
 	o := packageObject(p, [32]byte(sum.Sum(nil)), size)
 	s.replicas.place(o)
 	err = s.replicas.write(ctx, o, file)
+	if vault.Conflicting(err) {
+		o, err = s.storedArchive(ctx, p, o, file, err)
+	}
 	if err != nil {
 		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
 	}
@@ -113,6 +116,7 @@ type archive struct {
 	bytes    int64 // of the payload
 	count    int
 	files    cabinet
+	layout   int
 	list     *bytes.Buffer // gathers units.jsonl; nil: not, or not any more
 }
 
@@ -122,6 +126,7 @@ func (a *archive) write(ctx context.Context) error {
 		return err
 	}
 	var list bytes.Buffer
+	a.layout = t.Layout
 	if t.Layout > layoutBare {
 		a.list = &list
 	}
@@ -257,10 +262,14 @@ func (a *archive) tagLine(name string, content []byte) {
 // packageRecord writes the package's own row, and listUnit those of its units, so that they can be made again
 // from the package alone.
 func (a *archive) packageRecord() error {
-	raw, err := json.Marshal(map[string]any{
+	record := map[string]any{
 		"package": a.p.ID, "tenant": a.p.TenantID, "fiscal_year": a.p.FiscalYear, "class": a.p.Class, "number": a.p.Number,
 		"closed": a.p.ClosedAt.UTC(), "units": a.p.UnitCount, "terms": json.RawMessage(a.p.Terms),
-	})
+	}
+	if a.layout > layoutPlaces {
+		record["retain_until"] = retainedUntil(a.p)
+	}
+	raw, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("conservation: %s: %w", packageFile, err)
 	}
@@ -276,7 +285,11 @@ func (a *archive) listUnit(m member) error {
 	if err != nil {
 		return fmt.Errorf("conservation: facts of unit %s: %w", m.unit.ID, err)
 	}
-	raw, err := json.Marshal(recordOf(m.unit, f, m.files))
+	r := recordOf(m.unit, f, m.files)
+	if a.layout > layoutPlaces { // files may be moved before the package is stored, and its bytes must not follow
+		r = r.unplaced()
+	}
+	raw, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("conservation: %s: %w", intakeList, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -127,6 +129,7 @@ func (j *judge) judge(ctx context.Context, file *os.File) error {
 	j.manifest("tagmanifest-sha256.txt", func(name string) bool {
 		return !strings.Contains(name, "/") && name != "tagmanifest-sha256.txt"
 	})
+	j.row()
 	j.index()
 	j.signature()
 	j.stamp()
@@ -237,6 +240,24 @@ func (j *judge) manifest(name string, lists func(string) bool) {
 		if lists(file) && !listed[file] {
 			j.bad("%s is not in %s", file, name)
 		}
+	}
+}
+
+// row compares what package.json says with the row: the term above all, which decides when the package may be destroyed.
+func (j *judge) row() {
+	raw, ok := j.kept[packageFile]
+	if !ok {
+		return // layout 1
+	}
+	var n packageNote
+	err := json.Unmarshal(raw, &n)
+	switch {
+	case err != nil:
+		j.bad("%s cannot be read: %v", packageFile, err)
+	case n.Package != j.p.ID || n.Tenant != j.p.TenantID || n.Year != j.p.FiscalYear || n.Class != j.p.Class || n.Number != j.p.Number || n.Units != j.p.UnitCount:
+		j.bad("its row says something else than %s", packageFile)
+	case n.Until != nil && !n.Until.Equal(retainedUntil(j.p)):
+		j.bad("its row says that it is kept until %s, %s until %s", retainedUntil(j.p).Format(time.DateOnly), packageFile, n.Until.Format(time.DateOnly))
 	}
 }
 

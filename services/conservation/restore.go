@@ -50,7 +50,11 @@ func (s *Service) restore(ctx context.Context, f *findings) error {
 		}
 	}
 	f.note("%d objects of the second replica had no row and have one now", adopted)
-	err := s.restorePrimary(ctx, f, prefix)
+	err := s.adoptEvidence(ctx, f, second, prefix)
+	if err != nil {
+		return err
+	}
+	err = s.restorePrimary(ctx, f, prefix)
 	if err != nil {
 		return err
 	}
@@ -71,6 +75,9 @@ func (s *Service) restore(ctx context.Context, f *findings) error {
 // replica owes its copy then.
 func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e vault.Entry) (bool, error) {
 	p := strings.Split(e.Key, "/")
+	if evidenceKey.MatchString(e.Key) {
+		return false, nil // its package's object is first
+	}
 	if len(p) < 4 || (p[2] != "intake" && (p[2] != "packages" || path.Ext(e.Key) != ".zip")) {
 		f.note("%s has no row, and none is made from it", e.Key)
 		return false, nil
@@ -105,7 +112,10 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 	if p[2] == "packages" {
 		var row db.Package
 		row, err = s.packageFrom(ctx, file, e.Size, id, sum, f)
-		o.id, o.kind, o.retain = uuid.NewSHA1(objectSpace, id[:]), kindPackage, retainUntil(row.FiscalYear, yearsOf(row.Class))
+		if err == nil {
+			err = s.knowTerm(ctx, f, &row, time.Time{})
+		}
+		o.id, o.kind, o.retain = uuid.NewSHA1(objectSpace, id[:]), kindPackage, retainedUntil(row)
 	} else {
 		err = s.intakeWhole(file, e, p[1], x)
 	}
@@ -116,19 +126,23 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 	o.to = []*replica{x}
 	f.Checked++
 	f.Bytes += e.Size
-	adopted := false
-	err = s.db.Tx(ctx, p[1], func(ctx context.Context, tx pgx.Tx) error {
+	return s.adoptRow(ctx, p[1], o)
+}
+
+// adoptRow writes the row of an object, unless a disposal has begun with it.
+func (s *Service) adoptRow(ctx context.Context, tenant string, o *object) (adopted bool, err error) {
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		err := q.LockDisposals(ctx, p[1])
+		err := q.LockDisposals(ctx, tenant)
 		if err != nil {
 			return err
 		}
-		by, err := q.CondemnedBy(ctx, db.CondemnedByParams{Tenant: p[1], Key: e.Key})
+		by, err := q.CondemnedBy(ctx, db.CondemnedByParams{Tenant: tenant, Key: o.Key})
 		if err != nil || len(by) > 0 { // the eraser began with it while it was read
 			return err
 		}
 		adopted = true
-		return s.replicas.record(ctx, tx, p[1], []*object{o})
+		return s.replicas.record(ctx, tx, tenant, []*object{o})
 	})
 	return adopted, err
 }
@@ -165,6 +179,7 @@ type packageNote struct {
 	Number  int32           `json:"number"`
 	Closed  time.Time       `json:"closed"`
 	Units   int32           `json:"units"`
+	Until   *time.Time      `json:"retain_until"` // since layout 3
 	Terms   json.RawMessage `json:"terms"`
 }
 
@@ -200,6 +215,13 @@ func (s *Service) packageFrom(_ context.Context, file *os.File, size int64, id u
 	row := db.Package{
 		ID: id, TenantID: h.Tenant, FiscalYear: h.Year, Class: h.Class, Number: h.Number, State: "SEALED", UnitCount: h.Units, Terms: h.Terms, ClosedAt: pg.Time(h.Closed),
 		StampTime: &at, ArchiveSha256: sum[:], ArchiveSize: &size, SealedAt: &at, ObjectID: &object,
+	}
+	if h.Until != nil {
+		until := pg.Time(*h.Until)
+		row.RetainUntil = &until
+		if c, ok := findClass(h.Class); ok && until.Before(retainUntil(h.Year, c.least)) {
+			wrong = append(wrong, fmt.Sprintf("it says that it is kept until %s only", until.UTC().Format(time.DateOnly)))
+		}
 	}
 	row.IndexSha256, row.IndexSize = of(indexFile)
 	row.SignedSha256, row.SignedSize = of(signedFile)
@@ -353,7 +375,7 @@ func (s *Service) restorePackages(ctx context.Context, f *findings, tenant strin
 		}
 	}
 	f.note("tenant %s: %d packages had no row and have one now", tenant, made)
-	return nil
+	return s.restoreRecords(ctx, f, tenant, from)
 }
 
 func (s *Service) restorePackage(ctx context.Context, f *findings, o db.ArchiveObject, from *replica) (bool, error) {
@@ -375,6 +397,10 @@ func (s *Service) restorePackage(ctx context.Context, f *findings, o db.ArchiveO
 		f.bad(o.Key, "its row is not made again: %v", err)
 		return false, nil
 	}
+	err = s.knowTerm(ctx, f, &p, o.RetainUntil)
+	if err != nil {
+		return false, err
+	}
 	order, err := memberOrder(file, o.Size)
 	if err != nil {
 		return false, err
@@ -384,7 +410,7 @@ func (s *Service) restorePackage(ctx context.Context, f *findings, o db.ArchiveO
 		_, err := q.RestorePackage(ctx, db.RestorePackageParams{
 			ID: p.ID, TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number, UnitCount: p.UnitCount, Terms: p.Terms, ClosedAt: p.ClosedAt,
 			IndexSha256: p.IndexSha256, IndexSize: p.IndexSize, SignedSha256: p.SignedSha256, SignedSize: p.SignedSize, StampSha256: p.StampSha256, StampSize: p.StampSize,
-			StampTime: p.StampTime, ArchiveSha256: p.ArchiveSha256, ArchiveSize: p.ArchiveSize, Object: p.ObjectID,
+			StampTime: p.StampTime, ArchiveSha256: p.ArchiveSha256, ArchiveSize: p.ArchiveSize, Object: p.ObjectID, RetainUntil: p.RetainUntil,
 		})
 		if err == nil {
 			err = q.RestoreLine(ctx, db.RestoreLineParams{TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number})
@@ -403,6 +429,29 @@ func (s *Service) restorePackage(ctx context.Context, f *findings, o db.ArchiveO
 		}
 		return nil
 	})
+}
+
+// knowTerm says until when a package is kept that does not say so itself (up to layout 2): the latest of what its class has by law,
+// of what the tenant's rule says now, and of what the row of its object said, known. Too long is mended by a person, too short is not.
+func (s *Service) knowTerm(ctx context.Context, f *findings, p *db.Package, known time.Time) error {
+	if p.RetainUntil != nil {
+		return nil
+	}
+	f.note("packages of layout 2 do not say until when they are kept: they have the longest term that is known for their class; compare it with what was agreed")
+	until := retainUntil(p.FiscalYear, yearsOf(p.Class))
+	err := s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		ruled, err := retentionOf(ctx, db.New(tx), p.TenantID, p.FiscalYear, p.Class)
+		if ruled.After(until) {
+			until = ruled
+		}
+		return err
+	})
+	if known.After(until) {
+		until = known
+	}
+	until = pg.Time(until)
+	p.RetainUntil = &until
+	return err
 }
 
 // memberOrder reads the units of a package in the order of its index.

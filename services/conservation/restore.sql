@@ -21,9 +21,9 @@ ON CONFLICT DO NOTHING;
 
 -- name: RestorePackage :execrows
 INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256, signed_size,
-                     stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, object_id)
+                     stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, object_id, retain_until)
 VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'SEALED', @unit_count, @terms, @closed_at, @index_sha256, @index_size, @signed_sha256, @signed_size,
-        @stamp_sha256, @stamp_size, @stamp_time, @archive_sha256, @archive_size, @stamp_time, @object)
+        @stamp_sha256, @stamp_size, @stamp_time, @archive_sha256, @archive_size, @stamp_time, @object, @retain_until)
 ON CONFLICT DO NOTHING;
 
 -- name: RestoreLine :exec
@@ -36,3 +36,9 @@ UPDATE unit SET package_id = @package, position = @position, state = 'PRESERVED'
 -- name: LogAgain :exec
 -- The log passes over what it has said already.
 INSERT INTO log_pending (tenant_id, kind, subject_id) VALUES (@tenant_id, 'package', @subject);
+
+-- name: EvidenceWithoutRow :many
+-- Evidence records whose object is known and of which no row says whose they are.
+SELECT o.id, o.key, o.sha256, o.size, o.retain_until, o.created_at FROM archive_object o
+WHERE o.tenant_id = @tenant AND o.kind = 'evidence' AND o.id > @after AND NOT EXISTS (SELECT 1 FROM package_evidence e WHERE e.object_id = o.id)
+ORDER BY o.id LIMIT @page;

@@ -26,8 +26,11 @@ const (
 // since nothing is encrypted by us.
 func Test53_RebuiltFromTheSecondReplica(t *testing.T) {
 	h := open(t, true)
+	_, err := h.retainer().SetRetentionRule(context.Background(), &conservationv1.SetRetentionRuleRequest{Parent: "tenants/acme", Class: "FISC", Years: 20})
+	require.NoError(t, err)
 	h.intake(t, 4)
 	p := h.awaitSealed(t, h.closePackage(t).GetName())
+	h.renewTwice(t)
 	h.settle(t, context.Background(), h.invoice(t, 100))
 	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 5 })
 	before, entries := h.state(t), h.entries(t)
@@ -35,9 +38,10 @@ func Test53_RebuiltFromTheSecondReplica(t *testing.T) {
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 
 	h.admin(t, `SET session_replication_role = replica`)
-	for _, table := range []string{"search_entry", "search_word", "search_party", "log_pending", "package_term", "unit_file", "unit", "package", "package_line"} {
+	for _, table := range []string{"search_entry", "search_word", "search_party", "log_pending", "package_term", "package_evidence", "unit_file", "unit", "package", "package_line"} {
 		h.admin(t, `DELETE FROM `+table)
 	}
+	h.admin(t, `DELETE FROM retention_rule`) // the term was agreed for packages closed then: they say it themselves
 	h.admin(t, `DELETE FROM archive_copy WHERE tenant_id = 'acme'`)
 	h.admin(t, `DELETE FROM archive_object WHERE tenant_id = 'acme'`)
 	require.NoError(t, os.RemoveAll(filepath.Join(h.disks[0], "objects", "tenants", "acme")))
@@ -69,14 +73,35 @@ func (h *house) state(t testing.TB) (lines []string) {
 		`SELECT string_agg(concat_ws('|', id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, package_id, position, created_at), E'\n' ORDER BY id) FROM unit`,
 		`SELECT string_agg(concat_ws('|', unit_id, ordinal, role, receipt_type, file_name, media_type, encode(sha256, 'hex'), size, object_id, object_offset), E'\n' ORDER BY unit_id, ordinal) FROM unit_file`,
 		`SELECT string_agg(concat_ws('|', id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, encode(index_sha256, 'hex'), index_size, encode(signed_sha256, 'hex'),
-			encode(stamp_sha256, 'hex'), stamp_time, encode(archive_sha256, 'hex'), archive_size, object_id), E'\n' ORDER BY id) FROM package`,
-		`SELECT string_agg(concat_ws('|', id, kind, key, encode(sha256, 'hex'), size), E'\n' ORDER BY id) FROM archive_object WHERE tenant_id = 'acme'`,
+			encode(stamp_sha256, 'hex'), stamp_time, encode(archive_sha256, 'hex'), archive_size, object_id, retain_until), E'\n' ORDER BY id) FROM package`,
+		`SELECT string_agg(concat_ws('|', id, kind, key, encode(sha256, 'hex'), size, CASE WHEN kind <> 'intake' THEN retain_until END), E'\n' ORDER BY id) FROM archive_object WHERE tenant_id = 'acme'`,
+		`SELECT string_agg(concat_ws('|', e.package_id, number, object_id, renewal, hash, stamped_at, e.until_at, t.until_at), E'\n' ORDER BY number) FROM package_evidence e JOIN package_term t USING (package_id)`,
 	} {
 		var text string
 		h.rowsOf(t, query, &text)
 		lines = append(lines, strings.Split(text, "\n")...)
 	}
 	return lines
+}
+
+// renewTwice has the evidence of what is sealed renewed as if its stamps ended soon.
+func (h *house) renewTwice(t testing.TB) {
+	t.Helper()
+	ctx := context.Background()
+	h.service.cfg.Renewal.Ahead = 0
+	require.NoError(t, h.service.renew(ctx, &findings{})) // reads until when they last
+	var until time.Time
+	h.rowsOf(t, `SELECT max(until_at) FROM package_term`, &until)
+	h.service.cfg.Renewal.Ahead = time.Until(until) + time.Hour
+	for range 2 {
+		f := &findings{}
+		require.NoError(t, h.service.renew(ctx, f))
+		require.Empty(t, f.Problems)
+	}
+	h.service.cfg.Renewal.Ahead = 0
+	var kinds string
+	h.rowsOf(t, `SELECT string_agg(renewal, ' ' ORDER BY number) FROM package_evidence`, &kinds)
+	require.Equal(t, "INITIAL TIME_STAMP", kinds)
 }
 
 // TestInventory: what is missing is found and repaired, what an attempt left behind is told from what was lost.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,6 +64,30 @@ func recordOf(u db.Unit, f facts, files []db.UnitFile) record {
 			x.Role, x.ReceiptType, x.FileName, x.MediaType, hex.EncodeToString(x.Sha256), x.Size, x.ObjectID, x.ObjectOffset,
 		})
 	}
+	return r
+}
+
+// unplaced is the record without where its files lie.
+func (r record) unplaced() record {
+	files := slices.Clone(r.Files)
+	for i := range files {
+		files[i].Object, files[i].Offset = nil, nil
+	}
+	r.Files = files
+	return r
+}
+
+// placedAs is the record with its files where former has them: a package tells nothing of it, or where they were when it was sealed.
+func (r record) placedAs(former record) record {
+	files := slices.Clone(r.Files)
+	for i, f := range files {
+		for _, was := range former.Files {
+			if was.Object != nil && was.Role == f.Role && was.ReceiptType == f.ReceiptType && was.FileName == f.FileName && was.SHA256 == f.SHA256 {
+				files[i].Object, files[i].Offset = was.Object, was.Offset
+			}
+		}
+	}
+	r.Files = files
 	return r
 }
 

@@ -11,7 +11,8 @@ import (
 // changes when the bytes of a package would.
 const (
 	applicationName = "Ceralacca conservation"
-	layoutVersion   = 2
+	layoutVersion   = 3
+	layoutPlaces    = 2 // units.jsonl tells where files lay when the package was sealed, package.json no term
 	layoutBare      = 1 // without package.json and units.jsonl
 )
 
@@ -48,8 +49,8 @@ func decodeTerms(raw []byte) (terms, error) {
 	if err != nil {
 		return t, fmt.Errorf("conservation: terms: %w", err)
 	}
-	if t.Layout != layoutVersion && t.Layout != layoutBare {
-		return t, fmt.Errorf("conservation: package of layout %d; this program writes layouts %d and %d", t.Layout, layoutBare, layoutVersion)
+	if t.Layout < layoutBare || t.Layout > layoutVersion {
+		return t, fmt.Errorf("conservation: package of layout %d; this program writes layouts %d to %d", t.Layout, layoutBare, layoutVersion)
 	}
 	return t, nil
 }

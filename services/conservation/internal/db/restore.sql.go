@@ -12,6 +12,55 @@ import (
 	"github.com/google/uuid"
 )
 
+const evidenceWithoutRow = `-- name: EvidenceWithoutRow :many
+SELECT o.id, o.key, o.sha256, o.size, o.retain_until, o.created_at FROM archive_object o
+WHERE o.tenant_id = $1 AND o.kind = 'evidence' AND o.id > $2 AND NOT EXISTS (SELECT 1 FROM package_evidence e WHERE e.object_id = o.id)
+ORDER BY o.id LIMIT $3
+`
+
+type EvidenceWithoutRowParams struct {
+	Tenant string
+	After  uuid.UUID
+	Page   int32
+}
+
+type EvidenceWithoutRowRow struct {
+	ID          uuid.UUID
+	Key         string
+	Sha256      []byte
+	Size        int64
+	RetainUntil time.Time
+	CreatedAt   time.Time
+}
+
+// Evidence records whose object is known and of which no row says whose they are.
+func (q *Queries) EvidenceWithoutRow(ctx context.Context, arg EvidenceWithoutRowParams) ([]EvidenceWithoutRowRow, error) {
+	rows, err := q.db.Query(ctx, evidenceWithoutRow, arg.Tenant, arg.After, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EvidenceWithoutRowRow
+	for rows.Next() {
+		var i EvidenceWithoutRowRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Key,
+			&i.Sha256,
+			&i.Size,
+			&i.RetainUntil,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const keysKnown = `-- name: KeysKnown :many
 SELECT unit_key FROM unit WHERE tenant_id = $1 AND unit_key = ANY($2::text[])
 `
@@ -195,9 +244,9 @@ func (q *Queries) RestoreMember(ctx context.Context, arg RestoreMemberParams) er
 
 const restorePackage = `-- name: RestorePackage :execrows
 INSERT INTO package (id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256, signed_size,
-                     stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, object_id)
+                     stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, object_id, retain_until)
 VALUES ($1, $2, $3, $4, $5, 'SEALED', $6, $7, $8, $9, $10, $11, $12,
-        $13, $14, $15, $16, $17, $15, $18)
+        $13, $14, $15, $16, $17, $15, $18, $19)
 ON CONFLICT DO NOTHING
 `
 
@@ -220,6 +269,7 @@ type RestorePackageParams struct {
 	ArchiveSha256 []byte
 	ArchiveSize   *int64
 	Object        *uuid.UUID
+	RetainUntil   *time.Time
 }
 
 func (q *Queries) RestorePackage(ctx context.Context, arg RestorePackageParams) (int64, error) {
@@ -242,6 +292,7 @@ func (q *Queries) RestorePackage(ctx context.Context, arg RestorePackageParams) 
 		arg.ArchiveSha256,
 		arg.ArchiveSize,
 		arg.Object,
+		arg.RetainUntil,
 	)
 	if err != nil {
 		return 0, err

@@ -117,6 +117,9 @@ func unreadable(key string, v Vault, err error) error {
 	return fault.Internal("OBJECT_DAMAGED", "object %s is damaged: it cannot be read, and %s can be used: %s", key, v, fault.Of(err).Error()).With(err)
 }
 
+// Conflicting says that err means a key that holds other bytes.
+func Conflicting(err error) bool { return errors.Is(err, fault.Conflict("OBJECT_CONFLICT", "")) }
+
 // verifier hashes what it passes on and refuses to end on other bytes than those that the object names.
 type verifier struct {
 	o    Object

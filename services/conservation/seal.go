@@ -46,6 +46,11 @@ var steps = map[string]step{
 	"STAMPED": {"archive", (*Service).writeArchive, (*Service).keepArchive},
 }
 
+const (
+	sealTime = 10 * time.Minute // of one turn of sealing a package
+	noteTime = 10 * time.Second // to write down that it was over
+)
+
 // seal brings a package from wherever it stands to SEALED.
 func (s *Service) seal(ctx context.Context, job *river.Job[SealArgs]) error {
 	for {
@@ -102,10 +107,16 @@ func (s *Service) take(ctx context.Context, p db.Package, next step) error {
 // others have to mend (a TSA that is down, a credential to be renewed) is tried for ever, with
 // growing pauses; a defect counts attempts and is parked in the end.
 func (s *Service) trouble(ctx context.Context, p db.Package, next step, cause error) error {
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return cause // the process drains: nothing is wrong with the package
 	}
 	f := fault.Of(cause)
+	if ctx.Err() != nil { // whatever the step said, it was cut off: to say so takes a time of its own
+		f = fault.Unavailable("STEP_TOO_LONG", "it was not done in the %s that a turn has, and begins anew (%s)", sealTime, f.Message).With(cause)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+		defer cancel()
+	}
 	said := next.name + ": " + f.Code + ": " + f.Message
 	err := s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).SetTrouble(ctx, db.SetTroubleParams{ID: p.ID, LastError: said})

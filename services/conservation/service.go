@@ -248,7 +248,7 @@ func wire(h *run.Host) (*Service, error) {
 	bus.On(h.Bus, "copies-needed", s.onCopiesNeeded)
 	bus.On(h.Bus, "statement-refused", s.onMessageRequestRefused)
 	conservationv1.RegisterMailServiceServer(h.RPC, mailDays{s: s})
-	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: 10 * time.Minute}, s.seal)
+	run.Work(h, run.WorkOptions{Queue: "seal", Workers: cfg.Workers, Timeout: sealTime}, s.seal)
 	return s, nil
 }
 

@@ -256,6 +256,51 @@ func TestAdmission(t *testing.T) {
 	require.Len(t, h.units(t, ""), 2, "nothing is left behind")
 }
 
+// TestDiscardedOrSettled: SdI's notice of discard and another outcome of the same document contradict each other, in whichever order
+// they come. What is held stays as it was, and a person is told.
+func TestDiscardedOrSettled(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, true)
+	discarding := func(ev *invoicev1.InvoiceSettled, n int) *invoicev1.InvoiceSettled {
+		ev = proto.CloneOf(ev)
+		ev.State, ev.Receipts = "INVOICE_STATE_REJECTED", append(ev.Receipts, h.receipt(t, "NS", n))
+		return ev
+	}
+	conflicts := 0
+	contested := func(t *testing.T, ev, late *invoicev1.InvoiceSettled) {
+		before := h.units(t, ev.GetInvoice())
+		require.Len(t, before, 1)
+		h.settle(t, ctx, late)
+		conflicts++
+		h.await(t, "a person is told", func() bool { return h.parked(t, "UNIT_CONFLICT") == conflicts })
+		after := h.units(t, ev.GetInvoice())
+		require.Len(t, after, 1)
+		require.True(t, proto.Equal(before[0], after[0]), "%v\n%v", before[0], after[0])
+	}
+	waiting, sealed, refused := h.invoice(t, 1), h.invoice(t, 2), h.invoice(t, 3)
+	h.settle(t, ctx, sealed)
+	h.await(t, "taken", func() bool { return len(h.units(t, sealed.GetInvoice())) == 1 })
+	h.awaitSealed(t, h.closePackage(t).GetName())
+	h.settle(t, ctx, waiting, discarding(refused, 3))
+	h.await(t, "taken and refused", func() bool { return len(h.units(t, "")) == 3 })
+	objects := len(objectsOn(t, h.disks[0]))
+
+	t.Run("discarded while it waits", func(t *testing.T) { contested(t, waiting, discarding(waiting, 1)) })
+	t.Run("discarded when it is sealed", func(t *testing.T) { contested(t, sealed, discarding(sealed, 2)) })
+	t.Run("settled after it was discarded", func(t *testing.T) { contested(t, refused, refused) })
+	t.Run("the same again is none", func(t *testing.T) {
+		h.settle(t, ctx, discarding(refused, 3), waiting, sealed)
+		h.settle(t, ctx, h.invoice(t, 4))
+		h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 3 })
+		require.Equal(t, conflicts, h.parked(t, "UNIT_CONFLICT"))
+	})
+	require.Len(t, objectsOn(t, h.disks[0]), objects+1, "nothing of the contradictions was stored")
+	next := h.awaitSealed(t, h.closePackage(t).GetName())
+	require.EqualValues(t, 2, next.GetUnitCount())
+	h.judge(t, next)
+}
+
 // Invoices issued elsewhere are kept without receipts, one unit each however their files are called.
 func TestImported(t *testing.T) {
 	t.Parallel()

@@ -326,6 +326,10 @@ func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake, bag *satchel
 	if err != nil {
 		return fmt.Errorf("conservation: files of unit: %w", err)
 	}
+	if (in.problem == "") != (old.State != "REFUSED") { // whichever came first: one of the two is not true
+		return fault.Conflict(codeConflict, "unit %s of %s is %s, and now an event says that the same document is %s (receipts %v): compare them with SdI before either is believed",
+			old.ID, old.Subject, old.State, in.facts.State, in.receiptTypes())
+	}
 	later, err := in.unheld(old, held)
 	if err != nil || len(later) == 0 || old.State == "REFUSED" {
 		return err
@@ -334,6 +338,15 @@ func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake, bag *satchel
 		return s.extend(ctx, tx, old, held, later, in, bag)
 	}
 	return s.integrate(ctx, tx, old, later, in, bag)
+}
+
+func (in *intake) receiptTypes() (types []string) {
+	for _, f := range in.files {
+		if f.Role == "receipt" {
+			types = append(types, f.ReceiptType)
+		}
+	}
+	return types
 }
 
 // unheld gives the files of the event that the archive lacks.

@@ -15,6 +15,9 @@ import (
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	"ceralacca.dev/services/conservation/internal/db"
@@ -29,17 +32,20 @@ type DepositsConfig struct {
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Attempts is how often one key may be refused. The Guidelines want three at least.
 	Attempts int `yaml:"attempts"`
+	// JudgedBytes are what the files weigh that are judged at a time, in one process; more of them wait. Each is in memory about twice.
+	JudgedBytes int64 `yaml:"judged_bytes"`
 	// EventReports is how often, at most, what came by event gets its report, one of each tenant with new documents: each costs a
 	// signature and a time stamp. 0s makes none.
 	EventReports time.Duration `yaml:"event_reports"`
 }
 
 func defaultDeposits() DepositsConfig {
-	return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3, EventReports: 250 * time.Millisecond}
+	return DepositsConfig{MaxBytes: 128 << 20, Attempts: 3, JudgedBytes: 512 << 20, EventReports: 250 * time.Millisecond}
 }
 
 func (c DepositsConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.MaxBytes < 1 || c.MaxBytes > 1<<30, "deposits.max_bytes", "must be between 1 and 1073741824")
+	bad(c.JudgedBytes < c.MaxBytes, "deposits.judged_bytes", "must not be less than deposits.max_bytes")
 	bad(c.Attempts < 3, "deposits.attempts", "must be at least 3: the Guidelines (§4.8 c) give a producer three refusals")
 	bad(c.EventReports < 0, "deposits.event_reports", "must not be negative; 0s makes no reports of what comes by event")
 }
@@ -174,6 +180,7 @@ func (s *Service) readHead(tenant, by string, head *conservationv1.DepositHead) 
 		TenantID: tenant, ClientKey: head.GetKey(), Kind: kindDocument, FileName: head.GetFileName(), Size: head.GetSize(), Sha256: head.GetSha256(),
 		Class: head.GetClass(), FiscalYear: head.GetFiscalYear(), DepositedBy: by,
 	}
+	row.FileName = strings.ReplaceAll(row.FileName, nul, replacement) // the row cannot hold it; the name is refused
 	if row.Class == "" {
 		row.Class = classOther
 	}
@@ -189,7 +196,12 @@ func (s *Service) readHead(tenant, by string, head *conservationv1.DepositHead) 
 	}
 	var h depositHead
 	if head.GetDocument() != nil || row.Kind == kindDocument {
-		h.Document, h.Lacks = readDocument(head.GetDocument())
+		clean := proto.CloneOf(head.GetDocument())
+		spoiled := withoutNUL(clean.ProtoReflect(), "")
+		h.Document, h.Lacks = readDocument(clean)
+		for _, field := range spoiled {
+			h.Lacks = append(h.Lacks, field+": has a NUL character, which no metadata may have")
+		}
 	}
 	raw, err := json.Marshal(h)
 	if err != nil {
@@ -197,6 +209,50 @@ func (s *Service) readHead(tenant, by string, head *conservationv1.DepositHead) 
 	}
 	row.Head = raw
 	return row, nil
+}
+
+// PostgreSQL keeps no NUL in texts: what has one is refused in writing, and its row shows where it was.
+const (
+	nul         = "\x00"
+	replacement = "\uFFFD"
+)
+
+// withoutNUL replaces NUL characters in all texts of a message, and names the fields that had one.
+func withoutNUL(m protoreflect.Message, at string) (spoiled []string) {
+	if !m.IsValid() {
+		return nil
+	}
+	text := func(v protoreflect.Value, field string) protoreflect.Value {
+		if !strings.Contains(v.String(), nul) {
+			return v
+		}
+		spoiled = append(spoiled, field)
+		return protoreflect.ValueOfString(strings.ReplaceAll(v.String(), nul, replacement))
+	}
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() { // in the order of the contract, so that reasons come in one order
+		f := fields.Get(i)
+		name := at + string(f.Name())
+		switch {
+		case !m.Has(f):
+		case f.IsList():
+			list := m.Mutable(f).List()
+			for i := range list.Len() {
+				item := fmt.Sprintf("%s[%d]", name, i)
+				switch f.Kind() {
+				case protoreflect.StringKind:
+					list.Set(i, text(list.Get(i), item))
+				case protoreflect.MessageKind:
+					spoiled = append(spoiled, withoutNUL(list.Get(i).Message(), item+".")...)
+				}
+			}
+		case f.Kind() == protoreflect.StringKind:
+			m.Set(f, text(m.Get(f), name))
+		case f.Kind() == protoreflect.MessageKind:
+			spoiled = append(spoiled, withoutNUL(m.Mutable(f).Message(), name+".")...)
+		}
+	}
+	return spoiled
 }
 
 // resume reads what came before: the digest is taken over everything that was received.
@@ -267,6 +323,11 @@ func (r *receiving) flush(ctx context.Context) error {
 
 // complete judges a whole upload: what is right is taken in charge, what is not is refused with its reasons.
 func (r *receiving) complete(ctx context.Context) (db.Deposit, error) {
+	done, err := r.s.holdBytes(ctx, r.s.judged, r.row.Size)
+	if err != nil {
+		return r.row, err
+	}
+	defer done()
 	raw, err := r.s.depositContent(ctx, r.row)
 	if err != nil {
 		return r.row, err
@@ -279,6 +340,16 @@ func (r *receiving) complete(ctx context.Context) (db.Deposit, error) {
 		return r.s.refuseDeposit(ctx, r.row, j, verdictOf{})
 	}
 	return r.s.acceptDeposit(ctx, r.row, j, verdictOf{})
+}
+
+// holdBytes waits until a file of this size may be in memory beside the others.
+func (s *Service) holdBytes(ctx context.Context, room *semaphore.Weighted, size int64) (done func(), err error) {
+	size = min(size, s.cfg.Deposits.JudgedBytes)
+	err = room.Acquire(ctx, size)
+	if err != nil {
+		return nil, fault.Unavailable("DEPOSITS_BUSY", "other files are being judged: send the same again, it goes on where it was").With(err)
+	}
+	return func() { room.Release(size) }, nil
 }
 
 // judge looks at everything that was received, as it was read back.
@@ -333,7 +404,7 @@ type judgement struct {
 }
 
 func (j *judgement) refuse(code, format string, a ...any) {
-	j.problems = append(j.problems, depositProblem{code, fmt.Sprintf(format, a...)})
+	j.problems = append(j.problems, depositProblem{code, strings.ReplaceAll(fmt.Sprintf(format, a...), nul, replacement)}) // it may quote the content
 }
 
 func (j *judgement) judge(ctx context.Context) error {

@@ -82,6 +82,11 @@ func (a deposits) judgeOnly(ctx context.Context, tenant string, head *conservati
 	if err != nil {
 		return nil, err
 	}
+	done, err := a.s.holdBytes(ctx, a.s.tried, row.Size) // all of it is held while it comes
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	r := &receiving{s: a.s, row: row, sum: sha256.New(), dry: true}
 	err = r.receiveAll(ctx, next)
 	if err != nil {
@@ -339,13 +344,7 @@ func (a deposits) ResolveConflict(ctx context.Context, req *conservationv1.Resol
 		j.refuse(problemConflict, "%s; what is held was kept: %s", row.Reason, req.GetReason())
 		row, err = a.s.refuseDeposit(ctx, row, j, v)
 	} else {
-		j.raw, err = a.s.depositContent(ctx, row)
-		if err == nil {
-			err = j.judge(ctx)
-		}
-		if err == nil {
-			row, err = a.s.acceptDeposit(ctx, row, j, v)
-		}
+		row, err = a.s.acceptAfterAll(ctx, row, j, v)
 	}
 	if err != nil {
 		return nil, err
@@ -356,6 +355,23 @@ func (a deposits) ResolveConflict(ctx context.Context, req *conservationv1.Resol
 		return err
 	})
 	return m, err
+}
+
+// acceptAfterAll judges a deposit again, whose key holds other bytes, and takes it in beside them.
+func (s *Service) acceptAfterAll(ctx context.Context, row db.Deposit, j *judgement, v verdictOf) (db.Deposit, error) {
+	done, err := s.holdBytes(ctx, s.judged, row.Size)
+	if err != nil {
+		return row, err
+	}
+	defer done()
+	j.raw, err = s.depositContent(ctx, row)
+	if err == nil {
+		err = j.judge(ctx)
+	}
+	if err != nil {
+		return row, err
+	}
+	return s.acceptDeposit(ctx, row, j, v)
 }
 
 // resolveParked ends a conflict that came as an event: what is held stays, the event is dropped with the reason.

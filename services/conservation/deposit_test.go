@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -144,6 +145,28 @@ func TestDeposits(t *testing.T) {
 		require.Equal(t, refused, d.GetState())
 		require.Equal(t, []string{problemMetadata, problemMetadata, problemMetadata}, problemCodes(d), "date, sender, recipient")
 	})
+	t.Run("Test11_NUL", func(t *testing.T) { // PostgreSQL keeps none: each is a refusal in writing and no error of ours
+		for name, c := range map[string]struct {
+			code  string
+			spoil func(*conservationv1.DepositHead)
+		}{
+			"title":    {problemMetadata, func(h *conservationv1.DepositHead) { h.Document.Title = "Forni\x00tura" }},
+			"keywords": {problemMetadata, func(h *conservationv1.DepositHead) { h.Document.Keywords[1] = "pen\x00ne" }},
+			"agents":   {problemMetadata, func(h *conservationv1.DepositHead) { h.Document.Agents[1].Name = "Cartiera\x00" }},
+			"note":     {problemMetadata, func(h *conservationv1.DepositHead) { h.Document.Note = "\x00" }},
+			"file":     {problemFileName, func(h *conservationv1.DepositHead) { h.FileName = "contratto\x00.pdf" }},
+		} {
+			for _, dry := range []bool{true, false} {
+				head := headOf("nul-"+name, "contratto.pdf", aPDF)
+				head.ValidateOnly = dry
+				c.spoil(head)
+				d := hand(t, api, head, aPDF)
+				require.Equal(t, refused, d.GetState(), name)
+				require.Equal(t, []string{c.code}, problemCodes(d), name)
+				require.Contains(t, d.GetProblems()[0].GetMessage(), name)
+			}
+		}
+	})
 	t.Run("Test19_DryRun", func(t *testing.T) {
 		const kept = `SELECT concat((SELECT count(*) FROM deposit), ' ', (SELECT count(*) FROM deposit_part), ' ', (SELECT count(*) FROM unit), ' ', (SELECT count(*) FROM archive_object), ' ', (SELECT count(*) FROM log_pending), ' ', (SELECT count(*) FROM log_leaf))`
 		h.await(t, "reports", func() bool {
@@ -164,6 +187,30 @@ func TestDeposits(t *testing.T) {
 		h.rowsOf(t, kept, &after)
 		require.Equal(t, before, after)
 		require.Len(t, keysOn(t, h.disks[0]), keys)
+	})
+	t.Run("BytesAtATime", func(t *testing.T) { // files that are judged together weigh so much at most: the next one waits
+		room := h.service.cfg.Deposits.JudgedBytes
+		require.NoError(t, h.service.judged.Acquire(context.Background(), room))
+		ended := make(chan *conservationv1.Deposit, 1)
+		go func() {
+			d, err := upload(t, api, headOf("attesa", "a.pdf", aPDF), aPDF, 0, len(aPDF))
+			if err == nil {
+				ended <- d
+			}
+			close(ended)
+		}()
+		h.await(t, "it came whole", func() bool {
+			var received int64
+			h.rowsOf(t, `SELECT coalesce(max(received), 0) FROM deposit WHERE client_key = 'attesa'`, &received)
+			return received == int64(len(aPDF))
+		})
+		select {
+		case <-ended:
+			require.Fail(t, "it was judged beside what fills the room")
+		case <-time.After(200 * time.Millisecond):
+		}
+		h.service.judged.Release(room)
+		require.Equal(t, accepted, (<-ended).GetState())
 	})
 	t.Run("Test54_OtherTenant", func(t *testing.T) {
 		foreign := conservationv1.NewDepositServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "beta", Scopes: []string{"archive.read", "archive.write"}})))

@@ -115,6 +115,8 @@ func openForeign(raw []byte) (*foreign, error) {
 		switch {
 		case unsafeMember(e.Name):
 			return nil, fmt.Errorf("%.200q leads out of the ZIP", e.Name)
+		case strings.Contains(e.Name, nul):
+			return nil, fmt.Errorf("%.200q has a NUL character in its name", e.Name)
 		case e.FileInfo().IsDir():
 			continue
 		case f.entries[e.Name] != nil:
@@ -416,10 +418,24 @@ func (f *foreign) fromList(name string) []body {
 				f.v.bad("%s: unit %s has a document of %q, which is no date", name, id, b.Date)
 				continue
 			}
-			bodies = append(bodies, body{b.Type, b.Number, b.Date, in})
+			bodies = append(bodies, withoutNULs(body{b.Type, b.Number, b.Date, in}))
 		}
 	}
 	return bodies
+}
+
+// withoutNULs is what the search can hold of a document that a JSON list names: XML admits no NUL, JSON does.
+func withoutNULs(b body) body {
+	in := *b.Inside
+	texts := []*string{&b.Type, &b.Number, &in.Path, &in.FileName, &in.SdiID, &in.State, &in.Class}
+	for _, p := range []*party{&in.Seller, &in.Buyer} {
+		texts = append(texts, &p.Name, &p.VAT, &p.TaxCode)
+	}
+	for _, t := range texts {
+		*t = strings.ReplaceAll(*t, nul, replacement)
+	}
+	b.Inside = &in
+	return b
 }
 
 // allegato5 is what the search wants of a DocumentoInformatico.

@@ -17,11 +17,14 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/telemetry"
 )
 
@@ -56,6 +59,32 @@ type arrival struct {
 	*intake
 	id    uuid.UUID
 	story context.Context //nolint:containedctx // of the event, for what follows from it
+}
+
+// intakeBytes are what one transaction reads of documents, and one more: all of it is in memory until it is in the replicas.
+const intakeBytes = 32 << 20
+
+func (s *Service) wireIntake(h *run.Host) {
+	sizes := func(files ...*eventv1.Blob) (sum int64) {
+		for _, f := range files {
+			sum += f.GetSize()
+		}
+		return sum
+	}
+	bus.On(h.Bus, "intake", s.onInvoiceSettled, bus.Weighing(intakeBytes, func(ev *invoicev1.InvoiceSettled) int64 {
+		sum := sizes(ev.GetTransmitted())
+		for _, r := range ev.GetReceipts() {
+			sum += sizes(r.GetContent())
+		}
+		return sum
+	}))
+	bus.On(h.Bus, "intake-received", s.onInboundInvoiceReceived, bus.Weighing(intakeBytes, func(ev *sdiv1.InboundInvoiceReceived) int64 {
+		return sizes(ev.GetOriginal(), ev.GetMetadata())
+	}))
+	// The invoice is read too, of which SdI lets 5 MB pass, and the event does not say how large it is.
+	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired, bus.Weighing(intakeBytes, func(ev *sdiv1.InboundTermExpired) int64 { return 5<<20 + sizes(ev.GetContent()) }))
+	bus.On(h.Bus, "intake-mail", s.onMessageHandedOver, bus.Weighing(intakeBytes, func(ev *pecv1.MessageHandedOver) int64 { return sizes(ev.GetContent()) }))
+	bus.On(h.Bus, "intake-mail-day", s.onMailboxDayClosed, bus.Weighing(intakeBytes, func(ev *pecv1.MailboxDayClosed) int64 { return sizes(ev.GetRegister()) }))
 }
 
 // onInvoiceSettled takes a settled invoice into custody: its bytes are read back and hashed, its

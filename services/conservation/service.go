@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -154,21 +156,25 @@ func (c *Config) Validate() error {
 type Service struct {
 	conservationv1.UnimplementedConservationServiceServer
 
-	db       *pg.DB
-	bus      *bus.Bus
-	jobs     *run.Jobs
-	blobs    blob.Store
-	signer   signv1.SignServiceClient
-	invoices invoicev1.InvoiceServiceClient
-	stamps   []*authority
-	roots    *x509.CertPool  // of all authorities, former ones too
-	book     *logbook        // nil: no log is configured
-	replicas *replicas       // nil: no storage is configured, documents rest on blobs alone
-	steps    map[string]step // by the state they start from
-	log      *slog.Logger
-	now      func() time.Time
-	rome     *time.Location
-	cfg      Config
+	db              *pg.DB
+	bus             *bus.Bus
+	jobs            *run.Jobs
+	blobs           blob.Store
+	signer          signv1.SignServiceClient
+	invoices        invoicev1.InvoiceServiceClient
+	stamps          []*authority
+	roots           *x509.CertPool      // of all authorities, former ones too
+	credentialRoots *x509.CertPool      // of those who sign packages; nil: not configured
+	deedRoots       *x509.CertPool      // of those who sign authorisations; nil: not configured
+	book            *logbook            // nil: no log is configured
+	replicas        *replicas           // nil: no storage is configured, documents rest on blobs alone
+	steps           map[string]step     // by the state they start from
+	judged          *semaphore.Weighted // bytes of deposits that are judged
+	tried           *semaphore.Weighted // the same of those that are to be judged only: a slow sender holds up none of the others
+	log             *slog.Logger
+	now             func() time.Time
+	rome            *time.Location
+	cfg             Config
 }
 
 // Target wires conservation: it takes settled invoices into custody and seals packages by command.
@@ -190,6 +196,7 @@ func wire(h *run.Host) (*Service, error) {
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
 		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,
 	}
+	s.judged, s.tried = semaphore.NewWeighted(cfg.Deposits.JudgedBytes), semaphore.NewWeighted(cfg.Deposits.JudgedBytes)
 	s.rome, err = loadRome()
 	if err != nil {
 		return nil, err
@@ -239,11 +246,7 @@ func wire(h *run.Host) (*Service, error) {
 	s.wireDeposits(h)
 	s.wireRetention(h)
 	s.wireTransfer(h)
-	bus.On(h.Bus, "intake", s.onInvoiceSettled)
-	bus.On(h.Bus, "intake-received", s.onInboundInvoiceReceived)
-	bus.On(h.Bus, "intake-term-expired", s.onInboundTermExpired)
-	bus.On(h.Bus, "intake-mail", s.onMessageHandedOver)
-	bus.On(h.Bus, "intake-mail-day", s.onMailboxDayClosed)
+	s.wireIntake(h)
 	bus.On(h.Bus, "copies-found", s.onCopiesFound)
 	bus.On(h.Bus, "copies-needed", s.onCopiesNeeded)
 	bus.On(h.Bus, "statement-refused", s.onMessageRequestRefused)

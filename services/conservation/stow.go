@@ -26,6 +26,7 @@ import (
 const (
 	intakeList  = "units.jsonl"
 	intakeFull  = 8 << 20 // bytes at which a further one is begun
+	entryRoom   = 1024    // more than an entry of the ZIP adds to its content, and its line in the directory
 	intakeYears = 2       // that an administrator alone can end, see object.lock
 )
 
@@ -129,6 +130,7 @@ func (b *satchel) add(unit uuid.UUID, f *db.UnitFile, content []byte) error {
 			return err
 		}
 	}
+	b.buf.Grow(len(content) + entryRoom) // else a large file is copied while the buffer doubles
 	offset, err := b.entry(fmt.Sprintf("%s/%02d_%s_%s", unit, f.Ordinal, f.Role, hex.EncodeToString(f.Sha256[:4])), content)
 	if err != nil {
 		return err
@@ -193,7 +195,8 @@ func (b *satchel) close() error {
 	if err != nil {
 		return fmt.Errorf("conservation: intake object: %w", err)
 	}
-	raw, now := bytes.Clone(b.buf.Bytes()), b.r.now().UTC()
+	raw, now := b.buf.Bytes(), b.r.now().UTC()
+	b.buf = bytes.Buffer{} // the next object begins with bytes of its own: these are being written
 	o := &object{
 		id: b.id, kind: kindIntake, retain: now.AddDate(intakeYears, 0, 0),
 		Object: vault.Object{

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -351,4 +353,41 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	w.broker.stop()
 	require.Eventually(t, func() bool { return p.nc.Status() != nats.CONNECTED }, soon, time.Millisecond)
 	require.ErrorContains(t, p.Ready(), "nats is")
+}
+
+// TestWeighing: a transaction ends with the event with which those in it weigh enough. Of a consumer that does not weigh them many more
+// share one.
+func TestWeighing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var mu sync.Mutex
+	together := map[string]map[int64]int{"weighed": {}, "counted": {}} // events by transaction
+	slowly := func(consumer string) func(context.Context, pgx.Tx, *invoicev1.InvoiceAccepted) error {
+		return func(ctx context.Context, tx pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
+			var id int64
+			err := tx.QueryRow(ctx, `SELECT pg_current_xact_id()::text::bigint`).Scan(&id)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			together[consumer][id]++
+			mu.Unlock()
+			time.Sleep(10 * time.Millisecond) // the others arrive meanwhile
+			return note(ctx, tx, consumer, ev.GetInvoice())
+		}
+	}
+	p := w.start(t, func(b *bus.Bus) {
+		bus.On(b, "weighed", slowly("weighed"), bus.Weighing(100, func(ev *invoicev1.InvoiceAccepted) int64 { return int64(len(ev.GetInvoice())) }))
+		bus.On(b, "counted", slowly("counted"))
+	}, func(c *bus.Config) { c.Concurrency = 1 })
+	invoices := names(strings.Repeat("w", 35), 24) // of 40 characters each
+	for _, i := range invoices {
+		p.emit(t, "acme", i)
+	}
+	w.eventuallyNoted("weighed", invoices...)
+	w.eventuallyNoted("counted", invoices...)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, 3, slices.Max(slices.Collect(maps.Values(together["weighed"]))))
+	require.Greater(t, slices.Max(slices.Collect(maps.Values(together["counted"]))), 3)
 }

@@ -32,6 +32,9 @@ type consumer struct {
 	metrics *consumerMetrics
 	// concerned is nil when events of every tenant are handled; see Concerning.
 	concerned func(ctx context.Context, tenants []string) ([]string, error)
+	// weigh is nil when events are counted alone; see Weighing.
+	weigh func(ev proto.Message) int64
+	most  int64
 
 	attached atomic.Bool
 	held     held
@@ -79,6 +82,21 @@ type Option func(*consumer)
 // fails all are handled. Events without a tenant always are.
 func Concerning(concerned func(ctx context.Context, tenants []string) ([]string, error)) Option {
 	return func(c *consumer) { c.concerned = concerned }
+}
+
+// Weighing bounds what the handler takes on in one transaction: no further event joins it once those in it weigh most together. It is
+// for handlers that hold what events refer to until the commit; Config.MaxBatch alone bounds their number.
+func Weighing[E proto.Message](most int64, weigh func(ev E) int64) Option {
+	return func(c *consumer) {
+		c.most = most
+		c.weigh = func(ev proto.Message) int64 {
+			e, ok := ev.(E)
+			if !ok {
+				return 0 // it could not be decoded
+			}
+			return weigh(e)
+		}
+	}
 }
 
 func (b *Bus) add(name string, zero proto.Message, h func(ctx context.Context, tx pgx.Tx, ev proto.Message) error, options ...Option) {
@@ -254,10 +272,10 @@ func (c *consumer) loop(ctx context.Context, arrived <-chan jetstream.Msg, broke
 	}
 }
 
-// gather takes what has arrived, up to MaxBatch.
+// gather takes what has arrived, up to MaxBatch and what the consumer's events may weigh.
 func (c *consumer) gather(first jetstream.Msg, arrived <-chan jetstream.Msg) []*delivery {
 	batch := []*delivery{c.read(first)}
-	for len(batch) < c.b.cfg.MaxBatch {
+	for weight := c.weight(batch[0]); len(batch) < c.b.cfg.MaxBatch && (c.weigh == nil || weight < c.most); weight += c.weight(batch[len(batch)-1]) {
 		select {
 		case next := <-arrived:
 			batch = append(batch, c.read(next))
@@ -266,6 +284,13 @@ func (c *consumer) gather(first jetstream.Msg, arrived <-chan jetstream.Msg) []*
 		}
 	}
 	return batch
+}
+
+func (c *consumer) weight(d *delivery) int64 {
+	if c.weigh == nil {
+		return 0
+	}
+	return c.weigh(d.ev)
 }
 
 func (c *consumer) read(m jetstream.Msg) *delivery {

@@ -19,6 +19,7 @@ import (
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/sandbox/ca"
 )
 
 // runCheck runs a check and waits for its signed report.
@@ -92,6 +93,25 @@ func TestChecks(t *testing.T) {
 	_, f = h.runCheck(t, deepKind, "")
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 	require.EqualValues(t, 1, f.Checked)
+	require.Contains(t, f.Notes, unjudgedSigner)
+
+	// Where it is known whose signatures count, another's does not; and a row cannot shorten the term that the package states.
+	h.service.credentialRoots = h.ca.Pool()
+	_, f = h.runCheck(t, deepKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+	require.NotContains(t, f.Notes, unjudgedSigner)
+	stranger, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	h.service.credentialRoots = stranger.Pool()
+	_, f = h.runCheck(t, deepKind, "")
+	require.Len(t, f.Problems, 1, "%+v", f)
+	require.Contains(t, f.Problems[0].Problem, "signature of the index does not hold")
+	h.service.credentialRoots = nil
+	h.admin(t, `UPDATE package SET retain_until = retain_until - interval '5 years'`)
+	_, f = h.runCheck(t, deepKind, "")
+	require.Len(t, f.Problems, 1, "%+v", f)
+	require.Contains(t, f.Problems[0].Problem, "its row says that it is kept until 2032-12-31, package.json until 2037-12-31")
+	h.admin(t, `UPDATE package SET retain_until = retain_until + interval '5 years'`)
 
 	// Test 53, 55: what is made again from the second replica alone is what there is.
 	require.NoError(t, os.Rename(h.disks[0], h.disks[0]+".away"))

@@ -36,6 +36,9 @@ import (
 // deep judges packages from their bytes, those first that have waited longest, from each replica in turn.
 func (s *Service) deep(ctx context.Context, f *findings) error {
 	f.What = "packages: manifests, index against files both ways, signature, time stamp, leaf of the log, readability"
+	if s.credentialRoots == nil {
+		f.note(unjudgedSigner)
+	}
 	var due []db.DuePackagesRow
 	before := pg.Time(s.now().Add(-s.cfg.Checks.DeepEvery))
 	if f.AskedBy != "timer" {
@@ -296,8 +299,17 @@ func (j *judge) index() {
 	}
 }
 
+// unjudgedSigner is said where no roots are configured: the signature holds by the key that comes with it.
+const unjudgedSigner = "whose signature the index bears was not judged: conservation.credential_roots_file is not set"
+
+// signature wants a signature that holds, of a credential that led to the configured roots when the package was stamped. Whether its
+// certificate was revoked then is not looked at: the package holds no revocation lists.
 func (j *judge) signature() {
-	sd, report, err := cades.Verify(j.kept[signedFile], cades.VerifyOptions{})
+	opts := cades.VerifyOptions{}
+	if token, err := tsp.ParseToken(j.kept[stampFile]); err == nil && j.s.credentialRoots != nil { // without a stamp nothing is sealed: stamp says so
+		opts.Roots, opts.At = j.s.credentialRoots, token.Info.Time
+	}
+	sd, report, err := cades.Verify(j.kept[signedFile], opts)
 	if err == nil {
 		err = report.Err()
 	}

@@ -41,6 +41,7 @@ type authorisation struct {
 	DeedName  string `json:"deed_name,omitempty"`
 	DeedSum   string `json:"deed_sha256,omitempty"`
 	DeedKey   string `json:"deed_key,omitempty"`
+	DeedSigns string `json:"deed_signature,omitempty"` // what was judged of its signature
 }
 
 // disposalOf locks a disposal and hands it to fn; the answer is how it stands afterwards.
@@ -276,7 +277,7 @@ func (a retention) deed(ctx context.Context, tenant string, disposal uuid.UUID, 
 	}
 	var kept []*object
 	if raw := m.GetDeed(); len(raw) > 0 {
-		err = checkDeed(field, raw)
+		z.DeedSigns, err = a.s.checkDeed(field, raw)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -300,23 +301,28 @@ func (a retention) deed(ctx context.Context, tenant string, disposal uuid.UUID, 
 	return raw, kept, nil
 }
 
-// checkDeed wants a signature that holds where the deed is one, and a PDF otherwise.
-func checkDeed(field string, raw []byte) error {
+// checkDeed wants a signature that holds where the deed is one, by somebody who leads to the configured roots, and a PDF otherwise. It
+// gives what was judged, which stands in the report.
+func (s *Service) checkDeed(field string, raw []byte) (judged string, err error) {
 	f := recognise(raw, 0)
 	switch f.format.name {
 	case formatPDF, formatPDFA:
-		return nil
+		return "a PDF: signatures in it were not judged", nil
 	case formatSigned:
-		_, report, err := cades.Verify(raw, cades.VerifyOptions{})
+		opts, judged := cades.VerifyOptions{}, "it holds; whose it is was not judged: disposal.deed_roots_file is not set"
+		if s.deedRoots != nil {
+			opts.Roots, opts.At, judged = s.deedRoots, s.now(), "it holds, and its signer leads to the roots of disposal.deed_roots_file"
+		}
+		_, report, err := cades.Verify(raw, opts)
 		if err == nil {
 			err = report.Err()
 		}
 		if err == nil {
-			return nil
+			return report.Signers[0].Certificate.Subject.CommonName + ": " + judged, nil
 		}
-		return fault.Invalid("DEED_NOT_VERIFIED", "%s.deed: its signature does not hold: %v", field, err).WithField(field+".deed", "DEED_NOT_VERIFIED", "does not hold")
+		return "", fault.Invalid("DEED_NOT_VERIFIED", "%s.deed: its signature does not hold: %v", field, err).WithField(field+".deed", "DEED_NOT_VERIFIED", "does not hold")
 	}
-	return fault.Invalid("DEED_FORMAT", "%s.deed: it is %s: hand over the signed deed as .p7m or PDF", field, f.format.name).WithField(field+".deed", "DEED_FORMAT", "neither .p7m nor PDF")
+	return "", fault.Invalid("DEED_FORMAT", "%s.deed: it is %s: hand over the signed deed as .p7m or PDF", field, f.format.name).WithField(field+".deed", "DEED_FORMAT", "neither .p7m nor PDF")
 }
 
 // ApproveDisposal releases the destruction: twice, by two different operators.

@@ -30,6 +30,7 @@ import (
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
+	"ceralacca.dev/services/sandbox/ca"
 )
 
 // retainer asks as a tenant's key does, and operator as one of several operators.
@@ -428,4 +429,34 @@ func madeUp(t testing.TB, admin *pgx.Conn, r *rand.Rand, tenant string) map[uuid
 		made[id] = p
 	}
 	return made
+}
+
+// TestDeedSigner: a deed's signature must hold; whose it is, is judged where it is known who may sign, and said where it is not.
+func TestDeedSigner(t *testing.T) {
+	t.Parallel()
+	sign := func(authority *ca.CA) []byte {
+		who, err := authority.IssueReceiptSigner("Anna Conti")
+		require.NoError(t, err)
+		p7m, err := cades.Sign(t.Context(), aPDF, cades.Signer{Chain: who.Chain, Key: who.Key}, cades.Options{SigningTime: time.Now()})
+		require.NoError(t, err)
+		return p7m
+	}
+	known, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	stranger, err := ca.New(ca.Options{})
+	require.NoError(t, err)
+	s := &Service{now: time.Now}
+	judged, err := s.checkDeed("producer", sign(stranger))
+	require.NoError(t, err)
+	require.Contains(t, judged, "Anna Conti: it holds; whose it is was not judged")
+	judged, err = s.checkDeed("producer", aPDF)
+	require.NoError(t, err)
+	require.Contains(t, judged, "were not judged")
+
+	s.deedRoots = known.Pool()
+	judged, err = s.checkDeed("producer", sign(known))
+	require.NoError(t, err)
+	require.Contains(t, judged, "leads to the roots")
+	_, err = s.checkDeed("producer", sign(stranger))
+	require.Equal(t, "DEED_NOT_VERIFIED", code(err))
 }

@@ -25,6 +25,7 @@ import (
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
+	"ceralacca.dev/services/format/xades"
 )
 
 // mostForeign bounds the documents of one foreign package.
@@ -305,8 +306,8 @@ func (f *foreign) signature() {
 			f.v.bad("%s: the signature of the index does not hold: %v", name, err)
 		}
 	}
-	if signed == nil {
-		f.v.note("no CAdES signature of the index is in the package")
+	if inside := f.enveloped(); signed == nil && !inside {
+		f.v.note("no signature of the index is in the package")
 	}
 	for name := range f.entries {
 		if low := strings.ToLower(name); !strings.HasSuffix(low, ".tsr") && !strings.HasSuffix(low, ".tst") {
@@ -331,6 +332,30 @@ func (f *foreign) signature() {
 			f.v.note("%s is a time stamp of something else than the index or its signature", name)
 		}
 	}
+}
+
+// enveloped judges XAdES signatures within the index itself, and says whether there are some. What they cover is noted where it is
+// not all of it: other preservers signed parts.
+func (f *foreign) enveloped() bool {
+	report, err := xades.Verify(f.raw, xades.VerifyOptions{})
+	if err != nil {
+		f.v.note("%s: signatures in it cannot be looked for: %v", f.v.IndexFile, err)
+		return false
+	}
+	for i := range report.Signatures {
+		sig := &report.Signatures[i]
+		f.v.Signature = cmp.Or(f.v.Signature, f.v.IndexFile+": holds")
+		if sig.Document.Verdict == xades.Failed {
+			f.v.note("%s: signature %d covers a part of it only: %s", f.v.IndexFile, i+1, sig.Document.Reason)
+			sig.Document.Verdict = xades.NotJudged
+		}
+		if err = sig.Err(); err != nil {
+			f.v.Signature = f.v.IndexFile + ": does not hold"
+			f.v.bad("%s: signature %d in it does not hold: %v", f.v.IndexFile, i+1, err)
+			break
+		}
+	}
+	return len(report.Signatures) > 0
 }
 
 // describe is the metadata of the package as a whole, from its index.

@@ -13,10 +13,12 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/internal/auth"
 )
 
@@ -116,11 +118,29 @@ func TestImports(t *testing.T) {
 		require.Equal(t, sum[:], u.GetFiles()[0].GetContent().GetSha256(), "as it came")
 	})
 	t.Run("Test18_EnvelopedSignature", func(t *testing.T) { // breaks the schema; its content is verified all the same
-		files := map[string]string{"IdC.xml": idc2010(text, oldMetadata, `<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/>`), "doc uno.txt": text, "meta.xml": oldMetadata}
+		who, err := h.ca.IssueReceiptSigner("Responsabile della conservazione")
+		require.NoError(t, err)
+		index, err := xades.Sign(ctx, []byte(idc2010(text, oldMetadata, "")), xades.Signer{Chain: who.Chain, Key: who.Key}, xades.Options{SigningTime: time.Now()})
+		require.NoError(t, err)
+		files := map[string]string{"IdC.xml": string(index), "doc uno.txt": text, "meta.xml": oldMetadata}
 		raw := zipped(t, files)
 		d := hand(t, api, packageHead("vecchio-2", raw), raw)
 		require.Equal(t, accepted, d.GetState(), d.GetProblems())
 		require.Contains(t, string(d.GetVerification()), "breaks the schema")
+		require.Contains(t, string(d.GetVerification()), "IdC.xml: holds")
+
+		// One that is there must hold: of other bytes, or none at all.
+		for name, broken := range map[string]string{
+			"changed": strings.Replace(string(index), "Altro Conservatore", "Alto Conservatore", 1),
+			"empty":   idc2010(text, oldMetadata, `<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/>`),
+		} {
+			require.NotEqual(t, string(index), broken)
+			files["IdC.xml"] = broken
+			raw = zipped(t, files)
+			d = hand(t, api, packageHead("vecchio-"+name, raw), raw)
+			require.Equal(t, refused, d.GetState(), name)
+			require.Contains(t, d.GetProblems()[0].GetMessage(), "does not hold", name)
+		}
 	})
 	t.Run("Refused", func(t *testing.T) {
 		for i, change := range []func(map[string]string){

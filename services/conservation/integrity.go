@@ -196,6 +196,9 @@ func (s *Service) sealedIntegrity(ctx context.Context, r *integrityReport, m mem
 	}
 	gather("the index names the files of the document", func() { j.member(m) })
 	gather("the index is signed", j.signature)
+	if s.credentialRoots == nil {
+		r.Notes = append(r.Notes, unjudgedSigner)
+	}
 	gather("the signed index bears the time stamp of a trusted authority", j.stamp)
 	if s.book == nil {
 		return nil

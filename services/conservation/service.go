@@ -33,6 +33,9 @@ type Config struct {
 	// Credential signs the indexes: the name of a credential of kind ROLE, or
 	// tenants/{tenant}/companies/{company}/credentials/- for whichever of that company is valid.
 	Credential string `yaml:"credential"`
+	// CredentialRootsFile holds the roots (PEM) that its certificate must lead to at the time of the package's stamp, former ones too:
+	// checks of packages and reports on documents judge by it whose signature the index bears. Empty: they say that nobody's identity was judged.
+	CredentialRootsFile string `yaml:"credential_roots_file"`
 	// Responsible is who answers for the packages and is named in them as authorised signer.
 	Responsible ResponsibleConfig `yaml:"responsible"`
 	// Contract is the deed by which tenants entrust their documents, named in each package.
@@ -202,7 +205,7 @@ func wire(h *run.Host) (*Service, error) {
 		return nil, err
 	}
 	for _, t := range cfg.TSA {
-		roots, err := readRoots(t.CAFile)
+		roots, err := readRoots("tsa.ca_file", t.CAFile)
 		if err != nil {
 			return nil, err
 		}
@@ -211,6 +214,18 @@ func wire(h *run.Host) (*Service, error) {
 	s.roots, err = trusted(cfg)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.CredentialRootsFile != "" {
+		s.credentialRoots, err = readRoots("credential_roots_file", cfg.CredentialRootsFile)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Disposal.DeedRootsFile != "" {
+		s.deedRoots, err = readRoots("disposal.deed_roots_file", cfg.Disposal.DeedRootsFile)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Log.on() {
 		s.book, err = newLogbook(s)
@@ -255,10 +270,10 @@ func wire(h *run.Host) (*Service, error) {
 	return s, nil
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
+func readRoots(key, file string) (*x509.CertPool, error) {
 	raw, err := os.ReadFile(file) //nolint:gosec // the operator names it
 	if err != nil {
-		return nil, run.BadField("tsa.ca_file", "%v", err)
+		return nil, run.BadField(key, "%v", err)
 	}
 	pool, found := x509.NewCertPool(), false
 	for len(raw) > 0 {
@@ -269,13 +284,13 @@ func readRoots(file string) (*x509.CertPool, error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, run.BadField("tsa.ca_file", "%s: %v", file, err)
+			return nil, run.BadField(key, "%s: %v", file, err)
 		}
 		pool.AddCert(cert)
 		found = true
 	}
 	if !found {
-		return nil, run.BadField("tsa.ca_file", "%s holds no PEM certificate", file)
+		return nil, run.BadField(key, "%s holds no PEM certificate", file)
 	}
 	return pool, nil
 }

@@ -133,8 +133,9 @@ func contradicted(err error) bool {
 	return code == logRolledBack || code == logForked
 }
 
-// preflight asks the witnesses before the first leaf is written: a database that was set back to an older copy
-// would else go on from there, and sign a second history. A witness that is away does not stop the log.
+// preflight asks the witnesses before the first leaf of a term is written: a database that was set back to an older copy
+// would else go on from there, and sign a second history. One of them has to answer, since a backup may be put back just when all are
+// away; one that is away beside others does not stop the log, nor do all of them once the term has begun.
 func (l *logbook) preflight(ctx context.Context, tree tlog.Tree) error {
 	if len(l.watchers.all) == 0 {
 		return nil
@@ -165,11 +166,20 @@ func (l *logbook) preflight(ctx context.Context, tree tlog.Tree) error {
 	if err != nil {
 		return err
 	}
+	answered, said := 0, []string(nil)
 	for _, x := range l.watchers.all {
 		_, err = l.ask(ctx, x, signed)
-		if contradicted(err) {
+		switch {
+		case contradicted(err):
 			return err
+		case err == nil:
+			answered++
+		default:
+			said = append(said, x.client.Key.Name()+": "+fault.Of(err).Error())
 		}
+	}
+	if answered == 0 {
+		return fault.Unavailable("LOG_UNWITNESSED", "no witness says that the log is the one it knows (%s): nothing is appended before one does; a witness that is gone for good is taken out of log.witnesses", strings.Join(said, "; "))
 	}
 	return nil
 }

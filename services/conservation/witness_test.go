@@ -149,7 +149,11 @@ func Test31_RolledBackDatabaseIsNotWrittenOver(t *testing.T) {
 	restore()
 	addUnits(t, on, "acme", 1)
 	book := witnessed(t, on, o)
+	o.down.Store(true)
 	err := append1(t, book)
+	require.Equal(t, "LOG_UNWITNESSED", code(err), "%v: nobody is there who could tell", err)
+	o.down.Store(false)
+	err = append1(t, book)
 	require.Equal(t, logRolledBack, code(err), "%v", err)
 	var leaves int
 	require.NoError(t, admin.QueryRow(ctx, `SELECT count(*) FROM log_leaf`).Scan(&leaves))
@@ -165,6 +169,23 @@ func Test31_RolledBackDatabaseIsNotWrittenOver(t *testing.T) {
 	empty := pgtest.Schema(t, "conservation")
 	addUnits(t, empty, "acme", 1)
 	require.Equal(t, logRolledBack, code(append1(t, witnessed(t, empty, o))), "a database begun anew is one that lost everything")
+}
+
+// TestOneWitnessSuffices: a term begins when one witness knows the log, whoever else is away; with all of them away it waits, and
+// documents with it, and a term that has begun goes on without them.
+func TestOneWitnessSuffices(t *testing.T) {
+	t.Parallel()
+	on := pgtest.Schema(t, "conservation")
+	one, two := observe(t, "testimone-uno.test"), observe(t, "testimone-due.test")
+	addUnits(t, on, "acme", 1)
+	one.down.Store(true)
+	require.NoError(t, append1(t, witnessed(t, on, one, two)))
+	two.down.Store(true)
+	addUnits(t, on, "acme", 1)
+	require.Equal(t, "LOG_UNWITNESSED", code(append1(t, witnessed(t, on, one, two))))
+	one.down.Store(false)
+	require.NoError(t, append1(t, witnessed(t, on, one, two)))
+	require.EqualValues(t, 2, one.folder.Logs()[0].Size)
 }
 
 // Test33_SplitView: two platforms with one key show two histories; the witness cosigns one of them.

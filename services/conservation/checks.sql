@@ -51,8 +51,8 @@ SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, 
 FROM unit WHERE tenant_id = @tenant AND state NOT IN ('REFUSED', 'DESTROYED') AND id > @after ORDER BY id LIMIT @page;
 
 -- name: SubjectsKept :many
--- Which of these invoices the archive knows.
-SELECT DISTINCT subject FROM unit WHERE tenant_id = @tenant AND subject = ANY(@subjects::text[]);
+-- Which of these documents the archive keeps.
+SELECT DISTINCT subject FROM unit WHERE tenant_id = @tenant AND subject = ANY(@subjects::text[]) AND state NOT IN ('REFUSED', 'DESTROYED');
 
 -- name: BrokenChains :many
 -- Tenants whose numbers in the log have a gap.

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/pg/pgtest"
@@ -319,6 +320,22 @@ func TestCompleteness(t *testing.T) {
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 	require.EqualValues(t, 3, f.Checked)
 
+	// A unit that was refused keeps nothing. What a disposal destroyed, and the invoice service knows so, is not missed.
+	admin := pgtest.Admin(t, h.DB("conservation"))
+	state := func(is string) {
+		_, err := admin.Exec(context.Background(), `UPDATE unit SET state = $1 WHERE id::text = $2`, is, lastOf(units[0].GetName()))
+		require.NoError(t, err)
+	}
+	state("REFUSED")
+	_, f = h.runCheck(t, sumKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict)
+	require.Equal(t, units[0].GetSubject(), f.Problems[0].What)
+	state("TAKEN_IN_CHARGE")
+	add(company+"/invoices/destroyed", invoicev1.InvoiceState_INVOICE_STATE_DELIVERED, "FPR12", old)
+	h.ledger.list[len(h.ledger.list)-1].Destruction = &eventv1.Destruction{Disposal: "tenants/acme/disposals/x"}
+	_, f = h.runCheck(t, sumKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+
 	add(company+"/invoices/lost", invoicev1.InvoiceState_INVOICE_STATE_PA_REFUSED, "FPA12", old)
 	add(company+"/invoices/imported", invoicev1.InvoiceState_INVOICE_STATE_IMPORTED, "FPR12", old)
 	_, f = h.runCheck(t, sumKind, "tenants/acme")
@@ -327,7 +344,6 @@ func TestCompleteness(t *testing.T) {
 	require.Equal(t, company+"/invoices/lost", f.Problems[0].What)
 
 	h.ledger.list = nil
-	admin := pgtest.Admin(t, h.DB("conservation"))
 	var id string
 	require.NoError(t, admin.QueryRow(context.Background(), `INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, facts, created_at)
 		SELECT gen_random_uuid(), tenant_id, 'x', subject, 'REFUSED', class, fiscal_year, facts, now() - interval '3 hours' FROM unit LIMIT 1 RETURNING id::text`).Scan(&id))

@@ -81,7 +81,7 @@ func (s *Service) settledKept(ctx context.Context, f *findings, tenant string) e
 		due := map[string]*invoicev1.Invoice{}
 		var names []string
 		for _, in := range page.GetInvoices() {
-			if isSettled(in) && in.GetUpdateTime().AsTime().Before(before) {
+			if isSettled(in) && in.GetDestruction() == nil && in.GetUpdateTime().AsTime().Before(before) {
 				due[in.GetName()] = in
 				names = append(names, in.GetName())
 			}

@@ -112,6 +112,19 @@ func TestCertifiedMailIsKept(t *testing.T) {
 	index := string(h.download(t, p.GetName(), conservationv1.PackageFile_PACKAGE_FILE_INDEX))
 	require.Contains(t, index, "ufficio@alfa.test", "the owner of the mailbox is whose documents they are")
 	require.NotContains(t, index, "mario@beta.test", "and not who wrote to it")
+
+	// What counts is the unit: one that is gone from the rows is missed, one that a disposal destroyed is not.
+	h.admin(t, `UPDATE unit SET state = 'DESTROYED', unit_key = 'GONE|' || id WHERE subject = $1`, sent.GetMessage())
+	f = &findings{}
+	require.NoError(t, h.service.mailKept(t.Context(), f, "acme"))
+	require.Empty(t, f.Problems)
+	h.admin(t, `DELETE FROM unit_file WHERE unit_id IN (SELECT id FROM unit WHERE subject = $1)`, envelope.GetMessage())
+	h.admin(t, `DELETE FROM search_entry WHERE unit_id IN (SELECT id FROM unit WHERE subject = $1)`, envelope.GetMessage())
+	h.admin(t, `DELETE FROM unit WHERE subject = $1`, envelope.GetMessage())
+	require.NoError(t, h.service.mailKept(t.Context(), f, "acme"))
+	require.Len(t, f.Problems, 1)
+	require.Contains(t, f.Problems[0].Problem, "3 messages and 2 are in custody")
+	require.Len(t, days(true), 1)
 }
 
 // What the archive says of mail is well-formed and of the schema whatever strangers write.

@@ -402,7 +402,7 @@ func (q *Queries) SetReportObject(ctx context.Context, arg SetReportObjectParams
 }
 
 const subjectsKept = `-- name: SubjectsKept :many
-SELECT DISTINCT subject FROM unit WHERE tenant_id = $1 AND subject = ANY($2::text[])
+SELECT DISTINCT subject FROM unit WHERE tenant_id = $1 AND subject = ANY($2::text[]) AND state NOT IN ('REFUSED', 'DESTROYED')
 `
 
 type SubjectsKeptParams struct {
@@ -410,7 +410,7 @@ type SubjectsKeptParams struct {
 	Subjects []string
 }
 
-// Which of these invoices the archive knows.
+// Which of these documents the archive keeps.
 func (q *Queries) SubjectsKept(ctx context.Context, arg SubjectsKeptParams) ([]string, error) {
 	rows, err := q.db.Query(ctx, subjectsKept, arg.Tenant, arg.Subjects)
 	if err != nil {

@@ -105,7 +105,8 @@ func (q *Queries) InsertMailItem(ctx context.Context, arg InsertMailItemParams) 
 const listMailDays = `-- name: ListMailDays :many
 SELECT mailbox, day, messages, register_sha256, close_time, kept FROM (
     SELECT d.mailbox, d.day, d.messages, d.register_sha256, d.close_time,
-        (SELECT count(*) FROM mail_item i WHERE i.tenant_id = d.tenant_id AND i.mailbox = d.mailbox AND i.day = d.day) AS kept
+        (SELECT count(*) FROM mail_item i WHERE i.tenant_id = d.tenant_id AND i.mailbox = d.mailbox AND i.day = d.day
+            AND EXISTS (SELECT 1 FROM unit u WHERE u.tenant_id = i.tenant_id AND u.subject = i.message AND u.state <> 'REFUSED')) AS kept
     FROM mail_day d WHERE d.tenant_id = $1 AND ($2::text = '' OR d.mailbox = $2)
       AND ($3::date IS NULL OR (d.day, d.mailbox) < ($3::date, $4::text))
 ) x
@@ -168,6 +169,7 @@ func (q *Queries) ListMailDays(ctx context.Context, arg ListMailDaysParams) ([]L
 const shortMailDays = `-- name: ShortMailDays :many
 SELECT d.mailbox, d.day, d.messages, count(i.message) AS kept
 FROM mail_day d LEFT JOIN mail_item i ON i.tenant_id = d.tenant_id AND i.mailbox = d.mailbox AND i.day = d.day
+    AND EXISTS (SELECT 1 FROM unit u WHERE u.tenant_id = i.tenant_id AND u.subject = i.message AND u.state <> 'REFUSED')
 WHERE d.tenant_id = $1 AND d.close_time < $2::timestamptz
 GROUP BY d.mailbox, d.day, d.messages HAVING count(i.message) <> d.messages
 ORDER BY d.day, d.mailbox LIMIT $3
@@ -186,6 +188,8 @@ type ShortMailDaysRow struct {
 	Kept     int64
 }
 
+// Days with fewer messages in custody than the gateway counted. A message counts while its unit is there, also as one that was
+// destroyed by a disposal: its subject stays when its key does not.
 func (q *Queries) ShortMailDays(ctx context.Context, arg ShortMailDaysParams) ([]ShortMailDaysRow, error) {
 	rows, err := q.db.Query(ctx, shortMailDays, arg.TenantID, arg.Before, arg.Page)
 	if err != nil {

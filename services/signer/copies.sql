@@ -10,7 +10,7 @@ WHERE tenant_id = @tenant_id AND subject = ANY(@subjects::text[]) AND state <> '
 
 -- name: SignedOf :many
 -- Both forms, unsigned and signed, of documents of which one form was destroyed: of requests that are closed and signings that are
--- done.
+-- done, and of files that were made and are nobody's.
 SELECT d.original_sha256::bytea AS original_sha256, d.original_size::bigint AS original_size, d.signed_sha256, coalesce(d.signed_size, 0)::bigint AS signed_size
 FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
 WHERE d.tenant_id = @tenant_id AND r.state <> 'OPEN' AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]))
@@ -19,7 +19,20 @@ SELECT p.original::bytea, 0::bigint, p.signed::bytea, coalesce(p.size, 0)::bigin
 WHERE s.tenant_id = @tenant_id AND s.state = 'SIGNED' AND (s.hashes && @sums::bytea[] OR s.signed_sha256 && @sums::bytea[]) AND (p.original = ANY(@sums::bytea[]) OR p.signed = ANY(@sums::bytea[]))
 UNION
 SELECT p.original::bytea, 0::bigint, p.signed::bytea, coalesce(p.size, 0)::bigint FROM challenge c, LATERAL (SELECT c.hashes[i] AS original, c.signed_sha256[i] AS signed, c.signed_sizes[i] AS size FROM generate_subscripts(c.hashes, 1) AS i) AS p
-WHERE c.tenant_id = @tenant_id AND c.state = 'SIGNED' AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND (p.original = ANY(@sums::bytea[]) OR p.signed = ANY(@sums::bytea[]));
+WHERE c.tenant_id = @tenant_id AND c.state = 'SIGNED' AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND (p.original = ANY(@sums::bytea[]) OR p.signed = ANY(@sums::bytea[]))
+UNION
+SELECT m.original_sha256, 0::bigint, m.sha256, m.size FROM made_file m
+WHERE m.tenant_id = @tenant_id AND (m.original_sha256 = ANY(@sums::bytea[]) OR m.sha256 = ANY(@sums::bytea[]));
+
+-- name: NoteMadeFiles :exec
+-- What is about to be in the store: files in the order of their documents.
+INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at)
+SELECT @tenant_id, unnest(@originals::bytea[]), unnest(@files::bytea[]), unnest(@sizes::bigint[]), @at
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at;
+
+-- name: ForgetMadeFiles :exec
+-- What a row names now.
+DELETE FROM made_file WHERE tenant_id = @tenant_id AND sha256 = ANY(@files::bytea[]);
 
 -- name: NoteDestroyedBytes :exec
 INSERT INTO destroyed_bytes (tenant_id, sha256, destroyed_by, destroyed_at)
@@ -55,4 +68,6 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     WHERE c.tenant_id = @tenant_id AND (c.hashes && @sums::bytea[] OR c.signed_sha256 && @sums::bytea[]) AND x.sha256 = ANY(@sums::bytea[])
       AND (c.state IN ('OPEN', 'AUTHORIZED', 'SIGNING') AND c.expires_at > @now::timestamptz
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
+    UNION ALL
+    SELECT m.sha256 FROM made_file m WHERE m.tenant_id = @tenant_id AND m.sha256 = ANY(@sums::bytea[]) AND m.made_at > @begun_after::timestamptz
 ) AS n GROUP BY n.sha256;

@@ -334,7 +334,7 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	if err != nil {
 		return row, err
 	}
-	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
+	hashes, sizes, err := s.makeAll(ctx, c.TenantID, row.Hashes, withDocuments, func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, by, at)
 	})
 	if err != nil {
@@ -362,6 +362,9 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 		if n == 0 { // the same request, sent twice, was here first
 			return nil
 		}
+		if err := forgetMade(ctx, q, row.TenantID, hashes); err != nil {
+			return err
+		}
 		if err := q.EndMandatedChallenges(ctx, db.EndMandatedChallengesParams{SigningID: row.ID, At: row.SignedAt}); err != nil {
 			return fmt.Errorf("signer: end challenge: %w", err)
 		}
@@ -373,9 +376,13 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 	return row, err
 }
 
+// withDocuments: the files hold the documents that they are made of, or may.
+const withDocuments = true
+
 // makeAll makes one file for each digest, all in memory, and then stores them. So many are in hand at a time that
-// the next batches for Vault are ready while it signs the ones before, and it never waits for us.
-func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, one func(context.Context, []byte) ([]byte, error)) (hashes [][]byte, sizes []int64, err error) {
+// the next batches for Vault are ready while it signs the ones before, and it never waits for us. Files that hold documents
+// are written down first: should the request not be recorded, they can be destroyed with their documents all the same.
+func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, whole bool, one func(context.Context, []byte) ([]byte, error)) (hashes [][]byte, sizes []int64, err error) {
 	made := make([][]byte, len(digests))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.cfg.Parallel)
@@ -389,6 +396,11 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
+	if whole {
+		if err := s.noteMade(ctx, tenant, digests, made); err != nil {
+			return nil, nil, err
+		}
+	}
 	refs, err := blob.PutAll(ctx, s.blobs, tenant, made)
 	if err != nil {
 		return nil, nil, err
@@ -398,6 +410,27 @@ func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, 
 		hashes[i], sizes[i] = refs[i].SHA256[:], refs[i].Size
 	}
 	return hashes, sizes, nil
+}
+
+func (s *Service) noteMade(ctx context.Context, tenant string, originals, made [][]byte) error {
+	note := db.NoteMadeFilesParams{TenantID: tenant, Originals: originals, At: pg.Time(s.now())}
+	for _, file := range made {
+		sum := sha256.Sum256(file)
+		note.Files, note.Sizes = append(note.Files, sum[:]), append(note.Sizes, int64(len(file)))
+	}
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error { return db.New(tx).NoteMadeFiles(ctx, note) })
+	if err != nil {
+		return fmt.Errorf("signer: note made files: %w", err)
+	}
+	return nil
+}
+
+// forgetMade is for the transaction that names the files in a row.
+func forgetMade(ctx context.Context, q *db.Queries, tenant string, files [][]byte) error {
+	if err := q.ForgetMadeFiles(ctx, db.ForgetMadeFilesParams{TenantID: tenant, Files: files}); err != nil {
+		return fmt.Errorf("signer: forget made files: %w", err)
+	}
+	return nil
 }
 
 // signedSet are the files that were made of documents, in order of their digests.

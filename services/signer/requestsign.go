@@ -187,7 +187,7 @@ func (s *Service) makeRequestFiles(ctx context.Context, sig *signature) error {
 		return err
 	}
 	record := db.RecordChallengeParams{ID: sig.challenge.ID, RequestID: sig.challenge.RequestID, SigningTime: &l.at}
-	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, sig.name.tenant, sig.challenge.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
+	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, sig.name.tenant, sig.challenge.Hashes, withDocuments, func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, l.by, l.at)
 	})
 	if err != nil {
@@ -272,6 +272,9 @@ func (s *Service) recordSignature(ctx context.Context, tx pgx.Tx, sig *signature
 		if err != nil {
 			return fmt.Errorf("signer: save document of a request: %w", err)
 		}
+	}
+	if err := forgetMade(ctx, q, sig.name.tenant, record.SignedSha256); err != nil {
+		return err
 	}
 	return telemetry.Audit(ctx, tx, telemetry.Act{
 		Action: "challenge.sign", Resource: nameOfChallenge(sig.credential, sig.challenge.ID),

@@ -161,7 +161,7 @@ func deviceOf(c db.Credential, ch db.Challenge) string {
 func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Challenge, by *readyCredential, at time.Time, sign signFunc) (db.Challenge, error) {
 	var err error
 	record := db.RecordChallengeParams{ID: ch.ID, RequestID: ch.RequestID, SigningTime: &at}
-	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, c.TenantID, ch.Hashes, func(ctx context.Context, hash []byte) ([]byte, error) {
+	record.SignedSha256, record.SignedSizes, err = s.makeAll(ctx, c.TenantID, ch.Hashes, ch.Output != "", func(ctx context.Context, hash []byte) ([]byte, error) {
 		return sign(ctx, hash, by, at)
 	})
 	if err != nil {
@@ -183,6 +183,11 @@ func (s *Service) finishChallenge(ctx context.Context, c db.Credential, ch db.Ch
 			return fmt.Errorf("signer: record challenge: %w", err)
 		}
 		ch = recorded
+		if ch.Output != "" {
+			if err := forgetMade(ctx, q, c.TenantID, ch.SignedSha256); err != nil {
+				return err
+			}
+		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "challenge.sign", Resource: full,
 			Detail: map[string]string{"documents": fmt.Sprint(len(ch.Hashes)), "device": deviceOf(c, ch)},

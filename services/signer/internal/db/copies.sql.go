@@ -63,6 +63,21 @@ func (q *Queries) BurySignatures(ctx context.Context, arg BurySignaturesParams) 
 	return err
 }
 
+const forgetMadeFiles = `-- name: ForgetMadeFiles :exec
+DELETE FROM made_file WHERE tenant_id = $1 AND sha256 = ANY($2::bytea[])
+`
+
+type ForgetMadeFilesParams struct {
+	TenantID string
+	Files    [][]byte
+}
+
+// What a row names now.
+func (q *Queries) ForgetMadeFiles(ctx context.Context, arg ForgetMadeFilesParams) error {
+	_, err := q.db.Exec(ctx, forgetMadeFiles, arg.TenantID, arg.Files)
+	return err
+}
+
 const needsOf = `-- name: NeedsOf :many
 SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     SELECT s.original_sha256 AS sha256 FROM signature s WHERE s.tenant_id = $1 AND NOT EXISTS (SELECT 1 FROM destroyed_signature g WHERE g.signature_id = s.id) AND s.original_sha256 = ANY($2::bytea[])
@@ -85,6 +100,8 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     WHERE c.tenant_id = $1 AND (c.hashes && $2::bytea[] OR c.signed_sha256 && $2::bytea[]) AND x.sha256 = ANY($2::bytea[])
       AND (c.state IN ('OPEN', 'AUTHORIZED', 'SIGNING') AND c.expires_at > $4::timestamptz
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
+    UNION ALL
+    SELECT m.sha256 FROM made_file m WHERE m.tenant_id = $1 AND m.sha256 = ANY($2::bytea[]) AND m.made_at > $3::timestamptz
 ) AS n GROUP BY n.sha256
 `
 
@@ -150,6 +167,32 @@ func (q *Queries) NoteDestroyedBytes(ctx context.Context, arg NoteDestroyedBytes
 	return err
 }
 
+const noteMadeFiles = `-- name: NoteMadeFiles :exec
+INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at)
+SELECT $1, unnest($2::bytea[]), unnest($3::bytea[]), unnest($4::bigint[]), $5
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at
+`
+
+type NoteMadeFilesParams struct {
+	TenantID  string
+	Originals [][]byte
+	Files     [][]byte
+	Sizes     []int64
+	At        time.Time
+}
+
+// What is about to be in the store: files in the order of their documents.
+func (q *Queries) NoteMadeFiles(ctx context.Context, arg NoteMadeFilesParams) error {
+	_, err := q.db.Exec(ctx, noteMadeFiles,
+		arg.TenantID,
+		arg.Originals,
+		arg.Files,
+		arg.Sizes,
+		arg.At,
+	)
+	return err
+}
+
 const signaturesOf = `-- name: SignaturesOf :many
 SELECT original_sha256, original_size, signed_sha256, signed_size FROM signature
 WHERE tenant_id = $1 AND subject = ANY($2::text[]) AND state <> 'PENDING'
@@ -203,6 +246,9 @@ WHERE s.tenant_id = $1 AND s.state = 'SIGNED' AND (s.hashes && $2::bytea[] OR s.
 UNION
 SELECT p.original::bytea, 0::bigint, p.signed::bytea, coalesce(p.size, 0)::bigint FROM challenge c, LATERAL (SELECT c.hashes[i] AS original, c.signed_sha256[i] AS signed, c.signed_sizes[i] AS size FROM generate_subscripts(c.hashes, 1) AS i) AS p
 WHERE c.tenant_id = $1 AND c.state = 'SIGNED' AND (c.hashes && $2::bytea[] OR c.signed_sha256 && $2::bytea[]) AND (p.original = ANY($2::bytea[]) OR p.signed = ANY($2::bytea[]))
+UNION
+SELECT m.original_sha256, 0::bigint, m.sha256, m.size FROM made_file m
+WHERE m.tenant_id = $1 AND (m.original_sha256 = ANY($2::bytea[]) OR m.sha256 = ANY($2::bytea[]))
 `
 
 type SignedOfParams struct {
@@ -218,7 +264,7 @@ type SignedOfRow struct {
 }
 
 // Both forms, unsigned and signed, of documents of which one form was destroyed: of requests that are closed and signings that are
-// done.
+// done, and of files that were made and are nobody's.
 func (q *Queries) SignedOf(ctx context.Context, arg SignedOfParams) ([]SignedOfRow, error) {
 	rows, err := q.db.Query(ctx, signedOf, arg.TenantID, arg.Sums)
 	if err != nil {

@@ -202,6 +202,14 @@ type Inbox struct {
 	Consumer string
 }
 
+type MadeFile struct {
+	TenantID       string
+	Sha256         []byte
+	OriginalSha256 []byte
+	Size           int64
+	MadeAt         time.Time
+}
+
 type Mandate struct {
 	ID           uuid.UUID
 	TenantID     string

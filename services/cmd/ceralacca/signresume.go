@@ -124,8 +124,9 @@ func (h inHand) keep() (forget func() error, err error) {
 // finish has a request signed and its files written. While it may still be had again it stays written down.
 func (c *cli) finish(ctx context.Context, h inHand, files []toSign, how signing) error {
 	forget, err := h.keep()
-	if err != nil {
-		return err
+	if err != nil { // the signer has authorized it: it is not lost for want of a folder
+		fmt.Fprintf(c.errOut, "nobody can go on with this request, should it be cut short: it is not written down: %v\n", err)
+		return c.finishKept(ctx, h, files, how)
 	}
 	err = c.finishKept(ctx, h, files, how)
 	if err == nil || final(err) {

@@ -104,6 +104,7 @@ func (s *somebody) signedOnce(t *testing.T, ch *signv1.Challenge, authorization,
 // anew), and what was in hand goes on or is told.
 func TestKilledWhileItSigns(t *testing.T) {
 	t.Parallel()
+	ownVault(t)
 	world, section := remoteWorld(t)
 	w := newWard(t, section)
 	s := w.somebody(t)
@@ -141,6 +142,7 @@ func TestKilledWhileItSigns(t *testing.T) {
 		given, err := s.authorize(ch, password)
 		require.NoError(t, err)
 		request := uuid.NewString()
+		_, before := w.batches(t, 0)
 		w.cutAt(t, boundary{"challenge", "UPDATE", "NEW.state = 'SIGNED' AND OLD.state = 'SIGNING'"}, func() error {
 			_, err := s.sign(ch, given, request)
 			return err
@@ -148,6 +150,8 @@ func TestKilledWhileItSigns(t *testing.T) {
 		_, err = s.sign(ch, given, uuid.NewString())
 		code(t, err, fault.KindPrecondition, "AUTHORIZATION_USED")
 		s.signedOnce(t, ch, given, request, documents)
+		b, _ := w.batches(t, before)
+		require.Equal(t, 2*len(documents), b.signed, "Vault made them twice, of which one set was released")
 	})
 	t.Run("in the middle of a batch of invoices", w.killedInABatch)
 	t.Run("under a mandate", w.killedUnderAMandate)

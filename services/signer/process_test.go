@@ -91,7 +91,7 @@ func newWard(t *testing.T, extra string) *ward {
 	safe, dir := vaultOf(t), t.TempDir()
 	authority, err := ca.New(ca.Options{})
 	require.NoError(t, err)
-	w := &ward{house: &house{vault: safe.Server, ca: authority, probe: &probe{}}, mail: otp.New(messagesToken, nil)}
+	w := &ward{house: &house{vault: safe.Server, audit: safe.audit, ca: authority, probe: &probe{}}, mail: otp.New(messagesToken, nil)}
 	web := httptest.NewServer(w.mail)
 	t.Cleanup(web.Close)
 	write := func(name, text string) string {

@@ -13,6 +13,27 @@ import (
 	"ceralacca.dev/services/signer/internal/db"
 )
 
+// TestUnrecordedInvoicesAreFound: so it is with invoices that were signed and that no row took.
+func TestUnrecordedInvoicesAreFound(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	h.credential(t, company, automatic, p256)
+	h.exec(t, `CREATE FUNCTION untaken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`)
+	h.exec(t, `CREATE TRIGGER untaken BEFORE UPDATE ON signature FOR EACH ROW WHEN (NEW.state = 'DONE') EXECUTE FUNCTION untaken()`)
+	doc := []byte("<fattura>of somebody</fattura>")
+	subject := h.probe.accept(t, true, doc, 1)
+	noted := func() (n int) {
+		require.NoError(t, h.DB("signer").Tx(t.Context(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+			return tx.QueryRow(ctx, `SELECT count(*) FROM made_file WHERE original_sha256 = $1`, hashOf(doc)).Scan(&n)
+		}))
+		return n
+	}
+	eventually(t, "what was signed is written down", func() bool { return noted() > 0 })
+	h.exec(t, `DROP TRIGGER untaken ON signature`)
+	eventually(t, "it is signed again", func() bool { return len(h.probe.signedOf(subject)) == 1 })
+	require.Positive(t, noted(), "and the file of before is still known")
+}
+
 // TestMadeFilesAreFound: files that hold a document and whose request was not recorded are in the store; they are found with
 // the document when it is destroyed, and nobody needs them once nobody can be making them.
 func TestMadeFilesAreFound(t *testing.T) {

@@ -285,12 +285,33 @@ func (s *Service) record(ctx context.Context, tenant string, hand []outcome) err
 	return again
 }
 
+// noteUnrecorded writes down the files that no row took: they are in the store.
+func noteUnrecorded(ctx context.Context, tx pgx.Tx, done db.RecordSignedParams, taken []uuid.UUID, byID map[uuid.UUID]*outcome) error {
+	if len(taken) == len(done.Ids) {
+		return nil
+	}
+	note := db.NoteMadeFilesParams{At: *done.At}
+	for i, id := range done.Ids {
+		if row := byID[id].row; !slices.Contains(taken, id) {
+			note.TenantID, note.Originals = row.TenantID, append(note.Originals, row.OriginalSha256)
+			note.Files, note.Sizes = append(note.Files, done.Hashes[i]), append(note.Sizes, done.Sizes[i])
+		}
+	}
+	if err := db.New(tx).NoteMadeFiles(ctx, note); err != nil {
+		return fmt.Errorf("signer: note made files: %w", err)
+	}
+	return nil
+}
+
 func (s *Service) recordSigned(ctx context.Context, tx pgx.Tx, done db.RecordSignedParams, byID map[uuid.UUID]*outcome) (int, error) {
 	if len(done.Ids) == 0 {
 		return 0, nil
 	}
 	ids, err := db.New(tx).RecordSigned(ctx, done)
 	if err != nil {
+		return 0, err
+	}
+	if err := noteUnrecorded(ctx, tx, done, ids, byID); err != nil {
 		return 0, err
 	}
 	if slices.ContainsFunc(ids, func(id uuid.UUID) bool { return byID[id].by.lent }) {

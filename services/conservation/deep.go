@@ -122,25 +122,30 @@ func (j *judge) judge(ctx context.Context, file *os.File) error {
 		j.bad("no readable ZIP: %v", err)
 		return nil
 	}
+	j.itself(z)
+	err = j.evidence(ctx, file)
+	if err != nil {
+		return err
+	}
+	return j.leaf(ctx)
+}
+
+// itself judges what a package shows to whoever has nothing else: its bag, its index, the signature and the time stamp.
+func (j *judge) itself(z *zip.Reader) {
 	for _, e := range z.File {
-		err = j.entry(e)
+		err := j.entry(e)
 		if err != nil {
 			j.bad("%s: %v", e.Name, err)
 		}
 	}
 	j.manifest("manifest-sha256.txt", func(name string) bool { return strings.HasPrefix(name, "data/") })
 	j.manifest("tagmanifest-sha256.txt", func(name string) bool {
-		return !strings.Contains(name, "/") && name != "tagmanifest-sha256.txt"
+		return !strings.HasPrefix(name, "data/") && name != "tagmanifest-sha256.txt"
 	})
 	j.row()
 	j.index()
 	j.signature()
 	j.stamp()
-	err = j.evidence(ctx, file)
-	if err != nil {
-		return err
-	}
-	return j.leaf(ctx)
 }
 
 // entry takes the digest of a file, keeps what says how the package belongs together, and tries whether
@@ -266,7 +271,7 @@ func (j *judge) row() {
 
 // index compares the index with the files, both ways.
 func (j *judge) index() {
-	named := map[string]bool{}
+	named := map[string]bool{indexFile: true, signedFile: true, stampFile: true}
 	look := func(path string, h sincro.Hash) {
 		raw, err := base64.StdEncoding.DecodeString(h.Value)
 		named["data/"+path] = true
@@ -293,7 +298,7 @@ func (j *judge) index() {
 		j.bad("the index is of package %s with %d units", ix.Volume.ID.Value, units)
 	}
 	for file := range j.sums {
-		if strings.HasPrefix(file, "data/units/") && !named[file] {
+		if strings.HasPrefix(file, "data/") && !named[file] {
 			j.bad("%s is not in the index", file)
 		}
 	}

@@ -1,11 +1,19 @@
 package main
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,11 +89,29 @@ func TestConserveVerify(t *testing.T) {
 	require.NoError(t, err)
 	changed := file("changed.zip", append(append([]byte{}, raw...), 0))
 
+	// A bag that was made good again round something else: only the index tells.
+	rebag := func(name string, change func(files map[string][]byte)) string {
+		return file(name, rebagged(t, raw, change))
+	}
+	slipped := rebag("slipped.zip", func(files map[string][]byte) { files["data/units/u000001/extra.xml"] = []byte("<x/>") })
+	beside := rebag("beside.zip", func(files map[string][]byte) { files["data/extra.xml"] = []byte("<x/>") })
+	described := rebag("described.zip", func(files map[string][]byte) {
+		for name := range files {
+			if strings.HasSuffix(name, "/metadati.xml") {
+				files[name] = append(files[name], '\n')
+			}
+		}
+	})
 	for name, c := range map[string]struct {
 		args []string
 		code int
 		says string
 	}{
+		"the same bag again":    {[]string{rebag("same.zip", func(map[string][]byte) {})}, 0, "the package in itself"},
+		"a file slipped in":     {[]string{slipped}, 1, "extra.xml is not in the index"},
+		"a file beside units":   {[]string{beside}, 1, "data/extra.xml is not in the index"},
+		"other metadata":        {[]string{described}, 1, "metadati.xml is not the file that the index names"},
+		"without roots":         {[]string{archive}, 0, noRoots},
 		"by itself":             {[]string{archive}, 0, "the package in itself"},
 		"all evidence":          {append([]string{archive, "--complete", "--checkpoint", oldFile, "--checkpoint", newFile}, flags...), 0, "byte for byte"},
 		"as a pattern":          {[]string{archive, "--complete", "--receipt", filepath.Join(dir, "*.receipt")}, 0, "follow each other"},
@@ -107,4 +133,42 @@ func TestConserveVerify(t *testing.T) {
 			require.NotEmpty(t, report.Verdict)
 		})
 	}
+}
+
+// rebagged is a package with its files changed and its manifests made anew.
+func rebagged(t *testing.T, raw []byte, change func(files map[string][]byte)) []byte {
+	t.Helper()
+	archive, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	folder, files := "", map[string][]byte{}
+	for _, f := range archive.File {
+		r, err := f.Open()
+		require.NoError(t, err)
+		var name string
+		folder, name, _ = strings.Cut(f.Name, "/")
+		files[name], err = io.ReadAll(r)
+		require.NoError(t, err)
+	}
+	change(files)
+	list := func(of func(string) bool) []byte {
+		var out bytes.Buffer
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if of(name) {
+				fmt.Fprintf(&out, "%x  %s\n", sha256.Sum256(files[name]), name)
+			}
+		}
+		return out.Bytes()
+	}
+	files["manifest-sha256.txt"] = list(func(name string) bool { return strings.HasPrefix(name, "data/") })
+	files["tagmanifest-sha256.txt"] = list(func(name string) bool { return !strings.HasPrefix(name, "data/") && name != "tagmanifest-sha256.txt" })
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := w.Create(folder + "/" + name)
+		require.NoError(t, err)
+		_, err = f.Write(files[name])
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return out.Bytes()
 }

@@ -20,6 +20,9 @@ const (
 	packageUnreadable = "PACKAGE_UNREADABLE"
 )
 
+// noRoots says what good does not mean then.
+const noRoots = "no roots were given: who signed and stamped is not judged"
+
 func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var receipts, checkpoints []string
 	var key, roots, record string
@@ -57,6 +60,9 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		}
 		report := &custody.Report{}
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
+		if i.roots == nil {
+			report.Holds = append(report.Holds, noRoots)
+		}
 		if record != "" {
 			content, err := c.readUpTo(record, 16<<20)
 			if err != nil {

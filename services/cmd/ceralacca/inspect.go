@@ -285,7 +285,7 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 		return
 	}
 	if bytes.Contains(raw[:min(len(raw), 4096)], []byte("PIndex")) {
-		p, problems := describeIndex(raw, func(sincro.File) string { return "" })
+		p, problems := describeIndex(raw, func(string, sincro.Hash) string { return "" })
 		if p != nil {
 			d.Kind, d.Package, d.Problems = "index of a preservation package (SInCRO)", p, problems
 			return

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -124,12 +125,14 @@ func (i *inspection) archive(d *description, b *bag) {
 	d.Kind = "preservation package"
 	d.Problems = append(d.Problems, b.manifest("manifest-sha256.txt", func(file string) bool { return strings.HasPrefix(file, "data/") })...)
 	d.Problems = append(d.Problems, b.manifest("tagmanifest-sha256.txt", func(file string) bool {
-		return !strings.Contains(file, "/") && !strings.HasPrefix(file, "tagmanifest-")
+		return !strings.HasPrefix(file, "data/") && !strings.HasPrefix(file, "tagmanifest-")
 	})...)
 	index, signed, stamp := b.kept["data/PIndex.xml"], b.kept["data/PIndex.xml.p7m"], b.kept["data/PIndex.xml.p7m.tsr"]
-	p, problems := describeIndex(index, func(file sincro.File) string {
-		name := path.Join("data", file.Path)
-		raw, err := base64.StdEncoding.DecodeString(file.Hash.Value)
+	named := map[string]bool{"data/PIndex.xml": true, "data/PIndex.xml.p7m": true, "data/PIndex.xml.p7m.tsr": true}
+	p, problems := describeIndex(index, func(file string, hash sincro.Hash) string {
+		name := path.Join("data", file)
+		named[name] = true
+		raw, err := base64.StdEncoding.DecodeString(hash.Value)
 		switch {
 		case b.sums[name] == "":
 			return fmt.Sprintf("the index names %s, which is not there", name)
@@ -138,6 +141,11 @@ func (i *inspection) archive(d *description, b *bag) {
 		}
 		return ""
 	})
+	for _, name := range slices.Sorted(maps.Keys(b.sums)) {
+		if p != nil && strings.HasPrefix(name, "data/") && !named[name] {
+			problems = append(problems, name+" is not in the index")
+		}
+	}
 	d.Package, d.Problems = p, append(d.Problems, problems...)
 	inner := (&inspection{at: i.at, roots: i.roots, content: index}).describe("PIndex.xml.p7m", signed)
 	d.Signatures = inner.Signatures
@@ -154,15 +162,20 @@ func (i *inspection) archive(d *description, b *bag) {
 	}
 }
 
-// describeIndex reads a SInCRO index; check looks at each file that it names.
-func describeIndex(raw []byte, check func(sincro.File) string) (*packageDescription, []string) {
+// describeIndex reads a SInCRO index; check looks at each file that it names, metadata files too.
+func describeIndex(raw []byte, check func(path string, hash sincro.Hash) string) (*packageDescription, []string) {
 	p := &packageDescription{}
 	var problems []string
 	index, err := sincro.Read(bytes.NewReader(raw), func(g sincro.FileGroup) error {
 		p.Units++
 		p.Files += len(g.Files)
 		for _, file := range g.Files {
-			if problem := check(file); problem != "" {
+			if problem := check(file.Path, file.Hash); problem != "" {
+				problems = append(problems, problem)
+			}
+		}
+		if m := g.Metadata; m != nil && !m.Embedded {
+			if problem := check(m.Path, m.Hash); problem != "" {
 				problems = append(problems, problem)
 			}
 		}

@@ -313,6 +313,15 @@ func (v *visit) note(ctx context.Context, action, resource, detail string) error
 	return nil
 }
 
+// refuse writes down what the inspector asked for in vain, and gives the refusal.
+func (v *visit) refuse(ctx context.Context, resource string, cause error) error {
+	err := v.note(ctx, "denied", resource, fault.Of(cause).Code)
+	if err != nil {
+		return err
+	}
+	return cause
+}
+
 // unit gives the id of a unit that the filter lets through; any other is not there.
 func (v *visit) unit(ctx context.Context, name string) (uuid.UUID, error) {
 	tenant, id, err := parseName("unit", name, "units", noUnit(name))

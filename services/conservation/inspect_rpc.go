@@ -15,7 +15,8 @@ import (
 )
 
 // inspections answers InspectionService, the inspector's side. Every method admits the caller first, and writes down what it
-// shows before it shows it.
+// shows before it shows it, and what it refuses. Only the question whether a package is ready yet, which is asked again and again and
+// shows nothing, is not written down.
 type inspections struct {
 	conservationv1.UnimplementedInspectionServiceServer
 
@@ -24,7 +25,10 @@ type inspections struct {
 
 // GetInspection tells what the token stands for.
 func (a inspections) GetInspection(ctx context.Context, _ *conservationv1.GetInspectionRequest) (*conservationv1.Inspector, error) {
-	_, v, err := a.s.admitInspector(ctx)
+	ctx, v, err := a.s.admitInspector(ctx)
+	if err == nil {
+		err = v.note(ctx, "grant", "tenants/"+v.who.TenantID, "")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +68,7 @@ func (a inspections) InspectFile(req *conservationv1.InspectFileRequest, stream 
 	}
 	id, err := v.unit(ctx, req.GetUnit())
 	if err != nil {
-		return err
+		return v.refuse(ctx, req.GetUnit(), err)
 	}
 	list, err := a.s.stories(ctx, v.who.TenantID, []uuid.UUID{id})
 	if err != nil {
@@ -75,7 +79,7 @@ func (a inspections) InspectFile(req *conservationv1.InspectFileRequest, stream 
 		files = append(files, m.files...)
 	}
 	if int(req.GetOrdinal()) >= len(files) {
-		return fault.NotFound("FILE_NOT_FOUND", "unit %s has %d files", req.GetUnit(), len(files))
+		return v.refuse(ctx, req.GetUnit(), fault.NotFound("FILE_NOT_FOUND", "unit %s has %d files", req.GetUnit(), len(files)))
 	}
 	f := files[req.GetOrdinal()]
 	err = v.note(ctx, "view", req.GetUnit(), f.FileName)
@@ -101,9 +105,10 @@ func (a inspections) InspectIntegrity(ctx context.Context, req *conservationv1.I
 		return nil, err
 	}
 	id, err := v.unit(ctx, req.GetUnit())
-	if err == nil {
-		err = v.note(ctx, "integrity", req.GetUnit(), "")
+	if err != nil {
+		return nil, v.refuse(ctx, req.GetUnit(), err)
 	}
+	err = v.note(ctx, "integrity", req.GetUnit(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +166,7 @@ func (a inspections) GetInspectionDistribution(ctx context.Context, req *conserv
 	}
 	row, err := v.own(ctx, req.GetName())
 	if err != nil {
-		return nil, err
+		return nil, v.refuse(ctx, req.GetName(), err)
 	}
 	return distributionMessage(row), nil
 }
@@ -174,7 +179,7 @@ func (a inspections) DownloadInspectionDistribution(req *conservationv1.Download
 	}
 	row, err := v.own(ctx, req.GetName())
 	if err != nil {
-		return err
+		return v.refuse(ctx, req.GetName(), err)
 	}
 	err = v.note(ctx, "download", req.GetName(), "")
 	if err != nil {

@@ -77,6 +77,8 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	report, err := api.InspectIntegrity(as, &conservationv1.InspectIntegrityRequest{Unit: units["bianchi"]})
 	require.NoError(t, err)
 	require.True(t, report.GetIntact())
+	_, err = api.InspectIntegrity(as, &conservationv1.InspectIntegrityRequest{Unit: units["verdi"]})
+	require.Equal(t, "UNIT_NOT_FOUND", code(err))
 	d, err := api.CreateInspectionDistribution(as, &conservationv1.CreateInspectionDistributionRequest{})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, d.GetUnitCount())
@@ -126,7 +128,9 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 		actions = append(actions, i.GetAction())
 	}
 	slices.Reverse(actions)
-	require.Equal(t, []string{"search", "search", "view", "integrity", "distribution", "distribution", "download", "denied"}, actions)
+	require.Equal(t, []string{"grant", "search", "search", "view", "denied", "denied", "integrity", "denied", "distribution", "distribution", "download", "denied"}, actions)
+	refused := logged.GetInspections()[len(actions)-1-4]
+	require.Equal(t, []string{units["verdi"], "UNIT_NOT_FOUND"}, []string{refused.GetResource(), refused.GetDetail()}, "what was asked for in vain")
 	var kept int
 	h.rowsOf(t, `SELECT count(*) FROM inspector WHERE encode(token, 'escape') LIKE 'ci%'`, &kept)
 	require.Zero(t, kept, "tokens are kept as digests")

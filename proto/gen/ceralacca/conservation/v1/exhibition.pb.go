@@ -1966,7 +1966,7 @@ type Inspection struct {
 	FullName  string                 `protobuf:"bytes,2,opt,name=full_name,json=fullName,proto3" json:"full_name,omitempty"`
 	Body      string                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	Time      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
-	// search, view, integrity, distribution, download or denied.
+	// grant, search, view, integrity, distribution, download or denied.
 	Action        string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
 	Resource      string `protobuf:"bytes,6,opt,name=resource,proto3" json:"resource,omitempty"`
 	Detail        string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`

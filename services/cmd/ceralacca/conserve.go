@@ -21,11 +21,11 @@ func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
 
 func (c *cli) conserveCommand() *cobra.Command {
 	return group("conserve", "Evidence of what is in custody: receipts, checkpoints, and their check offline",
-		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.logCommand(), c.monitorCommand(), c.evidenceCommand(), c.storageCommand(), c.damagesCommand(),
+		c.conserveVerifyCommand(), c.receiptCommand(), c.checkpointCommand(), c.checkpointsCommand(), c.logCommand(), c.monitorCommand(), c.evidenceCommand(), c.storageCommand(), c.damagesCommand(),
 		c.checkArchiveCommand(), c.reportsCommand(), c.reportCommand(), c.deadlinesCommand(), c.fiscalYearCommand(),
-		c.conserveMailDays(), c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand(),
+		c.conserveMailDays(), c.searchCommand(), c.searchRebuildCommand(), c.exhibitCommand(), c.distributionsCommand(), c.integrityCommand(), c.inspectorCommand(), c.visitCommand(),
 		c.depositUploadCommand(), c.importPackageCommand(), c.depositsCommand(), c.rdvCommand(), c.submissionsCommand(), c.statementCommand(), c.conflictsCommand(), c.resolveCommand(), c.formatsCommand(),
-		c.closePackageCommand(), c.retentionCommand(), c.holdCommand(), c.scartoCommand(), c.exportArchiveCommand())
+		c.closePackageCommand(), c.retentionCommand(), c.holdCommand(), c.scartoCommand(), c.exportArchiveCommand(), c.exportsCommand())
 }
 
 func (c *cli) receiptCommand() *cobra.Command {
@@ -150,6 +150,32 @@ func logPolicy(given string) (tlog.Policy, error) {
 		return p, usage("--log-key: %s holds no key", given)
 	}
 	return p, nil
+}
+
+func (c *cli) checkpointsCommand() *cobra.Command {
+	var stamped bool
+	cmd := c.lister(verb("checkpoints", "What the log stated, newest first: the sizes that conserve checkpoint --size writes", args(), func(ctx context.Context, _ []string) error {
+		api, err := c.evidence()
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*conservationv1.ListCheckpointsResponse, error) {
+			return api.ListCheckpoints(ctx, &conservationv1.ListCheckpointsRequest{Stamped: stamped, PageSize: size, PageToken: token})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, p := range page.GetCheckpoints() {
+				rows = append(rows, []string{fmt.Sprint(p.GetSize()), when(p.GetSignTime()), when(p.GetStampTime()), p.GetStampAuthority(), strings.Join(p.GetWitnesses(), " ")})
+			}
+			c.table([]string{"SIZE", "SIGNED", "STAMPED", "BY", "WITNESSES"}, rows)
+		})
+	}))
+	cmd.Aliases = nil
+	cmd.Flags().BoolVar(&stamped, "stamped", false, "only those with a time stamp, one a day")
+	return cmd
 }
 
 func (c *cli) checkpointCommand() *cobra.Command {

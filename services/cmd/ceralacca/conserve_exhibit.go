@@ -264,6 +264,30 @@ func (c *cli) exhibitCommand() *cobra.Command {
 	return cmd
 }
 
+func (c *cli) distributionsCommand() *cobra.Command {
+	cmd := c.lister(verb("distributions", "Packages of documents that were made for those who asked (PdD), newest first: conserve exhibit --distribution writes one again", args(), func(ctx context.Context, _ []string) error {
+		api, tenant, err := c.exhibition()
+		if err != nil {
+			return err
+		}
+		page, err := collect(c, func(token string, size int32) (*conservationv1.ListDistributionsResponse, error) {
+			return api.ListDistributions(ctx, &conservationv1.ListDistributionsRequest{Parent: tenant, PageSize: size, PageToken: token})
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(page, func() {
+			var rows [][]string
+			for _, d := range page.GetDistributions() {
+				rows = append(rows, []string{last(d.GetName()), enum("DISTRIBUTION_STATE_", d.GetState()), fmt.Sprint(d.GetUnitCount()), fmt.Sprint(d.GetSize()), when(d.GetCreateTime()), d.GetPurpose(), d.GetLastError()})
+			}
+			c.table([]string{"DISTRIBUTION", "STATE", "DOCUMENTS", "BYTES", "ASKED FOR", "PURPOSE", "LAST ERROR"}, rows)
+		})
+	}))
+	cmd.Aliases = nil
+	return cmd
+}
+
 func (c *cli) integrityCommand() *cobra.Command {
 	var output, page string
 	cmd := verb("integrity UNIT", "Verify a document now, in both replicas and down to the log, and get the signed report", args("UNIT"), func(ctx context.Context, given []string) error {

@@ -84,8 +84,9 @@ func (c *cli) monitorCommand() *cobra.Command {
 Each round reads the log's last checkpoint and the tiles that prove it: that it grew out of the checkpoint that this monitor
 saw last, and out of the checkpoint of each receipt, and that each receipt's leaf is still in its place. Nothing is believed
 that the tiles do not prove, so the platform can hide no change; run it where the platform does not reach, with receipts
-and the log's key from your own store. With --packages it also names sealed packages that the archive no longer
-shows, or shows with other bytes: they are downloaded whole, so that a long --every suits.
+and the log's key from your own store. With --packages it also names sealed packages of which a receipt was given (conserve receipt
+--package) and that the archive no longer shows, or shows with other bytes: they are downloaded whole, so that a long --every suits. Packages
+without a receipt here are not looked at.
 
 What is wrong goes to standard output, to the folder's ` + alarmsDir + ` (with both checkpoints, which are the evidence) and to --webhook as JSON;
 the monitor then ends with exit code 1. Exit code 0: --once, and everything holds.`
@@ -95,7 +96,7 @@ the monitor then ends with exit code 1. Exit code 0: --once, and everything hold
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many witnesses must have cosigned the checkpoint")
 	cmd.Flags().StringArrayVar(&m.receipts, "receipt", nil, "a receipt that was kept, or a pattern such as 'receipts/*'; read anew in each round")
 	cmd.Flags().StringVar(&m.webhook, "webhook", "", "address that is told of an alarm by POST")
-	cmd.Flags().BoolVar(&m.packages, "packages", false, "compare the packages that were sealed too")
+	cmd.Flags().BoolVar(&m.packages, "packages", false, "compare the packages that receipts were kept of too (conserve receipt --package)")
 	cmd.Flags().DurationVar(&m.silence, "silence", time.Hour, "a log that cannot be reached for so long is an alarm")
 	cmd.Flags().DurationVar(&every, "every", time.Minute, "time between two rounds")
 	cmd.Flags().BoolVar(&once, "once", false, "one round, then end")
@@ -197,7 +198,7 @@ func (m *monitor) keepAlarm(r *custody.Round, seen []byte) error {
 // tell prints a round, notes when the log was last found good, and sends alarms. Its error ends the monitor.
 func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 	if len(r.Problems) == 0 {
-		status, err := json.Marshal(map[string]any{"verified": m.c.now().UTC(), "origin": m.policy.Origin, "size": r.Tree.Size, "root": r.Tree.Root.String(), "receipts": r.Receipts})
+		status, err := json.Marshal(map[string]any{"verified": m.c.now().UTC(), "origin": m.policy.Origin, "size": r.Tree.Size, "root": r.Tree.Root.String(), "receipts": r.Receipts, "not_shown": r.Unshown})
 		if err != nil {
 			return err
 		}
@@ -210,6 +211,9 @@ func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 			return err
 		}
 		_, err = fmt.Fprintf(m.c.out, "%s good: %d entries, %d receipts in it\n", m.c.now().UTC().Format(time.RFC3339), r.Tree.Size, r.Receipts)
+		for _, text := range r.Unshown {
+			fmt.Fprintln(m.c.out, "not shown  ", text)
+		}
 		return err
 	}
 	if m.webhook != "" {
@@ -273,6 +277,7 @@ func (p publishedLog) Get(ctx context.Context, path string) ([]byte, error) {
 func (m *monitor) comparePackages(ctx context.Context, r *custody.Round, receipts []custody.Receipt) error {
 	sealed := custody.PackageReceipts(receipts)
 	if len(sealed) == 0 {
+		r.Unshown = append(r.Unshown, "packages: no receipt of one was given, so none was looked at (conserve receipt --package PACKAGE)")
 		return nil
 	}
 	api, tenant, err := m.c.archive()

@@ -69,6 +69,26 @@ that are whole are not fetched again. ceralacca conserve verify FOLDER verifies 
 	return cmd
 }
 
+func (c *cli) exportsCommand() *cobra.Command {
+	return verb("exports", "Exports that were put together, newest first: conserve export --export fetches one again", args(), func(ctx context.Context, _ []string) error {
+		api, tenant, err := c.transfer()
+		if err != nil {
+			return err
+		}
+		list, err := api.ListExports(ctx, &conservationv1.ListExportsRequest{Parent: tenant})
+		if err != nil {
+			return err
+		}
+		return c.print(list, func() {
+			var rows [][]string
+			for _, e := range list.GetExports() {
+				rows = append(rows, []string{last(e.GetName()), enum("EXPORT_STATE_", e.GetState()), fmt.Sprint(e.GetPackageCount()), fmt.Sprint(e.GetUnitCount()), fmt.Sprint(e.GetFileCount()), fmt.Sprint(e.GetSize()), when(e.GetCreateTime()), e.GetLastError()})
+			}
+			c.table([]string{"EXPORT", "STATE", "PACKAGES", "DOCUMENTS", "FILES", "BYTES", "ASKED FOR", "LAST ERROR"}, rows)
+		})
+	})
+}
+
 // exportMark is the file in which a folder remembers its export.
 const exportMark = ".export"
 

@@ -10,6 +10,3 @@ const (
 
 // quickly kills processes at some boundaries only.
 const quickly = false
-
-// depositsLinted: the five hundred of the list; give -rapid.checks=1500.
-const depositsLinted = 500

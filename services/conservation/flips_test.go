@@ -10,6 +10,3 @@ const (
 
 // quickly kills processes at some boundaries only.
 const quickly = true
-
-// depositsLinted metadata files of generated deposits are judged by xmllint.
-const depositsLinted = 25

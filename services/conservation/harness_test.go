@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +63,8 @@ type house struct {
 	disks   [2]string // of the replicas; empty when there are none
 	dir     string
 	ledger  *ledger
+
+	skew [2]atomic.Int64 // how far the clocks of the authorities are from ours
 
 	mu        sync.Mutex
 	degraded  []*conservationv1.StorageDegraded
@@ -305,9 +308,11 @@ func prepare(t testing.TB, section string) (*house, sections) {
 	roots := file("ca.pem", string(authority.CertPEM()))
 	stamps := ""
 	for i := range h.tsa {
-		h.tsa[i], err = tsa.New(tsa.Options{CA: authority, Name: fmt.Sprintf("SANDBOX TSA %d", i)})
+		h.tsa[i], err = tsa.New(tsa.Options{CA: authority, Name: fmt.Sprintf("SANDBOX TSA %d", i), Now: func() time.Time {
+			return time.Now().Add(time.Duration(h.skew[i].Load()))
+		}})
 		require.NoError(t, err)
-		srv := httptest.NewServer(http.Handler(h.tsa[i]))
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.authority(i).ServeHTTP(w, r) }))
 		t.Cleanup(srv.Close)
 		stamps += fmt.Sprintf("    - {name: tsa-%d, url: %q, ca_file: %q, timeout: 1s}\n", i, srv.URL, roots)
 	}
@@ -321,8 +326,18 @@ func prepare(t testing.TB, section string) (*house, sections) {
 	}
 }
 
+// authority is the one that answers at an address; another can be put in its place.
+func (h *house) authority(i int) *tsa.Server {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tsa[i]
+}
+
 // certify makes the role credential that signs the indexes.
-func (h *house) certify(t testing.TB) {
+func (h *house) certify(t testing.TB) { h.certifyUntil(t, time.Now().AddDate(1, 0, 0)) }
+
+// certifyUntil is certify with a certificate that ends at a moment.
+func (h *house) certifyUntil(t testing.TB, end time.Time) {
 	t.Helper()
 	ctx := context.Background()
 	c, err := h.sign.CreateCredential(ctx, &signv1.CreateCredentialRequest{Parent: platform, Credential: &signv1.Credential{
@@ -330,7 +345,7 @@ func (h *house) certify(t testing.TB) {
 	}})
 	require.NoError(t, err)
 	block, _ := pem.Decode([]byte(c.GetCsrPem()))
-	cert, err := h.ca.SignCSR(block.Bytes, ca.ProfileRole)
+	cert, err := h.ca.SignCSRValid(block.Bytes, ca.ProfileRole, time.Now().Add(-time.Hour), end)
 	require.NoError(t, err)
 	_, err = h.sign.ImportCertificate(ctx, &signv1.ImportCertificateRequest{
 		Name: c.GetName(), CertificatePem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(h.ca.CertPEM()),
@@ -455,13 +470,24 @@ func tool(t testing.TB, name string, args ...string) {
 	require.NoError(t, err, "%s %v: %s", name, args, out)
 }
 
-// reference is a schema of the reference collection beside the checkout, empty when it is not there.
+// schema is a schema of the reference collection beside the checkout: it is its makers', and not in the project. A test that has nothing to
+// say without it is skipped, and says so.
+func schema(t testing.TB, path ...string) string {
+	t.Helper()
+	full := reference(t, path...)
+	if full == "" {
+		t.Skipf("%s is not beside this checkout (../shared/reference/conservation/xsd): what xmllint would judge by it is not shown", filepath.Join(path...))
+	}
+	return full
+}
+
+// reference is such a schema where it adds to a test; empty when it is not there.
 func reference(t testing.TB, path ...string) string {
 	root, err := devenv.Root()
 	require.NoError(t, err)
 	full := filepath.Join(append([]string{root, "..", "shared", "reference", "conservation", "xsd"}, path...)...)
 	if _, err = os.Stat(full); err != nil {
-		t.Logf("no reference schema %s beside this checkout: xmllint checks well-formedness only", filepath.Join(path...))
+		t.Logf("no reference schema %s beside this checkout: xmllint checks well-formedness only (TestSchemas)", filepath.Join(path...))
 		return ""
 	}
 	return full
@@ -474,6 +500,24 @@ func lint(t testing.TB, file, schema string) {
 		args = append(args, "--schema", schema)
 	}
 	tool(t, "xmllint", append(args, file)...)
+}
+
+// TestSchemas is skipped where packages and metadata are judged without their schemas by all tests that look at one on their way.
+func TestSchemas(t *testing.T) {
+	for _, path := range [][]string{{"sincro", "PIndex-2020_parer.xsd"}, {"agid-allegato5", "DocumentoInformatico.xsd"}} {
+		t.Run(path[1], func(t *testing.T) {
+			wrong := filepath.Join(t.TempDir(), "wrong.xml")
+			require.NoError(t, os.WriteFile(wrong, []byte("<x/>"), 0o600))
+			out, err := exec.Command("xmllint", "--nonet", "--noout", "--schema", schema(t, path...), wrong).CombinedOutput()
+			require.ErrorContains(t, err, "exit status 3", "it is no document of that schema: %s", out)
+		})
+	}
+}
+
+// lintAll is lint for many files, in one process.
+func lintAll(t testing.TB, files []string, schema string) {
+	t.Helper()
+	tool(t, "xmllint", append([]string{"--nonet", "--noout", "--schema", schema}, files...)...)
 }
 
 func traced(n byte) (context.Context, string) {

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
@@ -77,7 +79,7 @@ func TestCertifiedMailIsKept(t *testing.T) {
 	h.deliver(t, other, forged)
 	h.await(t, "both are parked", func() bool { return h.parked(t, codeConflict) == 1 && h.parked(t, "NAME_INVALID") == 1 })
 
-	schema := reference(t, "agid-allegato5", "DocumentoInformatico.xsd")
+	form := reference(t, "agid-allegato5", "DocumentoInformatico.xsd")
 	for subject, wants := range map[string][]string{
 		sent.GetMessage():        {"Messaggio PEC inviato", "<TipologiaDiFlusso>U<", "Atto &amp; &lt;diffida&gt;"},
 		receipt.GetMessage():     {"Ricevuta PEC accettazione", "<IdIdentificativoDocumentoPrimario>", "pec:" + sent.GetMessage(), "<SigillatoElettronicamente>true<", "Gestore Beta"},
@@ -90,7 +92,7 @@ func TestCertifiedMailIsKept(t *testing.T) {
 		}
 		file := filepath.Join(t.TempDir(), "metadati.xml")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-		lint(t, file, schema)
+		lint(t, file, form)
 	}
 	p, err := h.client.ClosePackage(context.Background(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: "PEC"})
 	require.NoError(t, err)
@@ -127,17 +129,98 @@ func TestCertifiedMailIsKept(t *testing.T) {
 	require.Len(t, days(true), 1)
 }
 
+// Test12_CertifiedMail: a message of thirty megabytes, one whose certification data nobody could read, two that claim one Message-ID with
+// other bytes, a receipt for each recipient, one of a delivery that failed, and a late anomaly: each is a unit with its bytes, and
+// what comes after the sealing changes nothing that is sealed.
+func Test12_CertifiedMail(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	box, at := "tenants/acme/mailboxes/"+uuid.NewString(), time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	message := func(kind, direction, content string) *pecv1.MessageHandedOver {
+		return &pecv1.MessageHandedOver{
+			Message: box + "/messages/" + uuid.NewString(), Content: h.blob(t, content, "message/rfc822"), Direction: direction, Type: kind, MessageId: uuid.NewString() + "@alfa.test",
+			MailboxAddress: "ufficio@alfa.test", Sender: "mario@beta.test", Recipients: []string{"uno@x.test", "due@x.test", "tre@x.test"}, Title: kind,
+			ReceiveTime: timestamppb.New(at), Proven: direction != "SENT", Day: "2026-11-20",
+		}
+	}
+	sent := message("", "SENT", "From: ufficio@alfa.test\r\n\r\natto\r\n")
+	about := func(kind, who string) *pecv1.MessageHandedOver {
+		m := message(kind, "RECEIVED", "X-Ricevuta: "+kind+"\r\nX-Riferimento: "+who+"\r\n\r\n")
+		m.About, m.AboutSha256 = sent.GetMessage(), sent.GetContent().GetSha256()
+		return m
+	}
+	large := message("posta-certificata", "RECEIVED", "Subject: grande\r\n\r\n"+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 30<<20/78))
+	require.Greater(t, large.GetContent().GetSize(), int64(30<<20-200))
+	mute := message("posta-certificata", "RECEIVED", "X-Trasporto: posta-certificata\r\n\r\nno daticert.xml\r\n")
+	mute.Proven = false
+	twin, other := message("posta-certificata", "RECEIVED", "uno\r\n"), message("posta-certificata", "RECEIVED", "due\r\n")
+	other.MessageId = twin.GetMessageId()
+	all := map[*pecv1.MessageHandedOver]string{
+		sent: "Messaggio PEC inviato", large: "Busta di trasporto PEC", mute: "Busta di trasporto PEC", twin: "Busta di trasporto PEC", other: "Busta di trasporto PEC",
+		about("accettazione", ""): "Ricevuta PEC accettazione", about("errore-consegna", "tre@x.test"): "Ricevuta PEC errore-consegna",
+		about("avvenuta-consegna", "uno@x.test"): "Ricevuta PEC avvenuta-consegna", about("avvenuta-consegna", "due@x.test"): "Ricevuta PEC avvenuta-consegna",
+	}
+	for m := range all {
+		h.deliver(t, m, m)
+	}
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken >= len(all) })
+	for m, kind := range all {
+		u, text := h.unitOf(t, m.GetMessage()), h.metadata(t, m.GetMessage())
+		require.Equal(t, m.GetContent().GetSha256(), u.GetFiles()[0].GetContent().GetSha256())
+		require.Contains(t, text, ">"+kind+"<")
+		require.Equal(t, m.GetAbout() != "", strings.Contains(text, "<IdIdentificativoDocumentoPrimario>"), "receipts name their message, and nothing else does")
+		if m.GetAbout() != "" {
+			require.Contains(t, text, "pec:"+sent.GetMessage())
+		}
+		require.Contains(t, text, fmt.Sprintf("<SigillatoElettronicamente>%t<", m.GetProven()))
+	}
+	forged := proto.CloneOf(twin)
+	forged.Content = h.blob(t, "tre\r\n", "message/rfc822")
+	h.deliver(t, forged)
+	h.await(t, "the same message with other bytes is for a person", func() bool { return h.parked(t, codeConflict) == 1 })
+	require.Equal(t, twin.GetContent().GetSha256(), h.unitOf(t, twin.GetMessage()).GetFiles()[0].GetContent().GetSha256(), "nothing was replaced")
+
+	closeMail := func(units int) (*conservationv1.Package, map[string][]byte) {
+		p, err := h.client.ClosePackage(t.Context(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: "PEC"})
+		require.NoError(t, err)
+		require.EqualValues(t, units, p.GetUnitCount())
+		p = h.awaitSealed(t, p.GetName())
+		return p, h.judge(t, p)
+	}
+	first, files := closeMail(len(all))
+	held := map[[32]byte]bool{}
+	for name, content := range files {
+		if strings.HasSuffix(name, ".eml") {
+			held[sha256.Sum256(content)] = true
+		}
+	}
+	require.Len(t, held, len(all))
+	for m := range all {
+		require.True(t, held[[32]byte(m.GetContent().GetSha256())], "%s, byte by byte", m.GetType())
+	}
+	before := h.download(t, first.GetName(), archiveFile)
+	anomaly := about("errore", "")
+	h.deliver(t, anomaly)
+	h.unitOf(t, anomaly.GetMessage())
+	_, files = closeMail(1)
+	require.Contains(t, string(files["data/units/u000001/metadati.xml"]), "Busta di anomalia PEC")
+	require.Contains(t, string(files["data/units/u000001/metadati.xml"]), "pec:"+sent.GetMessage())
+	require.True(t, bytes.Equal(before, h.download(t, first.GetName(), archiveFile)), "the first package is as it was")
+}
+
 // What the archive says of mail is well-formed and of the schema whatever strangers write.
 func TestMailMetadataOfAnything(t *testing.T) {
-	schema := reference(t, "agid-allegato5", "DocumentoInformatico.xsd")
+	var files []string
+	dir := t.TempDir()
 	for i, m := range []mailFacts{
 		{Mailbox: "b", Address: "a@x", Day: "2026-01-01"},
 		{Message: "tenants/a/mailboxes/b/messages/c", Direction: "RECEIVED", Title: "\x00\x1f<&>\uFFFE"},
 		{Message: "tenants/a/mailboxes/b/messages/c", Direction: "RECEIVED", Type: "errore", Sender: "\"x\" <y>", Recipients: make([]string, 150), AboutSum: "AAAA"},
 	} {
 		raw := mailMetadata(facts{Mail: &m, Bodies: []body{{Number: "n", Date: "2026-01-01"}}}, []db.UnitFile{{FileName: "c.eml", Sha256: make([]byte, 32)}})
-		file := filepath.Join(t.TempDir(), fmt.Sprint(i, ".xml"))
-		require.NoError(t, os.WriteFile(file, raw, 0o600))
-		lint(t, file, schema)
+		files = append(files, filepath.Join(dir, fmt.Sprint(i, ".xml")))
+		require.NoError(t, os.WriteFile(files[i], raw, 0o600))
+		lint(t, files[i], "")
 	}
+	lintAll(t, files, schema(t, "agid-allegato5", "DocumentoInformatico.xsd"))
 }

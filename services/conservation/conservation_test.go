@@ -7,12 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +29,7 @@ import (
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/sandbox/ca"
 	"ceralacca.dev/services/sandbox/tsa"
 )
 
@@ -301,6 +304,42 @@ func TestDiscardedOrSettled(t *testing.T) {
 	h.judge(t, next)
 }
 
+// Test06_PublicBodies: what a public body accepts, refuses, leaves until its term is over, or never gets was issued: it is preserved with
+// what SdI said of it. The event without that notice waits for a person and leaves nothing behind.
+func Test06_PublicBodies(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	outcomes := []struct{ state, first, last, text string }{
+		{"PA_ACCEPTED", "RC", "NE", "<Esito>EC01</Esito>"}, {"PA_REFUSED", "RC", "NE", "<Esito>EC02</Esito>"},
+		{"PA_TERM_EXPIRED", "RC", "DT", "<Descrizione>quindici giorni</Descrizione>"}, {"ATTESTED", "MC", "AT", "<Hash>x</Hash>"},
+	}
+	events := make([]*invoicev1.InvoiceSettled, len(outcomes))
+	for i, o := range outcomes {
+		ev := h.invoice(t, i+1)
+		last := h.receipt(t, o.last, i+1)
+		last.Content = h.put(t, "<"+o.last+">"+o.text+"</"+o.last+">")
+		ev.State, ev.Receipts = "INVOICE_STATE_"+o.state, []*invoicev1.Receipt{h.receipt(t, o.first, i+1), last}
+		events[i] = ev
+		without := proto.CloneOf(ev)
+		without.Receipts = without.Receipts[:1]
+		h.settle(t, context.Background(), without)
+		h.await(t, "parked", func() bool { return h.parked(t, "UNIT_WITHOUT_RECEIPT") == i+1 })
+	}
+	require.Empty(t, h.units(t, ""))
+	h.settle(t, context.Background(), events...)
+	h.await(t, "taken in charge", func() bool { taken, _, _ := h.counts(); return taken == len(events) })
+	p, err := h.client.ClosePackage(context.Background(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, Class: "FISC-PA"})
+	require.NoError(t, err)
+	require.EqualValues(t, len(events), p.GetUnitCount())
+	files := h.judge(t, h.awaitSealed(t, p.GetName()))
+	for i, o := range outcomes {
+		folder := folderOf(t, files, ">"+events[i].GetFileName()+"<")
+		require.Contains(t, string(files[folder+"r02_"+o.last+".xml"]), o.text, o.state)
+		require.Equal(t, fmt.Sprintf("<%s n='%d'/>", o.first, i+1), string(files[folder+"r01_"+o.first+".xml"]), o.state)
+		require.Equal(t, conservationv1.UnitState_UNIT_STATE_PRESERVED, h.units(t, events[i].GetInvoice())[0].GetState())
+	}
+}
+
 // Invoices issued elsewhere are kept without receipts, one unit each however their files are called.
 func TestImported(t *testing.T) {
 	t.Parallel()
@@ -411,6 +450,70 @@ func TestTwentyCloseAtOnce(t *testing.T) {
 	require.Equal(t, 1, sealed)
 }
 
+// Test21_ManyPackagesAtOnce: twenty close packages of at most seven while documents keep coming in. Each document is in one package, each
+// package has places without gaps, numbers follow each other, and nothing is left.
+func Test21_ManyPackagesAtOnce(t *testing.T) {
+	t.Parallel()
+	h, ctx := openWith(t, true, "  max_units: 7\n"), context.Background()
+	const n, first = 150, 30
+	h.intake(t, first)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := first; i < n; i++ {
+			h.settle(t, ctx, h.invoice(t, i))
+		}
+	})
+	asked := atomic.Int64{}
+	for range 20 {
+		wg.Go(func() {
+			for {
+				taken, _, _ := h.counts()
+				p, err := h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year, RequestId: uuid.NewString()})
+				switch {
+				case err == nil:
+					asked.Add(1)
+					if p.GetUnitCount() > 7 {
+						t.Errorf("a package of %d", p.GetUnitCount())
+					}
+				case fault.Of(err).Code != "NO_UNITS_WAITING":
+					t.Errorf("%v", err)
+					return
+				case taken >= n:
+					return
+				default:
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.GreaterOrEqual(t, asked.Load(), int64(3), "several packages were contended for")
+	h.await(t, "each is preserved", func() bool { _, preserved, _ := h.counts(); return preserved >= n })
+	time.Sleep(300 * time.Millisecond)
+	_, preserved, _ := h.counts()
+	require.Equal(t, n, preserved, "once each")
+	list, err := h.client.ListPackages(ctx, &conservationv1.ListPackagesRequest{Parent: "tenants/acme", PageSize: 1000})
+	require.NoError(t, err)
+	in, total := map[string]string{}, 0
+	for _, p := range list.GetPackages() {
+		members, err := h.client.ListUnits(ctx, &conservationv1.ListUnitsRequest{Parent: "tenants/acme", Package: p.GetName(), PageSize: 1000})
+		require.NoError(t, err)
+		require.Len(t, members.GetUnits(), int(p.GetUnitCount()))
+		for _, u := range members.GetUnits() {
+			require.Empty(t, in[u.GetName()], "in two packages")
+			in[u.GetName()] = p.GetName()
+		}
+		total += int(p.GetUnitCount())
+	}
+	require.Equal(t, n, total)
+	require.Len(t, in, n)
+	var gaps, numbers int
+	h.rowsOf(t, `SELECT count(*) FROM (SELECT package_id FROM unit GROUP BY package_id HAVING min(position) <> 1 OR max(position) <> count(*) OR count(DISTINCT position) <> count(*)) x`, &gaps)
+	require.Zero(t, gaps, "places without gaps")
+	h.rowsOf(t, `SELECT max(number) - count(*) FROM package`, &numbers)
+	require.Zero(t, numbers, "numbers that follow each other")
+}
+
 func TestCloseIsRepeatable(t *testing.T) {
 	t.Parallel()
 	h := open(t, true)
@@ -494,17 +597,43 @@ func TestCrashAtEachStep(t *testing.T) {
 	require.Len(t, list.GetPackages(), 1)
 }
 
+// TestStampAuthorities: an authority that is down, late, or gives what does not hold is passed over, and the second stamps.
 func TestStampAuthorities(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []tsa.Mode{tsa.FaultDown, tsa.FaultWrongNonce, tsa.FaultWrongDigest, tsa.FaultWrongTime, tsa.FaultRejection, tsa.FaultGarbage} {
-		t.Run(string(mode), func(t *testing.T) {
+	for _, f := range []tsa.Fault{
+		{Mode: tsa.FaultDown}, {Mode: tsa.FaultWrongNonce}, {Mode: tsa.FaultWrongDigest}, {Mode: tsa.FaultWrongTime}, {Mode: tsa.FaultRejection}, {Mode: tsa.FaultGarbage},
+		{Mode: tsa.FaultSlow, Delay: 30 * time.Second},
+	} {
+		t.Run(string(f.Mode), func(t *testing.T) {
 			h := open(t, true)
-			require.NoError(t, h.tsa[0].SetFault(tsa.Fault{Mode: mode}))
+			require.NoError(t, h.tsa[0].SetFault(f))
 			h.intake(t, 1)
 			h.judge(t, h.awaitSealed(t, h.closePackage(t).GetName()))
 			require.Equal(t, 1, h.tsa[1].Granted(), "the second authority stamped")
 		})
 	}
+	t.Run("expired", func(t *testing.T) {
+		h := open(t, true)
+		var past atomic.Bool
+		old, err := ca.New(ca.Options{Now: func() time.Time {
+			if past.Load() {
+				return time.Now().AddDate(-20, 0, 0)
+			}
+			return time.Now()
+		}})
+		require.NoError(t, err)
+		h.service.stamps[0].client.Roots.AddCert(old.Certificate())
+		past.Store(true)
+		expired, err := tsa.New(tsa.Options{CA: old, Name: "SANDBOX TSA EXPIRED"})
+		require.NoError(t, err)
+		h.mu.Lock()
+		h.tsa[0] = expired
+		h.mu.Unlock()
+		h.intake(t, 1)
+		h.judge(t, h.awaitSealed(t, h.closePackage(t).GetName()))
+		require.Equal(t, 1, expired.Granted(), "it was asked, and its certificate had ended")
+		require.Equal(t, 1, h.tsa[1].Granted(), "the second authority stamped")
+	})
 }
 
 func TestPackageWaitsForStampAndCredential(t *testing.T) {

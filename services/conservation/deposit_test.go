@@ -8,9 +8,12 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,13 +318,20 @@ func hostileDeposits(t *testing.T, api conservationv1.DepositServiceClient) {
 		require.NoError(t, w.Close())
 		return raw.Bytes()
 	}
+	// Whoever is named from inside a document is never asked.
+	var asked atomic.Int64
+	beacon := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(beacon.Close)
 	laughs := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]><a>&c;</a>`
-	outside := `<?xml version="1.0"?><!DOCTYPE a SYSTEM "http://192.0.2.1/x.dtd"><a/>`
+	outside := `<?xml version="1.0"?><!DOCTYPE a SYSTEM "` + beacon.URL + `/x.dtd"><a/>`
+	entity := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "` + beacon.URL + `/b"><!ENTITY % c SYSTEM "` + beacon.URL + `/c"> %c;]><a>&b;</a>`
+	include := `<a xmlns:xi="http://www.w3.org/2001/XInclude" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="` + beacon.URL + `/s.xsd"><xi:include href="` + beacon.URL + `/i"/></a>`
 	for i, c := range []struct {
 		name, content, want string
 	}{
 		{"a.xml", laughs, problemFormat},
 		{"a.xml", outside, problemFormat},
+		{"a.xml", entity, problemFormat},
 		{"a.xml", "<a><b></a>", problemFormat},
 		{"a.zip", string(zipOf(map[string]string{"../../etc/passwd": "x"})), problemInside},
 		{"a.zip", string(zipOf(map[string]string{"b.exe": "MZ\x00"})), problemInside},
@@ -338,6 +348,9 @@ func hostileDeposits(t *testing.T, api conservationv1.DepositServiceClient) {
 		require.Equal(t, refused, d.GetState(), "%q %q", c.name, c.content)
 		require.Contains(t, problemCodes(d), c.want, "%q %q", c.name, c.content)
 	}
+	pulled := hand(t, api, headOf("include", "a.xml", []byte(include)), []byte(include))
+	require.Equal(t, accepted, pulled.GetState(), "it is XML and names others, who are not asked: %v", pulled.GetProblems())
+	require.Zero(t, asked.Load(), "nobody was asked for anything")
 	endless := headOf("enorme", "a.xml", nil) // a line of two gigabytes is refused by what its head says, before a byte of it comes
 	endless.Size = 2 << 30
 	_, err := upload(t, api, endless, nil, 0, 0)

@@ -14,37 +14,28 @@ import (
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
-	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
-// Test23_ExpiredOrRevoked: with a certificate that has ended, or that was revoked, nothing is signed: the package stays as it is and
-// says why, and goes on with a good one.
+// Test23_ExpiredOrRevoked: with a certificate that has ended, or whose credential was revoked, nothing is signed: the package stays as
+// it is and says why, and goes on with a good one.
 func Test23_ExpiredOrRevoked(t *testing.T) {
 	t.Parallel()
-	h, ctx := open(t, true), context.Background()
-	list, err := h.sign.ListCredentials(ctx, &signv1.ListCredentialsRequest{Parent: platform})
-	require.NoError(t, err)
-	require.Len(t, list.GetCredentials(), 1)
-	first := list.GetCredentials()[0].GetName()
-	admin := pgtest.Admin(t, h.DB("signer"))
-	for n, end := range []func(){
-		func() {
-			tag, err := admin.Exec(ctx, `UPDATE credential SET not_after = now() - interval '1 minute' WHERE id = $1`, lastOf(first))
-			require.NoError(t, err)
-			require.EqualValues(t, 1, tag.RowsAffected())
-		},
+	h, ctx := open(t, false), context.Background()
+	end := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	h.certifyUntil(t, end)
+	for n, stop := range []func(){
+		func() { time.Sleep(time.Until(end.Add(time.Second))) }, // a certificate that ends, and not a row that says so
 		func() {
 			list, err := h.sign.ListCredentials(ctx, &signv1.ListCredentialsRequest{Parent: platform})
 			require.NoError(t, err)
+			require.Len(t, list.GetCredentials(), 2)
 			for _, c := range list.GetCredentials() {
-				if c.GetName() != first {
-					_, err = h.sign.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: c.GetName()})
-					require.NoError(t, err)
-				}
+				_, err = h.sign.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: c.GetName()})
+				require.NoError(t, err)
 			}
 		},
 	} {
-		end()
+		stop()
 		h.settleAll(t, []*invoicev1.InvoiceSettled{h.invoice(t, 100+n)})
 		h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken >= n+1 })
 		p := h.closePackage(t)
@@ -54,6 +45,33 @@ func Test23_ExpiredOrRevoked(t *testing.T) {
 		require.Empty(t, left.GetSignedIndex().GetSha256(), "nothing was signed")
 		h.certify(t)
 		h.judge(t, h.awaitSealed(t, p.GetName()))
+	}
+}
+
+// Test25_ClockOff: when the authorities' clocks and ours are two minutes apart nothing is stamped, whoever of them is right: the package
+// waits and says so, and goes on when they agree.
+func Test25_ClockOff(t *testing.T) {
+	t.Parallel()
+	for _, off := range []time.Duration{2 * time.Minute, -2 * time.Minute} {
+		t.Run(off.String(), func(t *testing.T) {
+			t.Parallel()
+			h := open(t, true)
+			for i := range h.skew {
+				h.skew[i].Store(int64(off))
+			}
+			h.intake(t, 1)
+			p := h.closePackage(t)
+			h.await(t, "says why", func() bool { return strings.Contains(h.pack(t, p.GetName()).GetLastError(), "away from our clock") })
+			left := h.pack(t, p.GetName())
+			require.Equal(t, conservationv1.PackageState_PACKAGE_STATE_SIGNED, left.GetState())
+			require.Empty(t, left.GetTimeStamp().GetSha256(), "nothing was stamped")
+			_, preserved, _ := h.counts()
+			require.Zero(t, preserved)
+			for i := range h.skew {
+				h.skew[i].Store(int64(off / 4)) // within the tolerance of a minute
+			}
+			h.judge(t, h.awaitSealed(t, p.GetName()))
+		})
 	}
 }
 

@@ -44,9 +44,13 @@ test: prepare ## all tests of the workspace, on real servers
 	@$(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -timeout $(TIMEOUT) $(ARGS) $(TESTED)
 
 # Soaks write more than a machine has memory for, so their files are on disk.
-test-all: prepare $(versitygw) ## the same with faults, soaks and S3, and the dev Vault's own tests
+test-all: prepare $(versitygw) ## the same with faults, soaks and S3, a browser, and the dev Vault's own tests
 	@TMPDIR=$${TMPDIR:-/tmp} $(BIN)/devenv with-postgres $(GO_TEST) -p $(AT_ONCE) -tags soak,s3 -timeout 40m $(ARGS) $(TESTED)
+	@$(MAKE) test-browser
 	@$(MAKE) test-vaultdev
+
+test-browser: prepare ## what opens in a browser, in a headless Chromium (apt-get install chromium)
+	@cd services && $(BIN)/devenv with-postgres $(GO_TEST) -tags browser -run Test43 -timeout $(TIMEOUT) $(ARGS) ./conservation
 
 test-s3: $(versitygw) ## blob stores against a real S3-compatible server
 	@cd services && $(GO) test -tags s3 -count=1 $(ARGS) ./internal/blob/s3test ./conservation/internal/vault ./conservation/eraser
@@ -119,5 +123,5 @@ help:
 	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
 	/^[a-z0-9%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
 
-.PHONY: demo dev build test test-all test-s3 test-vaultdev lint lint-proto check-gen check build-alone build-wasm vuln bench \
+.PHONY: demo dev build test test-all test-browser test-s3 test-vaultdev lint lint-proto check-gen check build-alone build-wasm vuln bench \
 	gen proto-deps tools prepare clean devenv ceralacca ceralacca-dev help

@@ -15,14 +15,14 @@ import (
 )
 
 // Test43_DistributionOpensInABrowser opens a package from its folder in a headless Chromium that can reach nobody: the search
-// works, hostile text is shown and not run, and the console stays empty. Run it with -tags browser; it needs chromium.
+// works, hostile text is shown and not run, and the console stays empty. make test-browser runs it; it needs chromium.
 func Test43_DistributionOpensInABrowser(t *testing.T) {
 	h := open(t, true)
 	shelve(t, h)
 	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Purpose: hostile})
 	dir, _ := unpack(t, raw)
 	bin, err := exec.LookPath("chromium")
-	require.NoError(t, err, "this test needs chromium: install it")
+	require.NoError(t, err, "this test needs chromium: apt-get install chromium")
 	show := func(hash string) string {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

@@ -110,7 +110,7 @@ func (in *intake) describe(raw []byte, received time.Time) {
 	var file *fatturapa.File
 	if err == nil {
 		f.Signed = f.Signed || len(layers) > 0
-		file, err = fatturapa.Parse(content)
+		file, err = fatturapa.ParseWithin(content, receivedLimits())
 	}
 	if err != nil || len(file.Bodies) == 0 {
 		f.Seller.Name, f.Buyer.Name = unread, unread
@@ -127,6 +127,14 @@ func (in *intake) describe(raw []byte, received time.Time) {
 		}
 	}
 	in.year = receivedYear(f.Bodies[0].Date, received)
+}
+
+// receivedLimits admit what SdI admitted: it does not say how many bytes its 5 MB are, and our own reading of it for what is sent is
+// the least of all. A file that is a little larger is delivered, and has to be found.
+func receivedLimits() fatturapa.Limits {
+	l := fatturapa.DefaultLimits()
+	l.MaxBytes = 8 << 20
+	return l
 }
 
 // receivedYear is the fiscal year that a received document is kept with: that of its date, unless that cannot be

@@ -20,6 +20,7 @@ import (
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/internal/auth"
@@ -223,6 +224,55 @@ func Test09_10_BytesAsTheyCame(t *testing.T) {
 	}
 	for name, raw := range files {
 		require.True(t, found[sha256.Sum256(raw)], "%s is in the package, byte for byte", name)
+	}
+}
+
+// Test09_10_ReceivedAsTheyCame hands the same forms over as SdI does, with five megabytes of base64 in each, which is all that SdI takes: the
+// bytes in the sealed package are those that came, and the invoice is found by what is inside the signature.
+func Test09_10_ReceivedAsTheyCame(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, true)
+	sign := func(raw []byte) []byte {
+		p7m, err := h.service.signContent(ctx, "acme", "test/"+uuid.NewString(), mimeXML, uuid.New(), raw)
+		require.NoError(t, err)
+		return p7m
+	}
+	invoice := func(number string) []byte {
+		return fatturapatest.Invoice(fatturapatest.Options{Numero: number, Attachment: bytes.Repeat([]byte{0xab}, 3_900_000)})
+	}
+	windows := bytes.ReplaceAll(invoice("CRLF/2"), []byte("\n"), []byte("\r\n"))
+	latin := bytes.Replace(fatturapatest.Invoice(fatturapatest.Options{Numero: "LATIN/3", Cedente: fatturapatest.Party{Denominazione: "Citta Srl"}}), []byte("UTF-8"), []byte("ISO-8859-1"), 1)
+	latin = bytes.ReplaceAll(latin, []byte("Citta Srl"), []byte("Citt\xe0 Srl"))
+	require.Contains(t, string(latin), "ISO-8859-1")
+	forms := map[string][]byte{
+		"BOM/1": append([]byte("\xef\xbb\xbf"), invoice("BOM/1")...), "CRLF/2": windows, "LATIN/3": latin, "DER/4": sign(invoice("DER/4")),
+		"BASE64/5": []byte(base64.StdEncoding.EncodeToString(sign(invoice("BASE64/5")))), "TWICE/6": sign(sign(invoice("TWICE/6"))),
+	}
+	for number, raw := range forms {
+		ev := h.received(t, "3000000000"+number[len(number)-1:], string(raw))
+		if strings.Contains("DER/4 BASE64/5 TWICE/6", number) {
+			ev.FileName += ".p7m"
+		}
+		h.deliver(t, ev)
+		h.unitOf(t, ev.GetInboundInvoice())
+		found, err := h.reader().SearchDocuments(ctx, &conservationv1.SearchDocumentsRequest{Parent: "tenants/acme", Query: field(conservationv1.SearchField_SEARCH_FIELD_NUMBER, number)})
+		require.NoError(t, err)
+		require.Len(t, found.GetDocuments(), 1, "%s is found by what is in it", number)
+		require.Equal(t, "TD01", found.GetDocuments()[0].GetDocumentType())
+		require.NotEmpty(t, found.GetDocuments()[0].GetSeller().GetName())
+		if number == "LATIN/3" {
+			require.Equal(t, "Città Srl", found.GetDocuments()[0].GetSeller().GetName())
+		}
+	}
+	p := h.closePackage(t)
+	require.EqualValues(t, len(forms), p.GetUnitCount())
+	held := map[[32]byte]bool{}
+	for _, content := range h.judge(t, h.awaitSealed(t, p.GetName())) {
+		held[sha256.Sum256(content)] = true
+	}
+	for number, raw := range forms {
+		require.True(t, held[sha256.Sum256(raw)], "%s is in the package, byte for byte", number)
 	}
 }
 

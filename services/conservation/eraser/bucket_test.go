@@ -43,10 +43,19 @@ func TestBucket(t *testing.T) {
 	_, err = owner.PutObject(t.Context(), "archive", "a/free.zip", bytes.NewReader([]byte("newer")), 5, minio.PutObjectOptions{SendContentMd5: true})
 	require.NoError(t, err)
 	require.True(t, holds("free.zip"))
+	put("other/x.zip", vault.Lock{})
+	require.Equal(t, []string{"free.zip", "other/x.zip"}, listed(t, s, ""), "each key once, however many versions it has")
+	require.Equal(t, []string{"other/x.zip"}, listed(t, s, "other/"))
+	raw, err := s.Read(t.Context(), "free.zip")
+	require.NoError(t, err)
+	require.Equal(t, "newer", string(raw))
+	_, err = s.Read(t.Context(), "none.zip")
+	require.Error(t, err)
 	for range 2 {
 		require.NoError(t, s.Destroy(t.Context(), "free.zip"))
 	}
 	require.False(t, holds("free.zip"))
+	require.Equal(t, []string{"other/x.zip"}, listed(t, s, ""))
 
 	put("locked.zip", vault.Lock{Until: time.Now().Add(24 * time.Hour), Final: true})
 	err = s.Destroy(t.Context(), "locked.zip")

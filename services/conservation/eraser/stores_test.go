@@ -49,6 +49,44 @@ func TestFolder(t *testing.T) {
 	require.Equal(t, "KEY_INVALID", fault.Of(s.Destroy(t.Context(), "../../etc/passwd")).Code)
 }
 
+// listed gives the keys below a prefix.
+func listed(t *testing.T, r eraser.Replica, prefix string) (keys []string) {
+	t.Helper()
+	for key, err := range r.List(t.Context(), prefix) {
+		require.NoError(t, err)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// TestFolderList: what lies in a folder is listed by its keys and read as it is; what was set apart is not, and a disk that is not
+// mounted is no empty one.
+func TestFolderList(t *testing.T) {
+	dir := t.TempDir()
+	s := eraser.Folder{Dir: dir}
+	for _, err := range s.List(t.Context(), "tenants/acme/intake/") {
+		require.Equal(t, "VAULT_UNAVAILABLE", fault.Of(err).Code)
+	}
+	want := []string{"tenants/acme/intake/2026-01-01/1.zip", "tenants/acme/intake/2026-01-02/2.zip"}
+	for _, key := range append([]string{"tenants/acme/packages/3.zip", "tenants/beta/intake/2026-01-01/4.zip"}, want...) {
+		write(t, filepath.Join(dir, "objects", key))
+	}
+	write(t, filepath.Join(dir, "quarantine", want[0]+".20260101T000000.000000000Z"))
+	require.Equal(t, want, listed(t, s, "tenants/acme/intake/"))
+	require.Empty(t, listed(t, s, "tenants/gamma/intake/"))
+	for key := range s.List(t.Context(), "") {
+		require.NotEmpty(t, key)
+		break
+	}
+	raw, err := s.Read(t.Context(), want[0])
+	require.NoError(t, err)
+	require.Equal(t, "secret", string(raw))
+	_, err = s.Read(t.Context(), "tenants/acme/intake/none.zip")
+	require.Equal(t, "VAULT_UNAVAILABLE", fault.Of(err).Code)
+	_, err = s.Read(t.Context(), "../../etc/passwd")
+	require.Equal(t, "KEY_INVALID", fault.Of(err).Code)
+}
+
 // TestBlobs: one blob by tenant and digest.
 func TestBlobs(t *testing.T) {
 	dir, sum := t.TempDir(), strings.Repeat("ab", 32)

@@ -119,10 +119,10 @@ func (p *post) invariants() {
 func (p *post) everything() {
 	p.t.Helper()
 	p.invariants()
-	p.settle()
 	p.eventually("nothing is about to leave, and nobody is about to be asked", func() bool {
 		return p.query(`SELECT count(*) FROM sending WHERE step IN ('leaving', 'unknown') OR step = 'queued' AND attempts = 0`) == 0
 	})
+	p.settle() // receipts of what has just left
 	p.house.invariants(p.mailbox())
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,9 @@ type lazyLog struct {
 
 func (l *lazyLog) halt(t *testing.T) {
 	t.Helper()
-	require.NoError(t, l.look(t, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`, &l.writer))
+	eventually(t, "the server has started what writes its log", func() bool {
+		return l.look(t, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`, &l.writer) == nil
+	})
 	require.NoError(t, syscall.Kill(l.writer, syscall.SIGSTOP))
 }
 
@@ -47,7 +50,16 @@ func (l *lazyLog) crash(t *testing.T) {
 	t.Helper()
 	require.NoError(t, l.Kill())
 	require.NoError(t, syscall.Kill(l.writer, syscall.SIGKILL))
-	require.NoError(t, l.Restart(t.Context()))
+	err := l.Restart(t.Context())
+	for range 100 { // the memory of a process that was killed is given back a moment after it has gone
+		if err == nil {
+			break
+		}
+		require.ErrorContains(t, err, "pre-existing shared memory block")
+		time.Sleep(20 * time.Millisecond)
+		err = l.Restart(t.Context())
+	}
+	require.NoError(t, err)
 	l.pool.Reset() // its connections are dead, and no call shall be the one that finds it
 	l.halt(t)
 }

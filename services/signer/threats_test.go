@@ -16,7 +16,7 @@ func TestThreatsNameRealTests(t *testing.T) {
 	page, err := os.ReadFile("THREATS.md")
 	require.NoError(t, err)
 	var code strings.Builder
-	for _, pattern := range []string{"*_test.go", "../internal/devenv/vault/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "internal/online/*_test.go", "../internal/devenv/vault/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {

@@ -141,7 +141,7 @@ func authorities(cfg Config) string {
 func manualExhibition() annex {
 	return annex{"f", "Esibizione ed esportazione", []any{
 		"La ricerca usa cognome, nome, denominazione, codice fiscale, partita IVA e data, combinati con E ed O (DMEF 17 giugno 2014, art. 3), oltre a numero, tipo, identificativo SdI, classe, periodo e stato. " +
-			"Il pacchetto di distribuzione è uno ZIP che si apre senza rete: originali, ricevute, metadati, copie di consultazione contrassegnate, prove, indice PIndex firmato e marcato, e verifica.sh che usa solo sh, openssl e xmllint.",
+			"Il pacchetto di distribuzione è uno ZIP che si apre senza rete: originali, ricevute, metadati, copie di consultazione contrassegnate, prove, indice PIndex firmato e marcato, e verifica.sh che usa solo sh, openssl, xmllint e coreutils.",
 		"Gli incaricati dei controlli accedono con credenziali nominative, a termine (al massimo un anno), in sola lettura; ogni consultazione è registrata e resa nota al titolare.",
 	}}
 }

@@ -285,6 +285,15 @@ func (k *keeper) rulesByCommand(pkg string) {
 }
 
 func (k *keeper) monitorByCommand() {
+	without := []string{"conserve", "monitor", "--once", "--packages", "--state", k.file("monitor-0"), "--log-key", k.file("log.key")}
+	require.Contains(k.t, k.does(without...), "no receipt of one was given")
+	require.Contains(k.t, k.does("conserve", "checkpoints"), "STAMPED")
+	require.Contains(k.t, k.does("conserve", "checkpoints", "--stamped", "--format", "json"), "stamp_time")
+	require.NotContains(k.t, k.does("conserve", "distributions"), "READY")
+	k.does("conserve", "exhibit", "class=ALTRO", "--purpose", "per il revisore", "-o", k.file("pdd.zip"))
+	require.Contains(k.t, k.does("conserve", "distributions"), "per il revisore")
+	k.does("conserve", "export", "-o", k.file("export"))
+	require.Contains(k.t, k.does("conserve", "exports"), "READY")
 	k.until("conserve", "receipt", "--package", k.value("name", "archive", "get", k.firstPackage()), "--latest", "-o", k.file("package.receipt"))
 	for range 2 {
 		require.Contains(k.t, k.does(append(k.watch(), "--packages")...), "1 receipts in it")

@@ -225,6 +225,8 @@ func (o *owner) forge(t require.TestingT, change func(groups []sincro.FileGroup,
 		}
 	}))
 	b.files[indexFile] = index.Bytes()
+	counted := fmt.Appendf(nil, `"units":%d`, len(groups))
+	b.files[packageFile] = regexp.MustCompile(`"units":\d+`).ReplaceAll(b.files[packageFile], counted)
 	return b.manifests().pack(t)
 }
 

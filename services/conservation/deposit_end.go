@@ -156,7 +156,8 @@ func (s *Service) takeNow(ctx context.Context, tx pgx.Tx, in *intake, contents [
 	if err != nil {
 		return id, err
 	}
-	return db.New(tx).UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
+	row, err := db.New(tx).UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
+	return row.ID, err
 }
 
 func (s *Service) deposit(ctx context.Context, tenant string, id uuid.UUID) (db.Deposit, error) {

@@ -63,4 +63,4 @@ UPDATE deposit SET report = @report, stamp = @stamp, stamped_at = @at, report_id
 WHERE id = @id AND report IS NULL;
 
 -- name: UnitOfKey :one
-SELECT id FROM unit WHERE tenant_id = @tenant_id AND unit_key = @unit_key;
+SELECT id, state FROM unit WHERE tenant_id = @tenant_id AND unit_key = @unit_key;

@@ -59,6 +59,7 @@ type arrival struct {
 	*intake
 	id    uuid.UUID
 	story context.Context //nolint:containedctx // of the event, for what follows from it
+	known bool            // there was a unit of its key before: no row and no metadata are made for it
 }
 
 // intakeBytes are what one transaction reads of documents, and one more: all of it is in memory until it is in the replicas.
@@ -126,17 +127,43 @@ func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, contents []
 			return err
 		}
 	}
-	for i := range in.files {
-		if in.problem != "" {
-			break
+	known, held, err := in.known(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for i, f := range in.files {
+		if in.problem != "" || known && held == nil || slices.ContainsFunc(held, func(h db.UnitFile) bool { return sameFile(h, f) }) {
+			continue
 		}
 		err = all.bag.add(id, &in.files[i], contents[i])
 		if err != nil {
 			return err
 		}
 	}
-	all.arrivals = append(all.arrivals, arrival{intake: in, id: id, story: ctx})
+	all.arrivals = append(all.arrivals, arrival{intake: in, id: id, story: ctx, known: known})
 	return nil
+}
+
+// known says whether there is a unit of this key already, and which files it and its integrations have: nil, if it was
+// refused or destroyed. What comes once more is not written once more: it would lie in an object of other documents,
+// where no disposal of this one looks for it.
+func (in *intake) known(ctx context.Context, tx pgx.Tx) (bool, []db.UnitFile, error) {
+	q := db.New(tx)
+	old, err := q.UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, fmt.Errorf("conservation: unit of a key: %w", err)
+	}
+	if old.State == "DESTROYED" || old.State == "REFUSED" {
+		return true, nil, nil
+	}
+	held, err := q.FilesOfStory(ctx, old.ID)
+	if err != nil {
+		return false, nil, fmt.Errorf("conservation: files of unit: %w", err)
+	}
+	return true, held, nil
 }
 
 // write writes down what was gathered so far.
@@ -238,6 +265,9 @@ func (s *Service) insert(ctx context.Context, tx pgx.Tx, arrivals []arrival, bag
 	var c columns
 	records := map[uuid.UUID]record{}
 	for _, e := range arrivals {
+		if e.known {
+			continue
+		}
 		r, err := e.fill(&p, &c, bag, at)
 		if err != nil {
 			return err
@@ -378,6 +408,11 @@ func (in *intake) receiptTypes() (types []string) {
 	return types
 }
 
+// sameFile says whether two files have one place in a unit: what is in it may still differ.
+func sameFile(h, f db.UnitFile) bool {
+	return h.Role == f.Role && (f.Role != "receipt" || h.ReceiptType == f.ReceiptType && h.FileName == f.FileName)
+}
+
 // unheld gives the files of the event that the archive lacks.
 func (in *intake) unheld(old db.Unit, held []db.UnitFile) ([]db.UnitFile, error) {
 	if old.Subject != in.subject {
@@ -387,7 +422,7 @@ func (in *intake) unheld(old db.Unit, held []db.UnitFile) ([]db.UnitFile, error)
 next:
 	for _, f := range in.files {
 		for _, h := range held {
-			if h.Role != f.Role || (f.Role == "receipt" && (h.ReceiptType != f.ReceiptType || h.FileName != f.FileName)) {
+			if !sameFile(h, f) {
 				continue
 			}
 			if string(h.Sha256) != string(f.Sha256) {

@@ -181,6 +181,39 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	require.Equal(t, 1, h.counted(t, "search_entry"))
 }
 
+// TestRepeatsAreNotWrittenAgain: the event of a document that is kept or destroyed may come once more beside those of others. What it
+// brings again is not laid into their object, where no disposal of the document would look.
+func TestRepeatsAreNotWrittenAgain(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	first := h.old(t, 1, 2010)
+	taken := func(n int) {
+		h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == n })
+	}
+	invoice := "<FatturaElettronica n='1'/>"
+	h.settleAll(t, []*invoicev1.InvoiceSettled{first})
+	taken(1)
+	require.Len(t, h.holding(t, 0, invoice), 1)
+
+	// One event after the other is handed over: the last one is behind the repeats.
+	h.settleAll(t, []*invoicev1.InvoiceSettled{first, h.old(t, 2, 2011), first, h.old(t, 3, 2011)})
+	taken(3)
+	for disk := range h.disks {
+		require.Len(t, h.holding(t, disk, invoice), 1)
+		require.Len(t, h.holding(t, disk, "<FatturaElettronica n='3'/>"), 1)
+	}
+	pkg := h.closed(t, 2010, "FISC")
+	h.destroy(t, h.release(t, pkg))
+	h.old(t, 1, 2010) // its bytes are in the platform's store once more, as a restored backup would have them
+	h.settleAll(t, []*invoicev1.InvoiceSettled{first, h.old(t, 4, 2011)})
+	taken(4)
+	for disk := range h.disks {
+		require.Empty(t, h.holding(t, disk, invoice))
+		require.NotEmpty(t, h.holding(t, disk, "<FatturaElettronica n='4'/>"))
+	}
+	require.Zero(t, h.counted(t, "parked_event"))
+}
+
 // TestStrayWithALostDocument: an object without a row that may be the only copy of a document which is kept is not destroyed with
 // another that lies in it.
 func TestStrayWithALostDocument(t *testing.T) {

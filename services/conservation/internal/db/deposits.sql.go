@@ -651,7 +651,7 @@ func (q *Queries) SetDepositReport(ctx context.Context, arg SetDepositReportPara
 }
 
 const unitOfKey = `-- name: UnitOfKey :one
-SELECT id FROM unit WHERE tenant_id = $1 AND unit_key = $2
+SELECT id, state FROM unit WHERE tenant_id = $1 AND unit_key = $2
 `
 
 type UnitOfKeyParams struct {
@@ -659,9 +659,14 @@ type UnitOfKeyParams struct {
 	UnitKey  string
 }
 
-func (q *Queries) UnitOfKey(ctx context.Context, arg UnitOfKeyParams) (uuid.UUID, error) {
+type UnitOfKeyRow struct {
+	ID    uuid.UUID
+	State string
+}
+
+func (q *Queries) UnitOfKey(ctx context.Context, arg UnitOfKeyParams) (UnitOfKeyRow, error) {
 	row := q.db.QueryRow(ctx, unitOfKey, arg.TenantID, arg.UnitKey)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
+	var i UnitOfKeyRow
+	err := row.Scan(&i.ID, &i.State)
+	return i, err
 }

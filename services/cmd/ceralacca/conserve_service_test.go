@@ -288,7 +288,9 @@ func (k *keeper) monitorByCommand() {
 	without := []string{"conserve", "monitor", "--once", "--packages", "--state", k.file("monitor-0"), "--log-key", k.file("log.key")}
 	require.Contains(k.t, k.does(without...), "no receipt of one was given")
 	require.Contains(k.t, k.does("conserve", "checkpoints"), "STAMPED")
-	require.Contains(k.t, k.does("conserve", "checkpoints", "--stamped", "--format", "json"), "stamp_time")
+	require.Eventually(k.t, func() bool { // the stamp of the day comes after its first checkpoint
+		return strings.Contains(k.does("conserve", "checkpoints", "--stamped", "--format", "json"), "stamp_time")
+	}, time.Minute, 50*time.Millisecond)
 	require.NotContains(k.t, k.does("conserve", "distributions"), "READY")
 	k.does("conserve", "exhibit", "class=ALTRO", "--purpose", "per il revisore", "-o", k.file("pdd.zip"))
 	require.Contains(k.t, k.does("conserve", "distributions"), "per il revisore")

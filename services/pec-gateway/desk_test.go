@@ -387,12 +387,16 @@ func (h *house) inCustody(subject, unit string, sealed bool) {
 // that names all of it; what comes late is in the next set; days on which nobody looked are closed in their order.
 func TestG1DaysAreHandedOver(t *testing.T) {
 	h := open(t, quick)
+	rome, err := time.LoadLocation("Europe/Rome")
+	require.NoError(t, err)
+	y, m, d := time.Now().In(rome).Date()
+	h.ahead.Store(int64(time.Until(time.Date(y, m, d+1, 12, 0, 0, 0, rome)))) // at noon: for some time after midnight the day before is open
 	h.believe()
 	h.inject(recipient, plain("prima dell'accensione"))
 	box := h.add(recipient)
 	h.eventually("read for the first time", func() bool { return h.box(box).GetSync().GetDone() })
 	h.ahead.Add(int64(24 * time.Hour)) // what was there is of an earlier day
-	_, err := h.policy(box, &pecv1.MailboxPolicy{Preservation: &pecv1.PreservationRule{Daily: true}}, "preservation")
+	_, err = h.policy(box, &pecv1.MailboxPolicy{Preservation: &pecv1.PreservationRule{Daily: true}}, "preservation")
 	require.NoError(t, err)
 	sent, err := h.api.SendMessage(t.Context(), &pecv1.SendMessageRequest{Parent: box.GetName(), To: []string{sender}, Subject: "nostro", Text: "y", RequestId: uuid.NewString()})
 	require.NoError(t, err)

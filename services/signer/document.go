@@ -379,37 +379,73 @@ func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.Docu
 // withDocuments: the files hold the documents that they are made of, or may.
 const withDocuments = true
 
-// makeAll makes one file for each digest, all in memory, and then stores them. So many are in hand at a time that
-// the next batches for Vault are ready while it signs the ones before, and it never waits for us. Files that hold documents
-// are written down first: should the request not be recorded, they can be destroyed with their documents all the same.
+// storedTogether is how many files of a request are stored at a time: what the disk and the database do once for them
+// is done seldom enough, and little is left to store after the last signature.
+const storedTogether = 64
+
+// makeAll makes one file for each digest and stores it. So many are in hand at a time that
+// the next batches for Vault are ready while it signs the ones before, and that files are stored meanwhile: it never waits
+// for us. Files that hold documents are written down first: should the request not be recorded, they can be destroyed with
+// their documents all the same.
 func (s *Service) makeAll(ctx context.Context, tenant string, digests [][]byte, whole bool, one func(context.Context, []byte) ([]byte, error)) (hashes [][]byte, sizes []int64, err error) {
-	made := make([][]byte, len(digests))
+	hashes, sizes = make([][]byte, len(digests)), make([]int64, len(digests))
+	store := func(ctx context.Context, which []int, files [][]byte) error {
+		if whole {
+			of := make([][]byte, len(which))
+			for i, n := range which {
+				of[i] = digests[n]
+			}
+			if err := s.noteMade(ctx, tenant, of, files); err != nil {
+				return err
+			}
+		}
+		refs, err := blob.PutAll(ctx, s.blobs, tenant, files)
+		if err != nil {
+			return err
+		}
+		for i, n := range which {
+			hashes[n], sizes[n] = refs[i].SHA256[:], refs[i].Size
+		}
+		return nil
+	}
+	type made struct {
+		number int
+		file   []byte
+	}
+	ready := make(chan made, len(digests))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.cfg.Parallel)
+	g.Go(func() error {
+		var which []int
+		var files [][]byte
+		for left := len(digests); left > 0; left-- {
+			select {
+			case m := <-ready:
+				which, files = append(which, m.number), append(files, m.file)
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+			if len(files) == storedTogether || left == 1 {
+				if err := store(gctx, which, files); err != nil {
+					return err
+				}
+				which, files = nil, nil
+			}
+		}
+		return nil
+	})
+	makers, mctx := errgroup.WithContext(gctx)
+	makers.SetLimit(s.cfg.Parallel)
 	for i, digest := range digests {
-		g.Go(func() error {
-			file, err := one(gctx, digest)
-			made[i] = file
+		makers.Go(func() error {
+			file, err := one(mctx, digest)
+			if err == nil {
+				ready <- made{i, file}
+			}
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
-	if whole {
-		if err := s.noteMade(ctx, tenant, digests, made); err != nil {
-			return nil, nil, err
-		}
-	}
-	refs, err := blob.PutAll(ctx, s.blobs, tenant, made)
-	if err != nil {
-		return nil, nil, err
-	}
-	hashes, sizes = make([][]byte, len(refs)), make([]int64, len(refs))
-	for i := range refs {
-		hashes[i], sizes[i] = refs[i].SHA256[:], refs[i].Size
-	}
-	return hashes, sizes, nil
+	g.Go(makers.Wait)
+	return hashes, sizes, g.Wait()
 }
 
 func (s *Service) noteMade(ctx context.Context, tenant string, originals, made [][]byte) error {

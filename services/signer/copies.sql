@@ -30,6 +30,19 @@ INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at)
 SELECT @tenant_id, unnest(@originals::bytea[]), unnest(@files::bytea[]), unnest(@sizes::bigint[]), @at
 ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at;
 
+-- name: NoteSignedFiles :exec
+-- The same for signatures that have rows of their own, with what recording them takes: whoever comes after a process that died
+-- need not sign anew.
+INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at, signature_id, credential_id, signing_time)
+SELECT @tenant_id, unnest(@originals::bytea[]), unnest(@files::bytea[]), unnest(@sizes::bigint[]), @at,
+       unnest(@signatures::uuid[]), unnest(@credentials::uuid[]), unnest(@times::timestamptz[])
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at;
+
+-- name: SignedFileOf :one
+-- The latest that a run before made for a signature and did not live to record.
+SELECT m.sha256, m.size, m.credential_id, m.signing_time FROM signature s JOIN made_file m ON m.tenant_id = s.tenant_id AND m.original_sha256 = s.original_sha256 AND m.signature_id = s.id
+WHERE s.id = @signature_id ORDER BY m.made_at DESC LIMIT 1;
+
 -- name: ForgetMadeFiles :exec
 -- What a row names now.
 DELETE FROM made_file WHERE tenant_id = @tenant_id AND sha256 = ANY(@files::bytea[]);

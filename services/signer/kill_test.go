@@ -99,7 +99,8 @@ func (s *somebody) signedOnce(t *testing.T, ch *signv1.Challenge, authorization,
 
 // TestKilledWhileItSigns: the signer's own process is killed (SIGKILL) between a password and its authorization, between
 // the authorization and its use, and between the signatures and their record; in the middle of a batch of invoices; in a
-// request under a mandate; and between a provider's answer and its record. After it has started again no password is
+// request under a mandate; between a provider's answer and its record; and between the store and the record of what is signed
+// without a person. After it has started again no password is
 // accepted twice, nothing is released twice under one authorization (with keys in Vault what was not recorded is made
 // anew), and what was in hand goes on or is told.
 func TestKilledWhileItSigns(t *testing.T) {
@@ -156,6 +157,7 @@ func TestKilledWhileItSigns(t *testing.T) {
 	t.Run("in the middle of a batch of invoices", w.killedInABatch)
 	t.Run("under a mandate", w.killedUnderAMandate)
 	t.Run("a provider answered, nobody wrote it down", func(t *testing.T) { w.killedAtAProvider(t, world) })
+	t.Run("stored, not recorded", func(t *testing.T) { w.killedBeforeTheRecord(t, world) })
 	require.Zero(t, w.counted(t, "SELECT count(*) FROM parked_event"))
 }
 
@@ -175,6 +177,7 @@ func remoteWorld(t *testing.T) (*remotesign.World, string) {
 
 func (w *ward) killedInABatch(t *testing.T) {
 	w.credential(t, company, automatic, p256)
+	before := w.strays(t)
 	const invoices = 40
 	subjects := make([]string, invoices)
 	w.cutAt(t, boundary{"signature", "UPDATE", "NEW.state = 'DONE' AND OLD.state = 'PENDING'"}, func() error {
@@ -191,6 +194,7 @@ func (w *ward) killedInABatch(t *testing.T) {
 	}
 	require.Len(t, w.probe.signedOf(""), invoices, "and told once")
 	require.Equal(t, invoices, w.counted(t, "SELECT count(*) FROM signature WHERE state = 'DONE'"))
+	require.Equal(t, before, w.strays(t), "no file is in the store that no row names")
 }
 
 func (w *ward) killedUnderAMandate(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"ceralacca.dev/services/signer/internal/db"
 )
 
-// TestUnrecordedInvoicesAreFound: so it is with invoices that were signed and that no row took.
+// TestUnrecordedInvoicesAreFound: an invoice that was signed and that no row took is known, and the next run has it recorded.
 func TestUnrecordedInvoicesAreFound(t *testing.T) {
 	t.Parallel()
 	h := open(t)
@@ -22,16 +22,24 @@ func TestUnrecordedInvoicesAreFound(t *testing.T) {
 	h.exec(t, `CREATE TRIGGER untaken BEFORE UPDATE ON signature FOR EACH ROW WHEN (NEW.state = 'DONE') EXECUTE FUNCTION untaken()`)
 	doc := []byte("<fattura>of somebody</fattura>")
 	subject := h.probe.accept(t, true, doc, 1)
-	noted := func() (n int) {
+	noted := func() (files [][]byte) {
 		require.NoError(t, h.DB("signer").Tx(t.Context(), "acme", func(ctx context.Context, tx pgx.Tx) error {
-			return tx.QueryRow(ctx, `SELECT count(*) FROM made_file WHERE original_sha256 = $1`, hashOf(doc)).Scan(&n)
+			rows, err := tx.Query(ctx, `SELECT sha256 FROM made_file WHERE original_sha256 = $1`, hashOf(doc))
+			if err != nil {
+				return err
+			}
+			files, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
+			return err
 		}))
-		return n
+		return files
 	}
-	eventually(t, "what was signed is written down", func() bool { return noted() > 0 })
+	eventually(t, "what was signed is written down", func() bool { return len(noted()) > 0 })
+	before := noted()
 	h.exec(t, `DROP TRIGGER untaken ON signature`)
-	eventually(t, "it is signed again", func() bool { return len(h.probe.signedOf(subject)) == 1 })
-	require.Positive(t, noted(), "and the file of before is still known")
+	eventually(t, "it is told", func() bool { return len(h.probe.signedOf(subject)) == 1 })
+	require.Len(t, before, 1, "each run takes up the file of the first")
+	require.Equal(t, before[0], h.probe.signedOf(subject)[0].GetSigned().GetSha256())
+	require.Empty(t, noted(), "what a row names need not be noted")
 }
 
 // TestMadeFilesAreFound: files that hold a document and whose request was not recorded are in the store; they are found with

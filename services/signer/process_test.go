@@ -77,12 +77,14 @@ type ward struct {
 	db     *pg.DB
 	mail   *otp.Provider
 	files  rpc.Files
+	store  string // the folder of the blobs
 	cmd    *exec.Cmd
 	log    *os.File
 	conns  []*grpc.ClientConn
 	auth   signv1.AuthorizationServiceClient
 	docs   signv1.DocumentServiceClient
 	remote signv1.ProviderServiceClient
+	others signv1.SignServiceClient // as conservation has it
 }
 
 // newWard starts everything. extra are further lines of the signer's section.
@@ -101,10 +103,11 @@ func newWard(t *testing.T, extra string) *ward {
 	}
 	nats := natsServer(t)
 	w.Process = runtest.Start(t, runtest.Options{Dir: dir, NATS: nats, Targets: []run.Target{w.probe.target()}})
-	w.files, err = rpc.DevCertificates(filepath.Join(dir, "tls"), signer.Target.Name)
+	w.files, err = rpc.DevCertificates(filepath.Join(dir, "tls"), signer.Target.Name, "conservation")
 	require.NoError(t, err)
 	w.db = pgtest.Schema(t, signer.Target.Name)
 	w.admin = pgtest.Admin(t, w.db)
+	w.store = filepath.Join(dir, "blobs")
 	c := w.db.Config()
 	w.spec = processSpec{URL: c.URL, Schema: c.Schema, Role: c.Role, Config: fmt.Sprintf(`log: {level: warn, format: text}
 nats: {url: %q}
@@ -118,7 +121,7 @@ breaker: {open: 100ms}
 signer:
   vault: {address: %q, role_id_file: %q, secret_id_file: %q, timeout: %s}
   authorization: {sms: {url: %q, token_file: %q}}
-%s`, nats, filepath.Join(dir, "blobs"), w.files.Cert, w.files.Key, w.files.CA, safe.Addr, write("role", safe.role.RoleID), write("secret", safe.role.SecretID), safe.patience,
+%s`, nats, w.store, w.files.Cert, w.files.Key, w.files.CA, safe.Addr, write("role", safe.role.RoleID), write("secret", safe.role.SecretID), safe.patience,
 		web.URL, write("token", messagesToken), extra)}
 	w.spec.Tenant, err = auth.NewKey(false)
 	require.NoError(t, err)
@@ -166,14 +169,16 @@ func (w *ward) start(t *testing.T) {
 		t.Fatalf("the signer did not start: %v\n%s", err, said)
 	}
 	address := strings.TrimSpace(line)
-	tenant := w.dial(t, address, w.spec.Tenant)
+	tenant := w.dial(t, address, "", w.spec.Tenant)
 	w.auth, w.docs, w.remote = signv1.NewAuthorizationServiceClient(tenant), signv1.NewDocumentServiceClient(tenant), signv1.NewProviderServiceClient(tenant)
-	w.client = signv1.NewSignServiceClient(w.dial(t, address, w.spec.Operator))
+	w.client = signv1.NewSignServiceClient(w.dial(t, address, "", w.spec.Operator))
+	w.others = signv1.NewSignServiceClient(w.dial(t, address, "conservation", ""))
 }
 
-func (w *ward) dial(t *testing.T, address, key string) *grpc.ClientConn {
+// dial connects with a key, or as a service.
+func (w *ward) dial(t *testing.T, address, service, key string) *grpc.ClientConn {
 	t.Helper()
-	tls, err := rpc.ClientTLS(w.files, "", signer.Target.Name)
+	tls, err := rpc.ClientTLS(w.files, service, signer.Target.Name)
 	require.NoError(t, err)
 	conn, err := rpc.Dial(t.Context(), rpc.DialConfig{Address: address, TLS: tls, Agent: "test", Bearer: func(context.Context) (string, error) { return key, nil }})
 	require.NoError(t, err)

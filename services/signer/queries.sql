@@ -69,21 +69,27 @@ VALUES (@id, @tenant_id, '', 'BLOB', @subject, @original_sha256, @original_size,
 ON CONFLICT DO NOTHING;
 
 -- name: TakePending :many
-SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
-       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
-FROM signature WHERE id = ANY(@ids::uuid[]) AND state = 'PENDING' ORDER BY id;
+-- With the latest file that a run before this one made for it and did not live to record.
+SELECT DISTINCT ON (s.id) sqlc.embed(s), m.sha256 AS made_sha256, m.size AS made_size, m.credential_id AS made_by, m.signing_time AS made_time
+FROM signature s LEFT JOIN made_file m ON m.tenant_id = s.tenant_id AND m.original_sha256 = s.original_sha256 AND m.signature_id = s.id
+WHERE s.id = ANY(@ids::uuid[]) AND s.state = 'PENDING' ORDER BY s.id, m.made_at DESC NULLS LAST;
 
 -- name: RecordSigned :many
 -- Only what is still pending, and only by credentials that are still active: the row that loses a
--- race, or whose credential was revoked a moment ago, stays as it was.
-UPDATE signature s SET state = 'DONE', credential = d.name, signed_sha256 = d.sha256, signed_size = d.size,
-       signing_time = d.signed_at, done_at = @at, failure_code = '', failure = ''
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@credential_ids::uuid[]) AS credential_id, unnest(@names::text[]) AS name,
-             unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size,
-             unnest(@times::timestamptz[]) AS signed_at) AS d
-WHERE s.id = d.id AND s.state = 'PENDING'
-  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
-RETURNING s.id;
+-- race, or whose credential was revoked a moment ago, stays as it was. A file that a row names now need not be noted.
+WITH done AS (
+    UPDATE signature s SET state = 'DONE', credential = d.name, signed_sha256 = d.sha256, signed_size = d.size,
+           signing_time = d.signed_at, done_at = @at, failure_code = '', failure = ''
+    FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@credential_ids::uuid[]) AS credential_id, unnest(@names::text[]) AS name,
+                 unnest(@hashes::bytea[]) AS sha256, unnest(@sizes::bigint[]) AS size,
+                 unnest(@times::timestamptz[]) AS signed_at) AS d
+    WHERE s.id = d.id AND s.state = 'PENDING'
+      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
+    RETURNING s.id, s.tenant_id, s.signed_sha256
+), named AS (
+    DELETE FROM made_file m USING done WHERE m.tenant_id = done.tenant_id AND m.sha256 = done.signed_sha256
+)
+SELECT id FROM done;
 
 -- name: FailPending :many
 UPDATE signature s SET state = 'FAILED', failure_code = d.code, failure = d.reason

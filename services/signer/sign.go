@@ -3,6 +3,7 @@ package signer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,7 +37,8 @@ const mimeSigned = "application/pkcs7-mime"
 type outcome struct {
 	row  db.Signature
 	by   *readyCredential
-	file []byte // signed, until it is stored
+	left *leftFile // by a run that did not live to record it
+	file []byte    // signed, until it is stored
 	ref  blob.Ref
 	at   time.Time
 	span trace.SpanContext
@@ -44,8 +46,9 @@ type outcome struct {
 }
 
 // signNext signs the documents of a job that are still pending: read, sign with the key in Vault,
-// verify, store, and then one transaction with all the results. Run twice, it makes a second
-// signature at worst, which nobody sees: the record takes the first.
+// verify, write down what is about to be in the store, store, and then one transaction with all the results. A run that dies
+// leaves the next one its files to record. Two at the same time make a second signature at worst, which nobody sees: the
+// record takes the first.
 func (s *Service) signNext(ctx context.Context, job *river.Job[SignArgs]) error {
 	tenant := job.Args.Tenant
 	hand, err := s.take(ctx, tenant, job.Args.IDs)
@@ -81,7 +84,7 @@ func (s *Service) later(job *river.Job[SignArgs], err error) error {
 
 // take reads the pending rows and finds who signs each.
 func (s *Service) take(ctx context.Context, tenant string, ids []uuid.UUID) ([]outcome, error) {
-	var rows []db.Signature
+	var rows []db.TakePendingRow
 	chosen := map[string]db.ChooseCredentialsRow{}
 	missing := map[uuid.UUID]db.Credential{}
 	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
@@ -113,21 +116,24 @@ func (s *Service) take(ctx context.Context, tenant string, ids []uuid.UUID) ([]o
 	}
 	hand := make([]outcome, len(rows))
 	for i, row := range rows {
-		hand[i].row = row
-		hand[i].by, hand[i].err = s.signerOf(ctx, row.CompanyID, chosen, missing)
+		hand[i].row = row.Signature
+		if row.MadeBy != nil { // then there is all of it
+			hand[i].left = &leftFile{refOf(tenant, row.MadeSha256, *row.MadeSize), *row.MadeBy, *row.MadeTime}
+		}
+		hand[i].by, hand[i].err = s.signerOf(ctx, row.Signature.CompanyID, chosen, missing)
 	}
 	return hand, nil
 }
 
 func ptr[T any](v T) *T { return &v }
 
-func companiesOf(rows []db.Signature) []string {
+func companiesOf(rows []db.TakePendingRow) []string {
 	seen := map[string]bool{}
 	var list []string
-	for _, r := range rows {
-		if !seen[r.CompanyID] {
-			seen[r.CompanyID] = true
-			list = append(list, r.CompanyID)
+	for i := range rows {
+		if company := rows[i].Signature.CompanyID; !seen[company] {
+			seen[company] = true
+			list = append(list, company)
 		}
 	}
 	return list
@@ -152,7 +158,8 @@ func (s *Service) signerOf(ctx context.Context, company string, chosen map[strin
 	return s.ready.load(ctx, row)
 }
 
-// store puts the files of a job into the blob store, together; where one of them cannot be stored, each by itself.
+// store writes the files of a job down and puts them into the blob store, together; where one of them cannot be stored, each
+// by itself.
 func (s *Service) store(ctx context.Context, tenant string, hand []outcome) {
 	var made []*outcome
 	var files [][]byte
@@ -160,6 +167,15 @@ func (s *Service) store(ctx context.Context, tenant string, hand []outcome) {
 		if o := &hand[i]; o.err == nil {
 			made, files = append(made, o), append(files, o.file)
 		}
+	}
+	if len(made) == 0 {
+		return
+	}
+	if err := s.noteSigned(ctx, tenant, made); err != nil {
+		for _, o := range made {
+			o.err, o.file = err, nil
+		}
+		return
 	}
 	refs, err := blob.PutAll(ctx, s.blobs, tenant, files)
 	for i, o := range made {
@@ -170,6 +186,48 @@ func (s *Service) store(ctx context.Context, tenant string, hand []outcome) {
 		}
 		o.file = nil
 	}
+}
+
+// noteSigned writes down what is about to be in the store. Should this process die before the record, the next run
+// finds it; should no row ever take it, it is destroyed with its document all the same.
+func (s *Service) noteSigned(ctx context.Context, tenant string, made []*outcome) error {
+	note := db.NoteSignedFilesParams{TenantID: tenant, At: pg.Time(s.now())}
+	for _, o := range made {
+		sum := sha256.Sum256(o.file)
+		note.Originals, note.Files, note.Sizes = append(note.Originals, o.row.OriginalSha256), append(note.Files, sum[:]), append(note.Sizes, int64(len(o.file)))
+		note.Signatures, note.Credentials, note.Times = append(note.Signatures, o.row.ID), append(note.Credentials, o.by.id), append(note.Times, o.at)
+	}
+	err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error { return db.New(tx).NoteSignedFiles(ctx, note) })
+	if err != nil {
+		return fmt.Errorf("signer: note signed files: %w", err)
+	}
+	return nil
+}
+
+// leftFile is a signed file that was written down and not recorded; whether it came into the store is to be seen.
+type leftFile struct {
+	ref        blob.Ref
+	credential uuid.UUID
+	at         time.Time
+}
+
+// takeUp takes what an earlier run has left, if it is there and is by the credential that signs now, with the certificate
+// that it has now; else the document is signed anew. Of a key at a provider the values are kept, and the same file is made again.
+func (s *Service) takeUp(ctx context.Context, o *outcome, content []byte) (bool, error) {
+	if o.left == nil || o.by.lent || o.left.credential != o.by.id {
+		return false, nil
+	}
+	file, err := s.blobs.Get(ctx, o.left.ref)
+	switch {
+	case errors.Is(err, fault.NotFound("BLOB_NOT_FOUND", "")):
+		return false, nil
+	case err != nil:
+		return false, err
+	case verifyOutput(file, content, o.by) != nil:
+		return false, nil
+	}
+	o.file, o.at = file, o.left.at
+	return true, nil
 }
 
 // signOne makes and verifies one signature, in the trace of its invoice.
@@ -186,6 +244,9 @@ func (s *Service) signOne(ctx context.Context, o *outcome) {
 func (s *Service) make(ctx context.Context, o *outcome) error {
 	content, err := s.blobs.Get(ctx, originalRef(o.row))
 	if err != nil {
+		return err
+	}
+	if there, err := s.takeUp(ctx, o, content); there || err != nil {
 		return err
 	}
 	o.at = s.now().UTC().Truncate(time.Second) // signing-time has whole seconds
@@ -285,33 +346,12 @@ func (s *Service) record(ctx context.Context, tenant string, hand []outcome) err
 	return again
 }
 
-// noteUnrecorded writes down the files that no row took: they are in the store.
-func noteUnrecorded(ctx context.Context, tx pgx.Tx, done db.RecordSignedParams, taken []uuid.UUID, byID map[uuid.UUID]*outcome) error {
-	if len(taken) == len(done.Ids) {
-		return nil
-	}
-	note := db.NoteMadeFilesParams{At: *done.At}
-	for i, id := range done.Ids {
-		if row := byID[id].row; !slices.Contains(taken, id) {
-			note.TenantID, note.Originals = row.TenantID, append(note.Originals, row.OriginalSha256)
-			note.Files, note.Sizes = append(note.Files, done.Hashes[i]), append(note.Sizes, done.Sizes[i])
-		}
-	}
-	if err := db.New(tx).NoteMadeFiles(ctx, note); err != nil {
-		return fmt.Errorf("signer: note made files: %w", err)
-	}
-	return nil
-}
-
 func (s *Service) recordSigned(ctx context.Context, tx pgx.Tx, done db.RecordSignedParams, byID map[uuid.UUID]*outcome) (int, error) {
 	if len(done.Ids) == 0 {
 		return 0, nil
 	}
 	ids, err := db.New(tx).RecordSigned(ctx, done)
 	if err != nil {
-		return 0, err
-	}
-	if err := noteUnrecorded(ctx, tx, done, ids, byID); err != nil {
 		return 0, err
 	}
 	if slices.ContainsFunc(ids, func(id uuid.UUID) bool { return byID[id].by.lent }) {

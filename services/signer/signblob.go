@@ -22,7 +22,8 @@ import (
 
 // SignBlob signs a document of another service with a credential of kind ROLE. The intent is
 // written first: a caller that lost the answer repeats the request and gets the same signature.
-// The same subject and bytes are signed once, whatever the request_id.
+// The same subject and bytes are signed once, whatever the request_id; what was signed and stored by a process that did not
+// live to record it is taken up.
 func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*signv1.Signature, error) {
 	ids, ok := cut(req.GetParent(), "tenants")
 	if !ok {
@@ -37,8 +38,9 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 		return nil, err
 	}
 	var row db.Signature
+	var left *leftFile
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
-		row, err = s.intendBlob(ctx, tx, ids[0], ref, req)
+		row, left, err = s.intendBlob(ctx, tx, ids[0], ref, req)
 		return err
 	})
 	if err != nil {
@@ -51,22 +53,22 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 	if err != nil {
 		return nil, err
 	}
-	o := &outcome{row: row, by: by}
+	hand := []outcome{{row: row, by: by, left: left}}
+	o := &hand[0]
 	s.signOne(ctx, o)
-	if o.err == nil {
-		o.ref, o.err = s.blobs.Put(ctx, row.TenantID, o.file)
-	}
+	s.store(ctx, row.TenantID, hand)
 	if o.err != nil {
 		return nil, o.err
 	}
 	return s.recordBlob(ctx, o)
 }
 
-func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref blob.Ref, req *signv1.SignBlobRequest) (db.Signature, error) {
+// intendBlob promises the signature, or finds the promise, with what an earlier call has left of it.
+func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref blob.Ref, req *signv1.SignBlobRequest) (db.Signature, *leftFile, error) {
 	q := db.New(tx)
 	id, err := pg.NewID()
 	if err != nil {
-		return db.Signature{}, err
+		return db.Signature{}, nil, err
 	}
 	n, err := q.InsertBlobIntent(ctx, db.InsertBlobIntentParams{
 		ID: id, TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:], OriginalSize: ref.Size,
@@ -74,27 +76,38 @@ func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref 
 		Correlation: bus.Correlation(ctx), Causation: bus.Meta(ctx).ID, Traceparent: telemetry.Inject(ctx), At: pg.Time(s.now()),
 	})
 	if err != nil {
-		return db.Signature{}, fmt.Errorf("signer: intent: %w", err)
+		return db.Signature{}, nil, fmt.Errorf("signer: intent: %w", err)
 	}
 	if n > 0 {
-		return q.GetSignature(ctx, id)
+		row, err := q.GetSignature(ctx, id)
+		return row, nil, err
 	}
 	row, err := q.GetSignatureByRequest(ctx, db.GetSignatureByRequestParams{TenantID: tenant, RequestID: req.GetRequestId()})
 	if errors.Is(err, pgx.ErrNoRows) {
 		row, err = q.GetSignatureOf(ctx, db.GetSignatureOfParams{TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:]})
 		if errors.Is(err, pgx.ErrNoRows) {
 			// The row that was in the way is not visible yet: the repeat will see it.
-			return row, fault.Unavailable("SIGNATURE_IN_HAND", "another request signs this document just now: try again")
+			return row, nil, fault.Unavailable("SIGNATURE_IN_HAND", "another request signs this document just now: try again")
 		}
 	}
 	if err != nil {
-		return row, fmt.Errorf("signer: intent: %w", err)
+		return row, nil, fmt.Errorf("signer: intent: %w", err)
 	}
 	if row.Subject != req.GetSubject() || string(row.OriginalSha256) != string(ref.SHA256[:]) {
-		return row, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another document: use a new one").
+		return row, nil, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another document: use a new one").
 			WithField("request_id", "REQUEST_ID_REUSED", "was used for another document")
 	}
-	return row, nil
+	if row.State == "DONE" {
+		return row, nil, nil
+	}
+	made, err := q.SignedFileOf(ctx, row.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, nil, nil
+	}
+	if err != nil {
+		return row, nil, fmt.Errorf("signer: read what was made: %w", err)
+	}
+	return row, &leftFile{refOf(tenant, made.Sha256, made.Size), *made.CredentialID, *made.SigningTime}, nil
 }
 
 // roleCredential loads the credential named by the caller. Only a role's may sign for others than

@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const bundlesOf = `-- name: BundlesOf :many
@@ -193,6 +195,40 @@ func (q *Queries) NoteMadeFiles(ctx context.Context, arg NoteMadeFilesParams) er
 	return err
 }
 
+const noteSignedFiles = `-- name: NoteSignedFiles :exec
+INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at, signature_id, credential_id, signing_time)
+SELECT $1, unnest($2::bytea[]), unnest($3::bytea[]), unnest($4::bigint[]), $5,
+       unnest($6::uuid[]), unnest($7::uuid[]), unnest($8::timestamptz[])
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at
+`
+
+type NoteSignedFilesParams struct {
+	TenantID    string
+	Originals   [][]byte
+	Files       [][]byte
+	Sizes       []int64
+	At          time.Time
+	Signatures  []uuid.UUID
+	Credentials []uuid.UUID
+	Times       []time.Time
+}
+
+// The same for signatures that have rows of their own, with what recording them takes: whoever comes after a process that died
+// need not sign anew.
+func (q *Queries) NoteSignedFiles(ctx context.Context, arg NoteSignedFilesParams) error {
+	_, err := q.db.Exec(ctx, noteSignedFiles,
+		arg.TenantID,
+		arg.Originals,
+		arg.Files,
+		arg.Sizes,
+		arg.At,
+		arg.Signatures,
+		arg.Credentials,
+		arg.Times,
+	)
+	return err
+}
+
 const signaturesOf = `-- name: SignaturesOf :many
 SELECT original_sha256, original_size, signed_sha256, signed_size FROM signature
 WHERE tenant_id = $1 AND subject = ANY($2::text[]) AND state <> 'PENDING'
@@ -234,6 +270,31 @@ func (q *Queries) SignaturesOf(ctx context.Context, arg SignaturesOfParams) ([]S
 		return nil, err
 	}
 	return items, nil
+}
+
+const signedFileOf = `-- name: SignedFileOf :one
+SELECT m.sha256, m.size, m.credential_id, m.signing_time FROM signature s JOIN made_file m ON m.tenant_id = s.tenant_id AND m.original_sha256 = s.original_sha256 AND m.signature_id = s.id
+WHERE s.id = $1 ORDER BY m.made_at DESC LIMIT 1
+`
+
+type SignedFileOfRow struct {
+	Sha256       []byte
+	Size         int64
+	CredentialID *uuid.UUID
+	SigningTime  *time.Time
+}
+
+// The latest that a run before made for a signature and did not live to record.
+func (q *Queries) SignedFileOf(ctx context.Context, signatureID uuid.UUID) (SignedFileOfRow, error) {
+	row := q.db.QueryRow(ctx, signedFileOf, signatureID)
+	var i SignedFileOfRow
+	err := row.Scan(
+		&i.Sha256,
+		&i.Size,
+		&i.CredentialID,
+		&i.SigningTime,
+	)
+	return i, err
 }
 
 const signedOf = `-- name: SignedOf :many

@@ -208,6 +208,9 @@ type MadeFile struct {
 	OriginalSha256 []byte
 	Size           int64
 	MadeAt         time.Time
+	SignatureID    *uuid.UUID
+	CredentialID   *uuid.UUID
+	SigningTime    *time.Time
 }
 
 type Mandate struct {

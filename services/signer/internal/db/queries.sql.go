@@ -574,14 +574,19 @@ func (q *Queries) LockCredential(ctx context.Context, id uuid.UUID) (Credential,
 }
 
 const recordSigned = `-- name: RecordSigned :many
-UPDATE signature s SET state = 'DONE', credential = d.name, signed_sha256 = d.sha256, signed_size = d.size,
-       signing_time = d.signed_at, done_at = $1, failure_code = '', failure = ''
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::uuid[]) AS credential_id, unnest($4::text[]) AS name,
-             unnest($5::bytea[]) AS sha256, unnest($6::bigint[]) AS size,
-             unnest($7::timestamptz[]) AS signed_at) AS d
-WHERE s.id = d.id AND s.state = 'PENDING'
-  AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
-RETURNING s.id
+WITH done AS (
+    UPDATE signature s SET state = 'DONE', credential = d.name, signed_sha256 = d.sha256, signed_size = d.size,
+           signing_time = d.signed_at, done_at = $1, failure_code = '', failure = ''
+    FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::uuid[]) AS credential_id, unnest($4::text[]) AS name,
+                 unnest($5::bytea[]) AS sha256, unnest($6::bigint[]) AS size,
+                 unnest($7::timestamptz[]) AS signed_at) AS d
+    WHERE s.id = d.id AND s.state = 'PENDING'
+      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = d.credential_id AND c.state = 'ACTIVE')
+    RETURNING s.id, s.tenant_id, s.signed_sha256
+), named AS (
+    DELETE FROM made_file m USING done WHERE m.tenant_id = done.tenant_id AND m.sha256 = done.signed_sha256
+)
+SELECT id FROM done
 `
 
 type RecordSignedParams struct {
@@ -595,7 +600,7 @@ type RecordSignedParams struct {
 }
 
 // Only what is still pending, and only by credentials that are still active: the row that loses a
-// race, or whose credential was revoked a moment ago, stays as it was.
+// race, or whose credential was revoked a moment ago, stays as it was. A file that a row names now need not be noted.
 func (q *Queries) RecordSigned(ctx context.Context, arg RecordSignedParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, recordSigned,
 		arg.At,
@@ -733,43 +738,56 @@ func (q *Queries) SetKey(ctx context.Context, arg SetKeyParams) (int64, error) {
 }
 
 const takePending = `-- name: TakePending :many
-SELECT id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type, request_id, credential,
-       state, failure_code, failure, signed_sha256, signed_size, signing_time, correlation, causation, traceparent, created_at, done_at
-FROM signature WHERE id = ANY($1::uuid[]) AND state = 'PENDING' ORDER BY id
+SELECT DISTINCT ON (s.id) s.id, s.tenant_id, s.company_id, s.purpose, s.subject, s.format, s.original_sha256, s.original_size, s.original_type, s.request_id, s.credential, s.state, s.failure_code, s.failure, s.signed_sha256, s.signed_size, s.signing_time, s.correlation, s.causation, s.traceparent, s.created_at, s.done_at, m.sha256 AS made_sha256, m.size AS made_size, m.credential_id AS made_by, m.signing_time AS made_time
+FROM signature s LEFT JOIN made_file m ON m.tenant_id = s.tenant_id AND m.original_sha256 = s.original_sha256 AND m.signature_id = s.id
+WHERE s.id = ANY($1::uuid[]) AND s.state = 'PENDING' ORDER BY s.id, m.made_at DESC NULLS LAST
 `
 
-func (q *Queries) TakePending(ctx context.Context, ids []uuid.UUID) ([]Signature, error) {
+type TakePendingRow struct {
+	Signature  Signature
+	MadeSha256 []byte
+	MadeSize   *int64
+	MadeBy     *uuid.UUID
+	MadeTime   *time.Time
+}
+
+// With the latest file that a run before this one made for it and did not live to record.
+func (q *Queries) TakePending(ctx context.Context, ids []uuid.UUID) ([]TakePendingRow, error) {
 	rows, err := q.db.Query(ctx, takePending, ids)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Signature
+	var items []TakePendingRow
 	for rows.Next() {
-		var i Signature
+		var i TakePendingRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.TenantID,
-			&i.CompanyID,
-			&i.Purpose,
-			&i.Subject,
-			&i.Format,
-			&i.OriginalSha256,
-			&i.OriginalSize,
-			&i.OriginalType,
-			&i.RequestID,
-			&i.Credential,
-			&i.State,
-			&i.FailureCode,
-			&i.Failure,
-			&i.SignedSha256,
-			&i.SignedSize,
-			&i.SigningTime,
-			&i.Correlation,
-			&i.Causation,
-			&i.Traceparent,
-			&i.CreatedAt,
-			&i.DoneAt,
+			&i.Signature.ID,
+			&i.Signature.TenantID,
+			&i.Signature.CompanyID,
+			&i.Signature.Purpose,
+			&i.Signature.Subject,
+			&i.Signature.Format,
+			&i.Signature.OriginalSha256,
+			&i.Signature.OriginalSize,
+			&i.Signature.OriginalType,
+			&i.Signature.RequestID,
+			&i.Signature.Credential,
+			&i.Signature.State,
+			&i.Signature.FailureCode,
+			&i.Signature.Failure,
+			&i.Signature.SignedSha256,
+			&i.Signature.SignedSize,
+			&i.Signature.SigningTime,
+			&i.Signature.Correlation,
+			&i.Signature.Causation,
+			&i.Signature.Traceparent,
+			&i.Signature.CreatedAt,
+			&i.Signature.DoneAt,
+			&i.MadeSha256,
+			&i.MadeSize,
+			&i.MadeBy,
+			&i.MadeTime,
 		); err != nil {
 			return nil, err
 		}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -122,30 +119,7 @@ func (c *cli) downloadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		// The first chunk comes before the file is made: a refusal leaves no empty file behind.
-		part, err := stream.Recv()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		out := c.out
-		if output != "" {
-			f, err := os.Create(output)
-			if err != nil {
-				return usage("--output: %v", err)
-			}
-			defer f.Close()
-			out = f
-		}
-		for err == nil {
-			_, err = out.Write(part.GetChunk())
-			if err == nil {
-				part, err = stream.Recv()
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		return fmt.Errorf("the file was not written whole: %w", err)
+		return c.download(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; standard output when empty")
 	cmd.Flags().StringVar(&file, "file", "archive", "archive, index, signed_index or time_stamp")

@@ -101,6 +101,16 @@ func (c *cli) listBatchesCommand() *cobra.Command {
 	return cmd
 }
 
+var fileColumns = []string{"FILE", "STATE", "NAME", "INVOICE", "CODE", "MESSAGE"}
+
+func fileRows(files []*invoicev1.BatchFile) [][]string {
+	var rows [][]string
+	for _, f := range files {
+		rows = append(rows, []string{fmt.Sprint(f.GetIndex()), enum("BATCH_FILE_STATE_", f.GetState()), f.GetFileName(), last(f.GetInvoice()), f.GetCode(), f.GetMessage()})
+	}
+	return rows
+}
+
 func (c *cli) batchFilesCommand() *cobra.Command {
 	var state string
 	cmd := c.lister(verb("files BATCH", "List the files of a batch with the outcome of each", args("BATCH"), func(ctx context.Context, given []string) error {
@@ -123,11 +133,7 @@ func (c *cli) batchFilesCommand() *cobra.Command {
 			return err
 		}
 		return c.print(all, func() {
-			var rows [][]string
-			for _, f := range all.GetFiles() {
-				rows = append(rows, []string{fmt.Sprint(f.GetIndex()), enum("BATCH_FILE_STATE_", f.GetState()), f.GetFileName(), last(f.GetInvoice()), f.GetCode(), f.GetMessage()})
-			}
-			c.table([]string{"FILE", "STATE", "NAME", "INVOICE", "CODE", "MESSAGE"}, rows)
+			c.table(fileColumns, fileRows(all.GetFiles()))
 		})
 	}))
 	cmd.Aliases = nil // ls is the list of batches
@@ -151,10 +157,13 @@ func (c *cli) awaitBatch(ctx context.Context, given string) error {
 			if err := c.print(b, func() { c.showBatch(b) }); err != nil {
 				return err
 			}
-			if b.GetState() != invoicev1.BatchState_BATCH_STATE_DONE || b.GetRefused()+b.GetDuplicates()+b.GetCancelled() > 0 {
-				return quietError(exitRefused)
+			if b.GetRefused()+b.GetDuplicates() > 0 && c.format == formatText {
+				err = c.showRefused(ctx, b)
 			}
-			return nil
+			if err == nil && (b.GetState() != invoicev1.BatchState_BATCH_STATE_DONE || b.GetRefused()+b.GetDuplicates()+b.GetCancelled() > 0) {
+				err = quietError(exitRefused)
+			}
+			return err
 		}
 		if c.now().Sub(shown) > progressPause {
 			shown = c.now()
@@ -167,6 +176,31 @@ func (c *cli) awaitBatch(ctx context.Context, given string) error {
 		}
 		pause = min(2*pause, 2*time.Second)
 	}
+}
+
+// refusedShown is how many files that were not taken are shown after a batch: enough to see what is wrong.
+const refusedShown = 20
+
+// showRefused lists the files of a batch that were not taken, and why.
+func (c *cli) showRefused(ctx context.Context, b *invoicev1.Batch) error {
+	api, err := c.batches()
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, state := range []invoicev1.BatchFileState{invoicev1.BatchFileState_BATCH_FILE_STATE_REFUSED, invoicev1.BatchFileState_BATCH_FILE_STATE_DUPLICATE} {
+		list, err := api.ListBatchFiles(ctx, &invoicev1.ListBatchFilesRequest{Parent: b.GetName(), State: state, PageSize: refusedShown})
+		if err != nil {
+			return err
+		}
+		rows = append(rows, fileRows(list.GetFiles())...)
+	}
+	rows = rows[:min(len(rows), refusedShown)]
+	c.table(fileColumns, rows)
+	if total := b.GetRefused() + b.GetDuplicates(); int64(len(rows)) < int64(total) {
+		c.progress("%d of %d are shown; ceralacca batch files %s lists all", len(rows), total, last(b.GetName()))
+	}
+	return nil
 }
 
 const progressPause = 2 * time.Second
@@ -199,7 +233,9 @@ func (c *cli) uploadCommand() *cobra.Command {
 		if wait {
 			return c.awaitBatch(ctx, b.GetName())
 		}
-		return c.print(b, func() { c.showBatch(b) })
+		err = c.print(b, func() { c.showBatch(b) })
+		c.progress("ceralacca batch wait %s waits for the outcomes", last(b.GetName()))
+		return err
 	})
 	cmd.Long = cmd.Short + `.
 

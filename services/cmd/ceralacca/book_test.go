@@ -23,7 +23,7 @@ func TestWrongWordsOfTheBook(t *testing.T) {
 	huge := write("huge.png", strings.Repeat("x", 5<<20))
 	for name, c := range map[string]struct{ args, want string }{
 		"no file":            {"contacts create ferro --tenant acme", "FILE is missing"},
-		"file away":          {"contacts create ferro /nonexistent/c.json --tenant acme", "no such file"},
+		"file away":          {"contacts create ferro /nonexistent/c.json --tenant acme", "there is no folder /nonexistent"},
 		"field misspelt":     {"contacts create ferro " + misspelt + " --tenant acme", `unknown field "nome"`},
 		"no JSON":            {"contacts update ferro " + xml + " --tenant acme", "is no contact: syntax error"},
 		"item of no line":    {"items create x " + contact + " --tenant acme", `is no item: (line 1:2): unknown field "party"`},
@@ -34,7 +34,7 @@ func TestWrongWordsOfTheBook(t *testing.T) {
 		"unknown verb":       {"contacts remove", "unknown command"},
 		"no company":         {"look get --tenant acme", "give --company"},
 		"nothing to set":     {"look set --tenant acme --company main", "nothing to change"},
-		"logo away":          {"look set --tenant acme --company main --logo /nonexistent/l.png", "no such file"},
+		"logo away":          {"look set --tenant acme --company main --logo /nonexistent/l.png", "there is no folder /nonexistent"},
 		"logo too large":     {"look set --tenant acme --company main --logo " + huge, "larger than 4 MiB"},
 		"format of render":   {"render x --tenant acme --as doc", "is none of html, pdf"},
 		"language of render": {"render x --tenant acme --language de", `not "de"`},

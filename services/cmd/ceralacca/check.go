@@ -175,7 +175,7 @@ func (k *checker) argument(ctx context.Context, name string) {
 	info, err := os.Stat(name)
 	switch {
 	case err != nil:
-		k.known(ctx, checked{File: name, Error: err.Error()})
+		k.known(ctx, checked{File: name, Error: inWords(err)})
 	case info.IsDir():
 		k.folder(ctx, name)
 	case !info.Mode().IsRegular():
@@ -192,7 +192,7 @@ func (k *checker) folder(ctx context.Context, root string) {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			k.known(ctx, checked{File: name, Error: err.Error()})
+			k.known(ctx, checked{File: name, Error: inWords(err)})
 			if entry != nil && entry.IsDir() {
 				return fs.SkipDir
 			}
@@ -211,7 +211,7 @@ func (k *checker) folder(ctx context.Context, root string) {
 func (k *checker) file(ctx context.Context, name string, inside bool) {
 	f, err := os.Open(name)
 	if err != nil {
-		k.known(ctx, checked{File: name, Error: err.Error()})
+		k.known(ctx, checked{File: name, Error: inWords(err)})
 		return
 	}
 	head := make([]byte, 4)

@@ -303,14 +303,14 @@ func TestCheckWrongWords(t *testing.T) {
 		"invoice check --at tomorrow x.xml":       `"tomorrow" is neither a date`,
 		"invoice render":                          "FILE is missing",
 		"invoice render a b":                      `"b" is one argument too many`,
-		"invoice render /nonexistent/x.xml":       "no such file",
+		"invoice render /nonexistent/x.xml":       "there is no folder /nonexistent",
 		"invoice render --lang de good.xml":       `language "de"`,
 		"invoice render --color red good.xml":     "--color: render: accent \"red\" is no colour: give #rrggbb",
 		"invoice render --format doc good.xml":    "give html or pdf",
-		"invoice render --logo away.png good.xml": "--logo: open away.png",
+		"invoice render --logo away.png good.xml": "--logo: there is no file away.png",
 		"invoice render cut.xml":                  "truncated",
-		"invoice render broken.xml.p7m":           "broken.xml.p7m: cms:",
-		"invoice render -o away/x.html good.xml":  "--output: open away/x.html",
+		"invoice render broken.xml.p7m":           "broken.xml.p7m: byte 0: element of",
+		"invoice render -o away/x.html good.xml":  "--output: there is no folder away",
 		"invoice render --logo bad.xml good.xml":  "give a PNG, JPEG, GIF or WebP file",
 	} {
 		t.Run(args, func(t *testing.T) {

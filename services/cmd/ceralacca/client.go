@@ -200,7 +200,7 @@ func (c *cli) tls() (*tls.Config, error) {
 	}
 	config, err := rpc.ClientTLS(rpc.Files{CA: c.caFile}, "", "")
 	if err != nil {
-		return nil, usage("--ca-file: %v", err)
+		return nil, usage("--ca-file: %s", strings.TrimPrefix(inWords(err), "rpc: "))
 	}
 	return config, nil
 }

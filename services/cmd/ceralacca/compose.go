@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +45,7 @@ func (c *cli) newCommand() *cobra.Command {
 		}
 		request, err := compose.ReadRequest(raw)
 		if err != nil {
-			return usage("%s: %v; see ceralacca invoice new --help for the form", given[0], err)
+			return usage("%s: %s; see ceralacca invoice new --help for the form", given[0], jsonInWords(raw, err))
 		}
 		o := fatturapa.Options{At: c.now()}
 		if day != nil {
@@ -99,9 +98,8 @@ func (c *cli) compose(name, output string, request compose.Request, o fatturapa.
 			out.Findings = append(out.Findings, findingOf(&checked.Findings[i], "en"))
 		}
 		if output != "" {
-			err = os.WriteFile(output, xml, 0o644)
-			if err != nil {
-				return usage("--output: %v", err)
+			if err = put(output, shared, xml); err != nil {
+				return err
 			}
 		} else {
 			out.XML = string(xml)
@@ -183,11 +181,7 @@ func (c *cli) convertCommand() *cobra.Command {
 			_, err = c.out.Write(content)
 			return err
 		}
-		err = os.WriteFile(output, content, 0o644)
-		if err != nil {
-			return usage("--output: %v", err)
-		}
-		return nil
+		return put(output, shared, content)
 	})
 	cmd.Long = cmd.Short + `.
 

@@ -111,11 +111,11 @@ func TestNewRefuses(t *testing.T) {
 
 	for text, want := range map[string]string{
 		``:               "unexpected end",
-		`{`:              "unexpected EOF",
+		`{`:              "the JSON ends in the middle",
 		`{"sellr": {}}`:  `unknown field "sellr"`,
 		`{} {}`:          "something follows",
 		"<p:Fattura/>":   "invalid character",
-		`{"lines": [1]}`: "cannot unmarshal number",
+		`{"lines": [1]}`: "line 1: lines cannot be a number",
 	} {
 		got := command(t, text, "invoice", "new", "-")
 		require.Equal(t, exitUsage, got.code, text)
@@ -128,11 +128,11 @@ func TestNewRefuses(t *testing.T) {
 	for words, want := range map[string]string{
 		"invoice new":                       "FILE is missing",
 		"invoice new --at soon x.json":      `"soon" is neither a date`,
-		"invoice new away.json":             "open away.json",
+		"invoice new away.json":             "there is no file away.json",
 		"invoice convert":                   "FILE is missing",
-		"invoice convert away.xml":          "open away.xml",
-		"invoice new -o away/x minimal":     "--output: open away/x",
-		"invoice convert -o away/x minimal": "--output: open away/x",
+		"invoice convert away.xml":          "there is no file away.xml",
+		"invoice new -o away/x minimal":     "--output: there is no folder away",
+		"invoice convert -o away/x minimal": "--output: there is no folder away",
 	} {
 		t.Run(words, func(t *testing.T) {
 			input := request(t, "minimal")

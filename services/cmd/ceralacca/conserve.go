@@ -80,18 +80,6 @@ func (c *cli) receiptCommand() *cobra.Command {
 	return cmd
 }
 
-// keep writes a file when there is a name for it.
-func keep(output string, content []byte) error {
-	if output == "" {
-		return nil
-	}
-	err := os.WriteFile(output, content, 0o644) //nolint:gosec // it is meant to be passed on
-	if err != nil {
-		return usage("--output: %v", err)
-	}
-	return nil
-}
-
 func (c *cli) logCommand() *cobra.Command {
 	var output string
 	cmd := verb("log", "The name and the public key of the log: to be kept from the first day", args(), func(ctx context.Context, _ []string) error {

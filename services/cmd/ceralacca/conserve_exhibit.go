@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -180,29 +177,6 @@ func (c *cli) awaited(ctx context.Context, d *conservationv1.Distribution, wait 
 	return d, err
 }
 
-// received writes a stream of chunks to a file.
-func received(output string, next func() ([]byte, error)) error {
-	part, err := next() // before the file is made: a refusal leaves no empty file behind
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	f, createErr := os.Create(output)
-	if createErr != nil {
-		return usage("--output: %v", createErr)
-	}
-	defer f.Close()
-	for err == nil {
-		_, err = f.Write(part)
-		if err == nil {
-			part, err = next()
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the file was not written whole: %w", err)
-	}
-	return f.Close()
-}
-
 func (c *cli) exhibitCommand() *cobra.Command {
 	var units []string
 	var purpose, output, again string
@@ -248,9 +222,10 @@ func (c *cli) exhibitCommand() *cobra.Command {
 		}
 		stream, err := api.DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: d.GetName()})
 		if err == nil {
-			err = received(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
+			err = c.download(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
 		}
 		if err != nil {
+			c.progress("the package is made and kept: ceralacca conserve exhibit --distribution %s -o FILE fetches it", last(d.GetName()))
 			return err
 		}
 		return c.showDistribution(d, output)

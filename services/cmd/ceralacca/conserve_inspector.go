@@ -49,9 +49,9 @@ func (c *cli) inspectorGrantCommand() *cobra.Command {
 			return err
 		}
 		if output != "" {
-			err = os.WriteFile(output, []byte(resp.GetToken()+"\n"), 0o600)
+			err = put(output, private, []byte(resp.GetToken()+"\n"))
 			if err != nil {
-				return usage("--output: %v: the token is lost, revoke %s", err, resp.GetInspector().GetName())
+				return usage("%v: the token is lost, revoke %s", err, resp.GetInspector().GetName())
 			}
 			resp.Token = ""
 		}
@@ -205,7 +205,7 @@ func (c *cli) visitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return received(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
+		return c.download(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
 	})
 	file.Flags().Int32Var(&ordinal, "ordinal", 0, "0 is the document, then come receipts and metadata")
 	file.Flags().StringVarP(&output, "output", "o", "", "file to write")
@@ -265,7 +265,7 @@ func (c *cli) inspectExhibitCommand(admitted func(context.Context) (context.Cont
 		}
 		stream, err := (*api).DownloadInspectionDistribution(ctx, &conservationv1.DownloadInspectionDistributionRequest{Name: d.GetName()})
 		if err == nil {
-			err = received(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
+			err = c.download(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
 		}
 		if err != nil {
 			return err

@@ -168,7 +168,7 @@ func (m *monitor) round(ctx context.Context) (*custody.Round, error) {
 	if len(round.Problems) > 0 {
 		return round, m.keepAlarm(round, seen)
 	}
-	return round, replaceWith(path, 0o600, round.Note)
+	return round, replaceWith(path, private, round.Note)
 }
 
 // withoutQuorum is the policy for receipts, which may be older than the witnesses.
@@ -192,7 +192,7 @@ func (m *monitor) keepAlarm(r *custody.Round, seen []byte) error {
 	if err != nil {
 		return err
 	}
-	return replaceWith(filepath.Join(m.state, alarmsDir, at.Format("20060102T150405.000000000Z")+".json"), 0o600, raw)
+	return replaceWith(filepath.Join(m.state, alarmsDir, at.Format("20060102T150405.000000000Z")+".json"), private, raw)
 }
 
 // tell prints a round, notes when the log was last found good, and sends alarms. Its error ends the monitor.
@@ -202,7 +202,7 @@ func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 		if err != nil {
 			return err
 		}
-		err = replaceWith(filepath.Join(m.state, statusFile), 0o600, append(status, '\n'))
+		err = replaceWith(filepath.Join(m.state, statusFile), private, append(status, '\n'))
 		if err != nil {
 			return err
 		}

@@ -129,14 +129,14 @@ func (c *cli) judgePackage(report *custody.Report, i *inspection, name string, r
 	}
 	p, err := custody.ReadPackage(raw)
 	if err != nil {
-		problem(packageUnreadable, err.Error())
+		problem(packageUnreadable, plain(err))
 		return
 	}
 	in.Package = p
 	b, err := openBag(raw)
 	switch {
 	case err != nil:
-		problem(packageUnreadable, err.Error())
+		problem(packageUnreadable, plain(err))
 		return
 	case b == nil:
 		problem(packageInvalid, "there is no bagit.txt: it is no bag")

@@ -20,8 +20,17 @@ func (c *cli) source(file string, draft bool) (s source, err error) {
 		s.draft, err = c.readDraft(file)
 		return s, err
 	}
-	s.content, err = c.read(file)
+	s.content, err = c.readInvoice(file)
 	return s, err
+}
+
+// readInvoice reads a file that is to be sent: an empty one never leaves this machine.
+func (c *cli) readInvoice(file string) ([]byte, error) {
+	content, err := c.read(file)
+	if err == nil && len(content) == 0 {
+		err = usage("%s is empty: give the invoice itself", file)
+	}
+	return content, err
 }
 
 func (c *cli) correctCommand() *cobra.Command {

@@ -104,7 +104,7 @@ func TestDevicesAndLifeByCommand(t *testing.T) {
 	key := filepath.Join(dir, "app.pem")
 	tool(exitOK, "", "otp app key "+key)
 	_, said = tool(exitUsage, "", "otp app key "+key)
-	require.Contains(t, said, "exists")
+	require.Contains(t, said, "is there already")
 	byApp := person("u-2")
 	out, _ = tool(exitOK, pin, "otp enrol --app-key "+key+" --credential "+byApp+" --format json")
 	require.NoError(t, json.Unmarshal([]byte(out), &enrolled))

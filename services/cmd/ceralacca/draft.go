@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,7 +25,13 @@ func (c *cli) readDraft(file string) (*invoicev1.Draft, error) {
 	decoder.UseNumber()
 	var data any
 	if err := decoder.Decode(&data); err != nil {
-		return nil, usage("%s is no draft: %v; see ceralacca invoice new --help for the form", file, err)
+		return nil, usage("%s is no draft: %s; see ceralacca invoice new --help for the form", file, jsonInWords(raw, err))
+	}
+	if _, ok := data.(map[string]any); !ok {
+		return nil, usage("%s is no draft: the file has to hold an object, { ... }; see ceralacca invoice new --help for the form", file)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, usage("%s is no draft: something follows it; give one draft a file", file)
 	}
 	draft := &invoicev1.Draft{}
 	quoteNumbers(data, draft.ProtoReflect().Descriptor())
@@ -33,6 +43,33 @@ func (c *cli) readDraft(file string) (*invoicev1.Draft, error) {
 		return nil, usage("%s is no draft: %s; see ceralacca invoice new --help for the form", file, plainError(err))
 	}
 	return draft, nil
+}
+
+// jsonInWords says where a file stops being the JSON that is wanted, and why.
+func jsonInWords(raw []byte, err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case len(bytes.TrimSpace(raw)) == 0:
+		return "the file is empty"
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("no JSON from line %d on: %s", lineAt(raw, syntax.Offset), syntax.Error())
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Sprintf("the file has to hold an object, { ... }, and holds: %s", kind.Value)
+	case errors.As(err, &kind):
+		return fmt.Sprintf("line %d: %s cannot be a %s", lineAt(raw, kind.Offset), kind.Field, kind.Value)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the JSON ends in the middle: the file is cut off"
+	}
+	_, said, found := strings.Cut(err.Error(), "json: ")
+	if !found {
+		return err.Error()
+	}
+	return said
+}
+
+func lineAt(raw []byte, offset int64) int {
+	return 1 + bytes.Count(raw[:min(int(offset), len(raw))], []byte("\n"))
 }
 
 // quoteNumbers turns numbers into text where the message has text.

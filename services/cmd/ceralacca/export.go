@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/uuid"
@@ -54,41 +53,16 @@ spreadsheet would take for a formula has an apostrophe before it. The newest inv
 	return cmd
 }
 
-// writeExport writes the chunks. A file gets its name when it is whole: a broken export leaves none behind.
+// writeExport writes the chunks and says how much it was.
 func (c *cli) writeExport(stream invoicev1.BatchService_ExportInvoicesClient, output string) error {
-	part, err := stream.Recv()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	out := c.out
-	partial := output + ".part"
-	if output != "" {
-		f, err := os.Create(partial)
-		if err != nil {
-			return usage("--output: %v", err)
-		}
-		defer func() {
-			_ = f.Close()
-			_ = os.Remove(partial) // gone already when it got its name
-		}()
-		out = f
-	}
 	written := 0
-	for err == nil {
-		if _, err := out.Write(part.GetContent()); err != nil {
-			return usage("--output: %v", err)
-		}
+	err := c.download(output, func() ([]byte, error) {
+		part, err := stream.Recv()
 		written += len(part.GetContent())
-		part, err = stream.Recv()
-	}
-	if !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the file was not written whole: %w", err)
-	}
-	if output == "" {
-		return nil
-	}
-	if err := os.Rename(partial, output); err != nil {
-		return usage("--output: %v", err)
+		return part.GetContent(), err
+	})
+	if err != nil || output == "" {
+		return err
 	}
 	if c.format == formatJSON {
 		printJSON(c.out, map[string]any{"file": output, "size": written})
@@ -107,7 +81,7 @@ func (c *cli) importCommand() *cobra.Command {
 		if requestID == "" {
 			requestID = uuid.NewString()
 		}
-		req := &invoicev1.ImportInvoiceRequest{FileName: given[0], ExternalId: externalID, RequestId: requestID}
+		req := &invoicev1.ImportInvoiceRequest{FileName: filepath.Base(given[0]), ExternalId: externalID, RequestId: requestID}
 		var err error
 		if req.Metadata, err = c.metadata(metadata); err != nil {
 			return err
@@ -115,7 +89,7 @@ func (c *cli) importCommand() *cobra.Command {
 		if req.Parent, err = c.within("companies", company); err != nil {
 			return err
 		}
-		if req.Content, err = c.read(given[0]); err != nil {
+		if req.Content, err = c.readInvoice(given[0]); err != nil {
 			return err
 		}
 		api, err := c.batches()

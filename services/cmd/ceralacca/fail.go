@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"ceralacca.dev/services/internal/fault"
 )
@@ -13,7 +17,7 @@ import (
 const (
 	exitOK          = 0
 	exitRefused     = 1 // the request was understood and refused, or a check found errors
-	exitUsage       = 2 // wrong arguments, or a file that cannot be read
+	exitUsage       = 2 // wrong arguments, or a file that cannot be read or written
 	exitNotFound    = 3
 	exitDenied      = 4   // no key, a wrong key, or a key that may not do this
 	exitUnavailable = 5   // the server cannot be reached or asks to try again
@@ -24,7 +28,7 @@ const (
 const exitHelp = `Exit codes:
     0  done
     1  refused: the request is wrong in itself, or a check found errors
-    2  wrong arguments, or a file that cannot be read
+    2  wrong arguments, or a file that cannot be read or written
     3  not found; of verify: indeterminate
     4  a wrong key, or a key that may not do this
     5  the server cannot be reached, or asks to try again later
@@ -36,7 +40,62 @@ With --format json the result is JSON on standard output, and an error is one JS
 // usageError is a mistake in the words of the command.
 type usageError struct{ error }
 
-func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
+func usage(format string, a ...any) error {
+	for i := range a {
+		if err, ok := a[i].(error); ok {
+			a[i] = readable{err}
+		}
+	}
+	return usageError{fmt.Errorf(format, a...)}
+}
+
+// readable is an error in words.
+type readable struct{ error }
+
+func (r readable) Error() string { return inWords(r.error) }
+
+func (r readable) Unwrap() error { return r.error }
+
+// inWords says what the system has against a file so that a person can mend it.
+func inWords(err error) string {
+	message := err.Error()
+	var of *fs.PathError
+	if !errors.As(err, &of) {
+		return message
+	}
+	name := of.Path
+	if name == "/dev/stdout" || name == "/dev/stdin" {
+		name = "standard " + strings.TrimPrefix(name, "/dev/std") + "put"
+	}
+	said := ""
+	switch {
+	case errors.Is(of, fs.ErrNotExist):
+		said = "there is no file " + name
+		if folder := filepath.Dir(of.Path); !isFolder(folder) {
+			said = "there is no folder " + folder
+		}
+	case errors.Is(of, fs.ErrPermission):
+		said = name + ": this user may not read or write there"
+	case errors.Is(of, fs.ErrExist):
+		said = name + " is there already: remove it, or give another name"
+	case errors.Is(of, syscall.EISDIR):
+		said = name + " is a folder; a file is wanted"
+	case errors.Is(of, syscall.ENOTDIR):
+		said = name + ": a part of it that should be a folder is a file"
+	case errors.Is(of, syscall.ENOSPC):
+		said = name + " cannot be written: the disk is full"
+	case errors.Is(of, syscall.EROFS):
+		said = name + " cannot be written: the disk is read-only"
+	default:
+		return message
+	}
+	return strings.ReplaceAll(message, of.Error(), said)
+}
+
+func isFolder(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
 
 // quietError ends with a code and has said already what there is to say.
 type quietError int
@@ -93,7 +152,7 @@ func (c *cli) describeError(err error) failure {
 	case errors.Is(err, context.Canceled):
 		return failure{Code: "INTERRUPTED", Kind: "interrupted", Message: "interrupted", ExitCode: exitInterrupted, RequestID: requestOf(err)}
 	case !errors.As(err, &f):
-		return failure{Code: "USAGE", Kind: "usage", Message: err.Error(), ExitCode: exitUsage}
+		return failure{Code: "USAGE", Kind: "usage", Message: inWords(err), ExitCode: exitUsage}
 	}
 	f = c.explain(f)
 	out := failure{Code: f.Code, Kind: f.Kind.String(), Message: f.Message, ExitCode: exitOf(f.Kind)}

@@ -326,7 +326,7 @@ func describeSignature(s *signature.Signature) signatureDescription {
 // plain is an error without the name of the library that it comes from.
 func plain(err error) string {
 	text := err.Error()
-	for _, library := range []string{"signature: ", "fatturapa: ", "sdi: ", "cades: ", "cms: ", "tsp: "} {
+	for _, library := range []string{"signature: ", "fatturapa: ", "sdi: ", "cades: ", "cms: ", "tsp: ", "custody: ", "validation: "} {
 		text = strings.TrimPrefix(text, library)
 	}
 	return text

@@ -62,11 +62,7 @@ func (c *cli) save(file string, content []byte, answer proto.Message) error {
 	if file == "" {
 		return c.print(answer, func() { _, _ = c.out.Write(content) })
 	}
-	err := os.WriteFile(file, content, 0o644)
-	if err != nil {
-		return usage("--output: %v", err)
-	}
-	return nil
+	return put(file, shared, content)
 }
 
 func (c *cli) submitCommand() *cobra.Command {

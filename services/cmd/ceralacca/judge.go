@@ -20,13 +20,13 @@ func (k *checker) judge(u *checkUnit) checked {
 	r := checked{File: u.name}
 	f, err := u.open()
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = inWords(err)
 		return r
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, largestFile+1))
 	_ = f.Close() // nothing was written
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = inWords(err)
 		return r
 	}
 	if len(raw) > largestFile {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -113,7 +114,7 @@ func (c *cli) generateCommand() *cobra.Command {
 			return err
 		}
 		if output != "" {
-			err = writeSecret(output, key)
+			err = writeSecret(output, append([]byte(key), '\n'))
 			if err != nil {
 				return usage("--output: %v", err)
 			}
@@ -142,15 +143,18 @@ may. Use it to make the first operators' keys, keep it off line, and replace the
 	return cmd
 }
 
-func writeSecret(file, secret string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// writeSecret makes a file that must not be there yet; an unfinished one is removed.
+func writeSecret(file string, secret []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, private)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(f, secret)
-	closeErr := f.Close()
-	if err != nil {
-		return err
+	_, err = f.Write(secret)
+	if err == nil {
+		err = f.Sync()
 	}
-	return closeErr
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
 }

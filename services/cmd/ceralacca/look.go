@@ -47,8 +47,8 @@ func (c *cli) lookGet() *cobra.Command {
 			if len(look.GetLogo()) == 0 {
 				return usage("--output: %s has no logo to write", name)
 			}
-			if err := os.WriteFile(output, look.GetLogo(), 0o644); err != nil {
-				return usage("--output: %v", err)
+			if err := put(output, shared, look.GetLogo()); err != nil {
+				return err
 			}
 		}
 		return c.print(look, func() { c.showLook(look) })

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -30,11 +32,17 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	root := c.command()
 	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	root.SetIn(c.in)
-	root.SetOut(c.out)
 	root.SetErr(c.errOut)
+	result := &sink{Writer: c.out}
+	c.out = result
+	root.SetOut(result)
 	err := root.ExecuteContext(ctx)
 	if c.conn != nil {
 		_ = c.conn.Close()
+	}
+	var quiet quietError
+	if result.err != nil && (err == nil || errors.As(err, &quiet)) {
+		err = usage("the result is not whole: %v", result.err)
 	}
 	if err == nil {
 		return exitOK
@@ -43,6 +51,12 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		c.format = formatJSON // also when the flags themselves could not be read
 	}
 	return c.fail(err)
+}
+
+// kinds says what the value of a flag is to be; texts take everything.
+var kinds = map[string]string{
+	"bool": "true or false", "duration": "time such as 90s, 10m or 2h",
+	"int": "whole number", "int32": "whole number", "int64": "whole number", "uint32": "whole number", "float64": "number",
 }
 
 func wantsJSON(args []string) bool {
@@ -69,6 +83,10 @@ func (c *cli) command() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "longest wait for the answer to one call")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.check() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var wrong *pflag.InvalidValueError
+		if errors.As(err, &wrong) {
+			return usage("--%s: %q is no %s; see %s --help", wrong.GetFlag().Name, wrong.GetValue(), kinds[wrong.GetFlag().Value.Type()], cmd.CommandPath())
+		}
 		return usage("%v; see %s --help", err, cmd.CommandPath())
 	})
 	// A group is no command of its own: its usage line without a verb would be wrong.
@@ -78,6 +96,7 @@ func (c *cli) command() *cobra.Command {
 		c.sdiCommand(), c.inboundCommand(), c.pecCommand(), c.archiveCommand(), c.conserveCommand(), c.parkedCommand(), c.breakersCommand(), c.auditCommand(), c.configCommand(),
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
 		c.batchCommand(), c.exportCommand(), c.importCommand(), c.inspectCommand(), c.verifyCommand(), c.versionCommand())
+	refuseUnknown(root)
 	for _, group := range root.Commands() {
 		refuseUnknown(group)
 	}

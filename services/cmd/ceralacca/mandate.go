@@ -199,7 +199,7 @@ func (c *cli) stampCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := replaceWith(out, 0o644, made.GetTsr()); err != nil {
+			if err := replaceWith(out, shared, made.GetTsr()); err != nil {
 				return usage("%v", err)
 			}
 			err = c.print(made, func() {

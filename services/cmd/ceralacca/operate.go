@@ -79,7 +79,7 @@ func (c *cli) everywhere(ask func(instance) error) error {
 // operationsOf gives the API of the process that hosts a service.
 func (c *cli) operationsOf(service string) (operationsv1.OperationsServiceClient, error) {
 	if !slices.Contains(services, service) {
-		return nil, usage("there is no service %q; there are %v", service, services)
+		return nil, usage("there is no service %q; there are %s", service, strings.Join(services, ", "))
 	}
 	r, err := c.dial()
 	if err != nil {

@@ -136,9 +136,9 @@ func (c *cli) otpEnrol() *cobra.Command {
 			})
 		}
 		if qr != "" {
-			err = os.WriteFile(qr, made.GetQrPng(), 0o600)
+			err = replaceWith(qr, private, made.GetQrPng())
 			if err != nil { // the secret is shown below: the enrolment is not lost
-				fmt.Fprintf(c.errOut, "--qr: %v\n", err)
+				fmt.Fprintf(c.errOut, "--qr: %s\n", inWords(err))
 			}
 		}
 		return c.print(made, func() {

@@ -62,15 +62,11 @@ func (c *cli) appMakeKey() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f, err := os.OpenFile(given[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		err = writeSecret(given[0], pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 		if err != nil {
 			return usage("%v", err)
 		}
-		err = pem.Encode(f, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
-		if closed := f.Close(); err == nil {
-			err = closed
-		}
-		return err
+		return nil
 	})
 }
 
@@ -126,7 +122,7 @@ func (c *cli) appAnswer() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.errOut, "%d documents, together %s..., until %s\n", q.GetSignatureCount(), hex.EncodeToString(q.GetDigest()[:8]), when(q.GetExpireTime()))
+		fmt.Fprintf(c.errOut, "documents: %d, together %s..., until %s\n", q.GetSignatureCount(), hex.EncodeToString(q.GetDigest()[:8]), when(q.GetExpireTime()))
 		req := &signv1.AnswerPushRequestRequest{Name: q.GetName(), Refuse: refuse}
 		text := q.GetToSign() + "refuse"
 		if !refuse {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -186,33 +184,6 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 		fmt.Fprintln(c.out)
 		c.table([]string{"PART", "FILE", "TYPE", "BYTES", "DANGER"}, rows)
 	}
-}
-
-// download writes a stream into a file, which is made only when the first bytes are there.
-func (c *cli) download(output string, recv func() ([]byte, error)) error {
-	data, err := recv()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	out := c.out
-	if output != "" {
-		f, err := os.Create(output)
-		if err != nil {
-			return usage("--output: %v", err)
-		}
-		defer f.Close()
-		out = f
-	}
-	for err == nil {
-		_, err = out.Write(data)
-		if err == nil {
-			data, err = recv()
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return fmt.Errorf("the file was not written whole: %w", err)
 }
 
 func (c *cli) pecDownload() *cobra.Command {

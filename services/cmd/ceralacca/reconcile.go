@@ -46,16 +46,9 @@ func writeReconciliation(dir string, r *sdiv1.ReconcileResponse) error {
 }
 
 func writeSheet(path string, lines [][]string) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the person names it
-	if err != nil {
-		return err
-	}
-	w := csv.NewWriter(file)
-	w.Comma = ';'
-	err = w.WriteAll(append([][]string{reconciliationColumns}, lines...))
-	closeErr := file.Close()
-	if err != nil {
-		return err
-	}
-	return closeErr
+	return replace(path, private, func(file *os.File) error {
+		w := csv.NewWriter(file)
+		w.Comma = ';'
+		return w.WriteAll(append([][]string{reconciliationColumns}, lines...))
+	})
 }

@@ -49,7 +49,7 @@ func (c *cli) renderCommand() *cobra.Command {
 		var page bytes.Buffer
 		err = paint(&page, file, o)
 		if err != nil {
-			return usage("%v", err)
+			return usage("%s", plain(err))
 		}
 		if o.Accent != "" && !strings.EqualFold(o.Accent, readable) {
 			fmt.Fprintf(c.errOut, "note: %s cannot be read on white; %s is used, which is the same colour darker\n", o.Accent, readable)
@@ -58,11 +58,7 @@ func (c *cli) renderCommand() *cobra.Command {
 			_, err = c.out.Write(page.Bytes())
 			return err
 		}
-		err = os.WriteFile(output, page.Bytes(), 0o644)
-		if err != nil {
-			return usage("--output: %v", err)
-		}
-		return nil
+		return put(output, shared, page.Bytes())
 	})
 	cmd.Long = cmd.Short + `.
 
@@ -95,11 +91,11 @@ func (c *cli) invoiceFile(name string) (*fatturapa.File, error) {
 	}
 	content, err := unwrap(raw)
 	if err != nil {
-		return nil, usage("%s: %v", name, err)
+		return nil, usage("%s: %s", name, plain(err))
 	}
 	file, err := fatturapa.Parse(content)
 	if err != nil {
-		return nil, usage("%s: %v", name, err)
+		return nil, usage("%s: %s", name, plain(err))
 	}
 	return file, nil
 }

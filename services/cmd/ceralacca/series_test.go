@@ -27,7 +27,7 @@ func TestWrongWordsOfNumbering(t *testing.T) {
 		"series, correct":    {"invoice correct --tenant acme --series fe i x.xml", "--series numbers a draft"},
 		"no draft":           {"invoice submit --tenant acme --company c --draft " + bad, "is no draft"},
 		"unknown field":      {"invoice submit --tenant acme --company c --draft " + unknown, "colour"},
-		"draft away":         {"invoice submit --tenant acme --company c --draft /nonexistent/d", "open /nonexistent/d"},
+		"draft away":         {"invoice submit --tenant acme --company c --draft /nonexistent/d", "there is no folder /nonexistent"},
 		"request id":         {"invoice correct --tenant acme --request-id 7 i x.xml", `"7" is no UUID`},
 		"compare with no id": {"invoice compare", "INVOICE is missing"},
 	} {

@@ -111,7 +111,7 @@ func (p *personal) sign(ctx context.Context, api signv1.AuthorizationServiceClie
 	for _, f := range files {
 		fmt.Fprintf(c.errOut, "to sign: %s  SHA-256 %s...\n", printable(f.file), hex.EncodeToString(f.hash[:8]))
 	}
-	fmt.Fprintf(c.errOut, "%d documents, together %s..., level %s, until %s\n", len(files), hex.EncodeToString(ch.GetDigest()[:8]), enum("SIGNATURE_LEVEL_", ch.GetLevel()), when(ch.GetExpireTime()))
+	fmt.Fprintf(c.errOut, "documents: %d, together %s..., level %s, until %s\n", len(files), hex.EncodeToString(ch.GetDigest()[:8]), enum("SIGNATURE_LEVEL_", ch.GetLevel()), when(ch.GetExpireTime()))
 	sent, err := api.SendOtp(ctx, &signv1.SendOtpRequest{Challenge: ch.GetName()})
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (f toSign) write(of, signed []byte) error {
 	if string(now) != string(f.hash) || string(of) != string(f.hash) {
 		return fault.Conflict("DOCUMENT_CHANGED", "%s changed while it was being signed: its signature is not written", f.file)
 	}
-	if err := replaceWith(f.output, 0o644, signed); err != nil {
+	if err := replaceWith(f.output, shared, signed); err != nil {
 		return usage("%v", err)
 	}
 	return nil

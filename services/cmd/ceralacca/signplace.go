@@ -137,7 +137,7 @@ func changedMeanwhile(f toSign) error {
 // file that changed since it was shown does not.
 func (f toSign) assemble(sd *cms.SignedData, signers int) error {
 	var refused error // whose own words are for the user
-	err := replace(f.output, 0o644, func(out *os.File) error {
+	err := replace(f.output, shared, func(out *os.File) error {
 		if err := sd.Write(out); err != nil {
 			return err
 		}

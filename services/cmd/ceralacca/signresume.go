@@ -115,7 +115,7 @@ func (h inHand) keep() (forget func() error, err error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, h.RequestID+".json")
-	if err := replaceWith(path, 0o600, raw); err != nil {
+	if err := replaceWith(path, private, raw); err != nil {
 		return nil, usage("%v", err)
 	}
 	return func() error { return os.Remove(path) }, nil

@@ -124,7 +124,7 @@ func uploadSources(given []string) (archive string, files []string, err error) {
 		files = append(files, name)
 	}
 	if len(files) == 0 {
-		return "", nil, usage("there is no file in %v", given)
+		return "", nil, usage("there is no file in %s", strings.Join(given, ", "))
 	}
 	for _, name := range files {
 		if info, err := os.Stat(name); err == nil && info.Size() > largestFile {

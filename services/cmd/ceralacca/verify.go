@@ -159,7 +159,7 @@ func (c *cli) judgeBy(v *verification, given []string) (validation.Options, erro
 		}
 		list, err := validation.ParseCRL(raw)
 		if err != nil {
-			return o, usage("--crl: %s: %v", name, err)
+			return o, usage("--crl: %s: %s", name, plain(err))
 		}
 		o.CRLs = append(o.CRLs, list)
 	}
@@ -231,7 +231,7 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 	j := &judgement{File: name}
 	file, err := c.openSource(name)
 	if err != nil {
-		j.Error = err.Error()
+		j.Error = inWords(err)
 		return j
 	}
 	defer file.Close()
@@ -260,11 +260,11 @@ func (c *cli) verifyFile(ctx context.Context, name string, v *verification, o va
 	}
 	var wrong []string
 	if err := v.keep(j, name); err != nil {
-		wrong = append(wrong, err.Error())
+		wrong = append(wrong, inWords(err))
 	}
 	if v.report != "" {
 		if err := v.writeReport(j, name, file); err != nil {
-			wrong = append(wrong, "--report: "+err.Error())
+			wrong = append(wrong, "--report: "+inWords(err))
 		}
 	}
 	j.Error = strings.Join(wrong, "; ")

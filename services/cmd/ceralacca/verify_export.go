@@ -102,7 +102,7 @@ func (e *exported) read(name string) ([]byte, error) {
 func (e *exported) manifest() {
 	raw, err := e.read(exportManifest)
 	if err != nil {
-		e.bad(exportUnreadable, exportManifest, "%v", err)
+		e.bad(exportUnreadable, exportManifest, "%s", inWords(err))
 		return
 	}
 	for line := range strings.Lines(string(raw)) {
@@ -164,7 +164,7 @@ func (e *exported) inserted() {
 		return err
 	})
 	if err != nil {
-		e.bad(exportUnreadable, "data", "%v", err)
+		e.bad(exportUnreadable, "data", "%s", inWords(err))
 	}
 }
 

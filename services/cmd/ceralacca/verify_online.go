@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -148,5 +147,5 @@ func (v *verification) writeReport(j *judgement, name string, file validation.So
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(v.report, b.Bytes(), 0o600)
+	return replaceWith(v.report, private, b.Bytes())
 }

@@ -165,7 +165,7 @@ func TestVerifyExtracts(t *testing.T) {
 	require.True(t, bytes.HasPrefix(written, []byte("<?xml")))
 	got = command(t, "", "verify", "invoice.xml.p7m", "--extract", "into")
 	require.Equal(t, exitUsage, got.code)
-	require.Contains(t, got.errOut, "exists")
+	require.Contains(t, got.errOut, "is there already")
 	again, err := os.ReadFile("into/invoice.xml")
 	require.NoError(t, err)
 	require.Equal(t, written, again)

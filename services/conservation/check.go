@@ -42,6 +42,8 @@ type ChecksConfig struct {
 	DeepPackages int `yaml:"deep_packages"`
 	// Completeness is the time between two comparisons with the invoices and the log.
 	Completeness time.Duration `yaml:"completeness"`
+	// Settling is how long an event may be on its way before its document counts as missing.
+	Settling time.Duration `yaml:"settling"`
 	// RestoreDrill is the time between two drills.
 	RestoreDrill time.Duration `yaml:"restore_drill"`
 	// Renewal is the time between two looks for evidence that has to be renewed.
@@ -55,7 +57,7 @@ const aDay = 24 * time.Hour
 func defaultChecks() ChecksConfig {
 	return ChecksConfig{
 		Scrub: aDay, ScrubEvery: 30 * aDay, ScrubBytes: 50 << 30, Deep: aDay, DeepEvery: 365 * aDay, DeepPackages: 200,
-		Completeness: aDay, RestoreDrill: 90 * aDay, Renewal: aDay, Inventory: 30 * aDay,
+		Completeness: aDay, Settling: time.Hour, RestoreDrill: 90 * aDay, Renewal: aDay, Inventory: 30 * aDay,
 	}
 }
 
@@ -63,6 +65,7 @@ func (c ChecksConfig) check(bad func(when bool, path, format string, a ...any)) 
 	for name, d := range map[string]time.Duration{"scrub": c.Scrub, "deep": c.Deep, "completeness": c.Completeness, "restore_drill": c.RestoreDrill, "renewal": c.Renewal, "inventory": c.Inventory} {
 		bad(d < 0, "checks."+name, "must not be negative; 0s turns it off")
 	}
+	bad(c.Settling < 0, "checks.settling", "must not be negative")
 	bad(c.ScrubEvery <= 0, "checks.scrub_every", "must be more than 0s")
 	bad(c.ScrubBytes < 1, "checks.scrub_bytes", "must be at least 1")
 	bad(c.DeepEvery <= 0 || c.DeepEvery > 5*365*aDay, "checks.deep_every", "must be more than 0s and at most five years")

@@ -54,6 +54,11 @@ FROM unit WHERE tenant_id = @tenant AND state NOT IN ('REFUSED', 'DESTROYED') AN
 -- Which of these documents the archive keeps.
 SELECT DISTINCT subject FROM unit WHERE tenant_id = @tenant AND subject = ANY(@subjects::text[]) AND state NOT IN ('REFUSED', 'DESTROYED');
 
+-- name: SubjectsHeld :many
+-- How the archive has these documents: each state of a unit of theirs, and whether SdI's notice that the term is over is among what it keeps.
+SELECT u.subject, u.state, EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.receipt_type = 'DT') AS expiry
+FROM unit u WHERE u.tenant_id = @tenant AND u.subject = ANY(@subjects::text[]);
+
 -- name: BrokenChains :many
 -- Tenants whose numbers in the log have a gap.
 SELECT tenant_id, max(sequence)::bigint AS last, count(*) AS leaves FROM log_leaf

@@ -306,7 +306,7 @@ func TestCompleteness(t *testing.T) {
 	for _, u := range units {
 		receiptOf(t, h, api, u.GetName())
 	}
-	old := timestamppb.New(time.Now().Add(-2 * settling))
+	old := timestamppb.New(time.Now().Add(-2 * time.Hour))
 	add := func(name string, state invoicev1.InvoiceState, format string, at *timestamppb.Timestamp) {
 		h.ledger.list = append(h.ledger.list, &invoicev1.Invoice{Name: name, State: state, Format: format, UpdateTime: at})
 	}

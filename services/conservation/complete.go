@@ -3,26 +3,25 @@ package conservation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 )
 
-const (
-	// settling is how long an event may be on its way before its document counts as missing.
-	settling     = time.Hour
-	completePage = 500
-)
+const completePage = 500
 
 // completeness compares what should be in custody with what is: settled invoices, units, leaves of the log.
 func (s *Service) completeness(ctx context.Context, f *findings) error {
-	f.What = "settled invoices against units, days of mailboxes against units, units against leaves of the log, leaves against units, numbers of the log"
-	tenants, err := s.tenants(ctx, f.Tenant)
+	f.What = "settled invoices against units, received invoices against units, days of mailboxes against units, units against leaves of the log, leaves against units, numbers of the log"
+	tenants, err := s.everyTenant(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -35,6 +34,10 @@ func (s *Service) completeness(ctx context.Context, f *findings) error {
 		if err != nil {
 			return fmt.Errorf("conservation: compare with the invoices of %s: %w", tenant, err)
 		}
+		err = s.receivedKept(ctx, f, tenant)
+		if err != nil {
+			return fmt.Errorf("conservation: compare with what %s received: %w", tenant, err)
+		}
 	}
 	if s.book == nil {
 		f.note("no log of evidence is kept: it was not compared")
@@ -42,6 +45,41 @@ func (s *Service) completeness(ctx context.Context, f *findings) error {
 	}
 	return s.logKept(ctx, f)
 }
+
+// everyTenant is every tenant of the platform, and those of whom the archive holds something; or the one. Of a tenant of whom the
+// archive holds nothing everything may be missing.
+func (s *Service) everyTenant(ctx context.Context, f *findings) ([]string, error) {
+	list, err := s.tenants(ctx, f.Tenant)
+	if err != nil || f.Tenant != "" {
+		return list, err
+	}
+	if s.tenancy == nil {
+		f.note("tenants of whom the archive holds nothing were not looked at: rpc.peers has no address of tenancy")
+		return list, nil
+	}
+	for token := ""; ; {
+		page, err := s.tenancy.ListTenants(ctx, &tenancyv1.ListTenantsRequest{PageSize: completePage, PageToken: token})
+		if unanswered(err) {
+			f.note("tenants of whom the archive holds nothing were not looked at: tenancy does not list them for the archive before it is upgraded")
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("conservation: list of tenants: %w", err)
+		}
+		for _, t := range page.GetTenants() {
+			list = append(list, strings.TrimPrefix(t.GetName(), "tenants/"))
+		}
+		token = page.GetNextPageToken()
+		if token == "" {
+			break
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// unanswered: a neighbour of an earlier version does not let the archive ask.
+func unanswered(err error) bool { return err != nil && fault.Of(err).Code == "SERVICE_NOT_ALLOWED" }
 
 // tenants are those of whom the archive holds something, or the one.
 func (s *Service) tenants(ctx context.Context, only string) ([]string, error) {
@@ -70,9 +108,9 @@ func (s *Service) tenants(ctx context.Context, only string) ([]string, error) {
 	}
 }
 
-// settledKept asks the invoices of a tenant: each that is settled for an hour must have its unit.
+// settledKept asks the invoices of a tenant: each that is settled for a while must have its unit.
 func (s *Service) settledKept(ctx context.Context, f *findings, tenant string) error {
-	before := s.now().Add(-settling)
+	before := s.now().Add(-s.cfg.Checks.Settling)
 	for token := ""; ; {
 		page, err := s.invoices.ListInvoices(ctx, &invoicev1.ListInvoicesRequest{Parent: "tenants/" + tenant + "/companies/-", PageSize: completePage, PageToken: token})
 		if err != nil {
@@ -132,7 +170,7 @@ func (s *Service) logKept(ctx context.Context, f *findings) error {
 		for _, c := range chains {
 			f.bad("tenants/"+c.TenantID, "its numbers in the log go to %d and %d leaves are there", c.Last, c.Leaves)
 		}
-		missing, err := q.UnitsWithoutLeaf(ctx, db.UnitsWithoutLeafParams{Before: pg.Time(s.now().Add(-settling)), Tenant: f.Tenant, Page: mostProblems})
+		missing, err := q.UnitsWithoutLeaf(ctx, db.UnitsWithoutLeafParams{Before: pg.Time(s.now().Add(-s.cfg.Checks.Settling)), Tenant: f.Tenant, Page: mostProblems})
 		if err != nil {
 			return err
 		}

@@ -325,7 +325,7 @@ func (m *mailFacts) note() string {
 
 // mailKept compares the days that mailboxes closed with what is in custody.
 func (s *Service) mailKept(ctx context.Context, f *findings, tenant string) error {
-	before := pg.Time(s.now().Add(-settling))
+	before := pg.Time(s.now().Add(-s.cfg.Checks.Settling))
 	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		days, err := q.CountMailDays(ctx, db.CountMailDaysParams{TenantID: tenant, Before: before})

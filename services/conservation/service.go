@@ -21,7 +21,9 @@ import (
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg"
@@ -165,6 +167,8 @@ type Service struct {
 	blobs           blob.Store
 	signer          signv1.SignServiceClient
 	invoices        invoicev1.InvoiceServiceClient
+	inbound         sdiv1.InboundServiceClient     // nil: no gateway runs here, nothing is received
+	tenancy         tenancyv1.TenancyServiceClient // nil: not told where it is
 	stamps          []*authority
 	roots           *x509.CertPool      // of all authorities, former ones too
 	credentialRoots *x509.CertPool      // of those who sign packages; nil: not configured
@@ -198,6 +202,13 @@ func wire(h *run.Host) (*Service, error) {
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
 		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,
+	}
+	// A configuration of before does not say where they are: what is not compared for that is in the report.
+	if h.Reaches("sdi-gateway") {
+		s.inbound = sdiv1.NewInboundServiceClient(h.Dial("sdi-gateway"))
+	}
+	if h.Reaches("tenancy") {
+		s.tenancy = tenancyv1.NewTenancyServiceClient(h.Dial("tenancy"))
 	}
 	s.judged, s.tried = semaphore.NewWeighted(cfg.Deposits.JudgedBytes), semaphore.NewWeighted(cfg.Deposits.JudgedBytes)
 	s.rome, err = loadRome()

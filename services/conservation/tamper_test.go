@@ -287,7 +287,7 @@ func Test28_TamperTable(t *testing.T) {
 	})
 	t.Run("a document is refused", func(t *testing.T) {
 		// Its event never comes: there is no unit, so no receipt can be had, and the archive's own check names it.
-		refused, old := company+"/invoices/"+uuid.NewString(), timestamppb.New(time.Now().Add(-2*settling))
+		refused, old := company+"/invoices/"+uuid.NewString(), timestamppb.New(time.Now().Add(-2*time.Hour))
 		for _, name := range []string{h.units(t, "")[0].GetSubject(), refused} {
 			h.ledger.list = append(h.ledger.list, &invoicev1.Invoice{Name: name, State: invoicev1.InvoiceState_INVOICE_STATE_DELIVERED, Format: "FPR12", UpdateTime: old})
 		}

@@ -122,6 +122,11 @@ SET state = @state, answer_uri = @answer_uri, code = @code, message = @message, 
     attempt_at = sqlc.narg(attempt_at), settled_at = sqlc.narg(settled_at)
 WHERE id = @id;
 
+-- name: InboundExpiries :many
+-- The notice that ended the term of each of these files: the first that was understood.
+SELECT DISTINCT ON (n.file_id) n.file_id::uuid AS file_id, n.file_name, n.sha256, octet_length(n.raw)::bigint AS size
+FROM inbound_notice n WHERE n.file_id = ANY(@file_ids::uuid[]) AND n.applied_at IS NOT NULL AND n.problem = '' ORDER BY n.file_id, n.applied_at, n.id;
+
 -- name: SetInboundState :exec
 UPDATE inbound_file SET state = @state, expired_at = sqlc.narg(expired_at), updated_at = @updated_at WHERE id = @id;
 

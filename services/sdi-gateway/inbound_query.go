@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/format/sdi"
@@ -315,6 +316,10 @@ func presentInbound(ctx context.Context, tx pgx.Tx, rows []db.InboundFile) ([]*s
 		presentOutcome(byID[o.FileID], o)
 		facts[o.FileID] = append(facts[o.FileID], outcomeFact{o.Position, o.State})
 	}
+	err = presentExpiries(ctx, q, rows, byID)
+	if err != nil {
+		return nil, err
+	}
 	for i := range rows {
 		// In a transaction that changes outcomes the row may be older than they are: the state that is shown follows from them.
 		if r := &rows[i]; r.TenantID != "" {
@@ -324,13 +329,45 @@ func presentInbound(ctx context.Context, tx pgx.Tx, rows []db.InboundFile) ([]*s
 	return list, nil
 }
 
+// presentExpiries adds SdI's notices that terms are over. Their bytes were stored when the tenant was told.
+func presentExpiries(ctx context.Context, q *db.Queries, rows []db.InboundFile, byID map[uuid.UUID]*sdiv1.InboundInvoice) error {
+	tenants := map[uuid.UUID]string{}
+	var over []uuid.UUID
+	for i := range rows {
+		if r := &rows[i]; r.ExpiredAt != nil && r.DestroyedBy == "" {
+			over, tenants[r.ID] = append(over, r.ID), r.TenantID
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	notices, err := q.InboundExpiries(ctx, over)
+	if err != nil {
+		return err
+	}
+	for _, n := range notices {
+		ref := blob.Ref{Tenant: tenants[n.FileID], SHA256: [32]byte(n.Sha256), Size: n.Size}
+		byID[n.FileID].Expiry = &sdiv1.InboundNotice{FileName: n.FileName, Content: blobOf(ref, "application/xml")}
+	}
+	return nil
+}
+
 func presentFile(r *db.InboundFile) (*sdiv1.InboundInvoice, error) {
 	ref, err := blob.ParseURI(r.FileUri)
 	if err != nil {
 		return nil, err
 	}
+	var metadata *eventv1.Blob
+	if r.MetadataUri != "" {
+		told, err := blob.ParseURI(r.MetadataUri)
+		if err != nil {
+			return nil, err
+		}
+		metadata = blobOf(told, "application/xml")
+	}
 	return &sdiv1.InboundInvoice{
-		Name: inboundName(r), State: inboundStateEnum(r.State), SdiId: r.SdiID, FileName: nameLeft(r.FileName), Format: r.Format, RecipientCode: r.RecipientCode,
+		Metadata: metadata,
+		Name:     inboundName(r), State: inboundStateEnum(r.State), SdiId: r.SdiID, FileName: nameLeft(r.FileName), Format: r.Format, RecipientCode: r.RecipientCode,
 		Seller: &sdiv1.InboundParty{Name: r.SellerName, VatNumber: r.SellerVat, TaxCode: r.SellerTax},
 		Buyer:  &sdiv1.InboundParty{Name: r.BuyerName, VatNumber: r.BuyerVat, TaxCode: r.BuyerTax},
 		Signed: r.Signed, Channel: r.Channel, RoutedBy: r.RoutedBy, ReasonCode: r.ReasonCode, Reason: r.Reason,

@@ -279,7 +279,11 @@ func (r *receiver) claims(t *testing.T) {
 	for range 7 { // five found their company, two were claimed
 		ev, ok := r.await(t).(*sdiv1.InboundInvoiceReceived)
 		require.True(t, ok)
-		require.NotEmpty(t, ev.GetInboundInvoice())
+		listed, err := r.inbound.GetInboundInvoice(t.Context(), &sdiv1.GetInboundInvoiceRequest{Name: ev.GetInboundInvoice()})
+		require.NoError(t, err)
+		require.True(t, proto.Equal(ev.GetOriginal(), listed.GetOriginal()) && proto.Equal(ev.GetMetadata(), listed.GetMetadata()), "who was not told finds the same bytes in the list: %s, told %s", listed, ev)
+		require.True(t, proto.Equal(ev.GetReceiveTime(), listed.GetReceiveTime()))
+		require.Equal(t, ev.GetFileName(), listed.GetFileName())
 		received++
 	}
 	require.Equal(t, 7, received)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	"ceralacca.dev/services/internal/fault"
@@ -200,6 +201,13 @@ func (r *receiver) keepsTheTerm(t *testing.T) {
 		return f.GetState() == sdiv1.InboundState_INBOUND_STATE_TERM_EXPIRED, f.String()
 	})
 	require.NotNil(t, f.GetExpireTime())
+	var told *sdiv1.InboundTermExpired
+	for told == nil {
+		told, _ = r.await(t).(*sdiv1.InboundTermExpired)
+	}
+	require.Equal(t, f.GetName(), told.GetInboundInvoice())
+	require.Equal(t, told.GetFileName(), f.GetExpiry().GetFileName(), "who was not told finds the notice in the list")
+	require.True(t, proto.Equal(told.GetContent(), f.GetExpiry().GetContent()), "%s, told %s", f.GetExpiry(), told)
 	require.False(t, r.sdiSide(t, answeredID).Expired, "who answered gets no notice")
 	_, err = r.answer(t, &sdiv1.SendOutcomeRequest{Name: name, Kind: accepted})
 	require.Equal(t, "OUTCOME_WINDOW_EXPIRED", code(t, err))

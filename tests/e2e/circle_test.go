@@ -74,6 +74,17 @@ func TestFullCircle(t *testing.T) {
 		}
 		require.ElementsMatch(t, []string{"inbound.received", "inbound.taken_in_charge", "inbound.outcome_taken"}, types)
 		require.Contains(t, hand.says("inbound", "get", received.GetName()), "ANSWERED")
+
+		// The archive has all that the gateway says the body received, and says of which days.
+		archive := terminal{t, p, p.OperatorKey, strings.TrimPrefix(body.Tenant, "tenants/")}
+		report := archive.does("conserve", "check", "completeness")
+		for !strings.Contains(report, "received 1 invoices on 1 days") {
+			require.NoError(t, ctx.Err(), report)
+			time.Sleep(200 * time.Millisecond) // what came a moment ago may be on its way
+			report = archive.does("conserve", "check", "completeness")
+		}
+		require.Contains(t, report, ": all were in custody")
+		require.Contains(t, report, `"verdict": "GOOD"`)
 	})
 }
 

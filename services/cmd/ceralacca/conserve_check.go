@@ -59,7 +59,7 @@ func (c *cli) checkArchiveCommand() *cobra.Command {
 	cmd.Long = cmd.Short + `.
 
 scrub reads the copies that are due and compares their digests; deep judges packages from their bytes alone; completeness
-compares invoices, units and the log; restore-drill makes a tenant's rows again from the second replica alone; renewal renews
+compares settled and received invoices, units and the log; restore-drill makes a tenant's rows again from the second replica alone; renewal renews
 evidence records before their time stamps end; inventory compares what the replicas list with the rows. With --tenant
 only that tenant is checked. All of them also come by themselves (conservation.checks), and leave a signed report.
 

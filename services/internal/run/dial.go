@@ -30,6 +30,12 @@ func (h *Host) Dial(target string) grpc.ClientConnInterface {
 	return conn
 }
 
+// Reaches says whether there is an address of a target: for one that a service can do without, and whose absence it tells.
+func (h *Host) Reaches(target string) bool {
+	_, err := h.process.addressOf(target)
+	return err == nil
+}
+
 func (p *process) dial(self, target string) (*grpc.ClientConn, error) {
 	address, err := p.addressOf(target)
 	if err != nil {

@@ -401,6 +401,43 @@ func (q *Queries) SetReportObject(ctx context.Context, arg SetReportObjectParams
 	return result.RowsAffected(), nil
 }
 
+const subjectsHeld = `-- name: SubjectsHeld :many
+SELECT u.subject, u.state, EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.receipt_type = 'DT') AS expiry
+FROM unit u WHERE u.tenant_id = $1 AND u.subject = ANY($2::text[])
+`
+
+type SubjectsHeldParams struct {
+	Tenant   string
+	Subjects []string
+}
+
+type SubjectsHeldRow struct {
+	Subject string
+	State   string
+	Expiry  bool
+}
+
+// How the archive has these documents: each state of a unit of theirs, and whether SdI's notice that the term is over is among what it keeps.
+func (q *Queries) SubjectsHeld(ctx context.Context, arg SubjectsHeldParams) ([]SubjectsHeldRow, error) {
+	rows, err := q.db.Query(ctx, subjectsHeld, arg.Tenant, arg.Subjects)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SubjectsHeldRow
+	for rows.Next() {
+		var i SubjectsHeldRow
+		if err := rows.Scan(&i.Subject, &i.State, &i.Expiry); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const subjectsKept = `-- name: SubjectsKept :many
 SELECT DISTINCT subject FROM unit WHERE tenant_id = $1 AND subject = ANY($2::text[]) AND state NOT IN ('REFUSED', 'DESTROYED')
 `

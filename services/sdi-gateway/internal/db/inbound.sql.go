@@ -164,6 +164,44 @@ func (q *Queries) GetInboundFile(ctx context.Context, id uuid.UUID) (InboundFile
 	return i, err
 }
 
+const inboundExpiries = `-- name: InboundExpiries :many
+SELECT DISTINCT ON (n.file_id) n.file_id::uuid AS file_id, n.file_name, n.sha256, octet_length(n.raw)::bigint AS size
+FROM inbound_notice n WHERE n.file_id = ANY($1::uuid[]) AND n.applied_at IS NOT NULL AND n.problem = '' ORDER BY n.file_id, n.applied_at, n.id
+`
+
+type InboundExpiriesRow struct {
+	FileID   uuid.UUID
+	FileName string
+	Sha256   []byte
+	Size     int64
+}
+
+// The notice that ended the term of each of these files: the first that was understood.
+func (q *Queries) InboundExpiries(ctx context.Context, fileIds []uuid.UUID) ([]InboundExpiriesRow, error) {
+	rows, err := q.db.Query(ctx, inboundExpiries, fileIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InboundExpiriesRow
+	for rows.Next() {
+		var i InboundExpiriesRow
+		if err := rows.Scan(
+			&i.FileID,
+			&i.FileName,
+			&i.Sha256,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertInboundBodies = `-- name: InsertInboundBodies :exec
 INSERT INTO inbound_body (file_id, position, tenant_id, document_type, number, date, currency, total)
 SELECT $1, unnest($2::integer[]), $3::text, unnest($4::text[]), unnest($5::text[]), unnest($6::text[]),

@@ -33,7 +33,7 @@ const (
 	CheckKind_CHECK_KIND_SCRUB CheckKind = 1
 	// Packages are judged from their bytes: manifests, index, signature, time stamp, the log, readability.
 	CheckKind_CHECK_KIND_DEEP CheckKind = 2
-	// Every settled invoice has its unit, every unit its leaf in the log, every leaf its unit.
+	// Every settled and every received invoice has its unit, every unit its leaf in the log, every leaf its unit.
 	CheckKind_CHECK_KIND_COMPLETENESS CheckKind = 3
 	// The rows of a tenant are made again from the second replica alone, and compared.
 	CheckKind_CHECK_KIND_RESTORE_DRILL CheckKind = 4

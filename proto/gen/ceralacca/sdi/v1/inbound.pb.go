@@ -837,10 +837,10 @@ const file_ceralacca_sdi_v1_inbound_proto_rawDesc = "" +
 	"!INBOUND_DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_ORIGINAL\x10\x01\x12\"\n" +
 	"\x1eINBOUND_DOCUMENT_KIND_METADATA\x10\x02\x12!\n" +
-	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\x83\a\n" +
-	"\x0eInboundService\x12\x8b\x01\n" +
-	"\x13ListInboundInvoices\x12,.ceralacca.sdi.v1.ListInboundInvoicesRequest\x1a-.ceralacca.sdi.v1.ListInboundInvoicesResponse\"\x17\xb2\xbb\x18\x13\n" +
-	"\rinvoices.read\x18\x010\x01\x12z\n" +
+	"\x1dINBOUND_DOCUMENT_KIND_CONTENT\x10\x032\x91\a\n" +
+	"\x0eInboundService\x12\x99\x01\n" +
+	"\x13ListInboundInvoices\x12,.ceralacca.sdi.v1.ListInboundInvoicesRequest\x1a-.ceralacca.sdi.v1.ListInboundInvoicesResponse\"%\xb2\xbb\x18!\n" +
+	"\rinvoices.read\x12\fconservation\x18\x010\x01\x12z\n" +
 	"\x11GetInboundInvoice\x12*.ceralacca.sdi.v1.GetInboundInvoiceRequest\x1a .ceralacca.sdi.v1.InboundInvoice\"\x17\xb2\xbb\x18\x13\n" +
 	"\rinvoices.read\x18\x010\x01\x12\x88\x01\n" +
 	"\x12GetInboundDocument\x12+.ceralacca.sdi.v1.GetInboundDocumentRequest\x1a,.ceralacca.sdi.v1.GetInboundDocumentResponse\"\x17\xb2\xbb\x18\x13\n" +

@@ -34,7 +34,7 @@ const (
 //
 // Invoices that SdI delivers to the tenants' companies, and what public bodies answer.
 type InboundServiceClient interface {
-	// Newest first.
+	// Newest first. The archive asks for all of a tenant, and compares it with what it keeps.
 	ListInboundInvoices(ctx context.Context, in *ListInboundInvoicesRequest, opts ...grpc.CallOption) (*ListInboundInvoicesResponse, error)
 	GetInboundInvoice(ctx context.Context, in *GetInboundInvoiceRequest, opts ...grpc.CallOption) (*InboundInvoice, error)
 	// The bytes: as received, SdI's metadata, or the invoice taken out of its signature envelope.
@@ -134,7 +134,7 @@ func (c *inboundServiceClient) ClaimInboundDocument(ctx context.Context, in *Cla
 //
 // Invoices that SdI delivers to the tenants' companies, and what public bodies answer.
 type InboundServiceServer interface {
-	// Newest first.
+	// Newest first. The archive asks for all of a tenant, and compares it with what it keeps.
 	ListInboundInvoices(context.Context, *ListInboundInvoicesRequest) (*ListInboundInvoicesResponse, error)
 	GetInboundInvoice(context.Context, *GetInboundInvoiceRequest) (*InboundInvoice, error)
 	// The bytes: as received, SdI's metadata, or the invoice taken out of its signature envelope.

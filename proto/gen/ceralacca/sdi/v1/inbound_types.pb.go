@@ -624,6 +624,59 @@ func (x *InboundDelivery) GetProblem() string {
 	return ""
 }
 
+// A message of SdI about a file that it delivered.
+type InboundNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FileName      string                 `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	Content       *v1.Blob               `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InboundNotice) Reset() {
+	*x = InboundNotice{}
+	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InboundNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InboundNotice) ProtoMessage() {}
+
+func (x *InboundNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InboundNotice.ProtoReflect.Descriptor instead.
+func (*InboundNotice) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sdi_v1_inbound_types_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *InboundNotice) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *InboundNotice) GetContent() *v1.Blob {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 // A file that SdI delivered for a company: one invoice, or a lot of several.
 type InboundInvoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -661,14 +714,18 @@ type InboundInvoice struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Set once the archive destroyed it by the rules: names, parties, numbers and amounts are gone then.
-	Destruction   *v1.Destruction `protobuf:"bytes,22,opt,name=destruction,proto3" json:"destruction,omitempty"`
+	Destruction *v1.Destruction `protobuf:"bytes,22,opt,name=destruction,proto3" json:"destruction,omitempty"`
+	// SdI's metadata (MT) that were told with it; unset when there were none.
+	Metadata *v1.Blob `protobuf:"bytes,23,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// SdI's notice that the term is over (DT), once it came.
+	Expiry        *InboundNotice `protobuf:"bytes,24,opt,name=expiry,proto3" json:"expiry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InboundInvoice) Reset() {
 	*x = InboundInvoice{}
-	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +737,7 @@ func (x *InboundInvoice) String() string {
 func (*InboundInvoice) ProtoMessage() {}
 
 func (x *InboundInvoice) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[4]
+	mi := &file_ceralacca_sdi_v1_inbound_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +750,7 @@ func (x *InboundInvoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboundInvoice.ProtoReflect.Descriptor instead.
 func (*InboundInvoice) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sdi_v1_inbound_types_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sdi_v1_inbound_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InboundInvoice) GetName() string {
@@ -850,6 +907,20 @@ func (x *InboundInvoice) GetDestruction() *v1.Destruction {
 	return nil
 }
 
+func (x *InboundInvoice) GetMetadata() *v1.Blob {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *InboundInvoice) GetExpiry() *InboundNotice {
+	if x != nil {
+		return x.Expiry
+	}
+	return nil
+}
+
 var File_ceralacca_sdi_v1_inbound_types_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
@@ -887,7 +958,11 @@ const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12,\n" +
 	"\x12metadata_file_name\x18\x02 \x01(\tR\x10metadataFileName\x12=\n" +
 	"\freceive_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x18\n" +
-	"\aproblem\x18\x04 \x01(\tR\aproblem\"\x96\t\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\"`\n" +
+	"\rInboundNotice\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x122\n" +
+	"\acontent\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\"\x85\n" +
+	"\n" +
 	"\x0eInboundInvoice\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.ceralacca.sdi.v1.InboundStateR\x05state\x12\x15\n" +
@@ -916,7 +991,9 @@ const file_ceralacca_sdi_v1_inbound_types_proto_rawDesc = "" +
 	"expireTime\x12;\n" +
 	"\vupdate_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12A\n" +
-	"\vdestruction\x18\x16 \x01(\v2\x1f.ceralacca.event.v1.DestructionR\vdestruction:\xa8\x01\xeaA\xa4\x01\n" +
+	"\vdestruction\x18\x16 \x01(\v2\x1f.ceralacca.event.v1.DestructionR\vdestruction\x124\n" +
+	"\bmetadata\x18\x17 \x01(\v2\x18.ceralacca.event.v1.BlobR\bmetadata\x127\n" +
+	"\x06expiry\x18\x18 \x01(\v2\x1f.ceralacca.sdi.v1.InboundNoticeR\x06expiry:\xa8\x01\xeaA\xa4\x01\n" +
 	"\x1cceralacca.dev/InboundInvoice\x12Ftenants/{tenant}/companies/{company}/inboundInvoices/{inbound_invoice}\x12\x1binboundFiles/{inbound_file}*\x0finboundInvoices2\x0einboundInvoice*\xc8\x01\n" +
 	"\fInboundState\x12\x1d\n" +
 	"\x19INBOUND_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
@@ -956,7 +1033,7 @@ func file_ceralacca_sdi_v1_inbound_types_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sdi_v1_inbound_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_ceralacca_sdi_v1_inbound_types_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_ceralacca_sdi_v1_inbound_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_ceralacca_sdi_v1_inbound_types_proto_goTypes = []any{
 	(InboundState)(0),             // 0: ceralacca.sdi.v1.InboundState
 	(InboundOutcomeKind)(0),       // 1: ceralacca.sdi.v1.InboundOutcomeKind
@@ -966,36 +1043,40 @@ var file_ceralacca_sdi_v1_inbound_types_proto_goTypes = []any{
 	(*InboundOutcome)(nil),        // 5: ceralacca.sdi.v1.InboundOutcome
 	(*InboundBody)(nil),           // 6: ceralacca.sdi.v1.InboundBody
 	(*InboundDelivery)(nil),       // 7: ceralacca.sdi.v1.InboundDelivery
-	(*InboundInvoice)(nil),        // 8: ceralacca.sdi.v1.InboundInvoice
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*v1.Blob)(nil),               // 10: ceralacca.event.v1.Blob
-	(*v1.Destruction)(nil),        // 11: ceralacca.event.v1.Destruction
+	(*InboundNotice)(nil),         // 8: ceralacca.sdi.v1.InboundNotice
+	(*InboundInvoice)(nil),        // 9: ceralacca.sdi.v1.InboundInvoice
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*v1.Blob)(nil),               // 11: ceralacca.event.v1.Blob
+	(*v1.Destruction)(nil),        // 12: ceralacca.event.v1.Destruction
 }
 var file_ceralacca_sdi_v1_inbound_types_proto_depIdxs = []int32{
 	1,  // 0: ceralacca.sdi.v1.InboundOutcome.kind:type_name -> ceralacca.sdi.v1.InboundOutcomeKind
 	2,  // 1: ceralacca.sdi.v1.InboundOutcome.cause:type_name -> ceralacca.sdi.v1.RefusalCause
 	3,  // 2: ceralacca.sdi.v1.InboundOutcome.state:type_name -> ceralacca.sdi.v1.InboundOutcomeState
-	9,  // 3: ceralacca.sdi.v1.InboundOutcome.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 4: ceralacca.sdi.v1.InboundOutcome.settle_time:type_name -> google.protobuf.Timestamp
+	10, // 3: ceralacca.sdi.v1.InboundOutcome.create_time:type_name -> google.protobuf.Timestamp
+	10, // 4: ceralacca.sdi.v1.InboundOutcome.settle_time:type_name -> google.protobuf.Timestamp
 	5,  // 5: ceralacca.sdi.v1.InboundBody.outcome:type_name -> ceralacca.sdi.v1.InboundOutcome
-	9,  // 6: ceralacca.sdi.v1.InboundDelivery.receive_time:type_name -> google.protobuf.Timestamp
-	0,  // 7: ceralacca.sdi.v1.InboundInvoice.state:type_name -> ceralacca.sdi.v1.InboundState
-	4,  // 8: ceralacca.sdi.v1.InboundInvoice.seller:type_name -> ceralacca.sdi.v1.InboundParty
-	4,  // 9: ceralacca.sdi.v1.InboundInvoice.buyer:type_name -> ceralacca.sdi.v1.InboundParty
-	6,  // 10: ceralacca.sdi.v1.InboundInvoice.bodies:type_name -> ceralacca.sdi.v1.InboundBody
-	10, // 11: ceralacca.sdi.v1.InboundInvoice.original:type_name -> ceralacca.event.v1.Blob
-	7,  // 12: ceralacca.sdi.v1.InboundInvoice.deliveries:type_name -> ceralacca.sdi.v1.InboundDelivery
-	5,  // 13: ceralacca.sdi.v1.InboundInvoice.outcomes:type_name -> ceralacca.sdi.v1.InboundOutcome
-	9,  // 14: ceralacca.sdi.v1.InboundInvoice.receive_time:type_name -> google.protobuf.Timestamp
-	9,  // 15: ceralacca.sdi.v1.InboundInvoice.answer_by:type_name -> google.protobuf.Timestamp
-	9,  // 16: ceralacca.sdi.v1.InboundInvoice.expire_time:type_name -> google.protobuf.Timestamp
-	9,  // 17: ceralacca.sdi.v1.InboundInvoice.update_time:type_name -> google.protobuf.Timestamp
-	11, // 18: ceralacca.sdi.v1.InboundInvoice.destruction:type_name -> ceralacca.event.v1.Destruction
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 6: ceralacca.sdi.v1.InboundDelivery.receive_time:type_name -> google.protobuf.Timestamp
+	11, // 7: ceralacca.sdi.v1.InboundNotice.content:type_name -> ceralacca.event.v1.Blob
+	0,  // 8: ceralacca.sdi.v1.InboundInvoice.state:type_name -> ceralacca.sdi.v1.InboundState
+	4,  // 9: ceralacca.sdi.v1.InboundInvoice.seller:type_name -> ceralacca.sdi.v1.InboundParty
+	4,  // 10: ceralacca.sdi.v1.InboundInvoice.buyer:type_name -> ceralacca.sdi.v1.InboundParty
+	6,  // 11: ceralacca.sdi.v1.InboundInvoice.bodies:type_name -> ceralacca.sdi.v1.InboundBody
+	11, // 12: ceralacca.sdi.v1.InboundInvoice.original:type_name -> ceralacca.event.v1.Blob
+	7,  // 13: ceralacca.sdi.v1.InboundInvoice.deliveries:type_name -> ceralacca.sdi.v1.InboundDelivery
+	5,  // 14: ceralacca.sdi.v1.InboundInvoice.outcomes:type_name -> ceralacca.sdi.v1.InboundOutcome
+	10, // 15: ceralacca.sdi.v1.InboundInvoice.receive_time:type_name -> google.protobuf.Timestamp
+	10, // 16: ceralacca.sdi.v1.InboundInvoice.answer_by:type_name -> google.protobuf.Timestamp
+	10, // 17: ceralacca.sdi.v1.InboundInvoice.expire_time:type_name -> google.protobuf.Timestamp
+	10, // 18: ceralacca.sdi.v1.InboundInvoice.update_time:type_name -> google.protobuf.Timestamp
+	12, // 19: ceralacca.sdi.v1.InboundInvoice.destruction:type_name -> ceralacca.event.v1.Destruction
+	11, // 20: ceralacca.sdi.v1.InboundInvoice.metadata:type_name -> ceralacca.event.v1.Blob
+	8,  // 21: ceralacca.sdi.v1.InboundInvoice.expiry:type_name -> ceralacca.sdi.v1.InboundNotice
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sdi_v1_inbound_types_proto_init() }
@@ -1009,7 +1090,7 @@ func file_ceralacca_sdi_v1_inbound_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sdi_v1_inbound_types_proto_rawDesc), len(file_ceralacca_sdi_v1_inbound_types_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1780,7 +1780,7 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"\x05state\x18\x01 \x01(\x0e2\".ceralacca.tenancy.v1.TenancyStateR\x05state\x12@\n" +
 	"\n" +
 	"suspension\x18\x02 \x01(\v2 .ceralacca.tenancy.v1.SuspensionR\n" +
-	"suspension2\xd4\x14\n" +
+	"suspension2\xe2\x14\n" +
 	"\x0eTenancyService\x12e\n" +
 	"\x0eCreateReseller\x12+.ceralacca.tenancy.v1.CreateResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\x06\xb2\xbb\x18\x02\x18\x01\x12c\n" +
 	"\vGetReseller\x12(.ceralacca.tenancy.v1.GetResellerRequest\x1a\x1e.ceralacca.tenancy.v1.Reseller\"\n" +
@@ -1788,9 +1788,8 @@ const file_ceralacca_tenancy_v1_service_proto_rawDesc = "" +
 	"\rListResellers\x12*.ceralacca.tenancy.v1.ListResellersRequest\x1a+.ceralacca.tenancy.v1.ListResellersResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12a\n" +
 	"\fCreateTenant\x12).ceralacca.tenancy.v1.CreateTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12\xa5\x01\n" +
 	"\tGetTenant\x12&.ceralacca.tenancy.v1.GetTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"R\xb2\xbb\x18N\n" +
-	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x010\x01\x12n\n" +
-	"\vListTenants\x12(.ceralacca.tenancy.v1.ListTenantsRequest\x1a).ceralacca.tenancy.v1.ListTenantsResponse\"\n" +
-	"\xb2\xbb\x18\x06\x18\x01 \x010\x01\x12e\n" +
+	"\ftenancy.read\x12\ainvoice\x12\x06signer\x12\vsdi-gateway\x12\fconservation\x12\fnotification\x18\x01 \x010\x01\x12|\n" +
+	"\vListTenants\x12(.ceralacca.tenancy.v1.ListTenantsRequest\x1a).ceralacca.tenancy.v1.ListTenantsResponse\"\x18\xb2\xbb\x18\x14\x12\fconservation\x18\x01 \x010\x01\x12e\n" +
 	"\rSuspendTenant\x12*.ceralacca.tenancy.v1.SuspendTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\n" +
 	"\xb2\xbb\x18\x06\x18\x01 \x010\x01\x12a\n" +
 	"\fResumeTenant\x12).ceralacca.tenancy.v1.ResumeTenantRequest\x1a\x1c.ceralacca.tenancy.v1.Tenant\"\b\xb2\xbb\x18\x04\x18\x01 \x01\x12g\n" +

@@ -53,6 +53,7 @@ type TenancyServiceClient interface {
 	ListResellers(ctx context.Context, in *ListResellersRequest, opts ...grpc.CallOption) (*ListResellersResponse, error)
 	CreateTenant(ctx context.Context, in *CreateTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
+	// The archive asks for all of them, so that one of whom it holds nothing is not passed over.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
 	// Lets a tenant begin nothing new, with a reason that it reads; what it has stays open to it. By operators, and by its
 	// reseller: the two suspend independently of each other. A repeat changes nothing: the first time and reason stay.
@@ -311,6 +312,7 @@ type TenancyServiceServer interface {
 	ListResellers(context.Context, *ListResellersRequest) (*ListResellersResponse, error)
 	CreateTenant(context.Context, *CreateTenantRequest) (*Tenant, error)
 	GetTenant(context.Context, *GetTenantRequest) (*Tenant, error)
+	// The archive asks for all of them, so that one of whom it holds nothing is not passed over.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
 	// Lets a tenant begin nothing new, with a reason that it reads; what it has stays open to it. By operators, and by its
 	// reseller: the two suspend independently of each other. A repeat changes nothing: the first time and reason stay.

@@ -18,6 +18,7 @@ import (
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/run"
 )
 
 // DisposalConfig is how destruction reaches what other services have.
@@ -47,6 +48,15 @@ func (c DisposalConfig) check(bad func(when bool, path, format string, a ...any)
 		seen[h] = true
 	}
 	bad(c.Quiet < 0, "disposal.quiet", "must not be negative")
+}
+
+// over refuses to be quiet for too short a time over the platform's store: in a bucket, bytes that are stored again soon after the first
+// time keep their mark, and an eraser that was told before that nobody needs them would take them from whoever stored them.
+func (c DisposalConfig) over(store blob.Store) error {
+	if least := blob.Fresh(store); c.Quiet < least {
+		return run.BadField("disposal.quiet", "%s is too short: the platform's store is a bucket, where bytes that are stored again within %s look as if nobody had: use %s or more", c.Quiet, least, least)
+	}
+	return nil
 }
 
 // holderSelf is the archive itself, which is asked within its own transaction.

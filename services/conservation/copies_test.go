@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -369,4 +370,20 @@ func (h *house) storedAbout(t testing.TB, words []string) (found []string) {
 		return err
 	}))
 	return found
+}
+
+// TestQuietOverABucket: a bucket does not show at once that bytes were stored again, so nothing is asked for sooner.
+func TestQuietOverABucket(t *testing.T) {
+	t.Parallel()
+	bucket, err := blob.OpenS3(blob.S3Config{Endpoint: "127.0.0.1:1", Bucket: "documents"})
+	require.NoError(t, err)
+	folder, err := blob.OpenFS(t.TempDir())
+	require.NoError(t, err)
+	c := defaultDisposal()
+	require.NoError(t, c.over(bucket))
+	c.Quiet = 10 * time.Minute
+	require.NoError(t, c.over(bucket))
+	c.Quiet--
+	require.ErrorContains(t, c.over(bucket), "disposal.quiet: 9m59.999999999s is too short: the platform's store is a bucket")
+	require.NoError(t, c.over(folder))
 }

@@ -64,3 +64,9 @@ WHERE id = @id AND report IS NULL;
 
 -- name: UnitOfKey :one
 SELECT id, state FROM unit WHERE tenant_id = @tenant_id AND unit_key = @unit_key;
+
+-- name: FateOfKey :one
+-- The unit that holds a key, if there is one, and whether a document of that key was destroyed.
+SELECT coalesce(u.id, '00000000-0000-0000-0000-000000000000')::uuid AS id, coalesce(u.state, '')::text AS state,
+       EXISTS (SELECT 1 FROM destroyed_key d WHERE d.tenant_id = k.tenant_id AND d.key_sha256 = sha256(convert_to(k.tenant_id || E'\n' || k.unit_key, 'UTF8'))) AS destroyed
+FROM (SELECT @tenant_id::text AS tenant_id, @unit_key::text AS unit_key) AS k LEFT JOIN unit u ON u.tenant_id = k.tenant_id AND u.unit_key = k.unit_key;

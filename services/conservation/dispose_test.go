@@ -171,6 +171,7 @@ func TestDisposal(t *testing.T) {
 	gone, err := h.producer().GetDeposit(ctx, &conservationv1.GetDepositRequest{Name: deposit.GetName()})
 	require.NoError(t, err)
 	require.Equal(t, "(destroyed)", gone.GetFileName())
+	require.Equal(t, "GONE|"+lastOf(gone.GetName()), gone.GetKey(), "the producer's own key may tell of somebody")
 	rdv, err := h.producer().GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})
 	require.NoError(t, err, "the report of the deposit stays")
 	require.NotContains(t, string(rdv.GetContent()), "Zappaterra")

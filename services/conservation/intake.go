@@ -96,18 +96,12 @@ func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1
 	if err != nil {
 		return err
 	}
-	contents := make([][]byte, len(in.files))
-	for i, f := range in.files {
-		contents[i], err = s.readBack(ctx, fileRef(f))
-		if err != nil {
-			return err
-		}
-	}
-	return s.gather(ctx, tx, in, contents)
+	return s.gather(ctx, tx, in, nil)
 }
 
-// gather adds a unit to those that the transaction writes. What is refused is not kept.
-func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, contents [][]byte) error {
+// gather reads the files of a unit and adds it to those that the transaction writes; describe, when given, says more of it from the
+// bytes of its document. What is refused is not kept. What was destroyed is not read: its bytes may be gone, and are not wanted.
+func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, describe func(document []byte)) error {
 	id, err := pg.NewID()
 	if err != nil {
 		return err
@@ -127,9 +121,16 @@ func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, contents []
 			return err
 		}
 	}
-	known, held, err := in.known(ctx, tx)
+	known, held, gone, err := in.known(ctx, tx)
+	if err != nil || gone {
+		return err
+	}
+	contents, err := s.readAll(ctx, in.files)
 	if err != nil {
 		return err
+	}
+	if describe != nil {
+		describe(contents[0])
 	}
 	for i, f := range in.files {
 		if in.problem != "" || known && held == nil || slices.ContainsFunc(held, func(h db.UnitFile) bool { return sameFile(h, f) }) {
@@ -144,26 +145,27 @@ func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, contents []
 	return nil
 }
 
-// known says whether there is a unit of this key already, and which files it and its integrations have: nil, if it was
-// refused or destroyed. What comes once more is not written once more: it would lie in an object of other documents,
-// where no disposal of this one looks for it.
-func (in *intake) known(ctx context.Context, tx pgx.Tx) (bool, []db.UnitFile, error) {
+// known says whether there is a unit of this key already, and which files it and its integrations have: nil, if it was refused.
+// What comes once more is not written once more: it would lie in an object of other documents, where no disposal of this one looks
+// for it. gone: the document was destroyed, and the same event again does not bring it back.
+func (in *intake) known(ctx context.Context, tx pgx.Tx) (known bool, held []db.UnitFile, gone bool, err error) {
 	q := db.New(tx)
-	old, err := q.UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil, nil
+	old, err := q.FateOfKey(ctx, db.FateOfKeyParams{TenantID: in.tenant, UnitKey: in.key})
+	switch {
+	case err != nil:
+		return false, nil, false, fmt.Errorf("conservation: unit of a key: %w", err)
+	case old.State == "DESTROYED", old.State == "" && old.Destroyed:
+		return false, nil, true, nil
+	case old.State == "":
+		return false, nil, false, nil
+	case old.State == "REFUSED":
+		return true, nil, false, nil
 	}
+	held, err = q.FilesOfStory(ctx, old.ID)
 	if err != nil {
-		return false, nil, fmt.Errorf("conservation: unit of a key: %w", err)
+		return false, nil, false, fmt.Errorf("conservation: files of unit: %w", err)
 	}
-	if old.State == "DESTROYED" || old.State == "REFUSED" {
-		return true, nil, nil
-	}
-	held, err := q.FilesOfStory(ctx, old.ID)
-	if err != nil {
-		return false, nil, fmt.Errorf("conservation: files of unit: %w", err)
-	}
-	return true, held, nil
+	return true, held, false, nil
 }
 
 // write writes down what was gathered so far.

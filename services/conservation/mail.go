@@ -106,11 +106,7 @@ func (s *Service) onMessageHandedOver(ctx context.Context, tx pgx.Tx, ev *pecv1.
 			return fmt.Errorf("conservation: message of a day: %w", err)
 		}
 	}
-	contents, err := s.readAll(ctx, in.files)
-	if err != nil {
-		return err
-	}
-	return s.gather(ctx, tx, in, contents)
+	return s.gather(ctx, tx, in, nil)
 }
 
 // onMailboxDayClosed takes the register of a day into custody, and remembers how many messages the day has. A second
@@ -146,11 +142,7 @@ func (s *Service) onMailboxDayClosed(ctx context.Context, tx pgx.Tx, ev *pecv1.M
 			return fault.Conflict(codeConflict, "the day %s of %s was closed with another register", ev.GetDay(), ev.GetMailbox())
 		}
 	}
-	contents, err := s.readAll(ctx, in.files)
-	if err != nil {
-		return err
-	}
-	return s.gather(ctx, tx, in, contents)
+	return s.gather(ctx, tx, in, nil)
 }
 
 // mailIntake is a unit of the class of mail. Its year is that of the moment in Rome.

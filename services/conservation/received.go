@@ -39,16 +39,11 @@ func (s *Service) onInboundInvoiceReceived(ctx context.Context, tx pgx.Tx, ev *s
 	if err != nil {
 		return err
 	}
-	contents, err := s.readAll(ctx, in.files)
-	if err != nil {
-		return err
-	}
-	in.describe(contents[0], ev.GetReceiveTime().AsTime())
 	in.key, err = in.facts.unitKey()
 	if err != nil {
 		return err
 	}
-	return s.gather(ctx, tx, in, contents)
+	return s.gather(ctx, tx, in, func(document []byte) { in.describe(document, ev.GetReceiveTime().AsTime()) })
 }
 
 func (s *Service) readAll(ctx context.Context, files []db.UnitFile) ([][]byte, error) {
@@ -203,9 +198,5 @@ func (s *Service) onInboundTermExpired(ctx context.Context, tx pgx.Tx, ev *sdiv1
 		return err
 	}
 	in.files = append(in.files, notice)
-	contents, err := s.readAll(ctx, in.files)
-	if err != nil {
-		return err
-	}
-	return s.gather(ctx, tx, in, contents)
+	return s.gather(ctx, tx, in, nil)
 }

@@ -205,9 +205,11 @@ WHERE package_id = @package::uuid;
 UPDATE package SET state = 'DESTROYED', destroyed_at = @at, object_id = NULL, terms = '{}', last_error = '' WHERE id = @package AND state = 'ERASING';
 
 -- name: BuryDeposits :exec
-UPDATE deposit AS x SET file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
+-- All attempts under the keys of what was destroyed, but for those whose own document stands.
+UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
 WHERE x.tenant_id = @tenant_id AND x.client_key IN (
-    SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid);
+    SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid)
+  AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED');
 
 -- name: DropPartsOf :exec
 DELETE FROM deposit_part WHERE deposit_id IN (

@@ -199,6 +199,10 @@ func wire(h *run.Host) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = cfg.Disposal.over(h.Blobs)
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
 		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,

@@ -17,11 +17,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
 )
 
 // lay puts an object that no row knows into replicas.
@@ -204,14 +208,88 @@ func TestRepeatsAreNotWrittenAgain(t *testing.T) {
 	}
 	pkg := h.closed(t, 2010, "FISC")
 	h.destroy(t, h.release(t, pkg))
+	ref, err := blob.ParseURI(first.GetTransmitted().GetUri())
+	require.NoError(t, err)
+	_, err = h.probe.Blobs.Get(context.Background(), ref)
+	require.Equal(t, "BLOB_NOT_FOUND", fault.Of(err).Code)
+	h.settleAll(t, []*invoicev1.InvoiceSettled{first, h.old(t, 5, 2011)}) // nobody asks for what is not wanted
+	taken(4)
+	require.Zero(t, h.counted(t, "parked_event"))
 	h.old(t, 1, 2010) // its bytes are in the platform's store once more, as a restored backup would have them
 	h.settleAll(t, []*invoicev1.InvoiceSettled{first, h.old(t, 4, 2011)})
-	taken(4)
+	taken(5)
 	for disk := range h.disks {
 		require.Empty(t, h.holding(t, disk, invoice))
 		require.NotEmpty(t, h.holding(t, disk, "<FatturaElettronica n='4'/>"))
 	}
 	require.Zero(t, h.counted(t, "parked_event"))
+}
+
+// TestDestroyedMailStaysDestroyed: what is left of a message says nothing of it, not even its key. Its event is known all the same when
+// it comes once more, with its bytes or without.
+func TestDestroyedMailStaysDestroyed(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	message := func(n int, year int) *pecv1.MessageHandedOver {
+		return &pecv1.MessageHandedOver{
+			Message: fmt.Sprintf("tenants/acme/mailboxes/box/messages/%d", n), Content: h.blob(t, fmt.Sprintf("Subject: %d\r\n\r\n", n), "message/rfc822"), Direction: "RECEIVED",
+			MailboxAddress: "ufficio@alfa.test", Sender: "mario@beta.test", ReceiveTime: timestamppb.New(time.Date(year, 5, 4, 10, 0, 0, 0, time.UTC)),
+		}
+	}
+	gone, stays := message(1, 2010), message(2, 2026)
+	h.deliver(t, gone, stays)
+	h.unitOf(t, gone.GetMessage())
+	h.unitOf(t, stays.GetMessage())
+	h.destroy(t, h.release(t, h.closed(t, 2010, "PEC")))
+	var key string
+	h.rowsOf(t, `SELECT unit_key FROM unit WHERE state = 'DESTROYED'`, &key)
+	require.True(t, strings.HasPrefix(key, "GONE|"), key)
+	for n := range 2 {
+		h.deliver(t, gone, message(3+n, 2026))
+		h.unitOf(t, fmt.Sprintf("tenants/acme/mailboxes/box/messages/%d", 3+n))
+		h.unitOf(t, gone.GetMessage()) // one, and no second
+		require.Zero(t, h.counted(t, "parked_event"))
+		message(1, 2010) // its bytes are there once more
+	}
+	require.Equal(t, 1, h.counted(t, "unit WHERE state = 'DESTROYED'"))
+}
+
+// TestKeysOfDestroyedDeposits: the key that a producer chose goes with its document, whatever was tried under it; where two documents
+// were kept under one key, nothing of the other is touched.
+func TestKeysOfDestroyedDeposits(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx, api := context.Background(), h.producer()
+	of := func(key string, content []byte, year int32) *conservationv1.Deposit {
+		head := headOf(key, "a.txt", content)
+		head.FiscalYear = year
+		return hand(t, api, head, content)
+	}
+	const key = "verbale-zappaterra"
+	first, second, third := []byte("uno\n"), []byte("due\n"), []byte("tre\n")
+	require.Equal(t, accepted, of(key, first, 2010).GetState())
+	resolve := func(d *conservationv1.Deposit, how conservationv1.ConflictResolution) {
+		require.Equal(t, contest, d.GetState())
+		_, err := api.ResolveConflict(ctx, &conservationv1.ResolveConflictRequest{Name: strings.Replace(d.GetName(), "/deposits/", "/conflicts/", 1), Resolution: how, Reason: "sentita Zappaterra"})
+		require.NoError(t, err)
+	}
+	resolve(of(key, second, 2026), conservationv1.ConflictResolution_CONFLICT_RESOLUTION_KEEP_HELD)
+	both := of(key, third, 2026)
+	resolve(both, conservationv1.ConflictResolution_CONFLICT_RESOLUTION_KEEP_BOTH)
+	get := func() *conservationv1.Deposit {
+		d, err := api.GetDeposit(ctx, &conservationv1.GetDepositRequest{Name: both.GetName()})
+		require.NoError(t, err)
+		return d
+	}
+	h.await(t, "the report of what stands", func() bool { return get().GetReportTime() != nil })
+	stands := get()
+	h.destroy(t, h.release(t, h.closed(t, 2010, "ALTRO")))
+	require.True(t, proto.Equal(stands, get()), "%s, was %s", get(), stands)
+	require.Equal(t, 1, h.counted(t, "deposit WHERE client_key = '"+key+"'"))
+	require.Equal(t, 2, h.counted(t, "deposit WHERE client_key = 'GONE|' || id AND file_name = '(destroyed)'"))
+	again := of(key, third, 2026)
+	require.Equal(t, both.GetName(), again.GetName(), "what stands is known by its key")
+	require.Equal(t, accepted, of("altro", first, 2026).GetState())
 }
 
 // TestStrayWithALostDocument: an object without a row that may be the only copy of a document which is kept is not destroyed with

@@ -58,6 +58,15 @@ func (s *FS) again(ref Ref) (bool, error) {
 	return true, nil
 }
 
+// Fresh is for how long a Put of what a store holds already may leave its mark as it is: whoever goes by marks must not ask for bytes
+// that were stored more recently, since nothing would show that somebody stored them again.
+func Fresh(s Store) time.Duration {
+	if _, ok := s.(*S3); ok {
+		return fresh
+	}
+	return 0
+}
+
 // Mark implements Store.
 func (s *S3) Mark(ctx context.Context, ref Ref) (Mark, error) {
 	if err := checkTenant(ref.Tenant); err != nil {

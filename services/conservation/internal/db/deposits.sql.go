@@ -172,6 +172,31 @@ func (q *Queries) DropDepositParts(ctx context.Context, deposit uuid.UUID) error
 	return err
 }
 
+const fateOfKey = `-- name: FateOfKey :one
+SELECT coalesce(u.id, '00000000-0000-0000-0000-000000000000')::uuid AS id, coalesce(u.state, '')::text AS state,
+       EXISTS (SELECT 1 FROM destroyed_key d WHERE d.tenant_id = k.tenant_id AND d.key_sha256 = sha256(convert_to(k.tenant_id || E'\n' || k.unit_key, 'UTF8'))) AS destroyed
+FROM (SELECT $1::text AS tenant_id, $2::text AS unit_key) AS k LEFT JOIN unit u ON u.tenant_id = k.tenant_id AND u.unit_key = k.unit_key
+`
+
+type FateOfKeyParams struct {
+	TenantID string
+	UnitKey  string
+}
+
+type FateOfKeyRow struct {
+	ID        uuid.UUID
+	State     string
+	Destroyed bool
+}
+
+// The unit that holds a key, if there is one, and whether a document of that key was destroyed.
+func (q *Queries) FateOfKey(ctx context.Context, arg FateOfKeyParams) (FateOfKeyRow, error) {
+	row := q.db.QueryRow(ctx, fateOfKey, arg.TenantID, arg.UnitKey)
+	var i FateOfKeyRow
+	err := row.Scan(&i.ID, &i.State, &i.Destroyed)
+	return i, err
+}
+
 const getDeposit = `-- name: GetDeposit :one
 SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND id = $2
 `

@@ -90,9 +90,10 @@ func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]Blo
 }
 
 const buryDeposits = `-- name: BuryDeposits :exec
-UPDATE deposit AS x SET file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
+UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
 WHERE x.tenant_id = $1 AND x.client_key IN (
     SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = $1 AND u.package_id = $2::uuid)
+  AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED')
 `
 
 type BuryDepositsParams struct {
@@ -100,6 +101,7 @@ type BuryDepositsParams struct {
 	Package  uuid.UUID
 }
 
+// All attempts under the keys of what was destroyed, but for those whose own document stands.
 func (q *Queries) BuryDeposits(ctx context.Context, arg BuryDepositsParams) error {
 	_, err := q.db.Exec(ctx, buryDeposits, arg.TenantID, arg.Package)
 	return err

@@ -64,10 +64,10 @@ type Service struct {
 
 // Status is what a service was from a time on.
 type Status struct {
-	Type       string // URI of the service type
-	URI        string // of the status
-	Since      time.Time
-	Qualifiers []string // URIs of the Sie:Qualifier elements; the criteria are not read
+	Type           string // URI of the service type
+	URI            string // of the status
+	Since          time.Time
+	Qualifications []Qualification
 	// Additional are the URIs of additional service information, such as ForeSignatures.
 	Additional []string
 }
@@ -209,8 +209,15 @@ func (w *wireService) service(territory, provider string) (*Service, error) {
 		}
 		st := Status{Type: strings.TrimSpace(e.Type), URI: strings.TrimSpace(e.Status), Since: since}
 		for _, x := range e.Extensions {
-			for _, q := range x.Qualifiers {
-				st.Qualifiers = append(st.Qualifiers, strings.TrimSpace(q.URI))
+			for _, e := range x.Elements {
+				var q Qualification
+				for _, one := range e.Qualifiers {
+					q.Qualifiers = append(q.Qualifiers, strings.TrimSpace(one.URI))
+				}
+				if len(e.Criteria) == 1 {
+					q.Criteria = e.Criteria[0].criteria()
+				}
+				st.Qualifications = append(st.Qualifications, q)
 			}
 			for _, a := range x.Additional {
 				st.Additional = append(st.Additional, strings.TrimSpace(a))

@@ -185,11 +185,23 @@ func TestListsFromTheWild(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(list("EUgeneric", "IT", 1, now, "")))
 	f.Add([]byte(list("EUlistofthelists", "EU", 1, now, "<OtherTSLPointer/>")))
+	pki := cmstest.New(f)
+	cert := pki.Issue(f, "Maria Rossi", cmstest.NewECDSA(f)).Cert
+	f.Add([]byte(list("EUgeneric", "IT", 1, now, strings.Replace(service(trustlist.TypeCAQC, pki.Root, [2]string{granted, "2020-01-01T00:00:00Z"}), "</ServiceInformation>",
+		"<ServiceInformationExtensions>"+qualifications(element(criteria("none", policySet("1.2.3"), criteria("all", bits("crlSign", "true"), others("<a:CertSubjectDNAttribute>"+oids("a:AttributeOID", "2.5.4.5")+"</a:CertSubjectDNAttribute>"))), "NotQualified"))+
+			"</ServiceInformationExtensions></ServiceInformation>", 1))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		l, err := trustlist.Parse(raw)
 		if err == nil {
 			require.NotEmpty(t, l.Territory)
 			require.Positive(t, l.Sequence)
+			for _, s := range l.Services {
+				for _, st := range s.History {
+					for _, q := range st.Qualifications {
+						require.Contains(t, []trustlist.Answer{trustlist.No, trustlist.Unknown, trustlist.Yes}, q.Criteria.Meets(cert))
+					}
+				}
+			}
 		}
 		_, err = trustlist.Load([][]byte{raw}, nil, now)
 		require.Error(t, err)

@@ -52,7 +52,10 @@ type wireStatus struct {
 
 type wireExtension struct {
 	Additional []string `xml:"AdditionalServiceInformation>URI"`
-	Qualifiers []struct {
-		URI string `xml:"uri,attr"`
-	} `xml:"Qualifications>QualificationElement>Qualifiers>Qualifier"`
+	Elements   []struct {
+		Qualifiers []struct {
+			URI string `xml:"uri,attr"`
+		} `xml:"Qualifiers>Qualifier"`
+		Criteria []wireCriteria `xml:"CriteriaList"` // one
+	} `xml:"Qualifications>QualificationElement"`
 }

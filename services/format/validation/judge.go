@@ -155,7 +155,9 @@ func (j *judge) conclude(c *candidate, s *Signature, best proof, after time.Time
 		}
 		return chain
 	})
-	s.Qualification = j.qualify(p, best.at)
+	var listed []string
+	s.Qualification, listed = j.qualify(p, best.at)
+	s.Warnings = append(s.Warnings, listed...)
 	s.Algorithms, _ = weigh(j.o.Policy, by(p), best.at)
 	if p != nil {
 		s.Chain = p.links

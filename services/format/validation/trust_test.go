@@ -27,28 +27,48 @@ func (w world) trusted(extra string, states ...string) *trustlist.Trust {
 	return w.trustedTwice([]string{extra}, states...)
 }
 
-// trustedTwice lists the CA once for each of the extensions.
+// trustedTwice lists the CA once for each of the extensions, which it has had in all its states.
 func (w world) trustedTwice(extras []string, states ...string) *trustlist.Trust {
 	w.t.Helper()
-	svc := func(kind string, c *x509.Certificate, extra string, states ...string) string {
-		one := func(tag, state, since string) string {
-			return "<" + tag + "><ServiceTypeIdentifier>" + kind + "</ServiceTypeIdentifier><ServiceName><Name xml:lang=\"en\">" + c.Subject.CommonName +
-				"</Name></ServiceName><ServiceDigitalIdentity><DigitalId><X509Certificate>" + base64.StdEncoding.EncodeToString(c.Raw) +
-				"</X509Certificate></DigitalId></ServiceDigitalIdentity><ServiceStatus>http://uri.etsi.org/TrstSvc/TrustedList/Svcstatus/" + state +
-				"</ServiceStatus><StatusStartingTime>" + since + "</StatusStartingTime>" + extra + "</" + tag + ">"
-		}
-		out := "<TSPService>" + one("ServiceInformation", states[0], states[1]) + "<ServiceHistory>"
-		for i := 2; i < len(states); i += 2 {
-			out += one("ServiceHistoryInstance", states[i], states[i+1])
-		}
-		return out + "</ServiceHistory></TSPService>"
-	}
 	services := ""
 	for _, extra := range extras {
-		services += svc(trustlist.TypeCAQC, w.pki.Root, extra, states...)
+		var history []state
+		for i := 0; i < len(states); i += 2 {
+			history = append(history, state{states[i], states[i+1], extra})
+		}
+		services += serviceOf(trustlist.TypeCAQC, w.pki.Root, history...)
 	}
+	return w.trust(services)
+}
+
+// trustedSince lists the CA, always granted, with extensions that changed on a day.
+func (w world) trustedSince(extra, since, extraBefore, sinceBefore string) *trustlist.Trust {
+	w.t.Helper()
+	return w.trust(serviceOf(trustlist.TypeCAQC, w.pki.Root, state{"granted", since, extra}, state{"granted", sinceBefore, extraBefore}))
+}
+
+// state is what a service was from a time on.
+type state struct{ status, since, extra string }
+
+func serviceOf(kind string, c *x509.Certificate, history ...state) string {
+	one := func(tag string, st state) string {
+		return "<" + tag + "><ServiceTypeIdentifier>" + kind + "</ServiceTypeIdentifier><ServiceName><Name xml:lang=\"en\">" + c.Subject.CommonName +
+			"</Name></ServiceName><ServiceDigitalIdentity><DigitalId><X509Certificate>" + base64.StdEncoding.EncodeToString(c.Raw) +
+			"</X509Certificate></DigitalId></ServiceDigitalIdentity><ServiceStatus>http://uri.etsi.org/TrstSvc/TrustedList/Svcstatus/" + st.status +
+			"</ServiceStatus><StatusStartingTime>" + st.since + "</StatusStartingTime>" + st.extra + "</" + tag + ">"
+	}
+	out := "<TSPService>" + one("ServiceInformation", history[0]) + "<ServiceHistory>"
+	for _, st := range history[1:] {
+		out += one("ServiceHistoryInstance", st)
+	}
+	return out + "</ServiceHistory></TSPService>"
+}
+
+// trust is a list of these services and of the time-stamp authority.
+func (w world) trust(services string) *trustlist.Trust {
+	w.t.Helper()
 	text := `<TrustServiceStatusList xmlns="http://uri.etsi.org/02231/v2#"><SchemeInformation><TSLSequenceNumber>7</TSLSequenceNumber><TSLType>http://uri.etsi.org/TrstSvc/TrustedList/TSLType/EUgeneric</TSLType><SchemeTerritory>IT</SchemeTerritory><ListIssueDateTime>2026-01-01T00:00:00Z</ListIssueDateTime><NextUpdate><dateTime>2046-01-01T00:00:00Z</dateTime></NextUpdate></SchemeInformation><TrustServiceProviderList><TrustServiceProvider><TSPInformation><TSPName><Name xml:lang="en">P</Name></TSPName></TSPInformation><TSPServices>` +
-		services + svc(trustlist.TypeTSAQTST, w.tsa.Cert, "", "granted", "2020-01-01T00:00:00Z") +
+		services + serviceOf(trustlist.TypeTSAQTST, w.tsa.Cert, state{"granted", "2020-01-01T00:00:00Z", ""}) +
 		`</TSPServices></TrustServiceProvider></TrustServiceProviderList></TrustServiceStatusList>`
 	by := w.pki.Issue(w.t, "List", cmstest.NewECDSA(w.t))
 	raw, err := xades.Sign(w.t.Context(), []byte(text), xades.Signer{Chain: by.Chain[:1], Key: by.Key}, xades.Options{SigningTime: now})
@@ -173,10 +193,7 @@ func TestQualification(t *testing.T) {
 			ID   asn1.ObjectIdentifier
 			Info []string
 		}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 7}, []string{"GB"}})), signaturesAndSeals, []string{"granted", long}, "not qualified", ""},
-		"for two uses": {statementsAs(derOf(t, struct{ ID asn1.ObjectIdentifier }{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}}, struct {
-			ID   asn1.ObjectIdentifier
-			Info []asn1.ObjectIdentifier
-		}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 6}, []asn1.ObjectIdentifier{{0, 4, 0, 1862, 1, 6, 1}, {0, 4, 0, 1862, 1, 6, 2}}})), signaturesAndSeals, []string{"granted", long}, "undetermined", ""},
+		"for two uses": {statementsAs(derOf(t, plainStatement(1), usesStatement(1, 2))), signaturesAndSeals, []string{"granted", long}, "undetermined", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.change)
@@ -214,6 +231,22 @@ func TestQualification(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, pass, r.Verdict)
 	require.Equal(t, "not qualified", r.Signatures[0].Qualification.Result)
+}
+
+// plainStatement is a QcStatement by its last number, usesStatement one of types by theirs.
+func plainStatement(number int) any {
+	return struct{ ID asn1.ObjectIdentifier }{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, number}}
+}
+
+func usesStatement(types ...int) any {
+	var ids []asn1.ObjectIdentifier
+	for _, n := range types {
+		ids = append(ids, asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 6, n})
+	}
+	return struct {
+		ID   asn1.ObjectIdentifier
+		Info []asn1.ObjectIdentifier
+	}{asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 6}, ids}
 }
 
 // derOf is a SEQUENCE of values.

@@ -1,4 +1,7 @@
 # Every target sets up what it needs by itself. `make` alone lists them.
+ifneq ($(words $(CURDIR)),1)
+$(error make takes a blank for the end of a name: move this checkout to a folder without one in its path ($(CURDIR)))
+endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help

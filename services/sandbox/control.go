@@ -28,6 +28,7 @@ func (s *Server) control() http.Handler {
 	handle("GET /v1/ready", func(*http.Request) (any, error) { return map[string]bool{"ready": true}, nil })
 	handle("GET /v1/endpoints", func(*http.Request) (any, error) { return s.endpoints, nil })
 	handle("GET /v1/ca.pem", func(*http.Request) (any, error) { return plain(s.ca.CertPEM()), nil })
+	handle("GET /v1/ca.crl", s.getCRL)
 
 	handle("GET /v1/clock", func(*http.Request) (any, error) { return s.clockState(), nil })
 	handle("POST /v1/clock/advance", s.postAdvance)
@@ -193,6 +194,11 @@ func (s *Server) getReceived(r *http.Request) (any, error) {
 		q.Limit = n
 	}
 	return s.exchange.Received(q), nil
+}
+
+func (s *Server) getCRL(*http.Request) (any, error) {
+	list, err := s.ca.CRL()
+	return plain(list), err
 }
 
 func (s *Server) getFile(r *http.Request) (any, error) {

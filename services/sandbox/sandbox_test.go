@@ -245,6 +245,9 @@ func first(s []string, n int) []string {
 func TestControls(t *testing.T) {
 	n := start(t, sandbox.Config{})
 	ctx := context.Background()
+	crl, err := n.control.CRL(ctx)
+	require.NoError(t, err)
+	require.Contains(t, string(crl), "-----BEGIN X509 CRL-----")
 	send := func(name string, raw []byte) string {
 		t.Helper()
 		before := len(n.got())

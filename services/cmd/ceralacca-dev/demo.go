@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	_ "embed" // the data of an invoice
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -65,10 +67,7 @@ func (d *demo) say(format string, a ...any) {
 }
 
 func (d *demo) run(ctx context.Context, o worldOptions, level string) (err error) {
-	err = os.RemoveAll(d.out)
-	if err == nil {
-		err = os.MkdirAll(d.out, 0o755)
-	}
+	err = tidy(d.out)
 	if err != nil {
 		return fmt.Errorf("folder for the documents: %w", err)
 	}
@@ -100,6 +99,32 @@ func (d *demo) run(ctx context.Context, o worldOptions, level string) (err error
 		return err
 	}
 	return d.conclude()
+}
+
+// ours are the names that a demo gives, and those that its VERIFY.txt makes.
+var ours = regexp.MustCompile(`^([1-9]-.*|sandbox-ca\.(pem|crl)|data\.json|VERIFY\.txt|checked(-index)?\.xml)$`)
+
+// tidy makes the folder, and removes what a demo before left in it: nothing else that lies there.
+func tidy(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err != nil {
+		return err
+	}
+	there, err := os.ReadDir(dir)
+	for _, entry := range there {
+		if err == nil && entry.Type().IsRegular() && ours.MatchString(entry.Name()) {
+			err = os.Remove(filepath.Join(dir, entry.Name()))
+		}
+	}
+	return err
+}
+
+//go:embed data.json
+var template string
+
+// draft is the data of another invoice of today, without number: a series gives it one.
+func draft() []byte {
+	return []byte(strings.Replace(template, "TODAY", time.Now().Format(time.DateOnly), 1))
 }
 
 // prepare onboards the customer and its webhook receiver.
@@ -293,7 +318,11 @@ func (d *demo) saveNotices(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return d.save("sandbox-ca.pem", ca)
+			crl, err := control.CRL(ctx)
+			if err != nil {
+				return err
+			}
+			return errors.Join(d.save("sandbox-ca.pem", ca), d.save("sandbox-ca.crl", crl), d.save("data.json", draft()))
 		}
 		select {
 		case <-ctx.Done():
@@ -306,7 +335,7 @@ func (d *demo) saveNotices(ctx context.Context) error {
 // conclude lists the documents and how to check them without us.
 func (d *demo) conclude() error {
 	d.say("journey finished: SdI id %s, file %s, trace %s", d.invoice.GetSdiId(), d.invoice.GetFileName(), d.invoice.GetTraceId())
-	checks := `Check them without us, in this folder:
+	checks := `# Check them without us, in this folder (sh -ex VERIFY.txt does it):
 
   openssl cms -verify -cades -binary -inform DER -in 2-signed.xml.p7m -CAfile sandbox-ca.pem -purpose any -out checked.xml
   cmp checked.xml 1-invoice.xml

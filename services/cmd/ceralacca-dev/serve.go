@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -103,9 +104,9 @@ First commands, in another terminal (the CLI finds the address and the key in %s
   ceralacca invoice list
   ceralacca trace INVOICE
   ceralacca events tail
-  ceralacca parked ls
   echo sandbox | ceralacca pec mailbox add mittente@alfa.test --provider sandbox
   ceralacca pec send mittente@alfa.test --to destinatario@beta.test --subject Prova --text Salve
+  CERALACCA_API_KEY=$CERALACCA_OPERATOR_KEY ceralacca parked ls
 
 Ctrl-C ends it; what it holds is kept.
 `, w.ports["rpc"], w.certs.CA, w.cscURL(), path.Base(credential), signatoryPIN, w.messagesURL(), w.ports["admin"], w.sdi.ControlURL, w.postgres.URL(w.database), w.vault.Addr, w.vault.Token,
@@ -118,13 +119,21 @@ func (w *world) writeCLIConfig(key, credential string) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("export CERALACCA_SERVER=%s\nexport CERALACCA_CA_FILE=%s\nexport CERALACCA_API_KEY=%s\nexport CERALACCA_TENANT=%s\nexport PATH=%s:\"$PATH\"\n",
-		w.ports["rpc"], w.certs.CA, key, tenantName, root)
 	token, err := os.ReadFile(w.path("secrets", "messages.token"))
 	if err != nil {
 		return err
 	}
-	text += fmt.Sprintf("export CERALACCA_CSC=%s\nexport CERALACCA_CSC_CREDENTIAL=%s\nexport CERALACCA_CSC_PIN=%s\nexport CERALACCA_MESSAGES='%s'\nexport CERALACCA_MESSAGES_TOKEN=%s\n",
-		w.cscURL(), path.Base(credential), signatoryPIN, w.messagesURL(), token)
-	return os.WriteFile(w.path("env.sh"), []byte(text), 0o600)
+	var text strings.Builder
+	for _, v := range [][2]string{
+		{"SERVER", w.ports["rpc"]}, {"CA_FILE", w.certs.CA}, {"API_KEY", key}, {"OPERATOR_KEY", w.key}, {"TENANT", tenantName},
+		{"SANDBOX", w.sdi.ControlURL}, {"CSC", w.cscURL()}, {"CSC_CREDENTIAL", path.Base(credential)}, {"CSC_PIN", signatoryPIN},
+		{"MESSAGES", w.messagesURL()}, {"MESSAGES_TOKEN", string(token)},
+	} {
+		fmt.Fprintf(&text, "export CERALACCA_%s=%s\n", v[0], quoted(v[1]))
+	}
+	fmt.Fprintf(&text, "export PATH=%s:\"$PATH\"\n", quoted(root))
+	return os.WriteFile(w.path("env.sh"), []byte(text.String()), 0o600)
 }
+
+// quoted is a word of the shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

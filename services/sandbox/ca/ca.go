@@ -112,6 +112,21 @@ func (c *CA) generate() error {
 	return nil
 }
 
+// listValidity is how long a list of revoked certificates is the latest.
+const listValidity = 7 * 24 * time.Hour
+
+// CRL is a fresh list of revoked certificates, PEM. There is none on it: the sandbox revokes nothing.
+func (c *CA) CRL() ([]byte, error) {
+	now := c.now()
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(now.UnixMilli()), ThisUpdate: now, NextUpdate: now.Add(listValidity),
+	}, c.cert, c.key)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox ca: revocation list: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
+}
+
 // serial is positive and has 127 bits.
 func (c *CA) serial() (*big.Int, error) {
 	var b [16]byte

@@ -10,10 +10,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -207,4 +210,36 @@ func TestKeptBetweenStarts(t *testing.T) {
 	fresh, err := ca.New(ca.Options{})
 	require.NoError(t, err)
 	require.NotEqual(t, fresh.Certificate().Subject.CommonName, found[0].Certificate().Subject.CommonName)
+}
+
+// TestCRL: the list is the authority's, of now, and openssl judges with it.
+func TestCRL(t *testing.T) {
+	at := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	c, err := ca.New(ca.Options{Now: func() time.Time { return at }})
+	require.NoError(t, err)
+	list, err := c.CRL()
+	require.NoError(t, err)
+	block, rest := pem.Decode(list)
+	require.NotNil(t, block)
+	require.Empty(t, rest)
+	parsed, err := x509.ParseRevocationList(block.Bytes)
+	require.NoError(t, err)
+	root, _ := pem.Decode(c.CertPEM())
+	authority, err := x509.ParseCertificate(root.Bytes)
+	require.NoError(t, err)
+	require.NoError(t, parsed.CheckSignatureFrom(authority))
+	require.Empty(t, parsed.RevokedCertificateEntries)
+	require.Equal(t, at, parsed.ThisUpdate)
+
+	cert, err := c.SignCSR(csr(t, p256(t)), ca.ProfileSigning)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	out, err := exec.CommandContext(t.Context(), "openssl", "verify", "-crl_check", "-attime", fmt.Sprint(at.Unix()), "-CAfile", file("ca.pem", c.CertPEM()), "-CRLfile", file("ca.crl", list),
+		file("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))).CombinedOutput()
+	require.NoError(t, err, string(out))
 }

@@ -99,6 +99,11 @@ func (c *Client) CAPEM(ctx context.Context) ([]byte, error) {
 	return c.raw(ctx, http.MethodGet, "/v1/ca.pem", nil)
 }
 
+// CRL is the sandbox authority's list of revoked certificates, PEM: an empty one, of now.
+func (c *Client) CRL(ctx context.Context) ([]byte, error) {
+	return c.raw(ctx, http.MethodGet, "/v1/ca.crl", nil)
+}
+
 // Clock reads the virtual clock.
 func (c *Client) Clock(ctx context.Context) (Clock, error) {
 	var k Clock

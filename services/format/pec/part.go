@@ -27,15 +27,19 @@ type Part struct {
 	index int
 }
 
-// finish sets where the part ends; a part without a body ends with its header.
-// A message that is all of an enclosing one begins no later than that one ends.
-func (p *Part) finish(end int64) {
-	top := p
-	for top.Parent != nil && top.Parent.MediaType == "message/rfc822" {
-		top = top.Parent
+// finish sets where the part and what is open around it, up to but without container, end. A part without a body ends with its
+// header. None ends after what holds it, or begins after its own end: the line end before a delimiter belongs to it, also where
+// it was the end of the delimiter that began the part.
+func (p *Part) finish(container *Part, end int64) {
+	if p == nil || p == container {
+		return
 	}
-	p.Start = min(p.Start, max(end, top.Start))
+	p.Parent.finish(container, end)
 	p.End = max(end, p.Start)
+	if p.Parent != nil && p.Parent != container {
+		p.End = min(p.End, p.Parent.End)
+	}
+	p.Start = min(p.Start, p.End)
 	p.BodyStart = min(p.BodyStart, p.End)
 }
 

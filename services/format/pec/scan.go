@@ -231,9 +231,7 @@ func (s *scanner) delimit(k int, closing bool, l line) error {
 	// spec: RFC2046 §5.1.1 (the line end before a delimiter belongs to it)
 	end := l.at - s.prevEnd
 	container := s.stack[k].part
-	for p := s.cur; p != nil && p != container; p = p.Parent {
-		p.finish(end)
-	}
+	s.cur.finish(container, end)
 	for i := len(s.stack) - 1; i > k; i-- {
 		if o := &s.stack[i]; !o.closed {
 			s.unclosed(o)
@@ -432,9 +430,7 @@ func (s *scanner) finish() error {
 			return err
 		}
 	}
-	for p := s.cur; p != nil; p = p.Parent {
-		p.finish(s.pos)
-	}
+	s.cur.finish(nil, s.pos)
 	for i := range s.stack {
 		if o := &s.stack[i]; !o.closed {
 			s.unclosed(o)

@@ -396,6 +396,9 @@ var programs = func() func(ctx context.Context) (string, error) {
 	}
 }()
 
+// Programs builds the platform's programs, once for a test binary, and gives the folder that holds them.
+func Programs(ctx context.Context) (string, error) { return programs(ctx) }
+
 func build(ctx context.Context) (string, error) {
 	root, err := Root()
 	if err != nil {

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/tests/harness"
+)
+
+// spoken collects what a program says while it is read.
+type spoken struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (s *spoken) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all.Write(p)
+}
+
+func (s *spoken) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all.String()
+}
+
+// TestReadme does what the README tells a newcomer to do, word by word: the demo, the checks that it leaves, the
+// platform kept running, and every block of commands for the shell, which must all succeed on the first day.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	bin, err := harness.Programs(ctx)
+	require.NoError(t, err)
+	root, err := harness.Root()
+	require.NoError(t, err)
+	home := filepath.Join(t.TempDir(), "già qui")
+	state := filepath.Join(home, ".cache", "dev")
+	require.NoError(t, os.MkdirAll(state, 0o700))
+	program := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, filepath.Join(bin, "ceralacca-dev"), args...)
+		cmd.Dir = root
+		return cmd
+	}
+	shell := func(dir, script string) string {
+		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "TESTED="+filepath.Join(bin, "ceralacca"))
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+
+	out, err := program("demo", "--dir", filepath.Join(home, ".cache", "demo"), "--out", filepath.Join(home, "out")).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "journey finished")
+	require.Contains(t, shell(filepath.Join(home, "out"), "sh -ex VERIFY.txt 2>&1"), "Verification: OK")
+
+	var said spoken
+	serve := program("serve", "--fresh", "--dir", state)
+	serve.Stdout, serve.Stderr = &said, &said
+	require.NoError(t, serve.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- serve.Wait() }()
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "Ctrl-C ends it") }, 2*time.Minute, 100*time.Millisecond, "it never said that it is up: %s", &said)
+
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(readme, -1)
+	require.Len(t, blocks, 3, "the first steps, certified mail, CSC")
+	// The program under test, not one that somebody built into the checkout, which env.sh puts first.
+	// Who reads has a machine of their own; here many tests may run beside this one, and all takes longer.
+	script := "ceralacca() { \"$TESTED\" \"$@\"; }\nsleep() { command sleep 10; }\n"
+	for _, block := range blocks {
+		script += string(block[1])
+	}
+	done := shell(home, script)
+	for _, want := range []string{
+		"state    DELIVERED", "out/signed.xml.p7m: total-passed", "FE/20", "written       out/pdd.zip", "\ngood\n",
+		"SENT        DELIVERED", "Verified OK",
+	} {
+		require.Contains(t, done, want)
+	}
+	require.NotContains(t, done, "ceralacca: ", "no command complains")
+	for _, file := range []string{"signed.xml.p7m", "pdd.zip", "evidence.zip"} {
+		info, err := os.Stat(filepath.Join(home, "out", file))
+		require.NoError(t, err)
+		require.NotZero(t, info.Size(), file)
+	}
+
+	require.NoError(t, serve.Process.Signal(syscall.SIGINT))
+	select {
+	case err = <-ended:
+		require.NoError(t, err, "Ctrl-C is no failure: %s", &said)
+	case <-ctx.Done():
+		t.Fatalf("it did not end on Ctrl-C: %s", &said)
+	}
+}

@@ -103,7 +103,8 @@ type VaultConfig struct {
 	KubernetesRole string `yaml:"kubernetes_role"`
 	// Kubernetes is where the kubernetes login is mounted.
 	Kubernetes string `yaml:"kubernetes_mount"`
-	// KubernetesTokenFile holds the token of the service account. It is read at each login.
+	// KubernetesTokenFile holds the token of the service account, where it is not at Kubernetes' own place
+	// (/var/run/secrets/kubernetes.io/serviceaccount/token). It is read at each login.
 	KubernetesTokenFile string `yaml:"kubernetes_token_file"`
 	// TokenFile holds a token, instead of role_id_file and secret_id_file: for development.
 	TokenFile string `yaml:"token_file"`
@@ -122,7 +123,7 @@ func DefaultConfig() Config {
 	return Config{
 		Vault: VaultConfig{
 			Transit: "transit", TOTP: "totp", OATH: "oath", AppRole: "approle", Kubernetes: "kubernetes",
-			KubernetesTokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
+			Timeout: 5 * time.Second, Batch: 16, InFlight: 2,
 		},
 		Workers: 4, Parallel: 64, JobSize: 32,
 		Authorization: AuthorizationConfig{
@@ -150,7 +151,7 @@ func (c *Config) Validate() error {
 	pod := v.KubernetesRole != ""
 	bad(v.TokenFile == "" && !role && !pod, "vault.role_id_file", "is missing: name role_id_file and secret_id_file of an AppRole, or kubernetes_role in a cluster (or, for development, token_file)")
 	bad(pod && (role || v.TokenFile != ""), "vault.kubernetes_role", "another login is set too: keep one way to log in")
-	bad(pod && (v.Kubernetes == "" || v.KubernetesTokenFile == ""), "vault.kubernetes_mount", "kubernetes_mount and kubernetes_token_file cannot be empty")
+	bad(pod && v.Kubernetes == "", "vault.kubernetes_mount", "cannot be empty")
 	bad(v.TokenFile != "" && role, "vault.token_file", "token_file and role_id_file are both set: keep one way to log in")
 	bad((v.RoleIDFile == "") != (v.SecretIDFile == ""), "vault.secret_id_file", "role_id_file and secret_id_file go together")
 	bad(v.Transit == "" || v.TOTP == "" || v.OATH == "" || v.AppRole == "", "vault.transit_mount", "mounts cannot be empty")

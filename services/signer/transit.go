@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -27,6 +28,9 @@ const codeKeyRefused = "KEY_REFUSED"
 
 // transit is Vault's signing engine. Vault paths: <transit>/keys/<key> (create, read),
 // <transit>/sign/<key> (update), sys/health (public).
+// serviceAccountToken is where Kubernetes puts the token of a pod.
+const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
+
 type transit struct {
 	cfg     VaultConfig
 	client  *api.Client
@@ -38,7 +42,7 @@ func openTransit(cfg VaultConfig, breaker *run.Breaker, log *slog.Logger) (*tran
 	session, err := vault.Open(vault.Config{
 		Address: cfg.Address, CAFile: cfg.CAFile, Namespace: cfg.Namespace, AppRole: cfg.AppRole,
 		RoleIDFile: cfg.RoleIDFile, SecretIDFile: cfg.SecretIDFile, TokenFile: cfg.TokenFile, Timeout: cfg.Timeout,
-		Kubernetes: cfg.Kubernetes, KubernetesRole: cfg.KubernetesRole, KubernetesTokenFile: cfg.KubernetesTokenFile,
+		Kubernetes: cfg.Kubernetes, KubernetesRole: cfg.KubernetesRole, KubernetesTokenFile: cmp.Or(cfg.KubernetesTokenFile, serviceAccountToken),
 	}, log)
 	if err != nil {
 		return nil, run.BadField("vault", "%v", err)

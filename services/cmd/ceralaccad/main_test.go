@@ -86,3 +86,30 @@ func TestDocs(t *testing.T) {
 	_, err := run.LoadFile(path, names(), nil)
 	require.ErrorContains(t, err, "nats neither url nor embedded.dir is set", "the defaults alone are not a configuration, but they are well-formed")
 }
+
+// TestExampleIsWhole: on a machine that has the files which the example names, nothing is wrong with it.
+func TestExampleIsWhole(t *testing.T) {
+	text, err := os.ReadFile("ceralacca.example.yaml")
+	require.NoError(t, err)
+	machine := t.TempDir()
+	moved := strings.NewReplacer("/etc/ceralacca", machine+"/etc", "/run/secrets", machine+"/secrets", "/srv/archive", machine+"/archive")
+	config := filepath.Join(machine, "ceralacca.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(moved.Replace(string(text))), 0o600))
+	check := func() (int, string) {
+		var out, errOut bytes.Buffer
+		code := run.Execute(t.Context(), targets, []string{"config", "check", "--config", config}, nil, &out, &errOut)
+		return code, out.String() + errOut.String()
+	}
+	missing := regexp.MustCompile(`open (\S+): no such file`)
+	code, said := check()
+	require.Equal(t, 2, code)
+	for tries := 0; code != 0 && tries < len(targets)+1; tries++ { // a path with {target} is told of one target at a time
+		for _, found := range missing.FindAllStringSubmatch(said, -1) {
+			require.True(t, strings.HasPrefix(found[1], machine), "the example does not name %s", found[1])
+			require.NoError(t, os.MkdirAll(filepath.Dir(found[1]), 0o700))
+			require.NoError(t, os.WriteFile(found[1], []byte("content"), 0o600))
+		}
+		code, said = check()
+	}
+	require.Zero(t, code, said)
+}

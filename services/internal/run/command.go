@@ -316,6 +316,9 @@ func (p *program) probe(ctx context.Context, url string) error {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}
 	resp, err := client.Do(req)
 	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("no process answers: nobody listens at %s, where admin.listen of %s says: is it running, with this configuration?", req.URL.Host, p.config)
+		}
 		return fmt.Errorf("no process answers: %w", err)
 	}
 	defer resp.Body.Close()

@@ -126,6 +126,7 @@ WHERE d.id = @id AND d.state = 'PENDING'
 INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at)
 SELECT @id, c.tenant_id, c.id, @caller, @hashes::bytea[], @digest, 'OPEN', @expires_at, @at
 FROM credential c WHERE c.id = @credential_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @at)
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
        signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id;
 

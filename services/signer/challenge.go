@@ -59,7 +59,8 @@ func digestOf(sorted [][]byte) []byte {
 	return sum[:]
 }
 
-// CreateChallenge fixes what a person is asked to sign, for the caller and nobody else.
+// CreateChallenge fixes what a person is asked to sign, for the caller and nobody else. Who names a credential whose place
+// another has taken gets a challenge of that one.
 //
 // It does not wait for the disk. Whatever comes of a challenge (a password that is sent for it, an authorization) is a
 // later commit that is synced, and brings the challenge to disk with it; one that a crash of the database takes away is
@@ -77,9 +78,24 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 		return nil, fault.Invalid("SIGNATURE_COUNT", "signature_count: %d signatures for %d documents: each document is signed once", n, len(hashes)).
 			WithField("signature_count", "SIGNATURE_COUNT", "is not the number of documents")
 	}
+	made, err := s.createChallenge(ctx, req, name, hashes)
+	if err == nil || fault.Of(err).Kind != fault.KindPrecondition {
+		return made, err
+	}
+	next, failed := s.successorNow(ctx, name)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case next == nil:
+		return nil, err
+	}
+	return s.createChallenge(ctx, req, credentialName{tenant: next.TenantID, company: next.CompanyID, id: next.ID}, hashes)
+}
+
+func (s *Service) createChallenge(ctx context.Context, req *signv1.CreateChallengeRequest, name credentialName, hashes [][]byte) (*signv1.Challenge, error) {
 	var a asked
 	var made db.Challenge
-	err = s.db.TxUnsynced(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.db.TxUnsynced(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) (err error) {
 		q := db.New(tx)
 		a, err = withDevice(ctx, q, name)
 		if err != nil {
@@ -135,7 +151,8 @@ func (s *Service) openChallenge(ctx context.Context, tx pgx.Tx, a asked, hashes 
 		At: now, ExpiresAt: now.Add(s.cfg.Authorization.ChallengeTTL),
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return db.Challenge{}, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name())
+		return db.Challenge{}, s.succeededOr(ctx, q, a.credential,
+			fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", a.name()))
 	}
 	if err != nil {
 		return made, fmt.Errorf("signer: insert challenge: %w", err)

@@ -82,3 +82,36 @@ FROM credential WHERE state = 'ACTIVE' AND provider = '' AND id > @after ORDER B
 SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
        not_before, not_after, version, created_at, updated_at, provider, qualified
 FROM credential WHERE state = 'ACTIVE' AND cardinality(chain) > 1 AND id > @after ORDER BY id LIMIT 200;
+
+-- name: PutSuccessor :execrows
+-- One that is in force stays.
+INSERT INTO credential_successor (credential_id, tenant_id, successor_id, effective_from, created_at)
+VALUES (@credential_id, @tenant_id, @successor_id, @effective_from, @at)
+ON CONFLICT (credential_id) DO UPDATE SET successor_id = excluded.successor_id, effective_from = excluded.effective_from, created_at = excluded.created_at
+WHERE credential_successor.effective_from > @at;
+
+-- name: EndSuccessor :execrows
+DELETE FROM credential_successor WHERE credential_id = @credential_id;
+
+-- name: GetSuccessor :one
+SELECT sqlc.embed(c), s.effective_from FROM credential_successor s JOIN credential c ON c.id = s.successor_id WHERE s.credential_id = @credential_id;
+
+-- name: SuccessorAt :one
+-- Who has taken its place in the end.
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = @credential_id AND s.effective_from <= @at::timestamptz
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE s.effective_from <= @at::timestamptz AND line.n < 100
+)
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain,
+       c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
+FROM line JOIN credential c ON c.id = line.successor_id ORDER BY line.n DESC LIMIT 1;
+
+-- name: Follows :one
+-- Whether a credential takes another's place, now or later.
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = @credential_id
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE line.n < 100
+)
+SELECT EXISTS (SELECT 1 FROM line WHERE line.successor_id = @successor_id::uuid);

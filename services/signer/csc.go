@@ -305,6 +305,7 @@ var cscCodes = map[string]func(f *fault.Fault) *csc.Error{
 	"CREDENTIAL_REVOKED":    disabled,
 	"CREDENTIAL_NOT_ACTIVE": disabled,
 	"CREDENTIAL_SUSPENDED":  disabled,
+	codeSucceeded:           disabled, // the client has its certificate already
 	"OTP_DEVICE_COOLING":    disabled,
 	"OTP_DEVICE_TYPE":       disabled,
 	"PIN_NOT_SET":           disabled,

@@ -180,8 +180,8 @@ func (s *Service) signByPerson(ctx context.Context, req *signv1.SignDocumentsReq
 	if err != nil {
 		return nil, err
 	}
-	if name != d.name {
-		return nil, fault.Invalid("CHALLENGE_MISMATCH", "challenge: it is not of the credential %s", req.GetCredential())
+	if err := s.ofCredential(ctx, name, d.name); err != nil {
+		return nil, err
 	}
 	var c db.Credential
 	var ch db.Challenge

@@ -29,6 +29,7 @@ WITH used AS (
       AND m.used + (@documents::integer) <= m.max_documents
       AND CASE WHEN m.day = @today THEN m.used_today ELSE 0 END + (@documents::integer) <= m.max_per_day
       AND EXISTS (SELECT 1 FROM credential c WHERE c.id = m.credential_id AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at)
+      AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = m.credential_id AND x.effective_from <= @at)
     RETURNING m.id, m.tenant_id, m.credential_id
 )
 INSERT INTO document_signing (id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, created_at)

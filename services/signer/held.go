@@ -124,7 +124,8 @@ func (s *Service) challengeHeld(ctx context.Context, name credentialName, hashes
 			return fmt.Errorf("signer: insert challenge: %w", err)
 		}
 		if n == 0 {
-			return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: renew it at provider %s and switch to it", nameOfCredential(h.credential), h.holding.Provider)
+			return s.succeededOr(ctx, q, h.credential,
+				fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: renew it at provider %s and switch to it", nameOfCredential(h.credential), h.holding.Provider))
 		}
 		if err = q.InsertSession(ctx, db.InsertSessionParams{
 			ChallengeID: id, SigningTime: h.session.SigningTime, Authorized: authorized, OtpID: h.session.OtpID, OtpKind: h.session.OtpKind,

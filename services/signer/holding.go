@@ -286,16 +286,10 @@ func (s *Service) SwitchProvider(ctx context.Context, req *signv1.SwitchProvider
 		return nil, err
 	}
 	now := pg.Time(s.now())
-	from := now
-	if t := req.GetEffectiveTime(); t != nil {
-		from = pg.Time(t.AsTime())
+	from, err := effective(req.GetEffectiveTime(), now)
+	if err != nil {
+		return nil, err
 	}
-	const slack = time.Minute // a caller's clock
-	if from.Before(now.Add(-slack)) {
-		return nil, fault.Invalid("EFFECTIVE_TIME", "effective_time: %s is over: what was signed since was signed with another key", from.UTC().Format(time.RFC3339)).
-			WithField("effective_time", "EFFECTIVE_TIME", "is in the past")
-	}
-	from = maxTime(from, now)
 	f, err := s.look(ctx, c.TenantID, c.Kind, req.GetKey())
 	if err != nil {
 		return nil, err
@@ -340,6 +334,20 @@ func (s *Service) SwitchProvider(ctx context.Context, req *signv1.SwitchProvider
 	return holdingMessage(c, made), nil
 }
 
+// effective is the date from which another key is used: now, or later.
+func effective(t *timestamppb.Timestamp, now time.Time) (time.Time, error) {
+	if t == nil {
+		return now, nil
+	}
+	from := pg.Time(t.AsTime())
+	const slack = time.Minute // a caller's clock
+	if from.Before(now.Add(-slack)) {
+		return from, fault.Invalid("EFFECTIVE_TIME", "effective_time: %s is over: what was signed since was signed with another key", from.UTC().Format(time.RFC3339)).
+			WithField("effective_time", "EFFECTIVE_TIME", "is in the past")
+	}
+	return maxTime(from, now), nil
+}
+
 func maxTime(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return b
@@ -360,7 +368,7 @@ func (s *Service) heldCredential(ctx context.Context, field, full string) (db.Cr
 	case c.CompanyID != name.company:
 		return c, noCredential(full)
 	case c.Provider == "":
-		return c, fault.Precondition("CREDENTIAL_NOT_HELD", "the key of %s is in Vault and stays there: make another credential of the provider's key", full)
+		return c, fault.Precondition("CREDENTIAL_NOT_HELD", "the key of %s is in Vault and stays there: make another credential of the provider's key, and have it take this one's place (SetSuccessor)", full)
 	}
 	return c, nil
 }

@@ -178,6 +178,12 @@ func (s *Service) GetCredentialStatus(ctx context.Context, req *signv1.GetCreden
 		} else if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
+		next, err := q.GetSuccessor(ctx, c.ID)
+		if err == nil {
+			out.Successor, out.SuccessorTime = nameOfCredential(next.Credential), timestamppb.New(next.EffectiveFrom)
+		} else if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
 		list, err := q.ListCertificates(ctx, c.ID)
 		if err != nil {
 			return err

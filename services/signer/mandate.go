@@ -245,5 +245,5 @@ func (s *Service) refusedBy(ctx context.Context, q *db.Queries, c db.Credential,
 	case int64(used)+int64(documents) > int64(m.MaxPerDay):
 		return refuse("%d of %d documents of today are used, and %d more are asked for", used, m.MaxPerDay, documents)
 	}
-	return fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", nameOfCredential(c))
+	return s.succeededOr(ctx, q, c, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", nameOfCredential(c)))
 }

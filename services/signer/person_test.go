@@ -32,9 +32,18 @@ import (
 )
 
 // clock is a clock that a test moves.
-type clock struct{ ahead atomic.Int64 }
+type clock struct{ ahead, stands atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	if at := c.stands.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Now().Add(time.Duration(c.ahead.Load()))
+}
+
+// stand stops the clock at an instant.
+func (c *clock) stand(at time.Time) { c.stands.Store(at.UnixNano()) }
+
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // messages is a house whose holders get messages, e-mails and pushes.

@@ -44,7 +44,8 @@ RETURNING c.id, c.tenant_id, c.company_id, c.provider;
 INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at, holding_id)
 SELECT @id, c.tenant_id, c.id, @caller, @hashes::bytea[], @digest, 'OPEN', @expires_at, @at, h.id
 FROM credential c JOIN credential_holding h ON h.credential_id = c.id
-WHERE h.id = @holding_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND h.not_before <= @at AND h.not_after > @at;
+WHERE h.id = @holding_id AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND h.not_before <= @at AND h.not_after > @at
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @at);
 
 -- name: InsertSession :exec
 INSERT INTO provider_session (challenge_id, tenant_id, holding_id, signing_time, authorized, otp_id, otp_kind)

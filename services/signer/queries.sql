@@ -36,21 +36,28 @@ WHERE id = @id;
 UPDATE credential SET state = 'REVOKED', version = version + 1, updated_at = @at WHERE id = @id;
 
 -- name: ChooseCredentials :many
--- By rule, not by order of a list: valid now, for automatic signatures, the latest certificate.
-SELECT DISTINCT ON (company_id) id, company_id, version
-FROM credential
-WHERE tenant_id = @tenant_id AND company_id = ANY(@companies::text[]) AND kind = 'AUTOMATIC' AND state = 'ACTIVE'
-  AND not_before <= @now AND not_after > @now
-ORDER BY company_id, not_before DESC, id DESC;
+-- By rule, not by order of a list: valid now, for automatic signatures, the latest certificate. One that takes another's
+-- place does so from its date on, or when there is no other any more.
+SELECT DISTINCT ON (c.company_id) c.id, c.company_id, c.version
+FROM credential c
+WHERE c.tenant_id = @tenant_id AND c.company_id = ANY(@companies::text[]) AND c.kind = 'AUTOMATIC' AND c.state = 'ACTIVE'
+  AND c.not_before <= @now AND c.not_after > @now
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @now)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
+                  WHERE x.successor_id = c.id AND x.effective_from > @now AND p.state = 'ACTIVE' AND p.not_before <= @now AND p.not_after > @now)
+ORDER BY c.company_id, c.not_before DESC, c.id DESC;
 
 -- name: ChooseRole :one
 -- The credential of a company that holds a role, by the same rule.
-SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at, provider, qualified
-FROM credential
-WHERE tenant_id = @tenant_id AND company_id = @company_id AND kind = 'ROLE' AND state = 'ACTIVE'
-  AND not_before <= @now AND not_after > @now
-ORDER BY not_before DESC, id DESC LIMIT 1;
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain,
+       c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
+FROM credential c
+WHERE c.tenant_id = @tenant_id AND c.company_id = @company_id AND c.kind = 'ROLE' AND c.state = 'ACTIVE'
+  AND c.not_before <= @now AND c.not_after > @now
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @now)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
+                  WHERE x.successor_id = c.id AND x.effective_from > @now AND p.state = 'ACTIVE' AND p.not_before <= @now AND p.not_after > @now)
+ORDER BY c.not_before DESC, c.id DESC LIMIT 1;
 
 -- name: InsertIntents :many
 INSERT INTO signature (id, tenant_id, company_id, purpose, subject, format, original_sha256, original_size, original_type,

@@ -91,7 +91,11 @@ func (s *Service) intendSignature(ctx context.Context, tx pgx.Tx, sig *signature
 	if sig.holder, err = holderOf(ctx, q, sig.credential); err != nil {
 		return err
 	}
-	if (p.Holder != "" && p.Holder != sig.holder) || (p.Credential != "" && p.Credential != nameOfCredential(sig.credential)) {
+	named, err := s.namedOrNext(ctx, q, p.Credential, sig.credential)
+	if err != nil {
+		return err
+	}
+	if (p.Holder != "" && p.Holder != sig.holder) || !named {
 		return fault.Denied("CREDENTIAL_OF_ANOTHER", "the credential is not the participant's: nobody signs for somebody else")
 	}
 	digest := hex.EncodeToString(ch.Digest)

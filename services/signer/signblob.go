@@ -123,6 +123,13 @@ func (s *Service) roleCredential(ctx context.Context, name credentialName) (*rea
 	if row.CompanyID != name.company {
 		return nil, noCredential(nameOfCredential(row))
 	}
+	next, err := s.successorNow(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if next != nil {
+		row = *next
+	}
 	if row.Kind != "ROLE" {
 		return nil, fault.Precondition("CREDENTIAL_WRONG_KIND", "credential %s is for a company's invoices: use one of kind ROLE", nameOfCredential(row))
 	}

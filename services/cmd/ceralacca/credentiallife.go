@@ -38,7 +38,48 @@ func (c *cli) credentialLife(company *string) []*cobra.Command {
 			}
 			return api.ReactivateCredential(ctx, &signv1.ReactivateCredentialRequest{Name: name})
 		})
-	return []*cobra.Command{suspend, reactivate, c.credentialRenew(company), c.credentialStatus(company), c.credentialExpiring(), c.credentialPolicy()}
+	return []*cobra.Command{suspend, reactivate, c.credentialSucceed(company), c.credentialRenew(company), c.credentialStatus(company), c.credentialExpiring(), c.credentialPolicy()}
+}
+
+func (c *cli) credentialSucceed(company *string) *cobra.Command {
+	var by, from string
+	var nobody bool
+	cmd := verb("succeed CREDENTIAL", "Have another credential take a credential's place, from a date on: between a key in Vault and one at a provider", args("CREDENTIAL"), func(ctx context.Context, given []string) error {
+		name, err := c.credentialName(*company, given[0])
+		if err != nil {
+			return err
+		}
+		if (by == "") != nobody {
+			return usage("say who takes its place (--by CREDENTIAL), or that nobody does (--nobody)")
+		}
+		req := &signv1.SetSuccessorRequest{Name: name}
+		if by != "" {
+			if req.Successor, err = c.credentialName(*company, by); err != nil {
+				return err
+			}
+		}
+		if from != "" {
+			if req.EffectiveTime, err = parseTime("from", from); err != nil {
+				return err
+			}
+		}
+		api, err := c.lives()
+		if err != nil {
+			return err
+		}
+		s, err := api.SetSuccessor(ctx, req)
+		if err != nil {
+			return err
+		}
+		return c.print(s, func() {
+			c.fields("name", s.GetCredential().GetName(), "successor", s.GetSuccessor(), "from", when(s.GetSuccessorTime()))
+		})
+	})
+	cmd.Flags().StringVar(&by, "by", "", "the credential that takes its place")
+	cmd.Flags().StringVar(&from, "from", "", "date; now when not set. What was begun before goes on with the credential of before")
+	cmd.Flags().BoolVar(&nobody, "nobody", false, "end the succession: the credential signs itself")
+	cmd.Flags().StringVar(company, "company", os.Getenv("CERALACCA_COMPANY"), "company of a short name (CERALACCA_COMPANY)")
+	return cmd
 }
 
 func (c *cli) credentialRenew(company *string) *cobra.Command {
@@ -88,7 +129,8 @@ func (c *cli) credentialStatus(company *string) *cobra.Command {
 			}
 			c.fields("name", k.GetName(), "state", enum("CREDENTIAL_STATE_", k.GetState()), "kind", enum("CREDENTIAL_KIND_", k.GetKind()),
 				"level", enum("SIGNATURE_LEVEL_", k.GetLevel()), "key version", fmt.Sprint(s.GetKeyVersion()), "expires", when(k.GetExpireTime()),
-				"suspended", when(s.GetSuspendTime()), "because", s.GetSuspendReason(), "renewal", renewal)
+				"suspended", when(s.GetSuspendTime()), "because", s.GetSuspendReason(), "renewal", renewal,
+				"successor", s.GetSuccessor(), "from", when(s.GetSuccessorTime()))
 			var rows [][]string
 			for _, x := range s.GetCertificates() {
 				rows = append(rows, []string{enum("CERTIFICATE_USE_", x.GetUse()), fmt.Sprint(x.GetKeyVersion()), when(x.GetValidFrom()), when(x.GetValidUntil()), x.GetSerial(), x.GetIssuer()})

@@ -497,6 +497,7 @@ const insertChallenge = `-- name: InsertChallenge :one
 INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, state, expires_at, created_at)
 SELECT $1, c.tenant_id, c.id, $2, $3::bytea[], $4, 'OPEN', $5, $6
 FROM credential c WHERE c.id = $7 AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND c.not_before <= $6 AND c.not_after > $6
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $6)
 RETURNING id, tenant_id, credential_id, caller, hashes, digest, state, attempts, expires_at, device_id, authorization_sha256, request_id,
        signed_sha256, signed_sizes, signing_time, created_at, authorized_at, used_at, signed_at, output, holding_id, signing_id, signature_id
 `

@@ -174,6 +174,18 @@ func (q *Queries) EndRenewal(ctx context.Context, credentialID uuid.UUID) error 
 	return err
 }
 
+const endSuccessor = `-- name: EndSuccessor :execrows
+DELETE FROM credential_successor WHERE credential_id = $1
+`
+
+func (q *Queries) EndSuccessor(ctx context.Context, credentialID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, endSuccessor, credentialID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const endSuspension = `-- name: EndSuspension :exec
 DELETE FROM credential_suspension WHERE credential_id = $1
 `
@@ -181,6 +193,28 @@ DELETE FROM credential_suspension WHERE credential_id = $1
 func (q *Queries) EndSuspension(ctx context.Context, credentialID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, endSuspension, credentialID)
 	return err
+}
+
+const follows = `-- name: Follows :one
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = $2
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE line.n < 100
+)
+SELECT EXISTS (SELECT 1 FROM line WHERE line.successor_id = $1::uuid)
+`
+
+type FollowsParams struct {
+	SuccessorID  uuid.UUID
+	CredentialID uuid.UUID
+}
+
+// Whether a credential takes another's place, now or later.
+func (q *Queries) Follows(ctx context.Context, arg FollowsParams) (bool, error) {
+	row := q.db.QueryRow(ctx, follows, arg.SuccessorID, arg.CredentialID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const getRenewal = `-- name: GetRenewal :one
@@ -197,6 +231,43 @@ func (q *Queries) GetRenewal(ctx context.Context, credentialID uuid.UUID) (Crede
 		&i.PublicKey,
 		&i.CsrPem,
 		&i.CreatedAt,
+	)
+	return i, err
+}
+
+const getSuccessor = `-- name: GetSuccessor :one
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, s.effective_from FROM credential_successor s JOIN credential c ON c.id = s.successor_id WHERE s.credential_id = $1
+`
+
+type GetSuccessorRow struct {
+	Credential    Credential
+	EffectiveFrom time.Time
+}
+
+func (q *Queries) GetSuccessor(ctx context.Context, credentialID uuid.UUID) (GetSuccessorRow, error) {
+	row := q.db.QueryRow(ctx, getSuccessor, credentialID)
+	var i GetSuccessorRow
+	err := row.Scan(
+		&i.Credential.ID,
+		&i.Credential.TenantID,
+		&i.Credential.CompanyID,
+		&i.Credential.Kind,
+		&i.Credential.KeyType,
+		&i.Credential.CommonName,
+		&i.Credential.State,
+		&i.Credential.KeyName,
+		&i.Credential.KeyVersion,
+		&i.Credential.PublicKey,
+		&i.Credential.CsrPem,
+		&i.Credential.Chain,
+		&i.Credential.NotBefore,
+		&i.Credential.NotAfter,
+		&i.Credential.Version,
+		&i.Credential.CreatedAt,
+		&i.Credential.UpdatedAt,
+		&i.Credential.Provider,
+		&i.Credential.Qualified,
+		&i.EffectiveFrom,
 	)
 	return i, err
 }
@@ -471,6 +542,36 @@ func (q *Queries) PutRenewal(ctx context.Context, arg PutRenewalParams) error {
 	return err
 }
 
+const putSuccessor = `-- name: PutSuccessor :execrows
+INSERT INTO credential_successor (credential_id, tenant_id, successor_id, effective_from, created_at)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (credential_id) DO UPDATE SET successor_id = excluded.successor_id, effective_from = excluded.effective_from, created_at = excluded.created_at
+WHERE credential_successor.effective_from > $5
+`
+
+type PutSuccessorParams struct {
+	CredentialID  uuid.UUID
+	TenantID      string
+	SuccessorID   uuid.UUID
+	EffectiveFrom time.Time
+	At            time.Time
+}
+
+// One that is in force stays.
+func (q *Queries) PutSuccessor(ctx context.Context, arg PutSuccessorParams) (int64, error) {
+	result, err := q.db.Exec(ctx, putSuccessor,
+		arg.CredentialID,
+		arg.TenantID,
+		arg.SuccessorID,
+		arg.EffectiveFrom,
+		arg.At,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const reactivateCredential = `-- name: ReactivateCredential :execrows
 UPDATE credential SET state = 'ACTIVE', version = version + 1, updated_at = $1 WHERE id = $2 AND state = 'SUSPENDED'
 `
@@ -486,6 +587,50 @@ func (q *Queries) ReactivateCredential(ctx context.Context, arg ReactivateCreden
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const successorAt = `-- name: SuccessorAt :one
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = $1 AND s.effective_from <= $2::timestamptz
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE s.effective_from <= $2::timestamptz AND line.n < 100
+)
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain,
+       c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
+FROM line JOIN credential c ON c.id = line.successor_id ORDER BY line.n DESC LIMIT 1
+`
+
+type SuccessorAtParams struct {
+	CredentialID uuid.UUID
+	At           time.Time
+}
+
+// Who has taken its place in the end.
+func (q *Queries) SuccessorAt(ctx context.Context, arg SuccessorAtParams) (Credential, error) {
+	row := q.db.QueryRow(ctx, successorAt, arg.CredentialID, arg.At)
+	var i Credential
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.CompanyID,
+		&i.Kind,
+		&i.KeyType,
+		&i.CommonName,
+		&i.State,
+		&i.KeyName,
+		&i.KeyVersion,
+		&i.PublicKey,
+		&i.CsrPem,
+		&i.Chain,
+		&i.NotBefore,
+		&i.NotAfter,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Provider,
+		&i.Qualified,
+	)
+	return i, err
 }
 
 const suspendCredential = `-- name: SuspendCredential :execrows

@@ -304,6 +304,7 @@ WITH used AS (
       AND m.used + ($6::integer) <= m.max_documents
       AND CASE WHEN m.day = $7 THEN m.used_today ELSE 0 END + ($6::integer) <= m.max_per_day
       AND EXISTS (SELECT 1 FROM credential c WHERE c.id = m.credential_id AND c.state = 'ACTIVE' AND c.not_before <= $5 AND c.not_after > $5)
+      AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = m.credential_id AND x.effective_from <= $5)
     RETURNING m.id, m.tenant_id, m.credential_id
 )
 INSERT INTO document_signing (id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, created_at)

@@ -145,6 +145,14 @@ type CredentialRenewal struct {
 	CreatedAt    time.Time
 }
 
+type CredentialSuccessor struct {
+	CredentialID  uuid.UUID
+	TenantID      string
+	SuccessorID   uuid.UUID
+	EffectiveFrom time.Time
+	CreatedAt     time.Time
+}
+
 type CredentialSuspension struct {
 	CredentialID uuid.UUID
 	TenantID     string

@@ -340,6 +340,7 @@ INSERT INTO challenge (id, tenant_id, credential_id, caller, hashes, digest, sta
 SELECT $1, c.tenant_id, c.id, $2, $3::bytea[], $4, 'OPEN', $5, $6, h.id
 FROM credential c JOIN credential_holding h ON h.credential_id = c.id
 WHERE h.id = $7 AND c.kind = 'PERSON' AND c.state = 'ACTIVE' AND h.not_before <= $6 AND h.not_after > $6
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $6)
 `
 
 type InsertHeldChallengeParams struct {

@@ -13,11 +13,14 @@ import (
 )
 
 const chooseCredentials = `-- name: ChooseCredentials :many
-SELECT DISTINCT ON (company_id) id, company_id, version
-FROM credential
-WHERE tenant_id = $1 AND company_id = ANY($2::text[]) AND kind = 'AUTOMATIC' AND state = 'ACTIVE'
-  AND not_before <= $3 AND not_after > $3
-ORDER BY company_id, not_before DESC, id DESC
+SELECT DISTINCT ON (c.company_id) c.id, c.company_id, c.version
+FROM credential c
+WHERE c.tenant_id = $1 AND c.company_id = ANY($2::text[]) AND c.kind = 'AUTOMATIC' AND c.state = 'ACTIVE'
+  AND c.not_before <= $3 AND c.not_after > $3
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $3)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
+                  WHERE x.successor_id = c.id AND x.effective_from > $3 AND p.state = 'ACTIVE' AND p.not_before <= $3 AND p.not_after > $3)
+ORDER BY c.company_id, c.not_before DESC, c.id DESC
 `
 
 type ChooseCredentialsParams struct {
@@ -32,7 +35,8 @@ type ChooseCredentialsRow struct {
 	Version   int32
 }
 
-// By rule, not by order of a list: valid now, for automatic signatures, the latest certificate.
+// By rule, not by order of a list: valid now, for automatic signatures, the latest certificate. One that takes another's
+// place does so from its date on, or when there is no other any more.
 func (q *Queries) ChooseCredentials(ctx context.Context, arg ChooseCredentialsParams) ([]ChooseCredentialsRow, error) {
 	rows, err := q.db.Query(ctx, chooseCredentials, arg.TenantID, arg.Companies, arg.Now)
 	if err != nil {
@@ -54,12 +58,15 @@ func (q *Queries) ChooseCredentials(ctx context.Context, arg ChooseCredentialsPa
 }
 
 const chooseRole = `-- name: ChooseRole :one
-SELECT id, tenant_id, company_id, kind, key_type, common_name, state, key_name, key_version, public_key, csr_pem, chain,
-       not_before, not_after, version, created_at, updated_at, provider, qualified
-FROM credential
-WHERE tenant_id = $1 AND company_id = $2 AND kind = 'ROLE' AND state = 'ACTIVE'
-  AND not_before <= $3 AND not_after > $3
-ORDER BY not_before DESC, id DESC LIMIT 1
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain,
+       c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
+FROM credential c
+WHERE c.tenant_id = $1 AND c.company_id = $2 AND c.kind = 'ROLE' AND c.state = 'ACTIVE'
+  AND c.not_before <= $3 AND c.not_after > $3
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $3)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
+                  WHERE x.successor_id = c.id AND x.effective_from > $3 AND p.state = 'ACTIVE' AND p.not_before <= $3 AND p.not_after > $3)
+ORDER BY c.not_before DESC, c.id DESC LIMIT 1
 `
 
 type ChooseRoleParams struct {

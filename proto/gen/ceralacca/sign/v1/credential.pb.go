@@ -136,6 +136,69 @@ func (x *SuspendCredentialRequest) GetReason() string {
 	return ""
 }
 
+type SetSuccessorRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/companies/{company}/credentials/{credential}
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The credential that takes its place. Empty: none does.
+	Successor string `protobuf:"bytes,2,opt,name=successor,proto3" json:"successor,omitempty"`
+	// Now, when not set. Not in the past.
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSuccessorRequest) Reset() {
+	*x = SetSuccessorRequest{}
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSuccessorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSuccessorRequest) ProtoMessage() {}
+
+func (x *SetSuccessorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSuccessorRequest.ProtoReflect.Descriptor instead.
+func (*SetSuccessorRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SetSuccessorRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSuccessorRequest) GetSuccessor() string {
+	if x != nil {
+		return x.Successor
+	}
+	return ""
+}
+
+func (x *SetSuccessorRequest) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
+}
+
 type ReactivateCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}
@@ -146,7 +209,7 @@ type ReactivateCredentialRequest struct {
 
 func (x *ReactivateCredentialRequest) Reset() {
 	*x = ReactivateCredentialRequest{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[1]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -158,7 +221,7 @@ func (x *ReactivateCredentialRequest) String() string {
 func (*ReactivateCredentialRequest) ProtoMessage() {}
 
 func (x *ReactivateCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[1]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -171,7 +234,7 @@ func (x *ReactivateCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReactivateCredentialRequest.ProtoReflect.Descriptor instead.
 func (*ReactivateCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{1}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ReactivateCredentialRequest) GetName() string {
@@ -193,7 +256,7 @@ type RenewCredentialRequest struct {
 
 func (x *RenewCredentialRequest) Reset() {
 	*x = RenewCredentialRequest{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +268,7 @@ func (x *RenewCredentialRequest) String() string {
 func (*RenewCredentialRequest) ProtoMessage() {}
 
 func (x *RenewCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[2]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +281,7 @@ func (x *RenewCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewCredentialRequest.ProtoReflect.Descriptor instead.
 func (*RenewCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RenewCredentialRequest) GetName() string {
@@ -249,7 +312,7 @@ type CredentialRenewal struct {
 
 func (x *CredentialRenewal) Reset() {
 	*x = CredentialRenewal{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +324,7 @@ func (x *CredentialRenewal) String() string {
 func (*CredentialRenewal) ProtoMessage() {}
 
 func (x *CredentialRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[3]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +337,7 @@ func (x *CredentialRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRenewal.ProtoReflect.Descriptor instead.
 func (*CredentialRenewal) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CredentialRenewal) GetCredential() string {
@@ -315,7 +378,7 @@ type GetCredentialStatusRequest struct {
 
 func (x *GetCredentialStatusRequest) Reset() {
 	*x = GetCredentialStatusRequest{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +390,7 @@ func (x *GetCredentialStatusRequest) String() string {
 func (*GetCredentialStatusRequest) ProtoMessage() {}
 
 func (x *GetCredentialStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[4]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +403,7 @@ func (x *GetCredentialStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredentialStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetCredentialStatusRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetCredentialStatusRequest) GetName() string {
@@ -361,14 +424,17 @@ type CredentialStatus struct {
 	// Set while a request waits for its certificate.
 	Renewal *CredentialRenewal `protobuf:"bytes,5,opt,name=renewal,proto3" json:"renewal,omitempty"`
 	// Newest import first.
-	Certificates  []*CredentialCertificate `protobuf:"bytes,6,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates []*CredentialCertificate `protobuf:"bytes,6,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// The credential that takes its place, and from when; SetSuccessor.
+	Successor     string                 `protobuf:"bytes,7,opt,name=successor,proto3" json:"successor,omitempty"`
+	SuccessorTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=successor_time,json=successorTime,proto3" json:"successor_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CredentialStatus) Reset() {
 	*x = CredentialStatus{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +446,7 @@ func (x *CredentialStatus) String() string {
 func (*CredentialStatus) ProtoMessage() {}
 
 func (x *CredentialStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[5]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +459,7 @@ func (x *CredentialStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialStatus.ProtoReflect.Descriptor instead.
 func (*CredentialStatus) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CredentialStatus) GetCredential() *Credential {
@@ -438,6 +504,20 @@ func (x *CredentialStatus) GetCertificates() []*CredentialCertificate {
 	return nil
 }
 
+func (x *CredentialStatus) GetSuccessor() string {
+	if x != nil {
+		return x.Successor
+	}
+	return ""
+}
+
+func (x *CredentialStatus) GetSuccessorTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SuccessorTime
+	}
+	return nil
+}
+
 type CredentialCertificate struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	KeyVersion int32                  `protobuf:"varint,1,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
@@ -455,7 +535,7 @@ type CredentialCertificate struct {
 
 func (x *CredentialCertificate) Reset() {
 	*x = CredentialCertificate{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +547,7 @@ func (x *CredentialCertificate) String() string {
 func (*CredentialCertificate) ProtoMessage() {}
 
 func (x *CredentialCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[6]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +560,7 @@ func (x *CredentialCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialCertificate.ProtoReflect.Descriptor instead.
 func (*CredentialCertificate) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{6}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CredentialCertificate) GetKeyVersion() int32 {
@@ -553,7 +633,7 @@ type ListExpiringCredentialsRequest struct {
 
 func (x *ListExpiringCredentialsRequest) Reset() {
 	*x = ListExpiringCredentialsRequest{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +645,7 @@ func (x *ListExpiringCredentialsRequest) String() string {
 func (*ListExpiringCredentialsRequest) ProtoMessage() {}
 
 func (x *ListExpiringCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[7]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +658,7 @@ func (x *ListExpiringCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExpiringCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ListExpiringCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{7}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListExpiringCredentialsRequest) GetParent() string {
@@ -619,7 +699,7 @@ type ListExpiringCredentialsResponse struct {
 
 func (x *ListExpiringCredentialsResponse) Reset() {
 	*x = ListExpiringCredentialsResponse{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +711,7 @@ func (x *ListExpiringCredentialsResponse) String() string {
 func (*ListExpiringCredentialsResponse) ProtoMessage() {}
 
 func (x *ListExpiringCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[8]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +724,7 @@ func (x *ListExpiringCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExpiringCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ListExpiringCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{8}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListExpiringCredentialsResponse) GetCredentials() []*ExpiringCredential {
@@ -675,7 +755,7 @@ type ExpiringCredential struct {
 
 func (x *ExpiringCredential) Reset() {
 	*x = ExpiringCredential{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +767,7 @@ func (x *ExpiringCredential) String() string {
 func (*ExpiringCredential) ProtoMessage() {}
 
 func (x *ExpiringCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[9]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +780,7 @@ func (x *ExpiringCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiringCredential.ProtoReflect.Descriptor instead.
 func (*ExpiringCredential) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExpiringCredential) GetCredential() *Credential {
@@ -739,7 +819,7 @@ type GetKeyPolicyRequest struct {
 
 func (x *GetKeyPolicyRequest) Reset() {
 	*x = GetKeyPolicyRequest{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +831,7 @@ func (x *GetKeyPolicyRequest) String() string {
 func (*GetKeyPolicyRequest) ProtoMessage() {}
 
 func (x *GetKeyPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[10]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +844,7 @@ func (x *GetKeyPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{11}
 }
 
 type KeyPolicy struct {
@@ -776,7 +856,7 @@ type KeyPolicy struct {
 
 func (x *KeyPolicy) Reset() {
 	*x = KeyPolicy{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +868,7 @@ func (x *KeyPolicy) String() string {
 func (*KeyPolicy) ProtoMessage() {}
 
 func (x *KeyPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[11]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +881,7 @@ func (x *KeyPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPolicy.ProtoReflect.Descriptor instead.
 func (*KeyPolicy) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *KeyPolicy) GetEntries() []*KeyPolicyEntry {
@@ -828,7 +908,7 @@ type KeyPolicyEntry struct {
 
 func (x *KeyPolicyEntry) Reset() {
 	*x = KeyPolicyEntry{}
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +920,7 @@ func (x *KeyPolicyEntry) String() string {
 func (*KeyPolicyEntry) ProtoMessage() {}
 
 func (x *KeyPolicyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[12]
+	mi := &file_ceralacca_sign_v1_credential_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +933,7 @@ func (x *KeyPolicyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyPolicyEntry.ProtoReflect.Descriptor instead.
 func (*KeyPolicyEntry) Descriptor() ([]byte, []int) {
-	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_sign_v1_credential_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *KeyPolicyEntry) GetKeyType() KeyType {
@@ -898,7 +978,11 @@ const file_ceralacca_sign_v1_credential_proto_rawDesc = "" +
 	"\"ceralacca/sign/v1/credential.proto\x12\x11ceralacca.sign.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1dceralacca/sign/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n" +
 	"\x18SuspendCredentialRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x12%\n" +
-	"\x06reason\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x06reason\"n\n" +
+	"\x06reason\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x06reason\"\x84\x02\n" +
+	"\x13SetSuccessorRequest\x12O\n" +
+	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\x12Y\n" +
+	"\tsuccessor\x18\x02 \x01(\tB;\xbaH8r624^(tenants/[^/]+/companies/[^/]+/credentials/[^/]+)?$R\tsuccessor\x12A\n" +
+	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"n\n" +
 	"\x1bReactivateCredentialRequest\x12O\n" +
 	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\"\x82\x01\n" +
 	"\x16RenewCredentialRequest\x12O\n" +
@@ -914,7 +998,7 @@ const file_ceralacca_sign_v1_credential_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\"m\n" +
 	"\x1aGetCredentialStatusRequest\x12O\n" +
-	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\"\xe6\x02\n" +
+	"\x04name\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x04name\"\xc7\x03\n" +
 	"\x10CredentialStatus\x12=\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.ceralacca.sign.v1.CredentialR\n" +
@@ -924,7 +1008,9 @@ const file_ceralacca_sign_v1_credential_proto_rawDesc = "" +
 	"\fsuspend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime\x12%\n" +
 	"\x0esuspend_reason\x18\x04 \x01(\tR\rsuspendReason\x12>\n" +
 	"\arenewal\x18\x05 \x01(\v2$.ceralacca.sign.v1.CredentialRenewalR\arenewal\x12L\n" +
-	"\fcertificates\x18\x06 \x03(\v2(.ceralacca.sign.v1.CredentialCertificateR\fcertificates\"\xec\x02\n" +
+	"\fcertificates\x18\x06 \x03(\v2(.ceralacca.sign.v1.CredentialCertificateR\fcertificates\x12\x1c\n" +
+	"\tsuccessor\x18\a \x01(\tR\tsuccessor\x12A\n" +
+	"\x0esuccessor_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rsuccessorTime\"\xec\x02\n" +
 	"\x15CredentialCertificate\x12\x1f\n" +
 	"\vkey_version\x18\x01 \x01(\x05R\n" +
 	"keyVersion\x12\x16\n" +
@@ -970,13 +1056,15 @@ const file_ceralacca_sign_v1_credential_proto_rawDesc = "" +
 	"\x1bCERTIFICATE_USE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CERTIFICATE_USE_CURRENT\x10\x01\x12\x18\n" +
 	"\x14CERTIFICATE_USE_NEXT\x10\x02\x12\x18\n" +
-	"\x14CERTIFICATE_USE_PAST\x10\x032\xac\x06\n" +
+	"\x14CERTIFICATE_USE_PAST\x10\x032\xa4\a\n" +
 	"\x11CredentialService\x12|\n" +
 	"\x11SuspendCredential\x12+.ceralacca.sign.v1.SuspendCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x1b\xb2\xbb\x18\x17\n" +
 	"\x11credentials.write\x18\x010\x01\x12\x80\x01\n" +
 	"\x14ReactivateCredential\x12..ceralacca.sign.v1.ReactivateCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12}\n" +
 	"\x0fRenewCredential\x12).ceralacca.sign.v1.RenewCredentialRequest\x1a$.ceralacca.sign.v1.CredentialRenewal\"\x19\xb2\xbb\x18\x15\n" +
+	"\x11credentials.write\x18\x01\x12v\n" +
+	"\fSetSuccessor\x12&.ceralacca.sign.v1.SetSuccessorRequest\x1a#.ceralacca.sign.v1.CredentialStatus\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12\x85\x01\n" +
 	"\x13GetCredentialStatus\x12-.ceralacca.sign.v1.GetCredentialStatusRequest\x1a#.ceralacca.sign.v1.CredentialStatus\"\x1a\xb2\xbb\x18\x16\n" +
 	"\x10credentials.read\x18\x010\x01\x12\x9c\x01\n" +
@@ -998,59 +1086,64 @@ func file_ceralacca_sign_v1_credential_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_sign_v1_credential_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_sign_v1_credential_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ceralacca_sign_v1_credential_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ceralacca_sign_v1_credential_proto_goTypes = []any{
 	(CertificateUse)(0),                     // 0: ceralacca.sign.v1.CertificateUse
 	(*SuspendCredentialRequest)(nil),        // 1: ceralacca.sign.v1.SuspendCredentialRequest
-	(*ReactivateCredentialRequest)(nil),     // 2: ceralacca.sign.v1.ReactivateCredentialRequest
-	(*RenewCredentialRequest)(nil),          // 3: ceralacca.sign.v1.RenewCredentialRequest
-	(*CredentialRenewal)(nil),               // 4: ceralacca.sign.v1.CredentialRenewal
-	(*GetCredentialStatusRequest)(nil),      // 5: ceralacca.sign.v1.GetCredentialStatusRequest
-	(*CredentialStatus)(nil),                // 6: ceralacca.sign.v1.CredentialStatus
-	(*CredentialCertificate)(nil),           // 7: ceralacca.sign.v1.CredentialCertificate
-	(*ListExpiringCredentialsRequest)(nil),  // 8: ceralacca.sign.v1.ListExpiringCredentialsRequest
-	(*ListExpiringCredentialsResponse)(nil), // 9: ceralacca.sign.v1.ListExpiringCredentialsResponse
-	(*ExpiringCredential)(nil),              // 10: ceralacca.sign.v1.ExpiringCredential
-	(*GetKeyPolicyRequest)(nil),             // 11: ceralacca.sign.v1.GetKeyPolicyRequest
-	(*KeyPolicy)(nil),                       // 12: ceralacca.sign.v1.KeyPolicy
-	(*KeyPolicyEntry)(nil),                  // 13: ceralacca.sign.v1.KeyPolicyEntry
-	(*timestamppb.Timestamp)(nil),           // 14: google.protobuf.Timestamp
-	(*Credential)(nil),                      // 15: ceralacca.sign.v1.Credential
-	(KeyType)(0),                            // 16: ceralacca.sign.v1.KeyType
+	(*SetSuccessorRequest)(nil),             // 2: ceralacca.sign.v1.SetSuccessorRequest
+	(*ReactivateCredentialRequest)(nil),     // 3: ceralacca.sign.v1.ReactivateCredentialRequest
+	(*RenewCredentialRequest)(nil),          // 4: ceralacca.sign.v1.RenewCredentialRequest
+	(*CredentialRenewal)(nil),               // 5: ceralacca.sign.v1.CredentialRenewal
+	(*GetCredentialStatusRequest)(nil),      // 6: ceralacca.sign.v1.GetCredentialStatusRequest
+	(*CredentialStatus)(nil),                // 7: ceralacca.sign.v1.CredentialStatus
+	(*CredentialCertificate)(nil),           // 8: ceralacca.sign.v1.CredentialCertificate
+	(*ListExpiringCredentialsRequest)(nil),  // 9: ceralacca.sign.v1.ListExpiringCredentialsRequest
+	(*ListExpiringCredentialsResponse)(nil), // 10: ceralacca.sign.v1.ListExpiringCredentialsResponse
+	(*ExpiringCredential)(nil),              // 11: ceralacca.sign.v1.ExpiringCredential
+	(*GetKeyPolicyRequest)(nil),             // 12: ceralacca.sign.v1.GetKeyPolicyRequest
+	(*KeyPolicy)(nil),                       // 13: ceralacca.sign.v1.KeyPolicy
+	(*KeyPolicyEntry)(nil),                  // 14: ceralacca.sign.v1.KeyPolicyEntry
+	(*timestamppb.Timestamp)(nil),           // 15: google.protobuf.Timestamp
+	(*Credential)(nil),                      // 16: ceralacca.sign.v1.Credential
+	(KeyType)(0),                            // 17: ceralacca.sign.v1.KeyType
 }
 var file_ceralacca_sign_v1_credential_proto_depIdxs = []int32{
-	14, // 0: ceralacca.sign.v1.CredentialRenewal.create_time:type_name -> google.protobuf.Timestamp
-	15, // 1: ceralacca.sign.v1.CredentialStatus.credential:type_name -> ceralacca.sign.v1.Credential
-	14, // 2: ceralacca.sign.v1.CredentialStatus.suspend_time:type_name -> google.protobuf.Timestamp
-	4,  // 3: ceralacca.sign.v1.CredentialStatus.renewal:type_name -> ceralacca.sign.v1.CredentialRenewal
-	7,  // 4: ceralacca.sign.v1.CredentialStatus.certificates:type_name -> ceralacca.sign.v1.CredentialCertificate
-	14, // 5: ceralacca.sign.v1.CredentialCertificate.valid_from:type_name -> google.protobuf.Timestamp
-	14, // 6: ceralacca.sign.v1.CredentialCertificate.valid_until:type_name -> google.protobuf.Timestamp
-	14, // 7: ceralacca.sign.v1.CredentialCertificate.import_time:type_name -> google.protobuf.Timestamp
-	0,  // 8: ceralacca.sign.v1.CredentialCertificate.use:type_name -> ceralacca.sign.v1.CertificateUse
-	10, // 9: ceralacca.sign.v1.ListExpiringCredentialsResponse.credentials:type_name -> ceralacca.sign.v1.ExpiringCredential
-	15, // 10: ceralacca.sign.v1.ExpiringCredential.credential:type_name -> ceralacca.sign.v1.Credential
-	14, // 11: ceralacca.sign.v1.ExpiringCredential.warn_time:type_name -> google.protobuf.Timestamp
-	13, // 12: ceralacca.sign.v1.KeyPolicy.entries:type_name -> ceralacca.sign.v1.KeyPolicyEntry
-	16, // 13: ceralacca.sign.v1.KeyPolicyEntry.key_type:type_name -> ceralacca.sign.v1.KeyType
-	14, // 14: ceralacca.sign.v1.KeyPolicyEntry.relied_on_until:type_name -> google.protobuf.Timestamp
-	1,  // 15: ceralacca.sign.v1.CredentialService.SuspendCredential:input_type -> ceralacca.sign.v1.SuspendCredentialRequest
-	2,  // 16: ceralacca.sign.v1.CredentialService.ReactivateCredential:input_type -> ceralacca.sign.v1.ReactivateCredentialRequest
-	3,  // 17: ceralacca.sign.v1.CredentialService.RenewCredential:input_type -> ceralacca.sign.v1.RenewCredentialRequest
-	5,  // 18: ceralacca.sign.v1.CredentialService.GetCredentialStatus:input_type -> ceralacca.sign.v1.GetCredentialStatusRequest
-	8,  // 19: ceralacca.sign.v1.CredentialService.ListExpiringCredentials:input_type -> ceralacca.sign.v1.ListExpiringCredentialsRequest
-	11, // 20: ceralacca.sign.v1.CredentialService.GetKeyPolicy:input_type -> ceralacca.sign.v1.GetKeyPolicyRequest
-	15, // 21: ceralacca.sign.v1.CredentialService.SuspendCredential:output_type -> ceralacca.sign.v1.Credential
-	15, // 22: ceralacca.sign.v1.CredentialService.ReactivateCredential:output_type -> ceralacca.sign.v1.Credential
-	4,  // 23: ceralacca.sign.v1.CredentialService.RenewCredential:output_type -> ceralacca.sign.v1.CredentialRenewal
-	6,  // 24: ceralacca.sign.v1.CredentialService.GetCredentialStatus:output_type -> ceralacca.sign.v1.CredentialStatus
-	9,  // 25: ceralacca.sign.v1.CredentialService.ListExpiringCredentials:output_type -> ceralacca.sign.v1.ListExpiringCredentialsResponse
-	12, // 26: ceralacca.sign.v1.CredentialService.GetKeyPolicy:output_type -> ceralacca.sign.v1.KeyPolicy
-	21, // [21:27] is the sub-list for method output_type
-	15, // [15:21] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 0: ceralacca.sign.v1.SetSuccessorRequest.effective_time:type_name -> google.protobuf.Timestamp
+	15, // 1: ceralacca.sign.v1.CredentialRenewal.create_time:type_name -> google.protobuf.Timestamp
+	16, // 2: ceralacca.sign.v1.CredentialStatus.credential:type_name -> ceralacca.sign.v1.Credential
+	15, // 3: ceralacca.sign.v1.CredentialStatus.suspend_time:type_name -> google.protobuf.Timestamp
+	5,  // 4: ceralacca.sign.v1.CredentialStatus.renewal:type_name -> ceralacca.sign.v1.CredentialRenewal
+	8,  // 5: ceralacca.sign.v1.CredentialStatus.certificates:type_name -> ceralacca.sign.v1.CredentialCertificate
+	15, // 6: ceralacca.sign.v1.CredentialStatus.successor_time:type_name -> google.protobuf.Timestamp
+	15, // 7: ceralacca.sign.v1.CredentialCertificate.valid_from:type_name -> google.protobuf.Timestamp
+	15, // 8: ceralacca.sign.v1.CredentialCertificate.valid_until:type_name -> google.protobuf.Timestamp
+	15, // 9: ceralacca.sign.v1.CredentialCertificate.import_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: ceralacca.sign.v1.CredentialCertificate.use:type_name -> ceralacca.sign.v1.CertificateUse
+	11, // 11: ceralacca.sign.v1.ListExpiringCredentialsResponse.credentials:type_name -> ceralacca.sign.v1.ExpiringCredential
+	16, // 12: ceralacca.sign.v1.ExpiringCredential.credential:type_name -> ceralacca.sign.v1.Credential
+	15, // 13: ceralacca.sign.v1.ExpiringCredential.warn_time:type_name -> google.protobuf.Timestamp
+	14, // 14: ceralacca.sign.v1.KeyPolicy.entries:type_name -> ceralacca.sign.v1.KeyPolicyEntry
+	17, // 15: ceralacca.sign.v1.KeyPolicyEntry.key_type:type_name -> ceralacca.sign.v1.KeyType
+	15, // 16: ceralacca.sign.v1.KeyPolicyEntry.relied_on_until:type_name -> google.protobuf.Timestamp
+	1,  // 17: ceralacca.sign.v1.CredentialService.SuspendCredential:input_type -> ceralacca.sign.v1.SuspendCredentialRequest
+	3,  // 18: ceralacca.sign.v1.CredentialService.ReactivateCredential:input_type -> ceralacca.sign.v1.ReactivateCredentialRequest
+	4,  // 19: ceralacca.sign.v1.CredentialService.RenewCredential:input_type -> ceralacca.sign.v1.RenewCredentialRequest
+	2,  // 20: ceralacca.sign.v1.CredentialService.SetSuccessor:input_type -> ceralacca.sign.v1.SetSuccessorRequest
+	6,  // 21: ceralacca.sign.v1.CredentialService.GetCredentialStatus:input_type -> ceralacca.sign.v1.GetCredentialStatusRequest
+	9,  // 22: ceralacca.sign.v1.CredentialService.ListExpiringCredentials:input_type -> ceralacca.sign.v1.ListExpiringCredentialsRequest
+	12, // 23: ceralacca.sign.v1.CredentialService.GetKeyPolicy:input_type -> ceralacca.sign.v1.GetKeyPolicyRequest
+	16, // 24: ceralacca.sign.v1.CredentialService.SuspendCredential:output_type -> ceralacca.sign.v1.Credential
+	16, // 25: ceralacca.sign.v1.CredentialService.ReactivateCredential:output_type -> ceralacca.sign.v1.Credential
+	5,  // 26: ceralacca.sign.v1.CredentialService.RenewCredential:output_type -> ceralacca.sign.v1.CredentialRenewal
+	7,  // 27: ceralacca.sign.v1.CredentialService.SetSuccessor:output_type -> ceralacca.sign.v1.CredentialStatus
+	7,  // 28: ceralacca.sign.v1.CredentialService.GetCredentialStatus:output_type -> ceralacca.sign.v1.CredentialStatus
+	10, // 29: ceralacca.sign.v1.CredentialService.ListExpiringCredentials:output_type -> ceralacca.sign.v1.ListExpiringCredentialsResponse
+	13, // 30: ceralacca.sign.v1.CredentialService.GetKeyPolicy:output_type -> ceralacca.sign.v1.KeyPolicy
+	24, // [24:31] is the sub-list for method output_type
+	17, // [17:24] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_sign_v1_credential_proto_init() }
@@ -1065,7 +1158,7 @@ func file_ceralacca_sign_v1_credential_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_sign_v1_credential_proto_rawDesc), len(file_ceralacca_sign_v1_credential_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	CredentialService_SuspendCredential_FullMethodName       = "/ceralacca.sign.v1.CredentialService/SuspendCredential"
 	CredentialService_ReactivateCredential_FullMethodName    = "/ceralacca.sign.v1.CredentialService/ReactivateCredential"
 	CredentialService_RenewCredential_FullMethodName         = "/ceralacca.sign.v1.CredentialService/RenewCredential"
+	CredentialService_SetSuccessor_FullMethodName            = "/ceralacca.sign.v1.CredentialService/SetSuccessor"
 	CredentialService_GetCredentialStatus_FullMethodName     = "/ceralacca.sign.v1.CredentialService/GetCredentialStatus"
 	CredentialService_ListExpiringCredentials_FullMethodName = "/ceralacca.sign.v1.CredentialService/ListExpiringCredentials"
 	CredentialService_GetKeyPolicy_FullMethodName            = "/ceralacca.sign.v1.CredentialService/GetKeyPolicy"
@@ -45,6 +46,11 @@ type CredentialServiceClient interface {
 	// The present certificate signs until the new one is imported (ImportCertificate) and valid; the two may
 	// overlap. A repeat gives the request that waits for its certificate; another kind of key takes its place.
 	RenewCredential(ctx context.Context, in *RenewCredentialRequest, opts ...grpc.CallOption) (*CredentialRenewal, error)
+	// Has another credential of the same company, kind and holder take a credential's place from a date on: who names the first
+	// gets signatures of the second (challenges, SignBlob; the company's invoices). This is how keys move between Vault and a
+	// provider. What was begun before goes on with the first; mandates are not moved (CREDENTIAL_SUCCEEDED). Without a successor:
+	// nobody takes its place, from now on. FAILED_PRECONDITION SUCCESSOR_UNFIT, SUCCESSOR_IN_FORCE, SUCCESSOR_CIRCLE.
+	SetSuccessor(ctx context.Context, in *SetSuccessorRequest, opts ...grpc.CallOption) (*CredentialStatus, error)
 	// A credential with its suspension, its renewal and all its certificates.
 	GetCredentialStatus(ctx context.Context, in *GetCredentialStatusRequest, opts ...grpc.CallOption) (*CredentialStatus, error)
 	// Credentials that sign and whose certificate ends soon, with no other one waiting; the nearest first.
@@ -85,6 +91,16 @@ func (c *credentialServiceClient) RenewCredential(ctx context.Context, in *Renew
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CredentialRenewal)
 	err := c.cc.Invoke(ctx, CredentialService_RenewCredential_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *credentialServiceClient) SetSuccessor(ctx context.Context, in *SetSuccessorRequest, opts ...grpc.CallOption) (*CredentialStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CredentialStatus)
+	err := c.cc.Invoke(ctx, CredentialService_SetSuccessor_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +152,11 @@ type CredentialServiceServer interface {
 	// The present certificate signs until the new one is imported (ImportCertificate) and valid; the two may
 	// overlap. A repeat gives the request that waits for its certificate; another kind of key takes its place.
 	RenewCredential(context.Context, *RenewCredentialRequest) (*CredentialRenewal, error)
+	// Has another credential of the same company, kind and holder take a credential's place from a date on: who names the first
+	// gets signatures of the second (challenges, SignBlob; the company's invoices). This is how keys move between Vault and a
+	// provider. What was begun before goes on with the first; mandates are not moved (CREDENTIAL_SUCCEEDED). Without a successor:
+	// nobody takes its place, from now on. FAILED_PRECONDITION SUCCESSOR_UNFIT, SUCCESSOR_IN_FORCE, SUCCESSOR_CIRCLE.
+	SetSuccessor(context.Context, *SetSuccessorRequest) (*CredentialStatus, error)
 	// A credential with its suspension, its renewal and all its certificates.
 	GetCredentialStatus(context.Context, *GetCredentialStatusRequest) (*CredentialStatus, error)
 	// Credentials that sign and whose certificate ends soon, with no other one waiting; the nearest first.
@@ -160,6 +181,9 @@ func (UnimplementedCredentialServiceServer) ReactivateCredential(context.Context
 }
 func (UnimplementedCredentialServiceServer) RenewCredential(context.Context, *RenewCredentialRequest) (*CredentialRenewal, error) {
 	return nil, status.Error(codes.Unimplemented, "method RenewCredential not implemented")
+}
+func (UnimplementedCredentialServiceServer) SetSuccessor(context.Context, *SetSuccessorRequest) (*CredentialStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetSuccessor not implemented")
 }
 func (UnimplementedCredentialServiceServer) GetCredentialStatus(context.Context, *GetCredentialStatusRequest) (*CredentialStatus, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCredentialStatus not implemented")
@@ -245,6 +269,24 @@ func _CredentialService_RenewCredential_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CredentialService_SetSuccessor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetSuccessorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CredentialServiceServer).SetSuccessor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CredentialService_SetSuccessor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CredentialServiceServer).SetSuccessor(ctx, req.(*SetSuccessorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CredentialService_GetCredentialStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetCredentialStatusRequest)
 	if err := dec(in); err != nil {
@@ -317,6 +359,10 @@ var CredentialService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RenewCredential",
 			Handler:    _CredentialService_RenewCredential_Handler,
+		},
+		{
+			MethodName: "SetSuccessor",
+			Handler:    _CredentialService_SetSuccessor_Handler,
 		},
 		{
 			MethodName: "GetCredentialStatus",

@@ -40,7 +40,7 @@ var noticeTypes = []string{
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
-	"pec.decision_needed", "pec.delivery_stalled", "pec.delivered_content_differs",
+	"pec.decision_needed", "pec.delivery_stalled", "pec.delivered_content_differs", "pec.delivery_doubted",
 	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
 	"signature_request.created", "signature_request.viewed", "signature_request.approved", "signature_request.signed", "signature_request.refused",
 	"signature_request.withdrawn", "signature_request.expired", "signature_request.delegated", "signature_request.reassigned",
@@ -194,6 +194,8 @@ func mailNotice(ev proto.Message) Notice {
 	case *pecv1.DeliveredContentDiffers:
 		return Notice{"pec.delivered_content_differs", e.GetMessage(), map[string]any{
 			"receipt": e.GetReceipt(), "differences": e.GetDifferences()}}
+	case *pecv1.DeliveryDoubted:
+		return Notice{"pec.delivery_doubted", e.GetMessage(), map[string]any{"receipt": e.GetReceipt(), "description": e.GetReason()}}
 	}
 	return Notice{}
 }

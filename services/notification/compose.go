@@ -127,6 +127,9 @@ var phrases = map[string]map[string]phrase{
 	"pec.delivered_content_differs": {
 		italian: {"Contenuto consegnato diverso", "La ricevuta di consegna riporta un contenuto diverso da quello inviato."},
 		english: {"Delivered content differs", "The delivery receipt repeats another content than the one that was sent."}},
+	"pec.delivery_doubted": {
+		italian: {"Ricevuta non più provata", "Lo stato di un messaggio inviato poggia su una ricevuta la cui firma non è più riconosciuta: lo stato resta, decidete voi."},
+		english: {"Receipt not proven any more", "The state of a message sent stands on a receipt whose signature counts no more: the state stays, and you decide."}},
 	"credential.push_requested": {
 		italian: {"Richiesta di approvazione", "L'app del titolare è chiamata ad approvare una richiesta."},
 		english: {"Approval asked for", "The app of a holder is asked to approve."}},

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -21,31 +20,36 @@ import (
 // stands beside the earlier ones; a receipt that is proven now counts now. Faults: Precondition
 // MESSAGE_SENT for a message of ours, DOCUMENT_DESTROYED.
 func (s *Service) ReadMessageAgain(ctx context.Context, req *pecv1.ReadMessageAgainRequest) (*pecv1.Message, error) {
-	tenant := strings.Split(req.GetName(), "/")[1]
-	var box db.Mailbox
-	var row db.Message
-	err := s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		box, row, err = s.standing(ctx, tx, req.GetName())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if row.Direction != int16(pecv1.MessageDirection_MESSAGE_DIRECTION_RECEIVED) {
-		return nil, fault.Precondition("MESSAGE_SENT", "the message was sent, not received: there is nothing to judge")
-	}
-	j, ref, err := s.judgeKept(ctx, box, row)
-	if err != nil {
-		return nil, err
-	}
-	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		return s.recordAgain(ctx, tx, box, row, j, ref, req.GetName())
-	})
+	err := s.untilTrustRests(ctx, func() error { return s.readAgain(ctx, req.GetName()) })
 	if err != nil {
 		return nil, err
 	}
 	return s.GetMessage(ctx, &pecv1.GetMessageRequest{Name: req.GetName()})
+}
+
+func (s *Service) readAgain(ctx context.Context, name string) error {
+	tenant := strings.Split(name, "/")[1]
+	var box db.Mailbox
+	var row db.Message
+	err := s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		box, row, err = s.standing(ctx, tx, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if row.Direction != int16(pecv1.MessageDirection_MESSAGE_DIRECTION_RECEIVED) {
+		return fault.Precondition("MESSAGE_SENT", "the message was sent, not received: there is nothing to judge")
+	}
+	j, ref, err := s.judgeKept(ctx, box, row)
+	if err != nil {
+		return err
+	}
+	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := s.recordAgain(ctx, tx, box, row, j, ref, name, "")
+		return err
+	})
 }
 
 func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message) (*judged, blob.Ref, error) {
@@ -62,9 +66,11 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	if err != nil {
 		return nil, ref, err
 	}
-	// The moment in the message itself: when the provider took it in is not kept apart.
-	j, err := s.judge(ctx, sp, trust.verification(box, time.Time{}, s.now()))
+	v := trust.verification(box, time.Time{}, s.now())
+	v.At = judgedAt(row)
+	j, err := s.judge(ctx, sp, v)
 	if err == nil {
+		j.list = trust.version
 		var sent sentBatch
 		defer sent.close()
 		err = s.compare(ctx, box, j, &sent)
@@ -72,13 +78,19 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	return j, ref, err
 }
 
-func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, row db.Message, j *judged, ref blob.Ref, name string) error {
+// recordAgain writes a later judgement beside the earlier ones. because names the change of the trust list that asked for it, empty
+// for a person. It says whether the state of a sent message stands on a receipt that is not proven any more.
+func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, row db.Message, j *judged, ref blob.Ref, name, because string) (bool, error) {
+	err := s.holdTrust(ctx, tx, j.list)
+	if err != nil {
+		return false, err
+	}
 	about, err := s.correlate(ctx, tx, box, j)
 	if err != nil {
-		return err
+		return false, err
 	}
 	p := received(box, row.ID, j, ref)
-	var aboutID *uuid.UUID
+	aboutID := row.AboutID // what it counted for is told also when it does not any more
 	if about != nil {
 		aboutID, p.Doubts = &about.sent.ID, append(p.Doubts, about.doubts...)
 	}
@@ -89,24 +101,32 @@ func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, ro
 		AboutID: aboutID, CertifiedTime: p.CertifiedTime,
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = s.searchable(ctx, tx, box, noted{row.ID, j.words, j.files})
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.MessageJudged{
 		Message: name, Content: content(ref), ReceiveTime: timestamppb.New(row.ReceiveTime), Verdict: j.verdict(),
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
+	doubted := false
 	if row.AboutID != nil {
 		about = nil // it was told and counted before
+		doubted, err = s.doubt(ctx, tx, *row.AboutID, row, j)
 	}
-	err = s.believe(ctx, tx, box, row.ID, j, about, ref)
+	if err == nil {
+		err = s.believe(ctx, tx, box, row.ID, j, about, ref)
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return telemetry.Audit(ctx, tx, telemetry.Act{Action: "message.read_again", Resource: name, Detail: map[string]string{"verification": p.Verification}})
+	detail := map[string]string{"verification": p.Verification}
+	if because != "" {
+		detail["because"] = because
+	}
+	return doubted, telemetry.Audit(ctx, tx, telemetry.Act{Action: "message.read_again", Resource: name, Detail: detail})
 }

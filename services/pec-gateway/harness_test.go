@@ -170,6 +170,7 @@ func (e *ear) target() run.Target {
 		hear[*conservationv1.CopiesFound](h.Bus, e, "found")
 		hear[*conservationv1.CopiesNeeded](h.Bus, e, "needed")
 		hear[*pecv1.DeliveredContentDiffers](h.Bus, e, "content")
+		hear[*pecv1.DeliveryDoubted](h.Bus, e, "doubted")
 		return nil
 	}}
 }

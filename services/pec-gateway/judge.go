@@ -22,6 +22,7 @@ const (
 
 // judged is what one message says and what is proven of it.
 type judged struct {
+	list     int64 // version of the trust list
 	kind     pecv1.MessageKind
 	tipo     pec.Tipo
 	reading  *pec.Reading
@@ -118,9 +119,7 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 	j.reading, j.report, j.proven = r, report, r.Proven(report)
 	j.describe()
 	j.note()
-	if provider := v.Trust.Manager(pec.Domain(j.sender)); provider != nil && j.sender != "" {
-		j.managed = provider.Name == report.Provider
-	}
+	j.managed = j.sender != "" && report.Provider != "" && v.Trust.ManagedBy(pec.Domain(j.sender), report.Provider)
 	j.exchange = claimsExchange(r, j)
 	err = j.readRegistered(v)
 	if err == nil {

@@ -232,10 +232,16 @@ func (h *house) invariants(boxes ...*pecv1.Mailbox) {
 	h.t.Helper()
 	h.kept(boxes...) // I1
 	h.othersRest(boxes)
-	// I2: a state other than waiting stands on a proven receipt.
+	// I2: a state other than waiting stands on a proven receipt, or on one that was proven when it counted and whose loss of proof
+	// is shown as a contradiction.
 	require.Zero(h.t, h.query(`SELECT count(*) FROM recipient r WHERE r.state <> 'waiting' AND NOT EXISTS (
 		SELECT FROM fact f JOIN message m ON m.tenant_id = f.tenant_id AND m.id = f.receipt_id
-		WHERE f.tenant_id = r.tenant_id AND f.message_id = r.message_id AND m.proven)`), "I2")
+		WHERE f.tenant_id = r.tenant_id AND f.message_id = r.message_id AND (m.proven OR f.doubt <> ''
+			AND EXISTS (SELECT FROM report p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.id AND p.proven)
+			AND EXISTS (SELECT FROM message s, unnest(s.contradictions) c WHERE s.tenant_id = f.tenant_id AND s.id = f.message_id
+				AND c LIKE 'RECEIPTS_NOT_PROVEN_ANY_MORE: %')))`), "I2")
+	require.Zero(h.t, h.query(`SELECT count(*) FROM fact f JOIN message m ON m.tenant_id = f.tenant_id AND m.id = f.receipt_id
+		WHERE m.proven = (f.doubt <> '')`), "I2: a receipt that counts is proven, or its fact says why not")
 	shapes := map[string][]string{}
 	for _, b := range boxes {
 		shapes[b.GetAddress()] = h.shape(b.GetAddress())

@@ -65,6 +65,7 @@ func (s *Service) countOne(ctx context.Context, l db.LateReceiptsRow) error {
 		if err != nil || about == nil {
 			return err
 		}
-		return s.recordAgain(ctx, tx, box, row, j, ref, name)
+		_, err = s.recordAgain(ctx, tx, box, row, j, ref, name, "")
+		return err
 	})
 }

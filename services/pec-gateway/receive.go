@@ -63,6 +63,10 @@ func (v *visit) admit(ctx context.Context, at place, items []*found, next uint32
 		return err
 	}
 	defer release()
+	return v.s.untilTrustRests(ctx, func() error { return v.judgeAndRecord(ctx, at, items, next) })
+}
+
+func (v *visit) judgeAndRecord(ctx context.Context, at place, items []*found, next uint32) error {
 	trust, err := v.s.trustNow(ctx)
 	if err != nil {
 		return err
@@ -80,6 +84,9 @@ func (v *visit) admit(ctx context.Context, at place, items []*found, next uint32
 	}
 	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		err := v.hold(ctx, tx)
+		if err == nil {
+			err = v.s.holdTrust(ctx, tx, trust.version)
+		}
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -128,7 +127,7 @@ func (s *Service) fetchNextList(ctx context.Context) (bool, error) {
 	if ctx.Err() != nil {
 		return false, nil
 	}
-	return true, s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	return true, s.changeTrust(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		end := db.EndRevocationFetchParams{Url: point.Url, FetchTime: &now, NextTime: nextFetch(list, now)}
 		if problem == nil {
 			problem = s.keepFetched(ctx, tx, point.Url, list)
@@ -200,5 +199,6 @@ func (s *Service) keepFetched(ctx context.Context, tx pgx.Tx, from string, list 
 	if err != nil {
 		return err
 	}
-	return s.trustChanged(telemetry.WithActor(ctx, actor), tx, &pecv1.ImportTrustListResponse{}, "fetched: a revocation list of "+list.Issuer.String()+" from "+from)
+	_, err = s.trustChanged(telemetry.WithActor(ctx, actor), tx, "fetched: a revocation list of "+list.Issuer.String()+" from "+from)
+	return err
 }

@@ -81,6 +81,9 @@ func everyCall(box, message, draft string) map[string]struct {
 		"PecTrustService/ImportTrustList":       {},
 		"PecTrustService/ListSeenCertificates":  {},
 		"PecTrustService/DecideSeenCertificate": {},
+		"PecTrustService/WithdrawTrust":         {},
+		"PecTrustService/ReinstateTrust":        {},
+		"PecTrustService/ListTrustWithdrawals":  {},
 	}
 }
 

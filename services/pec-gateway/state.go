@@ -3,7 +3,9 @@ package pecgateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +17,9 @@ import (
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
+
+// codeDoubted stands before what a state stands on and is not proven any more.
+const codeDoubted = "RECEIPTS_NOT_PROVEN_ANY_MORE"
 
 // states of a sent message, as the contract names them.
 var states = map[pec.SendState]pecv1.MessageState{
@@ -71,7 +76,7 @@ func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pe
 	}
 	known := facts(rows)
 	state := pec.Derive(addresses, known, s.now())
-	state.Contradictions = append(state.Contradictions, remarks(rows)...)
+	state.Contradictions = slices.Concat(state.Contradictions, remarks(rows), doubts(rows))
 	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
 	if err != nil {
 		return state, err
@@ -147,6 +152,35 @@ func remarks(rows []db.Fact) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// said is what receipts of each kind say.
+var said = map[pec.FactKind]string{
+	pec.FactAccepted: "accepted", pec.FactRefused: "refused", pec.FactNotice: "late to", pec.FactDelivered: "delivered to", pec.FactFailed: "not delivered to",
+}
+
+// doubtsShown is how many receipts are named that are not proven any more.
+const doubtsShown = 10
+
+// doubts are the receipts that the state stands on although they are not proven any more, by reason.
+func doubts(rows []db.Fact) []string {
+	by := map[string][]string{}
+	for _, r := range rows {
+		if r.Doubt != "" {
+			by[r.Doubt] = append(by[r.Doubt], strings.TrimSpace(said[pec.FactKind(r.Kind)]+" "+r.Recipient))
+		}
+	}
+	var out []string
+	for why, what := range by {
+		slices.Sort(what)
+		count := len(what)
+		if count > doubtsShown {
+			what = append(what[:doubtsShown:doubtsShown], "...")
+		}
+		out = append(out, fmt.Sprintf("%s: %d (%s). The state stands until a person decides: %s", codeDoubted, count, strings.Join(what, "; "), why))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // recordRecipients writes the outcomes that changed; the statements travel together.

@@ -50,8 +50,16 @@ func loadTrust(ctx context.Context, tx pgx.Tx, version int64) (*trusted, error) 
 	if err != nil {
 		return nil, err
 	}
+	withdrawn, err := withdrawals(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range providers {
-		list.Providers = append(list.Providers, pec.Provider{Name: p.Name, Signers: p.Signers, Domains: p.Domains, Certificates: p.Sha256, CertificatesSHA1: p.Sha1})
+		known := pec.Provider{Name: p.Name, Signers: p.Signers, Domains: p.Domains, Certificates: p.Sha256, CertificatesSHA1: p.Sha1}
+		for _, w := range withdrawn[p.Name] {
+			known.Withdrawals = append(known.Withdrawals, withdrawalOf(w))
+		}
+		list.Providers = append(list.Providers, known)
 	}
 	list.Index()
 	authorities, err := q(tx).ListAuthorities(ctx)

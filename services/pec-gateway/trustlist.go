@@ -66,7 +66,7 @@ func (s *Service) ImportTrustList(ctx context.Context, req *pecv1.ImportTrustLis
 		return nil, err
 	}
 	out := &pecv1.ImportTrustListResponse{}
-	err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.changeTrust(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		for _, cert := range authorities {
 			n, err := q(tx).InsertAuthority(ctx, db.InsertAuthorityParams{Sha256: fingerprint(cert), Certificate: cert.Raw,
 				Subject: trim(cert.Subject.String(), 1000), CreateTime: pg.Time(s.now())})
@@ -82,12 +82,17 @@ func (s *Service) ImportTrustList(ctx context.Context, req *pecv1.ImportTrustLis
 			}
 			out.ProvidersAdded, out.ProvidersChanged = out.ProvidersAdded+count(added), out.ProvidersChanged+count(changed)
 		}
+		err = s.compareIndex(ctx, tx, entries, out)
+		if err != nil {
+			return err
+		}
 		out.RevocationListsAdded, err = s.keepRevocationLists(ctx, tx, revoked)
 		if err != nil {
 			return err
 		}
-		return s.trustChanged(ctx, tx, out, fmt.Sprintf("import: %d providers added, %d changed, %d authorities and %d revocation lists added",
-			out.ProvidersAdded, out.ProvidersChanged, out.AuthoritiesAdded, out.RevocationListsAdded))
+		version, err := s.trustChanged(ctx, tx, importText(out))
+		out.Version = strconv.FormatInt(version, 10)
+		return err
 	})
 	return out, err
 }
@@ -178,17 +183,16 @@ func union(a, b []string) []string {
 }
 
 // trustChanged numbers the change and records who made it.
-func (s *Service) trustChanged(ctx context.Context, tx pgx.Tx, out *pecv1.ImportTrustListResponse, change string) error {
+func (s *Service) trustChanged(ctx context.Context, tx pgx.Tx, change string) (int64, error) {
 	err := q(tx).InsertTrustChange(ctx, db.InsertTrustChangeParams{Change: trim(change, 1000), ChangeTime: pg.Time(s.now())})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	version, err := q(tx).TrustVersion(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	out.Version = strconv.FormatInt(version, 10)
-	return telemetry.Audit(ctx, tx, telemetry.Act{Action: "pectrust.change", Resource: "pecTrustList/" + out.Version, Detail: map[string]string{"change": change}})
+	return version, telemetry.Audit(ctx, tx, telemetry.Act{Action: "pectrust.change", Resource: fmt.Sprintf("pecTrustList/%d", version), Detail: map[string]string{"change": change}})
 }
 
 // ListTrustedProviders shows the list.
@@ -218,9 +222,17 @@ func (s *Service) ListTrustedProviders(ctx context.Context, req *pecv1.ListTrust
 				return err
 			}
 		}
+		standing, err := withdrawals(ctx, tx)
+		if err != nil {
+			return err
+		}
 		for _, r := range rows {
-			out.Providers = append(out.Providers, &pecv1.TrustedProvider{DisplayName: r.Name, Signers: r.Signers, Domains: r.Domains,
-				CertificatesSha256: r.Sha256, CertificatesSha1: r.Sha1, UpdateTime: timestamppb.New(r.UpdateTime)})
+			p := &pecv1.TrustedProvider{DisplayName: r.Name, Signers: r.Signers, Domains: r.Domains, CertificatesSha256: r.Sha256,
+				CertificatesSha1: r.Sha1, UpdateTime: timestamppb.New(r.UpdateTime), AbsentSince: stamp(r.AbsentSince)}
+			for _, w := range standing[r.Name] {
+				p.Withdrawn = append(p.Withdrawn, showWithdrawn(w))
+			}
+			out.Providers = append(out.Providers, p)
 		}
 		authorities, err := q(tx).ListAuthorities(ctx)
 		for _, a := range authorities {
@@ -280,7 +292,7 @@ func (s *Service) DecideSeenCertificate(ctx context.Context, req *pecv1.DecideSe
 		return nil, fault.Invalid("PROVIDER_REQUIRED", "provider: name the provider that the certificate belongs to").WithField("provider", "PROVIDER_REQUIRED", "is empty")
 	}
 	var out *pecv1.SeenCertificate
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.changeTrust(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := q(tx).LockSeen(ctx, req.GetSha256())
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("CERTIFICATE_NOT_SEEN", "no message was signed with certificate %s", req.GetSha256())
@@ -308,7 +320,8 @@ func (s *Service) DecideSeenCertificate(ctx context.Context, req *pecv1.DecideSe
 			return err
 		}
 		out = showSeen(row)
-		return s.trustChanged(ctx, tx, &pecv1.ImportTrustListResponse{}, act+" ("+req.GetReason()+")")
+		_, err = s.trustChanged(ctx, tx, act+" ("+req.GetReason()+")")
+		return err
 	})
 	return out, err
 }

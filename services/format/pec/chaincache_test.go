@@ -7,12 +7,14 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
-// TestIndexFindsWhatASearchFinds: the first provider in the list, whatever the case and the blanks.
+// TestIndexFindsWhatASearchFinds: the first provider in the list, whatever the case and the blanks, and the first that is not
+// withdrawn by then.
 func TestIndexFindsWhatASearchFinds(t *testing.T) {
 	w := newWorld(t)
 	slow := &TrustList{Providers: []Provider{
@@ -21,16 +23,26 @@ func TestIndexFindsWhatASearchFinds(t *testing.T) {
 	}}
 	sum := sha1.Sum(w.beta.Certificate.Raw)
 	slow.Providers = append(slow.Providers, Provider{Name: "tre", CertificatesSHA1: []string{" " + hexOf(sum[:])}})
+	slow.Providers[0].Withdrawals = []Withdrawal{{Certificate: fingerprint(w.alfa.Certificate), From: at}}
+	slow.Providers = append(slow.Providers, Provider{Name: "quattro", Domains: []string{"due.test"}})
+	slow.Providers[1].Withdrawals = []Withdrawal{{From: at.AddDate(0, 6, 0)}}
 	fast := &TrustList{Providers: slow.Providers}
 	fast.Index()
 	for _, d := range []string{"uno.test", "UNO.test", "due.test", "comune.test", "altro.test", ""} {
 		require.Equal(t, slow.Manager(d), fast.Manager(d), d)
 	}
 	for _, g := range []*Gestore{w.alfa, w.beta, w.person} {
-		require.Equal(t, slow.find(g.Certificate), fast.find(g.Certificate), g.Name)
+		for _, moment := range []time.Time{{}, at, at.AddDate(1, 0, 0)} {
+			one, w1 := slow.find(g.Certificate, moment)
+			other, w2 := fast.find(g.Certificate, moment)
+			require.Equal(t, one, other, g.Name)
+			require.Equal(t, w1, w2, g.Name)
+		}
 	}
 	require.Equal(t, "uno", fast.Manager("comune.test").Name)
-	require.Equal(t, "tre", fast.find(w.beta.Certificate).Name)
+	require.Equal(t, "quattro", fast.Manager("due.test").Name, "who is withdrawn gives way")
+	p, _ := fast.find(w.beta.Certificate, time.Time{})
+	require.Equal(t, "tre", p.Name)
 }
 
 // TestBase64AtOnceIsBase64AsAStream: whatever stands between the letters, and however it ends.

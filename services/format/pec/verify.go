@@ -356,7 +356,7 @@ func soleAddress(list []Address) (string, bool) {
 // judgeProvider looks the certificate up in the list. A listed one is trusted as such: chains
 // with SHA-1, which old providers have, cannot be judged any more.
 func (r *Reading) judgeProvider(rep *Report, v Verification, from string) {
-	p := v.Trust.find(rep.Certificate)
+	p, withdrawn := v.Trust.find(rep.Certificate, rep.JudgedAt)
 	if p == nil {
 		if strings.HasPrefix(rep.Chain, string(cms.Passed)) {
 			rep.fail(StatusUnlisted, "the certificate is not in the trust list")
@@ -366,6 +366,15 @@ func (r *Reading) judgeProvider(rep *Report, v Verification, from string) {
 		return
 	}
 	rep.Provider = p.Name
+	switch {
+	case withdrawn == nil:
+	case withdrawn.From.IsZero():
+		rep.fail(StatusUntrusted, "the trust list withdrew %s, as never to be trusted", withdrawn.what(p))
+		return
+	default:
+		rep.fail(StatusUntrusted, "the trust list withdrew %s from %s on", withdrawn.what(p), stamp(withdrawn.From))
+		return
+	}
 	if len(p.Signers) > 0 && !containsFold(p.Signers, from) {
 		rep.fail(StatusUntrusted, "%s does not sign as %q", p.Name, from)
 		return
@@ -391,11 +400,12 @@ func (r *Reading) judgeAuthority(rep *Report, v Verification, p *Provider) {
 			rep.fail(StatusUntrusted, "%s is signed by %s, the mailbox is %s's", t, p.Name, v.Home)
 		}
 	case AvvenutaConsegna, ErroreConsegna:
-		m := v.Trust.Manager(Domain(person(d.Consegna)))
+		domain := Domain(person(d.Consegna))
+		m := v.Trust.Manager(domain)
 		// the sender's provider tells about viruses and unknown domains. spec: RFC6109 §3.2.3.3
 		own := t == ErroreConsegna && (p.Manages(Domain(person(d.Mittente))) || v.Home != "" && sameName(v.Home, p.Name))
-		if m != nil && m != p && !own {
-			rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s manages %s, %s signed", m.Name, Domain(person(d.Consegna)), p.Name)
+		if m != nil && m != p && !own && !v.Trust.ManagedBy(domain, p.Name) {
+			rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s manages %s, %s signed", m.Name, domain, p.Name)
 		}
 	}
 }

@@ -153,7 +153,7 @@ func (q *Queries) InsertRecipients(ctx context.Context, arg InsertRecipientsPara
 }
 
 const listFacts = `-- name: ListFacts :many
-SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
 `
 
 type ListFactsParams struct {
@@ -183,6 +183,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 			&i.ReceiptID,
 			&i.CreateTime,
 			&i.Remark,
+			&i.Doubt,
 		); err != nil {
 			return nil, err
 		}

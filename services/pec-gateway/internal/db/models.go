@@ -47,6 +47,7 @@ type Fact struct {
 	ReceiptID      *uuid.UUID
 	CreateTime     time.Time
 	Remark         string
+	Doubt          string
 }
 
 type Folder struct {
@@ -410,12 +411,14 @@ type TrustChange struct {
 }
 
 type TrustProvider struct {
-	Name       string
-	Signers    []string
-	Domains    []string
-	Sha256     []string
-	Sha1       []string
-	UpdateTime time.Time
+	Name        string
+	Signers     []string
+	Domains     []string
+	Sha256      []string
+	Sha1        []string
+	UpdateTime  time.Time
+	IndexTime   *time.Time
+	AbsentSince *time.Time
 }
 
 type TrustRevocation struct {
@@ -426,6 +429,26 @@ type TrustRevocation struct {
 	NextUpdate *time.Time
 	CreateTime time.Time
 	Source     string
+}
+
+type TrustWithdrawal struct {
+	ID            uuid.UUID
+	Provider      string
+	Certificate   string
+	EffectiveTime *time.Time
+	Reason        string
+	DecidedBy     string
+	DecideTime    time.Time
+	Version       int64
+	EndTime       *time.Time
+	EndedBy       string
+	EndReason     string
+	AtTenant      string
+	AtMessage     uuid.UUID
+	Unproven      int64
+	Doubted       int64
+	Failed        int64
+	JudgeTime     *time.Time
 }
 
 type Unfetched struct {

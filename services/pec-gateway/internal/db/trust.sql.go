@@ -37,7 +37,7 @@ func (q *Queries) DecideSeen(ctx context.Context, arg DecideSeenParams) error {
 }
 
 const getProvider = `-- name: GetProvider :one
-SELECT name, signers, domains, sha256, sha1, update_time FROM trust_provider WHERE name = $1 FOR UPDATE
+SELECT name, signers, domains, sha256, sha1, update_time, index_time, absent_since FROM trust_provider WHERE name = $1 FOR UPDATE
 `
 
 func (q *Queries) GetProvider(ctx context.Context, name string) (TrustProvider, error) {
@@ -50,6 +50,8 @@ func (q *Queries) GetProvider(ctx context.Context, name string) (TrustProvider, 
 		&i.Sha256,
 		&i.Sha1,
 		&i.UpdateTime,
+		&i.IndexTime,
+		&i.AbsentSince,
 	)
 	return i, err
 }
@@ -123,7 +125,7 @@ func (q *Queries) ListAuthorities(ctx context.Context) ([]TrustAuthority, error)
 }
 
 const listProviders = `-- name: ListProviders :many
-SELECT name, signers, domains, sha256, sha1, update_time FROM trust_provider ORDER BY name
+SELECT name, signers, domains, sha256, sha1, update_time, index_time, absent_since FROM trust_provider ORDER BY name
 `
 
 func (q *Queries) ListProviders(ctx context.Context) ([]TrustProvider, error) {
@@ -142,6 +144,8 @@ func (q *Queries) ListProviders(ctx context.Context) ([]TrustProvider, error) {
 			&i.Sha256,
 			&i.Sha1,
 			&i.UpdateTime,
+			&i.IndexTime,
+			&i.AbsentSince,
 		); err != nil {
 			return nil, err
 		}

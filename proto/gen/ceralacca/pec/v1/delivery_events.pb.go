@@ -182,6 +182,80 @@ func (x *DeliveredContentDiffers) GetDifferences() int32 {
 	return 0
 }
 
+// The state of a sent message stands on a receipt that is not proven any more: its provider or its certificate was withdrawn
+// from the trust list, or revoked. The state does not change by that: a person decides what follows. Told once for a message.
+type DeliveryDoubted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The message that was sent.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// The receipt, the first of them: tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Receipt string `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Why it is not proven.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of the request that the message was made for.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryDoubted) Reset() {
+	*x = DeliveryDoubted{}
+	mi := &file_ceralacca_pec_v1_delivery_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryDoubted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryDoubted) ProtoMessage() {}
+
+func (x *DeliveryDoubted) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_delivery_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryDoubted.ProtoReflect.Descriptor instead.
+func (*DeliveryDoubted) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_delivery_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeliveryDoubted) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *DeliveryDoubted) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+func (x *DeliveryDoubted) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeliveryDoubted) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 var File_ceralacca_pec_v1_delivery_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_delivery_events_proto_rawDesc = "" +
@@ -202,7 +276,14 @@ const file_ceralacca_pec_v1_delivery_events_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x18\n" +
 	"\areceipt\x18\x02 \x01(\tR\areceipt\x12 \n" +
 	"\vdifferences\x18\x03 \x01(\x05R\vdifferences:5\xaa\xbb\x181\n" +
-	"*ceralacca.pec.delivered_content_differs.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"*ceralacca.pec.delivered_content_differs.v1\x12\x03PEC\"\xaa\x01\n" +
+	"\x0fDeliveryDoubted\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x18\n" +
+	"\areceipt\x18\x02 \x01(\tR\areceipt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId:,\xaa\xbb\x18(\n" +
+	"!ceralacca.pec.delivery_doubted.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_delivery_events_proto_rawDescOnce sync.Once
@@ -216,14 +297,15 @@ func file_ceralacca_pec_v1_delivery_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_delivery_events_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_delivery_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ceralacca_pec_v1_delivery_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_ceralacca_pec_v1_delivery_events_proto_goTypes = []any{
 	(*DeliveryStalled)(nil),         // 0: ceralacca.pec.v1.DeliveryStalled
 	(*DeliveredContentDiffers)(nil), // 1: ceralacca.pec.v1.DeliveredContentDiffers
-	(*timestamppb.Timestamp)(nil),   // 2: google.protobuf.Timestamp
+	(*DeliveryDoubted)(nil),         // 2: ceralacca.pec.v1.DeliveryDoubted
+	(*timestamppb.Timestamp)(nil),   // 3: google.protobuf.Timestamp
 }
 var file_ceralacca_pec_v1_delivery_events_proto_depIdxs = []int32{
-	2, // 0: ceralacca.pec.v1.DeliveryStalled.since:type_name -> google.protobuf.Timestamp
+	3, // 0: ceralacca.pec.v1.DeliveryStalled.since:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -242,7 +324,7 @@ func file_ceralacca_pec_v1_delivery_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_delivery_events_proto_rawDesc), len(file_ceralacca_pec_v1_delivery_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1743,8 +1743,13 @@ type TrustedProvider struct {
 	CertificatesSha256 []string               `protobuf:"bytes,4,rep,name=certificates_sha256,json=certificatesSha256,proto3" json:"certificates_sha256,omitempty"`
 	CertificatesSha1   []string               `protobuf:"bytes,5,rep,name=certificates_sha1,json=certificatesSha1,proto3" json:"certificates_sha1,omitempty"`
 	UpdateTime         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The last import of an index of providers did not name it, nor did any since then. It is trusted all the same: only a
+	// person withdraws.
+	AbsentSince *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=absent_since,json=absentSince,proto3" json:"absent_since,omitempty"`
+	// What of it counts no more, and from when on.
+	Withdrawn     []*WithdrawnTrust `protobuf:"bytes,8,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TrustedProvider) Reset() {
@@ -1815,6 +1820,20 @@ func (x *TrustedProvider) GetCertificatesSha1() []string {
 func (x *TrustedProvider) GetUpdateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetAbsentSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AbsentSince
+	}
+	return nil
+}
+
+func (x *TrustedProvider) GetWithdrawn() []*WithdrawnTrust {
+	if x != nil {
+		return x.Withdrawn
 	}
 	return nil
 }
@@ -2021,8 +2040,12 @@ type ImportTrustListResponse struct {
 	AuthoritiesAdded     int32                  `protobuf:"varint,3,opt,name=authorities_added,json=authoritiesAdded,proto3" json:"authorities_added,omitempty"`
 	Version              string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	RevocationListsAdded int32                  `protobuf:"varint,5,opt,name=revocation_lists_added,json=revocationListsAdded,proto3" json:"revocation_lists_added,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Providers that earlier indexes named and this one does not. They stay.
+	AbsentProviders []string `protobuf:"bytes,6,rep,name=absent_providers,json=absentProviders,proto3" json:"absent_providers,omitempty"`
+	// Names of withdrawals that stand although the index names what they are about.
+	StandingWithdrawals []string `protobuf:"bytes,7,rep,name=standing_withdrawals,json=standingWithdrawals,proto3" json:"standing_withdrawals,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ImportTrustListResponse) Reset() {
@@ -2088,6 +2111,20 @@ func (x *ImportTrustListResponse) GetRevocationListsAdded() int32 {
 		return x.RevocationListsAdded
 	}
 	return 0
+}
+
+func (x *ImportTrustListResponse) GetAbsentProviders() []string {
+	if x != nil {
+		return x.AbsentProviders
+	}
+	return nil
+}
+
+func (x *ImportTrustListResponse) GetStandingWithdrawals() []string {
+	if x != nil {
+		return x.StandingWithdrawals
+	}
+	return nil
 }
 
 // A certificate that signed certified mail and that no list names.
@@ -2412,7 +2449,7 @@ var File_ceralacca_pec_v1_service_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eceralacca/pec/v1/service.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n" +
+	"\x1eceralacca/pec/v1/service.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/trust.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n" +
 	"\x14CreateMailboxRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12>\n" +
 	"\amailbox\x18\x02 \x01(\v2\x19.ceralacca.pec.v1.MailboxB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\amailbox\x12;\n" +
@@ -2543,7 +2580,7 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobR\acontent\x12=\n" +
 	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"g\n" +
 	"\x17ReadMessageAgainRequest\x12L\n" +
-	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\x83\x02\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\x82\x03\n" +
 	"\x0fTrustedProvider\x12!\n" +
 	"\fdisplay_name\x18\x01 \x01(\tR\vdisplayName\x12\x18\n" +
 	"\asigners\x18\x02 \x03(\tR\asigners\x12\x18\n" +
@@ -2551,7 +2588,9 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\x13certificates_sha256\x18\x04 \x03(\tR\x12certificatesSha256\x12+\n" +
 	"\x11certificates_sha1\x18\x05 \x03(\tR\x10certificatesSha1\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"e\n" +
+	"updateTime\x12=\n" +
+	"\fabsent_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vabsentSince\x12>\n" +
+	"\twithdrawn\x18\b \x03(\v2 .ceralacca.pec.v1.WithdrawnTrustR\twithdrawn\"e\n" +
 	"\x1bListTrustedProvidersRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
@@ -2567,13 +2606,15 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\xbaH\az\x05\x18\xc0\x8d\xb7\x01R\x05index\x122\n" +
 	"\x0fauthorities_pem\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xc0\x84=R\x0eauthoritiesPem\x129\n" +
 	"\x13index_authority_pem\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06R\x11indexAuthorityPem\x12<\n" +
-	"\x10revocation_lists\x18\x04 \x03(\fB\x11\xbaH\x0e\x92\x01\v\x10d\"\az\x05\x18\xc0\x8d\xb7\x01R\x0frevocationLists\"\xec\x01\n" +
+	"\x10revocation_lists\x18\x04 \x03(\fB\x11\xbaH\x0e\x92\x01\v\x10d\"\az\x05\x18\xc0\x8d\xb7\x01R\x0frevocationLists\"\xca\x02\n" +
 	"\x17ImportTrustListResponse\x12'\n" +
 	"\x0fproviders_added\x18\x01 \x01(\x05R\x0eprovidersAdded\x12+\n" +
 	"\x11providers_changed\x18\x02 \x01(\x05R\x10providersChanged\x12+\n" +
 	"\x11authorities_added\x18\x03 \x01(\x05R\x10authoritiesAdded\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x124\n" +
-	"\x16revocation_lists_added\x18\x05 \x01(\x05R\x14revocationListsAdded\"\xef\x03\n" +
+	"\x16revocation_lists_added\x18\x05 \x01(\x05R\x14revocationListsAdded\x12)\n" +
+	"\x10absent_providers\x18\x06 \x03(\tR\x0fabsentProviders\x121\n" +
+	"\x14standing_withdrawals\x18\a \x03(\tR\x13standingWithdrawals\"\xef\x03\n" +
 	"\x0fSeenCertificate\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
@@ -2647,13 +2688,16 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	"\x17ListQuarantinedMessages\x120.ceralacca.pec.v1.ListQuarantinedMessagesRequest\x1a1.ceralacca.pec.v1.ListQuarantinedMessagesResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\bpec.read\x18\x010\x01\x12k\n" +
 	"\x10ReadMessageAgain\x12).ceralacca.pec.v1.ReadMessageAgainRequest\x1a\x19.ceralacca.pec.v1.Message\"\x11\xb2\xbb\x18\r\n" +
-	"\tpec.write0\x012\x80\x04\n" +
+	"\tpec.write0\x012\xc9\x06\n" +
 	"\x0fPecTrustService\x12\x89\x01\n" +
 	"\x14ListTrustedProviders\x12-.ceralacca.pec.v1.ListTrustedProvidersRequest\x1a..ceralacca.pec.v1.ListTrustedProvidersResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\bpec.read\x18\x010\x01\x12n\n" +
 	"\x0fImportTrustList\x12(.ceralacca.pec.v1.ImportTrustListRequest\x1a).ceralacca.pec.v1.ImportTrustListResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12}\n" +
 	"\x14ListSeenCertificates\x12-.ceralacca.pec.v1.ListSeenCertificatesRequest\x1a..ceralacca.pec.v1.ListSeenCertificatesResponse\"\x06\xb2\xbb\x18\x02\x18\x01\x12r\n" +
-	"\x15DecideSeenCertificate\x12..ceralacca.pec.v1.DecideSeenCertificateRequest\x1a!.ceralacca.pec.v1.SeenCertificate\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"\x15DecideSeenCertificate\x12..ceralacca.pec.v1.DecideSeenCertificateRequest\x1a!.ceralacca.pec.v1.SeenCertificate\"\x06\xb2\xbb\x18\x02\x18\x01\x12b\n" +
+	"\rWithdrawTrust\x12&.ceralacca.pec.v1.WithdrawTrustRequest\x1a!.ceralacca.pec.v1.TrustWithdrawal\"\x06\xb2\xbb\x18\x02\x18\x01\x12d\n" +
+	"\x0eReinstateTrust\x12'.ceralacca.pec.v1.ReinstateTrustRequest\x1a!.ceralacca.pec.v1.TrustWithdrawal\"\x06\xb2\xbb\x18\x02\x18\x01\x12}\n" +
+	"\x14ListTrustWithdrawals\x12-.ceralacca.pec.v1.ListTrustWithdrawalsRequest\x1a..ceralacca.pec.v1.ListTrustWithdrawalsResponse\"\x06\xb2\xbb\x18\x02\x18\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_service_proto_rawDescOnce sync.Once
@@ -2713,6 +2757,12 @@ var file_ceralacca_pec_v1_service_proto_goTypes = []any{
 	(MessageState)(0),                       // 40: ceralacca.pec.v1.MessageState
 	(MessageDirection)(0),                   // 41: ceralacca.pec.v1.MessageDirection
 	(*Message)(nil),                         // 42: ceralacca.pec.v1.Message
+	(*WithdrawnTrust)(nil),                  // 43: ceralacca.pec.v1.WithdrawnTrust
+	(*WithdrawTrustRequest)(nil),            // 44: ceralacca.pec.v1.WithdrawTrustRequest
+	(*ReinstateTrustRequest)(nil),           // 45: ceralacca.pec.v1.ReinstateTrustRequest
+	(*ListTrustWithdrawalsRequest)(nil),     // 46: ceralacca.pec.v1.ListTrustWithdrawalsRequest
+	(*TrustWithdrawal)(nil),                 // 47: ceralacca.pec.v1.TrustWithdrawal
+	(*ListTrustWithdrawalsResponse)(nil),    // 48: ceralacca.pec.v1.ListTrustWithdrawalsResponse
 }
 var file_ceralacca_pec_v1_service_proto_depIdxs = []int32{
 	34, // 0: ceralacca.pec.v1.CreateMailboxRequest.mailbox:type_name -> ceralacca.pec.v1.Mailbox
@@ -2734,56 +2784,64 @@ var file_ceralacca_pec_v1_service_proto_depIdxs = []int32{
 	37, // 16: ceralacca.pec.v1.QuarantinedMessage.content:type_name -> ceralacca.event.v1.Blob
 	38, // 17: ceralacca.pec.v1.QuarantinedMessage.receive_time:type_name -> google.protobuf.Timestamp
 	38, // 18: ceralacca.pec.v1.TrustedProvider.update_time:type_name -> google.protobuf.Timestamp
-	25, // 19: ceralacca.pec.v1.ListTrustedProvidersResponse.providers:type_name -> ceralacca.pec.v1.TrustedProvider
-	38, // 20: ceralacca.pec.v1.SeenCertificate.not_before:type_name -> google.protobuf.Timestamp
-	38, // 21: ceralacca.pec.v1.SeenCertificate.not_after:type_name -> google.protobuf.Timestamp
-	38, // 22: ceralacca.pec.v1.SeenCertificate.first_seen_time:type_name -> google.protobuf.Timestamp
-	1,  // 23: ceralacca.pec.v1.SeenCertificate.state:type_name -> ceralacca.pec.v1.SeenCertificateState
-	1,  // 24: ceralacca.pec.v1.ListSeenCertificatesRequest.state:type_name -> ceralacca.pec.v1.SeenCertificateState
-	30, // 25: ceralacca.pec.v1.ListSeenCertificatesResponse.certificates:type_name -> ceralacca.pec.v1.SeenCertificate
-	2,  // 26: ceralacca.pec.v1.PecService.CreateMailbox:input_type -> ceralacca.pec.v1.CreateMailboxRequest
-	3,  // 27: ceralacca.pec.v1.PecService.GetMailbox:input_type -> ceralacca.pec.v1.GetMailboxRequest
-	4,  // 28: ceralacca.pec.v1.PecService.ListMailboxes:input_type -> ceralacca.pec.v1.ListMailboxesRequest
-	13, // 29: ceralacca.pec.v1.PecService.SendMessage:input_type -> ceralacca.pec.v1.SendMessageRequest
-	14, // 30: ceralacca.pec.v1.PecService.GetMessage:input_type -> ceralacca.pec.v1.GetMessageRequest
-	15, // 31: ceralacca.pec.v1.PecService.ListMessages:input_type -> ceralacca.pec.v1.ListMessagesRequest
-	6,  // 32: ceralacca.pec.v1.PecService.TestMailbox:input_type -> ceralacca.pec.v1.TestMailboxRequest
-	8,  // 33: ceralacca.pec.v1.PecService.UpdateMailbox:input_type -> ceralacca.pec.v1.UpdateMailboxRequest
-	9,  // 34: ceralacca.pec.v1.PecService.SuspendMailbox:input_type -> ceralacca.pec.v1.SuspendMailboxRequest
-	10, // 35: ceralacca.pec.v1.PecService.ResumeMailbox:input_type -> ceralacca.pec.v1.ResumeMailboxRequest
-	11, // 36: ceralacca.pec.v1.PecService.ChangeMailboxPassword:input_type -> ceralacca.pec.v1.ChangeMailboxPasswordRequest
-	17, // 37: ceralacca.pec.v1.PecService.GetMessageContent:input_type -> ceralacca.pec.v1.GetMessageContentRequest
-	19, // 38: ceralacca.pec.v1.PecService.GetMessageEvidence:input_type -> ceralacca.pec.v1.GetMessageEvidenceRequest
-	21, // 39: ceralacca.pec.v1.PecService.ListQuarantinedMessages:input_type -> ceralacca.pec.v1.ListQuarantinedMessagesRequest
-	24, // 40: ceralacca.pec.v1.PecService.ReadMessageAgain:input_type -> ceralacca.pec.v1.ReadMessageAgainRequest
-	26, // 41: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:input_type -> ceralacca.pec.v1.ListTrustedProvidersRequest
-	28, // 42: ceralacca.pec.v1.PecTrustService.ImportTrustList:input_type -> ceralacca.pec.v1.ImportTrustListRequest
-	31, // 43: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:input_type -> ceralacca.pec.v1.ListSeenCertificatesRequest
-	33, // 44: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:input_type -> ceralacca.pec.v1.DecideSeenCertificateRequest
-	34, // 45: ceralacca.pec.v1.PecService.CreateMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	34, // 46: ceralacca.pec.v1.PecService.GetMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	5,  // 47: ceralacca.pec.v1.PecService.ListMailboxes:output_type -> ceralacca.pec.v1.ListMailboxesResponse
-	42, // 48: ceralacca.pec.v1.PecService.SendMessage:output_type -> ceralacca.pec.v1.Message
-	42, // 49: ceralacca.pec.v1.PecService.GetMessage:output_type -> ceralacca.pec.v1.Message
-	16, // 50: ceralacca.pec.v1.PecService.ListMessages:output_type -> ceralacca.pec.v1.ListMessagesResponse
-	7,  // 51: ceralacca.pec.v1.PecService.TestMailbox:output_type -> ceralacca.pec.v1.TestMailboxResponse
-	34, // 52: ceralacca.pec.v1.PecService.UpdateMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	34, // 53: ceralacca.pec.v1.PecService.SuspendMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	34, // 54: ceralacca.pec.v1.PecService.ResumeMailbox:output_type -> ceralacca.pec.v1.Mailbox
-	34, // 55: ceralacca.pec.v1.PecService.ChangeMailboxPassword:output_type -> ceralacca.pec.v1.Mailbox
-	18, // 56: ceralacca.pec.v1.PecService.GetMessageContent:output_type -> ceralacca.pec.v1.GetMessageContentResponse
-	20, // 57: ceralacca.pec.v1.PecService.GetMessageEvidence:output_type -> ceralacca.pec.v1.GetMessageEvidenceResponse
-	22, // 58: ceralacca.pec.v1.PecService.ListQuarantinedMessages:output_type -> ceralacca.pec.v1.ListQuarantinedMessagesResponse
-	42, // 59: ceralacca.pec.v1.PecService.ReadMessageAgain:output_type -> ceralacca.pec.v1.Message
-	27, // 60: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:output_type -> ceralacca.pec.v1.ListTrustedProvidersResponse
-	29, // 61: ceralacca.pec.v1.PecTrustService.ImportTrustList:output_type -> ceralacca.pec.v1.ImportTrustListResponse
-	32, // 62: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:output_type -> ceralacca.pec.v1.ListSeenCertificatesResponse
-	30, // 63: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:output_type -> ceralacca.pec.v1.SeenCertificate
-	45, // [45:64] is the sub-list for method output_type
-	26, // [26:45] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	38, // 19: ceralacca.pec.v1.TrustedProvider.absent_since:type_name -> google.protobuf.Timestamp
+	43, // 20: ceralacca.pec.v1.TrustedProvider.withdrawn:type_name -> ceralacca.pec.v1.WithdrawnTrust
+	25, // 21: ceralacca.pec.v1.ListTrustedProvidersResponse.providers:type_name -> ceralacca.pec.v1.TrustedProvider
+	38, // 22: ceralacca.pec.v1.SeenCertificate.not_before:type_name -> google.protobuf.Timestamp
+	38, // 23: ceralacca.pec.v1.SeenCertificate.not_after:type_name -> google.protobuf.Timestamp
+	38, // 24: ceralacca.pec.v1.SeenCertificate.first_seen_time:type_name -> google.protobuf.Timestamp
+	1,  // 25: ceralacca.pec.v1.SeenCertificate.state:type_name -> ceralacca.pec.v1.SeenCertificateState
+	1,  // 26: ceralacca.pec.v1.ListSeenCertificatesRequest.state:type_name -> ceralacca.pec.v1.SeenCertificateState
+	30, // 27: ceralacca.pec.v1.ListSeenCertificatesResponse.certificates:type_name -> ceralacca.pec.v1.SeenCertificate
+	2,  // 28: ceralacca.pec.v1.PecService.CreateMailbox:input_type -> ceralacca.pec.v1.CreateMailboxRequest
+	3,  // 29: ceralacca.pec.v1.PecService.GetMailbox:input_type -> ceralacca.pec.v1.GetMailboxRequest
+	4,  // 30: ceralacca.pec.v1.PecService.ListMailboxes:input_type -> ceralacca.pec.v1.ListMailboxesRequest
+	13, // 31: ceralacca.pec.v1.PecService.SendMessage:input_type -> ceralacca.pec.v1.SendMessageRequest
+	14, // 32: ceralacca.pec.v1.PecService.GetMessage:input_type -> ceralacca.pec.v1.GetMessageRequest
+	15, // 33: ceralacca.pec.v1.PecService.ListMessages:input_type -> ceralacca.pec.v1.ListMessagesRequest
+	6,  // 34: ceralacca.pec.v1.PecService.TestMailbox:input_type -> ceralacca.pec.v1.TestMailboxRequest
+	8,  // 35: ceralacca.pec.v1.PecService.UpdateMailbox:input_type -> ceralacca.pec.v1.UpdateMailboxRequest
+	9,  // 36: ceralacca.pec.v1.PecService.SuspendMailbox:input_type -> ceralacca.pec.v1.SuspendMailboxRequest
+	10, // 37: ceralacca.pec.v1.PecService.ResumeMailbox:input_type -> ceralacca.pec.v1.ResumeMailboxRequest
+	11, // 38: ceralacca.pec.v1.PecService.ChangeMailboxPassword:input_type -> ceralacca.pec.v1.ChangeMailboxPasswordRequest
+	17, // 39: ceralacca.pec.v1.PecService.GetMessageContent:input_type -> ceralacca.pec.v1.GetMessageContentRequest
+	19, // 40: ceralacca.pec.v1.PecService.GetMessageEvidence:input_type -> ceralacca.pec.v1.GetMessageEvidenceRequest
+	21, // 41: ceralacca.pec.v1.PecService.ListQuarantinedMessages:input_type -> ceralacca.pec.v1.ListQuarantinedMessagesRequest
+	24, // 42: ceralacca.pec.v1.PecService.ReadMessageAgain:input_type -> ceralacca.pec.v1.ReadMessageAgainRequest
+	26, // 43: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:input_type -> ceralacca.pec.v1.ListTrustedProvidersRequest
+	28, // 44: ceralacca.pec.v1.PecTrustService.ImportTrustList:input_type -> ceralacca.pec.v1.ImportTrustListRequest
+	31, // 45: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:input_type -> ceralacca.pec.v1.ListSeenCertificatesRequest
+	33, // 46: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:input_type -> ceralacca.pec.v1.DecideSeenCertificateRequest
+	44, // 47: ceralacca.pec.v1.PecTrustService.WithdrawTrust:input_type -> ceralacca.pec.v1.WithdrawTrustRequest
+	45, // 48: ceralacca.pec.v1.PecTrustService.ReinstateTrust:input_type -> ceralacca.pec.v1.ReinstateTrustRequest
+	46, // 49: ceralacca.pec.v1.PecTrustService.ListTrustWithdrawals:input_type -> ceralacca.pec.v1.ListTrustWithdrawalsRequest
+	34, // 50: ceralacca.pec.v1.PecService.CreateMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 51: ceralacca.pec.v1.PecService.GetMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	5,  // 52: ceralacca.pec.v1.PecService.ListMailboxes:output_type -> ceralacca.pec.v1.ListMailboxesResponse
+	42, // 53: ceralacca.pec.v1.PecService.SendMessage:output_type -> ceralacca.pec.v1.Message
+	42, // 54: ceralacca.pec.v1.PecService.GetMessage:output_type -> ceralacca.pec.v1.Message
+	16, // 55: ceralacca.pec.v1.PecService.ListMessages:output_type -> ceralacca.pec.v1.ListMessagesResponse
+	7,  // 56: ceralacca.pec.v1.PecService.TestMailbox:output_type -> ceralacca.pec.v1.TestMailboxResponse
+	34, // 57: ceralacca.pec.v1.PecService.UpdateMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 58: ceralacca.pec.v1.PecService.SuspendMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 59: ceralacca.pec.v1.PecService.ResumeMailbox:output_type -> ceralacca.pec.v1.Mailbox
+	34, // 60: ceralacca.pec.v1.PecService.ChangeMailboxPassword:output_type -> ceralacca.pec.v1.Mailbox
+	18, // 61: ceralacca.pec.v1.PecService.GetMessageContent:output_type -> ceralacca.pec.v1.GetMessageContentResponse
+	20, // 62: ceralacca.pec.v1.PecService.GetMessageEvidence:output_type -> ceralacca.pec.v1.GetMessageEvidenceResponse
+	22, // 63: ceralacca.pec.v1.PecService.ListQuarantinedMessages:output_type -> ceralacca.pec.v1.ListQuarantinedMessagesResponse
+	42, // 64: ceralacca.pec.v1.PecService.ReadMessageAgain:output_type -> ceralacca.pec.v1.Message
+	27, // 65: ceralacca.pec.v1.PecTrustService.ListTrustedProviders:output_type -> ceralacca.pec.v1.ListTrustedProvidersResponse
+	29, // 66: ceralacca.pec.v1.PecTrustService.ImportTrustList:output_type -> ceralacca.pec.v1.ImportTrustListResponse
+	32, // 67: ceralacca.pec.v1.PecTrustService.ListSeenCertificates:output_type -> ceralacca.pec.v1.ListSeenCertificatesResponse
+	30, // 68: ceralacca.pec.v1.PecTrustService.DecideSeenCertificate:output_type -> ceralacca.pec.v1.SeenCertificate
+	47, // 69: ceralacca.pec.v1.PecTrustService.WithdrawTrust:output_type -> ceralacca.pec.v1.TrustWithdrawal
+	47, // 70: ceralacca.pec.v1.PecTrustService.ReinstateTrust:output_type -> ceralacca.pec.v1.TrustWithdrawal
+	48, // 71: ceralacca.pec.v1.PecTrustService.ListTrustWithdrawals:output_type -> ceralacca.pec.v1.ListTrustWithdrawalsResponse
+	50, // [50:72] is the sub-list for method output_type
+	28, // [28:50] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_service_proto_init() }
@@ -2791,6 +2849,7 @@ func file_ceralacca_pec_v1_service_proto_init() {
 	if File_ceralacca_pec_v1_service_proto != nil {
 		return
 	}
+	file_ceralacca_pec_v1_trust_proto_init()
 	file_ceralacca_pec_v1_types_proto_init()
 	file_ceralacca_pec_v1_service_proto_msgTypes[13].OneofWrappers = []any{}
 	file_ceralacca_pec_v1_service_proto_msgTypes[15].OneofWrappers = []any{

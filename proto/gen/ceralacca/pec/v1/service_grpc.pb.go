@@ -698,6 +698,9 @@ const (
 	PecTrustService_ImportTrustList_FullMethodName       = "/ceralacca.pec.v1.PecTrustService/ImportTrustList"
 	PecTrustService_ListSeenCertificates_FullMethodName  = "/ceralacca.pec.v1.PecTrustService/ListSeenCertificates"
 	PecTrustService_DecideSeenCertificate_FullMethodName = "/ceralacca.pec.v1.PecTrustService/DecideSeenCertificate"
+	PecTrustService_WithdrawTrust_FullMethodName         = "/ceralacca.pec.v1.PecTrustService/WithdrawTrust"
+	PecTrustService_ReinstateTrust_FullMethodName        = "/ceralacca.pec.v1.PecTrustService/ReinstateTrust"
+	PecTrustService_ListTrustWithdrawals_FullMethodName  = "/ceralacca.pec.v1.PecTrustService/ListTrustWithdrawals"
 )
 
 // PecTrustServiceClient is the client API for PecTrustService service.
@@ -709,12 +712,22 @@ const (
 type PecTrustServiceClient interface {
 	ListTrustedProviders(ctx context.Context, in *ListTrustedProvidersRequest, opts ...grpc.CallOption) (*ListTrustedProvidersResponse, error)
 	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
-	// certificates. Providers that it does not name stay.
+	// certificates. Providers that it does not name stay, and are shown as absent from it.
 	ImportTrustList(ctx context.Context, in *ImportTrustListRequest, opts ...grpc.CallOption) (*ImportTrustListResponse, error)
 	// Certificates seen on messages whose signature and chain hold and that no list names.
 	ListSeenCertificates(ctx context.Context, in *ListSeenCertificatesRequest, opts ...grpc.CallOption) (*ListSeenCertificatesResponse, error)
 	// Adds a seen certificate to a provider, or refuses it for good.
 	DecideSeenCertificate(ctx context.Context, in *DecideSeenCertificateRequest, opts ...grpc.CallOption) (*SeenCertificate, error)
+	// Ends the trust in a provider, or in one of its certificates, from a moment on. What was signed before stays proven.
+	// Messages that are not proven any more are judged anew, each with a new report; no state changes by that: a state that
+	// stands on such a receipt is shown as contradicted and told (DeliveryDoubted). Faults: PROVIDER_NOT_LISTED,
+	// CERTIFICATE_NOT_LISTED, ALREADY_WITHDRAWN, EFFECTIVE_TIME_REQUIRED.
+	WithdrawTrust(ctx context.Context, in *WithdrawTrustRequest, opts ...grpc.CallOption) (*TrustWithdrawal, error)
+	// Takes a withdrawal back. Messages stay as they were judged until a person has them read again. Faults:
+	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_ENDED.
+	ReinstateTrust(ctx context.Context, in *ReinstateTrustRequest, opts ...grpc.CallOption) (*TrustWithdrawal, error)
+	// Every withdrawal ever made, newest first, and how far the judging anew is.
+	ListTrustWithdrawals(ctx context.Context, in *ListTrustWithdrawalsRequest, opts ...grpc.CallOption) (*ListTrustWithdrawalsResponse, error)
 }
 
 type pecTrustServiceClient struct {
@@ -765,6 +778,36 @@ func (c *pecTrustServiceClient) DecideSeenCertificate(ctx context.Context, in *D
 	return out, nil
 }
 
+func (c *pecTrustServiceClient) WithdrawTrust(ctx context.Context, in *WithdrawTrustRequest, opts ...grpc.CallOption) (*TrustWithdrawal, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TrustWithdrawal)
+	err := c.cc.Invoke(ctx, PecTrustService_WithdrawTrust_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecTrustServiceClient) ReinstateTrust(ctx context.Context, in *ReinstateTrustRequest, opts ...grpc.CallOption) (*TrustWithdrawal, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TrustWithdrawal)
+	err := c.cc.Invoke(ctx, PecTrustService_ReinstateTrust_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecTrustServiceClient) ListTrustWithdrawals(ctx context.Context, in *ListTrustWithdrawalsRequest, opts ...grpc.CallOption) (*ListTrustWithdrawalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTrustWithdrawalsResponse)
+	err := c.cc.Invoke(ctx, PecTrustService_ListTrustWithdrawals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PecTrustServiceServer is the server API for PecTrustService service.
 // All implementations must embed UnimplementedPecTrustServiceServer
 // for forward compatibility.
@@ -774,12 +817,22 @@ func (c *pecTrustServiceClient) DecideSeenCertificate(ctx context.Context, in *D
 type PecTrustServiceServer interface {
 	ListTrustedProviders(context.Context, *ListTrustedProvidersRequest) (*ListTrustedProvidersResponse, error)
 	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
-	// certificates. Providers that it does not name stay.
+	// certificates. Providers that it does not name stay, and are shown as absent from it.
 	ImportTrustList(context.Context, *ImportTrustListRequest) (*ImportTrustListResponse, error)
 	// Certificates seen on messages whose signature and chain hold and that no list names.
 	ListSeenCertificates(context.Context, *ListSeenCertificatesRequest) (*ListSeenCertificatesResponse, error)
 	// Adds a seen certificate to a provider, or refuses it for good.
 	DecideSeenCertificate(context.Context, *DecideSeenCertificateRequest) (*SeenCertificate, error)
+	// Ends the trust in a provider, or in one of its certificates, from a moment on. What was signed before stays proven.
+	// Messages that are not proven any more are judged anew, each with a new report; no state changes by that: a state that
+	// stands on such a receipt is shown as contradicted and told (DeliveryDoubted). Faults: PROVIDER_NOT_LISTED,
+	// CERTIFICATE_NOT_LISTED, ALREADY_WITHDRAWN, EFFECTIVE_TIME_REQUIRED.
+	WithdrawTrust(context.Context, *WithdrawTrustRequest) (*TrustWithdrawal, error)
+	// Takes a withdrawal back. Messages stay as they were judged until a person has them read again. Faults:
+	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_ENDED.
+	ReinstateTrust(context.Context, *ReinstateTrustRequest) (*TrustWithdrawal, error)
+	// Every withdrawal ever made, newest first, and how far the judging anew is.
+	ListTrustWithdrawals(context.Context, *ListTrustWithdrawalsRequest) (*ListTrustWithdrawalsResponse, error)
 	mustEmbedUnimplementedPecTrustServiceServer()
 }
 
@@ -801,6 +854,15 @@ func (UnimplementedPecTrustServiceServer) ListSeenCertificates(context.Context, 
 }
 func (UnimplementedPecTrustServiceServer) DecideSeenCertificate(context.Context, *DecideSeenCertificateRequest) (*SeenCertificate, error) {
 	return nil, status.Error(codes.Unimplemented, "method DecideSeenCertificate not implemented")
+}
+func (UnimplementedPecTrustServiceServer) WithdrawTrust(context.Context, *WithdrawTrustRequest) (*TrustWithdrawal, error) {
+	return nil, status.Error(codes.Unimplemented, "method WithdrawTrust not implemented")
+}
+func (UnimplementedPecTrustServiceServer) ReinstateTrust(context.Context, *ReinstateTrustRequest) (*TrustWithdrawal, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReinstateTrust not implemented")
+}
+func (UnimplementedPecTrustServiceServer) ListTrustWithdrawals(context.Context, *ListTrustWithdrawalsRequest) (*ListTrustWithdrawalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTrustWithdrawals not implemented")
 }
 func (UnimplementedPecTrustServiceServer) mustEmbedUnimplementedPecTrustServiceServer() {}
 func (UnimplementedPecTrustServiceServer) testEmbeddedByValue()                         {}
@@ -895,6 +957,60 @@ func _PecTrustService_DecideSeenCertificate_Handler(srv interface{}, ctx context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PecTrustService_WithdrawTrust_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawTrustRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).WithdrawTrust(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_WithdrawTrust_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).WithdrawTrust(ctx, req.(*WithdrawTrustRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecTrustService_ReinstateTrust_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReinstateTrustRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).ReinstateTrust(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_ReinstateTrust_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).ReinstateTrust(ctx, req.(*ReinstateTrustRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecTrustService_ListTrustWithdrawals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTrustWithdrawalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecTrustServiceServer).ListTrustWithdrawals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecTrustService_ListTrustWithdrawals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecTrustServiceServer).ListTrustWithdrawals(ctx, req.(*ListTrustWithdrawalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PecTrustService_ServiceDesc is the grpc.ServiceDesc for PecTrustService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -917,6 +1033,18 @@ var PecTrustService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DecideSeenCertificate",
 			Handler:    _PecTrustService_DecideSeenCertificate_Handler,
+		},
+		{
+			MethodName: "WithdrawTrust",
+			Handler:    _PecTrustService_WithdrawTrust_Handler,
+		},
+		{
+			MethodName: "ReinstateTrust",
+			Handler:    _PecTrustService_ReinstateTrust_Handler,
+		},
+		{
+			MethodName: "ListTrustWithdrawals",
+			Handler:    _PecTrustService_ListTrustWithdrawals_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

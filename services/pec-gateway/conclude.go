@@ -59,7 +59,7 @@ func (c *conclusions) add(ctx context.Context, tx pgx.Tx, id uuid.UUID, j *judge
 	if err != nil || !about.counts {
 		return err
 	}
-	fact, ok := pec.FactOf(j.reading)
+	fact, ok := pec.FactBy(j.reading, c.s.means.of(j.report.Provider))
 	if !ok {
 		return nil
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Workers int `yaml:"workers"`
 	// MaxMessage is the largest message in bytes that is read; larger ones are archived unread.
 	MaxMessage int64 `yaml:"max_message"`
+	// ReceiptsFile adds to what is known of receipts that mean something else with single providers, JSON as in receipts.json.
+	ReceiptsFile string `yaml:"receipts_file"`
 	// Sending is how messages leave.
 	Sending SendingConfig `yaml:"sending"`
 	// Desk is when notices, days to hand over and dates that come near are looked at.

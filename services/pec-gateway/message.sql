@@ -46,8 +46,8 @@ UPDATE recipient SET state = @state, final = @final, late = @late, at = sqlc.nar
 WHERE tenant_id = @tenant_id AND message_id = @message_id AND position = @position;
 
 -- name: InsertFact :execrows
-INSERT INTO fact (tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time)
-VALUES (@tenant_id, @message_id, @id, @kind, @at, @recipient, @identificativo, @external, @cause, sqlc.narg(receipt_id), @create_time)
+INSERT INTO fact (tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, second_notice, receipt_id, create_time)
+VALUES (@tenant_id, @message_id, @id, @kind, @at, @recipient, @identificativo, @external, @cause, @second_notice, sqlc.narg(receipt_id), @create_time)
 ON CONFLICT (tenant_id, message_id, receipt_id) WHERE receipt_id IS NOT NULL DO NOTHING;
 
 -- name: ListFacts :many

@@ -48,6 +48,7 @@ type Service struct {
 	keys     *keyring
 	presets  map[string]servers
 	limits   map[string]limits // of the providers, by preset
+	means    meanings          // what providers mean by their receipts
 	roots    *x509.CertPool    // of the providers' servers
 	dialer   *net.Dialer       // to servers that customers name: public ones only
 	log      *slog.Logger
@@ -98,6 +99,10 @@ func start(_ context.Context, h *run.Host) error {
 		return err
 	}
 	s.limits, err = loadLimits(cfg.Sending.LimitsFile)
+	if err != nil {
+		return err
+	}
+	s.means, err = loadMeanings(cfg.ReceiptsFile)
 	if err != nil {
 		return err
 	}

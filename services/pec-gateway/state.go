@@ -48,7 +48,7 @@ func (s *Service) know(ctx context.Context, tx pgx.Tx, message uuid.UUID, f pec.
 	}
 	n, err := q(tx).InsertFact(ctx, db.InsertFactParams{
 		TenantID: pg.Tenant(ctx), MessageID: message, ID: id, Kind: int16(f.Kind), At: pg.Time(f.At), Recipient: f.Recipient,
-		Identificativo: f.Identificativo, External: external, Cause: string(f.Cause), ReceiptID: receipt, CreateTime: pg.Time(s.now()),
+		Identificativo: f.Identificativo, External: external, Cause: string(f.Cause), SecondNotice: f.Second, ReceiptID: receipt, CreateTime: pg.Time(s.now()),
 	})
 	return n == 1, err
 }
@@ -118,7 +118,7 @@ func facts(rows []db.Fact) []pec.Fact {
 	out := make([]pec.Fact, len(rows))
 	for i, r := range rows {
 		out[i] = pec.Fact{Kind: pec.FactKind(r.Kind), At: r.At, Recipient: r.Recipient, Identificativo: r.Identificativo,
-			Esterni: r.External, Cause: pec.Cause(r.Cause)}
+			Esterni: r.External, Cause: pec.Cause(r.Cause), Second: r.SecondNotice}
 	}
 	return out
 }

@@ -79,29 +79,6 @@ func (d *Daticert) SetIstante(t time.Time, loc *time.Location) {
 	d.Giorno, d.Ora, d.Zona = t.Format("02/01/2006"), t.Format("15:04:05"), t.Format("-0700")
 }
 
-// Cause tells causes of a failed delivery apart by errore and the enhanced status code that
-// usually begins errore-esteso: providers use "altro" for nearly everything.
-func (d *Daticert) Cause() Cause {
-	code := enhancedCode(d.ErroreEsteso)
-	switch {
-	case d.Errore == VirusTrovato, code == "5.5.1" && strings.Contains(strings.ToLower(d.ErroreEsteso), "virus"):
-		return CauseVirus
-	case d.Errore == NoDest, code == "5.1.1", code == "5.1.6", code == "5.2.1":
-		return CauseNoMailbox
-	case d.Errore == NoDominio, code == "5.1.2", code == "5.4.4":
-		return CauseNoDomain
-	case code == "5.2.2", code == "4.2.2":
-		return CauseFull
-	case code == "5.4.1", code == "4.4.1", code == "4.4.7", code == "5.4.7":
-		return CauseUnreachable
-	case code == "5.3.4", code == "5.2.3":
-		return CauseTooLarge
-	case d.Errore == Nessuno:
-		return CauseNone
-	}
-	return CauseOther
-}
-
 // Cause is why a message was not accepted or delivered.
 type Cause string
 
@@ -114,6 +91,7 @@ const (
 	CauseFull        Cause = "mailbox-full"
 	CauseUnreachable Cause = "unreachable"
 	CauseTooLarge    Cause = "too-large"
+	CauseTemporary   Cause = "temporary" // the provider gave up what it could not do for the time being
 	CauseOther       Cause = "other"
 )
 

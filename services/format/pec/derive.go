@@ -33,11 +33,15 @@ type Fact struct {
 	Identificativo string
 	Esterni        []string // of an acceptance: recipients without certified mail
 	Cause          Cause
+	Second         bool // a notice that its provider is known to send as the second one only
 }
 
 // FactOf turns a receipt into the fact that it certifies. Callers have asked Proven and Match
-// before. ok is false for what is no receipt to a user.
-func FactOf(r *Reading) (f Fact, ok bool) {
+// before. ok is false for what is no receipt to a user. What errors mean is taken from the standard table.
+func FactOf(r *Reading) (f Fact, ok bool) { return FactBy(r, nil) }
+
+// FactBy is FactOf with a table of what errors mean to the provider that signed.
+func FactBy(r *Reading, means Reasons) (f Fact, ok bool) {
 	d := r.Daticert
 	if d == nil {
 		return Fact{}, false
@@ -46,7 +50,8 @@ func FactOf(r *Reading) (f Fact, ok bool) {
 	if err != nil {
 		return Fact{}, false
 	}
-	f = Fact{At: at.UTC(), Identificativo: TrimID(d.Identificativo), Recipient: d.Consegna, Cause: d.Cause()}
+	why := means.of(d)
+	f = Fact{At: at.UTC(), Identificativo: TrimID(d.Identificativo), Recipient: d.Consegna, Cause: why.Cause}
 	switch r.Tipo() {
 	case Accettazione:
 		f.Kind, f.Recipient = FactAccepted, ""
@@ -62,7 +67,7 @@ func FactOf(r *Reading) (f Fact, ok bool) {
 	case ErroreConsegna:
 		f.Kind = FactFailed
 	case PreavvisoErrore:
-		f.Kind = FactNotice
+		f.Kind, f.Second = FactNotice, why.SecondNotice
 	default:
 		return Fact{}, false
 	}
@@ -223,6 +228,7 @@ func (b *book) settle(i int, now time.Time) Recipient {
 	r := Recipient{Address: b.order[i], State: RecipientWaiting}
 	var delivered, failed *Fact
 	var notices []time.Time
+	var known time.Time // the second notice, by the word of its provider
 	for _, f := range b.by[i] {
 		switch f.Kind {
 		case FactDelivered:
@@ -231,11 +237,17 @@ func (b *book) settle(i int, now time.Time) Recipient {
 			failed = earlier(failed, f)
 		case FactNotice:
 			notices = append(notices, f.At)
+			if f.Second && (known.IsZero() || f.At.Before(known)) {
+				known = f.At
+			}
 		}
 	}
 	slices.SortFunc(notices, time.Time.Compare)
 	notices = slices.CompactFunc(notices, time.Time.Equal)
 	second, overdue := b.second(notices)
+	if !known.IsZero() && (!overdue || known.Before(second)) {
+		second, overdue = known, true
+	}
 	switch {
 	case delivered != nil:
 		r.State, r.Final, r.At, r.Late = RecipientDelivered, true, delivered.At, len(notices) > 0

@@ -106,7 +106,9 @@ type PECForge struct {
 	MsgID          string `json:"msgid,omitempty"`
 	Identificativo string `json:"identificativo,omitempty"`
 	Recipient      string `json:"recipient,omitempty"`
-	How            string `json:"how"` // "valid": signed by the mailbox's provider; or a fault of receipts without "pec_", such as "unsigned"
+	Errore         string `json:"errore,omitempty"` // no-dest, no-dominio, virus; altro when empty
+	Detail         string `json:"detail,omitempty"` // errore-esteso
+	How            string `json:"how"`              // "valid": signed by the mailbox's provider; or a fault of receipts without "pec_", such as "unsigned"
 }
 
 // PECProviders lists the providers with their certificates.

@@ -1,6 +1,7 @@
 package pec
 
 import (
+	"cmp"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -259,7 +260,7 @@ func (w *World) Forge(in client.PECForge) error {
 		a.Dati.Ricevuta = rfc.Sintetica
 	}
 	if tipo == rfc.ErroreConsegna || tipo == rfc.PreavvisoErrore || tipo == rfc.NonAccettazione {
-		a.Dati.Errore = rfc.AltroErrore
+		a.Dati.Errore, a.Dati.ErroreEsteso = cmp.Or(rfc.Errore(in.Errore), rfc.AltroErrore), in.Detail
 	}
 	raw, err := w.sign(g, a, how)
 	if err != nil {

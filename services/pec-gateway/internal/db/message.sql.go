@@ -90,8 +90,8 @@ func (q *Queries) GetMessage(ctx context.Context, arg GetMessageParams) (Message
 }
 
 const insertFact = `-- name: InsertFact :execrows
-INSERT INTO fact (tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO fact (tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, second_notice, receipt_id, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (tenant_id, message_id, receipt_id) WHERE receipt_id IS NOT NULL DO NOTHING
 `
 
@@ -105,6 +105,7 @@ type InsertFactParams struct {
 	Identificativo string
 	External       []string
 	Cause          string
+	SecondNotice   bool
 	ReceiptID      *uuid.UUID
 	CreateTime     time.Time
 }
@@ -120,6 +121,7 @@ func (q *Queries) InsertFact(ctx context.Context, arg InsertFactParams) (int64, 
 		arg.Identificativo,
 		arg.External,
 		arg.Cause,
+		arg.SecondNotice,
 		arg.ReceiptID,
 		arg.CreateTime,
 	)
@@ -153,7 +155,7 @@ func (q *Queries) InsertRecipients(ctx context.Context, arg InsertRecipientsPara
 }
 
 const listFacts = `-- name: ListFacts :many
-SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
 `
 
 type ListFactsParams struct {
@@ -184,6 +186,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 			&i.CreateTime,
 			&i.Remark,
 			&i.Doubt,
+			&i.SecondNotice,
 		); err != nil {
 			return nil, err
 		}

@@ -48,6 +48,7 @@ type Fact struct {
 	CreateTime     time.Time
 	Remark         string
 	Doubt          string
+	SecondNotice   bool
 }
 
 type Folder struct {

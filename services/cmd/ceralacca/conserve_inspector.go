@@ -31,9 +31,12 @@ func (c *cli) inspectorGrantCommand() *cobra.Command {
 	var in conservationv1.Inspector
 	var until, output string
 	cmd := verb("grant [EXPRESSION...]", "Let a person look at what the expression finds, at everything without one, until a day", nil, func(ctx context.Context, given []string) error {
+		if err := need("full-name", in.GetFullName(), "until", until); err != nil {
+			return err
+		}
 		end, err := time.Parse(time.DateOnly, until)
-		if err != nil || in.GetFullName() == "" {
-			return usage("--full-name and --until (such as 2026-12-31) are needed")
+		if err != nil {
+			return usage("--until: %q is no day such as 2026-12-31", until)
 		}
 		in.ExpireTime = timestamppb.New(end.AddDate(0, 0, 1)) // to the end of that day, UTC
 		in.Filter, err = c.expression(given)

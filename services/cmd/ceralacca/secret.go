@@ -44,6 +44,18 @@ func (s *secrets) newPIN(ctx context.Context, file string) (string, error) {
 	return first, err
 }
 
+// ready finds a --pin-file that cannot be read before a password is sent for it. That of the password may come later.
+func (s *secrets) ready() error {
+	if s.pinFile == "" {
+		return nil
+	}
+	f, err := os.Open(s.pinFile)
+	if err != nil {
+		return usage("--pin-file: %v", err)
+	}
+	return f.Close()
+}
+
 // longestSecret is beyond every PIN and password.
 const longestSecret = 128
 

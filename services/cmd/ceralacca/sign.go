@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +42,9 @@ func (c *cli) signCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err = p.ready(); err != nil {
+			return err
+		}
 		api, err := c.authorizations()
 		if err != nil {
 			return err
@@ -67,6 +72,9 @@ func prepare(names []string, how signing) ([]toSign, error) {
 	var files []toSign
 	hashes, outputs := map[string]string{}, map[string]string{}
 	for _, name := range names {
+		if err := how.fits(name); err != nil {
+			return nil, err
+		}
 		hash, err := how.hash(name)
 		if err != nil {
 			return nil, err
@@ -81,10 +89,53 @@ func prepare(names []string, how signing) ([]toSign, error) {
 		if _, err := os.Stat(output); !errors.Is(err, fs.ErrNotExist) && !how.force {
 			return nil, usage("%s is there already: --force writes over it", output)
 		}
+		if err := mayWriteBeside(output); err != nil {
+			return nil, usage("%v", err)
+		}
 		hashes[string(hash)], outputs[output] = name, name
 		files = append(files, toSign{file: name, output: output, hash: hash})
 	}
 	return files, nil
+}
+
+// fits looks at the beginning of a file: what cannot be signed so is found before a password is sent for it.
+func (s signing) fits(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return usage("%v", err)
+	}
+	defer f.Close()
+	first := make([]byte, 1024) // within them a reader of PDF looks for the mark
+	n, err := io.ReadFull(f, first)
+	switch first = first[:n]; {
+	case errors.Is(err, io.EOF):
+		return usage("%s is empty: there is nothing to sign", name)
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return usage("%v", err)
+	case s.as == "pdf" && !bytes.Contains(first, []byte("%PDF-")):
+		return usage("%s is no PDF: --as p7s or p7m signs files of any kind", name)
+	case s.as == "xml" && !bytes.Contains(first, []byte("<")):
+		return usage("%s is no XML: --as p7s or p7m signs files of any kind", name)
+	}
+	return nil
+}
+
+// mayWriteBeside tries whether the folder of a file takes another one.
+func mayWriteBeside(output string) error {
+	f, err := os.CreateTemp(filepath.Dir(output), ".new-*")
+	if err != nil {
+		return inPlaceOf(tried(err), output, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// tried is the name that an error is about.
+func tried(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Path
+	}
+	return ""
 }
 
 func hashFile(name string) ([]byte, error) {

@@ -283,7 +283,9 @@ func TestSignAsAPerson(t *testing.T) {
 	require.Equal(t, 2, strings.Count(out, `"integrity": true`), out)
 	_, said = tool(exitUsage, "", "seal "+two+" --mandate "+mandate+" --as doc")
 	require.Contains(t, said, "--as is p7s")
-	_, said = tool(exitRefused, "", "seal "+two+" --mandate "+mandate+" --as xml --output-dir "+t.TempDir())
+	data := filepath.Join(dir, "data.xml")
+	require.NoError(t, os.WriteFile(data, []byte("<data/>"), 0o600))
+	_, said = tool(exitRefused, "", "seal "+data+" --mandate "+mandate+" --as xml --output-dir "+t.TempDir())
 	require.Contains(t, said, "MANDATE_REFUSED")
 	out, _ = tool(exitOK, "", "mandate ls "+sealName)
 	require.Contains(t, out, "1/2")
@@ -311,4 +313,37 @@ func TestSignAsAPerson(t *testing.T) {
 		_, said = tool(exitUsage, "", "sign --force "+flag+" "+files)
 		require.Contains(t, said, "unknown flag")
 	}
+}
+
+// TestSignLooksFirst: what cannot be signed, or written, is said before anybody is asked: no server is needed to know it.
+func TestSignLooksFirst(t *testing.T) {
+	surroundings(t, map[string]string{"SERVER": "127.0.0.1:1", "API_KEY": key(t), "TENANT": "acme"})
+	dir := t.TempDir()
+	at := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	empty, picture, text := at("empty.pdf", ""), at("picture.pdf", "\xff\xd8\xff\xe0JFIF"), at("text.txt", "Salve")
+	pdf := at("real.pdf", "%PDF-1.7\n")
+	for words, want := range map[string]string{
+		"sign " + empty:                              empty + " is empty: there is nothing to sign",
+		"sign " + dir:                                dir + " is a folder; a file is wanted",
+		"sign --as add " + dir:                       dir + " is a folder; a file is wanted",
+		"sign --as pdf " + picture:                   picture + " is no PDF: --as p7s or p7m signs files of any kind",
+		"sign --as xml " + text:                      text + " is no XML",
+		"sign --output-dir " + dir + "/away " + text: "there is no folder " + dir + "/away",
+		"sign --pin-file " + dir + "/pin " + text:    "--pin-file: there is no file " + dir + "/pin",
+	} {
+		got := command(t, "", strings.Fields(words+" --company c --credential x")...)
+		require.Equal(t, exitUsage, got.code, "%s: %s", words, got.errOut)
+		require.Contains(t, got.errOut, want, words)
+	}
+	for _, words := range []string{"sign --as pdf " + pdf, "sign " + picture, "sign --as xml " + at("real.xml", "\ufeff<a/>")} {
+		got := command(t, "", strings.Fields(words+" --company c --credential x")...)
+		require.Equal(t, exitUnavailable, got.code, "%s is asked of the server: %s", words, got.errOut)
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 5, "trying to write leaves nothing")
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -184,7 +185,7 @@ func invalidFields(err error) error {
 	if !errors.As(err, &violated) {
 		return fault.Internal("VALIDATION_BROKEN", "the rules of this message cannot be evaluated").With(err)
 	}
-	f := fault.Invalid("REQUEST_INVALID", "the request has %d invalid field(s)", len(violated.Violations))
+	f := fault.Invalid("REQUEST_INVALID", "the request is not valid")
 	for i, v := range violated.Violations {
 		path := protovalidate.FieldPathString(v.Proto.GetField())
 		if i == 0 {
@@ -192,6 +193,9 @@ func invalidFields(err error) error {
 		}
 		code := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
 		f.Fields = append(f.Fields, fault.Field{Path: path, Code: code, Message: v.Proto.GetMessage()})
+	}
+	if more := len(f.Fields) - 1; more > 0 {
+		f.Message += fmt.Sprintf(", and %d more", more)
 	}
 	return f
 }

@@ -3,11 +3,14 @@ package pecgateway_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -134,18 +137,49 @@ func TestB14TwoReplicas(t *testing.T) {
 	h.invariants(box)
 }
 
-// TestG4OneHangsOneFloods: a mailbox whose provider hardly answers and one full of mail do not keep a third
-// from its messages.
+// TestG4OneHangsOneFloods: a mailbox whose provider takes the connection and never answers, one whose password does not hold and
+// one full of mail do not keep a fourth from its messages, with one worker for all of them. (How soon, among 500: make bench-pec.)
 func TestG4OneHangsOneFloods(t *testing.T) {
-	h := open(t, "  workers: 1\n")
+	h := open(t, "  workers: 1\n", func(o *runtest.Options) { o.Config = strings.Replace(o.Config, "timeout: 5s", "timeout: 1s", 1) })
 	h.believe()
-	h.inject(sender, plain("onda"), func(in *client.PECInject) { in.Times = 1 })
-	for i := range 300 {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	var taken atomic.Int32
+	go func() {
+		for {
+			c, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			defer c.Close()
+		}
+	}()
+	for i := range 301 {
 		h.inject(sender, plain(fmt.Sprintf("onda%d", i)))
 	}
+	untested := func(in *pecv1.Mailbox, password string) *pecv1.Mailbox {
+		m, err := h.api.CreateMailbox(t.Context(), &pecv1.CreateMailboxRequest{Parent: parent, Mailbox: in, Password: password, RequestId: uuid.NewString(), Untested: true})
+		require.NoError(t, err)
+		return m
+	}
+	hanging := untested(&pecv1.Mailbox{Address: "muta@gamma.test", Provider: "generic", Servers: &pecv1.MailboxServers{Imap: silent.Addr().String()}}, "x")
+	locked := untested(&pecv1.Mailbox{Address: "altro@beta.test", Provider: "sandbox"}, "sbagliata")
 	flood, quiet := h.add(sender), h.add(recipient)
 	h.inject(recipient, plain("importante"))
 	h.eventually("the quiet one has its message", func() bool { return len(h.list(quiet)) == 1 })
+	h.eventually("the silent server is tried", func() bool { return taken.Load() > 0 })
+	for box, code := range map[*pecv1.Mailbox]string{hanging: "MAILBOX_SERVER_AWAY", locked: "MAILBOX_AUTH_FAILED"} {
+		h.eventually(box.GetAddress()+" is shown as "+code, func() bool {
+			got := h.box(box)
+			return got.GetState() == pecv1.MailboxState_MAILBOX_STATE_DEGRADED && got.GetProblemCode() == code
+		})
+	}
+	before := taken.Load()
+	h.inject(recipient, plain("altrettanto"))
+	h.eventually("and the next", func() bool { return len(h.list(quiet)) == 2 })
+	h.eventually("the silent server is tried again", func() bool { return taken.Load() > before })
 	h.kept(flood)
 	h.eventually("all are kept", func() bool { return h.box(flood).GetSync().GetDone() })
 	require.EqualValues(t, 301, h.box(flood).GetCounts().GetMessages())

@@ -437,6 +437,51 @@ func TestG5Suspended(t *testing.T) {
 	p.everything()
 }
 
+// TestG5EachStateIsShown: suspended by its provider, with its protocols off, and in use again: each is shown, and everything that
+// can be read is fetched meanwhile and afterwards. (A password: TestG5PasswordChanged; a contract that ends: TestMailboxAndPasswordEnd.) TESTPLAN G5.
+func TestG5EachStateIsShown(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, "")
+	p.believe()
+	set := func(state string) {
+		_, err := p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, State: state})
+		require.NoError(t, err)
+	}
+	troubles := func() []string {
+		hub, err := p.desk().GetHub(t.Context(), &pecv1.GetHubRequest{Parent: parent})
+		require.NoError(t, err)
+		require.Len(t, hub.GetEntries(), 1)
+		return hub.GetEntries()[0].GetTroubles()
+	}
+	p.eventually("read for the first time", func() bool { return p.mailbox().GetSync().GetDone() })
+	require.Empty(t, troubles())
+
+	set("suspended")
+	p.inject(sender, plain("durante"))
+	m := p.send(recipient)
+	p.eventually("sending is off", func() bool { return slices.Equal(troubles(), []string{"SENDING_SUSPENDED"}) })
+	require.Equal(t, pecv1.MailboxState_MAILBOX_STATE_ACTIVE, p.mailbox().GetState(), "what is there is read")
+	p.kept(p.mailbox())
+
+	set("disabled")
+	p.inject(sender, plain("chiusa"))
+	require.NoError(t, p.sandbox.ChangePECUIDValidity(t.Context(), sender)) // cuts the session
+	p.eventually("nobody gets in", func() bool {
+		return p.mailbox().GetState() == pecv1.MailboxState_MAILBOX_STATE_DEGRADED && slices.Contains(troubles(), "MAILBOX_AUTH_FAILED")
+	})
+	require.Len(t, p.receipts(p.mailbox()), 1, "what was fetched stays")
+
+	set("active")
+	_, err := p.api.ResumeMailbox(t.Context(), &pecv1.ResumeMailboxRequest{Name: p.box})
+	require.NoError(t, err)
+	p.resume()
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	p.eventually("in use again", func() bool { return len(troubles()) == 0 })
+	p.kept(p.mailbox())
+	require.Len(t, p.submissions(), 1)
+	p.everything()
+}
+
 // TestA12A13LoginRefused: a password that does not open any more is tried once, and everything leaves once it
 // does. TESTPLAN A12, A13.
 func TestA12A13LoginRefused(t *testing.T) {

@@ -34,7 +34,7 @@ func TestTurnIsOver(t *testing.T) {
 	require.Error(t, s.seal(ctx, job))
 	require.Empty(t, h.pack(t, name).GetLastError())
 
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // which ends in the step, and not while its package is read
 	defer cancel()
 	var later *rivertype.JobSnoozeError
 	require.ErrorAs(t, s.seal(ctx, job), &later, "it is tried again")

@@ -61,7 +61,8 @@ func (c *cli) checkArchiveCommand() *cobra.Command {
 scrub reads the copies that are due and compares their digests; deep judges packages from their bytes alone; completeness
 compares settled and received invoices, units and the log; restore-drill makes a tenant's rows again from the second replica alone; renewal renews
 evidence records before their time stamps end; inventory compares what the replicas list with the rows. With --tenant
-only that tenant is checked. All of them also come by themselves (conservation.checks), and leave a signed report.
+only that tenant is checked. Received invoices that completeness misses are taken in, from what the gateway has: where rows were
+lost, make a restore before. All of them also come by themselves (conservation.checks), and leave a signed report.
 
 restore writes back what is lost: copies of the primary replica from the second one, and rows of units, packages and search from
 the objects. It never comes by itself, adds only, and leaves a report too.
@@ -121,8 +122,8 @@ func (c *cli) reportsCommand() *cobra.Command {
 }
 
 func (c *cli) reportCommand() *cobra.Command {
-	var output string
-	cmd := verb("report REPORT", "Show a report, and write its signed form (operators)", args("REPORT"), func(ctx context.Context, given []string) error {
+	var output, page string
+	cmd := verb("report REPORT", "Show a report, and write its signed form or a page to print (operators)", args("REPORT"), func(ctx context.Context, given []string) error {
 		api, err := c.checks()
 		if err != nil {
 			return err
@@ -134,6 +135,18 @@ func (c *cli) reportCommand() *cobra.Command {
 		if output != "" && len(r.GetSigned()) == 0 {
 			return usage("the report is not signed yet: ask again in a minute")
 		}
+		if page != "" {
+			if len(r.GetContent()) == 0 {
+				return usage("the check is not at its end: ask again in a minute")
+			}
+			html, err := pageOfCheck(r.GetContent())
+			if err == nil {
+				err = keep(page, html)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		err = keep(output, r.GetSigned())
 		if err != nil {
 			return err
@@ -141,5 +154,6 @@ func (c *cli) reportCommand() *cobra.Command {
 		return c.showReport(r, output)
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the signed report (.p7m)")
+	cmd.Flags().StringVar(&page, "page", "", "file for a page to print (.html)")
 	return cmd
 }

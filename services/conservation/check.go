@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,9 @@ func (c ChecksConfig) check(bad func(when bool, path, format string, a ...any)) 
 	bad(c.DeepPackages < 1, "checks.deep_packages", "must be at least 1")
 }
 
+// byTimer is who asked for a check that came by itself.
+const byTimer = "timer"
+
 // Kinds of checks.
 const (
 	checkScrub        = "SCRUB"
@@ -98,6 +102,8 @@ type findings struct {
 	What     string    `json:"what"` // that was checked
 	Problems []problem `json:"problems"`
 	Notes    []string  `json:"notes,omitempty"`
+
+	cursor *cursor // of a check that goes on in the next round
 }
 
 type problem struct {
@@ -116,11 +122,15 @@ const (
 const mostProblems = 1000
 
 func (f *findings) bad(what, format string, a ...any) {
+	p := problem{what, fmt.Sprintf(format, a...)}
+	if slices.Contains(f.Problems, p) {
+		return // an object and a package may both show it
+	}
 	if len(f.Problems) == mostProblems {
 		f.note("there are more problems than the %d named", mostProblems)
 	}
 	if len(f.Problems) < mostProblems {
-		f.Problems = append(f.Problems, problem{what, fmt.Sprintf(format, a...)})
+		f.Problems = append(f.Problems, p)
 	}
 }
 
@@ -190,7 +200,7 @@ func (s *Service) startDue(ctx context.Context, kind string, every time.Duration
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = s.startCheck(pg.WithTenant(ctx, s.keeper()), tx, kind, "", "timer")
+		_, err = s.startCheck(pg.WithTenant(ctx, s.keeper()), tx, kind, "", byTimer)
 		return err
 	})
 }
@@ -265,6 +275,10 @@ func (s *Service) endCheck(ctx context.Context, row db.ArchiveReport, f *finding
 	return s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		n, err := db.New(tx).EndReport(ctx, db.EndReportParams{ID: row.ID, State: f.Verdict, At: &at, Content: content})
 		if err != nil || n == 0 {
+			return err
+		}
+		err = s.keepCursor(pg.WithTenant(ctx, row.TenantID), tx, row, f)
+		if err != nil {
 			return err
 		}
 		return s.jobs.InsertTx(ctx, tx, reportArgs{Tenant: row.TenantID, Report: row.ID}, nil)

@@ -8,6 +8,18 @@ UPDATE archive_timer SET due = @next WHERE kind = @kind AND due <= @now;
 INSERT INTO archive_report (id, tenant_id, kind, subject, asked_by, state, began_at)
 VALUES (@id, @tenant_id, @kind, @subject, @asked_by, 'RUNNING', @at);
 
+-- name: KeepCursor :exec
+-- Where the next round of a check goes on.
+INSERT INTO archive_cursor (kind, subject, place, kept_at) VALUES (@kind, @subject, @place, @at)
+ON CONFLICT (kind, subject) DO UPDATE SET place = excluded.place, kept_at = excluded.kept_at;
+
+-- name: DropCursor :exec
+DELETE FROM archive_cursor WHERE kind = @kind AND subject = @subject;
+
+-- name: CursorOf :one
+-- The round of a subject that was halted; of any, when none is named: the oldest.
+SELECT subject, place FROM archive_cursor WHERE kind = @kind AND (subject = @subject OR @any_subject::boolean) ORDER BY kept_at, subject LIMIT 1;
+
 -- name: GetReport :one
 SELECT id, tenant_id, kind, subject, asked_by, state, began_at, ended_at, content, object_id FROM archive_report WHERE id = @id;
 
@@ -45,10 +57,17 @@ SELECT DISTINCT tenant_id FROM archive_object WHERE tenant_id > @after AND kind 
 SELECT id, tenant_id, kind, key, sha256, size, retain_until, created_at FROM archive_object
 WHERE tenant_id = @tenant AND kind = @kind AND id > @after ORDER BY id LIMIT @page;
 
--- name: UnitsAfter :many
-SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
-       correlation, causation, traceparent, created_at
-FROM unit WHERE tenant_id = @tenant AND state NOT IN ('REFUSED', 'DESTROYED') AND id > @after ORDER BY id LIMIT @page;
+-- name: UnitsDescribedIn :many
+-- Units whose metadata file, which is written anew whenever a unit grows, lies in an object: what is listed there is the last word on them.
+SELECT unit_id FROM unit_file WHERE object_id = @object::uuid AND role = 'metadata' ORDER BY unit_id;
+
+-- name: UnitsNowhere :many
+-- Units that no object is said to hold: neither that of their metadata, nor of the package that they are preserved in.
+SELECT u.id, EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.role = 'metadata' AND f.object_id IS NULL) AS before_replicas FROM unit u
+WHERE u.tenant_id = @tenant AND u.state NOT IN ('REFUSED', 'DESTROYED') AND u.id > @after
+  AND NOT EXISTS (SELECT 1 FROM unit_file f JOIN archive_object o ON o.id = f.object_id WHERE f.unit_id = u.id AND f.role = 'metadata')
+  AND NOT EXISTS (SELECT 1 FROM package p JOIN archive_object o ON o.id = p.object_id WHERE p.id = u.package_id)
+ORDER BY u.id LIMIT @page;
 
 -- name: SubjectsKept :many
 -- Which of these documents the archive keeps.

@@ -30,7 +30,9 @@ func (d receivedDays) add(day string, kept bool) {
 }
 
 // receivedKept asks the gateway what a tenant received: each file that has found its company a while ago must have its unit, and
-// SdI's notice that the term is over must be with it. What is missing is named, and taken in as if its event came now.
+// SdI's notice that the term is over must be with it. What is missing is named; when a person asked for the check it is taken in too, as
+// if its event came now. Not by itself: where rows were lost, and not documents, it would be a second unit of the same key, and the first
+// could not be restored any more.
 func (s *Service) receivedKept(ctx context.Context, f *findings, tenant string) error {
 	if s.inbound == nil {
 		f.note("received invoices were not compared: rpc.peers has no address of sdi-gateway")
@@ -102,6 +104,11 @@ func (s *Service) receivedPage(ctx context.Context, f *findings, tenant string, 
 
 // takeMissed takes in what the archive never heard of, from what the gateway says of it: the same that the event says.
 func (s *Service) takeMissed(ctx context.Context, f *findings, tenant string, in *sdiv1.InboundInvoice) error {
+	what := "it was received on " + in.GetReceiveTime().AsTime().Format(time.RFC3339) + " and had no unit"
+	if f.AskedBy == byTimer {
+		f.bad(in.GetName(), "%s: %s", what, notByItself)
+		return nil
+	}
 	err := s.db.Tx(bus.WithCorrelation(ctx, path.Base(in.GetName())), tenant, func(ctx context.Context, tx pgx.Tx) error {
 		return s.onInboundInvoiceReceived(ctx, tx, &sdiv1.InboundInvoiceReceived{
 			InboundInvoice: in.GetName(), SdiId: in.GetSdiId(), FileName: in.GetFileName(), Format: in.GetFormat(), RecipientCode: in.GetRecipientCode(),
@@ -111,12 +118,20 @@ func (s *Service) takeMissed(ctx context.Context, f *findings, tenant string, in
 	if err == nil && in.GetExpiry() != nil {
 		err = s.addExpiry(ctx, tenant, in)
 	}
-	return s.tellMissed(ctx, f, in, "it was received on "+in.GetReceiveTime().AsTime().Format(time.RFC3339)+" and had no unit", err)
+	return s.tellMissed(ctx, f, in, what, err)
 }
+
+// notByItself says how what is missing is taken in.
+const notByItself = "where rows were lost make a check restore, then ask for a check of completeness, which takes it in"
 
 // takeExpiry adds a notice of which the archive never heard to its unit.
 func (s *Service) takeExpiry(ctx context.Context, f *findings, tenant string, in *sdiv1.InboundInvoice) error {
-	return s.tellMissed(ctx, f, in, "its unit had not the notice "+in.GetExpiry().GetFileName(), s.addExpiry(ctx, tenant, in))
+	what := "its unit had not the notice " + in.GetExpiry().GetFileName()
+	if f.AskedBy == byTimer {
+		f.bad(in.GetName(), "%s: %s", what, notByItself)
+		return nil
+	}
+	return s.tellMissed(ctx, f, in, what, s.addExpiry(ctx, tenant, in))
 }
 
 func (s *Service) addExpiry(ctx context.Context, tenant string, in *sdiv1.InboundInvoice) error {

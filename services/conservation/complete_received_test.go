@@ -114,6 +114,11 @@ func TestReceivedCompleteness(t *testing.T) {
 	far.Name, far.Metadata = "tenants/unheard/companies/main/inboundInvoices/far", nil
 	far.Original = &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: mimeXML}
 	g.add(far)
+	alone := &findings{AskedBy: byTimer}
+	require.NoError(t, h.service.completeness(t.Context(), alone))
+	require.Len(t, alone.Problems, 2, "%+v", alone)
+	require.Contains(t, alone.Problems[0].Problem, "and had no unit: where rows were lost make a check restore")
+	require.Empty(t, h.units(t, known.GetName()), "nothing is taken in before a person has read that")
 	f = check()
 	require.Len(t, f.Problems, 2, "%+v", f)
 	require.Equal(t, known.GetName(), f.Problems[0].What)

@@ -41,7 +41,7 @@ func (s *Service) deep(ctx context.Context, f *findings) error {
 	}
 	var due []db.DuePackagesRow
 	before := pg.Time(s.now().Add(-s.cfg.Checks.DeepEvery))
-	if f.AskedBy != "timer" {
+	if f.AskedBy != byTimer {
 		before = pg.Time(s.now()) // who asks gets them checked now
 	}
 	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {

@@ -1,209 +1,255 @@
 package conservation
 
 import (
-	"archive/zip"
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"reflect"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/conservation/internal/db"
-	"ceralacca.dev/services/conservation/internal/vault"
-	"ceralacca.dev/services/internal/fault"
 )
 
 // drill makes the rows of a tenant's units again from the bytes in the second replica alone, and compares them with the rows that
-// there are. Which objects to read it learns from their rows: the inventory compares those with what the replica lists.
+// there are, object by object. Which objects to read it learns from their rows: the inventory compares those with what the replica lists.
 func (s *Service) drill(ctx context.Context, f *findings) error {
 	f.What = "units made again from the bytes in the second replica alone, and every byte of the objects that rows name"
-	tenants, err := s.tenants(ctx, f.Tenant)
+	c, err := s.resume(ctx, f, f.Tenant, f.Tenant == "")
 	if err != nil {
 		return err
 	}
-	if len(tenants) == 0 {
-		f.note("the archive is empty")
-		return nil
-	}
-	tenant := tenants[rand.IntN(len(tenants))] //nolint:gosec // a lot, not a secret
-	f.Tenant = tenant
-	began := s.now()
-	r := &rebuild{s: s, from: s.replicas.named(secondReplica), tenant: tenant, units: map[uuid.UUID]record{}, f: f}
-	err = r.read(ctx)
-	if err != nil {
-		return err
-	}
-	f.note("read in %s", s.now().Sub(began).Round(time.Millisecond))
-	return r.compare(ctx)
-}
-
-// rebuild is what the objects of one replica say of a tenant's units.
-type rebuild struct {
-	s      *Service
-	from   *replica
-	tenant string
-	units  map[uuid.UUID]record // the last word on each
-	f      *findings
-}
-
-// read goes through the objects of the tenant: what was taken in first, then what was sealed.
-func (r *rebuild) read(ctx context.Context) error {
-	for _, kind := range []string{kindIntake, kindPackage} {
-		for after := uuid.Nil; ; {
-			var page []db.ArchiveObject
-			err := r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
-				var err error
-				page, err = db.New(tx).ObjectsAfter(ctx, db.ObjectsAfterParams{Tenant: r.tenant, Kind: kind, After: after, Page: completePage})
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			for _, o := range page {
-				err = r.object(ctx, o)
-				if err != nil {
-					return err
-				}
-			}
-			if len(page) < completePage {
-				break
-			}
-			after = page[len(page)-1].ID
-		}
-	}
-	return nil
-}
-
-func (r *rebuild) object(ctx context.Context, o db.ArchiveObject) error {
-	file, err := r.s.replicas.fetch(ctx, o, r.from)
-	switch {
-	case vault.Damaged(err):
-		r.f.bad(o.Key, "%s replica: %s", r.from.name, fault.Of(err).Message)
-		return r.s.replicas.damaged(ctx, o, r.from.name, fault.Of(err).Message)
-	case err != nil:
-		return err
-	}
-	defer drop(file)
-	r.f.Bytes += o.Size
-	err = r.list(o, file)
-	if err != nil {
-		r.f.bad(o.Key, "%v", err)
-	}
-	return nil
-}
-
-// list reads units.jsonl of an object. Packages of the first layout have none: their index is all they say.
-func (r *rebuild) list(o db.ArchiveObject, file *os.File) error {
-	z, err := zip.NewReader(file, o.Size)
-	if err != nil {
-		return fmt.Errorf("no readable ZIP: %w", err)
-	}
-	for _, e := range z.File {
-		if e.Name != intakeList && !strings.HasSuffix(e.Name, "/"+intakeList) {
-			continue
-		}
-		body, err := e.Open()
+	if c.subject == "" {
+		tenants, err := s.tenants(ctx, "")
 		if err != nil {
 			return err
 		}
-		defer body.Close()
-		lines := json.NewDecoder(bufio.NewReader(body))
-		for {
-			var u record
-			err = lines.Decode(&u)
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", intakeList, err)
-			}
-			if u.Tenant != r.tenant {
-				return fmt.Errorf("%s: unit %s is of another tenant", intakeList, u.Unit)
-			}
-			if o.Kind == kindPackage {
-				u = u.placedAs(r.units[u.Unit])
-			}
-			r.units[u.Unit] = u
+		if len(tenants) == 0 {
+			f.note("the archive is empty")
+			return nil
+		}
+		c.subject = tenants[rand.IntN(len(tenants))] //nolint:gosec // a lot, not a secret
+	}
+	f.Tenant, c.Tenant = c.subject, c.subject
+	began := s.now()
+	d := &drilling{s: s, from: s.replicas.named(secondReplica), tenant: c.Tenant, f: f}
+	err = s.tour(ctx, c, d.object)
+	if err == nil && !c.more {
+		err = d.nowhere(ctx)
+	}
+	f.note("read in %s", s.now().Sub(began).Round(time.Millisecond))
+	c.halted(f)
+	return err
+}
+
+// drilling compares what one replica says of a tenant's units with their rows. The last word on a unit is in the package that it is
+// preserved in, or in the object in which its metadata file lies: no more than one object's list is in memory.
+type drilling struct {
+	s      *Service
+	from   *replica
+	tenant string
+	f      *findings
+}
+
+func (d *drilling) object(ctx context.Context, o db.ArchiveObject) error {
+	file, err := d.s.openCopy(ctx, d.f, o, d.from)
+	if err != nil || file == nil {
+		return err
+	}
+	defer drop(file)
+	d.f.Bytes += o.Size
+	if o.Kind == kindPackage {
+		return d.sealed(ctx, o, file)
+	}
+	said := map[uuid.UUID]record{}
+	listed, err := records(o, file, d.tenant, func(u record) error {
+		said[u.Unit] = u
+		return nil
+	})
+	switch {
+	case err != nil:
+		d.f.bad(o.Key, "%v", err)
+	case !listed:
+		d.f.bad(o.Key, "it has no %s", intakeList)
+	}
+	return d.takenIn(ctx, o, said)
+}
+
+// rowsOf reads units with their files.
+func (s *Service) rowsOf(ctx context.Context, tx pgx.Tx, tenant string, ids []uuid.UUID) (map[uuid.UUID]db.Unit, map[uuid.UUID][]db.UnitFile, error) {
+	q, units, files := db.New(tx), map[uuid.UUID]db.Unit{}, map[uuid.UUID][]db.UnitFile{}
+	rows, err := q.UnitsByID(ctx, db.UnitsByIDParams{TenantID: tenant, Ids: ids})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, u := range rows {
+		units[u.ID] = u
+	}
+	all, err := q.FilesOf(ctx, ids)
+	for _, f := range all {
+		files[f.UnitID] = append(files[f.UnitID], f)
+	}
+	return units, files, err
+}
+
+// takenIn compares an object of what was taken in, both ways.
+func (d *drilling) takenIn(ctx context.Context, o db.ArchiveObject, said map[uuid.UUID]record) error {
+	var own []uuid.UUID
+	var units map[uuid.UUID]db.Unit
+	var files map[uuid.UUID][]db.UnitFile
+	var gone map[string]time.Time
+	err := d.s.db.Tx(ctx, d.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		own, err = db.New(tx).UnitsDescribedIn(ctx, o.ID)
+		if err != nil {
+			return err
+		}
+		ids, keys := slices.Clone(own), make([]string, 0, len(said))
+		for id, u := range said {
+			ids, keys = append(ids, id), append(keys, u.Key)
+		}
+		units, files, err = d.s.rowsOf(ctx, tx, d.tenant, ids)
+		if err == nil {
+			gone, err = destroyedKeys(ctx, tx, d.tenant, keys)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range own {
+		row := units[id]
+		got, ok := said[id]
+		switch {
+		case row.State == "DESTROYED" || row.State == "REFUSED":
+		case ok:
+			d.one(row, files[id], got)
+			d.f.Checked += int64(boolInt(row.State != "PRESERVED")) // else it is counted with its package
+		case row.State != "PRESERVED":
+			d.f.bad(unitName(d.tenant, id), "it cannot be made again from the replica")
 		}
 	}
-	if o.Kind == kindIntake {
-		return errors.New("it has no " + intakeList)
-	}
-	r.f.note("packages of layout 1 carry no %s: their units are made again from what was taken in", intakeList)
+	d.strangers(said, units, gone)
 	return nil
 }
 
-// compare looks at every row of the tenant.
-func (r *rebuild) compare(ctx context.Context) error {
+// strangers are units that the replica holds and of which there is no row.
+func (d *drilling) strangers(said map[uuid.UUID]record, units map[uuid.UUID]db.Unit, gone map[string]time.Time) {
+	for id, u := range said {
+		if _, ok := units[id]; !ok && !wasDestroyed(gone, u) {
+			d.f.bad(unitName(d.tenant, id), "the replica holds it and there is no row of it")
+		}
+	}
+}
+
+// sealed compares a package with the rows that say that they are in it, a page of its list at a time.
+func (d *drilling) sealed(ctx context.Context, o db.ArchiveObject, file *os.File) error {
+	p, err := packageOf(o)
+	if err != nil {
+		d.f.bad(o.Key, "%v", err)
+		return nil
+	}
+	members, missed := 0, error(nil)
+	listed, err := recordPages(o, file, d.tenant, func(page []record) error {
+		n, err := d.members(ctx, p, members, page)
+		members += n
+		missed = err
+		return err
+	})
+	switch {
+	case missed != nil:
+		return missed
+	case err != nil:
+		d.f.bad(o.Key, "%v", err)
+		return nil
+	case !listed:
+		d.f.note("packages of layout 1 carry no %s: their units are made again from what was taken in", intakeList)
+		return nil
+	}
+	return d.s.db.Tx(ctx, d.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		n, err := db.New(tx).CountMembers(ctx, p)
+		if err == nil && n != int64(members) {
+			d.f.bad(o.Key, "it lists %d units, and the rows of %d say that they are in it", members, n)
+		}
+		return err
+	})
+}
+
+// members compares units that a package lists from a position on, and says how many there are.
+func (d *drilling) members(ctx context.Context, p uuid.UUID, from int, page []record) (int, error) {
+	said := map[uuid.UUID]record{}
+	ids, keys := make([]uuid.UUID, len(page)), make([]string, len(page))
+	for i, u := range page {
+		said[u.Unit], ids[i], keys[i] = u, u.Unit, u.Key
+	}
+	return len(page), d.s.db.Tx(ctx, d.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		units, files, err := d.s.rowsOf(ctx, tx, d.tenant, ids)
+		if err != nil {
+			return err
+		}
+		gone, err := destroyedKeys(ctx, tx, d.tenant, keys)
+		if err != nil {
+			return err
+		}
+		for i, id := range ids {
+			row, ok := units[id]
+			if !ok || row.State == "DESTROYED" {
+				continue
+			}
+			d.f.Checked++
+			d.one(row, files[id], said[id])
+			if row.PackageID == nil || *row.PackageID != p || row.Position == nil || int(*row.Position) != from+i+1 {
+				d.f.bad(unitName(d.tenant, id), "it is number %d of package %s, and its row says otherwise", from+i+1, p)
+			}
+		}
+		d.strangers(said, units, gone)
+		return nil
+	})
+}
+
+// nowhere names rows that no object was compared with.
+func (d *drilling) nowhere(ctx context.Context) error {
 	for after := uuid.Nil; ; {
-		var units []db.Unit
-		files := map[uuid.UUID][]db.UnitFile{}
-		err := r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
-			q := db.New(tx)
+		var page []db.UnitsNowhereRow
+		err := d.s.db.Tx(ctx, d.tenant, func(ctx context.Context, tx pgx.Tx) error {
 			var err error
-			units, err = q.UnitsAfter(ctx, db.UnitsAfterParams{Tenant: r.tenant, After: after, Page: completePage})
-			if err != nil {
-				return err
-			}
-			ids := make([]uuid.UUID, len(units))
-			for i, u := range units {
-				ids[i] = u.ID
-			}
-			all, err := q.FilesOf(ctx, ids)
-			for _, f := range all {
-				files[f.UnitID] = append(files[f.UnitID], f)
-			}
+			page, err = db.New(tx).UnitsNowhere(ctx, db.UnitsNowhereParams{Tenant: d.tenant, After: after, Page: completePage})
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		for _, u := range units {
-			r.one(u, files[u.ID])
+		for _, u := range page {
+			after = u.ID
+			if u.BeforeReplicas {
+				d.f.note("units that were taken in before there were replicas are in packages only")
+				continue
+			}
+			d.f.bad(unitName(d.tenant, u.ID), "it cannot be made again from the replica")
 		}
-		if len(units) < completePage {
-			break
+		if len(page) < completePage {
+			return nil
 		}
-		after = units[len(units)-1].ID
 	}
-	for id := range r.units {
-		r.f.bad(unitName(r.tenant, id), "the replica holds it and there is no row of it")
-	}
-	return nil
 }
 
-func (r *rebuild) one(u db.Unit, files []db.UnitFile) {
-	r.f.Checked++
-	name := unitName(r.tenant, u.ID)
-	got, ok := r.units[u.ID]
-	delete(r.units, u.ID)
-	if !ok {
-		if len(files) > 0 && files[0].ObjectID == nil {
-			r.f.note("units that were taken in before there were replicas are in packages only")
-			return
-		}
-		r.f.bad(name, "it cannot be made again from the replica")
-		return
-	}
+// one compares the row of a unit with the last word of the replica on it.
+func (d *drilling) one(u db.Unit, files []db.UnitFile, got record) {
+	name := unitName(d.tenant, u.ID)
 	var fs facts
 	err := json.Unmarshal(u.Facts, &fs)
 	if err != nil {
-		r.f.bad(name, "its facts cannot be read: %v", err)
+		d.f.bad(name, "its facts cannot be read: %v", err)
 		return
 	}
 	want := recordOf(u, fs, files)
 	got.Taken, want.Taken = got.Taken.UTC(), want.Taken.UTC()
 	if !reflect.DeepEqual(roundTrip(want.unplaced()), got.unplaced()) { // files may have been moved since
-		r.f.bad(name, "made again from the replica it differs from its row")
+		d.f.bad(name, "made again from the replica it differs from its row")
 	}
 }
 

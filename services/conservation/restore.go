@@ -2,14 +2,12 @@ package conservation
 
 import (
 	"archive/zip"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path"
 	"slices"
@@ -26,48 +24,75 @@ import (
 	"ceralacca.dev/services/internal/pg"
 )
 
+// Stages of a restore, in their order.
+const (
+	restoreObjects  = ""
+	restoreEvidence = "evidence"
+	restoreCopies   = "copies"
+	restoreRows     = "rows"
+)
+
 // restore writes back what is lost, from the second replica alone: rows of its objects, copies of the primary one, and
-// rows of units, packages and search. It adds and never changes: what is there stays as it is. The log is not made from
-// packages: its leaves and checkpoints come from the database's own backup, and its witnesses know the last ones.
+// rows of units, packages and search. It adds and never changes: what is there stays as it is, but for receipts that came to a unit after
+// its row was backed up. The log is not made from packages: its leaves and checkpoints come from the database's own backup, and its
+// witnesses know the last ones.
 func (s *Service) restore(ctx context.Context, f *findings) error {
 	f.What = "rows and primary copies made again from the second replica"
+	c, err := s.resume(ctx, f, f.Tenant, false)
+	if err != nil {
+		return err
+	}
 	second := s.replicas.named(secondReplica)
 	prefix := "tenants/"
 	if f.Tenant != "" {
 		prefix += f.Tenant + "/"
 	}
+	stages := []struct {
+		name string
+		run  func() error
+	}{
+		{restoreObjects, func() error { return s.adoptObjects(ctx, f, c, second, prefix) }},
+		{restoreEvidence, func() error { return s.adoptEvidence(ctx, f, second, prefix) }},
+		{restoreCopies, func() error { return s.restorePrimary(ctx, f, c, prefix) }},
+		{restoreRows, func() error { return s.restoreTenants(ctx, f, c, second) }},
+	}
+	for len(stages) > 1 && stages[0].name != c.Stage { // done by a former round
+		stages = stages[1:]
+	}
+	for _, stage := range stages {
+		if !c.more {
+			c.Stage = stage.name
+			err = stage.run()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.halted(f)
+	return nil
+}
+
+// adoptObjects makes the rows of objects that no row knows, in the order of their keys.
+func (s *Service) adoptObjects(ctx context.Context, f *findings, c *cursor, second *replica, prefix string) error {
 	adopted := 0
 	for e, err := range s.strangers(ctx, second, prefix, func(db.ObjectsByKeyRow, *vault.Entry) error { return nil }) {
 		if err != nil {
 			return err
 		}
+		if e.Key <= c.Key {
+			continue
+		}
 		ok, err := s.adoptObject(ctx, f, second, e)
 		if err != nil {
 			return err
 		}
-		if ok {
-			adopted++
+		adopted += boolInt(ok)
+		c.Key = e.Key
+		if s.over(c) {
+			break
 		}
 	}
 	f.note("%d objects of the second replica had no row and have one now", adopted)
-	err := s.adoptEvidence(ctx, f, second, prefix)
-	if err != nil {
-		return err
-	}
-	err = s.restorePrimary(ctx, f, prefix)
-	if err != nil {
-		return err
-	}
-	tenants, err := s.tenants(ctx, f.Tenant)
-	if err != nil {
-		return err
-	}
-	for _, tenant := range tenants {
-		err = s.restoreTenant(ctx, f, tenant, second)
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -239,7 +264,7 @@ func (s *Service) packageFrom(_ context.Context, file *os.File, size int64, id u
 
 // restorePrimary makes the primary replica owe every copy that it does not list, and has it pay: the copies are made as
 // after any outage, each verified.
-func (s *Service) restorePrimary(ctx context.Context, f *findings, prefix string) error {
+func (s *Service) restorePrimary(ctx context.Context, f *findings, c *cursor, prefix string) error {
 	primary, lost := s.replicas.named(primaryReplica), 0
 	for _, err := range s.strangers(ctx, primary, prefix, func(o db.ObjectsByKeyRow, e *vault.Entry) error {
 		if o.State != copyGood || e != nil {
@@ -256,7 +281,7 @@ func (s *Service) restorePrimary(ctx context.Context, f *findings, prefix string
 		}
 	}
 	f.note("%d objects were not in the primary replica", lost)
-	unpaid, more, err := s.replicas.settleDebt(ctx, primary, s.now().Add(roundTime))
+	unpaid, more, err := s.replicas.settleDebt(ctx, primary, c.until)
 	for _, p := range unpaid {
 		f.bad(p.What, "%s", p.Problem)
 	}
@@ -266,169 +291,373 @@ func (s *Service) restorePrimary(ctx context.Context, f *findings, prefix string
 	return err
 }
 
-// restoreTenant makes the rows of a tenant's units and packages again where there are none.
-func (s *Service) restoreTenant(ctx context.Context, f *findings, tenant string, from *replica) error {
-	r := &rebuild{s: s, from: from, tenant: tenant, units: map[uuid.UUID]record{}, f: f}
-	err := r.read(ctx)
+// restoreTenants goes on through the tenants, each object by object.
+func (s *Service) restoreTenants(ctx context.Context, f *findings, c *cursor, from *replica) error {
+	tenants, err := s.tenants(ctx, f.Tenant)
 	if err != nil {
 		return err
 	}
-	ids := slices.SortedFunc(maps.Keys(r.units), func(a, b uuid.UUID) int { // what is integrated before what integrates it
-		x, y := r.units[a], r.units[b]
-		if x.Integrates == nil != (y.Integrates == nil) {
-			return boolInt(x.Integrates != nil) - boolInt(y.Integrates != nil)
+	slices.Sort(tenants)
+	for _, tenant := range tenants {
+		if tenant < c.Tenant {
+			continue // done by a former round
 		}
-		return bytes.Compare(a[:], b[:])
-	})
-	made := 0
-	for page := range slices.Chunk(ids, searchPage) {
-		err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-			n, err := restoreUnits(ctx, tx, tenant, page, r.units)
-			made += n
-			return err
-		})
-		if err != nil {
+		if tenant != c.Tenant {
+			c.Tenant, c.Kind, c.After, c.Again = tenant, "", uuid.Nil, nil
+		}
+		r := &restoring{s: s, from: from, tenant: tenant, f: f, c: c}
+		err = s.tour(ctx, c, r.object)
+		if err == nil && !c.more {
+			err = r.again(ctx)
+		}
+		if err == nil && !c.more {
+			err = s.restoreRecords(ctx, f, tenant, from)
+		}
+		f.note("tenant %s: %d of %d units had no row and have one now, %d have receipts again that came after their row was backed up", tenant, r.made, r.seen, r.grown)
+		f.note("tenant %s: %d packages had no row and have one now", tenant, r.packages)
+		if err != nil || c.more {
 			return err
 		}
 	}
-	f.Checked += int64(len(ids))
-	f.note("tenant %s: %d of %d units had no row and have one now", tenant, made, len(ids))
-	return s.restorePackages(ctx, f, tenant, from)
+	return nil
 }
 
-// restoreUnits writes units that have no row, with their files and their entries in the search.
-func restoreUnits(ctx context.Context, tx pgx.Tx, tenant string, page []uuid.UUID, units map[uuid.UUID]record) (made int, err error) {
-	q := db.New(tx)
-	var list []listed
-	keys := make([]string, len(page))
-	for i, id := range page {
-		keys[i] = units[id].Key
-	}
-	gone, err := destroyedKeys(ctx, tx, tenant, keys)
-	if err != nil {
-		return 0, err
-	}
-	for _, id := range page {
-		u := units[id]
-		if wasDestroyed(gone, u) {
-			continue // its bytes lie beside those of others
-		}
-		facts, err := json.Marshal(u.Facts)
-		if err != nil {
-			return 0, fmt.Errorf("conservation: facts of unit %s: %w", id, err)
-		}
-		n, err := q.RestoreUnit(ctx, db.RestoreUnitParams{
-			ID: id, TenantID: tenant, UnitKey: u.Key, Subject: u.Subject, Class: u.Class, FiscalYear: u.Year, Integrates: u.Integrates, Facts: facts, Taken: pg.Time(u.Taken),
-		})
-		if err != nil {
-			return 0, fmt.Errorf("conservation: restore unit %s: %w", id, err)
-		}
-		if n == 0 {
-			continue
-		}
-		made++
-		for i, part := range u.Files {
-			sum, err := hex.DecodeString(part.SHA256)
-			if err != nil {
-				return 0, fault.Internal("RECORD_BAD", "unit %s: digest of %s: %v", id, part.FileName, err)
-			}
-			err = q.RestoreFile(ctx, db.RestoreFileParams{
-				UnitID: id, Ordinal: int32(i), TenantID: tenant, Role: part.Role, ReceiptType: part.ReceiptType, FileName: part.FileName, //nolint:gosec // files of one unit
-				MediaType: part.MediaType, Sha256: sum, Size: part.Size, Object: part.Object, Place: part.Offset,
-			})
-			if err != nil {
-				return 0, fmt.Errorf("conservation: restore unit %s: %w", id, err)
-			}
-		}
-		l := listed{id, u.Class, u.Year, u.Facts}
-		if u.Integrates != nil {
-			l.unit = *u.Integrates
-		}
-		list = append(list, l)
-	}
-	return made, enter(pg.WithTenant(ctx, tenant), tx, tenant, list)
+// restoring makes rows of a tenant again, from one object at a time.
+type restoring struct {
+	s                           *Service
+	from                        *replica
+	tenant                      string
+	f                           *findings
+	c                           *cursor
+	seen, made, grown, packages int
+	waiting                     []uuid.UUID // units of the object in hand that wait for the one that they belong to
 }
 
-// restorePackages writes packages that have no row, and says of their units where they are.
-func (s *Service) restorePackages(ctx context.Context, f *findings, tenant string, from *replica) error {
-	made := 0
-	for after := uuid.Nil; ; {
-		var page []db.ArchiveObject
-		err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-			var err error
-			page, err = db.New(tx).ObjectsAfter(ctx, db.ObjectsAfterParams{Tenant: tenant, Kind: kindPackage, After: after, Page: completePage})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, o := range page {
-			after = o.ID
-			ok, err := s.restorePackage(ctx, f, o, from)
+// object makes the rows again that an object tells of and that are not there.
+func (r *restoring) object(ctx context.Context, o db.ArchiveObject) error {
+	r.waiting = nil
+	err := r.make(ctx, o)
+	if err == nil && len(r.waiting) > 0 && !slices.Contains(r.c.Again, o.ID) {
+		r.c.Again = append(r.c.Again, o.ID)
+	}
+	return err
+}
+
+func (r *restoring) make(ctx context.Context, o db.ArchiveObject) error {
+	if o.Kind == kindPackage {
+		return r.sealed(ctx, o)
+	}
+	file, err := r.s.openCopy(ctx, r.f, o, r.from)
+	if err != nil || file == nil {
+		return err
+	}
+	defer drop(file)
+	return r.units(ctx, o, file)
+}
+
+// again reads objects once more with units that belong to one of which there was no row yet: what was moved lies in a later object.
+func (r *restoring) again(ctx context.Context) error {
+	for len(r.c.Again) > 0 {
+		before, list := r.made, r.c.Again
+		r.c.Again = nil
+		var orphans []uuid.UUID
+		for i, id := range list {
+			o, err := r.s.object(ctx, r.tenant, id)
+			if err != nil && fault.Of(err).Kind != fault.KindUnavailable {
+				continue // a disposal took it meanwhile
+			}
+			if err == nil {
+				err = r.object(ctx, o)
+			}
 			if err != nil {
 				return err
 			}
-			made += boolInt(ok)
-		}
-		if len(page) < completePage {
-			break
-		}
-	}
-	f.note("tenant %s: %d packages had no row and have one now", tenant, made)
-	return s.restoreRecords(ctx, f, tenant, from)
-}
-
-func (s *Service) restorePackage(ctx context.Context, f *findings, o db.ArchiveObject, from *replica) (bool, error) {
-	id, err := uuid.Parse(strings.TrimSuffix(path.Base(o.Key), ".zip"))
-	if err != nil {
-		return false, nil //nolint:nilerr // no package of ours
-	}
-	_, err = s.pack(ctx, o.TenantID, SealArgs{Tenant: o.TenantID, Package: id})
-	if err == nil || fault.Of(err).Kind == fault.KindUnavailable {
-		return false, err
-	}
-	file, err := s.replicas.fetch(ctx, o, from)
-	if err != nil {
-		return false, err
-	}
-	defer drop(file)
-	p, err := s.packageFrom(ctx, file, o.Size, id, [32]byte(o.Sha256), f)
-	if err != nil {
-		f.bad(o.Key, "its row is not made again: %v", err)
-		return false, nil
-	}
-	err = s.knowTerm(ctx, f, &p, o.RetainUntil)
-	if err != nil {
-		return false, err
-	}
-	order, err := memberOrder(file, o.Size)
-	if err != nil {
-		return false, err
-	}
-	return true, s.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		_, err := q.RestorePackage(ctx, db.RestorePackageParams{
-			ID: p.ID, TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number, UnitCount: p.UnitCount, Terms: p.Terms, ClosedAt: p.ClosedAt,
-			IndexSha256: p.IndexSha256, IndexSize: p.IndexSize, SignedSha256: p.SignedSha256, SignedSize: p.SignedSize, StampSha256: p.StampSha256, StampSize: p.StampSize,
-			StampTime: p.StampTime, ArchiveSha256: p.ArchiveSha256, ArchiveSize: p.ArchiveSize, Object: p.ObjectID, RetainUntil: p.RetainUntil,
-		})
-		if err == nil {
-			err = q.RestoreLine(ctx, db.RestoreLineParams{TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number})
-		}
-		for i, unit := range order {
-			if err == nil {
-				position := int32(i + 1) //nolint:gosec // at most 50000
-				err = q.RestoreMember(ctx, db.RestoreMemberParams{Package: &p.ID, Position: &position, ID: unit})
+			orphans = append(orphans, r.waiting...)
+			if r.s.over(r.c) {
+				r.c.Again = append(r.c.Again, list[i+1:]...)
+				return nil
 			}
 		}
-		if err == nil {
-			err = q.LogAgain(ctx, db.LogAgainParams{TenantID: p.TenantID, Subject: p.ID})
+		if r.made == before {
+			for _, id := range orphans {
+				r.f.bad(unitName(r.tenant, id), "its row is not made again: there is none of the unit that it belongs to")
+			}
+			r.c.Again = nil
 		}
+	}
+	return nil
+}
+
+// units makes the rows of the units again that an object lists.
+func (r *restoring) units(ctx context.Context, o db.ArchiveObject, file *os.File) error {
+	r.f.Bytes += o.Size
+	missed := error(nil)
+	listed, err := recordPages(o, file, r.tenant, func(page []record) error {
+		missed = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error { return r.page(ctx, tx, page) })
+		return missed
+	})
+	switch {
+	case missed != nil:
+		return missed
+	case err != nil:
+		r.f.bad(o.Key, "%v", err)
+	case !listed && o.Kind == kindIntake:
+		r.f.bad(o.Key, "it has no %s", intakeList)
+	case !listed:
+		r.f.note("packages of layout 1 carry no %s: their units are made again from what was taken in", intakeList)
+	}
+	return nil
+}
+
+// page makes the rows of units again, with their files and their entries in the search. A unit of which there is an older row gets the
+// receipts that came later.
+func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
+	ids, keys := make([]uuid.UUID, 0, 2*len(page)), make([]string, len(page))
+	for i, u := range page {
+		ids, keys[i] = append(ids, u.Unit), u.Key
+		if u.Integrates != nil {
+			ids = append(ids, *u.Integrates)
+		}
+	}
+	gone, err := destroyedKeys(ctx, tx, r.tenant, keys)
+	if err != nil {
+		return err
+	}
+	rows, files, err := r.s.rowsOf(ctx, tx, r.tenant, ids)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(page, func(a, b record) int { return boolInt(a.Integrates != nil) - boolInt(b.Integrates != nil) }) // what is integrated first
+	var list []listed
+	for _, u := range page {
+		r.seen++
+		r.f.Checked++
+		if wasDestroyed(gone, u) {
+			continue // its bytes lie beside those of others
+		}
+		row, ok := rows[u.Unit]
+		if ok {
+			more, err := r.grow(ctx, tx, row, files[u.Unit], u)
+			if err != nil {
+				return err
+			}
+			if !more {
+				continue
+			}
+		} else {
+			if u.Integrates != nil {
+				if _, ok := rows[*u.Integrates]; !ok {
+					r.waiting = append(r.waiting, u.Unit)
+					continue
+				}
+			}
+			made, err := r.row(ctx, tx, u)
+			if err != nil {
+				return err
+			}
+			if !made {
+				continue // its key is another unit's
+			}
+			r.made++
+			row = db.Unit{ID: u.Unit, TenantID: r.tenant, State: "TAKEN_IN_CHARGE"}
+		}
+		rows[u.Unit] = row
+		files[u.Unit], err = filesOf(r.tenant, u)
 		if err != nil {
-			return fmt.Errorf("conservation: restore package %s: %w", p.ID, err)
+			return err
+		}
+		l := listedUnit(u)
+		list = append(list, l)
+	}
+	return enter(pg.WithTenant(ctx, r.tenant), tx, r.tenant, list)
+}
+
+// listedUnit is how the search knows a unit: later receipts change what is found of the one that they belong to.
+func listedUnit(u record) listed {
+	l := listed{u.Unit, u.Class, u.Year, u.Facts}
+	if u.Integrates != nil {
+		l.unit = *u.Integrates
+	}
+	return l
+}
+
+// row writes a unit that has no row, with its files.
+func (r *restoring) row(ctx context.Context, tx pgx.Tx, u record) (made bool, err error) {
+	facts, err := json.Marshal(u.Facts)
+	if err != nil {
+		return false, fmt.Errorf("conservation: facts of unit %s: %w", u.Unit, err)
+	}
+	n, err := db.New(tx).RestoreUnit(ctx, db.RestoreUnitParams{
+		ID: u.Unit, TenantID: r.tenant, UnitKey: u.Key, Subject: u.Subject, Class: u.Class, FiscalYear: u.Year, Integrates: u.Integrates, Facts: facts, Taken: pg.Time(u.Taken),
+	})
+	if err != nil {
+		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	if n == 0 {
+		return false, nil
+	}
+	return true, r.files(ctx, tx, u)
+}
+
+func (r *restoring) files(ctx context.Context, tx pgx.Tx, u record) error {
+	list, err := filesOf(r.tenant, u)
+	if err != nil {
+		return err
+	}
+	q := db.New(tx)
+	for _, f := range list {
+		err = q.RestoreFile(ctx, db.RestoreFileParams{
+			UnitID: f.UnitID, Ordinal: f.Ordinal, TenantID: f.TenantID, Role: f.Role, ReceiptType: f.ReceiptType, FileName: f.FileName,
+			MediaType: f.MediaType, Sha256: f.Sha256, Size: f.Size, Object: f.ObjectID, Place: f.ObjectOffset,
+		})
+		if err != nil {
+			return fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+		}
+	}
+	return nil
+}
+
+func filesOf(tenant string, u record) ([]db.UnitFile, error) {
+	list := make([]db.UnitFile, len(u.Files))
+	for i, part := range u.Files {
+		sum, err := hex.DecodeString(part.SHA256)
+		if err != nil {
+			return nil, fault.Internal("RECORD_BAD", "unit %s: digest of %s: %v", u.Unit, part.FileName, err)
+		}
+		list[i] = db.UnitFile{
+			UnitID: u.Unit, Ordinal: int32(i), TenantID: tenant, Role: part.Role, ReceiptType: part.ReceiptType, FileName: part.FileName, //nolint:gosec // files of one unit
+			MediaType: part.MediaType, Sha256: sum, Size: part.Size, ObjectID: part.Object, ObjectOffset: part.Offset,
+		}
+	}
+	return list, nil
+}
+
+// grow adds to a unit what came after its row was backed up: what is in no package may have grown, by receipts and nothing else.
+func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.UnitFile, u record) (bool, error) {
+	lacks := func(list []recordFile, x recordFile) bool {
+		return x.Role != "metadata" && !slices.ContainsFunc(list, func(h recordFile) bool {
+			return h.Role == x.Role && h.ReceiptType == x.ReceiptType && h.FileName == x.FileName && h.SHA256 == x.SHA256
+		})
+	}
+	was := recordOf(row, facts{}, held)
+	if row.State != "TAKEN_IN_CHARGE" || !slices.ContainsFunc(u.Files, func(x recordFile) bool { return lacks(was.Files, x) }) {
+		return false, nil
+	}
+	if slices.ContainsFunc(was.Files, func(x recordFile) bool { return lacks(u.Files, x) }) {
+		r.f.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
+		return false, nil
+	}
+	raw, err := json.Marshal(u.Facts)
+	if err != nil {
+		return false, fmt.Errorf("conservation: facts of unit %s: %w", u.Unit, err)
+	}
+	q := db.New(tx)
+	err = q.DropFiles(ctx, u.Unit)
+	if err == nil {
+		err = r.files(ctx, tx, u.placedAs(was))
+	}
+	if err == nil {
+		err = q.SetFacts(ctx, db.SetFactsParams{ID: u.Unit, Facts: raw})
+	}
+	if err != nil {
+		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	r.grown++
+	return true, nil
+}
+
+// sealed makes the row of a package again where there is none, the rows of its units, and says of these where they are. A package whose
+// row is there with all of its units is not read.
+func (r *restoring) sealed(ctx context.Context, o db.ArchiveObject) error {
+	id, err := packageOf(o)
+	if err != nil {
+		return nil //nolint:nilerr // no package of ours
+	}
+	row, err := r.s.pack(ctx, r.tenant, SealArgs{Tenant: r.tenant, Package: id})
+	if err != nil && fault.Of(err).Kind == fault.KindUnavailable {
+		return err
+	}
+	known := err == nil
+	if known {
+		members := int64(0)
+		err = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+			members, err = db.New(tx).CountMembers(ctx, id)
+			return err
+		})
+		if err != nil || row.State != "SEALED" || members == int64(row.UnitCount) {
+			return err
+		}
+	}
+	file, err := r.s.openCopy(ctx, r.f, o, r.from)
+	if err != nil || file == nil {
+		return err
+	}
+	defer drop(file)
+	if !known {
+		row, err = r.s.packageFrom(ctx, file, o.Size, id, [32]byte(o.Sha256), r.f)
+		if err != nil {
+			r.f.bad(o.Key, "its row is not made again: %v", err)
+			return nil
+		}
+		err = r.s.knowTerm(ctx, r.f, &row, o.RetainUntil)
+		if err != nil {
+			return err
+		}
+	}
+	err = r.units(ctx, o, file)
+	if err != nil {
+		return err
+	}
+	return r.members(ctx, o, file, row, known)
+}
+
+// members writes the row of a package, when it is not known, and which units are in it.
+func (r *restoring) members(ctx context.Context, o db.ArchiveObject, file *os.File, p db.Package, known bool) error {
+	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		if !known {
+			err := r.packageRow(ctx, q, p)
+			if err != nil {
+				return fmt.Errorf("conservation: restore package %s: %w", p.ID, err)
+			}
+			r.packages++
+		}
+		position, found := int32(0), int64(0)
+		missed := error(nil)
+		_, err := recordPages(o, file, r.tenant, func(page []record) error {
+			m := db.RestoreMembersParams{Package: p.ID, Tenant: r.tenant}
+			for _, u := range page {
+				position++
+				m.Ids, m.Positions = append(m.Ids, u.Unit), append(m.Positions, position)
+			}
+			n, err := q.RestoreMembers(ctx, m)
+			found += n
+			missed = err
+			return err
+		})
+		if missed != nil {
+			return fmt.Errorf("conservation: restore package %s: %w", p.ID, missed)
+		}
+		if err == nil && known && found > 0 {
+			r.f.note("%d units are in package %s again, whose row was there", found, p.ID)
 		}
 		return nil
 	})
+}
+
+func (r *restoring) packageRow(ctx context.Context, q *db.Queries, p db.Package) error {
+	_, err := q.RestorePackage(ctx, db.RestorePackageParams{
+		ID: p.ID, TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number, UnitCount: p.UnitCount, Terms: p.Terms, ClosedAt: p.ClosedAt,
+		IndexSha256: p.IndexSha256, IndexSize: p.IndexSize, SignedSha256: p.SignedSha256, SignedSize: p.SignedSize, StampSha256: p.StampSha256, StampSize: p.StampSize,
+		StampTime: p.StampTime, ArchiveSha256: p.ArchiveSha256, ArchiveSize: p.ArchiveSize, Object: p.ObjectID, RetainUntil: p.RetainUntil,
+	})
+	if err == nil {
+		err = q.RestoreLine(ctx, db.RestoreLineParams{TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number})
+	}
+	if err == nil {
+		err = q.LogAgain(ctx, db.LogAgainParams{TenantID: p.TenantID, Subject: p.ID})
+	}
+	return err
 }
 
 // knowTerm says until when a package is kept that does not say so itself (up to layout 2): the latest of what its class has by law,
@@ -452,34 +681,4 @@ func (s *Service) knowTerm(ctx context.Context, f *findings, p *db.Package, know
 	until = pg.Time(until)
 	p.RetainUntil = &until
 	return err
-}
-
-// memberOrder reads the units of a package in the order of its index.
-func memberOrder(file *os.File, size int64) ([]uuid.UUID, error) {
-	z, err := zip.NewReader(file, size)
-	if err != nil {
-		return nil, fmt.Errorf("conservation: package: %w", err)
-	}
-	for _, e := range z.File {
-		if path.Base(e.Name) != intakeList {
-			continue
-		}
-		body, err := e.Open()
-		if err != nil {
-			return nil, fmt.Errorf("conservation: package: %w", err)
-		}
-		defer body.Close()
-		var order []uuid.UUID
-		lines := json.NewDecoder(body)
-		for lines.More() {
-			var u record
-			err = lines.Decode(&u)
-			if err != nil {
-				return nil, fmt.Errorf("conservation: package: %w", err)
-			}
-			order = append(order, u.Unit)
-		}
-		return order, nil
-	}
-	return nil, fmt.Errorf("conservation: package has no %s", intakeList)
 }

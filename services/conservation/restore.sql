@@ -30,8 +30,13 @@ ON CONFLICT DO NOTHING;
 INSERT INTO package_line (tenant_id, fiscal_year, class, last_number) VALUES (@tenant_id, @fiscal_year, @class, @number)
 ON CONFLICT (tenant_id, fiscal_year, class) DO UPDATE SET last_number = greatest(package_line.last_number, excluded.last_number);
 
--- name: RestoreMember :exec
-UPDATE unit SET package_id = @package, position = @position, state = 'PRESERVED' WHERE id = @id AND package_id IS NULL;
+-- name: RestoreMembers :execrows
+UPDATE unit u SET package_id = @package::uuid, position = m.position, state = 'PRESERVED'
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@positions::integer[]) AS position) AS m
+WHERE u.id = m.id AND u.tenant_id = @tenant AND u.package_id IS NULL AND u.state = 'TAKEN_IN_CHARGE';
+
+-- name: CountMembers :one
+SELECT count(*) FROM unit WHERE package_id = @package::uuid;
 
 -- name: LogAgain :exec
 -- The log passes over what it has said already.

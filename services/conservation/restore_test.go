@@ -70,12 +70,12 @@ func Test53_RebuiltFromTheSecondReplica(t *testing.T) {
 func (h *house) state(t testing.TB) (lines []string) {
 	t.Helper()
 	for _, query := range []string{
-		`SELECT string_agg(concat_ws('|', id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, package_id, position, created_at), E'\n' ORDER BY id) FROM unit`,
-		`SELECT string_agg(concat_ws('|', unit_id, ordinal, role, receipt_type, file_name, media_type, encode(sha256, 'hex'), size, object_id, object_offset), E'\n' ORDER BY unit_id, ordinal) FROM unit_file`,
-		`SELECT string_agg(concat_ws('|', id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, encode(index_sha256, 'hex'), index_size, encode(signed_sha256, 'hex'),
-			encode(stamp_sha256, 'hex'), stamp_time, encode(archive_sha256, 'hex'), archive_size, object_id, retain_until), E'\n' ORDER BY id) FROM package`,
-		`SELECT string_agg(concat_ws('|', id, kind, key, encode(sha256, 'hex'), size, CASE WHEN kind <> 'intake' THEN retain_until END), E'\n' ORDER BY id) FROM archive_object WHERE tenant_id = 'acme'`,
-		`SELECT string_agg(concat_ws('|', e.package_id, number, object_id, renewal, hash, stamped_at, e.until_at, t.until_at), E'\n' ORDER BY number) FROM package_evidence e JOIN package_term t USING (package_id)`,
+		`SELECT coalesce(string_agg(concat_ws('|', id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, package_id, position, created_at), E'\n' ORDER BY id), '') FROM unit`,
+		`SELECT coalesce(string_agg(concat_ws('|', unit_id, ordinal, role, receipt_type, file_name, media_type, encode(sha256, 'hex'), size, object_id, object_offset), E'\n' ORDER BY unit_id, ordinal), '') FROM unit_file`,
+		`SELECT coalesce(string_agg(concat_ws('|', id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, encode(index_sha256, 'hex'), index_size, encode(signed_sha256, 'hex'),
+			encode(stamp_sha256, 'hex'), stamp_time, encode(archive_sha256, 'hex'), archive_size, object_id, retain_until), E'\n' ORDER BY id), '') FROM package`,
+		`SELECT coalesce(string_agg(concat_ws('|', id, kind, key, encode(sha256, 'hex'), size, CASE WHEN kind <> 'intake' THEN retain_until END), E'\n' ORDER BY id), '') FROM archive_object WHERE kind IN ('intake', 'package', 'evidence')`,
+		`SELECT coalesce(string_agg(concat_ws('|', e.package_id, number, object_id, renewal, hash, stamped_at, e.until_at, t.until_at), E'\n' ORDER BY number), '') FROM package_evidence e JOIN package_term t USING (package_id)`,
 	} {
 		var text string
 		h.rowsOf(t, query, &text)

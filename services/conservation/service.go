@@ -180,6 +180,7 @@ type Service struct {
 	tried           *semaphore.Weighted // the same of those that are to be judged only: a slow sender holds up none of the others
 	log             *slog.Logger
 	now             func() time.Time
+	round           time.Duration // of a check that goes on where it ended
 	rome            *time.Location
 	cfg             Config
 }
@@ -204,7 +205,7 @@ func wire(h *run.Host) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, cfg: cfg,
+		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, round: roundTime, cfg: cfg,
 		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,
 	}
 	// A configuration of before does not say where they are: what is not compared for that is in the report.

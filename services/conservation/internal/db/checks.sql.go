@@ -44,6 +44,43 @@ func (q *Queries) BrokenChains(ctx context.Context, tenant string) ([]BrokenChai
 	return items, nil
 }
 
+const cursorOf = `-- name: CursorOf :one
+SELECT subject, place FROM archive_cursor WHERE kind = $1 AND (subject = $2 OR $3::boolean) ORDER BY kept_at, subject LIMIT 1
+`
+
+type CursorOfParams struct {
+	Kind       string
+	Subject    string
+	AnySubject bool
+}
+
+type CursorOfRow struct {
+	Subject string
+	Place   []byte
+}
+
+// The round of a subject that was halted; of any, when none is named: the oldest.
+func (q *Queries) CursorOf(ctx context.Context, arg CursorOfParams) (CursorOfRow, error) {
+	row := q.db.QueryRow(ctx, cursorOf, arg.Kind, arg.Subject, arg.AnySubject)
+	var i CursorOfRow
+	err := row.Scan(&i.Subject, &i.Place)
+	return i, err
+}
+
+const dropCursor = `-- name: DropCursor :exec
+DELETE FROM archive_cursor WHERE kind = $1 AND subject = $2
+`
+
+type DropCursorParams struct {
+	Kind    string
+	Subject string
+}
+
+func (q *Queries) DropCursor(ctx context.Context, arg DropCursorParams) error {
+	_, err := q.db.Exec(ctx, dropCursor, arg.Kind, arg.Subject)
+	return err
+}
+
 const dueCopies = `-- name: DueCopies :many
 SELECT c.replica, c.check_due, o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at
 FROM archive_copy c JOIN archive_object o ON o.id = c.object_id
@@ -207,6 +244,29 @@ func (q *Queries) InsertReport(ctx context.Context, arg InsertReportParams) erro
 		arg.Kind,
 		arg.Subject,
 		arg.AskedBy,
+		arg.At,
+	)
+	return err
+}
+
+const keepCursor = `-- name: KeepCursor :exec
+INSERT INTO archive_cursor (kind, subject, place, kept_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (kind, subject) DO UPDATE SET place = excluded.place, kept_at = excluded.kept_at
+`
+
+type KeepCursorParams struct {
+	Kind    string
+	Subject string
+	Place   []byte
+	At      time.Time
+}
+
+// Where the next round of a check goes on.
+func (q *Queries) KeepCursor(ctx context.Context, arg KeepCursorParams) error {
+	_, err := q.db.Exec(ctx, keepCursor,
+		arg.Kind,
+		arg.Subject,
+		arg.Place,
 		arg.At,
 	)
 	return err
@@ -498,45 +558,61 @@ func (q *Queries) TenantsAfter(ctx context.Context, arg TenantsAfterParams) ([]s
 	return items, nil
 }
 
-const unitsAfter = `-- name: UnitsAfter :many
-SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
-       correlation, causation, traceparent, created_at
-FROM unit WHERE tenant_id = $1 AND state NOT IN ('REFUSED', 'DESTROYED') AND id > $2 ORDER BY id LIMIT $3
+const unitsDescribedIn = `-- name: UnitsDescribedIn :many
+SELECT unit_id FROM unit_file WHERE object_id = $1::uuid AND role = 'metadata' ORDER BY unit_id
 `
 
-type UnitsAfterParams struct {
+// Units whose metadata file, which is written anew whenever a unit grows, lies in an object: what is listed there is the last word on them.
+func (q *Queries) UnitsDescribedIn(ctx context.Context, object uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, unitsDescribedIn, object)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var unit_id uuid.UUID
+		if err := rows.Scan(&unit_id); err != nil {
+			return nil, err
+		}
+		items = append(items, unit_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const unitsNowhere = `-- name: UnitsNowhere :many
+SELECT u.id, EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.role = 'metadata' AND f.object_id IS NULL) AS before_replicas FROM unit u
+WHERE u.tenant_id = $1 AND u.state NOT IN ('REFUSED', 'DESTROYED') AND u.id > $2
+  AND NOT EXISTS (SELECT 1 FROM unit_file f JOIN archive_object o ON o.id = f.object_id WHERE f.unit_id = u.id AND f.role = 'metadata')
+  AND NOT EXISTS (SELECT 1 FROM package p JOIN archive_object o ON o.id = p.object_id WHERE p.id = u.package_id)
+ORDER BY u.id LIMIT $3
+`
+
+type UnitsNowhereParams struct {
 	Tenant string
 	After  uuid.UUID
 	Page   int32
 }
 
-func (q *Queries) UnitsAfter(ctx context.Context, arg UnitsAfterParams) ([]Unit, error) {
-	rows, err := q.db.Query(ctx, unitsAfter, arg.Tenant, arg.After, arg.Page)
+type UnitsNowhereRow struct {
+	ID             uuid.UUID
+	BeforeReplicas bool
+}
+
+// Units that no object is said to hold: neither that of their metadata, nor of the package that they are preserved in.
+func (q *Queries) UnitsNowhere(ctx context.Context, arg UnitsNowhereParams) ([]UnitsNowhereRow, error) {
+	rows, err := q.db.Query(ctx, unitsNowhere, arg.Tenant, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Unit
+	var items []UnitsNowhereRow
 	for rows.Next() {
-		var i Unit
-		if err := rows.Scan(
-			&i.ID,
-			&i.TenantID,
-			&i.UnitKey,
-			&i.Subject,
-			&i.State,
-			&i.Class,
-			&i.FiscalYear,
-			&i.Integrates,
-			&i.Facts,
-			&i.Problem,
-			&i.PackageID,
-			&i.Position,
-			&i.Correlation,
-			&i.Causation,
-			&i.Traceparent,
-			&i.CreatedAt,
-		); err != nil {
+		var i UnitsNowhereRow
+		if err := rows.Scan(&i.ID, &i.BeforeReplicas); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

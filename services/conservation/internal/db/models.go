@@ -22,6 +22,13 @@ type ArchiveCopy struct {
 	TriedAt   *time.Time
 }
 
+type ArchiveCursor struct {
+	Kind    string
+	Subject string
+	Place   []byte
+	KeptAt  time.Time
+}
+
 type ArchiveDamage struct {
 	ID         uuid.UUID
 	ObjectID   uuid.UUID

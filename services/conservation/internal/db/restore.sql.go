@@ -12,6 +12,17 @@ import (
 	"github.com/google/uuid"
 )
 
+const countMembers = `-- name: CountMembers :one
+SELECT count(*) FROM unit WHERE package_id = $1::uuid
+`
+
+func (q *Queries) CountMembers(ctx context.Context, package_ uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countMembers, package_)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const evidenceWithoutRow = `-- name: EvidenceWithoutRow :many
 SELECT o.id, o.key, o.sha256, o.size, o.retain_until, o.created_at FROM archive_object o
 WHERE o.tenant_id = $1 AND o.kind = 'evidence' AND o.id > $2 AND NOT EXISTS (SELECT 1 FROM package_evidence e WHERE e.object_id = o.id)
@@ -227,19 +238,30 @@ func (q *Queries) RestoreLine(ctx context.Context, arg RestoreLineParams) error 
 	return err
 }
 
-const restoreMember = `-- name: RestoreMember :exec
-UPDATE unit SET package_id = $1, position = $2, state = 'PRESERVED' WHERE id = $3 AND package_id IS NULL
+const restoreMembers = `-- name: RestoreMembers :execrows
+UPDATE unit u SET package_id = $1::uuid, position = m.position, state = 'PRESERVED'
+FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::integer[]) AS position) AS m
+WHERE u.id = m.id AND u.tenant_id = $2 AND u.package_id IS NULL AND u.state = 'TAKEN_IN_CHARGE'
 `
 
-type RestoreMemberParams struct {
-	Package  *uuid.UUID
-	Position *int32
-	ID       uuid.UUID
+type RestoreMembersParams struct {
+	Package   uuid.UUID
+	Tenant    string
+	Ids       []uuid.UUID
+	Positions []int32
 }
 
-func (q *Queries) RestoreMember(ctx context.Context, arg RestoreMemberParams) error {
-	_, err := q.db.Exec(ctx, restoreMember, arg.Package, arg.Position, arg.ID)
-	return err
+func (q *Queries) RestoreMembers(ctx context.Context, arg RestoreMembersParams) (int64, error) {
+	result, err := q.db.Exec(ctx, restoreMembers,
+		arg.Package,
+		arg.Tenant,
+		arg.Ids,
+		arg.Positions,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const restorePackage = `-- name: RestorePackage :execrows

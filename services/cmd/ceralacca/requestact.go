@@ -182,41 +182,39 @@ func (c *cli) requestSign() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		done, err := p.signRequest(ctx, api, credential, name, v)
-		if err != nil {
-			return err
-		}
-		return c.print(done, func() { c.showRequest(done) })
+		return p.signRequest(ctx, credential, name, v)
 	}))
 	cmd.Long += "\n\nWhat is signed is what is viewed now; with FILEs, only when they are exactly the documents."
 	return cmd
 }
 
-// signRequest goes from the view to the signature.
-func (p *personal) signRequest(ctx context.Context, api signv1.SignatureRequestServiceClient, credential, participant string, v *signv1.ViewSignatureRequestResponse) (*signv1.SignatureRequest, error) {
+// signRequest goes from the view to the signature. From the authorization on it is written down: see inHand.
+func (p *personal) signRequest(ctx context.Context, credential, participant string, v *signv1.ViewSignatureRequestResponse) error {
 	authorizations, err := p.c.authorizations()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ch, err := authorizations.CreateChallenge(ctx, &signv1.CreateChallengeRequest{
 		Parent: credential, DocumentSha256: digestsOf(v), Plan: &signv1.SigningPlan{What: &signv1.SigningPlan_Participant{Participant: participant}},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := authorizations.SendOtp(ctx, &signv1.SendOtpRequest{Challenge: ch.GetName()}); err != nil {
-		return nil, err
+		return err
 	}
 	pin, otp, err := p.both(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	given, err := authorizations.AuthorizeChallenge(ctx, &signv1.AuthorizeChallengeRequest{Name: ch.GetName(), Pin: pin, Otp: otp})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	req := &signv1.SignSignatureRequestRequest{Participant: participant, Challenge: ch.GetName(), Authorization: given.GetAuthorization(), RequestId: uuid.NewString()}
-	return tryAgain(ctx, p.c, func() (*signv1.SignatureRequest, error) { return api.SignSignatureRequest(ctx, req) })
+	return p.c.finish(ctx, inHand{
+		RequestID: uuid.NewString(), Until: p.c.now().Add(goesOnFor).UTC(), Credential: credential, Participant: participant,
+		Challenge: ch.GetName(), Authorization: given.GetAuthorization(),
+	}, nil, signing{})
 }
 
 func (c *cli) requestLink() *cobra.Command {

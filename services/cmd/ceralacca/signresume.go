@@ -33,10 +33,11 @@ type inHand struct {
 	Challenge     string       `json:"challenge,omitempty"`
 	Authorization string       `json:"authorization,omitempty"` // for this request alone, once it is used
 	Mandate       string       `json:"mandate,omitempty"`
-	As            string       `json:"as"`
+	Participant   string       `json:"participant,omitempty"` // of a signature request, which has the documents
+	As            string       `json:"as,omitempty"`
 	Timestamp     bool         `json:"timestamp,omitempty"`
 	PDF           handPDF      `json:"pdf,omitzero"`
-	Files         []inHandFile `json:"files"`
+	Files         []inHandFile `json:"files,omitempty"`
 }
 
 type handPDF struct {
@@ -74,6 +75,9 @@ func (c *cli) handOf(files []toSign, how signing) (inHand, error) {
 
 // given is what handOf was made of.
 func (h inHand) given() ([]toSign, signing, error) {
+	if h.Participant != "" {
+		return nil, signing{}, nil
+	}
 	how := signing{as: h.As, stamp: h.Timestamp, pdf: pdfFlags{h.PDF.Box, h.PDF.Reason, h.PDF.Location, h.PDF.Field}}
 	if err := how.check(); err != nil {
 		return nil, how, err
@@ -132,7 +136,11 @@ func (c *cli) finish(ctx context.Context, h inHand, files []toSign, how signing)
 	if err == nil || final(err) {
 		return errors.Join(err, forget())
 	}
-	fmt.Fprintf(c.errOut, "what is signed can be had until %s: ceralacca resume %s\n", h.Until.Local().Format(time.DateTime), h.RequestID)
+	what := "what is signed can be had"
+	if h.Participant != "" {
+		what = "the signature can be finished"
+	}
+	fmt.Fprintf(c.errOut, "%s until %s: ceralacca resume %s\n", what, h.Until.Local().Format(time.DateTime), h.RequestID)
 	return err
 }
 
@@ -154,6 +162,9 @@ type notPlaced struct{ error }
 func (e notPlaced) Unwrap() error { return e.error }
 
 func (c *cli) finishKept(ctx context.Context, h inHand, files []toSign, how signing) error {
+	if h.Participant != "" {
+		return c.finishRequest(ctx, h)
+	}
 	if h.Mandate != "" || how.inDocuments() {
 		signed, err := c.signWhole(ctx, &signv1.SignDocumentsRequest{
 			Credential: h.Credential, Challenge: h.Challenge, Authorization: h.Authorization, Mandate: h.Mandate, RequestId: h.RequestID,
@@ -194,6 +205,20 @@ func (c *cli) finishKept(ctx context.Context, h inHand, files []toSign, how sign
 	})
 }
 
+// finishRequest has a participant's signature of a signature request made. The documents are the request's.
+func (c *cli) finishRequest(ctx context.Context, h inHand) error {
+	api, err := c.requests()
+	if err != nil {
+		return err
+	}
+	req := &signv1.SignSignatureRequestRequest{Participant: h.Participant, Challenge: h.Challenge, Authorization: h.Authorization, RequestId: h.RequestID}
+	done, err := tryAgain(ctx, c, func() (*signv1.SignatureRequest, error) { return api.SignSignatureRequest(ctx, req) })
+	if err != nil {
+		return err
+	}
+	return c.print(done, func() { c.showRequest(done) })
+}
+
 // placeAll writes what came back for each file. One that cannot be written keeps none of the others back.
 func (s signing) placeAll(files []toSign, answer func(i int) (of, signed []byte)) error {
 	var all []error
@@ -214,7 +239,7 @@ func (s signing) placeAll(files []toSign, answer func(i int) (of, signed []byte)
 
 // resumeCommand fetches what was being signed when the tool ended.
 func (c *cli) resumeCommand() *cobra.Command {
-	cmd := verb("resume [REQUEST]", "Fetch what was being signed when sign or seal ended too early; without REQUEST, list what there is", cobra.MaximumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := verb("resume [REQUEST]", "Fetch what was being signed when sign, seal or request sign ended too early; without REQUEST, list what there is", cobra.MaximumNArgs(1), func(ctx context.Context, given []string) error {
 		if len(given) == 0 {
 			return c.listHands()
 		}
@@ -228,7 +253,7 @@ func (c *cli) resumeCommand() *cobra.Command {
 		}
 		return c.finish(ctx, h, files, how)
 	})
-	cmd.Long += "\n\nsign and seal write down what they ask for before they ask (CERALACCA_STATE, else the user's cache folder; it\n" +
+	cmd.Long += "\n\nsign, seal and request sign write down what they ask for before they ask (CERALACCA_STATE, else the user's cache folder; it\n" +
 		"holds the authorization of that one request, and nobody else may read it). The same request has the same answer for an\n" +
 		"hour, and asks for no PIN or password again. What was refused, or is done, is forgotten."
 	return cmd
@@ -291,10 +316,13 @@ func (c *cli) listHands() error {
 	}
 	var rows [][]string
 	for _, h := range list {
+		if h.Participant != "" {
+			rows = append(rows, []string{h.RequestID, h.Until.Local().Format(time.DateTime), "request", printable(h.Participant)})
+		}
 		for _, f := range h.Files {
 			rows = append(rows, []string{h.RequestID, h.Until.Local().Format(time.DateTime), h.As, printable(f.File)})
 		}
 	}
-	c.table([]string{"REQUEST", "UNTIL", "AS", "FILE"}, rows)
+	c.table([]string{"REQUEST", "UNTIL", "AS", "FILE OR PARTICIPANT"}, rows)
 	return nil
 }

@@ -151,6 +151,26 @@ func TestA1A2A3A8A9A10A12A17Outcomes(t *testing.T) {
 	}
 }
 
+// TestA17TheThousandAndFirst: a server that takes a thousand recipients and says "later" to the next, as Dovecot does, would say so
+// for ever: the message is refused with the number that it takes, and nobody gets it. Exactly a thousand pass. TESTPLAN A17.
+func TestA17TheThousandAndFirst(t *testing.T) {
+	to := make([]string, 1001)
+	for i := range to {
+		to[i] = fmt.Sprintf("n%d@beta.test", i)
+	}
+	full := map[string]string{"RCPT 1001": "451 4.5.3 Too many recipients"}
+	p := newPeer(t, full)
+	res := p.submit(message(content(1), to...), submit.Hooks{})
+	require.Equal(t, []any{submit.Refused, submit.PhaseRcpt, submit.CauseTooMany}, []any{res.Outcome, res.Phase, res.Cause}, res)
+	require.Contains(t, res.Text, "at most 1000 recipients")
+	require.NotContains(t, p.said(), "DATA")
+	require.Empty(t, p.taken())
+	p = newPeer(t, full)
+	res = p.submit(message(content(1), to[:1000]...), submit.Hooks{})
+	require.Equal(t, submit.Accepted, res.Outcome, res)
+	require.Len(t, p.taken(), 1)
+}
+
 // TestA8A9NobodyWithoutEverybody: all refused recipients are told, and nobody gets the message.
 func TestA8A9NobodyWithoutEverybody(t *testing.T) {
 	p := newPeer(t, map[string]string{"RCPT 1": "450 4.2.1 later", "RCPT 3": "550 5.1.1 nobody"})

@@ -368,6 +368,37 @@ func (w *walker) encap(bound int64) ([]byte, error) {
 	return tlv(tagSequence, ctype, tlv(tagContext0, []byte{tagOctets, 0})), nil
 }
 
+// through goes past an element that was entered, and through all that is in it: what Parse refuses is refused here too.
+func (w *walker) through(f frame) error {
+	open := []frame{f}
+	for len(open) > 0 {
+		top := open[len(open)-1]
+		over, err := w.over(top)
+		if err != nil {
+			return err
+		}
+		if over {
+			if top.indef {
+				w.pos += 2
+			}
+			open = open[:len(open)-1]
+			continue
+		}
+		id, f, err := w.header(top.end)
+		switch {
+		case err != nil:
+			return err
+		case id&bitConstructed == 0:
+			w.pos = f.end
+		case len(open) >= w.lim.Depth:
+			return w.bad("elements are nested deeper than %d", w.lim.Depth)
+		default:
+			open = append(open, f)
+		}
+	}
+	return nil
+}
+
 // octets notes the pieces of an octet string, chunked or not. spec: X690 §8.7
 func (w *walker) octets(bound int64) error {
 	var open []frame
@@ -400,6 +431,9 @@ func (w *walker) octets(bound int64) error {
 			if err := w.content.add(w.pos, f.end-w.pos, maxRuns); err != nil {
 				w.pos = at
 				return w.bad("%v", err)
+			}
+			if id == tagSequence {
+				return w.through(f)
 			}
 			if w.pos = f.end; len(open) == 0 {
 				return nil

@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -60,11 +61,12 @@ func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
 // bundle writes the ZIP and remembers the hash of each file.
 type bundle struct {
 	z    *zip.Writer
+	at   time.Time // of packing: an entry without one is of day 0 of month 0
 	sums []string
 }
 
 func (b *bundle) add(name string, r io.Reader) error {
-	w, err := b.z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate})
+	w, err := b.z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: b.at})
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func (b *bundle) add(name string, r io.Reader) error {
 // writeEvidence writes the message, the receipts about it, the reports, the authorities behind the
 // signatures, and how to verify all this with openssl and sha256sum.
 func (s *Service) writeEvidence(ctx context.Context, z *zip.Writer, e *evidence) error {
-	b := &bundle{z: z}
+	b := &bundle{z: z, at: s.now()}
 	var steps []string
 	err := s.addMessage(ctx, b, e, e.row, "message", &steps)
 	if err != nil {
@@ -99,7 +101,7 @@ func (s *Service) writeEvidence(ctx context.Context, z *zip.Writer, e *evidence)
 			return err
 		}
 	}
-	w, err := z.Create("SHA256SUMS")
+	w, err := z.CreateHeader(&zip.FileHeader{Name: "SHA256SUMS", Method: zip.Deflate, Modified: b.at})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"os"
@@ -40,7 +41,7 @@ func (s *spoken) String() string {
 // platform kept running, and every block of commands for the shell, which must all succeed on the first day.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	bin, err := harness.Programs(ctx)
 	require.NoError(t, err)
@@ -94,10 +95,13 @@ func TestReadme(t *testing.T) {
 		require.Contains(t, done, want)
 	}
 	require.NotContains(t, done, "ceralacca: ", "no command complains")
-	for _, file := range []string{"signed.xml.p7m", "pdd.zip", "evidence.zip"} {
-		info, err := os.Stat(filepath.Join(home, "out", file))
-		require.NoError(t, err)
-		require.NotZero(t, info.Size(), file)
+	for _, file := range []string{"4-package.zip", "pdd.zip", "evidence.zip"} {
+		z, err := zip.OpenReader(filepath.Join(home, "out", file))
+		require.NoError(t, err, file)
+		for _, entry := range z.File {
+			require.GreaterOrEqual(t, entry.Modified.Year(), 1980, "%s of %s is of a day that there is", entry.Name, file)
+		}
+		require.NoError(t, z.Close())
 	}
 
 	require.NoError(t, serve.Process.Signal(syscall.SIGINT))

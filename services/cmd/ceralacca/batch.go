@@ -197,7 +197,7 @@ func (c *cli) showRefused(ctx context.Context, b *invoicev1.Batch) error {
 	}
 	rows = rows[:min(len(rows), refusedShown)]
 	c.table(fileColumns, rows)
-	if total := b.GetRefused() + b.GetDuplicates(); int64(len(rows)) < int64(total) {
+	if total := b.GetRefused() + b.GetDuplicates(); int64(len(rows)) < total {
 		c.progress("%d of %d are shown; ceralacca batch files %s lists all", len(rows), total, last(b.GetName()))
 	}
 	return nil

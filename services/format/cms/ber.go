@@ -183,7 +183,9 @@ func (s *scanner) element() error {
 	if len(s.open) >= s.lim.Depth {
 		return &SyntaxError{n.off, fmt.Sprintf("elements are nested deeper than %d", s.lim.Depth)}
 	}
-	n.ber = n.ber || n.id == tagOctets|bitConstructed
+	if n.id == tagOctets|bitConstructed { // not DER, whatever its lengths
+		s.ber, n.ber = true, true
+	}
 	s.open = append(s.open, len(s.nodes))
 	s.nodes = append(s.nodes, n)
 	return nil

@@ -136,15 +136,25 @@ func readUses(t *testing.T, file *ast.File, service string, handlers map[string]
 	add := func(entry catalog.Entry, name string) {
 		g.consumes = append(g.consumes, consumption{entry.Stream, service + "_" + name, entry.Subject})
 	}
+	own := map[*ast.CompositeLit]bool{} // made for a handler of its own, as if it had come: nobody publishes it
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CompositeLit:
-			if entry, ok := eventOf(file, n.Type); ok {
+			if entry, ok := eventOf(file, n.Type); ok && !own[n] {
 				g.emits = append(g.emits, entry.Subject)
 			}
 		case *ast.CallExpr:
 			if len(n.Args) < 3 {
 				return true
+			}
+			if method, ok := n.Fun.(*ast.SelectorExpr); ok {
+				_, handles := handlers[method.Sel.Name]
+				address, isAddress := n.Args[len(n.Args)-1].(*ast.UnaryExpr)
+				if handles && isAddress {
+					if made, ok := address.X.(*ast.CompositeLit); ok {
+						own[made] = true
+					}
+				}
 			}
 			if generic, ok := n.Fun.(*ast.IndexExpr); ok {
 				entry, isEvent := eventOf(file, generic.Index)

@@ -16,11 +16,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
@@ -40,32 +42,38 @@ func soakUnits(t testing.TB, usual int) int {
 // settleOf emits settled invoices of a tenant, n of them from a number on.
 func (h *house) settleOf(t testing.TB, tenant string, from, n int) {
 	t.Helper()
-	ctx := context.Background()
-	put := func(content string) *eventv1.Blob {
-		ref, err := h.probe.Blobs.Put(ctx, tenant, []byte(content))
-		require.NoError(t, err)
+	require.NoError(t, h.settleSome(context.Background(), tenant, from, n))
+}
+
+func (h *house) settleSome(ctx context.Context, tenant string, from, n int) error {
+	var contents [][]byte // an invoice and its receipt, in turn
+	for i := from; i < from+n; i++ {
+		contents = append(contents, fmt.Appendf(nil, "<FatturaElettronica n='%d'/>", i), fmt.Appendf(nil, "<RC n='%d'/>", i))
+	}
+	refs, err := blob.PutAll(ctx, h.probe.Blobs, tenant, contents)
+	if err != nil {
+		return err
+	}
+	xml := func(ref blob.Ref) *eventv1.Blob {
 		return &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size, MediaType: mimeXML}
 	}
-	var events []*invoicev1.InvoiceSettled
-	for i := from; i < from+n; i++ {
-		stem := fmt.Sprintf("IT01234567897_%s%06d", tenant[len(tenant)-4:], i)
-		events = append(events, &invoicev1.InvoiceSettled{
-			Invoice: "tenants/" + tenant + "/companies/main/invoices/" + uuid.NewString(), SdiId: fmt.Sprint(1_000_000_000 + i), FileName: stem + ".xml",
-			Transmitted: put(fmt.Sprintf("<FatturaElettronica n='%d'/>", i)), FiscalYear: year, State: "INVOICE_STATE_DELIVERED",
-			Receipts:        []*invoicev1.Receipt{{Type: "RC", FileName: stem + "_RC_001.xml", Content: put(fmt.Sprintf("<RC n='%d'/>", i))}},
-			Bodies:          []*invoicev1.SettledBody{{DocumentType: "TD01", Number: fmt.Sprint(i), IssueDate: "2026-10-05"}},
-			SellerVatNumber: "IT01234567897", SellerName: "Alfa " + tenant, BuyerVatNumber: "DE123456789", BuyerName: fmt.Sprintf("Cliente %d", i%97),
-		})
-	}
-	require.NoError(t, h.probe.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		for _, ev := range events {
-			err := h.probe.Bus.Emit(bus.WithCorrelation(ctx, ev.GetInvoice()), tx, ev)
-			if err != nil {
+	return h.probe.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		for k := range n {
+			i := from + k
+			stem := fmt.Sprintf("IT01234567897_%s%06d", tenant[len(tenant)-4:], i)
+			ev := &invoicev1.InvoiceSettled{
+				Invoice: "tenants/" + tenant + "/companies/main/invoices/" + uuid.NewString(), SdiId: fmt.Sprint(1_000_000_000 + i), FileName: stem + ".xml",
+				Transmitted: xml(refs[2*k]), FiscalYear: year, State: "INVOICE_STATE_DELIVERED",
+				Receipts:        []*invoicev1.Receipt{{Type: "RC", FileName: stem + "_RC_001.xml", Content: xml(refs[2*k+1])}},
+				Bodies:          []*invoicev1.SettledBody{{DocumentType: "TD01", Number: fmt.Sprint(i), IssueDate: "2026-10-05"}},
+				SellerVatNumber: "IT01234567897", SellerName: "Alfa " + tenant, BuyerVatNumber: "DE123456789", BuyerName: fmt.Sprintf("Cliente %d", i%97),
+			}
+			if err := h.probe.Bus.Emit(bus.WithCorrelation(ctx, ev.GetInvoice()), tx, ev); err != nil {
 				return err
 			}
 		}
 		return nil
-	}))
+	})
 }
 
 // forgetHeard lets go of what the house heard, so that its own memory is not taken for the service's.
@@ -107,9 +115,15 @@ func Test57_Crowd(t *testing.T) {
 	began, sent, early := time.Now(), 0, uint64(0)
 	for tenth := 1; tenth <= 10; tenth++ {
 		start, from := time.Now(), sent
+		var senders errgroup.Group
+		senders.SetLimit(8) // so that the service waits for nobody who hands over
 		for ; sent < units*tenth/10; sent += together {
-			h.settleOf(t, fmt.Sprintf("t%04d", sent/together%tenants), sent, together)
+			first := sent
+			senders.Go(func() error {
+				return h.settleSome(context.Background(), fmt.Sprintf("t%04d", first/together%tenants), first, together)
+			})
 		}
+		require.NoError(t, senders.Wait())
 		require.Eventually(t, func() bool { return count(`SELECT count(*) FROM unit`) >= sent }, 20*time.Minute, 100*time.Millisecond)
 		require.Eventually(t, func() bool { return count(`SELECT count(*) FROM log_leaf`) >= sent }, 20*time.Minute, 100*time.Millisecond)
 		h.forgetHeard()

@@ -139,7 +139,7 @@ func (s *FS) fill(u *unnamed, data []byte) error {
 
 // linkTo gives a complete, synced file its final name, which is on disk when its folder is synced.
 func (s *FS) linkTo(link func(path string) error, ref Ref, path string) error {
-	if err := s.makeDir(filepath.Dir(path)); err != nil {
+	if err := s.makeLeaf(ref); err != nil {
 		return unavailable(err, "be written")
 	}
 	for {

@@ -26,8 +26,9 @@ type FS struct {
 	dir      string
 	linkable bool // files need no name before they are complete
 
-	mu    sync.Mutex
-	known map[string]bool // folders that exist and whose entry is on disk
+	mu     sync.Mutex
+	known  map[string]bool          // folders that exist and whose entry is on disk, but for
+	leaves map[string]*[1 << 8]bool // those of the first two digits, by tenant: kept small, since there are 256 of each
 }
 
 var _ Store = (*FS)(nil)
@@ -39,7 +40,7 @@ func OpenFS(dir string) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob: folder %s: %w", dir, err)
 	}
-	s := &FS{dir: dir, known: map[string]bool{}}
+	s := &FS{dir: dir, known: map[string]bool{}, leaves: map[string]*[1 << 8]bool{}}
 	if err := s.makeDir(s.incoming()); err != nil {
 		return nil, fmt.Errorf("blob: folder %s cannot be used: %w (create it and give it to the user of this process)", dir, err)
 	}
@@ -246,6 +247,38 @@ func (s *FS) path(ref Ref) string {
 	return filepath.Join(s.dir, "tenants", ref.Tenant, name[:2], name)
 }
 
+// makeLeaf creates the folder that a blob is in, as makeDir does.
+func (s *FS) makeLeaf(ref Ref) error {
+	s.mu.Lock()
+	known := s.leaves[ref.Tenant] != nil && s.leaves[ref.Tenant][ref.SHA256[0]]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	folder := filepath.Dir(s.path(ref))
+	if err := s.makeDir(filepath.Dir(folder)); err != nil {
+		return err
+	}
+	if err := mkdirSynced(folder); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.leaves[ref.Tenant] == nil {
+		s.leaves[ref.Tenant] = new([1 << 8]bool)
+	}
+	s.leaves[ref.Tenant][ref.SHA256[0]] = true
+	s.mu.Unlock()
+	return nil
+}
+
+// mkdirSynced creates a folder, unless it is there, and sees that its entry is on disk.
+func mkdirSynced(path string) error {
+	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // makeDir creates a folder below dir with its parents and syncs each parent,
 // so that the folder itself survives a power cut. Known folders cost nothing.
 func (s *FS) makeDir(path string) error {
@@ -259,10 +292,7 @@ func (s *FS) makeDir(path string) error {
 		if err := s.makeDir(filepath.Dir(path)); err != nil {
 			return err
 		}
-		if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := mkdirSynced(path); err != nil {
 			return err
 		}
 	} else if err := os.MkdirAll(path, 0o750); err != nil {

@@ -43,3 +43,19 @@ func TestPutWithAndWithoutNames(t *testing.T) {
 		})
 	}
 }
+
+// What a process remembers of its folders is small for each tenant, however many blobs there are.
+func TestFoldersOfManyTenants(t *testing.T) {
+	t.Parallel()
+	s, err := OpenFS(t.TempDir())
+	require.NoError(t, err)
+	const tenants = 20
+	for n := range 2000 {
+		tenant := fmt.Sprintf("t%d", n%tenants)
+		data := fmt.Appendf(nil, "document %d", n)
+		_, err := s.Put(t.Context(), tenant, data)
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, len(s.known), 3+tenants, "the store, incoming, tenants and one for each")
+	require.Len(t, s.leaves, tenants)
+}

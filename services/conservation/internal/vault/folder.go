@@ -311,10 +311,19 @@ func (f *Folder) makeDir(path string) error {
 		return err
 	}
 	f.mu.Lock()
+	full := len(f.known) >= maxKnown
+	f.mu.Unlock()
+	if full {
+		f.forget()
+	}
+	f.mu.Lock()
 	f.known[path] = true
 	f.mu.Unlock()
 	return nil
 }
+
+// maxKnown bounds the memory of folders: there is a new one of each tenant every day, and the process runs for years.
+const maxKnown = 1 << 14
 
 // forget forgets which folders exist, but for the vault's own: when these are gone, the disk is.
 func (f *Folder) forget() {

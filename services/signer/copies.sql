@@ -25,7 +25,7 @@ SELECT m.original_sha256, 0::bigint, m.sha256, m.size FROM made_file m
 WHERE m.tenant_id = @tenant_id AND (m.original_sha256 = ANY(@sums::bytea[]) OR m.sha256 = ANY(@sums::bytea[]));
 
 -- name: NoteMadeFiles :exec
--- What is about to be in the store: files in the order of their documents.
+-- What is about to be in the store: files in the order of their documents. A document that is kept is its own.
 INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at)
 SELECT @tenant_id, unnest(@originals::bytea[]), unnest(@files::bytea[]), unnest(@sizes::bigint[]), @at
 ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at;
@@ -52,10 +52,27 @@ INSERT INTO destroyed_bytes (tenant_id, sha256, destroyed_by, destroyed_at)
 SELECT @tenant_id, unnest(@sums::bytea[]), @destroyed_by, @at
 ON CONFLICT (tenant_id, sha256) DO UPDATE SET destroyed_by = excluded.destroyed_by, destroyed_at = excluded.destroyed_at WHERE destroyed_bytes.destroyed_at < excluded.destroyed_at;
 
+-- name: NoteMadeBundle :exec
+-- The same for the bundle of a request.
+INSERT INTO made_bundle (tenant_id, sha256, size, request_id, head, sealed, stamped, note, made_at)
+VALUES (@tenant_id, @sha256, @size, @request_id, @head, @sealed, @stamped, @note, @at)
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at;
+
+-- name: MadeBundle :one
+-- The latest that a run before made of the same trail and did not live to record.
+SELECT m.sha256, m.size, m.sealed, m.stamped, m.note FROM made_bundle m
+WHERE m.request_id = @request_id AND m.head = @head ORDER BY m.made_at DESC LIMIT 1;
+
+-- name: ForgetMadeBundle :exec
+DELETE FROM made_bundle WHERE tenant_id = @tenant_id AND sha256 = @sha256;
+
 -- name: BundlesOf :many
--- Bundles of requests that had these documents.
-SELECT DISTINCT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint AS bundle_size FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
-WHERE d.tenant_id = @tenant_id AND r.bundle_sha256 IS NOT NULL AND r.bundle_size IS NOT NULL AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]));
+-- Bundles of requests that had these documents, recorded or not.
+SELECT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint AS bundle_size FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
+WHERE d.tenant_id = @tenant_id AND r.bundle_sha256 IS NOT NULL AND r.bundle_size IS NOT NULL AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]))
+UNION
+SELECT m.sha256, m.size FROM signing_request_document d JOIN made_bundle m ON m.request_id = d.request_id
+WHERE d.tenant_id = @tenant_id AND (d.original_sha256 = ANY(@sums::bytea[]) OR d.signed_sha256 = ANY(@sums::bytea[]));
 
 -- name: NeedsOf :many
 -- How much that stands needs these bytes: signatures for documents that stand, requests and signings that are open and may still
@@ -83,4 +100,6 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
     UNION ALL
     SELECT m.sha256 FROM made_file m WHERE m.tenant_id = @tenant_id AND m.sha256 = ANY(@sums::bytea[]) AND m.made_at > @begun_after::timestamptz
+    UNION ALL
+    SELECT b.sha256 FROM made_bundle b WHERE b.tenant_id = @tenant_id AND b.sha256 = ANY(@sums::bytea[]) AND b.made_at > @begun_after::timestamptz
 ) AS n GROUP BY n.sha256;

@@ -98,3 +98,43 @@ func TestWhoNeedsSignedBytes(t *testing.T) {
 	request("COMPLETED", at.Add(time.Hour), "x") // signed anew afterwards
 	require.Equal(t, map[string]int64{"x": 1, "x signed": 1, "bundle": 1}, needs("acme", all[3:8]...))
 }
+
+// TestWhoNeedsUnrecordedBundles: a bundle that was written down and not recorded is found by each document that is in it, and needed
+// for as long as somebody may be about to record it.
+func TestWhoNeedsUnrecordedBundles(t *testing.T) {
+	t.Parallel()
+	base := pgtest.Schema(t, "signer")
+	admin := pgtest.Admin(t, base)
+	sum := func(text string) []byte { s := sha256.Sum256([]byte(text)); return s[:] }
+	exec := func(sql string, args ...any) {
+		_, err := admin.Exec(t.Context(), sql, args...)
+		require.NoError(t, err)
+	}
+	id, at := uuid.New(), time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+	exec(`INSERT INTO signing_request (id, tenant_id, title, requester, state, step, needs, deadline, head, created_at, closed_at) VALUES ($1, 'acme', 't', 'r', 'COMPLETED', 0, '{1}', $3, $2, $3, $3)`, id, sum("head"), at)
+	for i, d := range []string{"x", "y"} {
+		exec(`INSERT INTO signing_request_document (request_id, position, tenant_id, name, form, original_sha256, original_size, signed_sha256, signed_size) VALUES ($1, $2, 'acme', 'd', 'PADES', $3, 4, $4, 5)`, id, i+1, sum(d), sum(d+" signed"))
+	}
+	exec(`INSERT INTO made_bundle (tenant_id, sha256, size, request_id, head, sealed, stamped, note, made_at) VALUES ('acme', $1, 3, $2, $3, true, false, '', $4)`, sum("bundle"), id, sum("head"), at)
+	in := func(tenant string, do func(ctx context.Context, q *db.Queries)) {
+		require.NoError(t, base.Tx(t.Context(), tenant, func(ctx context.Context, tx pgx.Tx) error { do(ctx, db.New(tx)); return nil }))
+	}
+	for _, of := range []string{"x", "x signed", "y", "y signed"} {
+		in("acme", func(ctx context.Context, q *db.Queries) {
+			rows, err := q.BundlesOf(ctx, db.BundlesOfParams{TenantID: "acme", Sums: [][]byte{sum(of)}})
+			require.NoError(t, err)
+			require.Equal(t, []db.BundlesOfRow{{BundleSha256: sum("bundle"), BundleSize: 3}}, rows, of)
+		})
+	}
+	needed := func(tenant string, begunAfter time.Time) (n int) {
+		in(tenant, func(ctx context.Context, q *db.Queries) {
+			rows, err := q.NeedsOf(ctx, db.NeedsOfParams{TenantID: tenant, Sums: [][]byte{sum("bundle")}, Now: at, BegunAfter: begunAfter})
+			require.NoError(t, err)
+			n = len(rows)
+		})
+		return n
+	}
+	require.Equal(t, 1, needed("acme", at.Add(-time.Hour)))
+	require.Zero(t, needed("acme", at))
+	require.Zero(t, needed("other", at.Add(-time.Hour)))
+}

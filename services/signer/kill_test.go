@@ -100,14 +100,14 @@ func (s *somebody) signedOnce(t *testing.T, ch *signv1.Challenge, authorization,
 // TestKilledWhileItSigns: the signer's own process is killed (SIGKILL) between a password and its authorization, between
 // the authorization and its use, and between the signatures and their record; in the middle of a batch of invoices; in a
 // request under a mandate; between a provider's answer and its record; and between the store and the record of what is signed
-// without a person. After it has started again no password is
+// without a person, of a request's documents, and of its bundle. After it has started again no password is
 // accepted twice, nothing is released twice under one authorization (with keys in Vault what was not recorded is made
 // anew), and what was in hand goes on or is told.
 func TestKilledWhileItSigns(t *testing.T) {
 	t.Parallel()
 	ownVault(t)
 	world, section := remoteWorld(t)
-	w := newWard(t, section)
+	w := newWard(t, section+stampSection(t))
 	s := w.somebody(t)
 
 	t.Run("a password that was shown, not recorded", func(t *testing.T) {
@@ -158,6 +158,7 @@ func TestKilledWhileItSigns(t *testing.T) {
 	t.Run("under a mandate", w.killedUnderAMandate)
 	t.Run("a provider answered, nobody wrote it down", func(t *testing.T) { w.killedAtAProvider(t, world) })
 	t.Run("stored, not recorded", func(t *testing.T) { w.killedBeforeTheRecord(t, world) })
+	t.Run("a request's documents and its bundle", w.killedWithARequest)
 	require.Zero(t, w.counted(t, "SELECT count(*) FROM parked_event"))
 }
 

@@ -28,6 +28,9 @@ func (w *ward) strays(t *testing.T) (out []string) {
 		if w.counted(t, `SELECT count(*) FROM (
 			SELECT 1 FROM signature WHERE $1::bytea IN (original_sha256, signed_sha256)
 			UNION ALL SELECT 1 FROM made_file WHERE sha256 = $1
+			UNION ALL SELECT 1 FROM made_bundle WHERE sha256 = $1
+			UNION ALL SELECT 1 FROM signing_request WHERE bundle_sha256 = $1
+			UNION ALL SELECT 1 FROM signing_request_document WHERE $1 IN (original_sha256, signed_sha256)
 			UNION ALL SELECT 1 FROM challenge WHERE $1 = ANY(signed_sha256)
 			UNION ALL SELECT 1 FROM document_signing WHERE $1 = ANY(signed_sha256)) AS named`, sum) == 0 {
 			out = append(out, d.Name())

@@ -84,6 +84,7 @@ type ward struct {
 	auth   signv1.AuthorizationServiceClient
 	docs   signv1.DocumentServiceClient
 	remote signv1.ProviderServiceClient
+	asks   signv1.SignatureRequestServiceClient
 	others signv1.SignServiceClient // as conservation has it
 }
 
@@ -171,6 +172,7 @@ func (w *ward) start(t *testing.T) {
 	address := strings.TrimSpace(line)
 	tenant := w.dial(t, address, "", w.spec.Tenant)
 	w.auth, w.docs, w.remote = signv1.NewAuthorizationServiceClient(tenant), signv1.NewDocumentServiceClient(tenant), signv1.NewProviderServiceClient(tenant)
+	w.asks = signv1.NewSignatureRequestServiceClient(tenant)
 	w.client = signv1.NewSignServiceClient(w.dial(t, address, "", w.spec.Operator))
 	w.others = signv1.NewSignServiceClient(w.dial(t, address, "conservation", ""))
 }
@@ -221,9 +223,16 @@ type boundary struct {
 	when  string // about NEW and OLD
 }
 
-// cutAt has do run into a boundary, kills the signer there, and starts it again. What do was told is an error, and what
-// the signer was doing there is rolled back.
+// cutAt has do run into a boundary, kills the signer there, and starts it again.
 func (w *ward) cutAt(t *testing.T, b boundary, do func() error) {
+	t.Helper()
+	w.killAt(t, b, do)
+	w.start(t)
+}
+
+// killAt has do run into a boundary and kills the signer there. What do was told is an error, and what the signer was doing
+// there is rolled back.
+func (w *ward) killAt(t *testing.T, b boundary, do func() error) {
 	t.Helper()
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(w.db.Schema()))
@@ -244,5 +253,4 @@ func (w *ward) cutAt(t *testing.T, b boundary, do func() error) {
 	w.exec(t, "DROP TRIGGER test_boundary ON "+b.table)
 	w.exec(t, "DROP FUNCTION test_boundary()")
 	w.exec(t, fmt.Sprintf("SELECT pg_advisory_unlock(%d)", key))
-	w.start(t)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strings"
 	"time"
@@ -48,8 +49,16 @@ type bundle struct {
 	notes []string // what is missing for good
 }
 
-// workBundle makes the bundle: trail checked, sealed, stamped, packed, and recorded. It may run twice: the seal
-// has its request_id, and the record takes the first.
+// madeBundle is a ZIP with what recording it takes.
+type madeBundle struct {
+	ref             blob.Ref
+	head            []byte // of the trail that is in it
+	sealed, stamped bool
+	note            string
+}
+
+// workBundle makes the bundle: trail checked, sealed, stamped, packed, written down, stored, and recorded. It may run twice: the
+// seal has its request_id, what a run before has stored is taken up, and the record takes the first.
 func (s *Service) workBundle(ctx context.Context, job *river.Job[BundleArgs]) error {
 	err := s.makeBundle(ctx, requestName{tenant: job.Args.Tenant, id: job.Args.Request, full: nameOfRequest(job.Args.Tenant, job.Args.Request)})
 	if err == nil || fault.Of(err).Kind != fault.KindUnavailable {
@@ -63,9 +72,13 @@ func (s *Service) workBundle(ctx context.Context, job *river.Job[BundleArgs]) er
 func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 	b := &bundle{}
 	var lines []db.RequestEventsRow
+	var left *madeBundle
 	err := s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) (err error) {
 		q := db.New(tx)
 		if b.rows, err = readRequest(ctx, q, name); err != nil {
+			return err
+		}
+		if left, err = bundleLeft(ctx, q, &b.rows.row); err != nil {
 			return err
 		}
 		lines, err = q.RequestEvents(ctx, db.RequestEventsParams{RequestID: name.id, Page: maxLines})
@@ -77,6 +90,15 @@ func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 	if b.rows.row.State == string(request.Open) {
 		return fault.Precondition("REQUEST_OPEN", "the request is open: there is no bundle yet")
 	}
+	if left != nil {
+		whole, err := s.isStored(ctx, left.ref)
+		if err != nil {
+			return err
+		}
+		if whole {
+			return s.recordBundle(ctx, name, left)
+		}
+	}
 	if err := s.gather(ctx, b, lines); err != nil {
 		return err
 	}
@@ -86,11 +108,37 @@ func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 	if err := s.stampTrail(ctx, b); err != nil {
 		return err
 	}
-	ref, err := s.pack(ctx, b)
+	made, err := s.pack(ctx, b)
 	if err != nil {
 		return err
 	}
-	return s.recordBundle(ctx, name, b, ref)
+	return s.recordBundle(ctx, name, made)
+}
+
+// bundleLeft is the bundle that a run before wrote down and did not live to record, nil when there is none: it has a time-stamp
+// that need not be had twice.
+func bundleLeft(ctx context.Context, q *db.Queries, r *db.SigningRequest) (*madeBundle, error) {
+	m, err := q.MadeBundle(ctx, db.MadeBundleParams{RequestID: r.ID, Head: r.Head})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signer: read bundle that is left: %w", err)
+	}
+	return &madeBundle{ref: refOf(r.TenantID, m.Sha256, m.Size), head: r.Head, sealed: m.Sealed, stamped: m.Stamped, note: m.Note}, nil
+}
+
+// isStored reads a file back: it is there, and it is whole.
+func (s *Service) isStored(ctx context.Context, ref blob.Ref) (bool, error) {
+	in, err := s.blobs.Open(ctx, ref)
+	if err == nil {
+		_, err = io.Copy(io.Discard, in)
+		err = errors.Join(err, in.Close())
+	}
+	if errors.Is(err, fault.NotFound("BLOB_NOT_FOUND", "")) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // gather writes the trail, from lines that hold together.
@@ -249,34 +297,74 @@ func (s *Service) stampTrail(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// pack writes the ZIP into the blob store as it grows.
-func (s *Service) pack(ctx context.Context, b *bundle) (blob.Ref, error) {
+// pack writes the ZIP into the blob store as it grows. It is made once before for its digest, so that it is written down when it
+// comes to be there.
+func (s *Service) pack(ctx context.Context, b *bundle) (*madeBundle, error) {
+	row, sum := &b.rows.row, &measure{Hash: sha256.New()}
+	if err := dossier.Write(sum, b.file); err != nil {
+		return nil, err
+	}
+	m := &madeBundle{
+		ref: refOf(row.TenantID, sum.Sum(nil), sum.size), head: row.Head,
+		sealed: b.file.Seal != nil, stamped: b.file.Stamp != nil, note: strings.Join(b.notes, "; "),
+	}
+	err := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).NoteMadeBundle(ctx, db.NoteMadeBundleParams{
+			TenantID: row.TenantID, Sha256: m.ref.SHA256[:], Size: m.ref.Size, RequestID: row.ID, Head: m.head, Sealed: m.sealed, Stamped: m.stamped, Note: m.note,
+			At: pg.Time(s.now()),
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signer: note bundle: %w", err)
+	}
 	out, in := io.Pipe()
 	go func() { _ = in.CloseWithError(dossier.Write(in, b.file)) }() // CloseWithError never fails
-	ref, err := s.blobs.PutReader(ctx, b.rows.row.TenantID, out)
-	return ref, errors.Join(err, out.CloseWithError(err))
+	ref, err := s.blobs.PutReader(ctx, row.TenantID, out)
+	if err := errors.Join(err, out.CloseWithError(err)); err != nil {
+		return nil, err
+	}
+	if ref != m.ref {
+		return nil, fault.Internal("BUNDLE_DIFFERS", "the bundle of %s was made twice and is not the same", b.rows.name())
+	}
+	return m, nil
+}
+
+// measure counts and hashes what is written to it.
+type measure struct {
+	hash.Hash
+	size int64
+}
+
+func (m *measure) Write(p []byte) (int, error) {
+	m.size += int64(len(p))
+	return m.Hash.Write(p)
 }
 
 // recordBundle records the first bundle that was made, and says so in the trail, after its sealed part.
-func (s *Service) recordBundle(ctx context.Context, name requestName, b *bundle, ref blob.Ref) error {
+func (s *Service) recordBundle(ctx context.Context, name requestName, m *madeBundle) error {
 	return s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		r, err := lockRequest(ctx, db.New(tx), name)
+		q := db.New(tx)
+		r, err := lockRequest(ctx, q, name)
 		if err != nil || r.row.BundledAt != nil {
 			return err
 		}
-		if !bytes.Equal(r.row.Head, b.rows.row.Head) {
+		if !bytes.Equal(r.row.Head, m.head) {
 			return fault.Aborted("TRAIL_GREW", "the audit trail grew while it was sealed")
 		}
-		detail := map[string]string{"bundle_sha256": hex.EncodeToString(ref.SHA256[:]), "sealed": fmt.Sprint(b.file.Seal != nil), "stamped": fmt.Sprint(b.file.Stamp != nil)}
+		detail := map[string]string{"bundle_sha256": m.ref.Hex(), "sealed": fmt.Sprint(m.sealed), "stamped": fmt.Sprint(m.stamped)}
 		if err := s.writeLine(ctx, tx, r, deed{action: "SEALED", detail: detail}); err != nil {
 			return err
 		}
-		_, err = db.New(tx).SaveBundle(ctx, db.SaveBundleParams{
-			ID: r.row.ID, BundleSha256: ref.SHA256[:], BundleSize: &ref.Size, At: ptr(pg.Time(s.now())), Note: strings.Join(b.notes, "; "),
+		_, err = q.SaveBundle(ctx, db.SaveBundleParams{
+			ID: r.row.ID, BundleSha256: m.ref.SHA256[:], BundleSize: &m.ref.Size, At: ptr(pg.Time(s.now())), Note: m.note,
 			Sequence: r.row.Sequence, Head: r.row.Head,
 		})
 		if err != nil {
 			return fmt.Errorf("signer: save bundle: %w", err)
+		}
+		err = q.ForgetMadeBundle(ctx, db.ForgetMadeBundleParams{TenantID: name.tenant, Sha256: m.ref.SHA256[:]})
+		if err != nil {
+			return fmt.Errorf("signer: forget bundle: %w", err)
 		}
 		return nil
 	})

@@ -17,6 +17,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/dossier"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/rpc"
@@ -42,8 +43,8 @@ func (s *Service) CreateSignatureRequest(ctx context.Context, req *signv1.Create
 		return nil, err
 	}
 	r := &requestRows{}
-	var err error
-	if r.docs, err = s.keepDocuments(ctx, tenant, in); err != nil {
+	kept, err := s.keepDocuments(ctx, tenant, in, r)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.draftRequest(ctx, tenant, in, r); err != nil {
@@ -51,8 +52,9 @@ func (s *Service) CreateSignatureRequest(ctx context.Context, req *signv1.Create
 	}
 	resp := &signv1.SignatureRequest{}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		return rpc.Once(ctx, tx, signv1.SignatureRequestService_CreateSignatureRequest_FullMethodName, req.GetRequestId(), req, resp, func() error {
-			if err := s.checkAuthorities(ctx, db.New(tx), r); err != nil {
+		q := db.New(tx)
+		err := rpc.Once(ctx, tx, signv1.SignatureRequestService_CreateSignatureRequest_FullMethodName, req.GetRequestId(), req, resp, func() error {
+			if err := s.checkAuthorities(ctx, q, r); err != nil {
 				return err
 			}
 			if err := s.insertRequest(ctx, tx, r); err != nil {
@@ -61,6 +63,10 @@ func (s *Service) CreateSignatureRequest(ctx context.Context, req *signv1.Create
 			proto.Merge(resp, requestMessage(r))
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return forgetMade(ctx, q, tenant, kept)
 	})
 	if err != nil {
 		return nil, err
@@ -121,44 +127,53 @@ func checkParticipant(field string, p *signv1.RequestParticipant) error {
 	return nil
 }
 
-// keepDocuments stores the documents; each digest once.
-func (s *Service) keepDocuments(ctx context.Context, tenant string, in *signv1.SignatureRequest) ([]db.SigningRequestDocument, error) {
-	var docs []db.SigningRequestDocument
-	var hashes [][]byte
-	total := int64(0)
+// keepDocuments stores the documents of a request, each digest once, and gives their digests. They are written down first: of a
+// request that is refused, or whose process dies before there are rows, they are found all the same when they are to be destroyed.
+func (s *Service) keepDocuments(ctx context.Context, tenant string, in *signv1.SignatureRequest, r *requestRows) ([][]byte, error) {
+	refs, total := make([]blob.Ref, len(in.GetDocuments())), int64(0)
+	hashes := make([][]byte, len(refs))
 	for i, d := range in.GetDocuments() {
-		field := fmt.Sprintf("documents[%d].source", i)
-		content := d.GetSource().GetContent()
+		refs[i] = blob.Of(tenant, d.GetSource().GetContent())
 		if b := d.GetSource().GetBlob(); b != nil {
-			ref, err := refFrom(tenant, "signature_request."+field+".blob", b)
-			if err != nil {
-				return nil, err
-			}
-			if total+ref.Size > s.cfg.Documents.MaxSize {
-				return nil, s.documentsTooLarge()
-			}
-			if content, err = s.blobs.Get(ctx, ref); err != nil {
+			var err error
+			if refs[i], err = refFrom(tenant, fmt.Sprintf("signature_request.documents[%d].source.blob", i), b); err != nil {
 				return nil, err
 			}
 		}
-		if total += int64(len(content)); total > s.cfg.Documents.MaxSize {
+		if total += refs[i].Size; total > s.cfg.Documents.MaxSize {
 			return nil, s.documentsTooLarge()
 		}
-		if err := signable(field, d.GetForm(), content); err != nil {
+		hashes[i] = refs[i].SHA256[:]
+	}
+	if _, err := sortedHashes(hashes); err != nil {
+		return nil, err
+	}
+	release, err := s.held.hold(ctx, total)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	contents := make([][]byte, len(refs))
+	for i, d := range in.GetDocuments() {
+		contents[i] = d.GetSource().GetContent()
+		if d.GetSource().GetBlob() != nil {
+			if contents[i], err = s.blobs.Get(ctx, refs[i]); err != nil {
+				return nil, err
+			}
+		}
+		if err := signable(fmt.Sprintf("documents[%d].source", i), d.GetForm(), contents[i]); err != nil {
 			return nil, err
 		}
-		ref, err := s.blobs.Put(ctx, tenant, content)
-		if err != nil {
-			return nil, err
-		}
-		hashes = append(hashes, ref.SHA256[:])
-		docs = append(docs, db.SigningRequestDocument{
+		r.docs = append(r.docs, db.SigningRequestDocument{
 			Position: int32(i + 1), TenantID: tenant, Name: d.GetDisplayName(), Form: output{form: d.GetForm()}.name(), //nolint:gosec // at most 50
-			OriginalSha256: ref.SHA256[:], OriginalSize: ref.Size,
+			OriginalSha256: hashes[i], OriginalSize: refs[i].Size,
 		})
 	}
-	_, err := sortedHashes(hashes)
-	return docs, err
+	if err := s.noteMade(ctx, tenant, hashes, contents); err != nil {
+		return nil, err
+	}
+	_, err = blob.PutAll(ctx, s.blobs, tenant, contents)
+	return hashes, err
 }
 
 // signable looks at what a document begins with: whoever asks for signatures is told, not the last signer.

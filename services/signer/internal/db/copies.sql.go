@@ -13,8 +13,11 @@ import (
 )
 
 const bundlesOf = `-- name: BundlesOf :many
-SELECT DISTINCT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint AS bundle_size FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
+SELECT r.bundle_sha256::bytea AS bundle_sha256, r.bundle_size::bigint AS bundle_size FROM signing_request_document d JOIN signing_request r ON r.id = d.request_id
 WHERE d.tenant_id = $1 AND r.bundle_sha256 IS NOT NULL AND r.bundle_size IS NOT NULL AND (d.original_sha256 = ANY($2::bytea[]) OR d.signed_sha256 = ANY($2::bytea[]))
+UNION
+SELECT m.sha256, m.size FROM signing_request_document d JOIN made_bundle m ON m.request_id = d.request_id
+WHERE d.tenant_id = $1 AND (d.original_sha256 = ANY($2::bytea[]) OR d.signed_sha256 = ANY($2::bytea[]))
 `
 
 type BundlesOfParams struct {
@@ -27,7 +30,7 @@ type BundlesOfRow struct {
 	BundleSize   int64
 }
 
-// Bundles of requests that had these documents.
+// Bundles of requests that had these documents, recorded or not.
 func (q *Queries) BundlesOf(ctx context.Context, arg BundlesOfParams) ([]BundlesOfRow, error) {
 	rows, err := q.db.Query(ctx, bundlesOf, arg.TenantID, arg.Sums)
 	if err != nil {
@@ -65,6 +68,20 @@ func (q *Queries) BurySignatures(ctx context.Context, arg BurySignaturesParams) 
 	return err
 }
 
+const forgetMadeBundle = `-- name: ForgetMadeBundle :exec
+DELETE FROM made_bundle WHERE tenant_id = $1 AND sha256 = $2
+`
+
+type ForgetMadeBundleParams struct {
+	TenantID string
+	Sha256   []byte
+}
+
+func (q *Queries) ForgetMadeBundle(ctx context.Context, arg ForgetMadeBundleParams) error {
+	_, err := q.db.Exec(ctx, forgetMadeBundle, arg.TenantID, arg.Sha256)
+	return err
+}
+
 const forgetMadeFiles = `-- name: ForgetMadeFiles :exec
 DELETE FROM made_file WHERE tenant_id = $1 AND sha256 = ANY($2::bytea[])
 `
@@ -78,6 +95,38 @@ type ForgetMadeFilesParams struct {
 func (q *Queries) ForgetMadeFiles(ctx context.Context, arg ForgetMadeFilesParams) error {
 	_, err := q.db.Exec(ctx, forgetMadeFiles, arg.TenantID, arg.Files)
 	return err
+}
+
+const madeBundle = `-- name: MadeBundle :one
+SELECT m.sha256, m.size, m.sealed, m.stamped, m.note FROM made_bundle m
+WHERE m.request_id = $1 AND m.head = $2 ORDER BY m.made_at DESC LIMIT 1
+`
+
+type MadeBundleParams struct {
+	RequestID uuid.UUID
+	Head      []byte
+}
+
+type MadeBundleRow struct {
+	Sha256  []byte
+	Size    int64
+	Sealed  bool
+	Stamped bool
+	Note    string
+}
+
+// The latest that a run before made of the same trail and did not live to record.
+func (q *Queries) MadeBundle(ctx context.Context, arg MadeBundleParams) (MadeBundleRow, error) {
+	row := q.db.QueryRow(ctx, madeBundle, arg.RequestID, arg.Head)
+	var i MadeBundleRow
+	err := row.Scan(
+		&i.Sha256,
+		&i.Size,
+		&i.Sealed,
+		&i.Stamped,
+		&i.Note,
+	)
+	return i, err
 }
 
 const needsOf = `-- name: NeedsOf :many
@@ -104,6 +153,8 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
         OR c.state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM destroyed_bytes g WHERE g.tenant_id = c.tenant_id AND g.sha256 = x.sha256 AND g.destroyed_at >= c.created_at))
     UNION ALL
     SELECT m.sha256 FROM made_file m WHERE m.tenant_id = $1 AND m.sha256 = ANY($2::bytea[]) AND m.made_at > $3::timestamptz
+    UNION ALL
+    SELECT b.sha256 FROM made_bundle b WHERE b.tenant_id = $1 AND b.sha256 = ANY($2::bytea[]) AND b.made_at > $3::timestamptz
 ) AS n GROUP BY n.sha256
 `
 
@@ -169,6 +220,40 @@ func (q *Queries) NoteDestroyedBytes(ctx context.Context, arg NoteDestroyedBytes
 	return err
 }
 
+const noteMadeBundle = `-- name: NoteMadeBundle :exec
+INSERT INTO made_bundle (tenant_id, sha256, size, request_id, head, sealed, stamped, note, made_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (tenant_id, sha256) DO UPDATE SET made_at = excluded.made_at
+`
+
+type NoteMadeBundleParams struct {
+	TenantID  string
+	Sha256    []byte
+	Size      int64
+	RequestID uuid.UUID
+	Head      []byte
+	Sealed    bool
+	Stamped   bool
+	Note      string
+	At        time.Time
+}
+
+// The same for the bundle of a request.
+func (q *Queries) NoteMadeBundle(ctx context.Context, arg NoteMadeBundleParams) error {
+	_, err := q.db.Exec(ctx, noteMadeBundle,
+		arg.TenantID,
+		arg.Sha256,
+		arg.Size,
+		arg.RequestID,
+		arg.Head,
+		arg.Sealed,
+		arg.Stamped,
+		arg.Note,
+		arg.At,
+	)
+	return err
+}
+
 const noteMadeFiles = `-- name: NoteMadeFiles :exec
 INSERT INTO made_file (tenant_id, original_sha256, sha256, size, made_at)
 SELECT $1, unnest($2::bytea[]), unnest($3::bytea[]), unnest($4::bigint[]), $5
@@ -183,7 +268,7 @@ type NoteMadeFilesParams struct {
 	At        time.Time
 }
 
-// What is about to be in the store: files in the order of their documents.
+// What is about to be in the store: files in the order of their documents. A document that is kept is its own.
 func (q *Queries) NoteMadeFiles(ctx context.Context, arg NoteMadeFilesParams) error {
 	_, err := q.db.Exec(ctx, noteMadeFiles,
 		arg.TenantID,

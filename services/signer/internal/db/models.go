@@ -210,6 +210,18 @@ type Inbox struct {
 	Consumer string
 }
 
+type MadeBundle struct {
+	TenantID  string
+	Sha256    []byte
+	Size      int64
+	RequestID uuid.UUID
+	Head      []byte
+	Sealed    bool
+	Stamped   bool
+	Note      string
+	MadeAt    time.Time
+}
+
 type MadeFile struct {
 	TenantID       string
 	Sha256         []byte

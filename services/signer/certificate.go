@@ -3,8 +3,10 @@ package signer
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 
 	"ceralacca.dev/services/internal/fault"
@@ -94,6 +96,49 @@ func checkChain(chain []*x509.Certificate, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+var (
+	oidSerialNumber           = asn1.ObjectIdentifier{2, 5, 4, 5}
+	oidDNQualifier            = asn1.ObjectIdentifier{2, 5, 4, 46}
+	oidOrganizationIdentifier = asn1.ObjectIdentifier{2, 5, 4, 97}
+)
+
+// ownerOf is whom a certificate names: by identifiers of person and organization where it has any, else by the whole name, without
+// the number that authorities tell certificates of one name apart by. spec: EN319412-2 §4.2.4, EN319412-3 §4.2.1
+func ownerOf(cert *x509.Certificate) []string {
+	var ids, all []string
+	for _, n := range cert.Subject.Names {
+		one := fmt.Sprintf("%s=%v", n.Type, n.Value)
+		if n.Type.Equal(oidSerialNumber) || n.Type.Equal(oidOrganizationIdentifier) {
+			ids = append(ids, one)
+		}
+		if !n.Type.Equal(oidDNQualifier) {
+			all = append(all, one)
+		}
+	}
+	if len(ids) > 0 {
+		all = ids
+	}
+	slices.Sort(all)
+	return all
+}
+
+// sameOwner says whether two chains are of certificates that name the same owner. Where one has an identifier and the other has
+// none, nobody can tell.
+func sameOwner(a, b [][]byte) (bool, error) {
+	if len(a) == 0 || len(b) == 0 {
+		return false, nil
+	}
+	first, err := x509.ParseCertificate(a[0])
+	if err != nil {
+		return false, fmt.Errorf("signer: kept certificate: %w", err)
+	}
+	second, err := x509.ParseCertificate(b[0])
+	if err != nil {
+		return false, fmt.Errorf("signer: kept certificate: %w", err)
+	}
+	return slices.Equal(ownerOf(first), ownerOf(second)), nil
 }
 
 func encodePEM(kind string, der ...[]byte) string {

@@ -89,7 +89,7 @@ func (s *Service) CreateChallenge(ctx context.Context, req *signv1.CreateChallen
 	case next == nil:
 		return nil, err
 	}
-	return s.createChallenge(ctx, req, credentialName{tenant: next.TenantID, company: next.CompanyID, id: next.ID}, hashes)
+	return s.createChallenge(ctx, req, partsOf(*next), hashes)
 }
 
 func (s *Service) createChallenge(ctx context.Context, req *signv1.CreateChallengeRequest, name credentialName, hashes [][]byte) (*signv1.Challenge, error) {

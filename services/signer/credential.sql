@@ -48,12 +48,15 @@ UPDATE credential_certificate SET used_from = @at WHERE id = @id AND used_from I
 
 -- name: DueWarnings :many
 -- Warnings not yet given, by the nearest of the marks that a certificate has passed, where no other one waits.
--- Marks further away are given with it, so that a house that was shut for a month hears once.
+-- Marks further away are given with it, so that a house that was shut for a month hears once. None where another credential has
+-- the place, or is to take it before the end and can.
 SELECT c.id, c.tenant_id, c.company_id, c.common_name, c.not_after::timestamptz AS not_after, m.days::integer AS days
 FROM credential c
 CROSS JOIN LATERAL (SELECT min(d) AS days FROM unnest(@marks::integer[]) AS d WHERE c.not_after <= (@at::timestamptz) + d * interval '1 day') m
 WHERE c.state IN ('ACTIVE', 'SUSPENDED') AND c.not_after > (@at::timestamptz) AND m.days IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM credential_certificate n WHERE n.credential_id = c.id AND n.used_from IS NULL AND n.dropped_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor s JOIN credential n ON n.id = s.successor_id WHERE s.credential_id = c.id
+                    AND (s.effective_from <= (@at::timestamptz) OR (s.effective_from <= c.not_after AND n.state = 'ACTIVE' AND n.not_after > c.not_after)))
   AND NOT EXISTS (SELECT 1 FROM credential_warning w WHERE w.credential_id = c.id AND w.not_after = c.not_after AND w.days <= m.days)
 ORDER BY c.not_after, c.id LIMIT 200;
 
@@ -63,11 +66,14 @@ VALUES (@tenant_id, @credential_id, @not_after, @days, @at)
 ON CONFLICT DO NOTHING;
 
 -- name: ListExpiring :many
+-- What DueWarnings may warn of.
 SELECT c.id, c.not_after::timestamptz AS not_after, coalesce(w.days, 0)::integer AS warned_days, coalesce(w.warned_at, 'epoch')::timestamptz AS warned_at
 FROM credential c
 LEFT JOIN LATERAL (SELECT x.days, x.warned_at FROM credential_warning x WHERE x.credential_id = c.id AND x.not_after = c.not_after ORDER BY x.days LIMIT 1) w ON true
 WHERE (@tenant_id::text = '' OR c.tenant_id = @tenant_id) AND c.state IN ('ACTIVE', 'SUSPENDED') AND c.not_after <= @until
   AND (c.not_after, c.id) > (@after_time::timestamptz, @after_id::uuid)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor s JOIN credential n ON n.id = s.successor_id WHERE s.credential_id = c.id
+                    AND (s.effective_from <= (@at::timestamptz) OR (s.effective_from <= c.not_after AND n.state = 'ACTIVE' AND n.not_after > c.not_after)))
   AND NOT EXISTS (SELECT 1 FROM credential_certificate n WHERE n.credential_id = c.id AND n.used_from IS NULL AND n.dropped_at IS NULL)
 ORDER BY c.not_after, c.id LIMIT @page;
 

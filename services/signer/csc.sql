@@ -1,8 +1,9 @@
 -- What the CSC API asks beside challenges and authorizations, which are those of every other way.
 
 -- name: ListPersonal :many
--- Credentials of persons that have a certificate, with their holder and the device that is active.
-SELECT sqlc.embed(c), coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type
+-- Credentials of persons that have a certificate, with their holder, the device that is active, and whether another has their place.
+SELECT sqlc.embed(c), coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type,
+       EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @at) AS succeeded
 FROM credential c
 LEFT JOIN credential_pin p ON p.credential_id = c.id
 LEFT JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'

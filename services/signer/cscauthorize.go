@@ -93,6 +93,9 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 	if err := c.usable(row.Credential); err != nil {
 		return nil, err
 	}
+	if row.next != nil && len(req.Hashes) == 0 { // nothing was begun that a password could end
+		return nil, disabled(nil)
+	}
 	var what *bound
 	if len(req.Hashes) > 0 || !c.service.cfg.CSC.OTPWithoutHashes {
 		b, err := c.boundOf(req.Hashes, req.HashAlgorithm, max(req.NumSignatures, len(req.Hashes)))

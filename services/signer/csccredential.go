@@ -20,6 +20,7 @@ import (
 
 	"ceralacca.dev/services/format/csc"
 	"ceralacca.dev/services/format/csc/csc2"
+	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/signer/internal/db"
 )
 
@@ -69,13 +70,32 @@ func languageOf(asked string) string {
 	return "en-US"
 }
 
+// offered is a credential of a person, with the one that has its place, if there is one.
+type offered struct {
+	db.ListPersonalRow
+	next *db.Credential
+}
+
 // personal reads credentials of the caller's tenant: one, or those of a holder, or all.
-func (c *cscCall) personal(ctx context.Context, id *uuid.UUID, holder string) ([]db.ListPersonalRow, error) {
-	var rows []db.ListPersonalRow
+func (c *cscCall) personal(ctx context.Context, id *uuid.UUID, holder string) ([]offered, error) {
+	var rows []offered
 	err := c.service.db.Tx(ctx, c.caller.Tenant, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		rows, err = db.New(tx).ListPersonal(ctx, db.ListPersonalParams{TenantID: c.caller.Tenant, ID: id, Holder: holder, Page: cscListed + 1})
-		return err
+		q, now := db.New(tx), pg.Time(c.service.now())
+		list, err := q.ListPersonal(ctx, db.ListPersonalParams{TenantID: c.caller.Tenant, ID: id, Holder: holder, At: now, Page: cscListed + 1})
+		if err != nil {
+			return err
+		}
+		rows = make([]offered, len(list))
+		for i, row := range list {
+			rows[i].ListPersonalRow = row
+			if !row.Succeeded {
+				continue
+			}
+			if rows[i].next, err = successor(ctx, q, row.Credential.ID, now); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signer: read credentials: %w", err)
@@ -84,17 +104,17 @@ func (c *cscCall) personal(ctx context.Context, id *uuid.UUID, holder string) ([
 }
 
 // one reads the credential that a request names.
-func (c *cscCall) one(ctx context.Context, credentialID string) (db.ListPersonalRow, error) {
+func (c *cscCall) one(ctx context.Context, credentialID string) (offered, error) {
 	id, err := uuid.Parse(credentialID)
 	if err != nil || id.String() != credentialID {
-		return db.ListPersonalRow{}, csc.InvalidParameter("credentialID")
+		return offered{}, csc.InvalidParameter("credentialID")
 	}
 	rows, err := c.personal(ctx, &id, "")
 	if err == nil && len(rows) == 0 {
 		err = csc.InvalidParameter("credentialID")
 	}
 	if err != nil {
-		return db.ListPersonalRow{}, err
+		return offered{}, err
 	}
 	return rows[0], nil
 }
@@ -152,8 +172,9 @@ func (c *cscCall) credential(ctx context.Context, req *csc2.CredentialRequest) (
 	return &one, nil
 }
 
-// describe says what a credential is.
-func (c *cscCall) describe(row db.ListPersonalRow, d csc2.Detail) (csc2.CredentialInfo, error) {
+// describe says what a credential is. The key of one whose place another has taken signs nothing more, although its certificate is
+// still valid: it is disabled, and the description, which is all that the API has for it, names the other.
+func (c *cscCall) describe(row offered, d csc2.Detail) (csc2.CredentialInfo, error) {
 	cred, now := row.Credential, c.service.now()
 	leaf, err := x509.ParseCertificate(cred.Chain[0])
 	if err != nil {
@@ -164,7 +185,10 @@ func (c *cscCall) describe(row db.ListPersonalRow, d csc2.Detail) (csc2.Credenti
 		Key: keyOf(leaf), SCAL: "2", Multisign: cscMultisign, Lang: languageOf(d.Lang),
 	}
 	objects := authObjects(row.DeviceType, out.Lang)
-	if cred.State == "ACTIVE" && row.Holder != "" && objects != nil {
+	switch {
+	case row.next != nil:
+		out.Description = succession(cred, *row.next, out.Lang)
+	case cred.State == "ACTIVE" && row.Holder != "" && objects != nil:
 		out.Key.Status = statusEnabled
 	}
 	switch {
@@ -189,6 +213,24 @@ func (c *cscCall) describe(row db.ListPersonalRow, d csc2.Detail) (csc2.Credenti
 	}
 	out.Auth = &csc2.Auth{Mode: "explicit", Expression: authPIN + " AND " + authOTP, Objects: objects}
 	return out, nil
+}
+
+// cscDescription is how many characters a description has at most. spec: CSC-2.0.0.2 §11.4
+const cscDescription = 255
+
+// succession says of a credential which other has its place: by its credentialID, or by its whole name where this API does not
+// offer it, its key being at a provider.
+func succession(cred, next db.Credential, lang string) string {
+	name, text := next.ID.String(), "; the credential %s has taken its place"
+	if lang == "it-IT" {
+		text = "; al suo posto c'è la credenziale %s"
+	}
+	if next.Provider != "" {
+		name = nameOfCredential(next)
+	}
+	text = fmt.Sprintf(text, name)
+	whose := []rune(cred.CommonName)
+	return string(whose[:max(0, min(len(whose), cscDescription-len([]rune(text))))]) + text
 }
 
 func keyOf(leaf *x509.Certificate) csc2.Key {

@@ -34,7 +34,7 @@ func synchronous(mode string) error {
 }
 
 // algorithm says whether the key of a credential signs with an algorithm. spec: CSC-2.0.0.2 §11.10
-func (c *cscCall) algorithm(row db.ListPersonalRow, signAlgo, hashAlgo string, params []byte) error {
+func (c *cscCall) algorithm(row offered, signAlgo, hashAlgo string, params []byte) error {
 	leaf, err := x509.ParseCertificate(row.Credential.Chain[0])
 	if err != nil {
 		return fmt.Errorf("signer: certificate of %s: %w", nameOfCredential(row.Credential), err)
@@ -52,7 +52,7 @@ func (c *cscCall) algorithm(row db.ListPersonalRow, signAlgo, hashAlgo string, p
 
 // use gives the SAD to this call, for exactly these digests and this output. What it gives is the
 // challenge, which is SIGNED already when the same call came before.
-func (c *cscCall) use(ctx context.Context, row db.ListPersonalRow, sad string, hashes [][]byte, output string) (db.Challenge, error) {
+func (c *cscCall) use(ctx context.Context, row offered, sad string, hashes [][]byte, output string) (db.Challenge, error) {
 	s := c.service
 	id, authorization, err := parseSAD(sad)
 	if err != nil {

@@ -223,84 +223,143 @@ func (s *Service) signByMandate(ctx context.Context, req *signv1.SignDocumentsRe
 		return nil, err
 	}
 	if name != d.name {
-		return nil, fault.Invalid("MANDATE_MISMATCH", "mandate: it is not of the credential %s", req.GetCredential())
+		next, err := s.successorNow(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if next == nil || partsOf(*next) != d.name {
+			return nil, fault.Invalid("MANDATE_MISMATCH", "mandate: it is not of the credential %s", req.GetCredential())
+		}
 	}
 	c, err := s.credential(ctx, name.tenant, name.id)
 	if err != nil {
 		return nil, err
 	}
 	if c.CompanyID != name.company {
-		return nil, noCredential(req.GetCredential())
+		return nil, noCredential(name.full())
 	}
-	row, err := s.intendDocuments(ctx, req, c, mandate, d, out)
+	row, by, err := s.intendDocuments(ctx, req, c, mandate, d, out)
 	if err != nil {
 		return nil, err
 	}
 	if row.State != "SIGNED" {
-		row, err = s.signIntended(ctx, c, row, d, out)
+		row, err = s.signIntended(ctx, c, by, row, d, out)
 		if err != nil {
 			return nil, err
 		}
 	}
-	return s.releaseDocuments(ctx, c, d, signedSet{row.Hashes, row.SignedSha256, row.SignedSizes, *row.SigningTime}, out)
+	return s.releaseDocuments(ctx, by, d, signedSet{row.Hashes, row.SignedSha256, row.SignedSizes, *row.SigningTime}, out)
 }
 
-// intendDocuments uses the mandate for a new request, and knows one that comes again.
-func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocumentsRequest, c db.Credential, mandate uuid.UUID, d *documents, out output) (db.DocumentSigning, error) {
-	var row db.DocumentSigning
+// intendDocuments uses the mandate of a credential for a new request, and knows one that comes again. It gives the credential that
+// signs: the mandate's, or the one that has its place. Which one that is was decided when the request came first.
+func (s *Service) intendDocuments(ctx context.Context, req *signv1.SignDocumentsRequest, c db.Credential, mandate uuid.UUID, d *documents, out output) (row db.DocumentSigning, by db.Credential, err error) {
 	id, err := pg.NewID()
 	if err != nil {
-		return row, err
+		return row, by, err
 	}
 	key := db.GetDocumentSigningParams{TenantID: c.TenantID, RequestID: strings.ToLower(req.GetRequestId())}
 	err = s.db.Tx(ctx, c.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q, now := db.New(tx), pg.Time(s.now())
 		row, err = q.GetDocumentSigning(ctx, key)
-		if err == nil && c.Provider != "" {
-			return nil // whether its provider can be asked is known there, and what it may have signed is said first
-		}
 		if err == nil {
-			return s.mayGoOn(ctx, q, c, row)
+			by, err = s.goOn(ctx, q, c, mandate, row)
+			return err
 		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("signer: read document signing: %w", err)
 		}
-		n, err := q.UseMandate(ctx, db.UseMandateParams{
+		use := db.UseMandateParams{
 			ID: id, MandateID: mandate, CredentialID: c.ID, RequestID: key.RequestID, Output: out.key, Hashes: d.hashes, Form: out.name(),
 			Documents: int32(len(d.hashes)), Today: now.UTC().Format(time.DateOnly), At: now, //nolint:gosec // at most 500
-		})
-		if pg.Constraint(err) == "document_signing_request" {
-			return fault.Unavailable("REQUEST_IN_HAND", "the same request is in hand: repeat it in a moment")
 		}
-		if err != nil {
-			return fmt.Errorf("signer: use mandate: %w", err)
-		}
-		if n == 0 {
-			return s.refusedBy(ctx, q, c, mandate, len(d.hashes), out)
+		if by, err = s.useMandate(ctx, q, c, use, out); err != nil {
+			return err
 		}
 		row, err = q.GetDocumentSigning(ctx, key)
 		if err != nil {
 			return fmt.Errorf("signer: read document signing: %w", err)
 		}
-		if c.Provider != "" {
-			err = s.intendMandated(ctx, q, c, row)
+		if by.Provider != "" {
+			err = s.intendMandated(ctx, q, by, row)
 			if err != nil {
 				return err
 			}
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{
 			Action: "mandate.use", Resource: nameOfMandate(c, mandate),
-			Detail: map[string]string{"documents": fmt.Sprint(len(d.hashes)), "digest": fmt.Sprintf("%x", digestOf(d.hashes)), "form": out.name()},
+			Detail: map[string]string{
+				"documents": fmt.Sprint(len(d.hashes)), "digest": fmt.Sprintf("%x", digestOf(d.hashes)), "form": out.name(), "credential": nameOfCredential(by),
+			},
 		})
 	})
 	if err != nil {
-		return row, err
+		return row, by, err
 	}
 	if row.MandateID != mandate || row.Output != out.key || !bytes.Equal(digestOf(row.Hashes), digestOf(d.hashes)) {
-		return row, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another request: use a new one").
+		return row, by, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another request: use a new one").
 			WithField("request_id", "REQUEST_ID_REUSED", "was used for another request")
 	}
-	return row, nil
+	return row, by, nil
+}
+
+// useMandate counts the documents of a request, for the mandate's credential or, when that one's place is taken, for the one that has
+// it; it gives which.
+func (s *Service) useMandate(ctx context.Context, q *db.Queries, c db.Credential, use db.UseMandateParams, out output) (db.Credential, error) {
+	by := c
+	count := func() (bool, error) {
+		use.SignerID = by.ID
+		n, err := q.UseMandate(ctx, use)
+		if pg.Constraint(err) == "document_signing_request" {
+			return false, fault.Unavailable("REQUEST_IN_HAND", "the same request is in hand: repeat it in a moment")
+		}
+		if err != nil {
+			return false, fmt.Errorf("signer: use mandate: %w", err)
+		}
+		return n == 1, nil
+	}
+	used, err := count()
+	if err != nil || used {
+		return by, err
+	}
+	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: use.MandateID, CredentialID: c.ID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return by, fault.NotFound("MANDATE_NOT_FOUND", "there is no mandate %s", nameOfMandate(c, use.MandateID))
+	}
+	if err != nil {
+		return by, fmt.Errorf("signer: read mandate: %w", err)
+	}
+	heir, moved := s.heirUnder(ctx, q, c, m)
+	if heir != nil {
+		by = *heir
+		if used, err = count(); err != nil || used {
+			return by, err
+		}
+	}
+	if err := s.refusedBy(c, m, len(use.Hashes), out); err != nil {
+		return by, err
+	}
+	if moved != nil {
+		return by, moved
+	}
+	return by, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", nameOfCredential(by))
+}
+
+// goOn says whether a request that comes again may go on, and by which credential. One of another mandate is refused by the caller.
+func (s *Service) goOn(ctx context.Context, q *db.Queries, c db.Credential, mandate uuid.UUID, row db.DocumentSigning) (by db.Credential, err error) {
+	by = c
+	if row.MandateID != mandate {
+		return by, nil
+	}
+	if row.CredentialID != c.ID {
+		if by, err = q.GetCredential(ctx, row.CredentialID); err != nil {
+			return by, fmt.Errorf("signer: read credential: %w", err)
+		}
+	}
+	if by.Provider != "" {
+		return by, nil // whether its provider can be asked is known there, and what it may have signed is said first
+	}
+	return by, s.mayGoOn(ctx, q, c, row)
 }
 
 // codeSigningOver: a request under a mandate was not finished in its hour.
@@ -312,7 +371,7 @@ func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, r
 	if row.State == "SIGNED" {
 		return nil
 	}
-	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: row.MandateID, CredentialID: row.CredentialID})
+	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: row.MandateID, CredentialID: c.ID})
 	if err != nil {
 		return fmt.Errorf("signer: read mandate: %w", err)
 	}
@@ -325,12 +384,12 @@ func (s *Service) mayGoOn(ctx context.Context, q *db.Queries, c db.Credential, r
 	return nil
 }
 
-// signIntended signs what was counted and records it.
-func (s *Service) signIntended(ctx context.Context, c db.Credential, row db.DocumentSigning, d *documents, out output) (db.DocumentSigning, error) {
+// signIntended signs what was counted under a mandate of c, and records it.
+func (s *Service) signIntended(ctx context.Context, c, signer db.Credential, row db.DocumentSigning, d *documents, out output) (db.DocumentSigning, error) {
 	sign := func(ctx context.Context, hash []byte, by *readyCredential, at time.Time) ([]byte, error) {
 		return d.keep(s.makeOne(ctx, hash, d.bytes[[sha256.Size]byte(hash)], by, at, out, s.stamper(c.TenantID)))
 	}
-	by, at, err := s.handOf(ctx, c, row, sign)
+	by, at, err := s.handOf(ctx, signer, row, sign)
 	if err != nil {
 		return row, err
 	}

@@ -2,16 +2,16 @@
 -- in the one statement that counts the use.
 
 -- name: InsertMandate :execrows
-INSERT INTO mandate (id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, created_at)
-SELECT @id, c.tenant_id, c.id, @description, @forms::text[], @max_documents, @max_per_day, @valid_from, @valid_until, @at
+INSERT INTO mandate (id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, created_at, follows_successor)
+SELECT @id, c.tenant_id, c.id, @description, @forms::text[], @max_documents, @max_per_day, @valid_from, @valid_until, @at, @follows_successor
 FROM credential c WHERE c.id = @credential_id AND c.kind IN ('AUTOMATIC', 'SEAL') AND c.state <> 'REVOKED';
 
 -- name: GetMandate :one
-SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at
+SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at, follows_successor
 FROM mandate WHERE id = @id AND credential_id = @credential_id;
 
 -- name: ListMandates :many
-SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at
+SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at, follows_successor
 FROM mandate WHERE credential_id = @credential_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: RevokeMandate :execrows
@@ -20,20 +20,26 @@ UPDATE mandate SET revoked_at = @at WHERE id = @id AND revoked_at IS NULL;
 -- name: UseMandate :execrows
 -- Counts the documents of one request and writes down that they are to be signed. Requests at the same
 -- time wait for each other on the mandate's row; a request that comes twice breaks on its request_id
--- and is not counted.
-WITH used AS (
+-- and is not counted. Who signs has the place of the mandate's credential: it is that one, or in the end of those that took it
+-- one after the other, where the mandate follows.
+WITH RECURSIVE place AS (
+    SELECT @credential_id::uuid AS id, 0 AS n
+    UNION ALL
+    SELECT x.successor_id, place.n + 1 FROM place JOIN credential_successor x ON x.credential_id = place.id WHERE x.effective_from <= @at AND place.n < 100
+), used AS (
     UPDATE mandate m SET used = m.used + (@documents::integer), day = @today,
            used_today = CASE WHEN m.day = @today THEN m.used_today ELSE 0 END + (@documents::integer)
     WHERE m.id = @mandate_id AND m.credential_id = @credential_id AND m.revoked_at IS NULL AND m.valid_from <= @at AND m.valid_until > @at
       AND @form::text = ANY (m.forms)
       AND m.used + (@documents::integer) <= m.max_documents
       AND CASE WHEN m.day = @today THEN m.used_today ELSE 0 END + (@documents::integer) <= m.max_per_day
-      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = m.credential_id AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at)
-      AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = m.credential_id AND x.effective_from <= @at)
-    RETURNING m.id, m.tenant_id, m.credential_id
+      AND (m.follows_successor OR m.credential_id = @signer_id)
+      AND (SELECT place.id FROM place ORDER BY place.n DESC LIMIT 1) = @signer_id
+      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = @signer_id AND c.state = 'ACTIVE' AND c.not_before <= @at AND c.not_after > @at)
+    RETURNING m.id, m.tenant_id
 )
 INSERT INTO document_signing (id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, created_at)
-SELECT @id, used.tenant_id, used.id, used.credential_id, @request_id, @output, @hashes::bytea[], 'SIGNING', @at FROM used;
+SELECT @id, used.tenant_id, used.id, @signer_id, @request_id, @output, @hashes::bytea[], 'SIGNING', @at FROM used;
 
 -- name: GetDocumentSigning :one
 SELECT id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, signed_sha256, signed_sizes, signing_time, created_at, signed_at

@@ -187,7 +187,7 @@ func (s *Service) suspendFor(ctx context.Context, c db.Credential, code string) 
 	})
 }
 
-// ListExpiringCredentials lists what signs and ends soon.
+// ListExpiringCredentials lists what signs and ends soon, with nothing to take its place.
 func (s *Service) ListExpiringCredentials(ctx context.Context, req *signv1.ListExpiringCredentialsRequest) (*signv1.ListExpiringCredentialsResponse, error) {
 	ids, ok := cut(req.GetParent(), "tenants")
 	if !ok {
@@ -205,7 +205,7 @@ func (s *Service) ListExpiringCredentials(ctx context.Context, req *signv1.ListE
 		size = defaultPage
 	}
 	now := s.now()
-	list := db.ListExpiringParams{TenantID: tenant, Until: ptr(pg.Time(now.AddDate(0, 0, int(days)))), AfterTime: time.Unix(0, 0), Page: int32(size + 1)} //nolint:gosec // at most 1001
+	list := db.ListExpiringParams{TenantID: tenant, Until: ptr(pg.Time(now.AddDate(0, 0, int(days)))), At: pg.Time(now), AfterTime: time.Unix(0, 0), Page: int32(size + 1)} //nolint:gosec // at most 1001
 	filter := pg.FilterHash("expiring", tenant, fmt.Sprint(days))
 	_, err := pg.DecodePageToken(req.GetPageToken(), filter, &list.AfterTime, &list.AfterID)
 	if err != nil {

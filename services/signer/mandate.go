@@ -36,6 +36,7 @@ func (s *Service) CreateMandate(ctx context.Context, req *signv1.CreateMandateRe
 	want := db.InsertMandateParams{
 		CredentialID: name.id, Description: m.GetDescription(), MaxDocuments: m.GetMaxDocuments(), MaxPerDay: m.GetMaxPerDay(),
 		ValidFrom: pg.Time(m.GetStartTime().AsTime()), ValidUntil: pg.Time(m.GetEndTime().AsTime()), At: pg.Time(s.now()),
+		FollowsSuccessor: m.GetFollowSuccessor(),
 	}
 	if !want.ValidUntil.After(want.ValidFrom) || !want.ValidUntil.After(want.At) {
 		return nil, fault.Invalid("MANDATE_TERM", "mandate.end_time: must be after start_time and after now").
@@ -75,7 +76,7 @@ func (s *Service) CreateMandate(ctx context.Context, req *signv1.CreateMandateRe
 			Action: "mandate.create", Resource: nameOfMandate(c, row.ID),
 			Detail: map[string]string{
 				"forms": strings.Join(row.Forms, " "), "max_documents": fmt.Sprint(row.MaxDocuments), "max_per_day": fmt.Sprint(row.MaxPerDay),
-				"until": row.ValidUntil.UTC().Format(time.RFC3339),
+				"until": row.ValidUntil.UTC().Format(time.RFC3339), "follow_successor": fmt.Sprint(row.FollowsSuccessor),
 			},
 		})
 	})
@@ -89,6 +90,7 @@ func (s *Service) mandateMessage(c db.Credential, m db.Mandate) *signv1.Mandate 
 	out := &signv1.Mandate{
 		Name: nameOfMandate(c, m.ID), Description: m.Description, MaxDocuments: m.MaxDocuments, MaxPerDay: m.MaxPerDay, UsedDocuments: m.Used,
 		StartTime: timestamppb.New(m.ValidFrom), EndTime: timestamppb.New(m.ValidUntil), CreateTime: timestamppb.New(m.CreatedAt),
+		FollowSuccessor: m.FollowsSuccessor,
 	}
 	for _, f := range m.Forms {
 		out.Forms = append(out.Forms, signv1.SignatureForm(signv1.SignatureForm_value[formPrefix+f]))
@@ -219,19 +221,34 @@ func (s *Service) inForce(c db.Credential, m db.Mandate) error {
 	return nil
 }
 
-// refusedBy says which limit of a mandate a request broke.
-func (s *Service) refusedBy(ctx context.Context, q *db.Queries, c db.Credential, id uuid.UUID, documents int, out output) error {
-	m, err := q.GetMandate(ctx, db.GetMandateParams{ID: id, CredentialID: c.ID})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fault.NotFound("MANDATE_NOT_FOUND", "there is no mandate %s", nameOfMandate(c, id))
+// heirUnder is the credential that signs under a mandate in the place of the one that it was given for, nil when nobody has that
+// place. Who gave the mandate must have wanted it, and have been given the same owner's key: else CREDENTIAL_SUCCEEDED.
+func (s *Service) heirUnder(ctx context.Context, q *db.Queries, c db.Credential, m db.Mandate) (*db.Credential, error) {
+	next, err := successor(ctx, q, c.ID, pg.Time(s.now()))
+	if err != nil || next == nil {
+		return nil, err
 	}
-	if err != nil {
-		return fmt.Errorf("signer: read mandate: %w", err)
+	why := "it was not given for a successor (follow_successor)"
+	if m.FollowsSuccessor {
+		same, err := sameOwner(c.Chain, next.Chain)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			return next, nil
+		}
+		why = "the certificates do not name the same owner"
 	}
+	return nil, fault.Precondition(codeSucceeded, "mandate %s: %s has taken the place of %s, and the mandate does not follow: %s. Make another, of the one that has the place",
+		nameOfMandate(c, m.ID), nameOfCredential(*next), nameOfCredential(c), why)
+}
+
+// refusedBy says which limit of a mandate a request broke, nil when it broke none.
+func (s *Service) refusedBy(c db.Credential, m db.Mandate, documents int, out output) error {
 	if err := s.inForce(c, m); err != nil {
 		return err
 	}
-	refuse := func(format string, a ...any) error { return mandateRefused(c, id, format, a...) }
+	refuse := func(format string, a ...any) error { return mandateRefused(c, m.ID, format, a...) }
 	now := s.now()
 	used := int32(0)
 	if m.Day == now.UTC().Format(time.DateOnly) {
@@ -245,5 +262,5 @@ func (s *Service) refusedBy(ctx context.Context, q *db.Queries, c db.Credential,
 	case int64(used)+int64(documents) > int64(m.MaxPerDay):
 		return refuse("%d of %d documents of today are used, and %d more are asked for", used, m.MaxPerDay, documents)
 	}
-	return s.succeededOr(ctx, q, c, fault.Precondition("CREDENTIAL_NOT_ACTIVE", "credential %s has no certificate that is valid now: import one", nameOfCredential(c)))
+	return nil
 }

@@ -107,6 +107,11 @@ func signatureMessage(s db.Signature, qualified bool) *signv1.Signature {
 	return m
 }
 
+// partsOf is the name of a credential in its parts.
+func partsOf(c db.Credential) credentialName {
+	return credentialName{tenant: c.TenantID, company: c.CompanyID, id: c.ID}
+}
+
 func refOf(tenant string, sum []byte, size int64) blob.Ref {
 	ref := blob.Ref{Tenant: tenant, Size: size}
 	copy(ref.SHA256[:], sum)

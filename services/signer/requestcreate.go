@@ -268,7 +268,12 @@ func (s *Service) checkAuthorities(ctx context.Context, q *db.Queries, r *reques
 	if !slices.Contains(m.Forms, detachedForm) || m.RevokedAt != nil || !m.ValidUntil.After(r.row.CreatedAt) {
 		return badRequest("seal_mandate", "MANDATE_REFUSED", "the mandate does not allow %s now: make one that does", detachedForm)
 	}
-	return nil
+	c, err := q.GetCredential(ctx, m.CredentialID)
+	if err != nil {
+		return fmt.Errorf("signer: read credential: %w", err)
+	}
+	_, err = s.heirUnder(ctx, q, c, m)
+	return err
 }
 
 func checkCredential(ctx context.Context, q *db.Queries, credential string) error {

@@ -161,7 +161,7 @@ func (s *Service) ofCredential(ctx context.Context, challenge, named credentialN
 	if err != nil {
 		return err
 	}
-	if next == nil || challenge != (credentialName{tenant: next.TenantID, company: next.CompanyID, id: next.ID}) {
+	if next == nil || challenge != partsOf(*next) {
 		return fault.Invalid("CHALLENGE_MISMATCH", "challenge: it is not of the credential %s", named.full())
 	}
 	return nil

@@ -1,6 +1,9 @@
 package signer_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"ceralacca.dev/services/format/csc/csc2"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/sandbox/ca"
 	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/remotesign"
 )
@@ -31,11 +35,11 @@ type heirs struct {
 	documents signv1.DocumentServiceClient
 }
 
-func openHeirs(t *testing.T) *heirs {
+func openHeirs(t *testing.T, more ...string) *heirs {
 	t.Helper()
 	world, section := remoteWorld(t)
 	c := &clock{}
-	h := &heirs{clock: c, world: world, messages: openMessagesWith(t, nil, c, section)}
+	h := &heirs{clock: c, world: world, messages: openMessagesWith(t, nil, c, section+strings.Join(more, ""))}
 	h.conn = h.DialKey("signer", h.Key(auth.Caller{ID: "product", Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}}))
 	h.lives, h.providers, h.documents = signv1.NewCredentialServiceClient(h.conn), signv1.NewProviderServiceClient(h.conn), signv1.NewDocumentServiceClient(h.conn)
 	return h
@@ -44,11 +48,17 @@ func openHeirs(t *testing.T) *heirs {
 // afar is a credential with its key at the provider.
 func (h *heirs) afar(t *testing.T, parent, user, whose string, kind signv1.CredentialKind) string {
 	t.Helper()
+	return h.afarOf(t, parent, user, "at the provider", whose, kind)
+}
+
+// afarOf is one whose certificate names somebody.
+func (h *heirs) afarOf(t *testing.T, parent, user, named, whose string, kind signv1.CredentialKind) string {
+	t.Helper()
 	key := &signv1.RemoteKey{Provider: "namirial", Id: user, OtpKind: "APP"}
 	if kind != person {
 		key.OtpKind, key.Secret = "", "pin"
 	}
-	_, err := h.world.Enrol(client.RemoteHolderRequest{User: user, PIN: remotePIN, CommonName: "at the provider", Automatic: kind != person})
+	_, err := h.world.Enrol(client.RemoteHolderRequest{User: user, PIN: remotePIN, CommonName: named, Automatic: kind != person})
 	require.NoError(t, err)
 	c, err := h.providers.CreateProviderCredential(t.Context(), &signv1.CreateProviderCredentialRequest{Parent: parent, Kind: kind, Key: key, Holder: whose, RequestId: uuid.NewString()})
 	require.NoError(t, err)
@@ -73,14 +83,17 @@ func of(ch *signv1.Challenge) string {
 
 func signerOfCMS(t *testing.T, der []byte) string {
 	t.Helper()
+	return certificateOfCMS(t, der).Subject.CommonName
+}
+
+// certificateOfCMS is the one that is no authority's.
+func certificateOfCMS(t *testing.T, der []byte) *x509.Certificate {
+	t.Helper()
 	sd, err := cms.Parse(der)
 	require.NoError(t, err)
-	for _, c := range sd.Certificates {
-		if !c.IsCA {
-			return c.Subject.CommonName
-		}
-	}
-	return ""
+	at := slices.IndexFunc(sd.Certificates, func(c *x509.Certificate) bool { return !c.IsCA })
+	require.GreaterOrEqual(t, at, 0)
+	return sd.Certificates[at]
 }
 
 // TestSuccessor: a person's key moves from Vault to a provider, and back, on dates. Up to the instant who names the credential
@@ -252,21 +265,230 @@ func TestSuccessorInARequest(t *testing.T) {
 	require.Equal(t, completed, b.get(t, after.GetName()).GetState())
 }
 
-// TestSuccessorOverCSC: a CSC client has the certificate of the credential that it names, so nothing is signed with another;
-// what it has a SAD for is.
+// TestMandateFollowsItsOwner: a mandate that was given for a successor too signs with whoever has the place, when both certificates
+// name one owner, within the limits that it had; it does not follow to another owner's key, and one that was not given so stays.
+func TestMandateFollowsItsOwner(t *testing.T) {
+	t.Parallel()
+	h := openHeirs(t)
+	own := h.credential(t, company, seal, p256).GetName()
+	const userOfSame = "AHI8100001"
+	same, other := h.afarOf(t, company, userOfSame, "Alfa di prova", "", seal), h.afarOf(t, company, "AHI8100002", "Beta di prova", "", seal)
+	home := h.credential(t, company, seal, p256).GetName()
+	start := h.clock.now().UTC().Truncate(time.Microsecond)
+	day := start.Add(time.Hour)
+	give := func(follow bool) string {
+		m, err := h.documents.CreateMandate(t.Context(), &signv1.CreateMandateRequest{Parent: own, Mandate: &signv1.Mandate{
+			Description: "Notes", Forms: []signv1.SignatureForm{attached, detached}, MaxDocuments: 6, MaxPerDay: 6, FollowSuccessor: follow,
+			StartTime: timestamppb.New(start.Add(-time.Hour)), EndTime: timestamppb.New(start.Add(24 * time.Hour)),
+		}})
+		require.NoError(t, err)
+		require.Equal(t, follow, m.GetFollowSuccessor())
+		return m.GetName()
+	}
+	stays, follows := give(false), give(true)
+	sign := func(req *signv1.SignDocumentsRequest) (string, error) {
+		got, err := h.documents.SignDocuments(t.Context(), req)
+		if err == nil {
+			c, err := h.client.GetCredential(t.Context(), &signv1.GetCredentialRequest{Name: got.GetCredential()})
+			require.NoError(t, err)
+			leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificateOfCMS(t, got.GetDocuments()[0].GetContent()).Raw})
+			require.True(t, strings.HasPrefix(c.GetCertificatePem(), string(leaf)), "it is signed by %s", c.GetName())
+		}
+		return got.GetCredential(), err
+	}
+	signedBy := func(want string, req *signv1.SignDocumentsRequest) {
+		t.Helper()
+		by, err := sign(req)
+		require.NoError(t, err)
+		require.Equal(t, want, by)
+	}
+	require.NoError(t, h.succeed(t, own, same, day))
+	h.clock.stand(day.Add(-time.Microsecond))
+	before := byMandate(own, follows, attached, []byte("before"))
+	signedBy(own, before)
+	_, err := sign(byMandate(same, follows, attached, []byte("too early")))
+	requireCode(t, "MANDATE_MISMATCH", err)
+
+	h.clock.stand(day)
+	signedBy(own, before) // what was begun before ends as it began
+	after := byMandate(own, follows, attached, []byte("after"))
+	signedBy(same, after)
+	signedBy(same, after)
+	there, err := h.world.Holder(userOfSame)
+	require.NoError(t, err)
+	require.Len(t, there.Signed, 1, "a request that comes again is not signed again")
+	signedBy(same, byMandate(same, follows, attached, []byte("by its own name")))
+	_, err = sign(byMandate(own, stays, attached, []byte("stays")))
+	requireCode(t, "CREDENTIAL_SUCCEEDED", err)
+	require.Contains(t, err.Error(), same)
+	require.Contains(t, err.Error(), "follow_successor")
+	_, err = sign(byMandate(own, follows, attached, []byte("1"), []byte("2"), []byte("3"), []byte("4")))
+	requireCode(t, "MANDATE_REFUSED", err)
+	m, err := h.documents.GetMandate(t.Context(), &signv1.GetMandateRequest{Name: follows})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, m.GetUsedDocuments(), "one count, whoever signs")
+
+	// A request's trail is sealed under such a mandate too.
+	asks := signv1.NewSignatureRequestServiceClient(h.conn)
+	r := draft([]*signv1.RequestDocument{document("a lease", attached, []byte("a lease"))}, step(0, &signv1.RequestParticipant{Role: asApprover, Holder: user(1)}))
+	r.Deadline, r.SealMandate = timestamppb.New(day.Add(time.Hour)), stays
+	_, err = asks.CreateSignatureRequest(t.Context(), createOf(r))
+	requireCode(t, "CREDENTIAL_SUCCEEDED", err)
+	r.SealMandate = follows
+	made, err := asks.CreateSignatureRequest(t.Context(), createOf(r))
+	require.NoError(t, err)
+	v, err := asks.ViewSignatureRequest(t.Context(), &signv1.ViewSignatureRequestRequest{Participant: at(made, 0, 0)})
+	require.NoError(t, err)
+	_, err = asks.ApproveSignatureRequest(t.Context(), &signv1.ApproveSignatureRequestRequest{Participant: at(made, 0, 0), DocumentSha256: seen(v), RequestId: uuid.NewString()})
+	require.NoError(t, err)
+	eventually(t, "the bundle is made", func() bool {
+		made, err = asks.GetSignatureRequest(t.Context(), &signv1.GetSignatureRequestRequest{Name: made.GetName()})
+		require.NoError(t, err)
+		return made.GetBundleTime() != nil
+	})
+	require.Empty(t, made.GetBundleNote(), "it is sealed")
+	there, err = h.world.Holder(userOfSame)
+	require.NoError(t, err)
+	require.Len(t, there.Signed, 3)
+
+	// The successor of the successor, a key in Vault; and then a key of somebody else.
+	require.NoError(t, h.succeed(t, same, home, day.Add(time.Minute)))
+	h.clock.stand(day.Add(time.Minute))
+	signedBy(same, after)
+	signedBy(home, byMandate(own, follows, attached, []byte("home")))
+	require.NoError(t, h.succeed(t, home, other, day.Add(2*time.Minute)))
+	h.clock.stand(day.Add(2 * time.Minute))
+	_, err = sign(byMandate(own, follows, attached, []byte("another's")))
+	requireCode(t, "CREDENTIAL_SUCCEEDED", err)
+	require.Contains(t, err.Error(), other)
+	require.Contains(t, err.Error(), "same owner")
+	_, err = h.lives.SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: home})
+	require.NoError(t, err)
+	_, err = h.client.RevokeCredential(t.Context(), &signv1.RevokeCredentialRequest{Name: home})
+	require.NoError(t, err)
+	_, err = sign(byMandate(own, follows, attached, []byte("revoked")))
+	requireCode(t, "CREDENTIAL_NOT_ACTIVE", err)
+	require.Contains(t, err.Error(), home)
+	_, err = h.documents.RevokeMandate(t.Context(), &signv1.RevokeMandateRequest{Name: follows})
+	require.NoError(t, err)
+	_, err = sign(byMandate(own, follows, attached, []byte("no more")))
+	requireCode(t, "MANDATE_REFUSED", err)
+}
+
+// TestSuccessorEndsWarnings: nobody is warned of the end of a credential whose place is taken, or will be by one that can; where the
+// plan is given up, or cannot be carried out, they are.
+func TestSuccessorEndsWarnings(t *testing.T) {
+	t.Parallel()
+	h := openHeirs(t, "  keys: {check_every: 30ms}\n")
+	own, control := h.credential(t, company, automatic, p256), h.credential(t, "tenants/acme/companies/other", automatic, p256)
+	end := own.GetExpireTime().AsTime()
+	h.clock.advance(10 * aDay)
+	later, err := ca.New(ca.Options{Now: h.clock.now})
+	require.NoError(t, err)
+	heir := func() string {
+		c, err := h.client.CreateCredential(t.Context(), &signv1.CreateCredentialRequest{Parent: company, RequestId: uuid.NewString(), Credential: &signv1.Credential{Kind: automatic, KeyType: p256, CommonName: "Alfa di prova"}})
+		require.NoError(t, err)
+		block, _ := pem.Decode([]byte(c.GetCsrPem()))
+		cert, err := later.SignCSR(block.Bytes, ca.ProfileSigning)
+		require.NoError(t, err)
+		_, err = h.client.ImportCertificate(t.Context(), &signv1.ImportCertificateRequest{Name: c.GetName(),
+			CertificatePem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(later.CertPEM())})
+		require.NoError(t, err)
+		return c.GetName()
+	}
+	next, final := heir(), heir()
+	warned := func(of *signv1.Credential) int { return h.acts(t, "credential.warn", of.GetName()) }
+	// until goes to so many days before the end, and waits for what is warned of there.
+	until := func(days, wantControl int) {
+		t.Helper()
+		h.clock.advance(end.Add(-time.Duration(days) * aDay).Add(time.Hour).Sub(h.clock.now()))
+		eventually(t, "the other credential is warned of", func() bool { return warned(control) == wantControl })
+	}
+	listed := func() (out []string) {
+		got, err := h.lives.ListExpiringCredentials(t.Context(), &signv1.ListExpiringCredentialsRequest{Parent: "tenants/acme"})
+		require.NoError(t, err)
+		for _, c := range got.GetCredentials() {
+			out = append(out, c.GetCredential().GetName())
+		}
+		return out
+	}
+	require.NoError(t, h.succeed(t, own.GetName(), next, end.Add(-20*aDay)))
+	until(60, 1)
+	require.Zero(t, warned(own), "it has somebody who takes its place before it ends")
+	require.Equal(t, []string{control.GetName()}, listed())
+	_, err = h.lives.SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: own.GetName()})
+	require.NoError(t, err)
+	eventually(t, "the plan is given up", func() bool { return warned(own) == 1 })
+	require.Len(t, listed(), 2)
+
+	require.NoError(t, h.succeed(t, own.GetName(), next, end.Add(-20*aDay)))
+	until(30, 2)
+	require.Equal(t, 1, warned(own))
+	_, err = h.client.RevokeCredential(t.Context(), &signv1.RevokeCredentialRequest{Name: next})
+	require.NoError(t, err)
+	eventually(t, "who was to take its place cannot", func() bool { return warned(own) == 2 })
+
+	_, err = h.lives.SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: own.GetName()})
+	require.NoError(t, err)
+	require.NoError(t, h.succeed(t, own.GetName(), final, h.clock.now().Add(time.Hour).Truncate(time.Microsecond)))
+	until(7, 3)
+	require.Equal(t, 2, warned(own), "its place is taken")
+	require.Equal(t, []string{control.GetName(), final}, listed())
+}
+
+// TestSuccessorOverCSC: a CSC client has the certificate of the credential that it names, so nothing is signed with another; what it
+// has a SAD for is. It is told that the key is disabled, and which credential has its place.
 func TestSuccessorOverCSC(t *testing.T) {
 	t.Parallel()
 	r := openCSC(t, "")
 	apiKey := r.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}})
-	p, next := r.personWith(t, apiKey, p256, phone), r.credential(t, company, person, p256)
-	_, err := p.auth.SetPin(t.Context(), &signv1.SetPinRequest{Name: next.GetName(), Holder: "tenants/acme/users/" + phone[1:], NewPin: goodPIN})
-	require.NoError(t, err)
+	p, next := r.personWith(t, apiKey, p256, phone), r.personWith(t, apiKey, p256, phone)
+	infoOf := func(lang string) (info csc2.CredentialInfo) {
+		require.NoError(t, p.post(t, csc2.Credential, csc2.CredentialRequest{CredentialID: p.id, Detail: csc2.Detail{Lang: lang, AuthInfo: true}}, &info))
+		return info
+	}
+	list := func(onlyValid bool) (ids []string) {
+		var resp csc2.ListResponse
+		require.NoError(t, p.post(t, csc2.List, csc2.ListRequest{OnlyValid: onlyValid}, &resp))
+		return resp.CredentialIDs
+	}
+	require.Equal(t, "enabled", infoOf("").Key.Status)
+	require.ElementsMatch(t, []string{p.id, next.id}, list(true))
 	hashes := digests("a contract")
 	sad := p.sad(t, hashes, 1)
-	_, err = signv1.NewCredentialServiceClient(r.DialKey("signer", apiKey)).SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: p.name, Successor: next.GetName()})
+	_, err := signv1.NewCredentialServiceClient(r.DialKey("signer", apiKey)).SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: p.name, Successor: next.name})
 	require.NoError(t, err)
+
+	info := infoOf("")
+	require.Equal(t, "disabled", info.Key.Status)
+	require.Equal(t, "valid", info.Cert.Status, "its certificate was not withdrawn")
+	require.NotEmpty(t, info.Cert.Certificates, "and verifies what was signed")
+	require.Equal(t, "Alfa di prova; the credential "+next.id+" has taken its place", info.Description)
+	require.Equal(t, "Alfa di prova; al suo posto c'è la credenziale "+next.id, infoOf("it").Description)
+	require.Equal(t, []string{next.id}, list(true))
+	require.ElementsMatch(t, []string{p.id, next.id}, list(false))
+
 	_, err = p.signHash(t, sad, hashes)
 	require.NoError(t, err)
-	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP", Hashes: digests("another"), HashAlgorithm: csc.SHA256, NumSignatures: 1}, nil),
-		"invalid_request", "The credential identified by credentialID is disabled")
+	r.exec(t, `UPDATE otp_message SET sent_at = sent_at - interval '1 hour'`)
+	const gone = "The credential identified by credentialID is disabled"
+	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP", Hashes: digests("another"), HashAlgorithm: csc.SHA256, NumSignatures: 1}, nil), "invalid_request", gone)
+	refused(t, p.post(t, csc2.Authorize, p.ask(digests("another"), 1, "12345678"), nil), "invalid_request", gone)
+	_, err = next.signHash(t, next.sad(t, hashes, 1), hashes)
+	require.NoError(t, err)
+}
+
+// TestSuccessorOverCSCWithoutHashes: no password is sent for what cannot begin.
+func TestSuccessorOverCSCWithoutHashes(t *testing.T) {
+	t.Parallel()
+	r := openCSC(t, ", otp_without_hashes: true")
+	apiKey := r.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}})
+	p, next := r.personWith(t, apiKey, p256, phone), r.personWith(t, apiKey, p256, phone)
+	_, err := signv1.NewCredentialServiceClient(r.DialKey("signer", apiKey)).SetSuccessor(t.Context(), &signv1.SetSuccessorRequest{Name: p.name, Successor: next.name})
+	require.NoError(t, err)
+	r.exec(t, `UPDATE otp_message SET sent_at = sent_at - interval '1 hour'`)
+	sent := len(r.provider.Sent(phone))
+	refused(t, p.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: p.id, AuthObjectID: "OTP"}, nil), "invalid_request", "The credential identified by credentialID is disabled")
+	require.Len(t, r.provider.Sent(phone), sent)
+	require.NoError(t, next.post(t, csc2.Challenge, csc2.ChallengeRequest{CredentialID: next.id, AuthObjectID: "OTP"}, nil))
 }

@@ -47,6 +47,7 @@ func (c *cli) mandateCreate() *cobra.Command {
 	var company, description, list, from, until string
 	var all int64
 	var day int32
+	var follow bool
 	cmd := verb("create CREDENTIAL", "Let a credential sign documents, within limits", args("CREDENTIAL"), func(ctx context.Context, given []string) error {
 		if err := need("description", description, "until", until); err != nil {
 			return err
@@ -55,7 +56,7 @@ func (c *cli) mandateCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		m := &signv1.Mandate{Description: description, MaxDocuments: all, MaxPerDay: day}
+		m := &signv1.Mandate{Description: description, MaxDocuments: all, MaxPerDay: day, FollowSuccessor: follow}
 		if m.Forms, err = formNames(list); err != nil {
 			return err
 		}
@@ -86,6 +87,7 @@ func (c *cli) mandateCreate() *cobra.Command {
 	f.Int32Var(&day, "max-per-day", 100, "documents in one day, UTC")
 	f.StringVar(&from, "from", "", "date or time from which it holds; now when empty")
 	f.StringVar(&until, "until", "", "date or time until which it holds")
+	f.BoolVar(&follow, "follow-successor", false, "it is also for the credential of the same owner that takes this one's place (credential succeed)")
 	return cmd
 }
 
@@ -101,7 +103,7 @@ func (c *cli) showMandate(m *signv1.Mandate) {
 	slices.Sort(names)
 	c.fields("name", m.GetName(), "description", m.GetDescription(), "forms", strings.Join(names, ", "),
 		"used", fmt.Sprintf("%d of %d", m.GetUsedDocuments(), m.GetMaxDocuments()), "used today", fmt.Sprintf("%d of %d", m.GetUsedToday(), m.GetMaxPerDay()),
-		"from", when(m.GetStartTime()), "until", when(m.GetEndTime()), "revoked", when(m.GetRevokeTime()))
+		"from", when(m.GetStartTime()), "until", when(m.GetEndTime()), "follows", yes(m.GetFollowSuccessor()), "revoked", when(m.GetRevokeTime()))
 }
 
 func (c *cli) mandateList() *cobra.Command {

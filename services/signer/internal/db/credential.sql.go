@@ -118,6 +118,8 @@ FROM credential c
 CROSS JOIN LATERAL (SELECT min(d) AS days FROM unnest($1::integer[]) AS d WHERE c.not_after <= ($2::timestamptz) + d * interval '1 day') m
 WHERE c.state IN ('ACTIVE', 'SUSPENDED') AND c.not_after > ($2::timestamptz) AND m.days IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM credential_certificate n WHERE n.credential_id = c.id AND n.used_from IS NULL AND n.dropped_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor s JOIN credential n ON n.id = s.successor_id WHERE s.credential_id = c.id
+                    AND (s.effective_from <= ($2::timestamptz) OR (s.effective_from <= c.not_after AND n.state = 'ACTIVE' AND n.not_after > c.not_after)))
   AND NOT EXISTS (SELECT 1 FROM credential_warning w WHERE w.credential_id = c.id AND w.not_after = c.not_after AND w.days <= m.days)
 ORDER BY c.not_after, c.id LIMIT 200
 `
@@ -137,7 +139,8 @@ type DueWarningsRow struct {
 }
 
 // Warnings not yet given, by the nearest of the marks that a certificate has passed, where no other one waits.
-// Marks further away are given with it, so that a house that was shut for a month hears once.
+// Marks further away are given with it, so that a house that was shut for a month hears once. None where another credential has
+// the place, or is to take it before the end and can.
 func (q *Queries) DueWarnings(ctx context.Context, arg DueWarningsParams) ([]DueWarningsRow, error) {
 	rows, err := q.db.Query(ctx, dueWarnings, arg.Marks, arg.At)
 	if err != nil {
@@ -464,8 +467,10 @@ FROM credential c
 LEFT JOIN LATERAL (SELECT x.days, x.warned_at FROM credential_warning x WHERE x.credential_id = c.id AND x.not_after = c.not_after ORDER BY x.days LIMIT 1) w ON true
 WHERE ($1::text = '' OR c.tenant_id = $1) AND c.state IN ('ACTIVE', 'SUSPENDED') AND c.not_after <= $2
   AND (c.not_after, c.id) > ($3::timestamptz, $4::uuid)
+  AND NOT EXISTS (SELECT 1 FROM credential_successor s JOIN credential n ON n.id = s.successor_id WHERE s.credential_id = c.id
+                    AND (s.effective_from <= ($5::timestamptz) OR (s.effective_from <= c.not_after AND n.state = 'ACTIVE' AND n.not_after > c.not_after)))
   AND NOT EXISTS (SELECT 1 FROM credential_certificate n WHERE n.credential_id = c.id AND n.used_from IS NULL AND n.dropped_at IS NULL)
-ORDER BY c.not_after, c.id LIMIT $5
+ORDER BY c.not_after, c.id LIMIT $6
 `
 
 type ListExpiringParams struct {
@@ -473,6 +478,7 @@ type ListExpiringParams struct {
 	Until     *time.Time
 	AfterTime time.Time
 	AfterID   uuid.UUID
+	At        time.Time
 	Page      int32
 }
 
@@ -483,12 +489,14 @@ type ListExpiringRow struct {
 	WarnedAt   time.Time
 }
 
+// What DueWarnings may warn of.
 func (q *Queries) ListExpiring(ctx context.Context, arg ListExpiringParams) ([]ListExpiringRow, error) {
 	rows, err := q.db.Query(ctx, listExpiring,
 		arg.TenantID,
 		arg.Until,
 		arg.AfterTime,
 		arg.AfterID,
+		arg.At,
 		arg.Page,
 	)
 	if err != nil {

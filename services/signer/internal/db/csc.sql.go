@@ -123,16 +123,18 @@ func (q *Queries) InsertTransaction(ctx context.Context, arg InsertTransactionPa
 
 const listPersonal = `-- name: ListPersonal :many
 
-SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type
+SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain, c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified, coalesce(p.holder, '')::text AS holder, coalesce(d.type, '')::text AS device_type,
+       EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $1) AS succeeded
 FROM credential c
 LEFT JOIN credential_pin p ON p.credential_id = c.id
 LEFT JOIN otp_device d ON d.credential_id = c.id AND d.state = 'ACTIVE'
-WHERE c.provider = '' AND c.tenant_id = $1 AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
-  AND ($2::uuid IS NULL OR c.id = $2::uuid) AND ($3::text = '' OR p.holder = $3::text)
-ORDER BY c.created_at DESC, c.id DESC LIMIT $4
+WHERE c.provider = '' AND c.tenant_id = $2 AND c.kind = 'PERSON' AND cardinality(c.chain) > 0
+  AND ($3::uuid IS NULL OR c.id = $3::uuid) AND ($4::text = '' OR p.holder = $4::text)
+ORDER BY c.created_at DESC, c.id DESC LIMIT $5
 `
 
 type ListPersonalParams struct {
+	At       time.Time
 	TenantID string
 	ID       *uuid.UUID
 	Holder   string
@@ -143,12 +145,14 @@ type ListPersonalRow struct {
 	Credential Credential
 	Holder     string
 	DeviceType string
+	Succeeded  bool
 }
 
 // What the CSC API asks beside challenges and authorizations, which are those of every other way.
-// Credentials of persons that have a certificate, with their holder and the device that is active.
+// Credentials of persons that have a certificate, with their holder, the device that is active, and whether another has their place.
 func (q *Queries) ListPersonal(ctx context.Context, arg ListPersonalParams) ([]ListPersonalRow, error) {
 	rows, err := q.db.Query(ctx, listPersonal,
+		arg.At,
 		arg.TenantID,
 		arg.ID,
 		arg.Holder,
@@ -183,6 +187,7 @@ func (q *Queries) ListPersonal(ctx context.Context, arg ListPersonalParams) ([]L
 			&i.Credential.Qualified,
 			&i.Holder,
 			&i.DeviceType,
+			&i.Succeeded,
 		); err != nil {
 			return nil, err
 		}

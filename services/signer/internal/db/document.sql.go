@@ -44,7 +44,7 @@ func (q *Queries) GetDocumentSigning(ctx context.Context, arg GetDocumentSigning
 }
 
 const getMandate = `-- name: GetMandate :one
-SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at
+SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at, follows_successor
 FROM mandate WHERE id = $1 AND credential_id = $2
 `
 
@@ -71,6 +71,7 @@ func (q *Queries) GetMandate(ctx context.Context, arg GetMandateParams) (Mandate
 		&i.UsedToday,
 		&i.CreatedAt,
 		&i.RevokedAt,
+		&i.FollowsSuccessor,
 	)
 	return i, err
 }
@@ -115,21 +116,22 @@ func (q *Queries) GiveStampsBack(ctx context.Context, arg GiveStampsBackParams) 
 
 const insertMandate = `-- name: InsertMandate :execrows
 
-INSERT INTO mandate (id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, created_at)
-SELECT $1, c.tenant_id, c.id, $2, $3::text[], $4, $5, $6, $7, $8
-FROM credential c WHERE c.id = $9 AND c.kind IN ('AUTOMATIC', 'SEAL') AND c.state <> 'REVOKED'
+INSERT INTO mandate (id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, created_at, follows_successor)
+SELECT $1, c.tenant_id, c.id, $2, $3::text[], $4, $5, $6, $7, $8, $9
+FROM credential c WHERE c.id = $10 AND c.kind IN ('AUTOMATIC', 'SEAL') AND c.state <> 'REVOKED'
 `
 
 type InsertMandateParams struct {
-	ID           uuid.UUID
-	Description  string
-	Forms        []string
-	MaxDocuments int64
-	MaxPerDay    int32
-	ValidFrom    time.Time
-	ValidUntil   time.Time
-	At           time.Time
-	CredentialID uuid.UUID
+	ID               uuid.UUID
+	Description      string
+	Forms            []string
+	MaxDocuments     int64
+	MaxPerDay        int32
+	ValidFrom        time.Time
+	ValidUntil       time.Time
+	At               time.Time
+	FollowsSuccessor bool
+	CredentialID     uuid.UUID
 }
 
 // Documents signed by mandate, and the counting of time-stamps. What must hold at the moment of use is
@@ -144,6 +146,7 @@ func (q *Queries) InsertMandate(ctx context.Context, arg InsertMandateParams) (i
 		arg.ValidFrom,
 		arg.ValidUntil,
 		arg.At,
+		arg.FollowsSuccessor,
 		arg.CredentialID,
 	)
 	if err != nil {
@@ -153,7 +156,7 @@ func (q *Queries) InsertMandate(ctx context.Context, arg InsertMandateParams) (i
 }
 
 const listMandates = `-- name: ListMandates :many
-SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at
+SELECT id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, used, day, used_today, created_at, revoked_at, follows_successor
 FROM mandate WHERE credential_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -187,6 +190,7 @@ func (q *Queries) ListMandates(ctx context.Context, arg ListMandatesParams) ([]M
 			&i.UsedToday,
 			&i.CreatedAt,
 			&i.RevokedAt,
+			&i.FollowsSuccessor,
 		); err != nil {
 			return nil, err
 		}
@@ -296,48 +300,56 @@ func (q *Queries) TakeStamps(ctx context.Context, arg TakeStampsParams) (int64, 
 }
 
 const useMandate = `-- name: UseMandate :execrows
-WITH used AS (
-    UPDATE mandate m SET used = m.used + ($6::integer), day = $7,
-           used_today = CASE WHEN m.day = $7 THEN m.used_today ELSE 0 END + ($6::integer)
-    WHERE m.id = $8 AND m.credential_id = $9 AND m.revoked_at IS NULL AND m.valid_from <= $5 AND m.valid_until > $5
-      AND $10::text = ANY (m.forms)
-      AND m.used + ($6::integer) <= m.max_documents
-      AND CASE WHEN m.day = $7 THEN m.used_today ELSE 0 END + ($6::integer) <= m.max_per_day
-      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = m.credential_id AND c.state = 'ACTIVE' AND c.not_before <= $5 AND c.not_after > $5)
-      AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = m.credential_id AND x.effective_from <= $5)
-    RETURNING m.id, m.tenant_id, m.credential_id
+WITH RECURSIVE place AS (
+    SELECT $7::uuid AS id, 0 AS n
+    UNION ALL
+    SELECT x.successor_id, place.n + 1 FROM place JOIN credential_successor x ON x.credential_id = place.id WHERE x.effective_from <= $6 AND place.n < 100
+), used AS (
+    UPDATE mandate m SET used = m.used + ($8::integer), day = $9,
+           used_today = CASE WHEN m.day = $9 THEN m.used_today ELSE 0 END + ($8::integer)
+    WHERE m.id = $10 AND m.credential_id = $7 AND m.revoked_at IS NULL AND m.valid_from <= $6 AND m.valid_until > $6
+      AND $11::text = ANY (m.forms)
+      AND m.used + ($8::integer) <= m.max_documents
+      AND CASE WHEN m.day = $9 THEN m.used_today ELSE 0 END + ($8::integer) <= m.max_per_day
+      AND (m.follows_successor OR m.credential_id = $2)
+      AND (SELECT place.id FROM place ORDER BY place.n DESC LIMIT 1) = $2
+      AND EXISTS (SELECT 1 FROM credential c WHERE c.id = $2 AND c.state = 'ACTIVE' AND c.not_before <= $6 AND c.not_after > $6)
+    RETURNING m.id, m.tenant_id
 )
 INSERT INTO document_signing (id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, created_at)
-SELECT $1, used.tenant_id, used.id, used.credential_id, $2, $3, $4::bytea[], 'SIGNING', $5 FROM used
+SELECT $1, used.tenant_id, used.id, $2, $3, $4, $5::bytea[], 'SIGNING', $6 FROM used
 `
 
 type UseMandateParams struct {
 	ID           uuid.UUID
+	SignerID     uuid.UUID
 	RequestID    string
 	Output       string
 	Hashes       [][]byte
 	At           time.Time
+	CredentialID uuid.UUID
 	Documents    int32
 	Today        string
 	MandateID    uuid.UUID
-	CredentialID uuid.UUID
 	Form         string
 }
 
 // Counts the documents of one request and writes down that they are to be signed. Requests at the same
 // time wait for each other on the mandate's row; a request that comes twice breaks on its request_id
-// and is not counted.
+// and is not counted. Who signs has the place of the mandate's credential: it is that one, or in the end of those that took it
+// one after the other, where the mandate follows.
 func (q *Queries) UseMandate(ctx context.Context, arg UseMandateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, useMandate,
 		arg.ID,
+		arg.SignerID,
 		arg.RequestID,
 		arg.Output,
 		arg.Hashes,
 		arg.At,
+		arg.CredentialID,
 		arg.Documents,
 		arg.Today,
 		arg.MandateID,
-		arg.CredentialID,
 		arg.Form,
 	)
 	if err != nil {

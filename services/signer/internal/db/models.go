@@ -234,20 +234,21 @@ type MadeFile struct {
 }
 
 type Mandate struct {
-	ID           uuid.UUID
-	TenantID     string
-	CredentialID uuid.UUID
-	Description  string
-	Forms        []string
-	MaxDocuments int64
-	MaxPerDay    int32
-	ValidFrom    time.Time
-	ValidUntil   time.Time
-	Used         int64
-	Day          string
-	UsedToday    int32
-	CreatedAt    time.Time
-	RevokedAt    *time.Time
+	ID               uuid.UUID
+	TenantID         string
+	CredentialID     uuid.UUID
+	Description      string
+	Forms            []string
+	MaxDocuments     int64
+	MaxPerDay        int32
+	ValidFrom        time.Time
+	ValidUntil       time.Time
+	Used             int64
+	Day              string
+	UsedToday        int32
+	CreatedAt        time.Time
+	RevokedAt        *time.Time
+	FollowsSuccessor bool
 }
 
 type OathToken struct {

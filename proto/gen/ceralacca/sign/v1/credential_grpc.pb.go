@@ -48,7 +48,8 @@ type CredentialServiceClient interface {
 	RenewCredential(ctx context.Context, in *RenewCredentialRequest, opts ...grpc.CallOption) (*CredentialRenewal, error)
 	// Has another credential of the same company, kind and holder take a credential's place from a date on: who names the first
 	// gets signatures of the second (challenges, SignBlob; the company's invoices). This is how keys move between Vault and a
-	// provider. What was begun before goes on with the first; mandates are not moved (CREDENTIAL_SUCCEEDED). Without a successor:
+	// provider. What was begun before goes on with the first; mandates follow where they say so (follow_successor) and the certificates
+	// name the same owner, else CREDENTIAL_SUCCEEDED. Without a successor:
 	// nobody takes its place, from now on. FAILED_PRECONDITION SUCCESSOR_UNFIT, SUCCESSOR_IN_FORCE, SUCCESSOR_CIRCLE.
 	SetSuccessor(ctx context.Context, in *SetSuccessorRequest, opts ...grpc.CallOption) (*CredentialStatus, error)
 	// A credential with its suspension, its renewal and all its certificates.
@@ -154,7 +155,8 @@ type CredentialServiceServer interface {
 	RenewCredential(context.Context, *RenewCredentialRequest) (*CredentialRenewal, error)
 	// Has another credential of the same company, kind and holder take a credential's place from a date on: who names the first
 	// gets signatures of the second (challenges, SignBlob; the company's invoices). This is how keys move between Vault and a
-	// provider. What was begun before goes on with the first; mandates are not moved (CREDENTIAL_SUCCEEDED). Without a successor:
+	// provider. What was begun before goes on with the first; mandates follow where they say so (follow_successor) and the certificates
+	// name the same owner, else CREDENTIAL_SUCCEEDED. Without a successor:
 	// nobody takes its place, from now on. FAILED_PRECONDITION SUCCESSOR_UNFIT, SUCCESSOR_IN_FORCE, SUCCESSOR_CIRCLE.
 	SetSuccessor(context.Context, *SetSuccessorRequest) (*CredentialStatus, error)
 	// A credential with its suspension, its renewal and all its certificates.

@@ -622,8 +622,11 @@ type Mandate struct {
 	UsedToday     int32                  `protobuf:"varint,9,opt,name=used_today,json=usedToday,proto3" json:"used_today,omitempty"`
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Whether it is also for the credential that takes this one's place (CredentialService.SetSuccessor), for as long as the
+	// certificates of both name the same owner. Not set, it signs nothing from then on: CREDENTIAL_SUCCEEDED names who has the place.
+	FollowSuccessor bool `protobuf:"varint,12,opt,name=follow_successor,json=followSuccessor,proto3" json:"follow_successor,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Mandate) Reset() {
@@ -731,6 +734,13 @@ func (x *Mandate) GetRevokeTime() *timestamppb.Timestamp {
 		return x.RevokeTime
 	}
 	return nil
+}
+
+func (x *Mandate) GetFollowSuccessor() bool {
+	if x != nil {
+		return x.FollowSuccessor
+	}
+	return false
 }
 
 type CreateMandateRequest struct {
@@ -1306,7 +1316,7 @@ const file_ceralacca_sign_v1_document_proto_rawDesc = "" +
 	"\x0eSignedDocument\x12'\n" +
 	"\x0fdocument_sha256\x18\x01 \x01(\fR\x0edocumentSha256\x120\n" +
 	"\x06signed\x18\x02 \x01(\v2\x18.ceralacca.event.v1.BlobR\x06signed\x12\x18\n" +
-	"\acontent\x18\x03 \x01(\fR\acontent\"\xcf\x05\n" +
+	"\acontent\x18\x03 \x01(\fR\acontent\"\xfa\x05\n" +
 	"\aMandate\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12,\n" +
 	"\vdescription\x18\x02 \x01(\tB\n" +
@@ -1325,7 +1335,8 @@ const file_ceralacca_sign_v1_document_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vrevoke_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"revokeTime:\x7f\xeaA|\n" +
+	"revokeTime\x12)\n" +
+	"\x10follow_successor\x18\f \x01(\bR\x0ffollowSuccessor:\x7f\xeaA|\n" +
 	"\x15ceralacca.dev/Mandate\x12Ptenants/{tenant}/companies/{company}/credentials/{credential}/mandates/{mandate}*\bmandates2\amandate\"\xac\x01\n" +
 	"\x14CreateMandateRequest\x12S\n" +
 	"\x06parent\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^tenants/[^/]+/companies/[^/]+/credentials/[^/]+$R\x06parent\x12?\n" +

@@ -125,6 +125,7 @@ func (s *Service) cscMethods() map[string]cscMethod {
 		csc2.Challenge:  {challenge, cscBody, cscAnswer(csc2.ReadChallenge, (*cscCall).challenge)},
 		csc2.SendOTP:    {challenge, cscBody, cscAnswer(csc2.ReadSendOTP, (*cscCall).challenge)},
 		csc2.Authorize:  {challenge, cscBody, cscAnswer(csc2.ReadAuthorize, (*cscCall).authorize)},
+		csc2.Check:      {challenge, cscBody, cscAnswer(csc2.ReadCheck, (*cscCall).check)},
 		csc2.SignHash:   {sign, cscBody, cscAnswer(csc2.ReadSignHash, (*cscCall).signHash)},
 		csc2.SignDoc:    {documents, cscBody + min(s.cfg.Documents.MaxSize, cscDocs)/3*4 + 4, cscAnswer(csc2.ReadSignDoc, (*cscCall).signDoc)},
 	}
@@ -175,6 +176,8 @@ func (s *cscServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = failed.Status
 	case answer == nil:
 		status = http.StatusNoContent
+	case underway(answer):
+		status = http.StatusAccepted
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
 	level := slog.LevelInfo
@@ -192,6 +195,12 @@ func (s *cscServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.service.log.LogAttrs(ctx, level, "csc", attrs...)
 	writeCSC(w, status, answer, failed)
+}
+
+// underway says of an answer that it is none yet. spec: CSC-2.0.0.2 §11.6, §11.7
+func underway(answer any) bool {
+	given, ok := answer.(*csc2.SADResponse)
+	return ok && given.SAD == ""
 }
 
 func writeCSC(w http.ResponseWriter, status int, answer any, failed *csc.Error) {

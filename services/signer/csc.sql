@@ -53,3 +53,36 @@ WITH held AS MATERIALIZED (
 )
 INSERT INTO signing_transaction (challenge_id, tenant_id, signatures_left)
 SELECT next.id, h.tenant_id, h.signatures_left FROM held h, next;
+
+-- name: PromiseNumber :exec
+-- The number of a question that the app is asked when PIN and digests have come. A client has one at a time for a credential.
+INSERT INTO csc_approval (id, tenant_id, credential_id, caller, number_mac, expires_at)
+SELECT @id, c.tenant_id, c.id, @caller, @number_mac, @expires_at FROM credential c WHERE c.id = @credential_id
+ON CONFLICT (credential_id, caller) WHERE handle_sha256 IS NULL
+DO UPDATE SET id = excluded.id, number_mac = excluded.number_mac, expires_at = excluded.expires_at;
+
+-- name: DropApprovals :exec
+DELETE FROM csc_approval WHERE credential_id = @credential_id AND expires_at <= @at;
+
+-- name: TakeNumber :one
+-- The number that was promised, once.
+DELETE FROM csc_approval WHERE credential_id = @credential_id AND caller = @caller AND handle_sha256 IS NULL AND expires_at > @at
+RETURNING id, number_mac;
+
+-- name: InsertApproval :exec
+INSERT INTO csc_approval (id, tenant_id, credential_id, caller, number_mac, expires_at, challenge_id, handle_sha256, pin_right, pin_version, otp_mac)
+SELECT @id, ch.tenant_id, ch.credential_id, ch.caller, @number_mac, @expires_at, ch.id, @handle_sha256, @pin_right::boolean, @pin_version::integer, @otp_mac
+FROM challenge ch WHERE ch.id = @challenge_id;
+
+-- name: WaitsForApproval :one
+-- Whether a handle is one of the caller's whose app has not answered yet, and still may.
+SELECT EXISTS (
+    SELECT 1 FROM csc_approval a JOIN push_request p ON p.id = a.id
+    WHERE a.handle_sha256 = @handle_sha256 AND a.caller = @caller AND p.state = 'PENDING' AND p.expires_at > @at
+);
+
+-- name: TakeApproval :one
+-- The one look at what came of a question, after its answer or its time.
+DELETE FROM csc_approval a USING push_request p
+WHERE a.handle_sha256 = @handle_sha256 AND a.caller = @caller AND p.id = a.id AND NOT (p.state = 'PENDING' AND p.expires_at > @at)
+RETURNING a.id, a.credential_id, (SELECT c.company_id FROM credential c WHERE c.id = a.credential_id)::text AS company_id, a.challenge_id, a.pin_right, a.pin_version, a.otp_mac;

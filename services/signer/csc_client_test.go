@@ -159,7 +159,8 @@ func (r *rssp) otpOf(t testing.TB, p provider.Provider, h providertest.Holder, d
 	t.Helper()
 	r.exec(t, `UPDATE otp_message SET sent_at = sent_at - interval '1 minute', sent_today = 0
 		WHERE device_id IN (SELECT id FROM otp_device WHERE credential_id = $1)`, h.Credential.ID)
-	require.NoError(t, p.SendOTP(t.Context(), h.Credential, d, nil))
+	_, err := p.SendOTP(t.Context(), h.Credential, d, nil)
+	require.NoError(t, err)
 	var to string
 	require.NoError(t, pgtest.Admin(t, r.DB("signer")).QueryRow(context.Background(),
 		`SELECT address FROM otp_device WHERE credential_id = $1 AND state = 'ACTIVE'`, h.Credential.ID).Scan(&to))

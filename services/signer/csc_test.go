@@ -143,17 +143,24 @@ func (r *rssp) send(t testing.TB, method, key, body string, header ...string) (i
 // post sends a message and reads the answer into resp; an error of the API is the error.
 func (p *cscPerson) post(t testing.TB, method string, req, resp any, header ...string) error {
 	t.Helper()
+	_, err := p.postFor(t, method, req, resp, header...)
+	return err
+}
+
+// postFor is post with the status of HTTP.
+func (p *cscPerson) postFor(t testing.TB, method string, req, resp any, header ...string) (int, error) {
+	t.Helper()
 	body, err := json.Marshal(req)
 	require.NoError(t, err)
 	status, _, answer := p.send(t, method, p.key, string(body), header...)
 	switch {
 	case status == http.StatusNoContent:
-		return nil
-	case status != http.StatusOK:
-		return csc.ReadError(status, answer)
+		return status, nil
+	case status != http.StatusOK && status != http.StatusAccepted:
+		return status, csc.ReadError(status, answer)
 	}
 	require.NoError(t, json.Unmarshal(answer, resp))
-	return nil
+	return status, nil
 }
 
 func digests(texts ...string) (out [][]byte) {
@@ -233,7 +240,7 @@ func TestCSCPeer(t *testing.T) {
 		require.NoError(t, json.Unmarshal(out, &said))
 		require.Equal(t, c.algorithm, said.Algorithm)
 		require.Equal(t, []string{
-			csc2.Authorize, csc2.Extend, csc2.Challenge, csc2.Credential, csc2.List, csc2.SendOTP, csc2.Info, csc2.SignDoc, csc2.SignHash, csc2.Timestamp,
+			csc2.Authorize, csc2.Check, csc2.Extend, csc2.Challenge, csc2.Credential, csc2.List, csc2.SendOTP, csc2.Info, csc2.SignDoc, csc2.SignHash, csc2.Timestamp,
 		}, said.Methods)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/csc"
 	"ceralacca.dev/services/format/csc/csc2"
 	"ceralacca.dev/services/internal/pg"
@@ -81,7 +82,7 @@ func beforehand(caller string, credential uuid.UUID) uuid.UUID {
 }
 
 // challenge sends a password to the holder's device: for the digests that are named, or else, where the
-// configuration lets it, for whatever this caller asks next. spec: CSC-2.0.0.2 §11.8
+// configuration lets it, for whatever this caller asks next. For an app it gives the number to be shown. spec: CSC-2.0.0.2 §11.8
 func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (any, error) {
 	row, err := c.one(ctx, req.CredentialID)
 	if err != nil {
@@ -96,8 +97,9 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 	if row.next != nil && len(req.Hashes) == 0 { // nothing was begun that a password could end
 		return nil, disabled(nil)
 	}
+	inApp := row.DeviceType == devicePush && req.AuthObjectID != "" // sendOTP has no number to give
 	var what *bound
-	if len(req.Hashes) > 0 || !c.service.cfg.CSC.OTPWithoutHashes {
+	if len(req.Hashes) > 0 || !c.service.cfg.CSC.OTPWithoutHashes && !inApp {
 		b, err := c.boundOf(req.Hashes, req.HashAlgorithm, max(req.NumSignatures, len(req.Hashes)))
 		if err != nil {
 			return nil, err
@@ -111,6 +113,9 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 		a, err = withDevice(ctx, q, credentialName{c.caller.Tenant, row.Credential.CompanyID, row.Credential.ID})
 		if err != nil {
 			return err
+		}
+		if inApp {
+			return nil
 		}
 		if a.device.Type == "TOTP" || a.device.Type == "TOKEN" { // it shows passwords by itself: there is nothing to be sent
 			return csc.InvalidParameter("authObjectID")
@@ -132,6 +137,9 @@ func (c *cscCall) challenge(ctx context.Context, req *csc2.ChallengeRequest) (an
 	})
 	if err != nil {
 		return nil, err
+	}
+	if inApp {
+		return c.promise(ctx, a)
 	}
 	_, err = c.service.sendPassword(ctx, a, text)
 	return nil, err
@@ -192,6 +200,9 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 	if err != nil {
 		return nil, err
 	}
+	if row.DeviceType == devicePush {
+		return c.authorizeInApp(ctx, req, row, what)
+	}
 	shown, err := factorsOf(req.AuthData)
 	if err != nil {
 		return nil, err
@@ -233,8 +244,12 @@ func (c *cscCall) authorize(ctx context.Context, req *csc2.AuthorizeRequest) (*c
 	if err != nil {
 		return nil, err
 	}
+	return c.sadFor(ch, given)
+}
+
+func (c *cscCall) sadFor(ch db.Challenge, given *signv1.AuthorizeChallengeResponse) (*csc2.SADResponse, error) {
 	sad, err := sadOf(ch.ID, given.GetAuthorization())
-	return &csc2.SADResponse{SAD: sad, ExpiresIn: secondsUntil(given.GetExpireTime().AsTime(), s.now())}, err
+	return &csc2.SADResponse{SAD: sad, ExpiresIn: secondsUntil(given.GetExpireTime().AsTime(), c.service.now())}, err
 }
 
 // sentFor is what the password must have been sent for: the challenge, or beforehand where that is allowed.

@@ -266,6 +266,9 @@ func authObjects(device, lang string) []csc2.AuthObject {
 		otp.Type, otp.Description = "ChallengeResponse", text("The code in the text message", "Il codice ricevuto per SMS")
 	case "EMAIL":
 		otp.Type, otp.Description = "ChallengeResponse", text("The code in the e-mail", "Il codice ricevuto per e-mail")
+	case devicePush:
+		otp.Type, otp.Format, otp.Label = "ChallengeResponseOOB", "", text("Approval in the app", "Approvazione nell'app")
+		otp.Description = text("Type the number that you see into your app, and approve there", "Inserisci nella tua app il numero che vedi e approva")
 	default:
 		return nil
 	}

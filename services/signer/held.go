@@ -232,7 +232,7 @@ func (s *Service) sendHeld(ctx context.Context, full string, name credentialName
 	}
 	hashes, err := provider.Hashes(h.session.Authorized)
 	if err == nil {
-		err = h.remote.SendOTP(ctx, h.key(), device, hashes)
+		resp.Number, err = h.remote.SendOTP(ctx, h.key(), device, hashes)
 	}
 	if err != nil {
 		undo := s.db.Tx(context.WithoutCancel(ctx), name.tenant, func(ctx context.Context, tx pgx.Tx) error {

@@ -26,6 +26,9 @@ import (
 	"ceralacca.dev/services/signer/internal/db"
 )
 
+// devicePush is the type of an app that approves.
+const devicePush = "PUSH"
+
 const (
 	// pushTTL is how long a question waits for its answer, and an approval for its use.
 	pushTTL = 2 * time.Minute
@@ -100,33 +103,60 @@ func numberMAC(request uuid.UUID, number string) []byte {
 	return append([]byte("push\x00"+request.String()+"\x00"), number...)
 }
 
-// sendPush asks an app. Each question is an attempt, counted before it is asked: who refuses, answers with
-// a wrong number or not at all has spent it, and nobody can be worn down with questions.
-func (s *Service) sendPush(ctx context.Context, a asked, hashes [][]byte) (*signv1.SendOtpResponse, error) {
+// question is one that is to be asked, with what is kept of its number.
+type question struct {
+	id  uuid.UUID
+	mac []byte
+}
+
+// newQuestion makes a question and its number, which is shown where the signature was asked for.
+func (s *Service) newQuestion(ctx context.Context, a asked) (q question, number string, err error) {
 	n, err := rand.Int(rand.Reader, big.NewInt(90))
 	if err != nil {
-		return nil, fmt.Errorf("signer: number: %w", err)
+		return q, "", fmt.Errorf("signer: number: %w", err)
 	}
-	number := fmt.Sprint(10 + n.Int64())
-	id, err := pg.NewID()
+	number = fmt.Sprint(10 + n.Int64())
+	if q.id, err = pg.NewID(); err != nil {
+		return q, "", err
+	}
+	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, numberMAC(q.id, number))
+	if err != nil {
+		return q, "", err
+	}
+	q.mac = macs[0]
+	return q, number, nil
+}
+
+// sendPush asks an app.
+func (s *Service) sendPush(ctx context.Context, a asked, hashes [][]byte) (*signv1.SendOtpResponse, error) {
+	ask, number, err := s.newQuestion(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	macs, err := s.vault.macs(ctx, a.credential.KeyName, macVersion, numberMAC(id, number))
+	until, err := s.askApp(ctx, a, ask, hashes, func(context.Context, *db.Queries) error { return nil })
 	if err != nil {
 		return nil, err
 	}
+	return &signv1.SendOtpResponse{
+		OtpDevice: nameOfDevice(a.credential, a.device.ID), Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH, Address: masked(a.device.Address),
+		ExpireTime: timestamppb.New(until), PushRequest: nameOfPush(a.credential, ask.id), Number: number,
+	}, nil
+}
+
+// askApp asks an app, and runs also in the transaction that writes the question down. Each question is an attempt, counted before it
+// is asked: who refuses, answers with a wrong number or not at all has spent it, and nobody can be worn down with questions.
+func (s *Service) askApp(ctx context.Context, a asked, asks question, hashes [][]byte, also func(context.Context, *db.Queries) error) (time.Time, error) {
 	now := pg.Time(s.now())
 	// The text that is signed has whole seconds.
 	ask := db.InsertPushParams{
-		ID: id, DeviceID: a.device.ID, Binding: a.binding, NumberMac: macs[0], Hashes: hashes, Digest: digestOf(hashes),
+		ID: asks.id, DeviceID: a.device.ID, Binding: a.binding, NumberMac: asks.mac, Hashes: hashes, Digest: digestOf(hashes),
 		At: now, ExpiresAt: now.Add(pushTTL).Truncate(time.Second),
 	}
 	if ask.Hashes == nil {
 		ask.Hashes = [][]byte{}
 	}
-	name := nameOfPush(a.credential, id)
-	err = s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	name := nameOfPush(a.credential, asks.id)
+	err := s.db.Tx(ctx, a.credential.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		if err := s.count(ctx, q, a); err != nil {
 			return err
@@ -141,6 +171,9 @@ func (s *Service) sendPush(ctx context.Context, a asked, hashes [][]byte) (*sign
 		if made == 0 {
 			return fault.Precondition("OTP_DEVICE_STATE", "device %s is not active any more", nameOfDevice(a.credential, a.device.ID))
 		}
+		if err := also(ctx, q); err != nil {
+			return err
+		}
 		err = s.bus.Emit(bus.WithCorrelation(ctx, a.credential.ID.String()), tx, &signv1.PushRequested{
 			Credential: a.name(), OtpDevice: nameOfDevice(a.credential, a.device.ID), PushRequest: name, ExpireTime: timestamppb.New(ask.ExpiresAt),
 		})
@@ -152,13 +185,10 @@ func (s *Service) sendPush(ctx context.Context, a asked, hashes [][]byte) (*sign
 		})
 	})
 	if err != nil {
-		return nil, err
+		return time.Time{}, err
 	}
 	s.nudge(ctx, a, name)
-	return &signv1.SendOtpResponse{
-		OtpDevice: nameOfDevice(a.credential, a.device.ID), Type: signv1.OtpDeviceType_OTP_DEVICE_TYPE_PUSH, Address: masked(a.device.Address),
-		ExpireTime: timestamppb.New(ask.ExpiresAt), PushRequest: name, Number: number,
-	}, nil
+	return ask.ExpiresAt, nil
 }
 
 // nudge has the push provider wake the app. It carries the name of the question and nothing else; an app

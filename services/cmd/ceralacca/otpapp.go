@@ -154,6 +154,11 @@ func (p *personal) where(cmd *cobra.Command) {
 
 // shown asks for PIN and password, after what was sent: a number to be typed into an app, a message, or nothing.
 func (p *personal) shown(ctx context.Context, sent *signv1.SendOtpResponse) (pin, otp string, err error) {
+	if sent.GetPushRequest() == "" && sent.GetNumber() != "" { // of a provider, which waits for the app itself
+		fmt.Fprintf(p.c.errOut, "number for the app: %s\n", printable(sent.GetNumber()))
+		pin, err = p.pin(ctx, "PIN")
+		return pin, "", err
+	}
 	if sent.GetPushRequest() == "" {
 		if sent.GetAddress() != "" {
 			fmt.Fprintf(p.c.errOut, "a password was sent to %s\n", sent.GetAddress())

@@ -12,6 +12,20 @@ import (
 	"github.com/google/uuid"
 )
 
+const dropApprovals = `-- name: DropApprovals :exec
+DELETE FROM csc_approval WHERE credential_id = $1 AND expires_at <= $2
+`
+
+type DropApprovalsParams struct {
+	CredentialID uuid.UUID
+	At           time.Time
+}
+
+func (q *Queries) DropApprovals(ctx context.Context, arg DropApprovalsParams) error {
+	_, err := q.db.Exec(ctx, dropApprovals, arg.CredentialID, arg.At)
+	return err
+}
+
 const extendTransaction = `-- name: ExtendTransaction :execrows
 WITH held AS MATERIALIZED (
     SELECT ch.id, ch.tenant_id, ch.credential_id, ch.caller, ch.device_id, ch.authorized_at,
@@ -104,6 +118,37 @@ func (q *Queries) FindOpenChallenge(ctx context.Context, arg FindOpenChallengePa
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const insertApproval = `-- name: InsertApproval :exec
+INSERT INTO csc_approval (id, tenant_id, credential_id, caller, number_mac, expires_at, challenge_id, handle_sha256, pin_right, pin_version, otp_mac)
+SELECT $1, ch.tenant_id, ch.credential_id, ch.caller, $2, $3, ch.id, $4, $5::boolean, $6::integer, $7
+FROM challenge ch WHERE ch.id = $8
+`
+
+type InsertApprovalParams struct {
+	ID           uuid.UUID
+	NumberMac    []byte
+	ExpiresAt    time.Time
+	HandleSha256 []byte
+	PinRight     bool
+	PinVersion   int32
+	OtpMac       []byte
+	ChallengeID  uuid.UUID
+}
+
+func (q *Queries) InsertApproval(ctx context.Context, arg InsertApprovalParams) error {
+	_, err := q.db.Exec(ctx, insertApproval,
+		arg.ID,
+		arg.NumberMac,
+		arg.ExpiresAt,
+		arg.HandleSha256,
+		arg.PinRight,
+		arg.PinVersion,
+		arg.OtpMac,
+		arg.ChallengeID,
+	)
+	return err
 }
 
 const insertTransaction = `-- name: InsertTransaction :exec
@@ -214,4 +259,114 @@ func (q *Queries) MessageBinding(ctx context.Context, arg MessageBindingParams) 
 	var binding uuid.UUID
 	err := row.Scan(&binding)
 	return binding, err
+}
+
+const promiseNumber = `-- name: PromiseNumber :exec
+INSERT INTO csc_approval (id, tenant_id, credential_id, caller, number_mac, expires_at)
+SELECT $1, c.tenant_id, c.id, $2, $3, $4 FROM credential c WHERE c.id = $5
+ON CONFLICT (credential_id, caller) WHERE handle_sha256 IS NULL
+DO UPDATE SET id = excluded.id, number_mac = excluded.number_mac, expires_at = excluded.expires_at
+`
+
+type PromiseNumberParams struct {
+	ID           uuid.UUID
+	Caller       string
+	NumberMac    []byte
+	ExpiresAt    time.Time
+	CredentialID uuid.UUID
+}
+
+// The number of a question that the app is asked when PIN and digests have come. A client has one at a time for a credential.
+func (q *Queries) PromiseNumber(ctx context.Context, arg PromiseNumberParams) error {
+	_, err := q.db.Exec(ctx, promiseNumber,
+		arg.ID,
+		arg.Caller,
+		arg.NumberMac,
+		arg.ExpiresAt,
+		arg.CredentialID,
+	)
+	return err
+}
+
+const takeApproval = `-- name: TakeApproval :one
+DELETE FROM csc_approval a USING push_request p
+WHERE a.handle_sha256 = $1 AND a.caller = $2 AND p.id = a.id AND NOT (p.state = 'PENDING' AND p.expires_at > $3)
+RETURNING a.id, a.credential_id, (SELECT c.company_id FROM credential c WHERE c.id = a.credential_id)::text AS company_id, a.challenge_id, a.pin_right, a.pin_version, a.otp_mac
+`
+
+type TakeApprovalParams struct {
+	HandleSha256 []byte
+	Caller       string
+	At           time.Time
+}
+
+type TakeApprovalRow struct {
+	ID           uuid.UUID
+	CredentialID uuid.UUID
+	CompanyID    string
+	ChallengeID  *uuid.UUID
+	PinRight     *bool
+	PinVersion   *int32
+	OtpMac       []byte
+}
+
+// The one look at what came of a question, after its answer or its time.
+func (q *Queries) TakeApproval(ctx context.Context, arg TakeApprovalParams) (TakeApprovalRow, error) {
+	row := q.db.QueryRow(ctx, takeApproval, arg.HandleSha256, arg.Caller, arg.At)
+	var i TakeApprovalRow
+	err := row.Scan(
+		&i.ID,
+		&i.CredentialID,
+		&i.CompanyID,
+		&i.ChallengeID,
+		&i.PinRight,
+		&i.PinVersion,
+		&i.OtpMac,
+	)
+	return i, err
+}
+
+const takeNumber = `-- name: TakeNumber :one
+DELETE FROM csc_approval WHERE credential_id = $1 AND caller = $2 AND handle_sha256 IS NULL AND expires_at > $3
+RETURNING id, number_mac
+`
+
+type TakeNumberParams struct {
+	CredentialID uuid.UUID
+	Caller       string
+	At           time.Time
+}
+
+type TakeNumberRow struct {
+	ID        uuid.UUID
+	NumberMac []byte
+}
+
+// The number that was promised, once.
+func (q *Queries) TakeNumber(ctx context.Context, arg TakeNumberParams) (TakeNumberRow, error) {
+	row := q.db.QueryRow(ctx, takeNumber, arg.CredentialID, arg.Caller, arg.At)
+	var i TakeNumberRow
+	err := row.Scan(&i.ID, &i.NumberMac)
+	return i, err
+}
+
+const waitsForApproval = `-- name: WaitsForApproval :one
+SELECT EXISTS (
+    SELECT 1 FROM csc_approval a JOIN push_request p ON p.id = a.id
+    WHERE a.handle_sha256 = $1 AND a.caller = $2 AND p.state = 'PENDING' AND p.expires_at > $3
+)
+`
+
+type WaitsForApprovalParams struct {
+	HandleSha256 []byte
+	Caller       string
+	At           time.Time
+}
+
+// Whether a handle is one of the caller's whose app has not answered yet, and still may.
+func (q *Queries) WaitsForApproval(ctx context.Context, arg WaitsForApprovalParams) (bool, error) {
+	row := q.db.QueryRow(ctx, waitsForApproval, arg.HandleSha256, arg.Caller, arg.At)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }

@@ -168,6 +168,20 @@ type CredentialWarning struct {
 	WarnedAt     time.Time
 }
 
+type CscApproval struct {
+	ID           uuid.UUID
+	TenantID     string
+	CredentialID uuid.UUID
+	Caller       string
+	NumberMac    []byte
+	ExpiresAt    time.Time
+	ChallengeID  *uuid.UUID
+	HandleSha256 []byte
+	PinRight     *bool
+	PinVersion   *int32
+	OtpMac       []byte
+}
+
 type DestroyedByte struct {
 	TenantID    string
 	Sha256      []byte

@@ -51,8 +51,9 @@ func (g *guarded) Describe(ctx context.Context, c Credential) (d Description, er
 	return d, err
 }
 
-func (g *guarded) SendOTP(ctx context.Context, c Credential, device OTPDevice, hashes []Hash) error {
-	return g.do(ctx, func(ctx context.Context) error { return g.inner.SendOTP(ctx, c, device, hashes) })
+func (g *guarded) SendOTP(ctx context.Context, c Credential, device OTPDevice, hashes []Hash) (shown string, err error) {
+	err = g.do(ctx, func(ctx context.Context) error { shown, err = g.inner.SendOTP(ctx, c, device, hashes); return err })
+	return shown, err
 }
 
 func (g *guarded) Authorize(ctx context.Context, c Credential, hashes []Hash, f Factors) (grant Grant, err error) {

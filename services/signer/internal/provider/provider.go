@@ -137,8 +137,9 @@ type Provider interface {
 	Describe(ctx context.Context, c Credential) (Description, error)
 
 	// SendOTP has the provider send the holder a one-time password for these hashes (those that cannot
-	// bind it to them send it all the same). It may be repeated: the holder gets another password.
-	SendOTP(ctx context.Context, c Credential, device OTPDevice, hashes []Hash) error
+	// bind it to them send it all the same). It may be repeated: the holder gets another password. Of a device
+	// on which the holder approves it gives what is to be shown to them beside it, such as a number, if there is anything.
+	SendOTP(ctx context.Context, c Credential, device OTPDevice, hashes []Hash) (shown string, err error)
 
 	// Authorize spends the factors. With SCAL 2 the grant is for exactly these hashes; else the caller
 	// answers for that. It is asked once for the same password, whatever comes of it.

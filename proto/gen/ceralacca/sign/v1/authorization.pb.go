@@ -404,7 +404,8 @@ type SendOtpResponse struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Of type PUSH: what the app was asked; its id (the last segment) is the one-time password once it is approved.
 	PushRequest string `protobuf:"bytes,5,opt,name=push_request,json=pushRequest,proto3" json:"push_request,omitempty"`
-	// Of type PUSH: two digits to show to the person, who types them into the app. Never shown again.
+	// Of type PUSH: two digits to show to the person, who types them into the app. Never shown again. Of a key at a provider: what
+	// the provider wants typed into its app, if anything; there is no push_request then, and no password: AuthorizeChallenge waits.
 	Number        string `protobuf:"bytes,6,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

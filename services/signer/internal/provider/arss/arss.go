@@ -180,13 +180,13 @@ var credentialsType = map[provider.OTPKind]string{provider.OTPSMS: "SMS", provid
 
 // SendOTP has a password sent by text message or told by telephone (sendCredentialAuth). ARSS does not
 // bind it to hashes.
-func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, _ []provider.Hash) error {
+func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, _ []provider.Hash) (string, error) {
 	kind, ok := credentialsType[device.Kind]
 	if !ok {
-		return provider.Errorf(provider.Refused, provider.OTPNotSent, "ARSS sends passwords by SMS and CALL, not to %s", device.Kind)
+		return "", provider.Errorf(provider.Refused, provider.OTPNotSent, "ARSS sends passwords by SMS and CALL, not to %s", device.Kind)
 	}
 	if err := c.needAccount("having a password sent"); err != nil {
-		return err
+		return "", err
 	}
 	in := struct {
 		Identity application `xml:"identity"`
@@ -198,12 +198,12 @@ func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device pr
 		Return *result `xml:"return"`
 	}
 	if err := soap.Tell(c.cfg.SOAP.Call(ctx, "sendCredentialAuth", true, in, &out), c.codes); err != nil {
-		return err
+		return "", err
 	}
 	if out.Return == nil {
-		return provider.Unreadable(true, "sendCredentialAuth answered nothing")
+		return "", provider.Unreadable(true, "sendCredentialAuth answered nothing")
 	}
-	return c.judge(*out.Return)
+	return "", c.judge(*out.Return)
 }
 
 // session is what a grant holds: signhash wants the holder's password again.

@@ -73,8 +73,11 @@ func TestRequests(t *testing.T) {
 	who := provider.Credential{ID: "AS0", User: "anna"}
 	grant := provider.Grant{Token: []byte(`{"id":"S&1","pin":"12345678"}`), Expires: time.Now().Add(time.Hour)}
 	for operation, call := range map[string]func() error{
-		"listCertAuth":       func() error { _, err := c.Describe(t.Context(), who); return err },
-		"sendCredentialAuth": func() error { return c.SendOTP(t.Context(), who, provider.OTPDevice{Kind: provider.OTPSMS}, nil) },
+		"listCertAuth": func() error { _, err := c.Describe(t.Context(), who); return err },
+		"sendCredentialAuth": func() error {
+			_, err := c.SendOTP(t.Context(), who, provider.OTPDevice{Kind: provider.OTPSMS}, nil)
+			return err
+		},
 		"opensession": func() error {
 			_, err := c.Authorize(t.Context(), who, nil, provider.Factors{PIN: "12345678", OTP: "654321"})
 			return err

@@ -230,14 +230,26 @@ func TestConfirmedElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []provider.OTPDevice{{ID: "mobile", Kind: provider.OTPPush}}, d.OTP)
 	require.True(t, d.PIN)
-	requireCode(t, provider.OTPNotSent, p.SendOTP(t.Context(), who, d.OTP[0], nil))
-	g, err := p.Authorize(t.Context(), who, []provider.Hash{hash}, provider.Factors{PIN: "12345678", Device: "mobile"})
+	_, err = p.SendOTP(t.Context(), who, d.OTP[0], nil)
+	requireCode(t, provider.OTPNotSent, err)
+	g, err := p.Authorize(t.Context(), who, []provider.Hash{hash}, provider.Factors{PIN: "12345678", OTP: "what a holder typed by habit", Device: "mobile"})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"handle":"h2"}`, s.bodies["/csc/v2/credentials/authorizeCheck"])
 	require.Contains(t, s.bodies["/csc/v2/credentials/authorize"], `"authData":[{"id":"PW","value":"12345678"},{"id":"mobile"}]`)
 	made, err := p.SignHashes(t.Context(), who, g, []provider.Hash{hash})
 	require.NoError(t, err)
 	require.True(t, ecdsa.VerifyASN1(&key.PublicKey, hash[:], made[0]))
+	_, url = play(t, map[string]func(string) (int, any){
+		"/csc/v2/info": always(200, info2(csc2.Challenge)), "/csc/v2/credentials/getChallenge": always(200, csc2.ChallengeResponse{Challenge: "42"}),
+	})
+	shown, err := withToken(url).SendOTP(t.Context(), who, d.OTP[0], nil)
+	require.NoError(t, err)
+	require.Equal(t, "42", shown, "the holder types it into the device")
+	_, url = play(t, map[string]func(string) (int, any){
+		"/csc/v2/info": always(200, info2(csc2.Challenge)), "/csc/v2/credentials/getChallenge": always(200, csc2.ChallengeResponse{Challenge: strings.Repeat("4", 65)}),
+	})
+	_, err = withToken(url).SendOTP(t.Context(), who, d.OTP[0], nil)
+	requireCode(t, provider.Undocumented, err)
 	g.Expires = time.Now().Add(-time.Second)
 	_, err = p.SignHashes(t.Context(), who, g, []provider.Hash{hash})
 	requireCode(t, provider.GrantSpent, err)
@@ -292,7 +304,7 @@ func TestWhatIsNotDoneHere(t *testing.T) {
 		"/csc/v2/credentials/info":         always(200, credential2(der)),
 		"/csc/v2/credentials/authorize":    always(400, wire.Error{Code: "strange", Description: "PIN 12345678 is odd"}),
 	})
-	err := withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, []provider.Hash{{1}})
+	_, err := withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, []provider.Hash{{1}})
 	requireCode(t, provider.Undocumented, err)
 	require.JSONEq(t, `{"credentialID":"a","authObjectID":"OTP"}`, s.bodies["/csc/v2/credentials/getChallenge"], "no more than the specification has")
 	_, err = withToken(url).Authorize(t.Context(), provider.Credential{ID: "a"}, []provider.Hash{{1}}, provider.Factors{PIN: "12345678"})
@@ -300,8 +312,10 @@ func TestWhatIsNotDoneHere(t *testing.T) {
 	require.NotContains(t, err.Error(), "12345678")
 
 	s, url = play(t, map[string]func(string) (int, any){"/csc/v2/info": always(200, info2(csc2.SendOTP)), "/csc/v2/credentials/sendOTP": always(204, nil)})
-	require.NoError(t, withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, nil))
+	_, err = withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, nil)
+	require.NoError(t, err)
 	require.Contains(t, s.asked, "/csc/v2/credentials/sendOTP", "the method that info lists")
 	_, url = play(t, map[string]func(string) (int, any){"/csc/v2/info": always(200, info2())})
-	requireCode(t, provider.OTPNotSent, withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, nil))
+	_, err = withToken(url).SendOTP(t.Context(), provider.Credential{ID: "a"}, sms, nil)
+	requireCode(t, provider.OTPNotSent, err)
 }

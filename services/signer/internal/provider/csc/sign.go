@@ -181,30 +181,35 @@ func bare(hashes []provider.Hash) [][]byte {
 	return out
 }
 
-// SendOTP has a password sent: getChallenge in version 2, sendOTP in version 1 and where the other is missing.
-func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, hashes []provider.Hash) error {
-	if !device.Kind.Sent() || device.Kind == provider.OTPPush {
-		return provider.Errorf(provider.Refused, provider.OTPNotSent, "the provider sends no passwords to a device of kind %s", device.Kind)
-	}
+// longestChallenge bounds what a holder is shown to type into their device.
+const longestChallenge = 64
+
+// SendOTP has a password sent: getChallenge in version 2, sendOTP in version 1 and where the other is missing. Of a device on which
+// the holder approves, getChallenge gives what they are shown. spec: CSC-2.0.0.2 §8.3.1.5, §11.8
+func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, hashes []provider.Hash) (string, error) {
 	s, err := c.serverOf(ctx)
 	if err != nil {
-		return err
+		return "", err
+	}
+	approves, challenges := device.Kind == provider.OTPPush, s.version == 2 && s.has(csc2.Challenge)
+	if !device.Kind.Sent() || approves && !challenges {
+		return "", provider.Errorf(provider.Refused, provider.OTPNotSent, "the provider sends no passwords to a device of kind %s", device.Kind)
 	}
 	req, method := csc2.ChallengeRequest{CredentialID: who.ID}, csc2.SendOTP
-	if s.version == 2 && s.has(csc2.Challenge) {
+	if challenges {
 		method, req.AuthObjectID = csc2.Challenge, device.ID
 	} else if !s.has(csc2.SendOTP) {
-		return provider.Errorf(provider.Refused, provider.OTPNotSent, "the provider has neither getChallenge nor sendOTP")
+		return "", provider.Errorf(provider.Refused, provider.OTPNotSent, "the provider has neither getChallenge nor sendOTP")
 	}
 	if c.cfg.BindPasswords && len(hashes) > 0 {
 		req.Hashes, req.HashAlgorithm, req.NumSignatures = bare(hashes), wire.SHA256, len(hashes)
 	}
 	var question csc2.ChallengeResponse
 	status, err := c.call(ctx, method, true, req, &question)
-	if err == nil && status == http.StatusOK && question.Challenge != "" {
-		return provider.Errorf(provider.Refused, provider.Undocumented, "the provider asks the holder a question instead of sending a password: it cannot be used here")
+	if err == nil && status == http.StatusOK && question.Challenge != "" && (!approves || len(question.Challenge) > longestChallenge) {
+		return "", provider.Errorf(provider.Refused, provider.Undocumented, "the provider asks the holder a question instead of sending a password: it cannot be used here")
 	}
-	return err
+	return question.Challenge, err
 }
 
 // Authorize gets a SAD for these digests.
@@ -233,7 +238,11 @@ func (c *Client) Authorize(ctx context.Context, who provider.Credential, hashes 
 			req.AuthData = append(req.AuthData, csc2.AuthValue{ID: d.pin, Value: f.PIN})
 		}
 		if f.Device != "" {
-			req.AuthData = append(req.AuthData, csc2.AuthValue{ID: f.Device, Value: f.OTP})
+			shown := csc2.AuthValue{ID: f.Device, Value: f.OTP}
+			if slices.Contains(d.OTP, provider.OTPDevice{ID: f.Device, Kind: provider.OTPPush}) {
+				shown.Value = "" // what is out of band has none. spec: CSC-2.0.0.2 §8.3.1.3, §8.3.1.5
+			}
+			req.AuthData = append(req.AuthData, shown)
 		}
 		status, err = c.call(ctx, csc2.Authorize, false, req, &given)
 	}

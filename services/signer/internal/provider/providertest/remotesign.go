@@ -71,7 +71,8 @@ func (w *World) OTP(t testing.TB, p provider.Provider, h Holder, user string, d 
 	t.Helper()
 	kind := map[provider.OTPKind]string{provider.OTPSMS: "SMS", provider.OTPCall: "ARUBACALL", provider.OTPApp: "APP"}[d.Kind]
 	if d.Kind.Sent() {
-		require.NoError(t, p.SendOTP(t.Context(), h.Credential, d, nil))
+		_, err := p.SendOTP(t.Context(), h.Credential, d, nil)
+		require.NoError(t, err)
 	}
 	got, err := w.World.OTP(user, kind)
 	require.NoError(t, err)

@@ -134,21 +134,21 @@ func kindOf(kind string) provider.OTPKind {
 }
 
 // SendOTP has a password sent to a device. SWS does not bind it to hashes.
-func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, _ []provider.Hash) error {
+func (c *Client) SendOTP(ctx context.Context, who provider.Credential, device provider.OTPDevice, _ []provider.Hash) (string, error) {
 	to := credentials{IDOTP: device.ID, Username: who.ID}
 	switch device.Kind {
 	case provider.OTPSMS:
-		return c.call(ctx, "sendOtpBySMS", true, asking{to}, &struct{}{})
+		return "", c.call(ctx, "sendOtpBySMS", true, asking{to}, &struct{}{})
 	case provider.OTPPush:
 		in := struct {
 			Credentials credentials `xml:"credentials"`
 			Title       string      `xml:"title"`
 			Body        string      `xml:"body"`
 		}{to, "Firma", "Codice per la firma"}
-		return c.call(ctx, "sendOtpByPUSH", true, in, &struct{}{})
+		return "", c.call(ctx, "sendOtpByPUSH", true, in, &struct{}{})
 	case provider.OTPEmail, provider.OTPCall, provider.OTPApp:
 	}
-	return provider.Errorf(provider.Refused, provider.OTPNotSent, "SWS sends passwords by SMS and PUSH, not to %s", device.Kind)
+	return "", provider.Errorf(provider.Refused, provider.OTPNotSent, "SWS sends passwords by SMS and PUSH, not to %s", device.Kind)
 }
 
 // session is what a grant holds: the guide's example has the device's password beside the key.

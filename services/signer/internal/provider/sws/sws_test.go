@@ -74,10 +74,12 @@ func TestRequests(t *testing.T) {
 	for operation, call := range map[string]func() error{
 		"getCertificate": func() error { _, err := c.Describe(t.Context(), who); return err },
 		"sendOtpBySMS": func() error {
-			return c.SendOTP(t.Context(), who, provider.OTPDevice{ID: "501719", Kind: provider.OTPSMS}, nil)
+			_, err := c.SendOTP(t.Context(), who, provider.OTPDevice{ID: "501719", Kind: provider.OTPSMS}, nil)
+			return err
 		},
 		"sendOtpByPUSH": func() error {
-			return c.SendOTP(t.Context(), who, provider.OTPDevice{ID: "501719", Kind: provider.OTPPush}, nil)
+			_, err := c.SendOTP(t.Context(), who, provider.OTPDevice{ID: "501719", Kind: provider.OTPPush}, nil)
+			return err
 		},
 		"openSession": func() error {
 			_, err := c.Authorize(t.Context(), who, nil, provider.Factors{PIN: "12345678", OTP: "654321", Device: "501719"})

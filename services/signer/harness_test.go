@@ -186,6 +186,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(vaultWordsEnv) != "" { // the program "vault" of a README
+		if err := vaultWords(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		os.Exit(0)
+	}
 	sideBySide()
 	code := m.Run()
 	for _, end := range slices.Backward(atEnd) {

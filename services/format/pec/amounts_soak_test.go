@@ -2,7 +2,4 @@
 
 package pec
 
-const (
-	ordersOfThousand = 10_000
-	mutants          = 100_000
-)
+const ordersOfThousand = 10_000

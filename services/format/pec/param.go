@@ -66,10 +66,14 @@ func nextParam(s string) (name, value, rest string) {
 }
 
 // oneBoundary says whether every reader finds the same boundary in the Content-Type of a multipart: it stands once, not in
-// pieces, and no quote stands where none may. (Python's parser looks for the end of a quote that we take for a letter.)
+// pieces, no quote stands where none may, and there is no comment, allowed as it is. (Python's parser looks for the end of a quote
+// that we take for a letter, and takes a comment for a part of a name.)
 // spec: RFC2045 §5.1
 func oneBoundary(s string) bool {
-	_, rest, _ := strings.Cut(stripComments(s), ";")
+	if stripComments(s) != s {
+		return false
+	}
+	_, rest, _ := strings.Cut(s, ";")
 	found := 0
 	for rest = strings.TrimLeft(rest, " \t;"); rest != ""; rest = strings.TrimLeft(rest, " \t;") {
 		i := strings.IndexAny(rest, "=;\"")
@@ -92,7 +96,7 @@ func oneBoundary(s string) bool {
 		}
 		taken := strings.TrimSpace(strings.TrimSuffix(rest[i+1:len(rest)-len(after)], ";"))
 		quoted := strings.HasPrefix(taken, `"`)
-		if quoted && (len(taken) < 2 || !strings.HasSuffix(taken, `"`)) || !quoted && strings.Contains(value, `"`) {
+		if quoted && (len(taken) < 2 || !strings.HasSuffix(taken, `"`)) || !quoted && strings.ContainsAny(value, `"()`) || strings.ContainsAny(name, "()") {
 			return false
 		}
 		rest = after

@@ -2,8 +2,10 @@ package pec
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -517,32 +519,60 @@ func TestG11ReferenceREM(t *testing.T) {
 	t.Log(tally)
 }
 
-// TestD1ReferencePEC: the anonymised samples are read, and none of them is proven.
+// TestD1ReferencePEC: every public mail and every daticert.xml of certified mail that the list of samples names, each with the bytes
+// that it was described by: all are read as what they are, and none is proven, since whoever made them public changed what was
+// signed. TESTPLAN C2, C4, D1. (The private letters of the test plan, of Aruba, Namirial and of 2014, are not among them.)
 func TestD1ReferencePEC(t *testing.T) {
 	dir := reference(t)
 	if dir == "" {
 		return
 	}
-	want := map[string]Tipo{
-		"go-pec/accettazione.eml": Accettazione, "go-pec/consegna.eml": ErroreConsegna, "go-pec/email_2.eml": AvvenutaConsegna, "go-pec/email_3.eml": BustaTrasporto,
-		"java-pec-parser/accettazione.eml": Accettazione, "java-pec-parser/consegna.eml": ErroreConsegna, "php-pec/postacert_standard_html.eml": TipoOrdinaria,
-	}
+	list, err := os.ReadFile(filepath.Join(dir, "MANIFEST.tsv"))
+	require.NoError(t, err)
 	w := newWorld(t)
-	for name, tipo := range want {
+	listed, read := map[string]bool{}, map[string]int{}
+	for line := range strings.Lines(string(list)) {
+		fields := strings.Split(strings.TrimSpace(line), "\t")
+		name, kind, what := fields[0], fields[2], ""
+		kind, what, _ = strings.Cut(kind, ":")
+		switch kind {
+		case "daticert", "x-ricevuta", "x-trasporto", "ordinary":
+		default:
+			continue // registered mail: TestG11ReferenceREM
+		}
 		raw, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
+		sum := sha256.Sum256(raw)
+		require.Equal(t, fields[4], hex.EncodeToString(sum[:]), name)
+		listed[name] = true
+		read[kind]++
+		if kind == "daticert" {
+			d, _, err := ParseDaticert(raw)
+			require.NoError(t, err, name)
+			require.Equal(t, what, d.Tipo+"/"+string(d.Errore), name)
+			continue
+		}
+		tipo := TipoOrdinaria
+		if kind != "ordinary" {
+			tipo = Tipo(what)
+		}
 		r := readAll(t, raw)
+		rep := verified(t, w, r)
 		require.Equal(t, tipo, r.Tipo(), name)
 		require.Equal(t, tipo.Certified(), r.Daticert != nil, name)
-		require.False(t, r.Proven(verified(t, w, r)), name)
-		t.Logf("%s: %s\n%s", name, verified(t, w, r).Status, codes(r.Findings))
+		require.False(t, r.Proven(rep), name)
+		require.NotEqual(t, StatusValid, rep.Status, name)
+		t.Logf("%s: %s %s\n%s", name, rep.Status, rep.Reason, codes(r.Findings))
 	}
-	xmls, err := filepath.Glob(filepath.Join(dir, "daticert", "*.xml"))
-	require.NoError(t, err)
-	for _, f := range xmls {
-		raw, err := os.ReadFile(f)
+	for _, pattern := range []string{"daticert/*.xml", "*-pec/*.eml", "java-pec-parser/*.eml"} {
+		files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(pattern)))
 		require.NoError(t, err)
-		_, _, err = ParseDaticert(raw)
-		require.NoError(t, err, f)
+		for _, f := range files {
+			name, err := filepath.Rel(dir, f)
+			require.NoError(t, err)
+			require.True(t, listed[filepath.ToSlash(name)], "%s is not in the list of samples", name)
+		}
 	}
+	require.Equal(t, map[string]int{"daticert": 6, "x-ricevuta": 5, "x-trasporto": 1, "ordinary": 4}, read)
+	t.Logf("%d mails and %d daticert.xml of others, all that are public", read["x-ricevuta"]+read["x-trasporto"]+read["ordinary"], read["daticert"])
 }

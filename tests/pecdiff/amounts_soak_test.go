@@ -1,0 +1,5 @@
+//go:build soak
+
+package pecdiff
+
+const mutants = 100_000

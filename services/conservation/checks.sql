@@ -13,6 +13,13 @@ VALUES (@id, @tenant_id, @kind, @subject, @asked_by, 'RUNNING', @at);
 INSERT INTO archive_cursor (kind, subject, place, kept_at) VALUES (@kind, @subject, @place, @at)
 ON CONFLICT (kind, subject) DO UPDATE SET place = excluded.place, kept_at = excluded.kept_at;
 
+-- name: MoveCursor :execrows
+-- The same of a run, unless another has taken its place.
+UPDATE archive_cursor SET place = @place, kept_at = @at WHERE kind = @kind AND subject = @subject AND place->>'run' = @run::text;
+
+-- name: EndCursor :execrows
+DELETE FROM archive_cursor WHERE kind = @kind AND subject = @subject AND place->>'run' = @run::text;
+
 -- name: DropCursor :exec
 DELETE FROM archive_cursor WHERE kind = @kind AND subject = @subject;
 

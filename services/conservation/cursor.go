@@ -28,6 +28,7 @@ type cursor struct {
 	Kind   string      `json:"kind,omitempty"`   // of them
 	After  uuid.UUID   `json:"after"`            // the last of that kind
 	Again  []uuid.UUID `json:"again,omitempty"`  // those to read once more
+	Run    uuid.UUID   `json:"run"`              // of the search that is made again: who asked last has the place
 
 	// Of all rounds so far.
 	Rounds  int       `json:"rounds"`

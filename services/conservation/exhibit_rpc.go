@@ -117,7 +117,7 @@ func (a exhibition) RebuildSearch(ctx context.Context, req *conservationv1.Rebui
 		if err != nil {
 			return err
 		}
-		return a.s.jobs.InsertTx(ctx, tx, searchArgs{Tenant: tenant}, nil)
+		return a.s.askSearch(ctx, tx, tenant)
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -267,17 +268,11 @@ func (s *Service) unitsIn(ctx context.Context, x *replica, e vault.Entry) ([]rec
 		return nil, err
 	}
 	defer drop(file)
-	tenant := strings.Split(e.Key, "/")[1]
-	r := &rebuild{s: s, from: x, tenant: tenant, units: map[uuid.UUID]record{}, f: &findings{}}
-	err = r.list(db.ArchiveObject{Kind: kindIntake, Key: e.Key, Size: e.Size}, file)
+	units, err := unitsListed(file, e.Size, strings.Split(e.Key, "/")[1])
 	if err != nil {
 		return nil, err
 	}
-	var list []record
-	for _, u := range r.units {
-		list = append(list, u)
-	}
-	return list, nil
+	return slices.Collect(maps.Values(units)), nil
 }
 
 // borrow reads an object whose digest nobody knows, and gives the digest that it has.

@@ -3,7 +3,6 @@ package conservation
 import (
 	"archive/zip"
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,6 +71,19 @@ func recordPages(o db.ArchiveObject, file *os.File, tenant string, each func([]r
 	return listed, err
 }
 
+// unitsListed gives the units that one object of what was taken in lists, by their ids.
+func unitsListed(file *os.File, size int64, tenant string) (map[uuid.UUID]record, error) {
+	units := map[uuid.UUID]record{}
+	listed, err := records(db.ArchiveObject{Size: size}, file, tenant, func(u record) error {
+		units[u.Unit] = u
+		return nil
+	})
+	if err == nil && !listed {
+		err = errors.New("it has no " + intakeList)
+	}
+	return units, err
+}
+
 // packageOf reads of which package an object is the archive.
 func packageOf(o db.ArchiveObject) (uuid.UUID, error) {
 	id, err := uuid.Parse(strings.TrimSuffix(path.Base(o.Key), ".zip"))
@@ -79,56 +91,4 @@ func packageOf(o db.ArchiveObject) (uuid.UUID, error) {
 		return id, errors.New("it has no name of ours")
 	}
 	return id, nil
-}
-
-// rebuild is what the objects of one replica say of a tenant's units.
-type rebuild struct {
-	s      *Service
-	from   *replica
-	tenant string
-	units  map[uuid.UUID]record // the last word on each
-	f      *findings
-}
-
-// read goes through the objects of the tenant.
-func (r *rebuild) read(ctx context.Context) error {
-	c := &cursor{Tenant: r.tenant, until: r.s.now().Add(checkTime)}
-	err := r.s.tour(ctx, c, r.object)
-	if err == nil && c.more {
-		err = context.DeadlineExceeded
-	}
-	return err
-}
-
-func (r *rebuild) object(ctx context.Context, o db.ArchiveObject) error {
-	file, err := r.s.openCopy(ctx, r.f, o, r.from)
-	if err != nil || file == nil {
-		return err
-	}
-	defer drop(file)
-	r.f.Bytes += o.Size
-	err = r.list(o, file)
-	if err != nil {
-		r.f.bad(o.Key, "%v", err)
-	}
-	return nil
-}
-
-// list reads units.jsonl of an object. Packages of the first layout have none: their index is all they say.
-func (r *rebuild) list(o db.ArchiveObject, file *os.File) error {
-	listed, err := records(o, file, r.tenant, func(u record) error {
-		if o.Kind == kindPackage {
-			u = u.placedAs(r.units[u.Unit])
-		}
-		r.units[u.Unit] = u
-		return nil
-	})
-	switch {
-	case err != nil || listed:
-		return err
-	case o.Kind == kindIntake:
-		return errors.New("it has no " + intakeList)
-	}
-	r.f.note("packages of layout 1 carry no %s: their units are made again from what was taken in", intakeList)
-	return nil
 }

@@ -142,7 +142,7 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 		}
 		o.id, o.kind, o.retain = uuid.NewSHA1(objectSpace, id[:]), kindPackage, retainedUntil(row)
 	} else {
-		err = s.intakeWhole(file, e, p[1], x)
+		err = intakeWhole(file, e, p[1])
 	}
 	if err != nil {
 		f.bad(e.Key, "no row is made of it: %v", err)
@@ -173,13 +173,12 @@ func (s *Service) adoptRow(ctx context.Context, tenant string, o *object) (adopt
 }
 
 // intakeWhole compares the files in an intake object with what its list says of them.
-func (s *Service) intakeWhole(file *os.File, e vault.Entry, tenant string, x *replica) error {
-	r := &rebuild{s: s, from: x, tenant: tenant, units: map[uuid.UUID]record{}, f: &findings{}}
-	err := r.list(db.ArchiveObject{Kind: kindIntake, Key: e.Key, Size: e.Size}, file)
+func intakeWhole(file *os.File, e vault.Entry, tenant string) error {
+	units, err := unitsListed(file, e.Size, tenant)
 	if err != nil {
 		return err
 	}
-	for id, u := range r.units {
+	for id, u := range units {
 		for _, part := range u.Files {
 			if part.Offset == nil || *part.Offset < 0 || *part.Offset+part.Size > e.Size {
 				continue // of another object of the same transaction

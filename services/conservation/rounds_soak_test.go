@@ -39,7 +39,7 @@ func peak(stop <-chan struct{}) *atomic.Uint64 {
 	return most
 }
 
-// TestRestoreOfMany drills and restores a tenant with as many units as CERALACCA_SOAK_UNITS says, twenty thousand otherwise, in rounds of
+// TestRestoreOfMany drills a tenant, makes its search again and restores it, with as many units as CERALACCA_SOAK_UNITS says, twenty thousand otherwise, in rounds of
 // five seconds: all rows and the primary replica are lost, and come again as they were. Memory does not grow with the units: what
 // is in it is one object, of which the largest is a package. Times are told and not judged.
 func TestRestoreOfMany(t *testing.T) {
@@ -79,25 +79,35 @@ func TestRestoreOfMany(t *testing.T) {
 	t.Logf("%d units in %d objects and %d packages: made in %s", units, count(`SELECT count(*) FROM archive_object WHERE kind = 'intake'`),
 		count(`SELECT count(*) FROM package`), time.Since(began).Round(time.Second))
 
-	check := func(what string, kind conservationv1.CheckKind) {
+	measured := func(what string, start func() error) {
 		defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is in use is looked at, and not what waits to be collected
-		base, stop, start := heapNow(), make(chan struct{}), time.Now()
+		base, stop, began := heapNow(), make(chan struct{}), time.Now()
 		most := peak(stop)
-		api := conservationv1.NewCheckServiceClient(h.Operator("conservation"))
-		_, err := api.RunCheck(ctx, &conservationv1.RunCheckRequest{Kind: kind, Tenant: "tenants/" + tenant})
-		require.NoError(t, err)
+		require.NoError(t, start())
 		require.Eventually(t, func() bool {
 			return count(`SELECT count(*) FROM archive_report WHERE state = 'RUNNING'`) == 0 && count(`SELECT count(*) FROM archive_cursor`) == 0
 		}, 9*time.Hour, 100*time.Millisecond)
 		close(stop)
+		t.Logf("%s: %s, heap %d MiB before and %d MiB at most", what, time.Since(began).Round(time.Millisecond), base>>20, most.Load()>>20)
+		require.Less(t, most.Load(), base+bound)
+	}
+	check := func(what string, kind conservationv1.CheckKind) {
+		measured(what, func() error {
+			_, err := conservationv1.NewCheckServiceClient(h.Operator("conservation")).RunCheck(ctx, &conservationv1.RunCheckRequest{Kind: kind, Tenant: "tenants/" + tenant})
+			return err
+		})
 		name := strings.TrimPrefix(kind.String(), "CHECK_KIND_")
 		require.Zero(t, count(`SELECT count(*) FROM archive_report WHERE kind = $1 AND state <> 'GOOD'`, name))
-		t.Logf("%s: %s in %d rounds, heap %d MiB before and %d MiB at most", what, time.Since(start).Round(time.Millisecond),
-			count(`SELECT count(*) FROM archive_report WHERE kind = $1`, name), base>>20, most.Load()>>20)
-		require.Less(t, most.Load(), base+bound)
+		t.Logf("%s: %d rounds", what, count(`SELECT count(*) FROM archive_report WHERE kind = $1`, name))
 	}
 	h.service.round = 5 * time.Second
 	check("drill", drillKind)
+	h.wipe(t, "search_entry", "search_word", "search_party")
+	measured("search", func() error {
+		_, err := conservationv1.NewExhibitionServiceClient(h.Operator("conservation")).RebuildSearch(ctx, &conservationv1.RebuildSearchRequest{Parent: "tenants/" + tenant})
+		return err
+	})
+	require.Equal(t, before, state())
 	h.wipe(t, "search_entry", "search_word", "search_party", "log_pending", "package_term", "unit_file", "unit", "package", "package_line",
 		"archive_copy WHERE tenant_id = '"+tenant+"'", "archive_object WHERE tenant_id = '"+tenant+"'")
 	require.NoError(t, os.RemoveAll(filepath.Join(h.disks[0], "objects", "tenants", tenant)))

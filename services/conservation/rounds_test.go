@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -113,6 +115,80 @@ func TestRoundsGoOn(t *testing.T) {
 	require.Equal(t, before, h.state(t))
 	require.Equal(t, entries, h.entries(t))
 	h.sameOnBoth(t)
+}
+
+// TestSearchAgainInRounds: the search that is made again object by object is the one that grew, later receipts included; it goes on
+// where a round ended, and gives way to who asks for it once more.
+func TestSearchAgainInRounds(t *testing.T) {
+	t.Parallel()
+	h := openWith(t, true, "  checks: {restore_drill: 0s}\n")
+	ctx := context.Background()
+	public := h.invoice(t, 50)
+	public.State, public.Receipts = "INVOICE_STATE_AVAILABLE_IN_RESERVED_AREA", []*invoicev1.Receipt{h.receipt(t, "MC", 50)}
+	h.settle(t, ctx, public)
+	h.await(t, "taken", func() bool { return h.counted(t, "unit") == 1 })
+	h.spread(t, 0, 3)
+	h.awaitSealed(t, h.closePackage(t).GetName())
+	more := proto.CloneOf(public)
+	more.State, more.Receipts = "INVOICE_STATE_DELIVERED", append(more.Receipts, h.receipt(t, "RC", 50))
+	h.settle(t, ctx, more)
+	h.await(t, "the later receipt", func() bool { return h.counted(t, "unit WHERE integrates IS NOT NULL") == 1 })
+	h.awaitSealed(t, h.closePackage(t).GetName())
+	grew := h.invoice(t, 60)
+	grew.State, grew.Receipts = "INVOICE_STATE_AVAILABLE_IN_RESERVED_AREA", []*invoicev1.Receipt{h.receipt(t, "MC", 60)}
+	h.settle(t, ctx, grew)
+	h.await(t, "taken", func() bool { return len(h.units(t, grew.GetInvoice())) == 1 })
+	grown := proto.CloneOf(grew)
+	grown.State, grown.Receipts = "INVOICE_STATE_DELIVERED", append(grown.Receipts, h.receipt(t, "RC", 60))
+	h.settle(t, ctx, grown)
+	h.await(t, "its receipt", func() bool { return len(h.units(t, grew.GetInvoice())[0].GetFiles()) == 4 })
+	entries := h.entries(t)
+	require.Len(t, entries, 5)
+	forge := func(where string) {
+		h.admin(t, `UPDATE search_entry SET number = 'forged', state = 'FORGED', seller = gen_random_uuid() WHERE `+where)
+	}
+
+	h.service.round = 1 // over with the first object
+	for _, lose := range []func(){
+		func() { forge("true") },
+		func() { h.wipe(t, "search_entry", "search_word", "search_party") },
+	} {
+		lose()
+		_, err := conservationv1.NewExhibitionServiceClient(h.Operator("conservation")).RebuildSearch(ctx, &conservationv1.RebuildSearchRequest{Parent: "tenants/acme"})
+		require.NoError(t, err)
+		var rounds int
+		h.await(t, "the last round", func() bool {
+			h.rowsOf(t, `SELECT coalesce(max((place->>'rounds')::int), -1) FROM archive_cursor WHERE kind = 'SEARCH'`, &rounds)
+			return rounds < 0
+		})
+		require.Equal(t, entries, h.entries(t))
+	}
+
+	// Two processes: the second goes on where the first was after its first object.
+	first, second := *h.service, *h.service
+	second.round = roundTime
+	job := &river.Job[searchArgs]{Args: searchArgs{Tenant: "acme"}}
+	var snooze *rivertype.JobSnoozeError
+	require.ErrorAs(t, first.rebuildSearch(ctx, job), &snooze)
+	var after string
+	h.rowsOf(t, `SELECT place->>'after' FROM archive_cursor WHERE kind = 'SEARCH' AND subject = 'acme' AND (place->>'rounds')::int = 1`, &after)
+	done := "unit_id IN (SELECT unit_id FROM unit_file WHERE role = 'metadata' AND object_id = '" + after + "')"
+	require.Equal(t, 1, h.counted(t, "search_entry WHERE "+done))
+	forge("true")
+	h.admin(t, `UPDATE archive_cursor SET place = place || jsonb_build_object('kind', 'package', 'after', 'ffffffff-ffff-ffff-ffff-ffffffffffff')`)
+	require.NoError(t, second.rebuildSearch(ctx, job))
+	require.Equal(t, 5, h.counted(t, "search_entry WHERE state = 'FORGED'"), "what lies before its place is not read again")
+	require.Zero(t, h.counted(t, "archive_cursor"))
+	require.NoError(t, second.rebuildSearch(ctx, job))
+	require.Equal(t, entries, h.entries(t), "without a place it begins anew")
+
+	// Who asks later has the place.
+	require.ErrorAs(t, first.rebuildSearch(ctx, job), &snooze)
+	h.admin(t, `UPDATE archive_cursor SET place = place || jsonb_build_object('run', gen_random_uuid()::text)`)
+	forge("true")
+	require.NoError(t, second.rebuildSearch(ctx, job))
+	require.Equal(t, 5, h.counted(t, "search_entry WHERE state = 'FORGED'"))
+	require.Equal(t, 1, h.counted(t, "archive_cursor"), "the other's place stays")
 }
 
 // TestRoundThatFails: a check that could not be made to its end keeps its place; one that a crash ended is made again from where it

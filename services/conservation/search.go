@@ -2,7 +2,6 @@ package conservation
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,12 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river"
 
 	"ceralacca.dev/services/conservation/internal/db"
-	"ceralacca.dev/services/internal/fault"
-	"ceralacca.dev/services/internal/pg"
-	"ceralacca.dev/services/internal/telemetry"
 )
 
 // partySpace makes the id of a party from what it is: the same party has one row, whoever writes it.
@@ -157,79 +152,9 @@ func (s *Service) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// searchArgs asks for the search of a tenant to be made again.
-type searchArgs struct {
-	Tenant string `json:"tenant"`
-}
-
-// Kind names the job.
-func (searchArgs) Kind() string { return "search" }
-
-// rebuildSearch makes the search of a tenant again from the replicas alone: the rows of units say only which of them are in
-// custody. A repeat does the same again.
-func (s *Service) rebuildSearch(ctx context.Context, job *river.Job[searchArgs]) error {
-	tenant := job.Args.Tenant
-	f := &findings{}
-	r := &rebuild{s: s, from: s.replicas.named(primaryReplica), tenant: tenant, units: map[uuid.UUID]record{}, f: f}
-	err := r.read(ctx)
-	if err != nil {
-		return err
-	}
-	if len(f.Problems) > 0 { // a damaged copy is being repaired: then everything can be read
-		return fault.Unavailable("REPLICA_DAMAGED", "the search cannot be made again yet: %s: %s", f.Problems[0].What, f.Problems[0].Problem)
-	}
-	units := slices.SortedFunc(maps.Values(r.units), func(a, b record) int {
-		if c := cmp.Compare(boolInt(a.Integrates != nil), boolInt(b.Integrates != nil)); c != 0 {
-			return c // what later receipts say comes after what they are about
-		}
-		return bytes.Compare(a.Unit[:], b.Unit[:])
-	})
-	story := map[uuid.UUID]listed{}
-	var order []uuid.UUID
-	for _, u := range units {
-		l := listed{u.Unit, u.Class, u.Year, u.Facts}
-		if u.Integrates != nil {
-			l.unit = *u.Integrates
-		}
-		if _, ok := story[l.unit]; !ok {
-			order = append(order, l.unit)
-		}
-		story[l.unit] = l
-	}
-	for page := range slices.Chunk(order, searchPage) {
-		err = s.enterAgain(ctx, tenant, page, story)
-		if err != nil {
-			return err
-		}
-	}
-	s.log.InfoContext(ctx, "the search was made again from the replicas", "tenant", tenant, "units", len(order))
-	return s.db.Tx(telemetry.WithActor(ctx, "service:conservation"), tenant, func(ctx context.Context, tx pgx.Tx) error {
-		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "search.rebuilt", Resource: "tenants/" + tenant, Detail: map[string]string{"units": fmt.Sprint(len(order))}})
-	})
-}
-
 func boolInt(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
-}
-
-func (s *Service) enterAgain(ctx context.Context, tenant string, page []uuid.UUID, story map[uuid.UUID]listed) error {
-	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		rows, err := q.UnitsByID(ctx, db.UnitsByIDParams{TenantID: tenant, Ids: page})
-		if err != nil {
-			return err
-		}
-		list := make([]listed, 0, len(rows))
-		for _, u := range rows {
-			list = append(list, story[u.ID])
-		}
-		err = q.DropEntries(ctx, page)
-		if err != nil {
-			return err
-		}
-		return enter(pg.WithTenant(ctx, tenant), tx, tenant, list)
-	})
 }

@@ -41,3 +41,15 @@ FROM unit WHERE tenant_id = @tenant_id AND id = ANY(@ids::uuid[]) ORDER BY id;
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
        correlation, causation, traceparent, created_at
 FROM unit WHERE tenant_id = @tenant_id AND integrates = ANY(@ids::uuid[]) ORDER BY id;
+
+-- name: HoldUnits :many
+-- Units that are in custody, held against whoever changes them; in one order, so that two that hold never wait for each other.
+SELECT id FROM unit WHERE tenant_id = @tenant AND id = ANY(@ids::uuid[]) AND state NOT IN ('REFUSED', 'DESTROYED') ORDER BY id FOR SHARE;
+
+-- name: LastIntegrations :many
+-- Of units with later receipts the unit that brought the last of them.
+SELECT DISTINCT ON (integrates) integrates::uuid AS integrates, id FROM unit
+WHERE tenant_id = @tenant AND integrates = ANY(@ids::uuid[]) AND state NOT IN ('REFUSED', 'DESTROYED') ORDER BY integrates, id DESC;
+
+-- name: EnteredOf :many
+SELECT unit_id FROM search_entry WHERE unit_id = ANY(@units::uuid[]) AND body = 1;

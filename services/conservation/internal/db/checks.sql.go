@@ -177,6 +177,24 @@ func (q *Queries) DuePackages(ctx context.Context, arg DuePackagesParams) ([]Due
 	return items, nil
 }
 
+const endCursor = `-- name: EndCursor :execrows
+DELETE FROM archive_cursor WHERE kind = $1 AND subject = $2 AND place->>'run' = $3::text
+`
+
+type EndCursorParams struct {
+	Kind    string
+	Subject string
+	Run     string
+}
+
+func (q *Queries) EndCursor(ctx context.Context, arg EndCursorParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endCursor, arg.Kind, arg.Subject, arg.Run)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const endReport = `-- name: EndReport :execrows
 UPDATE archive_report SET state = $1, ended_at = $2, content = $3 WHERE id = $4 AND state = 'RUNNING'
 `
@@ -350,6 +368,33 @@ func (q *Queries) ListReports(ctx context.Context, arg ListReportsParams) ([]Arc
 		return nil, err
 	}
 	return items, nil
+}
+
+const moveCursor = `-- name: MoveCursor :execrows
+UPDATE archive_cursor SET place = $1, kept_at = $2 WHERE kind = $3 AND subject = $4 AND place->>'run' = $5::text
+`
+
+type MoveCursorParams struct {
+	Place   []byte
+	At      time.Time
+	Kind    string
+	Subject string
+	Run     string
+}
+
+// The same of a run, unless another has taken its place.
+func (q *Queries) MoveCursor(ctx context.Context, arg MoveCursorParams) (int64, error) {
+	result, err := q.db.Exec(ctx, moveCursor,
+		arg.Place,
+		arg.At,
+		arg.Kind,
+		arg.Subject,
+		arg.Run,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const moveTimer = `-- name: MoveTimer :execrows

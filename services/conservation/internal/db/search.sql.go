@@ -20,6 +20,60 @@ func (q *Queries) DropEntries(ctx context.Context, units []uuid.UUID) error {
 	return err
 }
 
+const enteredOf = `-- name: EnteredOf :many
+SELECT unit_id FROM search_entry WHERE unit_id = ANY($1::uuid[]) AND body = 1
+`
+
+func (q *Queries) EnteredOf(ctx context.Context, units []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, enteredOf, units)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var unit_id uuid.UUID
+		if err := rows.Scan(&unit_id); err != nil {
+			return nil, err
+		}
+		items = append(items, unit_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const holdUnits = `-- name: HoldUnits :many
+SELECT id FROM unit WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state NOT IN ('REFUSED', 'DESTROYED') ORDER BY id FOR SHARE
+`
+
+type HoldUnitsParams struct {
+	Tenant string
+	Ids    []uuid.UUID
+}
+
+// Units that are in custody, held against whoever changes them; in one order, so that two that hold never wait for each other.
+func (q *Queries) HoldUnits(ctx context.Context, arg HoldUnitsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, holdUnits, arg.Tenant, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertEntries = `-- name: InsertEntries :exec
 INSERT INTO search_entry (unit_id, body, tenant_id, issued_on, fiscal_year, class, state, document_type, number, sdi_id, file_name, seller, buyer)
 SELECT n.unit, n.body, $1, n.issued_on::date, n.fiscal_year, n.class, n.state, n.document_type, n.number, n.sdi_id, n.file_name, n.seller, n.buyer
@@ -165,6 +219,42 @@ func (q *Queries) KnownParties(ctx context.Context, ids []uuid.UUID) ([]uuid.UUI
 			return nil, err
 		}
 		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lastIntegrations = `-- name: LastIntegrations :many
+SELECT DISTINCT ON (integrates) integrates::uuid AS integrates, id FROM unit
+WHERE tenant_id = $1 AND integrates = ANY($2::uuid[]) AND state NOT IN ('REFUSED', 'DESTROYED') ORDER BY integrates, id DESC
+`
+
+type LastIntegrationsParams struct {
+	Tenant string
+	Ids    []uuid.UUID
+}
+
+type LastIntegrationsRow struct {
+	Integrates uuid.UUID
+	ID         uuid.UUID
+}
+
+// Of units with later receipts the unit that brought the last of them.
+func (q *Queries) LastIntegrations(ctx context.Context, arg LastIntegrationsParams) ([]LastIntegrationsRow, error) {
+	rows, err := q.db.Query(ctx, lastIntegrations, arg.Tenant, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LastIntegrationsRow
+	for rows.Next() {
+		var i LastIntegrationsRow
+		if err := rows.Scan(&i.Integrates, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

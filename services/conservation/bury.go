@@ -55,6 +55,12 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(released)+len(unsigned) > 0 {
+		err = s.mayBegin(ctx, s.keeper())
+		if err != nil {
+			return err
+		}
+	}
 	for _, d := range released {
 		err = s.tendDisposal(ctx, d.TenantID, d.ID)
 		if err != nil {

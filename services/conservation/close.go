@@ -58,6 +58,10 @@ func (s *Service) ClosePackage(ctx context.Context, req *conservationv1.ClosePac
 
 func (s *Service) close(ctx context.Context, tx pgx.Tx, tenant string, year int32, class string) (*conservationv1.Package, error) {
 	q := db.New(tx)
+	err := s.bearings.mayBegin(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	number, err := q.NextNumber(ctx, db.NextNumberParams{TenantID: tenant, FiscalYear: year, Class: class})
 	if err != nil {
 		return nil, fmt.Errorf("conservation: lock line: %w", err)

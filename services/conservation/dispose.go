@@ -53,7 +53,10 @@ func (a retention) disposalOf(ctx context.Context, name string, fn func(ctx cont
 	var m *conservationv1.Disposal
 	err = a.s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		err := q.LockDisposals(ctx, tenant)
+		err := a.s.bearings.mayBegin(ctx, q)
+		if err == nil {
+			err = q.LockDisposals(ctx, tenant)
+		}
 		if err != nil {
 			return err
 		}
@@ -135,7 +138,10 @@ func (a retention) ProposeDisposal(ctx context.Context, req *conservationv1.Prop
 	var m *conservationv1.Disposal
 	err = a.s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		err := q.LockDisposals(ctx, tenant)
+		err := a.s.bearings.mayBegin(ctx, q)
+		if err == nil {
+			err = q.LockDisposals(ctx, tenant)
+		}
 		if err != nil {
 			return err
 		}

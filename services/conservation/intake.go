@@ -102,7 +102,7 @@ func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1
 // gather reads the files of a unit and adds it to those that the transaction writes; describe, when given, says more of it from the
 // bytes of its document. What is refused is not kept. What was destroyed is not read: its bytes may be gone, and are not wanted.
 func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, describe func(document []byte)) error {
-	id, err := pg.NewID()
+	id, err := in.unitID(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,23 @@ func (s *Service) gather(ctx context.Context, tx pgx.Tx, in *intake, describe fu
 	return nil
 }
 
+// unitID is the id of the unit that an event makes: with the time of the event in it, and the same however often this event comes, since
+// a database that was put back may have forgotten the first time. Nobody can guess it who does not know the event's own id.
+func (in *intake) unitID(ctx context.Context) (uuid.UUID, error) {
+	e := bus.Meta(ctx)
+	if e.ID == "" || e.Time.IsZero() {
+		return pg.NewID()
+	}
+	sum := sha256.Sum256([]byte("ceralacca unit\n" + e.ID + "\n" + in.tenant + "\n" + in.key + "\n"))
+	id := uuid.UUID(sum[:16])
+	ms := uint64(e.Time.UnixMilli()) //nolint:gosec // after 1970
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80 // spec: RFC9562 §5.7
+	return id, nil
+}
+
 // known says whether there is a unit of this key already, and which files it and its integrations have: nil, if it was refused.
 // What comes once more is not written once more: it would lie in an object of other documents, where no disposal of this one looks
 // for it. gone: the document was destroyed, and the same event again does not bring it back.
@@ -175,7 +192,11 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, t *takings) error {
 	if len(arrivals) == 0 {
 		return nil
 	}
-	err := s.insert(ctx, tx, arrivals, t.bag)
+	err := s.bearings.mayBegin(ctx, db.New(tx))
+	if err != nil {
+		return err
+	}
+	err = s.insert(ctx, tx, arrivals, t.bag)
 	if err != nil {
 		return err
 	}
@@ -487,7 +508,7 @@ func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later [
 	more.files, more.integrates, more.class = later, &old.ID, old.Class
 	more.key = in.key + "|+|" + hex.EncodeToString(later[0].Sha256)
 	more.facts.Integrates = base64.StdEncoding.EncodeToString(in.files[0].Sha256)
-	id, err := pg.NewID()
+	id, err := more.unitID(ctx)
 	if err != nil {
 		return err
 	}

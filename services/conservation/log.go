@@ -70,6 +70,7 @@ type logbook struct {
 	policy   tlog.Policy
 	stamps   []*authority
 	watchers *watchers
+	bearings *bearings
 	blobs    blob.Store
 	log      *slog.Logger
 	now      func() time.Time
@@ -89,7 +90,7 @@ func newLogbook(s *Service) (*logbook, error) {
 		return nil, run.BadField("log.origin", "%v", err)
 	}
 	l := &logbook{
-		db: s.db, cfg: cfg, signer: signer, stamps: s.stamps, blobs: s.blobs, log: s.log, now: s.now,
+		db: s.db, cfg: cfg, signer: signer, stamps: s.stamps, bearings: s.bearings, blobs: s.blobs, log: s.log, now: s.now,
 		policy: tlog.Policy{Origin: cfg.Origin, LogKeys: []*tlog.Verifier{&signer.Verifier}},
 		store:  func(t tlog.Store) tlog.Store { return t },
 	}

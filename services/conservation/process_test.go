@@ -39,7 +39,8 @@ const archiveEnv = "CERALACCA_TEST_ARCHIVE"
 
 // processSpec is what such a process is told.
 type processSpec struct {
-	Config, Key       string
+	Config            string
+	Key, Operator     string
 	URL, Schema, Role string
 }
 
@@ -60,8 +61,12 @@ func serveArchive(text string) error {
 			return pg.Open(ctx, pg.Config{URL: spec.URL, Schema: spec.Schema, Role: spec.Role, MaxConns: 12})
 		},
 		Keys: auth.ResolverFunc(func(_ context.Context, bearer string) (auth.Caller, error) {
-			if bearer != spec.Key {
-				return auth.Caller{}, auth.Unauthenticated("API_KEY_UNKNOWN", "this process knows one key")
+			switch bearer {
+			case spec.Key:
+			case spec.Operator:
+				return auth.Caller{Kind: auth.KindKey, ID: "operator", Role: auth.RoleOperator, Scopes: []string{"*"}}, nil
+			default:
+				return auth.Caller{}, auth.Unauthenticated("API_KEY_UNKNOWN", "this process knows two keys")
 			}
 			return auth.Caller{Kind: auth.KindKey, ID: "tenant", Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"*"}}, nil
 		}),
@@ -80,7 +85,10 @@ type ward struct {
 	tls   rpc.Files
 	cmd   *exec.Cmd
 	conn  *grpc.ClientConn
-	log   *os.File
+	nats  string
+
+	operator *grpc.ClientConn
+	log      *os.File
 }
 
 func newWard(t *testing.T) *ward {
@@ -93,7 +101,7 @@ func newWard(t *testing.T) *ward {
 	key := filepath.Join(t.TempDir(), "log.key")
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}), 0o600))
 	h, config := prepare(t, fmt.Sprintf("  log: {origin: %s, key_file: %q, every: 20ms}\n  deposits: {event_reports: 20ms}\n", origin, key))
-	w := &ward{house: h, t: t, db: pgtest.Schema(t, "conservation")}
+	w := &ward{house: h, t: t, db: pgtest.Schema(t, "conservation"), nats: server.URL()}
 	w.admin = pgtest.Admin(t, w.db)
 	dir := filepath.Join(h.dir, "process")
 	h.Process = runtest.Start(t, runtest.Options{Dir: dir, NATS: server.URL(), Targets: []run.Target{signer.Target, h.probeTarget(), h.books()}, Config: config.signer})
@@ -104,6 +112,8 @@ func newWard(t *testing.T) *ward {
 	c := w.db.Config()
 	w.spec = processSpec{URL: c.URL, Schema: c.Schema, Role: c.Role}
 	w.spec.Key, err = auth.NewKey(false)
+	require.NoError(t, err)
+	w.spec.Operator, err = auth.NewKey(false)
 	require.NoError(t, err)
 	w.spec.Config = fmt.Sprintf(`log: {level: info, format: text}
 nats: {url: %q}
@@ -148,9 +158,13 @@ func (w *ward) run() {
 	}
 	tls, err := rpc.ClientTLS(w.tls, "", Target.Name)
 	require.NoError(w.t, err)
-	w.conn, err = rpc.Dial(context.Background(), rpc.DialConfig{Address: strings.TrimSpace(address), TLS: tls, Agent: "test",
-		Bearer: func(context.Context) (string, error) { return w.spec.Key, nil }})
-	require.NoError(w.t, err)
+	dial := func(key string) *grpc.ClientConn {
+		conn, err := rpc.Dial(context.Background(), rpc.DialConfig{Address: strings.TrimSpace(address), TLS: tls, Agent: "test",
+			Bearer: func(context.Context) (string, error) { return key, nil }})
+		require.NoError(w.t, err)
+		return conn
+	}
+	w.conn, w.operator = dial(w.spec.Key), dial(w.spec.Operator)
 	w.client = conservationv1.NewConservationServiceClient(w.conn)
 }
 
@@ -164,6 +178,15 @@ func (w *ward) kill() {
 	_ = w.cmd.Wait()
 	w.cmd = nil
 	_ = w.conn.Close()
+	_ = w.operator.Close()
+}
+
+// said is what the archive wrote to its log so far.
+func (w *ward) said() string {
+	w.t.Helper()
+	raw, err := os.ReadFile(w.log.Name())
+	require.NoError(w.t, err)
+	return string(raw)
 }
 
 func (w *ward) sql(statements ...string) {

@@ -40,7 +40,11 @@ func (s *Service) reportDeposit(ctx context.Context, job *river.Job[rdvArgs]) er
 	if err != nil || row.Report != nil || row.State != "ACCEPTED" {
 		return err
 	}
-	content, err := s.writeRDV(ctx, row)
+	var content []byte
+	err = s.mayBegin(ctx, row.TenantID)
+	if err == nil {
+		content, err = s.writeRDV(ctx, row)
+	}
 	if err == nil {
 		err = s.sealDeposit(ctx, row, content)
 	}

@@ -41,7 +41,10 @@ const termPage = 200
 // stamp serves many packages. spec: RFC4998 §5
 func (s *Service) renew(ctx context.Context, f *findings) error {
 	f.What = "time stamps of packages, and evidence records whose certificate or algorithm ends within " + s.cfg.Renewal.Ahead.String()
-	err := s.findTerms(ctx, f)
+	err := s.mayBegin(ctx, s.keeper())
+	if err == nil {
+		err = s.findTerms(ctx, f)
+	}
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,6 +42,8 @@ const (
 	kindIntake  = "intake"
 	kindPackage = "package"
 	kindReport  = "report"
+
+	kindPosition = "position" // a mark, of which no row tells
 )
 
 // firstCheck is when a new object is looked at again: what a disk loses, it mostly loses young.
@@ -67,10 +70,12 @@ type replicas struct {
 	cfg  StorageConfig
 	log  *slog.Logger
 	now  func() time.Time
+
+	wrote *atomic.Bool // something was added since the last mark of the position
 }
 
 func newReplicas(s *Service) (*replicas, error) {
-	r := &replicas{db: s.db, bus: s.bus, jobs: s.jobs, cfg: s.cfg.Storage, log: s.log, now: s.now}
+	r := &replicas{db: s.db, bus: s.bus, jobs: s.jobs, cfg: s.cfg.Storage, log: s.log, now: s.now, wrote: &atomic.Bool{}}
 	for _, c := range []struct {
 		name string
 		cfg  ReplicaConfig
@@ -172,6 +177,7 @@ func (r *replicas) record(ctx context.Context, tx pgx.Tx, tenant string, list []
 	if len(list) == 0 {
 		return nil
 	}
+	r.wrote.Store(true)
 	now := pg.Time(r.now())
 	p := db.InsertObjectsParams{TenantID: tenant, Kind: list[0].kind, RetainUntil: pg.Time(list[0].retain), At: now, Due: now.Add(firstCheck)}
 	for _, o := range list {

@@ -26,6 +26,12 @@ VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'SEALED', @unit_count, @
         @stamp_sha256, @stamp_size, @stamp_time, @archive_sha256, @archive_size, @stamp_time, @object, @retain_until)
 ON CONFLICT DO NOTHING;
 
+-- name: SealAgain :execrows
+UPDATE package SET state = 'SEALED', index_sha256 = @index_sha256, index_size = @index_size, signed_sha256 = @signed_sha256, signed_size = @signed_size,
+    stamp_sha256 = @stamp_sha256, stamp_size = @stamp_size, stamp_time = @stamp_time, archive_sha256 = @archive_sha256, archive_size = @archive_size,
+    sealed_at = @stamp_time, object_id = @object, last_error = '', attempts = 0
+WHERE id = @id AND state IN ('CLOSED', 'INDEXED', 'SIGNED', 'STAMPED');
+
 -- name: RestoreLine :exec
 INSERT INTO package_line (tenant_id, fiscal_year, class, last_number) VALUES (@tenant_id, @fiscal_year, @class, @number)
 ON CONFLICT (tenant_id, fiscal_year, class) DO UPDATE SET last_number = greatest(package_line.last_number, excluded.last_number);

@@ -62,7 +62,10 @@ func (s *Service) seal(ctx context.Context, job *river.Job[SealArgs]) error {
 		if !ok {
 			return nil // sealed
 		}
-		err = s.take(ctx, p, next)
+		err = s.mayBegin(ctx, p.TenantID)
+		if err == nil {
+			err = s.take(ctx, p, next)
+		}
 		if err != nil {
 			return s.trouble(ctx, p, next, err)
 		}

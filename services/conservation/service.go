@@ -106,7 +106,7 @@ func DefaultConfig() Config {
 		MaxUnits:       10_000,
 		Workers:        2,
 		Log:            LogConfig{Every: 250 * time.Millisecond, Batch: 2000, CosignEvery: time.Minute},
-		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second},
+		Storage:        StorageConfig{DegradeAfter: 30 * time.Second, Probe: 5 * time.Second, MarkEvery: time.Minute},
 		Checks:         defaultChecks(),
 		Renewal:        defaultRenewal(),
 		Closing:        defaultClosing(),
@@ -174,6 +174,7 @@ type Service struct {
 	credentialRoots *x509.CertPool      // of those who sign packages; nil: not configured
 	deedRoots       *x509.CertPool      // of those who sign authorisations; nil: not configured
 	book            *logbook            // nil: no log is configured
+	bearings        *bearings           // nil: as replicas
 	replicas        *replicas           // nil: no storage is configured, documents rest on blobs alone
 	steps           map[string]step     // by the state they start from
 	judged          *semaphore.Weighted // bytes of deposits that are judged
@@ -243,13 +244,6 @@ func wire(h *run.Host) (*Service, error) {
 			return nil, err
 		}
 	}
-	if cfg.Log.on() {
-		s.book, err = newLogbook(s)
-		if err != nil {
-			return nil, err
-		}
-		h.Go("log", s.book.append)
-	}
 	if cfg.Storage.on() {
 		s.replicas, err = newReplicas(s)
 		if err != nil {
@@ -259,11 +253,24 @@ func wire(h *run.Host) (*Service, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.bearings = newBearings(s)
+		err = s.bearings.observe()
+		if err != nil {
+			return nil, err
+		}
+		h.Go("position", s.bearings.keep)
 		h.Go("replicas", s.watch)
 		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: checkTime}, s.mend)
 		run.Work(h, run.WorkOptions{Queue: "check", Workers: 1, Timeout: checkTime}, s.checkNow)
 		run.Work(h, run.WorkOptions{Queue: "mend", Workers: 1, Timeout: time.Minute}, s.keepReport)
 		h.Go("clockwork", s.clockwork)
+	}
+	if cfg.Log.on() {
+		s.book, err = newLogbook(s)
+		if err != nil {
+			return nil, err
+		}
+		h.Go("log", s.book.append)
 	}
 	conservationv1.RegisterConservationServiceServer(h.RPC, s)
 	conservationv1.RegisterStorageServiceServer(h.RPC, storage{s: s})

@@ -30,6 +30,10 @@ func (l *logbook) settle(ctx context.Context, conn *pgx.Conn) (int, error) {
 	if err != nil || len(waiting) == 0 {
 		return 0, pg.Error(err)
 	}
+	err = l.bearings.mayBegin(ctx, q)
+	if err != nil {
+		return 0, err
+	}
 	b := batch{q: q, at: l.now(), waiting: waiting}
 	err = b.read(ctx)
 	if err != nil {

@@ -18,6 +18,9 @@ type StorageConfig struct {
 	DegradeAfter time.Duration `yaml:"degrade_after"`
 	// Probe is how often replicas are looked at, and how often what one of them lacks is copied.
 	Probe time.Duration `yaml:"probe"`
+	// MarkEvery is how often the replicas are told how far the database has come, when something was added: what was added after the last
+	// mark is what a database that is put back from a backup can forget without being found out.
+	MarkEvery time.Duration `yaml:"mark_every"`
 }
 
 // ReplicaConfig is a folder or a bucket: exactly one of the two.
@@ -65,6 +68,7 @@ func (c StorageConfig) check(bad func(when bool, path, format string, a ...any))
 	bad(c.Primary.FS.Dir != "" && c.Primary.FS.Dir == c.Second.FS.Dir, "storage.second.fs.dir", "is the folder of the primary replica: one disk is one copy")
 	bad(c.DegradeAfter <= 0, "storage.degrade_after", "must be more than 0s")
 	bad(c.Probe <= 0, "storage.probe", "must be more than 0s")
+	bad(c.MarkEvery <= 0, "storage.mark_every", "must be more than 0s")
 }
 
 func (c ReplicaConfig) open(path string, now func() time.Time) (vault.Vault, error) {

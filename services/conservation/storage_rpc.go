@@ -29,6 +29,7 @@ func (a storage) GetStorage(ctx context.Context, _ *conservationv1.GetStorageReq
 	resp := &conservationv1.Storage{State: conservationv1.StorageState_STORAGE_STATE_TWOFOLD}
 	var outages []db.ArchiveOutage
 	var counts []db.CountCopiesRow
+	var at db.GetPositionRow
 	err := a.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		var err error
@@ -36,11 +37,16 @@ func (a storage) GetStorage(ctx context.Context, _ *conservationv1.GetStorageReq
 		if err == nil {
 			counts, err = q.CountCopies(ctx)
 		}
+		if err == nil {
+			at, err = q.GetPosition(ctx)
+			err = notFoundIsNothing(err)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	resp.BehindSince = timeMessage(at.BehindAt)
 	for _, x := range a.s.replicas.all {
 		m := &conservationv1.Replica{Name: x.name, Place: x.String()}
 		x.mu.Lock()

@@ -96,7 +96,10 @@ func (s *Service) submit(ctx context.Context, tenant string, size int64) (more b
 	}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		err := q.BeginSubmissions(ctx, tenant)
+		err := s.bearings.mayBegin(ctx, q)
+		if err == nil {
+			err = q.BeginSubmissions(ctx, tenant)
+		}
 		if err != nil {
 			return err
 		}

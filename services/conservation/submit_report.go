@@ -35,7 +35,11 @@ func (s *Service) reportSubmission(ctx context.Context, job *river.Job[submissio
 	if err != nil || b.row.Report != nil {
 		return err
 	}
-	content, err := b.write(ctx)
+	var content []byte
+	err = s.mayBegin(ctx, b.row.TenantID)
+	if err == nil {
+		content, err = b.write(ctx)
+	}
 	if err == nil {
 		err = b.seal(ctx, content)
 	}

@@ -21,6 +21,9 @@ func (c *cli) storageCommand() *cobra.Command {
 		}
 		return c.print(got, func() {
 			c.fields("state", enum("STORAGE_STATE_", got.GetState()))
+			if got.GetBehindSince() != nil {
+				c.fields("database behind since", when(got.GetBehindSince()), "mend", "ceralacca conserve check restore")
+			}
 			var rows [][]string
 			for _, r := range got.GetReplicas() {
 				rows = append(rows, []string{r.GetName(), r.GetPlace(), when(r.GetOutSince()), fmt.Sprint(r.GetOwedCopies()), fmt.Sprint(r.GetDamagedCopies()), r.GetTrouble()})

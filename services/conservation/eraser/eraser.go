@@ -26,6 +26,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/position"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -82,8 +83,12 @@ type Done struct {
 func (e *Eraser) Run(ctx context.Context) (Done, error) {
 	var done Done
 	ctx = telemetry.WithActor(ctx, "service:eraser")
+	err := e.behind(ctx)
+	if err != nil {
+		return done, err
+	}
 	var released []db.ReleasedDisposalsRow
-	err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		released, err = db.New(tx).ReleasedDisposals(ctx)
 		return err
@@ -98,6 +103,43 @@ func (e *Eraser) Run(ctx context.Context) (Done, error) {
 		}
 	}
 	return done, nil
+}
+
+// behind refuses to go by a database that was put back from a backup: it may have forgotten what holds documents.
+func (e *Eraser) behind(ctx context.Context) error {
+	var row db.GetPositionRow
+	read := func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		row, err = db.New(tx).GetPosition(ctx)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	}
+	err := e.DB.System(ctx, read)
+	if err != nil {
+		return fmt.Errorf("eraser: position: %w", err)
+	}
+	ahead := int64(0)
+	for _, x := range e.Replicas {
+		for _, prefix := range position.Prefixes(row.ToldAt, e.Now()) {
+			for key, err := range x.List(ctx, prefix) {
+				if err != nil {
+					return fmt.Errorf("eraser: position: %w", err)
+				}
+				ahead = max(ahead, position.Number(key))
+			}
+		}
+	}
+	err = e.DB.System(ctx, read) // again: it may have gone on meanwhile
+	if err != nil {
+		return fmt.Errorf("eraser: position: %w", err)
+	}
+	if row.BehindAt != nil || ahead > row.Number {
+		return fault.Precondition("ARCHIVE_BEHIND", "the database is older than what the replicas hold (it knows position %d, they %d), as after a backup was put back: "+
+			"run `ceralacca conserve check restore`, set again what holds documents, then this", row.Number, ahead)
+	}
+	return nil
 }
 
 func (e *Eraser) step(where string) error {

@@ -92,8 +92,5 @@ func Constraint(err error) string {
 	return ""
 }
 
-// Away tells whether err says that the database itself is away, as opposed to refusing a statement.
-func Away(err error) bool {
-	var f *fault.Fault
-	return errors.As(err, &f) && f.Code == CodeUnavailable
-}
+// Away tells whether err says that the database itself is away, as opposed to refusing a statement; also what was made of such an error.
+func Away(err error) bool { return errors.Is(err, fault.Unavailable(CodeUnavailable, "")) }

@@ -57,6 +57,14 @@ type ArchiveOutage struct {
 	Reason  string
 }
 
+type ArchivePosition struct {
+	One      bool
+	Number   int64
+	ToldAt   *time.Time
+	BehindAt *time.Time
+	Ahead    *int64
+}
+
 type ArchiveReport struct {
 	ID       uuid.UUID
 	TenantID string

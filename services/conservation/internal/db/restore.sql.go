@@ -357,3 +357,44 @@ func (q *Queries) RestoreUnit(ctx context.Context, arg RestoreUnitParams) (int64
 	}
 	return result.RowsAffected(), nil
 }
+
+const sealAgain = `-- name: SealAgain :execrows
+UPDATE package SET state = 'SEALED', index_sha256 = $1, index_size = $2, signed_sha256 = $3, signed_size = $4,
+    stamp_sha256 = $5, stamp_size = $6, stamp_time = $7, archive_sha256 = $8, archive_size = $9,
+    sealed_at = $7, object_id = $10, last_error = '', attempts = 0
+WHERE id = $11 AND state IN ('CLOSED', 'INDEXED', 'SIGNED', 'STAMPED')
+`
+
+type SealAgainParams struct {
+	IndexSha256   []byte
+	IndexSize     *int64
+	SignedSha256  []byte
+	SignedSize    *int64
+	StampSha256   []byte
+	StampSize     *int64
+	StampTime     *time.Time
+	ArchiveSha256 []byte
+	ArchiveSize   *int64
+	Object        *uuid.UUID
+	ID            uuid.UUID
+}
+
+func (q *Queries) SealAgain(ctx context.Context, arg SealAgainParams) (int64, error) {
+	result, err := q.db.Exec(ctx, sealAgain,
+		arg.IndexSha256,
+		arg.IndexSize,
+		arg.SignedSha256,
+		arg.SignedSize,
+		arg.StampSha256,
+		arg.StampSize,
+		arg.StampTime,
+		arg.ArchiveSha256,
+		arg.ArchiveSize,
+		arg.Object,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}

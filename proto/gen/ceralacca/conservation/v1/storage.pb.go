@@ -116,9 +116,12 @@ func (*GetStorageRequest) Descriptor() ([]byte, []int) {
 }
 
 type Storage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	State         StorageState           `protobuf:"varint,1,opt,name=state,proto3,enum=ceralacca.conservation.v1.StorageState" json:"state,omitempty"`
-	Replicas      []*Replica             `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	State    StorageState           `protobuf:"varint,1,opt,name=state,proto3,enum=ceralacca.conservation.v1.StorageState" json:"state,omitempty"`
+	Replicas []*Replica             `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// Since when it is known that the database is older than the replicas, as after a backup was put back: nothing is taken in, closed,
+	// sealed, reported or destroyed until the check RESTORE of all tenants was made.
+	BehindSince   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=behind_since,json=behindSince,proto3" json:"behind_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +166,13 @@ func (x *Storage) GetState() StorageState {
 func (x *Storage) GetReplicas() []*Replica {
 	if x != nil {
 		return x.Replicas
+	}
+	return nil
+}
+
+func (x *Storage) GetBehindSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BehindSince
 	}
 	return nil
 }
@@ -485,10 +495,11 @@ var File_ceralacca_conservation_v1_storage_proto protoreflect.FileDescriptor
 const file_ceralacca_conservation_v1_storage_proto_rawDesc = "" +
 	"\n" +
 	"'ceralacca/conservation/v1/storage.proto\x12\x19ceralacca.conservation.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n" +
-	"\x11GetStorageRequest\"\x88\x01\n" +
+	"\x11GetStorageRequest\"\xc7\x01\n" +
 	"\aStorage\x12=\n" +
 	"\x05state\x18\x01 \x01(\x0e2'.ceralacca.conservation.v1.StorageStateR\x05state\x12>\n" +
-	"\breplicas\x18\x02 \x03(\v2\".ceralacca.conservation.v1.ReplicaR\breplicas\"\xce\x01\n" +
+	"\breplicas\x18\x02 \x03(\v2\".ceralacca.conservation.v1.ReplicaR\breplicas\x12=\n" +
+	"\fbehind_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbehindSince\"\xce\x01\n" +
 	"\aReplica\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x127\n" +
@@ -556,19 +567,20 @@ var file_ceralacca_conservation_v1_storage_proto_goTypes = []any{
 var file_ceralacca_conservation_v1_storage_proto_depIdxs = []int32{
 	0, // 0: ceralacca.conservation.v1.Storage.state:type_name -> ceralacca.conservation.v1.StorageState
 	3, // 1: ceralacca.conservation.v1.Storage.replicas:type_name -> ceralacca.conservation.v1.Replica
-	7, // 2: ceralacca.conservation.v1.Replica.out_since:type_name -> google.protobuf.Timestamp
-	6, // 3: ceralacca.conservation.v1.ListDamagesResponse.damages:type_name -> ceralacca.conservation.v1.Damage
-	7, // 4: ceralacca.conservation.v1.Damage.find_time:type_name -> google.protobuf.Timestamp
-	7, // 5: ceralacca.conservation.v1.Damage.repair_time:type_name -> google.protobuf.Timestamp
-	1, // 6: ceralacca.conservation.v1.StorageService.GetStorage:input_type -> ceralacca.conservation.v1.GetStorageRequest
-	4, // 7: ceralacca.conservation.v1.StorageService.ListDamages:input_type -> ceralacca.conservation.v1.ListDamagesRequest
-	2, // 8: ceralacca.conservation.v1.StorageService.GetStorage:output_type -> ceralacca.conservation.v1.Storage
-	5, // 9: ceralacca.conservation.v1.StorageService.ListDamages:output_type -> ceralacca.conservation.v1.ListDamagesResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 2: ceralacca.conservation.v1.Storage.behind_since:type_name -> google.protobuf.Timestamp
+	7, // 3: ceralacca.conservation.v1.Replica.out_since:type_name -> google.protobuf.Timestamp
+	6, // 4: ceralacca.conservation.v1.ListDamagesResponse.damages:type_name -> ceralacca.conservation.v1.Damage
+	7, // 5: ceralacca.conservation.v1.Damage.find_time:type_name -> google.protobuf.Timestamp
+	7, // 6: ceralacca.conservation.v1.Damage.repair_time:type_name -> google.protobuf.Timestamp
+	1, // 7: ceralacca.conservation.v1.StorageService.GetStorage:input_type -> ceralacca.conservation.v1.GetStorageRequest
+	4, // 8: ceralacca.conservation.v1.StorageService.ListDamages:input_type -> ceralacca.conservation.v1.ListDamagesRequest
+	2, // 9: ceralacca.conservation.v1.StorageService.GetStorage:output_type -> ceralacca.conservation.v1.Storage
+	5, // 10: ceralacca.conservation.v1.StorageService.ListDamages:output_type -> ceralacca.conservation.v1.ListDamagesResponse
+	9, // [9:11] is the sub-list for method output_type
+	7, // [7:9] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_storage_proto_init() }

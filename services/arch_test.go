@@ -106,8 +106,9 @@ var formats = map[string][]string{
 	"trustlist": {"xades"}, "validation": {"cms", "cades", "xades", "pades", "tsp", "trustlist", "fatturapa"},
 	"tlog": {"tsp"}, "ers": {"tsp"}, "custody": {"sincro", "tlog"},
 	"sdiftp": {"sdi", "cms"}, "csc": {}, "pskc": {},
-	"pdd":     {"cades", "custody", "ers", "sincro", "tlog", "tsp"},
-	"dossier": {"validation"},
+	"pdd":        {"cades", "cms", "custody", "ers", "revocation", "sincro", "tlog", "tsp"},
+	"revocation": {"validation"},
+	"dossier":    {"validation"},
 }
 
 // formatDeps are the only foreign modules of format. go-pdf/fpdf makes the pages of an invoice's

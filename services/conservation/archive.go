@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -38,9 +39,13 @@ var objectSpace = uuid.MustParse("f0a2a1b7-6f57-4a52-8f0e-2c6a4b8a3d11")
 // writeArchive makes the package and stores it in every replica, from which it is read back. Without
 // replicas it goes to the platform's store.
 func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error) {
+	tags, err := s.revocationTags(ctx, p)
+	if err != nil {
+		return result{}, err
+	}
 	read, write := io.Pipe()
 	go func() {
-		a := &archive{s: s, p: p, zip: zip.NewWriter(write), files: cabinet{s: s}}
+		a := &archive{s: s, p: p, zip: zip.NewWriter(write), files: cabinet{s: s}, revocation: tags}
 		write.CloseWithError(a.write(ctx))
 	}()
 	defer read.Close() // ends the writer when the store gives up first
@@ -63,6 +68,19 @@ func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error
 		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
 	}
 	return result{ref: blob.Ref{Tenant: p.TenantID, SHA256: o.SHA256, Size: o.Size}, object: o}, nil
+}
+
+// revocationTags are the tag files by which the certificates of a package's signature and stamp are judged later.
+func (s *Service) revocationTags(ctx context.Context, p db.Package) (map[string][]byte, error) {
+	t, err := decodeTerms(p.Terms)
+	if err != nil || t.Layout <= layoutSilent {
+		return nil, err
+	}
+	said, err := s.askRevocation(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return said.tags()
 }
 
 func packageObject(p db.Package, sum [32]byte, size int64) *object {
@@ -118,6 +136,8 @@ type archive struct {
 	files    cabinet
 	layout   int
 	list     *bytes.Buffer // gathers units.jsonl; nil: not, or not any more
+
+	revocation map[string][]byte // tag files, by their names
 }
 
 func (a *archive) write(ctx context.Context) error {
@@ -155,6 +175,11 @@ func (a *archive) write(ctx context.Context) error {
 	}
 	if t.Layout > layoutBare {
 		err = a.packageRecord()
+		for _, name := range slices.Sorted(maps.Keys(a.revocation)) {
+			if err == nil {
+				err = a.tag(name, a.revocation[name])
+			}
+		}
 		if err != nil {
 			return err
 		}

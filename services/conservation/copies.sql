@@ -57,6 +57,9 @@ SELECT s.sha256::bytea AS sha256, count(*) AS others FROM (
     SELECT b.sha256 FROM package p, LATERAL (VALUES (p.index_sha256), (p.signed_sha256), (p.stamp_sha256), (p.archive_sha256)) AS b (sha256)
     WHERE p.tenant_id = @tenant_id AND p.state NOT IN ('ERASING', 'DESTROYED') AND b.sha256 = ANY(@sums::bytea[])
     UNION ALL
+    SELECT r.sha256 FROM package_revocation r JOIN package p ON p.id = r.package_id
+    WHERE r.tenant_id = @tenant_id AND p.state NOT IN ('ERASING', 'DESTROYED') AND r.sha256 = ANY(@sums::bytea[])
+    UNION ALL
     SELECT d.sha256 FROM distribution d WHERE d.tenant_id = @tenant_id AND d.sha256 = ANY(@sums::bytea[])
     UNION ALL
     SELECT e.sha256 FROM export_file e JOIN export x ON x.id = e.export_id

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -307,11 +308,15 @@ func (j *judge) index() {
 // unjudgedSigner is said where no roots are configured: the signature holds by the key that comes with it.
 const unjudgedSigner = "whose signature the index bears was not judged: conservation.credential_roots_file is not set"
 
-// signature wants a signature that holds, of a credential that led to the configured roots when the package was stamped. Whether its
-// certificate was revoked then is not looked at: the package holds no revocation lists.
+// signature wants a signature that holds, of a credential that led to the configured roots when the package was stamped, and was not
+// revoked then by what the package brings.
 func (j *judge) signature() {
 	opts := cades.VerifyOptions{}
-	if token, err := tsp.ParseToken(j.kept[stampFile]); err == nil && j.s.credentialRoots != nil { // without a stamp nothing is sealed: stamp says so
+	token, err := tsp.ParseToken(j.kept[stampFile])
+	if err == nil { // without a stamp nothing is sealed: stamp says so
+		j.revocation("signature", "PIndex.xml.p7m", token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.signerChain(j.kept[signedFile], token.Info.Time) })
+	}
+	if err == nil && j.s.credentialRoots != nil {
 		opts.Roots, opts.At = j.s.credentialRoots, token.Info.Time
 	}
 	sd, report, err := cades.Verify(j.kept[signedFile], opts)
@@ -339,6 +344,7 @@ func (j *judge) stamp() {
 		j.bad("the time stamp does not hold: %v", err)
 		return
 	}
+	j.revocation("time stamp", "PIndex.xml.p7m.tsr", token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.stampChain(token) })
 	trusted := slices.ContainsFunc(j.s.stamps, func(a *authority) bool {
 		return token.Verify(tsp.VerifyOptions{Digest: digest[:], Roots: a.client.Roots}) == nil
 	})

@@ -198,7 +198,7 @@ func (b *bag) manifests() *bag {
 	}
 	b.files["bag-info.txt"] = regexp.MustCompile(`(?m)^Payload-Oxum: .*$`).ReplaceAll(b.files["bag-info.txt"], fmt.Appendf(nil, "Payload-Oxum: %d.%d", size, count))
 	b.files["manifest-sha256.txt"] = list(func(name string) bool { return strings.HasPrefix(name, "data/") })
-	b.files["tagmanifest-sha256.txt"] = list(func(name string) bool { return !strings.Contains(name, "/") && name != "tagmanifest-sha256.txt" })
+	b.files["tagmanifest-sha256.txt"] = list(func(name string) bool { return !strings.HasPrefix(name, "data/") && name != "tagmanifest-sha256.txt" })
 	return b
 }
 

@@ -280,12 +280,27 @@ func (b *builder) proofs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = cmp.Or(b.more(o.dir()+"/"+pdd.OriginList, o.list.Bytes()), b.more(o.dir()+"/"+pdd.OriginSigned, signed), b.more(o.dir()+"/"+pdd.OriginStamp, stamp))
+		err = cmp.Or(b.more(o.dir()+"/"+pdd.OriginList, o.list.Bytes()), b.more(o.dir()+"/"+pdd.OriginSigned, signed), b.more(o.dir()+"/"+pdd.OriginStamp, stamp), b.revocation(ctx, o))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// revocation writes what the issuers said of the certificates of a package's signature and time stamp.
+func (b *builder) revocation(ctx context.Context, o *provenance) error {
+	said, err := b.s.keptRevocation(ctx, o.pack)
+	if err != nil || said == nil {
+		return err
+	}
+	tags, err := said.tags()
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		if err == nil && name != revocationNote {
+			err = b.more(o.dir()+"/"+strings.TrimPrefix(name, revocationDir), tags[name])
+		}
+	}
+	return err
 }
 
 // renewal writes the last evidence record of a package, once its time stamp needed one. It names nobody.

@@ -3,6 +3,7 @@ package conservation
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -63,6 +64,9 @@ type house struct {
 	disks   [2]string // of the replicas; empty when there are none
 	dir     string
 	ledger  *ledger
+
+	role     *x509.Certificate // that signs the indexes
+	unlisted atomic.Bool       // the list of revoked certificates is not to be had
 
 	skew [2]atomic.Int64 // how far the clocks of the authorities are from ours
 
@@ -297,9 +301,16 @@ func prepare(t testing.TB, section string) (*house, sections) {
 	}
 	dir := t.TempDir()
 	server, role := strongbox(t)
-	authority, err := ca.New(ca.Options{})
+	h := &house{spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir, ledger: &ledger{}}
+	lists := httptest.NewServer(http.HandlerFunc(h.publish))
+	t.Cleanup(lists.Close)
+	var err error
+	h.ca, err = ca.New(ca.Options{CRL: lists.URL + "/sandbox-ca.crl"})
 	require.NoError(t, err)
-	h := &house{ca: authority, spans: tracetest.NewInMemoryExporter(), disks: disks, dir: dir, ledger: &ledger{}}
+	authority := h.ca
+	if !strings.Contains(section, "revocation:") {
+		section += "  revocation: {allow_networks: [127.0.0.0/8], timeout: 2s}\n"
+	}
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -326,6 +337,20 @@ func prepare(t testing.TB, section string) (*house, sections) {
 	}
 }
 
+// publish is where the authority's list of revoked certificates is to be had.
+func (h *house) publish(w http.ResponseWriter, r *http.Request) {
+	if h.unlisted.Load() {
+		<-r.Context().Done() // it never answers
+		return
+	}
+	list, err := h.ca.CRLDER()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(list)
+}
+
 // authority is the one that answers at an address; another can be put in its place.
 func (h *house) authority(i int) *tsa.Server {
 	h.mu.Lock()
@@ -347,6 +372,7 @@ func (h *house) certifyUntil(t testing.TB, end time.Time) {
 	block, _ := pem.Decode([]byte(c.GetCsrPem()))
 	cert, err := h.ca.SignCSRValid(block.Bytes, ca.ProfileRole, time.Now().Add(-time.Hour), end)
 	require.NoError(t, err)
+	h.role = cert
 	_, err = h.sign.ImportCertificate(ctx, &signv1.ImportCertificateRequest{
 		Name: c.GetName(), CertificatePem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(h.ca.CertPEM()),
 	})

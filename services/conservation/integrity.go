@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -281,7 +282,13 @@ func (j *judge) open(file io.ReaderAt, size int64, m member) (said []string) {
 			said = append(said, fmt.Sprintf("%s does not have the SHA-256 with which it was taken in", f.FileName))
 		}
 	}
-	for _, name := range []string{indexFile, signedFile, stampFile} {
+	files := []string{indexFile, signedFile, stampFile}
+	for _, f := range z.File {
+		if name, ok := strings.CutPrefix(f.Name, j.p.ID.String()+"/"); ok && strings.HasPrefix(name, revocationDir) {
+			files = append(files, name)
+		}
+	}
+	for _, name := range files {
 		raw := read(name)
 		if j.kept[name] == nil {
 			j.kept[name] = raw

@@ -123,6 +123,9 @@ func manualPackages(cfg Config) annex {
 		{"Chiusura prima del termine di legge", inWords(cfg.Closing.BeforeDeadline)},
 		{"Controllo delle chiusure", inWords(cfg.Closing.Every)},
 	}
+	if cfg.Revocation.Fetch {
+		rows = append(rows, []string{"Stato dei certificati", "liste di revoca (CRL) o risposte (OCSP) degli emittenti, chieste prima che firma e marca contino e di nuovo alla sigillatura, entro " + inWords(cfg.Revocation.Timeout) + "; quelle avute sono nel pacchetto, che dice anche quali mancano"})
+	}
 	return annex{"e", "Pacchetti di archiviazione", []any{
 		table{[]string{"Voce", "Regola"}, rows},
 		"Stati: CLOSED, INDEXED, SIGNED, STAMPED, SEALED; ogni passo è ripetibile e dà gli stessi byte. Un pacchetto sigillato non cambia: ricevute tardive danno un'unità di integrazione in un pacchetto successivo, che richiama la prima. " +

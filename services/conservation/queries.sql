@@ -132,3 +132,10 @@ RETURNING id, subject, position, correlation, causation, traceparent;
 -- name: SellersOf :many
 -- Whose the documents of a package are, each once.
 SELECT DISTINCT COALESCE(facts->'holder', facts->'seller')::text AS seller FROM unit WHERE package_id = @package_id::uuid;
+
+-- name: KeepRevocation :exec
+INSERT INTO package_revocation (package_id, tenant_id, sha256, size, asked_at) VALUES (@package, @tenant_id, @sha256, @size, @at)
+ON CONFLICT (package_id) DO NOTHING;
+
+-- name: RevocationOf :one
+SELECT sha256, size FROM package_revocation WHERE package_id = @package;

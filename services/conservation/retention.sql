@@ -265,4 +265,6 @@ SELECT b.sha256::bytea AS sha256, b.size::bigint AS size, b.what::text AS what F
 LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp')) AS b (sha256, size, what)
 WHERE p.id = @package AND b.sha256 IS NOT NULL
 UNION
+SELECT r.sha256, r.size, 'revocation' FROM package_revocation r WHERE r.package_id = @package
+UNION
 SELECT f.sha256, f.size, f.role FROM unit u JOIN unit_file f ON f.unit_id = u.id WHERE u.package_id = @package AND f.role <> 'metadata';

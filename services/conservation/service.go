@@ -64,6 +64,8 @@ type Config struct {
 	Closing ClosingConfig `yaml:"closing"`
 	// Deposits are what producers hand over themselves.
 	Deposits DepositsConfig `yaml:"deposits"`
+	// Revocation is how issuers of certificates are asked at sealing.
+	Revocation RevocationConfig `yaml:"revocation"`
 	// Disposal is how destruction reaches what other services have.
 	Disposal DisposalConfig `yaml:"disposal"`
 }
@@ -112,6 +114,7 @@ func DefaultConfig() Config {
 		Closing:        defaultClosing(),
 		Deposits:       defaultDeposits(),
 		Disposal:       defaultDisposal(),
+		Revocation:     defaultRevocation(),
 	}
 }
 
@@ -154,6 +157,7 @@ func (c *Config) Validate() error {
 	c.Renewal.check(bad)
 	c.Closing.check(bad)
 	c.Deposits.check(bad)
+	c.Revocation.check(bad)
 	return errors.Join(errs...)
 }
 
@@ -170,9 +174,10 @@ type Service struct {
 	inbound         sdiv1.InboundServiceClient     // nil: no gateway runs here, nothing is received
 	tenancy         tenancyv1.TenancyServiceClient // nil: not told where it is
 	stamps          []*authority
-	roots           *x509.CertPool      // of all authorities, former ones too
-	credentialRoots *x509.CertPool      // of those who sign packages; nil: not configured
-	deedRoots       *x509.CertPool      // of those who sign authorisations; nil: not configured
+	roots           *x509.CertPool // of all authorities, former ones too
+	credentialRoots *x509.CertPool // of those who sign packages; nil: not configured
+	deedRoots       *x509.CertPool // of those who sign authorisations; nil: not configured
+	issuers         *issuers
 	book            *logbook            // nil: no log is configured
 	bearings        *bearings           // nil: as replicas
 	replicas        *replicas           // nil: no storage is configured, documents rest on blobs alone
@@ -229,6 +234,10 @@ func wire(h *run.Host) (*Service, error) {
 		s.stamps = append(s.stamps, newAuthority(t, roots, cfg.ClockTolerance, h.Breaker("tsa-"+t.Name), h.Now))
 	}
 	s.roots, err = trusted(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.issuers, err = newIssuers(cfg.Revocation)
 	if err != nil {
 		return nil, err
 	}

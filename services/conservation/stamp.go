@@ -29,10 +29,11 @@ var signSpace = uuid.MustParse("1d2b8f61-7c0a-4a35-9be5-5a6c1f0e2a77")
 // inside must be the index, and the signature must hold.
 func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
 	index := refOf(p.TenantID, p.IndexSha256, p.IndexSize)
+	subject, request := signRequest(p)
 	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
-		Parent: "tenants/" + p.TenantID, Credential: s.cfg.Credential, Subject: packageName(p.TenantID, p.ID),
+		Parent: "tenants/" + p.TenantID, Credential: s.cfg.Credential, Subject: subject,
 		Content:   &eventv1.Blob{Uri: index.URI(), Sha256: index.SHA256[:], Size: index.Size, MediaType: mimeXML},
-		RequestId: uuid.NewSHA1(signSpace, p.ID[:]).String(),
+		RequestId: request,
 	})
 	if errors.Is(err, fault.NotFound("CREDENTIAL_NOT_FOUND", "")) {
 		// The configuration is to be mended, not the package: it waits.
@@ -58,6 +59,14 @@ func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
 	}
 	if inside := blob.Of(p.TenantID, sd.Content()); inside != index {
 		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer signed something else than the index")
+	}
+	chain, err := s.signerChain(p7m, s.now())
+	if err != nil {
+		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer: %v", err)
+	}
+	if link := s.revokedNow(ctx, chain); link != nil {
+		return result{}, fault.Precondition(codeCredentialRevoked, "its issuer says that the certificate of the credential (%s) was revoked on %s: revoke it in the signer too and import another; the package is signed anew then",
+			link.Subject, link.RevokedAt.UTC().Format(time.RFC3339))
 	}
 	return result{ref: signed}, nil
 }
@@ -105,7 +114,16 @@ func (a *authority) stampHash(ctx context.Context, h crypto.Hash, digest []byte)
 
 // stampIndex stamps the signed index of a package. spec: DMEF-2014 art. 3 c. 2
 func (s *Service) stampIndex(ctx context.Context, p db.Package) (result, error) {
-	reply, at, err := s.stampDigest(ctx, p.SignedSha256)
+	reply, at, err := s.stampDigestBy(ctx, p.SignedSha256, func(token *tsp.Token) error {
+		chain, err := s.stampChain(token)
+		if err != nil {
+			return err
+		}
+		if link := s.revokedNow(ctx, chain); link != nil {
+			return fmt.Errorf("its issuer says that its certificate (%s) was revoked on %s", link.Subject, link.RevokedAt.UTC().Format(time.RFC3339))
+		}
+		return nil
+	})
 	if err != nil {
 		return result{}, err
 	}
@@ -119,10 +137,21 @@ func (s *Service) stampIndex(ctx context.Context, p db.Package) (result, error) 
 // stampDigest has the first authority stamp a digest that does it well. The token comes as a whole response (.tsr), the form
 // that openssl ts reads.
 func (s *Service) stampDigest(ctx context.Context, digest []byte) (reply []byte, at time.Time, err error) {
+	return s.stampDigestBy(ctx, digest, func(*tsp.Token) error { return nil })
+}
+
+// stampDigestBy passes over authorities whose token is not admitted.
+func (s *Service) stampDigestBy(ctx context.Context, digest []byte, admit func(*tsp.Token) error) (reply []byte, at time.Time, err error) {
 	var said []string
 	var last error
 	for _, a := range s.stamps {
 		token, err := a.stamp(ctx, digest)
+		if err == nil {
+			err = admit(token)
+			if err != nil {
+				err = fault.Unavailable("TSA_UNAVAILABLE", "%s: %v", a.name, err)
+			}
+		}
 		if err != nil {
 			said, last = append(said, fault.Of(err).Message), err
 			continue

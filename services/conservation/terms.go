@@ -11,7 +11,8 @@ import (
 // changes when the bytes of a package would.
 const (
 	applicationName = "Ceralacca conservation"
-	layoutVersion   = 3
+	layoutVersion   = 4
+	layoutSilent    = 3 // without what issuers of certificates said (revocation/)
 	layoutPlaces    = 2 // units.jsonl tells where files lay when the package was sealed, package.json no term
 	layoutBare      = 1 // without package.json and units.jsonl
 )

@@ -29,6 +29,7 @@ func (s *Server) control() http.Handler {
 	handle("GET /v1/endpoints", func(*http.Request) (any, error) { return s.endpoints, nil })
 	handle("GET /v1/ca.pem", func(*http.Request) (any, error) { return plain(s.ca.CertPEM()), nil })
 	handle("GET /v1/ca.crl", s.getCRL)
+	handle("GET "+crlPath, s.getPublishedCRL)
 
 	handle("GET /v1/clock", func(*http.Request) (any, error) { return s.clockState(), nil })
 	handle("POST /v1/clock/advance", s.postAdvance)
@@ -198,6 +199,14 @@ func (s *Server) getReceived(r *http.Request) (any, error) {
 
 func (s *Server) getCRL(*http.Request) (any, error) {
 	list, err := s.ca.CRL()
+	return plain(list), err
+}
+
+// crlPath is where certificates say that the list is: DER, as issuers publish theirs.
+const crlPath = "/crl/sandbox-ca.crl"
+
+func (s *Server) getPublishedCRL(*http.Request) (any, error) {
+	list, err := s.ca.CRLDER()
 	return plain(list), err
 }
 

@@ -76,6 +76,7 @@ type Server struct {
 
 	https []*http.Server
 	post  net.Listener // of the mail sink
+	desk  net.Listener // of the control API, which publishes the list of revoked certificates too
 	gone  sync.WaitGroup
 	once  sync.Once
 }
@@ -130,7 +131,12 @@ func (s *Server) build(ctx context.Context, cfg Config) error {
 		}
 	}
 	var err error
-	s.ca, err = ca.New(ca.Options{Dir: cfg.Dir, Now: cfg.Now})
+	s.desk, err = listen(ctx, cfg, "control API", cfg.ControlPort)
+	if err != nil {
+		return err
+	}
+	s.endpoints.ControlURL = "http://" + s.desk.Addr().String()
+	s.ca, err = ca.New(ca.Options{Dir: cfg.Dir, Now: cfg.Now, CRL: s.endpoints.ControlURL + crlPath})
 	if err != nil {
 		return fmt.Errorf("sandbox: certification authority: %w", err)
 	}
@@ -245,12 +251,7 @@ func (s *Server) listen(ctx context.Context, cfg Config) error {
 	}
 	s.endpoints.PEC = s.posta.Addresses()
 
-	l, err = open("control API", cfg.ControlPort)
-	if err != nil {
-		return err
-	}
-	s.endpoints.ControlURL = "http://" + l.Addr().String()
-	s.serve(l, s.control())
+	s.serve(s.desk, s.control())
 	return nil
 }
 
@@ -296,6 +297,9 @@ func (s *Server) Close() {
 		}
 		if s.mail != nil {
 			_ = s.mail.Close()
+		}
+		if s.desk != nil {
+			_ = s.desk.Close() // also when it was stopped before it was served
 		}
 		if s.post != nil {
 			_ = s.post.Close() // the sink does not know it yet when it was stopped before it began

@@ -80,8 +80,9 @@ func (w *world) targetSections(line func(format string, a ...any)) {
 	line("  tsa: [{name: sandbox, url: %q, ca_file: %q}]", w.sdi.TSAURL, w.path("sdi", "ca.crt"))
 	line("  log: {origin: sandbox.ceralacca.example/log, key_file: %q, every: 200ms}", w.path("secrets", "log.key"))
 	line("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 1s}", w.path("archive", "primary"), w.path("archive", "second"))
-	line("  disposal: {quiet: 1s}")  // nobody stores anything here that is written down later
-	line("  checks: {settling: 2s}") // no event is on its way for longer here
+	line("  disposal: {quiet: 1s}")                       // nobody stores anything here that is written down later
+	line("  revocation: {allow_networks: [127.0.0.0/8]}") // where the sandbox publishes its list
+	line("  checks: {settling: 2s}")                      // no event is on its way for longer here
 	line("notification:\n  secret_key_file: %q\n  allow_networks: [127.0.0.0/8]", w.path("secrets", "notification.key"))
 	line("  smtp: {address: %q, from: ceralacca@sandbox.example, tls: none}", w.sdi.SMTPAddr)
 	if w.impatient {

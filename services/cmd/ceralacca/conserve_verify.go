@@ -156,7 +156,7 @@ func (c *cli) judgePackage(report *custody.Report, i *inspection, name string, r
 		problem(packageInvalid, "the time stamp of the index does not hold: "+t.Holds)
 	}
 	if len(report.Problems) == 0 && d.Package != nil {
-		report.Holds = append(report.Holds, "the package in itself: "+d.Package.Checked)
+		report.Holds = append(append(report.Holds, "the package in itself: "+d.Package.Checked), d.Package.Revocation...)
 	}
 }
 

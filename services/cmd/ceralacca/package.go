@@ -13,6 +13,9 @@ import (
 	"slices"
 	"strings"
 
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/revocation"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
 )
@@ -26,6 +29,8 @@ type packageDescription struct {
 	Files    int    `json:"files"`
 	// Checked says what was compared; only of a whole package.
 	Checked string `json:"checked,omitempty"`
+	// Revocation says what the package brings of it, of its signature and of its time stamp.
+	Revocation []string `json:"revocation,omitempty"`
 }
 
 // largestEntry bounds what is unpacked of one entry of a package.
@@ -157,8 +162,40 @@ func (i *inspection) archive(d *description, b *bag) {
 		(&inspection{at: i.at, roots: i.roots, data: signed}).stamp(d, token)
 		d.Kind = "preservation package"
 	}
+	if token != nil {
+		i.revocation(d, b, signed, token)
+	}
 	if p != nil && !d.bad() {
 		p.Checked = fmt.Sprintf("%d files against manifest and index, signature of the index, time stamp of the signed index", p.Files)
+	}
+}
+
+// revocation judges the certificates of signature and time stamp by what issuers said of them when the package was sealed.
+func (i *inspection) revocation(d *description, b *bag, signed []byte, token *tsp.Token) {
+	at := token.Info.Time
+	for _, of := range []struct {
+		what, name string
+		signed     func() (*cms.SignedData, error)
+	}{
+		{"signature of the index", "PIndex.xml.p7m", func() (*cms.SignedData, error) { return cms.Parse(signed) }},
+		{"time stamp", "PIndex.xml.p7m.tsr", func() (*cms.SignedData, error) { return token.Signed, nil }},
+	} {
+		sd, err := of.signed()
+		if err != nil {
+			continue // said already
+		}
+		report := cades.Judge(sd, cades.VerifyOptions{})
+		if len(report.Signers) == 0 || report.Signers[0].Certificate == nil {
+			continue
+		}
+		name := "revocation/" + of.name
+		holds, problem := revocation.Beside(b.kept[name+revocation.Lists], b.kept[name+revocation.Answers], revocation.Chain(report.Signers[0].Certificate, sd.Certificates, i.roots, at), at)
+		if problem != "" {
+			d.Problems = append(d.Problems, of.what+": "+problem)
+		}
+		if holds != "" && d.Package != nil {
+			d.Package.Revocation = append(d.Package.Revocation, of.what+": "+holds)
+		}
 	}
 }
 

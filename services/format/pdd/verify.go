@@ -17,8 +17,10 @@ import (
 	"strings"
 
 	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/ers"
+	"ceralacca.dev/services/format/revocation"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/format/tsp"
@@ -238,6 +240,7 @@ func (c *check) compare(index []byte) {
 // origin judges the signed index of a package of origin, and wants every document that is said to come from it there.
 func (c *check) origin(dir string) {
 	raw := c.signed(OriginBad, dir, dir+"/"+OriginSigned, dir+"/"+OriginStamp)
+	c.revocation(dir)
 	kept := map[string]bool{}
 	_, err := sincro.Read(bytes.NewReader(raw), func(g sincro.FileGroup) error {
 		for _, f := range g.Files {
@@ -265,6 +268,43 @@ func (c *check) origin(dir string) {
 		}
 	}
 	c.Holds = append(c.Holds, fmt.Sprintf("the signed index of package %s names the documents that come from it", path.Base(dir)))
+}
+
+// revocation judges the certificates of a package of origin by what their issuers said when it was sealed.
+func (c *check) revocation(dir string) {
+	p7m, err := c.file(dir + "/" + OriginSigned)
+	if err != nil {
+		return // said already, as all that cannot be read here
+	}
+	stamp, err := c.file(dir + "/" + OriginStamp)
+	if err != nil {
+		return
+	}
+	token, err := tsp.ParseToken(stamp)
+	if err != nil {
+		return
+	}
+	sd, err := cms.Parse(p7m)
+	if err != nil {
+		return
+	}
+	at := token.Info.Time
+	for name, sd := range map[string]*cms.SignedData{OriginSigned: sd, OriginStamp: token.Signed} {
+		name = dir + "/" + name
+		report := cades.Judge(sd, cades.VerifyOptions{})
+		if len(report.Signers) == 0 || report.Signers[0].Certificate == nil {
+			continue
+		}
+		lists, _ := c.file(name + revocation.Lists) // most have one of the two
+		answers, _ := c.file(name + revocation.Answers)
+		holds, problem := revocation.Beside(lists, answers, revocation.Chain(report.Signers[0].Certificate, sd.Certificates, c.o.Roots, at), at)
+		if problem != "" {
+			c.bad(OriginBad, name, "%s", problem)
+		}
+		if holds != "" {
+			c.Holds = append(c.Holds, name+": "+holds)
+		}
+	}
 }
 
 // proofs reads the receipts of the log.

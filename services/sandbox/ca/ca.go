@@ -17,6 +17,8 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -37,6 +39,8 @@ type Options struct {
 	Now      func() time.Time // time.Now by default
 	Rand     io.Reader        // of serial numbers; crypto/rand by default
 	Validity time.Duration    // of what is issued, DefaultValidity by default
+	// CRL is where the list of revoked certificates is, as certificates of roles and of time-stamp authorities say; empty: nowhere.
+	CRL string
 }
 
 // CA issues certificates. It is safe for concurrent use when Rand is.
@@ -46,12 +50,16 @@ type CA struct {
 	now      func() time.Time
 	rand     io.Reader
 	validity time.Duration
+	crl      string
+
+	mu      sync.Mutex
+	revoked []x509.RevocationListEntry
 }
 
 // New makes an authority, or loads the one that Dir holds.
 // Errors: a Dir that cannot be written; a kept authority that is damaged or expired.
 func New(o Options) (*CA, error) {
-	c := &CA{now: o.Now, rand: o.Rand, validity: o.Validity}
+	c := &CA{now: o.Now, rand: o.Rand, validity: o.Validity, crl: o.CRL}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -115,16 +123,43 @@ func (c *CA) generate() error {
 // listValidity is how long a list of revoked certificates is the latest.
 const listValidity = 7 * 24 * time.Hour
 
-// CRL is a fresh list of revoked certificates, PEM. There is none on it: the sandbox revokes nothing.
+// Revoke puts a certificate on the list. It is forgotten at exit.
+func (c *CA) Revoke(cert *x509.Certificate, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoked = append(c.revoked, x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: at.UTC()})
+}
+
+// CRL is a fresh list of revoked certificates, PEM. There is none on it but by Revoke.
 func (c *CA) CRL() ([]byte, error) {
+	der, err := c.CRLDER()
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
+}
+
+// CRLDER is CRL as it is published. spec: RFC5280 §4.2.1.13
+func (c *CA) CRLDER() ([]byte, error) {
 	now := c.now()
+	c.mu.Lock()
+	list := slices.Clone(c.revoked)
+	c.mu.Unlock()
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(now.UnixMilli()), ThisUpdate: now, NextUpdate: now.Add(listValidity),
+		Number: big.NewInt(now.UnixMilli()), ThisUpdate: now, NextUpdate: now.Add(listValidity), RevokedCertificateEntries: list,
 	}, c.cert, c.key)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox ca: revocation list: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
+	return der, nil
+}
+
+// points is where the list is.
+func (c *CA) points() []string {
+	if c.crl == "" {
+		return nil
+	}
+	return []string{c.crl}
 }
 
 // serial is positive and has 127 bits.

@@ -63,6 +63,9 @@ func (c *CA) SignCSRValid(csrDER []byte, p Profile, notBefore, notAfter time.Tim
 		if p == ProfileQualified {
 			t.ExtraExtensions = []pkix.Extension{{Id: oidQCStatements, Value: qualifiedStatements}}
 		}
+		if p == ProfileRole {
+			t.CRLDistributionPoints = c.points()
+		}
 	case ProfileAuthentication:
 		t.KeyUsage = x509.KeyUsageDigitalSignature
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
@@ -180,8 +183,9 @@ var timeStampingUsage = []byte{0x30, 0x0a, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0
 // and alone (x509 would write it not critical). spec: RFC3161 §2.3
 func (c *CA) IssueTSA(cn string) (*Issued, error) {
 	return c.issueNew(cn, x509.Certificate{
-		KeyUsage:        x509.KeyUsageDigitalSignature,
-		ExtraExtensions: []pkix.Extension{{Id: oidExtKeyUsage, Critical: true, Value: timeStampingUsage}},
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtraExtensions:       []pkix.Extension{{Id: oidExtKeyUsage, Critical: true, Value: timeStampingUsage}},
+		CRLDistributionPoints: c.points(),
 	})
 }
 

@@ -3,6 +3,7 @@ package tsa
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -105,6 +106,9 @@ func (s *Server) SetFault(f Fault) error {
 	s.fault, s.left = f, f.Times
 	return nil
 }
+
+// Certificate is the authority's own.
+func (s *Server) Certificate() *x509.Certificate { return s.issued.Certificate() }
 
 // Granted is how many tokens were given out, faulty ones included.
 func (s *Server) Granted() int {

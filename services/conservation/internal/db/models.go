@@ -454,6 +454,14 @@ type PackageLine struct {
 	LastNumber int32
 }
 
+type PackageRevocation struct {
+	PackageID uuid.UUID
+	TenantID  string
+	Sha256    []byte
+	Size      int64
+	AskedAt   time.Time
+}
+
 type PackageTerm struct {
 	PackageID uuid.UUID
 	TenantID  string

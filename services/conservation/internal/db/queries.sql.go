@@ -374,6 +374,30 @@ func (q *Queries) InsertUnits(ctx context.Context, arg InsertUnitsParams) ([]uui
 	return items, nil
 }
 
+const keepRevocation = `-- name: KeepRevocation :exec
+INSERT INTO package_revocation (package_id, tenant_id, sha256, size, asked_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (package_id) DO NOTHING
+`
+
+type KeepRevocationParams struct {
+	Package  uuid.UUID
+	TenantID string
+	Sha256   []byte
+	Size     int64
+	At       time.Time
+}
+
+func (q *Queries) KeepRevocation(ctx context.Context, arg KeepRevocationParams) error {
+	_, err := q.db.Exec(ctx, keepRevocation,
+		arg.Package,
+		arg.TenantID,
+		arg.Sha256,
+		arg.Size,
+		arg.At,
+	)
+	return err
+}
+
 const listPackages = `-- name: ListPackages :many
 SELECT id, tenant_id, fiscal_year, class, number, state, unit_count, terms, closed_at, index_sha256, index_size, signed_sha256,
        signed_size, stamp_sha256, stamp_size, stamp_time, archive_sha256, archive_size, sealed_at, last_error, attempts, correlation, traceparent, object_id, deep_checked_at, retain_until, disposal_id, destroyed_at
@@ -639,6 +663,22 @@ func (q *Queries) PreserveMembers(ctx context.Context, packageID uuid.UUID) ([]P
 		return nil, err
 	}
 	return items, nil
+}
+
+const revocationOf = `-- name: RevocationOf :one
+SELECT sha256, size FROM package_revocation WHERE package_id = $1
+`
+
+type RevocationOfRow struct {
+	Sha256 []byte
+	Size   int64
+}
+
+func (q *Queries) RevocationOf(ctx context.Context, package_ uuid.UUID) (RevocationOfRow, error) {
+	row := q.db.QueryRow(ctx, revocationOf, package_)
+	var i RevocationOfRow
+	err := row.Scan(&i.Sha256, &i.Size)
+	return i, err
 }
 
 const sellersOf = `-- name: SellersOf :many

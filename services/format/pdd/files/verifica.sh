@@ -28,10 +28,20 @@ passo() {
 	fi
 }
 
+# fiducia FILE: in "fidati" le radici e, se accanto al FILE c'è la lista dei certificati revocati di quando fu sigillato, anche quella; in
+# "revoche" l'opzione che la fa usare.
+fiducia() {
+	fidati=$radici revoche=
+	[ -f "$1.crl" ] || return 0
+	cat "$radici" "$1.crl" >"$lavoro/fidati" || return 1
+	fidati=$lavoro/fidati revoche=-crl_check
+}
+
 # firma P7M CONTENUTO: la firma regge, e quello che firma va in CONTENUTO.
 firma() {
 	if [ -n "$radici" ]; then
-		openssl cms -verify -binary -inform DER -in "$1" -CAfile "$radici" -purpose any -no_check_time -out "$2"
+		fiducia "$1" &&
+			openssl cms -verify -binary -inform DER -in "$1" -CAfile "$fidati" $revoche -purpose any -no_check_time -out "$2"
 	else
 		openssl cms -verify -binary -inform DER -in "$1" -noverify -out "$2"
 	fi
@@ -40,7 +50,7 @@ firma() {
 # marca TSR DATI: la marca temporale regge, ed è di DATI.
 marca() {
 	if [ -n "$radici" ]; then
-		openssl ts -verify -in "$1" -data "$2" -CAfile "$radici" -no_check_time
+		fiducia "$1" && openssl ts -verify -in "$1" -data "$2" -CAfile "$fidati" $revoche -no_check_time
 	else
 		openssl ts -reply -in "$1" -token_out -out "$lavoro/token" &&
 			openssl pkcs7 -inform DER -in "$lavoro/token" -print_certs -out "$lavoro/certificati" &&
@@ -106,7 +116,7 @@ for p in prove/*/PIndex.xml.p7m; do
 	passo "i documenti vengono da lì" provenienza "$d"
 done
 
-for f in detto token certificati coppie righe percorsi impronte elenco ordinate presenti conservati estranei origine PdD.xml; do
+for f in detto fidati token certificati coppie righe percorsi impronte elenco ordinate presenti conservati estranei origine PdD.xml; do
 	rm -f "$lavoro/$f"
 done
 rmdir "$lavoro"

@@ -1,0 +1,333 @@
+package conservation
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/crypto/ocsp"
+
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/revocation"
+	"ceralacca.dev/services/format/tsp"
+	"ceralacca.dev/services/format/validation"
+	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/guard"
+	"ceralacca.dev/services/internal/pg"
+)
+
+// RevocationConfig says how it is asked whether the certificates of signatures and time stamps were revoked when a package was sealed.
+type RevocationConfig struct {
+	// Fetch is whether the issuers are asked, where the certificates say: for their lists, or else by OCSP. What cannot be had is noted
+	// in the package and holds nothing up.
+	Fetch bool `yaml:"fetch"`
+	// Timeout is for all the questions of one signature or one time stamp together.
+	Timeout time.Duration `yaml:"timeout"`
+	// MaxList is the largest list in bytes. It goes into each package.
+	MaxList int64 `yaml:"max_list"`
+	// AllowNetworks are networks (CIDR) that may be called although they are not public.
+	AllowNetworks []string `yaml:"allow_networks"`
+}
+
+func defaultRevocation() RevocationConfig {
+	return RevocationConfig{Fetch: true, Timeout: 10 * time.Second, MaxList: 4 << 20}
+}
+
+func (c RevocationConfig) check(bad func(when bool, path, format string, a ...any)) {
+	bad(c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute, "revocation.timeout", "must be between 10ms and 1m")
+	bad(c.MaxList < 1<<10 || c.MaxList > 64<<20, "revocation.max_list", "must be between 1024 and 67108864 bytes")
+	_, err := guard.New(c.AllowNetworks)
+	bad(err != nil, "revocation.allow_networks", "%v", err)
+}
+
+const (
+	codeCredentialRevoked = "CREDENTIAL_REVOKED"
+
+	revocationPoints = 4        // asked of one certificate, of each kind
+	revocationOCSP   = 64 << 10 // of one answer
+)
+
+// Names of the tag files, which the manifest of tag files covers and the index cannot name: it is signed before they are fetched.
+const (
+	revocationDir  = "revocation/"
+	revocationNote = revocationDir + "revocation.json"
+)
+
+// revocations is what was asked when a package was sealed.
+type revocations struct {
+	Asked     time.Time       `json:"asked"`
+	Signature revocation.Said `json:"signature"`
+	Stamp     revocation.Said `json:"time_stamp"`
+}
+
+// tags are the files of the bag. The note says what was asked and what is lacking, without the lists.
+func (r revocations) tags() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, said := range map[string]revocation.Said{"PIndex.xml.p7m": r.Signature, "PIndex.xml.p7m.tsr": r.Stamp} {
+		for ending, content := range said.Files() {
+			files[revocationDir+name+ending] = content
+		}
+	}
+	note := revocations{Asked: r.Asked, Signature: revocation.Said{Lacks: r.Signature.Lacks}, Stamp: revocation.Said{Lacks: r.Stamp.Lacks}}
+	raw, err := json.Marshal(note)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: %s: %w", revocationNote, err)
+	}
+	files[revocationNote] = append(raw, '\n')
+	return files, nil
+}
+
+// issuers fetches what issuers say of their certificates.
+type issuers struct {
+	cfg  RevocationConfig
+	http *http.Client
+}
+
+func newIssuers(cfg RevocationConfig) (*issuers, error) {
+	reach, err := guard.New(cfg.AllowNetworks)
+	if err != nil {
+		return nil, err
+	}
+	return &issuers{cfg: cfg, http: reach.Client(cfg.Timeout)}, nil
+}
+
+// chain asks of each certificate of a chain but its root. Nothing that goes wrong is an error: it is said what is lacking.
+func (a *issuers) chain(ctx context.Context, chain []*x509.Certificate) (said revocation.Said) {
+	if !a.cfg.Fetch {
+		said.Lacks = []string{"issuers are not asked: conservation.revocation.fetch is off"}
+		return said
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	for i, cert := range chain {
+		if bytes.Equal(cert.RawSubject, cert.RawIssuer) {
+			break // a root: it is trusted or not
+		}
+		if i+1 == len(chain) {
+			said.Lacks = append(said.Lacks, fmt.Sprintf("%s: the certificate of its issuer is not known", cert.Subject))
+			break
+		}
+		err := a.one(ctx, cert, chain[i+1], i > 0 && len(said.CRLs) == 0, &said)
+		if err != nil {
+			said.Lacks = append(said.Lacks, fmt.Sprintf("%s: %v", cert.Subject, err))
+		}
+	}
+	return said
+}
+
+// one asks of a certificate: for the list first, which other programs can read too, then the responder. An issuer's list is of no use
+// to them without one of the signer's own certificate.
+func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respondersOnly bool, said *revocation.Said) error {
+	var errs []error
+	points := cert.CRLDistributionPoints[:min(len(cert.CRLDistributionPoints), revocationPoints)]
+	if respondersOnly {
+		points = nil
+	}
+	for _, at := range points {
+		raw, err := a.fetch(ctx, http.MethodGet, at, nil, a.cfg.MaxList)
+		var list *x509.RevocationList
+		if err == nil {
+			list, err = validation.ParseCRL(raw)
+		}
+		if err == nil {
+			err = list.CheckSignatureFrom(issuer)
+		}
+		if err == nil {
+			said.CRLs = append(said.CRLs, list.Raw)
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("list: %w", err))
+	}
+	for _, at := range cert.OCSPServer[:min(len(cert.OCSPServer), revocationPoints)] {
+		question, err := ocsp.CreateRequest(cert, issuer, nil)
+		var raw []byte
+		if err == nil {
+			raw, err = a.fetch(ctx, http.MethodPost, at, question, revocationOCSP)
+		}
+		if err == nil {
+			_, err = ocsp.ParseResponseForCert(raw, cert, issuer)
+		}
+		if err == nil {
+			said.OCSPs = append(said.OCSPs, raw)
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("OCSP: %w", err))
+	}
+	if len(errs) == 0 {
+		return errors.New("it names no list and no responder")
+	}
+	return errors.Join(errs...)
+}
+
+func (a *issuers) fetch(ctx context.Context, method, at string, body []byte, limit int64) ([]byte, error) {
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return nil, fmt.Errorf("%.200q is no address that is called", at)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/ocsp-request")
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %s", u.Host, resp.Status)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s: it is larger than %d bytes", u.Host, limit)
+	}
+	return raw, err
+}
+
+// signerChain is whose signature a p7m bears.
+func (s *Service) signerChain(p7m []byte, at time.Time) ([]*x509.Certificate, error) {
+	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if len(report.Signers) == 0 || report.Signers[0].Certificate == nil {
+		return nil, errors.New("the certificate of the signature is not in it")
+	}
+	return revocation.Chain(report.Signers[0].Certificate, sd.Certificates, s.credentialRoots, at), nil
+}
+
+// stampChain is whose a time stamp is.
+func (s *Service) stampChain(token *tsp.Token) ([]*x509.Certificate, error) {
+	report := cades.Judge(token.Signed, cades.VerifyOptions{})
+	if len(report.Signers) == 0 || report.Signers[0].Certificate == nil {
+		return nil, errors.New("the certificate of the time stamp is not in it")
+	}
+	return revocation.Chain(report.Signers[0].Certificate, token.Signed.Certificates, s.roots, token.Info.Time), nil
+}
+
+// revokedNow says that an issuer takes a certificate back that was just used; nil: nobody says so.
+func (s *Service) revokedNow(ctx context.Context, chain []*x509.Certificate) *validation.Link {
+	said := s.issuers.chain(ctx, chain)
+	e, err := revocation.Read(said.Files()[revocation.Lists], said.Files()[revocation.Answers])
+	if err != nil {
+		return nil // nothing that could be read was said
+	}
+	now := s.now()
+	if link, ok := revocation.Revoked(revocation.Judge(chain, e, now), now); ok {
+		return &link
+	}
+	return nil
+}
+
+// askRevocation asks once when a package was stamped, and keeps what was said: each attempt to write the archive takes the same.
+func (s *Service) askRevocation(ctx context.Context, p db.Package) (*revocations, error) {
+	kept, err := s.keptRevocation(ctx, p)
+	if kept != nil || err != nil {
+		return kept, err
+	}
+	signed, err := s.blobs.Get(ctx, refOf(p.TenantID, p.SignedSha256, p.SignedSize))
+	if err != nil {
+		return nil, err
+	}
+	stamp, err := s.blobs.Get(ctx, refOf(p.TenantID, p.StampSha256, p.StampSize))
+	if err != nil {
+		return nil, err
+	}
+	r := revocations{Asked: pg.Time(s.now()).UTC()}
+	chain, err := s.signerChain(signed, *p.StampTime)
+	if err != nil {
+		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "package %s: %v", p.ID, err)
+	}
+	r.Signature = s.issuers.chain(ctx, chain)
+	token, err := tsp.ParseToken(stamp)
+	if err == nil {
+		chain, err = s.stampChain(token)
+	}
+	if err != nil {
+		return nil, fault.Internal("STAMP_NOT_VERIFIED", "package %s: %v", p.ID, err)
+	}
+	r.Stamp = s.issuers.chain(ctx, chain)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: revocation: %w", err)
+	}
+	ref, err := s.blobs.Put(ctx, p.TenantID, raw)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).KeepRevocation(ctx, db.KeepRevocationParams{Package: p.ID, TenantID: p.TenantID, Sha256: ref.SHA256[:], Size: ref.Size, At: r.Asked})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("conservation: revocation: %w", err)
+	}
+	return s.keptRevocation(ctx, p) // of two that ask at once the first
+}
+
+// keptRevocation is what was said when a package was sealed; nil: nobody was asked, as before layout 4.
+func (s *Service) keptRevocation(ctx context.Context, p db.Package) (*revocations, error) {
+	var row db.RevocationOfRow
+	err := s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		var err error
+		row, err = db.New(tx).RevocationOf(ctx, p.ID)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // nobody was asked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("conservation: revocation: %w", err)
+	}
+	raw, err := s.blobs.Get(ctx, blob.Ref{Tenant: p.TenantID, SHA256: [32]byte(row.Sha256), Size: row.Size})
+	if err != nil {
+		return nil, err
+	}
+	r := &revocations{}
+	err = json.Unmarshal(raw, r)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: revocation of package %s: %w", p.ID, err)
+	}
+	return r, nil
+}
+
+// signRequest names the order to sign an index, and what it is about: a repeat gets the same signature. Where that one is by a credential
+// that was revoked it is another order.
+func signRequest(p db.Package) (subject, request string) {
+	subject, key := packageName(p.TenantID, p.ID), p.ID[:]
+	if strings.HasPrefix(p.LastError, "sign: "+codeCredentialRevoked+":") {
+		subject, key = fmt.Sprintf("%s/signatures/%d", subject, p.Attempts), fmt.Append(key, p.Attempts)
+	}
+	return subject, uuid.NewSHA1(signSpace, key).String()
+}
+
+// revocation judges the certificates of a signature or a stamp by what the package brings, for a time.
+func (j *judge) revocation(what, name string, at time.Time, chain func() ([]*x509.Certificate, error)) {
+	lists, answers := j.kept[revocationDir+name+revocation.Lists], j.kept[revocationDir+name+revocation.Answers]
+	if lists == nil && answers == nil {
+		return // nobody said anything: the note in the package says why
+	}
+	certs, err := chain()
+	if err != nil {
+		return // said by who judges the signature
+	}
+	if _, problem := revocation.Beside(lists, answers, certs, at); problem != "" {
+		j.bad("the certificates of the %s: %s", what, problem)
+	}
+}

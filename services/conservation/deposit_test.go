@@ -262,6 +262,7 @@ func depositAccepted(t *testing.T, h *house, api conservationv1.DepositServiceCl
 	require.NoError(t, err)
 	require.Equal(t, r.GetContent(), out)
 	text := string(r.GetContent())
+	require.NotContains(t, text, d.GetKey(), "it outlives the document, of which the producer's key may tell")
 	sum := sha256.Sum256(aPDF)
 	require.Contains(t, text, base64.StdEncoding.EncodeToString(sum[:]))
 	require.Contains(t, text, d.GetUnit())

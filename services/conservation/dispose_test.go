@@ -175,6 +175,7 @@ func TestDisposal(t *testing.T) {
 	rdv, err := h.producer().GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})
 	require.NoError(t, err, "the report of the deposit stays")
 	require.NotContains(t, string(rdv.GetContent()), "Zappaterra")
+	require.NotContains(t, string(rdv.GetContent()), head.GetKey(), "nor does it keep the producer's key")
 	_, err = one.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: d.GetName(), Statement: "la generazione più vecchia è del 3 marzo"})
 	require.NoError(t, err)
 }

@@ -153,7 +153,7 @@ func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) 
 	d := &xmlText{}
 	s.headRDV(d, row.TenantID, depositName(row.TenantID, row.ID), u.CreatedAt)
 	d.raw("<PacchettoDiVersamento>")
-	d.element("Chiave", row.ClientKey)
+	d.element("Chiave", depositName(row.TenantID, row.ID)) // not the producer's own, which may tell of somebody: the report outlives the document
 	d.element("Tipo", map[string]string{kindDocument: "documento", kindForeign: "pacchetto di archiviazione di altro sistema"}[row.Kind])
 	d.impronta(base64Of(row.Sha256))
 	d.element("Dimensione", strconv.FormatInt(row.Size, 10))

@@ -363,7 +363,10 @@ func (s *Service) keepDisposalReport(ctx context.Context, tenant string, id uuid
 		if err != nil {
 			return err
 		}
-		_, err = db.New(tx).SetDisposalReport(ctx, db.SetDisposalReportParams{ID: id, Object: &o.id})
+		n, err := db.New(tx).SetDisposalReport(ctx, db.SetDisposalReportParams{ID: id, Object: &o.id})
+		if err == nil && n > 0 {
+			err = db.New(tx).LogReport(ctx, db.LogReportParams{TenantID: tenant, Object: o.id})
+		}
 		return err
 	})
 }

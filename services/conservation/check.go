@@ -367,7 +367,10 @@ func (s *Service) storeReport(ctx context.Context, row db.ArchiveReport, p7m []b
 		if err != nil {
 			return err
 		}
-		_, err = db.New(tx).SetReportObject(ctx, db.SetReportObjectParams{ID: row.ID, Object: &o.id})
-		return err
+		n, err := db.New(tx).SetReportObject(ctx, db.SetReportObjectParams{ID: row.ID, Object: &o.id})
+		if err != nil || n == 0 {
+			return err
+		}
+		return db.New(tx).LogReport(ctx, db.LogReportParams{TenantID: row.TenantID, Object: o.id})
 	})
 }

@@ -96,7 +96,8 @@ SELECT u.tenant_id, u.id FROM unit u LEFT JOIN log_leaf l ON l.subject_id = u.id
 WHERE u.state <> 'REFUSED' AND u.created_at < @before AND l.idx IS NULL AND (@tenant::text = '' OR u.tenant_id = @tenant) ORDER BY u.id LIMIT @page;
 
 -- name: LeavesWithoutUnit :many
--- Leaves of the log whose unit or package is gone.
+-- Leaves of the log whose unit, package or report is gone.
 SELECT l.tenant_id, l.subject_id, l.idx FROM log_leaf l
 WHERE NOT EXISTS (SELECT 1 FROM unit u WHERE u.id = l.subject_id) AND NOT EXISTS (SELECT 1 FROM package p WHERE p.id = l.subject_id)
+  AND NOT EXISTS (SELECT 1 FROM archive_object o WHERE o.id = l.subject_id AND o.kind = 'report')
   AND (@tenant::text = '' OR l.tenant_id = @tenant) ORDER BY l.idx LIMIT @page;

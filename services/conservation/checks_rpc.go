@@ -74,8 +74,24 @@ func (a checks) GetReport(ctx context.Context, req *conservationv1.GetReportRequ
 		if err != nil {
 			return nil, err
 		}
+		m.Receipt, err = a.receipt(ctx, row)
+		if err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
+}
+
+// receipt proves the signed report where a log is kept; empty until it is stated.
+func (a checks) receipt(ctx context.Context, row db.ArchiveReport) ([]byte, error) {
+	if a.s.book == nil {
+		return nil, nil
+	}
+	r, err := evidence{s: a.s}.receipt(ctx, row.TenantID, "reports/"+row.ID.String(), *row.ObjectID, 0, false, func(context.Context, *db.Queries) error { return nil })
+	if err != nil && fault.Of(err).Code == "RECEIPT_NOT_READY" {
+		return nil, nil
+	}
+	return r.GetReceipt(), err
 }
 
 // ListReports lists reports, newest first.

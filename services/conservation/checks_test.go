@@ -3,6 +3,7 @@ package conservation
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
@@ -17,7 +19,10 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
 	"ceralacca.dev/services/sandbox/ca"
@@ -375,4 +380,53 @@ func TestReadable(t *testing.T) {
 	require.Error(t, readable("a.xml", []byte("<a b=<")))
 	require.NoError(t, readable("a.xml", []byte(`<?xml version="1.0" encoding="ISO-8859-1"?><a>`+"\xe8"+`</a>`)))
 	require.NoError(t, readable("a.bin", nil))
+}
+
+// TestReportsAreLeaves: a signed report is in the log, those of before the log knew reports too, and its receipt proves the file.
+func TestReportsAreLeaves(t *testing.T) {
+	t.Parallel()
+	h, _ := openLogged(t)
+	ctx, api := context.Background(), conservationv1.NewCheckServiceClient(h.Operator("conservation"))
+	policy := tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&h.service.book.signer.Verifier}}
+	proven := func(name string) {
+		t.Helper()
+		var r *conservationv1.CheckReport
+		h.await(t, "the receipt", func() bool {
+			var err error
+			r, err = api.GetReport(ctx, &conservationv1.GetReportRequest{Name: name})
+			require.NoError(t, err)
+			return len(r.GetReceipt()) > 0
+		})
+		receipt, err := tlog.ParseReceipt(r.GetReceipt())
+		require.NoError(t, err)
+		ev, err := receipt.Verify(nil, policy, tlog.StampPolicy{})
+		require.NoError(t, err)
+		leaf, err := tlog.ParseLeaf(ev.Entry.Data)
+		require.NoError(t, err)
+		require.Equal(t, custody.Reported, leaf.Type)
+		require.Len(t, leaf.Objects, 2)
+		require.Equal(t, tlog.Hash(sha256.Sum256(r.GetSigned())), leaf.Objects[1])
+	}
+	first, _ := h.runCheck(t, inventoryKind, "")
+	proven(first.GetName())
+	_, f := h.runCheck(t, conservationv1.CheckKind_CHECK_KIND_COMPLETENESS, "")
+	require.Empty(t, f.Problems, "a report's leaf is no unit that is gone")
+
+	// One that was kept before the log knew reports: whoever begins to append finds it, once.
+	h.admin(t, `INSERT INTO archive_object (id, tenant_id, kind, key, sha256, size, retain_until, created_at)
+		SELECT '01900000-0000-7000-8000-000000000007', tenant_id, kind, key || '.older', sha256, size, retain_until, created_at FROM archive_object WHERE kind = 'report' LIMIT 1`)
+	h.admin(t, `INSERT INTO archive_report (id, tenant_id, kind, subject, asked_by, state, began_at, ended_at, content, object_id)
+		SELECT '01900000-0000-7000-8000-000000000008', tenant_id, kind, subject, asked_by, state, began_at, ended_at, content, '01900000-0000-7000-8000-000000000007' FROM archive_report LIMIT 1`)
+	var owed int64
+	for _, want := range []int64{1, 0} {
+		require.NoError(t, h.service.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			owed, err = db.New(tx).OweReports(ctx)
+			return err
+		}))
+		require.Equal(t, want, owed)
+	}
+	h.await(t, "its leaf", func() bool {
+		return h.counted(t, "log_leaf WHERE subject_id = '01900000-0000-7000-8000-000000000007'") == 1
+	})
 }

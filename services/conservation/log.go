@@ -178,6 +178,10 @@ func (l *logbook) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, err = db.New(conn).OweReports(ctx)
+	if err != nil {
+		return pg.Error(err)
+	}
 	l.log.InfoContext(ctx, "appends to the log of evidence", "origin", l.cfg.Origin, "size", w.size, "key", l.signer.String())
 	sctx, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup

@@ -16,6 +16,21 @@ SELECT unit_id, sha256 FROM unit_file WHERE unit_id = ANY(@units::uuid[]) ORDER 
 -- name: SealedOf :many
 SELECT id, archive_sha256, signed_sha256, stamp_sha256 FROM package WHERE id = ANY(@packages::uuid[]);
 
+-- name: SumsOf :many
+SELECT id, sha256 FROM archive_object WHERE id = ANY(@objects::uuid[]);
+
+-- name: LogReport :exec
+INSERT INTO log_pending (tenant_id, kind, subject_id) VALUES (@tenant_id, 'report', @object);
+
+-- name: OweReports :execrows
+-- Signed reports that the log does not know and that do not wait for it: those of before it knew reports.
+INSERT INTO log_pending (tenant_id, kind, subject_id)
+SELECT r.tenant_id, 'report', r.object_id FROM (
+    SELECT tenant_id, object_id FROM archive_report WHERE object_id IS NOT NULL
+    UNION ALL SELECT tenant_id, report_id FROM disposal WHERE report_id IS NOT NULL) AS r
+WHERE NOT EXISTS (SELECT 1 FROM log_leaf l WHERE l.subject_id = r.object_id) AND NOT EXISTS (SELECT 1 FROM log_pending p WHERE p.subject_id = r.object_id)
+ORDER BY r.object_id;
+
 -- name: LastLeaves :many
 -- The last leaf of each subject.
 SELECT DISTINCT ON (subject_id) subject_id, revision, entry FROM log_leaf

@@ -58,6 +58,7 @@ type batch struct {
 
 	files  map[uuid.UUID][][32]byte
 	sealed map[uuid.UUID]db.SealedOfRow
+	kept   map[uuid.UUID][]byte   // SHA-256 of reports
 	last   map[uuid.UUID]lastLeaf // per subject
 	tails  map[string]*tlog.Tail
 }
@@ -68,16 +69,19 @@ type lastLeaf struct {
 }
 
 func (b *batch) read(ctx context.Context) error {
-	var units, packages, subjects []uuid.UUID
+	var units, packages, reports, subjects []uuid.UUID
 	for _, w := range b.waiting {
 		subjects = append(subjects, w.SubjectID)
-		if w.Kind == "package" {
+		switch w.Kind {
+		case "package":
 			packages = append(packages, w.SubjectID)
-		} else {
+		case kindReport:
+			reports = append(reports, w.SubjectID)
+		default:
 			units = append(units, w.SubjectID)
 		}
 	}
-	b.files, b.sealed, b.last = map[uuid.UUID][][32]byte{}, map[uuid.UUID]db.SealedOfRow{}, map[uuid.UUID]lastLeaf{}
+	b.files, b.sealed, b.kept, b.last = map[uuid.UUID][][32]byte{}, map[uuid.UUID]db.SealedOfRow{}, map[uuid.UUID][]byte{}, map[uuid.UUID]lastLeaf{}
 	digests, err := b.q.DigestsOf(ctx, units)
 	if err != nil {
 		return pg.Error(err)
@@ -92,6 +96,15 @@ func (b *batch) read(ctx context.Context) error {
 		}
 		for _, p := range rows {
 			b.sealed[p.ID] = p
+		}
+	}
+	if len(reports) > 0 {
+		rows, err := b.q.SumsOf(ctx, reports)
+		if err != nil {
+			return pg.Error(err)
+		}
+		for _, o := range rows {
+			b.kept[o.ID] = o.Sha256
 		}
 	}
 	leaves, err := b.q.LastLeaves(ctx, subjects)
@@ -204,6 +217,13 @@ func (b *batch) objects(w db.LogPending) (kind string, objects []tlog.Hash, note
 			return "", nil, "", fault.Internal("LOG_PACKAGE_MISSING", "package %s was sealed and its row lacks digests: the database was changed by hand", id)
 		}
 		return custody.Sealed, custody.PackageObjects(id, [32]byte(p.ArchiveSha256), [32]byte(p.SignedSha256), [32]byte(p.StampSha256)), "", nil
+	}
+	if w.Kind == kindReport {
+		sum, ok := b.kept[w.SubjectID]
+		if !ok {
+			return "", nil, "", fault.Internal("LOG_REPORT_MISSING", "report %s was kept and has no object: the database was changed by hand", id)
+		}
+		return custody.Reported, custody.ReportObjects(id, [32]byte(sum)), "", nil
 	}
 	files := b.files[w.SubjectID]
 	if len(files) == 0 {

@@ -122,7 +122,7 @@ func (c *cli) reportsCommand() *cobra.Command {
 }
 
 func (c *cli) reportCommand() *cobra.Command {
-	var output, page string
+	var output, page, receipt string
 	cmd := verb("report REPORT", "Show a report, and write its signed form or a page to print (operators)", args("REPORT"), func(ctx context.Context, given []string) error {
 		api, err := c.checks()
 		if err != nil {
@@ -134,6 +134,9 @@ func (c *cli) reportCommand() *cobra.Command {
 		}
 		if output != "" && len(r.GetSigned()) == 0 {
 			return usage("the report is not signed yet: ask again in a minute")
+		}
+		if receipt != "" && len(r.GetReceipt()) == 0 {
+			return usage("the log does not state the report yet: ask again in a minute (where no log is kept it never does)")
 		}
 		if page != "" {
 			if len(r.GetContent()) == 0 {
@@ -148,6 +151,9 @@ func (c *cli) reportCommand() *cobra.Command {
 			}
 		}
 		err = keep(output, r.GetSigned())
+		if err == nil {
+			err = keep(receipt, r.GetReceipt())
+		}
 		if err != nil {
 			return err
 		}
@@ -155,5 +161,6 @@ func (c *cli) reportCommand() *cobra.Command {
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the signed report (.p7m)")
 	cmd.Flags().StringVar(&page, "page", "", "file for a page to print (.html)")
+	cmd.Flags().StringVar(&receipt, "receipt", "", "file for the proof that the log states the signed report")
 	return cmd
 }

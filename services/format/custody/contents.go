@@ -30,6 +30,7 @@ func (r *Report) contents(in Input, facts []fact) {
 			stories[f.leaf.Objects[0]] = append(stories[f.leaf.Objects[0]], f)
 		case Sealed:
 			sealed = r.sealed(p, f) || sealed
+		case Reported: // of the archive, not of what is in a package
 		default:
 			r.bad(ReceiptInvalid, f.name, "a leaf of type %s is not known here", f.leaf.Type)
 		}

@@ -11,6 +11,7 @@ const (
 	Taken    = "unit.taken"     // a unit was taken in charge with these files
 	Extended = "unit.extended"  // later receipts joined it before its package was closed
 	Sealed   = "package.sealed" // a package was sealed with these bytes
+	Reported = "report.kept"    // a signed report, of a check or a disposal, was kept
 )
 
 // folded is the note of a leaf whose unit has more files than a leaf has room for.
@@ -44,6 +45,11 @@ func UnitObjects(id string, files [][sha256.Size]byte) (objects []tlog.Hash, not
 // and of the time stamp's response.
 func PackageObjects(id string, archive, signed, stamp [sha256.Size]byte) []tlog.Hash {
 	return []tlog.Hash{subject("package", id), archive, signed, stamp}
+}
+
+// ReportObjects are the objects of a report's leaf: the digests of its id and of the signed file.
+func ReportObjects(id string, signed [sha256.Size]byte) []tlog.Hash {
+	return []tlog.Hash{subject("report", id), signed}
 }
 
 func subject(kind, id string) tlog.Hash {

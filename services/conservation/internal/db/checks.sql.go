@@ -293,6 +293,7 @@ func (q *Queries) KeepCursor(ctx context.Context, arg KeepCursorParams) error {
 const leavesWithoutUnit = `-- name: LeavesWithoutUnit :many
 SELECT l.tenant_id, l.subject_id, l.idx FROM log_leaf l
 WHERE NOT EXISTS (SELECT 1 FROM unit u WHERE u.id = l.subject_id) AND NOT EXISTS (SELECT 1 FROM package p WHERE p.id = l.subject_id)
+  AND NOT EXISTS (SELECT 1 FROM archive_object o WHERE o.id = l.subject_id AND o.kind = 'report')
   AND ($1::text = '' OR l.tenant_id = $1) ORDER BY l.idx LIMIT $2
 `
 
@@ -307,7 +308,7 @@ type LeavesWithoutUnitRow struct {
 	Idx       int64
 }
 
-// Leaves of the log whose unit or package is gone.
+// Leaves of the log whose unit, package or report is gone.
 func (q *Queries) LeavesWithoutUnit(ctx context.Context, arg LeavesWithoutUnitParams) ([]LeavesWithoutUnitRow, error) {
 	rows, err := q.db.Query(ctx, leavesWithoutUnit, arg.Tenant, arg.Page)
 	if err != nil {

@@ -261,6 +261,20 @@ func (q *Queries) ListCheckpoints(ctx context.Context, arg ListCheckpointsParams
 	return items, nil
 }
 
+const logReport = `-- name: LogReport :exec
+INSERT INTO log_pending (tenant_id, kind, subject_id) VALUES ($1, 'report', $2)
+`
+
+type LogReportParams struct {
+	TenantID string
+	Object   uuid.UUID
+}
+
+func (q *Queries) LogReport(ctx context.Context, arg LogReportParams) error {
+	_, err := q.db.Exec(ctx, logReport, arg.TenantID, arg.Object)
+	return err
+}
+
 const nextIndex = `-- name: NextIndex :one
 SELECT COALESCE(max(idx) + 1, 0)::bigint FROM log_leaf
 `
@@ -270,6 +284,24 @@ func (q *Queries) NextIndex(ctx context.Context) (int64, error) {
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const oweReports = `-- name: OweReports :execrows
+INSERT INTO log_pending (tenant_id, kind, subject_id)
+SELECT r.tenant_id, 'report', r.object_id FROM (
+    SELECT tenant_id, object_id FROM archive_report WHERE object_id IS NOT NULL
+    UNION ALL SELECT tenant_id, report_id FROM disposal WHERE report_id IS NOT NULL) AS r
+WHERE NOT EXISTS (SELECT 1 FROM log_leaf l WHERE l.subject_id = r.object_id) AND NOT EXISTS (SELECT 1 FROM log_pending p WHERE p.subject_id = r.object_id)
+ORDER BY r.object_id
+`
+
+// Signed reports that the log does not know and that do not wait for it: those of before it knew reports.
+func (q *Queries) OweReports(ctx context.Context) (int64, error) {
+	result, err := q.db.Exec(ctx, oweReports)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const pendingFacts = `-- name: PendingFacts :many
@@ -459,6 +491,35 @@ func (q *Queries) StampedFrom(ctx context.Context, idx int64) (LogCheckpoint, er
 		&i.StampBy,
 	)
 	return i, err
+}
+
+const sumsOf = `-- name: SumsOf :many
+SELECT id, sha256 FROM archive_object WHERE id = ANY($1::uuid[])
+`
+
+type SumsOfRow struct {
+	ID     uuid.UUID
+	Sha256 []byte
+}
+
+func (q *Queries) SumsOf(ctx context.Context, objects []uuid.UUID) ([]SumsOfRow, error) {
+	rows, err := q.db.Query(ctx, sumsOf, objects)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SumsOfRow
+	for rows.Next() {
+		var i SumsOfRow
+		if err := rows.Scan(&i.ID, &i.Sha256); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const tagKeys = `-- name: TagKeys :many

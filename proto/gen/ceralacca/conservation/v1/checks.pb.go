@@ -220,7 +220,10 @@ type CheckReport struct {
 	// JSON.
 	Content []byte `protobuf:"bytes,7,opt,name=content,proto3" json:"content,omitempty"`
 	// The same, signed (CAdES), as both replicas keep it; only of GetReport, and empty until it is signed.
-	Signed        []byte `protobuf:"bytes,8,opt,name=signed,proto3" json:"signed,omitempty"`
+	Signed []byte `protobuf:"bytes,8,opt,name=signed,proto3" json:"signed,omitempty"`
+	// Proof that the log states the signed file (c2sp.org/tlog-proof@v1), as of GetPackageReceipt; only of GetReport, and empty until the
+	// log has stated it, or where none is kept.
+	Receipt       []byte `protobuf:"bytes,9,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +310,13 @@ func (x *CheckReport) GetContent() []byte {
 func (x *CheckReport) GetSigned() []byte {
 	if x != nil {
 		return x.Signed
+	}
+	return nil
+}
+
+func (x *CheckReport) GetReceipt() []byte {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -474,7 +484,7 @@ const file_ceralacca_conservation_v1_checks_proto_rawDesc = "" +
 	"&ceralacca/conservation/v1/checks.proto\x12\x19ceralacca.conservation.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n" +
 	"\x0fRunCheckRequest\x12G\n" +
 	"\x04kind\x18\x01 \x01(\x0e2$.ceralacca.conservation.v1.CheckKindB\r\xe0A\x02\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x121\n" +
-	"\x06tenant\x18\x02 \x01(\tB\x19\xbaH\x16r\x142\x12^(tenants/[^/]+)?$R\x06tenant\"\xd4\x02\n" +
+	"\x06tenant\x18\x02 \x01(\tB\x19\xbaH\x16r\x142\x12^(tenants/[^/]+)?$R\x06tenant\"\xee\x02\n" +
 	"\vCheckReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x04kind\x18\x02 \x01(\x0e2$.ceralacca.conservation.v1.CheckKindR\x04kind\x12;\n" +
@@ -484,7 +494,8 @@ const file_ceralacca_conservation_v1_checks_proto_rawDesc = "" +
 	"begin_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x125\n" +
 	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x18\n" +
 	"\acontent\x18\a \x01(\fR\acontent\x12\x16\n" +
-	"\x06signed\x18\b \x01(\fR\x06signed\"A\n" +
+	"\x06signed\x18\b \x01(\fR\x06signed\x12\x18\n" +
+	"\areceipt\x18\t \x01(\fR\areceipt\"A\n" +
 	"\x10GetReportRequest\x12-\n" +
 	"\x04name\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^reports/[^/]+$R\x04name\"\xa0\x01\n" +
 	"\x12ListReportsRequest\x12B\n" +

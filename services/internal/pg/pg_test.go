@@ -176,6 +176,29 @@ func TestUnsyncedIsOneTransaction(t *testing.T) {
 	require.ErrorIs(t, db.TxUnsynced(t.Context(), "", nothing), pg.ErrNoTenant)
 }
 
+// TestSchemasAreLentAsMigrated: what a test made or changed in its schema is gone for the next one, so that tests can be
+// run again in one process and in any order.
+func TestSchemasAreLentAsMigrated(t *testing.T) {
+	for _, c := range []struct{ what, leave string }{
+		{"function and trigger", `CREATE FUNCTION left_behind() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+			CREATE TRIGGER left_behind BEFORE UPDATE ON outbox FOR EACH ROW EXECUTE FUNCTION left_behind()`},
+		{"table", `CREATE TABLE left_behind (id int)`},
+		{"column", `ALTER TABLE outbox ADD COLUMN left_behind int`},
+		{"constraint", `ALTER TABLE outbox ADD CONSTRAINT left_behind CHECK (true)`},
+	} {
+		lent := map[string]bool{}
+		for range 2 {
+			t.Run(c.what, func(t *testing.T) {
+				db := pgtest.Schema(t, service)
+				lent[db.Schema()] = true
+				_, err := pgtest.Admin(t, db).Exec(t.Context(), c.leave)
+				require.NoError(t, err)
+			})
+		}
+		require.Len(t, lent, 1, "the second had another schema: nothing was tried")
+	}
+}
+
 func TestTxRefusesNoTenant(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Schema(t, service)

@@ -233,8 +233,26 @@ func (s *server) giveBack(name string, drop bool) {
 	_, _ = s.conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtextextended($1, 7))`, name)
 }
 
-// sealed marks, as the schema's comment, a schema whose migrations ran to the end and left no rows.
-const sealed = "pgtest: migrated, empty"
+// sealed marks, as the schema's comment, a schema whose migrations ran to the end and left no rows, and says what is in it.
+const sealed = "pgtest: migrated, empty, "
+
+// shape is a digest of what is in a schema besides rows. A test may leave a function, a trigger or a table behind, or
+// change a column: the next one to lease the schema must not meet it.
+const shape = `SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
+	SELECT concat_ws(' ', 'c', oid, relname, relrowsecurity, relforcerowsecurity) FROM pg_class WHERE relnamespace = to_regnamespace($1)
+	UNION ALL SELECT concat_ws(' ', 'a', attrelid, attnum, attname, atttypid, attnotnull, atthasdef) FROM pg_attribute
+		JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' AND attnum > 0
+	UNION ALL SELECT concat_ws(' ', 'p', oid, proname, md5(prosrc)) FROM pg_proc WHERE pronamespace = to_regnamespace($1)
+	UNION ALL SELECT concat_ws(' ', 't', t.oid, tgname, tgenabled) FROM pg_trigger t
+		JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = to_regnamespace($1)
+	UNION ALL SELECT concat_ws(' ', 'k', oid, conname) FROM pg_constraint WHERE connamespace = to_regnamespace($1)
+	UNION ALL SELECT concat_ws(' ', 'l', l.oid, polname) FROM pg_policy l JOIN pg_class c ON c.oid = polrelid WHERE relnamespace = to_regnamespace($1)
+) AS everything(part)`
+
+func (s *server) shapeOf(ctx context.Context, name string) (digest string, err error) {
+	err = s.conn.QueryRow(ctx, shape, name).Scan(&digest)
+	return digest, err
+}
 
 // clean empties a sealed schema; false when there is none to empty.
 func (s *server) clean(ctx context.Context, name string) (bool, error) {
@@ -245,7 +263,14 @@ func (s *server) clean(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if comment != sealed {
+	digest := ""
+	if comment != "" {
+		digest, err = s.shapeOf(ctx, name)
+		if err != nil {
+			return false, err
+		}
+	}
+	if digest == "" || comment != sealed+digest {
 		_, err = s.conn.Exec(ctx, `DROP SCHEMA IF EXISTS `+quote(name)+` CASCADE`)
 		return false, err
 	}
@@ -295,7 +320,11 @@ func (s *server) seal(ctx context.Context, name string) error {
 	if err != nil || len(filled) > 0 {
 		return err
 	}
-	_, err = s.conn.Exec(ctx, `COMMENT ON SCHEMA `+quote(name)+` IS '`+sealed+`'`)
+	digest, err := s.shapeOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	_, err = s.conn.Exec(ctx, `COMMENT ON SCHEMA `+quote(name)+` IS '`+sealed+digest+`'`)
 	return err
 }
 

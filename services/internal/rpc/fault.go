@@ -189,10 +189,10 @@ func invalidFields(err error) error {
 	for i, v := range violated.Violations {
 		path := protovalidate.FieldPathString(v.Proto.GetField())
 		if i == 0 {
-			f.Message += ": " + strings.TrimSpace(path+" "+v.Proto.GetMessage())
+			f.Message += ": " + strings.TrimSpace(path+" "+ruleText(v))
 		}
 		code := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
-		f.Fields = append(f.Fields, fault.Field{Path: path, Code: code, Message: v.Proto.GetMessage()})
+		f.Fields = append(f.Fields, fault.Field{Path: path, Code: code, Message: ruleText(v)})
 	}
 	if more := len(f.Fields) - 1; more > 0 {
 		f.Message += fmt.Sprintf(", and %d more", more)

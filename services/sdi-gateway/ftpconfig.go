@@ -157,32 +157,32 @@ func (f *FTPConfig) load() (*ftpKeys, error) {
 		k.host, err = ssh.ParsePrivateKey(raw)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.ftp.host_key_file: %w", err)
+		return nil, run.BadField("ftp.host_key_file", "cannot be used: %v", err)
 	}
 	err = k.loadClients(f.AuthorizedKeysFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.ftp.authorized_keys_file: %w", err)
+		return nil, run.BadField("ftp.authorized_keys_file", "cannot be used: %v", err)
 	}
 	k.signer.Certificate, k.signer.Chain, k.signer.Key, err = loadPair(f.SignCertFile, f.SignKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.ftp.sign_cert_file and sign_key_file: %w", err)
+		return nil, run.BadField("ftp.sign_cert_file", "with sign_key_file cannot be used: %v", err)
 	}
 	cert, _, key, err := loadPair(f.DecryptCertFile, f.DecryptKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.ftp.decrypt_cert_file and decrypt_key_file: %w", err)
+		return nil, run.BadField("ftp.decrypt_cert_file", "with decrypt_key_file cannot be used: %v", err)
 	}
 	opens, ok := key.(crypto.Decrypter)
 	if !ok {
-		return nil, fmt.Errorf("sdi-gateway.ftp.decrypt_key_file: a key of type %T opens nothing: use RSA", key)
+		return nil, run.BadField("ftp.decrypt_key_file", "holds a key of type %T, which opens nothing: use RSA", key)
 	}
 	k.opener = sdiftp.Opener{Certificate: cert, Key: opens, Signers: f.SdISigners}
-	k.opener.Roots, err = loadRoots("sdi-gateway.ftp.sdi_ca_file", f.SdICAFile)
+	k.opener.Roots, err = loadRoots("ftp.sdi_ca_file", f.SdICAFile)
 	if err != nil {
 		return nil, err
 	}
 	k.recipients, err = loadCertificates(f.SdICertFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.ftp.sdi_cert_file: %w", err)
+		return nil, run.BadField("ftp.sdi_cert_file", "cannot be used: %v", err)
 	}
 	return k, nil
 }

@@ -91,7 +91,7 @@ func start(ctx context.Context, h *run.Host) error {
 		health: &healthBoard{}, posts: &postBoard{},
 	}
 	if cfg.ReceiptCAFile != "" {
-		s.receipts, err = loadRoots("sdi-gateway.receipt_ca_file", cfg.ReceiptCAFile)
+		s.receipts, err = loadRoots("receipt_ca_file", cfg.ReceiptCAFile)
 		if err != nil {
 			return err
 		}
@@ -141,9 +141,9 @@ func start(ctx context.Context, h *run.Host) error {
 func newClient(cfg Config) (*sdi.Client, error) {
 	cert, err := tls.LoadX509KeyPair(cfg.ClientCertFile, cfg.ClientKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.client_cert_file and client_key_file: %w", err)
+		return nil, run.BadField("client_cert_file", "with client_key_file cannot be used: %v", err)
 	}
-	roots, err := loadRoots("sdi-gateway.ca_file", cfg.CAFile)
+	roots, err := loadRoots("ca_file", cfg.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +159,11 @@ func newClient(cfg Config) (*sdi.Client, error) {
 func loadRoots(key, file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return nil, run.BadField(key, "cannot be read: %v", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: %s holds no PEM certificate", key, file)
+		return nil, run.BadField(key, "%s holds no PEM certificate", file)
 	}
 	return pool, nil
 }
@@ -173,9 +173,9 @@ func loadRoots(key, file string) (*x509.CertPool, error) {
 func (s *Service) listenAt(key, address, certFile, keyFile string) (net.Listener, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("sdi-gateway.%s.cert_file and key_file: %w", key, err)
+		return nil, run.BadField(key+".cert_file", "with key_file cannot be used: %v", err)
 	}
-	clients, err := loadRoots("sdi-gateway.callback.client_ca_file", s.cfg.Callback.ClientCAFile)
+	clients, err := loadRoots("callback.client_ca_file", s.cfg.Callback.ClientCAFile)
 	if err != nil {
 		return nil, err
 	}

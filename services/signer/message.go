@@ -72,7 +72,7 @@ func openMessengers(cfg AuthorizationConfig, h *run.Host) (map[string]*messenger
 		}
 		token, err := run.ReadSecret(m.TokenFile)
 		if err != nil {
-			return nil, err
+			return nil, run.BadField("authorization."+strings.ToLower(kind)+".token_file", "%v", err)
 		}
 		out[kind] = &messenger{cfg: m, token: token, http: &http.Client{Timeout: messengerWaits}, breaker: h.Breaker("otp-" + strings.ToLower(kind))}
 	}

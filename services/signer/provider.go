@@ -178,10 +178,12 @@ func (c *ProviderConfig) account(ctx context.Context, h *run.Host, vault *transi
 	switch {
 	case c.UserFile != "":
 		if user, err = run.ReadSecret(c.UserFile); err != nil {
-			return "", "", err
+			return "", "", run.BadField("providers.user_file", "of provider %s: %v", c.Name, err)
 		}
-		password, err = run.ReadSecret(c.PasswordFile)
-		return user, password, err
+		if password, err = run.ReadSecret(c.PasswordFile); err != nil {
+			return "", "", run.BadField("providers.password_file", "of provider %s: %v", c.Name, err)
+		}
+		return user, password, nil
 	case c.Secret != "":
 		err = h.Await(ctx, "the account of provider "+c.Name+" in Vault", "write user and password to "+c.Secret, func(ctx context.Context) error {
 			user, password, err = vault.readAccount(ctx, c.Secret)

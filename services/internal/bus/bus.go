@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,7 +156,7 @@ func (b *Bus) Run(ctx context.Context) error {
 // missing. It does not ask the database: DB.Ping does.
 func (b *Bus) Ready() error {
 	if s := b.cfg.NATS.Status(); s != nats.CONNECTED {
-		return fmt.Errorf("bus: nats is %s", s)
+		return fmt.Errorf("bus: nats is %s%s", s, b.lost())
 	}
 	if !b.streamsReady.Load() {
 		return errors.New("bus: the streams are not in place yet")
@@ -168,6 +169,20 @@ func (b *Bus) Ready() error {
 		}
 	}
 	return nil
+}
+
+// lost is what is known of a connection that is away.
+func (b *Bus) lost() string {
+	said := ""
+	for _, server := range b.cfg.NATS.Servers() {
+		if u, err := url.Parse(server); err == nil {
+			said += ", server " + u.Redacted()
+		}
+	}
+	if err := b.cfg.NATS.LastError(); err != nil {
+		said += ": " + err.Error()
+	}
+	return said
 }
 
 // awaitStreams makes sure that the streams exist, for as long as that takes.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -71,6 +72,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("pg: pool for schema %s: %w", cfg.Schema, err)
 	}
 	return &DB{pool: pool, cfg: cfg, schema: cfg.Schema}, nil
+}
+
+// CheckURL tells what is wrong with a database URL, the certificates that it names included. Nothing is contacted.
+func CheckURL(url string) error {
+	_, err := pgx.ParseConfig(url)
+	return err // pgx hides the password in it
 }
 
 func (cfg Config) pool() (*pgxpool.Config, error) {
@@ -140,7 +147,11 @@ func (db *DB) Schema() string { return db.schema }
 // of the two is missing.
 func (db *DB) Ping(ctx context.Context) error {
 	var found bool
+	begin := time.Now()
 	err := db.pool.QueryRow(ctx, `SELECT current_schema() IS NOT NULL`).Scan(&found)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return db.silent(time.Since(begin), err)
+	}
 	if err != nil {
 		return Error(err)
 	}
@@ -149,6 +160,18 @@ func (db *DB) Ping(ctx context.Context) error {
 			"schema %q does not exist or its role may not use it: run `ceralaccad migrate`", db.schema)
 	}
 	return nil
+}
+
+// silent says who did not answer, what was waited for, and for how long.
+func (db *DB) silent(waited time.Duration, err error) error {
+	at := db.pool.Config().ConnConfig
+	server := fmt.Sprintf("PostgreSQL at %s (database %s, user %s)", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port))), at.Database, at.User)
+	waited = waited.Round(100 * time.Millisecond)
+	if s := db.pool.Stat(); s.AcquiredConns() >= s.MaxConns() {
+		return fault.Unavailable(CodeUnavailable,
+			"none of the %d connections to %s became free within %s: statements hang there, or database.max_conns is too small", s.MaxConns(), server, waited).With(err)
+	}
+	return fault.Unavailable(CodeUnavailable, "%s gave no answer to a query within %s", server, waited).With(err)
 }
 
 // Dedicated opens a connection of its own outside the pool, with the same schema and role: for

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,12 +9,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"ceralacca.dev/services/internal/fault"
 )
 
 // readiness is what /readyz shows: per target, each condition and its error.
@@ -32,6 +36,27 @@ func (r *readiness) waiting(what string, err error) {
 	r.await[what] = err.Error()
 }
 
+func (r *readiness) reached(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.await, what)
+}
+
+// patience is how long the answer of one condition is waited for.
+const patience = 2 * time.Second
+
+// asked is what fn finds out about what within the patience.
+func asked(ctx context.Context, what string, fn func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := fn(ctx)
+	var told *fault.Fault
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &told) { // a fault says itself what was waited for
+		return fmt.Errorf("%s gave no answer within %s", what, patience)
+	}
+	return err
+}
+
 // watchEvery is how often the conditions are looked at.
 const watchEvery = 2 * time.Second
 
@@ -40,9 +65,9 @@ const watchEvery = 2 * time.Second
 func (p *process) watch(ctx context.Context) {
 	told := false
 	for {
-		all, blobs := true, p.lookAtBlobs(ctx)
+		all, shared := true, p.lookAtShared(ctx)
 		for _, h := range p.hosts {
-			ok := p.look(ctx, h, blobs, told)
+			ok := p.look(ctx, h, shared, told)
 			p.rpc.SetServing(h.Name, ok)
 			all = all && ok
 		}
@@ -74,38 +99,63 @@ func (p *process) running() Running {
 	return r
 }
 
-// lookAtBlobs asks the store that all targets share.
-func (p *process) lookAtBlobs(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return p.blobs.Check(ctx)
+// shared are the conditions of all targets of the process.
+type shared struct{ blobs, nats error }
+
+// lookAtShared asks the document store, and whether NATS answers: a connection to a server that hangs looks well for
+// half a minute.
+func (p *process) lookAtShared(ctx context.Context) (s shared) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.blobs = asked(ctx, p.blobPlace(), p.blobs.Check) })
+	wg.Go(func() {
+		if p.nats.IsConnected() { // else the bus says so
+			s.nats = asked(ctx, "NATS at "+p.nats.ConnectedUrlRedacted(), p.nats.FlushWithContext)
+		}
+	})
+	wg.Wait()
+	return s
+}
+
+func (p *process) blobPlace() string {
+	if c := p.cfg.Blob; c.FS.Dir == "" {
+		return "the document store, bucket " + c.S3.Bucket + " at " + c.S3.Endpoint + ","
+	}
+	return "the document store " + p.cfg.Blob.FS.Dir
+}
+
+// conditions asks every condition of a target, side by side: what hangs takes the time of no other.
+func (p *process) conditions(ctx context.Context, h *Host, all shared) map[string]string {
+	h.mu.Lock()
+	checks := slices.Clone(h.checks)
+	h.mu.Unlock()
+	checks = append(checks, check{"blobs", func(context.Context) error { return all.blobs }})
+	if h.Bus != nil {
+		checks = append(checks, check{"bus", func(context.Context) error { return cmp.Or(h.Bus.Ready(), all.nats) }})
+	}
+	if h.DB != nil {
+		checks = append(checks, check{"database", h.DB.Ping})
+	}
+	answers := make([]string, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() {
+			if err := asked(ctx, c.name, c.fn); err != nil {
+				answers[i] = err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	found := map[string]string{}
+	for i, c := range checks {
+		found[c.name] = answers[i]
+	}
+	return found
 }
 
 // look asks every condition of a target and, once the process has been ready,
 // logs those that changed.
-func (p *process) look(ctx context.Context, h *Host, blobs error, told bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	found := map[string]string{}
-	ask := func(name string, err error) {
-		found[name] = ""
-		if err != nil {
-			found[name] = err.Error()
-		}
-	}
-	if h.Bus != nil {
-		ask("bus", h.Bus.Ready())
-	}
-	if h.DB != nil {
-		ask("database", h.DB.Ping(ctx))
-	}
-	ask("blobs", blobs)
-	h.mu.Lock()
-	checks := h.checks
-	h.mu.Unlock()
-	for _, c := range checks {
-		ask(c.name, c.fn(ctx))
-	}
+func (p *process) look(ctx context.Context, h *Host, all shared, told bool) bool {
+	found := p.conditions(ctx, h, all)
 	p.status.mu.Lock()
 	if p.status.targets == nil {
 		p.status.targets = map[string]map[string]string{}

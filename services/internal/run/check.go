@@ -1,21 +1,28 @@
 package run
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/riverqueue/river"
 	"google.golang.org/grpc"
+
+	"ceralacca.dev/services/internal/pg"
 )
 
 // errOnlyConfig ends Start of a target that is asked for its configuration only.
@@ -61,29 +68,89 @@ func (f *File) decodeAll(ctx context.Context, targets []Target) error {
 // wrong sections of any target, files that cannot be read, certificates that do
 // not fit their key, addresses and URLs that are none. Nothing is contacted.
 func (f *File) Check(ctx context.Context, targets []Target) error {
+	return f.check(ctx, targets, func(string) bool { return true })
+}
+
+// CheckServe is Check for a process of these targets: what it does not use (the password for migrations, a page
+// that is not served) may be kept from it.
+func (f *File) CheckServe(ctx context.Context, targets []Target) error {
+	names := namesOf(targets)
+	return f.check(ctx, targets, func(path string) bool {
+		switch {
+		case strings.HasPrefix(path, "database.admin_"):
+			return f.Database.MigrateAtStart
+		case strings.HasPrefix(path, "database.targets."):
+			rest := strings.TrimPrefix(path, "database.targets.")
+			return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(rest, name+".") })
+		case strings.HasPrefix(path, "http."):
+			return f.HTTP.Listen != ""
+		case strings.Contains(path, ".vault.") && !strings.HasSuffix(path, "ca_file"):
+			return false // read at each login: they may come after the process
+		}
+		return true
+	})
+}
+
+func (f *File) check(ctx context.Context, targets []Target, uses func(path string) bool) error {
+	c := checker{file: f, names: namesOf(targets), uses: uses}
 	errs := []error{f.decodeAll(ctx, targets)}
 	shared := reflect.ValueOf(f.Config)
 	for i := range shared.NumField() {
-		errs = append(errs, f.checkValues(shared.Field(i), yamlName(shared.Type().Field(i))))
+		errs = append(errs, c.values(shared.Field(i), yamlName(shared.Type().Field(i))))
 	}
-	for _, name := range f.targets {
+	for _, name := range c.names {
 		if dst, ok := f.used[name]; ok {
-			errs = append(errs, f.checkValues(reflect.ValueOf(dst).Elem(), name))
+			errs = append(errs, c.values(reflect.ValueOf(dst).Elem(), name))
 		}
 	}
+	return errors.Join(append(errs, f.checkDatabases(targets))...)
+}
+
+// checkNATS looks at the files of the operators' own connection, ceralaccad.
+func (f *File) checkNATS() error {
+	c := checker{file: f, names: []string{serviceName(nil)}, uses: func(string) bool { return true }}
+	return c.values(reflect.ValueOf(f.NATS), "nats")
+}
+
+// checkDatabases tells what is wrong with the databases of targets, once for all that it is true of.
+func (f *File) checkDatabases(targets []Target) error {
+	type mistake struct{ key, text string }
+	var order []mistake
+	wrong := map[mistake][]string{}
 	for _, t := range targets {
-		if !t.Stateless {
-			if _, _, _, err := f.Database.forTarget(t.Name); err != nil {
-				errs = append(errs, f.locate("", err))
-			}
+		if t.Stateless {
+			continue
 		}
+		dsn, key, err := f.Database.dsn(t.Name)
+		if err == nil {
+			err = pg.CheckURL(dsn)
+		}
+		var unread *fs.PathError
+		if err == nil || errors.As(err, &unread) && !strings.HasSuffix(key, "url") {
+			continue // a file that cannot be read is told with its own key
+		}
+		m := mistake{key, err.Error()}
+		if wrong[m] == nil {
+			order = append(order, m)
+		}
+		wrong[m] = append(wrong[m], t.Name)
+	}
+	var errs []error
+	for _, m := range order {
+		errs = append(errs, f.locate("", BadField(m.key, "%s (for %s)", m.text, strings.Join(wrong[m], ", "))))
 	}
 	return errors.Join(errs...)
 }
 
-// checkValues applies what the names of keys promise: *_file is a readable
-// file, listen an address, *url a URL.
-func (f *File) checkValues(v reflect.Value, path string) error {
+// checker applies what the names of keys promise: *_file is a readable file, a cert_file fits its key_file, a ca_file
+// holds a certificate, listen is an address, *url a URL.
+type checker struct {
+	file  *File
+	names []string // of the targets: {target} stands for each
+	uses  func(path string) bool
+}
+
+func (c checker) values(v reflect.Value, path string) error {
 	var errs []error
 	for _, field := range reflect.VisibleFields(v.Type()) {
 		name := yamlName(field)
@@ -93,34 +160,38 @@ func (f *File) checkValues(v reflect.Value, path string) error {
 		at, value := path+"."+name, v.FieldByIndex(field.Index)
 		switch {
 		case value.Kind() == reflect.Struct:
-			errs = append(errs, f.checkValues(value, at))
+			errs = append(errs, c.values(value, at))
 		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
 			for i := range value.Len() {
-				errs = append(errs, f.checkValues(value.Index(i), at))
+				errs = append(errs, c.values(value.Index(i), at))
 			}
 		case value.Kind() == reflect.Map && value.Type().Elem().Kind() == reflect.Struct:
 			for _, key := range value.MapKeys() {
-				errs = append(errs, f.checkValues(value.MapIndex(key), at+"."+key.String()))
+				errs = append(errs, c.values(value.MapIndex(key), at+"."+key.String()))
 			}
-		case value.Kind() == reflect.String && value.String() != "":
-			if why := f.wrongText(name, value.String()); why != "" {
-				errs = append(errs, f.locate("", BadField(at, "%s", why)))
+		case value.Kind() == reflect.String && value.String() != "" && c.uses(at):
+			if why := c.wrongText(at, name, value.String()); why != "" {
+				errs = append(errs, c.file.locate("", BadField(at, "%s", why)))
+			} else if why := c.wrongPair(v, at, name, value.String()); why != "" {
+				errs = append(errs, c.file.locate("", BadField(at, "%s", why)))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (f *File) wrongText(key, text string) string {
+func (c checker) wrongText(at, key, text string) string {
 	switch {
 	case key == "file" || strings.HasSuffix(key, "_file"):
-		return f.wrongFile(text)
+		return c.wrongFile(at, key, text)
 	case key == "listen" || strings.HasSuffix(key, "_listen"):
 		if _, _, err := net.SplitHostPort(text); err != nil {
 			return fmt.Sprintf("%q is not host:port, for example 127.0.0.1:8443", text)
 		}
+	case at == "nats.url":
+		return "" // several servers, with and without a scheme: the client says what it cannot use
 	case key == "url" || strings.HasSuffix(key, "_url"):
-		u, err := url.Parse(f.Database.fill(text, "target"))
+		u, err := url.Parse(c.file.Database.fill(text, "target"))
 		if err != nil || u.Scheme == "" || (u.Host == "" && u.Path == "") {
 			return fmt.Sprintf("%q is not a URL", maskText(key, text))
 		}
@@ -128,27 +199,95 @@ func (f *File) wrongText(key, text string) string {
 	return ""
 }
 
+// paths are the files that a path with {target} stands for. To NATS a process of several targets is ceralaccad, and
+// each of them itself where every target has a process of its own.
+func (c checker) paths(at, path string) [][]string {
+	if !strings.Contains(path, "{") {
+		return [][]string{{path}}
+	}
+	fill := func(names ...string) []string {
+		var out []string
+		for _, name := range names {
+			out = append(out, c.file.Database.fill(path, name))
+		}
+		return out
+	}
+	if strings.HasPrefix(at, "nats.") && len(c.names) > 1 {
+		return [][]string{fill(serviceName(c.names)), fill(c.names...)}
+	}
+	return [][]string{fill(c.names...)}
+}
+
 // wrongFile tries to read a file, for each target when the path says {target}.
-func (f *File) wrongFile(path string) string {
-	names := []string{""}
-	if strings.Contains(path, "{") {
-		names = f.targets
-	}
-	for _, name := range names {
-		full := f.Database.fill(path, name)
-		file, err := os.Open(full)
-		if err != nil {
-			return fmt.Sprintf("cannot be read: %v", err)
+func (c checker) wrongFile(at, key, path string) string {
+	const unreadable = "cannot be read: "
+	var wrong []string
+	for _, alternative := range c.paths(at, path) {
+		wrong = nil
+		for _, name := range alternative {
+			if err := readable(name, key); err != nil {
+				wrong = append(wrong, err.Error())
+			}
 		}
-		info, err := file.Stat()
-		if err = errors.Join(err, file.Close()); err != nil {
-			return fmt.Sprintf("cannot be read: %v", err)
-		}
-		if info.IsDir() {
-			return fmt.Sprintf("%s is a folder", full)
+		if len(wrong) == 0 {
+			return ""
 		}
 	}
-	return ""
+	return strings.ReplaceAll(strings.Join(wrong, "; "), "; "+unreadable, "; ")
+}
+
+func readable(name, key string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder: name the file in it", name)
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return nil // a pipe gives its content once, to the process that runs
+	}
+	content, err := os.ReadFile(name) //nolint:gosec // the operator names it
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot be read by user id %d, as which this program runs: %w", os.Geteuid(), err)
+	case err != nil:
+		return fmt.Errorf("cannot be read: %w", err)
+	case len(bytes.TrimSpace(content)) == 0:
+		return fmt.Errorf("%s is empty", name)
+	case (key == "ca_file" || strings.HasSuffix(key, "_ca_file")) && !x509.NewCertPool().AppendCertsFromPEM(content):
+		return fmt.Errorf("%s holds no certificate: it must begin with -----BEGIN CERTIFICATE-----", name)
+	}
+	return nil
+}
+
+// wrongPair tries a certificate with the key beside it.
+func (c checker) wrongPair(v reflect.Value, at, name, certPath string) string {
+	prefix, ok := strings.CutSuffix(name, "cert_file")
+	if !ok {
+		return ""
+	}
+	keyPath := ""
+	for _, field := range reflect.VisibleFields(v.Type()) {
+		if yamlName(field) == prefix+"key_file" && field.Type.Kind() == reflect.String {
+			keyPath = v.FieldByIndex(field.Index).String()
+		}
+	}
+	if keyPath == "" || c.wrongFile(at, prefix+"key_file", keyPath) != "" {
+		return "" // what is wrong with that file is told with its own key
+	}
+	certs, keys := c.paths(at, certPath), c.paths(at, keyPath)
+	var wrong []string
+	for i := range certs {
+		wrong = nil
+		for j, cert := range certs[i] {
+			key := keys[min(i, len(keys)-1)]
+			if _, err := tls.LoadX509KeyPair(cert, key[min(j, len(key)-1)]); err != nil {
+				wrong = append(wrong, fmt.Sprintf("%s does not go with %s: %v", cert, key[min(j, len(key)-1)], err))
+			}
+		}
+		if len(wrong) == 0 {
+			return ""
+		}
+	}
+	return strings.Join(wrong, "; ")
 }
 
 // Docs explains every key of the shared sections and of the targets: its

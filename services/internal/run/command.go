@@ -65,7 +65,8 @@ func Execute(ctx context.Context, targets []Target, args, environ []string, out,
 	}
 	fmt.Fprintln(errOut, "ceralaccad:", err)
 	var usage usageError
-	if errors.As(err, &usage) {
+	var wrong *configError
+	if errors.As(err, &usage) || errors.As(err, &wrong) {
 		return exitUsage
 	}
 	return exitFailed
@@ -83,7 +84,36 @@ func (p *program) root() *cobra.Command {
 	root.PersistentFlags().StringVarP(&p.config, "config", "c", "ceralacca.yaml", "configuration file")
 	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.configCommand(), p.busCommand(), p.healthCommand(), p.versionCommand())
 	root.AddCommand(p.verbCommands()...)
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown makes a command that does not exist, or an argument that no command takes, a mistake of the command
+// line: cobra alone shows the help of a group for it and succeeds.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
+	if !cmd.HasSubCommands() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("%q is one argument too many: %s takes flags only; see %[2]s --help", args[0], cmd.CommandPath())}
+			}
+			return nil
+		}
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range cmd.Commands() {
+			names = append(names, sub.Name())
+		}
+		return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), meant(args[0], names))}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 func (p *program) names() []string { return namesOf(p.targets) }
@@ -126,7 +156,7 @@ func (p *program) pick(list string) ([]Target, error) {
 func (p *program) serveCommand() *cobra.Command {
 	var list string
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Run targets until told to stop", Args: cobra.NoArgs,
+		Use: "serve", Short: "Run targets until told to stop",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			targets, err := p.pick(list)
 			if err != nil {
@@ -135,6 +165,9 @@ func (p *program) serveCommand() *cobra.Command {
 			file, err := p.load()
 			if err != nil {
 				return err
+			}
+			if err := file.CheckServe(cmd.Context(), targets); err != nil {
+				return usageError{err}
 			}
 			return Serve(cmd.Context(), ServeOptions{Config: file, Targets: targets, Version: Version(), LogOutput: p.errOut})
 		},
@@ -146,7 +179,7 @@ func (p *program) serveCommand() *cobra.Command {
 func (p *program) migrateCommand() *cobra.Command {
 	var list string
 	cmd := &cobra.Command{
-		Use: "migrate", Short: "Bring the schemas of targets up to date (database.admin_url)", Args: cobra.NoArgs,
+		Use: "migrate", Short: "Bring the schemas of targets up to date (database.admin_url)",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			targets, err := p.pick(list)
 			if err != nil {
@@ -192,7 +225,7 @@ func (p *program) configCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVarP(&list, "target", "t", "all", "targets it is for, separated by commas, or all")
 	cmd.AddCommand(
 		&cobra.Command{
-			Use: "check", Short: "Say everything that is wrong with the configuration file", Args: cobra.NoArgs,
+			Use: "check", Short: "Say everything that is wrong with the configuration file",
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				targets, err := p.pick(list)
 				if err != nil {
@@ -210,7 +243,7 @@ func (p *program) configCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "show", Short: "Show the configuration in force: defaults, file, environment; secrets masked", Args: cobra.NoArgs,
+			Use: "show", Short: "Show the configuration in force: defaults, file, environment; secrets masked",
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				targets, err := p.pick(list)
 				if err != nil {
@@ -228,7 +261,7 @@ func (p *program) configCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "docs", Short: "Explain every key, with its default", Args: cobra.NoArgs,
+			Use: "docs", Short: "Explain every key, with its default",
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				targets, err := p.pick(list)
 				if err != nil {
@@ -249,7 +282,7 @@ func (p *program) configCommand() *cobra.Command {
 func (p *program) busCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bus", Short: "Manage the event bus"}
 	cmd.AddCommand(&cobra.Command{
-		Use: "apply", Short: "Create the streams of the catalogue on nats.url, or bring them up to date", Args: cobra.NoArgs,
+		Use: "apply", Short: "Create the streams of the catalogue on nats.url, or bring them up to date",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := p.load()
 			if err != nil {
@@ -257,6 +290,9 @@ func (p *program) busCommand() *cobra.Command {
 			}
 			if file.NATS.URL == "" {
 				return usageError{file.locate("", BadField("nats.url", "is missing: an embedded server gets its streams when it starts"))}
+			}
+			if err := file.checkNATS(); err != nil {
+				return usageError{err}
 			}
 			return p.applyStreams(cmd.Context(), file.NATS)
 		},
@@ -288,7 +324,7 @@ func (p *program) healthCommand() *cobra.Command {
 	var ready bool
 	var target string
 	cmd := &cobra.Command{
-		Use: "healthcheck", Short: "Ask the admin port of a running process; exit code 0 when it is well", Args: cobra.NoArgs,
+		Use: "healthcheck", Short: "Ask the admin port of a running process; exit code 0 when it is well",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := p.load()
 			if err != nil {
@@ -333,7 +369,7 @@ func (p *program) probe(ctx context.Context, url string) error {
 
 func (p *program) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(p.out, Version())
 			return err

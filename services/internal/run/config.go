@@ -303,42 +303,61 @@ func (c DatabaseConfig) fill(text, target string) string {
 
 // forTarget is the URL with password, the role and the pool size of a target.
 func (c DatabaseConfig) forTarget(target string) (dsn, role string, conns int32, err error) {
-	own := c.Targets[target]
-	raw, file, conns := c.URL, c.PasswordFile, c.MaxConns
-	if own.URL != "" {
-		raw = own.URL
+	conns = c.MaxConns
+	if own := c.Targets[target].MaxConns; own != 0 {
+		conns = own
 	}
-	if own.PasswordFile != "" {
-		file = own.PasswordFile
-	}
-	if own.MaxConns != 0 {
-		conns = own.MaxConns
-	}
-	if raw == "" {
-		return "", "", 0, BadField("database.url", "is missing: target %s keeps its data in PostgreSQL", target)
-	}
-	dsn, err = withPassword(c.fill(raw, target), c.fill(file, target))
+	dsn, key, err := c.dsn(target)
 	if err != nil {
-		return "", "", 0, BadField("database.url", "for target %s: %v", target, err)
+		return "", "", 0, BadField(key, "%v (for %s)", err, target)
 	}
 	return dsn, c.fill("{role}", target), conns, nil
 }
 
-// withPassword puts the content of a file into a URL.
-func withPassword(raw, file string) (string, error) {
+// dsn is the URL with password of a target; key is the one to blame for an error.
+func (c DatabaseConfig) dsn(target string) (dsn, key string, err error) {
+	own := c.Targets[target]
+	raw, urlKey := c.URL, "database.url"
+	if own.URL != "" {
+		raw, urlKey = own.URL, "database.targets."+target+".url"
+	}
+	file, fileKey := c.PasswordFile, "database.password_file"
+	if own.PasswordFile != "" {
+		file, fileKey = own.PasswordFile, "database.targets."+target+".password_file"
+	}
+	if raw == "" {
+		return "", urlKey, errors.New("is missing: these targets keep their data in PostgreSQL, for example postgres://{role}@db.internal/ceralacca")
+	}
+	u, err := postgresURL(c.fill(raw, target))
+	if err != nil || file == "" {
+		return c.fill(raw, target), urlKey, err
+	}
+	dsn, err = withPassword(u, c.fill(file, target))
+	if err != nil {
+		return "", fileKey, err
+	}
+	return dsn, urlKey, nil
+}
+
+func postgresURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return "", errors.New("not a URL of the form postgres://user@host:port/database")
+		return nil, errors.New("is not a URL of the form postgres://user@host:port/database")
 	}
+	return u, nil
+}
+
+// withPassword puts the content of a file into a URL.
+func withPassword(u *url.URL, file string) (string, error) {
 	if file == "" {
-		return raw, nil
+		return u.String(), nil
 	}
 	password, err := ReadSecret(file)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("cannot be used: %w", err)
 	}
 	if u.User == nil || u.User.Username() == "" {
-		return "", fmt.Errorf("%s names no user for the password in %s", u.Redacted(), file)
+		return "", fmt.Errorf("cannot be used: %s names no user for the password in %s", u.Redacted(), file)
 	}
 	u.User = url.UserPassword(u.User.Username(), password)
 	return u.String(), nil

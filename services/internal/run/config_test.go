@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"ceralacca.dev/services/internal/rpc"
 	"ceralacca.dev/services/internal/run"
 )
 
@@ -271,7 +273,9 @@ func TestCommandLine(t *testing.T) {
 		"no target":       {[]string{"serve", "--target", ","}, 2, "names no target"},
 		"no file":         {[]string{"serve", "--config", "/nowhere/x.yaml"}, 2, "/nowhere/x.yaml"},
 		"unknown flag":    {[]string{"serve", "--tarjet", "x"}, 2, "tarjet"},
-		"unknown command": {[]string{"sreve"}, 1, "unknown command"},
+		"unknown command": {[]string{"sreve"}, 2, `unknown command "sreve" for "ceralaccad": did you mean "serve"?`},
+		"unknown verb":    {[]string{"config", "chekc"}, 2, `unknown command "chekc" for "ceralaccad config": did you mean "check"?`},
+		"an argument":     {[]string{"serve", "invoice"}, 2, `"invoice" is one argument too many`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, _, errOut := execute(t, c.args...)
@@ -285,6 +289,105 @@ func TestCommandLine(t *testing.T) {
 	code, out, _ = execute(t, "--help")
 	require.Zero(t, code)
 	require.Contains(t, out, "Targets: invoice, sdi-gateway")
+}
+
+// TestWrongFilesOfServe: a file that the configuration names and that cannot be used is a wrong configuration, told with
+// its place before anything is begun.
+func TestWrongFilesOfServe(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), mode))
+		return path
+	}
+	empty, words := write("empty", "\n", 0o600), write("words", "no certificate", 0o600)
+	other, err := rpc.DevCertificates(filepath.Join(dir, "other"), "invoice")
+	require.NoError(t, err)
+	const database = "database: {url: 'postgres://{role}@127.0.0.1:1/x'}\n"
+	for name, c := range map[string]struct {
+		extra string
+		put   func(files string) string // changes the configuration
+		want  []string
+	}{
+		"no CA":          {database, replaced("ca_file: ", "/nowhere/ca.crt"), []string{"rpc.tls.ca_file cannot be read: open /nowhere/ca.crt: no such file"}},
+		"empty CA":       {database, replaced("ca_file: ", empty), []string{"rpc.tls.ca_file " + empty + " is empty"}},
+		"words as CA":    {database, replaced("ca_file: ", words), []string{"rpc.tls.ca_file " + words + " holds no certificate"}},
+		"folder as key":  {database, replaced("key_file: ", dir), []string{"rpc.tls.key_file " + dir + " is a folder"}},
+		"key of another": {database, replaced("key_file: ", other.For("invoice").Key), []string{"rpc.tls.cert_file", "does not go with", "private key does not match"}},
+		"no password":    {"database: {url: 'postgres://{role}@127.0.0.1:1/x', password_file: '/nowhere/{target}'}\n", nil, []string{"database.password_file cannot be read: open /nowhere/invoice"}},
+		"empty password": {"database: {url: 'postgres://{role}@127.0.0.1:1/x', password_file: '" + empty + "'}\n", nil, []string{"database.password_file " + empty + " is empty"}},
+		"no root of SSL": {"database: {url: 'postgres://{role}@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/nowhere/ca.crt'}\n", nil, []string{"database.url", "/nowhere/ca.crt", "(for invoice)"}},
+		"section's file": {database + "sdi-gateway: {token_file: /nowhere/token}\n", nil, []string{"sdi-gateway.token_file cannot be read: open /nowhere/token"}},
+		"section's key":  {database + "invoice: {greeting: ciao}\n", nil, []string{`unknown key "greeting"`}},
+		"no secret of S3": {database, func(text string) string {
+			at := strings.Index(text, "blob: ")
+			rest := text[at:]
+			return text[:at] + "blob: {s3: {bucket: b, endpoint: 'x:1', secret_key_file: /nowhere/s3}}" + rest[strings.Index(rest, "\n"):]
+		}, []string{"blob.s3.secret_key_file cannot be read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := yamlFor(t, c.extra, "invoice", "sdi-gateway")
+			if c.put != nil {
+				text = c.put(text)
+			}
+			path := filepath.Join(t.TempDir(), "x.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+			code, _, errOut := execute(t, "serve", "--target", "invoice,sdi-gateway", "--config", path)
+			require.Equal(t, 2, code, errOut)
+			require.Contains(t, errOut, path+":")
+			for _, want := range c.want {
+				require.Contains(t, errOut, want)
+			}
+		})
+	}
+}
+
+// replaced puts another file behind a key of rpc.tls.
+func replaced(key, file string) func(string) string {
+	return func(text string) string {
+		before, after, _ := strings.Cut(text, key)
+		_, rest, _ := strings.Cut(after[1:], `"`)
+		return before + key + strconv.Quote(file) + rest
+	}
+}
+
+// TestFilesOfOthers: a process of one target reads its own files and not those of others, nor the password for migrations.
+func TestFilesOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "invoice"), []byte("secret"), 0o600))
+	text := yamlFor(t, "database: {url: 'postgres://{role}@127.0.0.1:1/x', password_file: '"+dir+"/{target}', admin_url: 'postgres://owner@127.0.0.1:1/x', admin_password_file: /nowhere/owner}\n", "invoice")
+	path := filepath.Join(dir, "x.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	code, _, errOut := execute(t, "serve", "--target", "invoice", "--config", path)
+	require.Equal(t, 1, code, "it begins: %s", errOut)
+	require.Contains(t, errOut, "PostgreSQL for target invoice cannot be used")
+	code, _, errOut = execute(t, "config", "check", "--config", path)
+	require.Equal(t, 2, code)
+	require.Equal(t, 1, strings.Count(errOut, dir+"/sdi-gateway"), "each thing is told once: %s", errOut)
+	require.Contains(t, errOut, "database.admin_password_file cannot be read: open /nowhere/owner")
+	code, _, errOut = execute(t, "migrate", "--config", path)
+	require.Equal(t, 2, code)
+	require.Contains(t, errOut, "database.admin_password_file")
+}
+
+// TestMissingPasswordIsToldOnce: one file that all targets share is one mistake, and says of whom it is true.
+func TestMissingPasswordIsToldOnce(t *testing.T) {
+	check := func(database string) string {
+		path := filepath.Join(t.TempDir(), "x.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(yamlFor(t, database, "invoice", "sdi-gateway")), 0o600))
+		code, _, errOut := execute(t, "config", "check", "--config", path)
+		require.Equal(t, 2, code, errOut)
+		return errOut
+	}
+	said := check("database: {url: 'postgres://{role}@127.0.0.1/x', password_file: /nowhere/password}\n")
+	require.Equal(t, 1, strings.Count(said, "cannot be read"), said)
+	said = check("database: {url: 'postgres://{role}@127.0.0.1/x', password_file: '/nowhere/{target}'}\n")
+	require.Equal(t, 1, strings.Count(said, "database.password_file"), said)
+	require.Contains(t, said, "/nowhere/invoice")
+	require.Contains(t, said, "/nowhere/sdi-gateway")
+	said = check("database: {max_conns: 9}\n")
+	require.Equal(t, 1, strings.Count(said, "database.url is missing"), said)
+	require.Contains(t, said, "(for invoice, sdi-gateway)")
 }
 
 // TestServeAway: a need that is away ends the process, after start.wait, with

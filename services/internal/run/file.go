@@ -156,14 +156,19 @@ func (f *File) explain(err error, known []string) error {
 	return f.at(ye.GetToken(), msg)
 }
 
+// configError is a mistake in the configuration, with its place: the file has to be mended, another try does not help.
+type configError struct{ text string }
+
+func (e *configError) Error() string { return e.text }
+
 // at is an error at a place in the file, with its lines.
 func (f *File) at(tk *token.Token, msg string) error {
 	if tk == nil || tk.Position == nil {
-		return fmt.Errorf("config: %s: %s", f.path, msg)
+		return &configError{fmt.Sprintf("config: %s: %s", f.path, msg)}
 	}
 	snippet := yaml.FormatErrorWithToken("", tk, false, true)
 	snippet = snippet[strings.IndexByte(snippet, '\n')+1:]
-	return fmt.Errorf("config: %s:%d:%d: %s\n%s", f.path, tk.Position.Line, tk.Position.Column, msg, strings.TrimRight(snippet, "\n"))
+	return &configError{fmt.Sprintf("config: %s:%d:%d: %s\n%s", f.path, tk.Position.Line, tk.Position.Column, msg, strings.TrimRight(snippet, "\n"))}
 }
 
 // FieldError is a value that cannot work, by its key.
@@ -195,6 +200,15 @@ func (f *File) locate(section string, err error) error {
 	}
 	path := strings.Trim(section+"."+field.Path, ".")
 	return f.at(f.token(path), path+" "+field.Message)
+}
+
+// place is locate for an error that may be of another kind: what names no key of the section stays as it is.
+func (f *File) place(section string, err error) error {
+	var field *FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	return f.locate(section, err)
 }
 
 // token finds the key of a dotted path, or the nearest enclosing one that is

@@ -114,6 +114,10 @@ func (p *process) connect(ctx context.Context) error {
 	return p.await(ctx, "NATS at "+url, "start a NATS server with JetStream there, or correct nats.url in "+p.file.path,
 		func(context.Context) error {
 			conn, err := nats.Connect(cfg.URL, opts...)
+			var slow net.Error
+			if errors.As(err, &slow) && slow.Timeout() || errors.Is(err, nats.ErrTimeout) {
+				return fmt.Errorf("no answer within %s: %w", nats.DefaultTimeout, err)
+			}
 			if err != nil {
 				return err
 			}

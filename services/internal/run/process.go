@@ -107,17 +107,26 @@ func (h *Host) wireFault(err error) {
 	h.process.wire = append(h.process.wire, err)
 }
 
+// attemptTime is the longest of one attempt of await.
+const attemptTime = 10 * time.Second
+
 // await tries fn with growing pauses until it succeeds or start.wait is over.
 // A reason is logged when it is new, and again every ten seconds.
 func (p *process) await(ctx context.Context, what, mend string, fn func(ctx context.Context) error) error {
 	begin, pause := time.Now(), 100*time.Millisecond
 	var last string
 	var said time.Time
+	p.status.waiting(what, errors.New("no answer yet"))
 	for attempt := 1; ; attempt++ {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		try, cancel := context.WithTimeout(ctx, attemptTime)
 		err := fn(try)
+		var told *fault.Fault
+		if try.Err() != nil && errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &told) {
+			err = fmt.Errorf("no answer within %s: %w", attemptTime, err)
+		}
 		cancel()
 		if err == nil {
+			p.status.reached(what)
 			if attempt > 1 {
 				p.log.Info("reached at last", "what", what, "after", time.Since(begin).Round(time.Millisecond))
 			}
@@ -194,6 +203,9 @@ func (p *process) openDB(ctx context.Context, target string) (*pg.DB, error) {
 	if p.cfg.Database.AssumeRole {
 		cfg.Role = role
 	}
+	if err := pg.CheckURL(dsn); err != nil {
+		return nil, p.file.locate("", BadField("database.url", "%v (for %s)", err, target))
+	}
 	db, err := pg.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -210,8 +222,15 @@ func (p *process) openDB(ctx context.Context, target string) (*pg.DB, error) {
 // migrate brings the schema of a target up to date.
 func (p *process) migrate(ctx context.Context, target string) error {
 	c := p.cfg.Database
-	url, err := withPassword(c.fill(c.AdminURL, target), c.AdminPasswordFile)
+	u, err := postgresURL(c.fill(c.AdminURL, target))
 	if err != nil {
+		return p.file.locate("", BadField("database.admin_url", "%v", err))
+	}
+	url, err := withPassword(u, c.AdminPasswordFile)
+	if err != nil {
+		return p.file.locate("", BadField("database.admin_password_file", "%v", err))
+	}
+	if err := pg.CheckURL(url); err != nil {
 		return p.file.locate("", BadField("database.admin_url", "%v", err))
 	}
 	return p.await(ctx, "PostgreSQL for the migration of "+target,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -147,7 +148,11 @@ func (p *process) listen() error {
 	take := func(section, address string) (net.Listener, error) {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, p.file.locate("", BadField(section+".listen", "%q cannot be listened on: %v", address, err))
+			told := p.file.locate("", BadField(section+".listen", "%q cannot be listened on: %v", address, err))
+			if errors.Is(err, syscall.EADDRINUSE) { // the file may be right, and an earlier process still there
+				told = errors.New(told.Error())
+			}
+			return nil, told
 		}
 		return l, nil
 	}
@@ -200,7 +205,7 @@ func (p *process) wireTargets(ctx context.Context) error {
 			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 		if err := t.Start(ctx, h); err != nil {
-			return fmt.Errorf("target %s: %w", t.Name, err)
+			return fmt.Errorf("target %s: %w", t.Name, p.file.place(t.Name, err))
 		}
 	}
 	operationsv1.RegisterOperationsServiceServer(p.rpc, &operations{process: p})

@@ -46,7 +46,7 @@ func (p *program) verbCommands() []*cobra.Command {
 		group := &cobra.Command{Use: t.Name, Short: "Commands of " + t.Name + " that run once"}
 		for _, v := range t.Verbs {
 			group.AddCommand(&cobra.Command{
-				Use: v.Name, Short: v.Short, Long: v.Long, Args: cobra.NoArgs,
+				Use: v.Name, Short: v.Short, Long: v.Long,
 				RunE: func(cmd *cobra.Command, _ []string) error { return p.runVerb(cmd.Context(), t.Name, v) },
 			})
 		}
@@ -71,7 +71,7 @@ func (p *program) runVerb(ctx context.Context, target string, v Verb) error {
 	proc.log = tel.Log
 	err = v.Run(ctx, Invocation{File: file, Out: p.out, Log: tel.Log, Now: proc.now, process: proc, target: target})
 	if err != nil {
-		return err
+		return file.place(target, err)
 	}
 	return tel.Shutdown(ctx)
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -92,6 +93,16 @@ func (s *Session) Do(ctx context.Context, what string, fn func(ctx context.Conte
 
 // Check is for readiness: Vault answers, unsealed, and knows us.
 func (s *Session) Check(ctx context.Context) error {
+	begin := time.Now()
+	err := s.check(ctx)
+	var late net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout() {
+		return fault.Unavailable(CodeAway, "Vault at %s gave no answer within %s", s.cfg.Address, time.Since(begin).Round(100*time.Millisecond)).With(err)
+	}
+	return err
+}
+
+func (s *Session) check(ctx context.Context) error {
 	health, err := s.client.Sys().HealthWithContext(ctx)
 	if err != nil {
 		return Fault("the health check", err)

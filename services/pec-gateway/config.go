@@ -22,6 +22,9 @@ type Config struct {
 	PollEvery time.Duration `yaml:"poll_every"`
 	// IdleFor is how long one wait for announcements lasts before it is renewed: providers cut longer ones.
 	IdleFor time.Duration `yaml:"idle_for"`
+	// SessionFor is after how long a mailbox that is read over IMAP is logged into anew: many servers let an open session live on
+	// that they would not let in any more, and nobody would know of a changed password.
+	SessionFor time.Duration `yaml:"session_for"`
 	// RetryEvery is the first pause after a visit that failed; it doubles up to retry_most.
 	RetryEvery time.Duration `yaml:"retry_every"`
 	// RetryMost is the longest pause after visits that failed.
@@ -44,6 +47,8 @@ type Config struct {
 	Desk DeskConfig `yaml:"desk"`
 	// Revocation is how lists of revoked certificates are fetched.
 	Revocation RevocationConfig `yaml:"revocation"`
+	// Archive is how kept messages are read again, to find those that are damaged.
+	Archive ArchiveConfig `yaml:"archive"`
 	// Sandbox are the servers behind the preset sandbox, host:port; empty: there is no such preset.
 	Sandbox SandboxConfig `yaml:"sandbox"`
 }
@@ -117,9 +122,9 @@ type VaultConfig struct {
 func defaultConfig() Config {
 	return Config{
 		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
-		PollEvery: time.Minute, IdleFor: 20 * time.Minute, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
+		PollEvery: time.Minute, IdleFor: 20 * time.Minute, SessionFor: time.Hour, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
 		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
-		Desk: defaultDesk(), Revocation: defaultRevocation(),
+		Desk: defaultDesk(), Revocation: defaultRevocation(), Archive: defaultArchive(),
 		// spec: RFC5321 §4.5.3.2.6: ten minutes for the answer to the final dot
 		Sending: SendingConfig{
 			Workers: 8, AnswerTimeout: 10 * time.Minute, UnknownAfter: 30 * time.Minute, GiveUpAfter: 48 * time.Hour, RetryEvery: 30 * time.Second,
@@ -148,6 +153,7 @@ func (c *Config) Validate() error {
 	bad(c.PollEvery < 10*time.Millisecond, "poll_every", "%s is too short: use 1s to 1h, for example 1m", c.PollEvery)
 	// spec: RFC2177 §3: servers may log out a client that waits for 30 minutes
 	bad(c.IdleFor < time.Second || c.IdleFor > 28*time.Minute, "idle_for", "%s is out of range: use 1s to 28m, for example 20m", c.IdleFor)
+	bad(c.SessionFor < 100*time.Millisecond, "session_for", "%s is too short: use 5m to 24h, for example 1h", c.SessionFor)
 	bad(c.RetryEvery <= 0 || c.RetryMost < c.RetryEvery, "retry_every", "must be more than 0s and at most retry_most")
 	bad(c.Timeout < 100*time.Millisecond, "timeout", "%s is too short: use 10s to 5m, for example 1m", c.Timeout)
 	bad(c.Lease < 100*time.Millisecond, "lease", "%s is too short: use 10s to 5m, for example 30s", c.Lease)
@@ -166,6 +172,7 @@ func (c *Config) Validate() error {
 	bad(d.RateWindow < time.Minute, "sending.rate_window", "%s is too short: a minute at least, for example 65s", d.RateWindow)
 	c.Desk.check(bad)
 	c.Revocation.check(bad)
+	c.Archive.check(bad)
 	for key, addr := range map[string]string{"sandbox.imap": c.Sandbox.IMAP, "sandbox.pop3": c.Sandbox.POP3, "sandbox.smtp": c.Sandbox.SMTP} {
 		if addr != "" {
 			_, _, err := net.SplitHostPort(addr)

@@ -116,6 +116,8 @@ SELECT sqlc.embed(m),
     coalesce((SELECT s.create_time FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving') ORDER BY s.position LIMIT 1), 'epoch')::timestamptz AS waiting_since,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step = 'decide') AS undecided,
     (SELECT count(*) FROM message x WHERE x.tenant_id = m.tenant_id AND x.mailbox_id = m.id AND x.quarantine_code <> '') AS quarantined,
+    (SELECT count(*) FROM damaged_message d JOIN message x ON x.tenant_id = d.tenant_id AND x.id = d.message_id
+        WHERE d.tenant_id = m.tenant_id AND d.mailbox_id = m.id AND d.repair_time IS NULL AND x.destroyed_by = '') AS damaged,
     coalesce((SELECT l.at FROM log_entry l WHERE l.tenant_id = m.tenant_id AND l.mailbox_id = m.id AND l.event = 2 ORDER BY l.number DESC LIMIT 1), 'epoch')::timestamptz AS last_send_time,
     coalesce(w.held_code, '') AS held_code, coalesce(p.sending_suspended, false) AS sending_suspended, p.expire_on, coalesce(p.password_days, 0) AS password_days, p.password_time
 FROM mailbox m

@@ -323,7 +323,7 @@ func (w *wire) carry(near net.Conn, target string, conf *tls.Config) {
 		w.mu.Lock()
 		on := w.on
 		w.mu.Unlock()
-		if w.silent(near) || on != nil && on(line, near) {
+		if on != nil && on(line, near) || w.silent(near) {
 			continue
 		}
 		if _, err := far.Write([]byte(line)); err != nil {

@@ -138,6 +138,9 @@ func collect(c *imap.Client, uids []uint32, full func([]*found) error) (*collect
 // fetch takes some messages in and moves the cursor behind them.
 func (v *visit) fetch(ctx context.Context, c *imap.Client, in *intake, at place, uids []uint32) error {
 	first, next, alone := uids[0], uids[len(uids)-1]+1, len(uids) == 1
+	if at.still {
+		next = 0
+	}
 	name := strconv.FormatUint(uint64(first), 10)
 	if alone && v.s.stuck.left(v.box.ID, at, name) {
 		err := v.leaveBehind(ctx, at, name)

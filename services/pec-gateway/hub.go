@@ -58,11 +58,11 @@ func since1970(t time.Time) *timestamppb.Timestamp {
 }
 
 func (s *Service) hubEntry(r db.HubRowsRow) *pecv1.HubEntry {
-	m := showMailbox(r.Mailbox, nil)
+	m := showMailbox(r.Mailbox, nil, db.StandingsRow{HeldCode: r.HeldCode})
 	e := &pecv1.HubEntry{
 		Mailbox: m.GetName(), Address: m.GetAddress(), State: m.GetState(), LastPollTime: m.GetLastPollTime(), LastReceiveTime: m.GetLastReceiveTime(),
 		LastSendTime: since1970(r.LastSendTime), Quota: m.GetQuota(), Sync: m.GetSync(), Waiting: r.Waiting, WaitingSince: since1970(r.WaitingSince),
-		Undecided: r.Undecided, Quarantined: r.Quarantined, SendingHeld: r.HeldCode,
+		Undecided: r.Undecided, Quarantined: r.Quarantined, SendingHeld: r.HeldCode, Damaged: r.Damaged,
 	}
 	today := dayOf(s.now())
 	bad := func(when bool, code string) {
@@ -72,6 +72,8 @@ func (s *Service) hubEntry(r db.HubRowsRow) *pecv1.HubEntry {
 	}
 	bad(m.GetState() == pecv1.MailboxState_MAILBOX_STATE_DEGRADED, or(m.GetProblemCode(), "MAILBOX_DEGRADED"))
 	bad(true, r.HeldCode)
+	bad(m.GetState() == pecv1.MailboxState_MAILBOX_STATE_SUSPENDED, m.GetProblemCode())
+	bad(r.Damaged > 0, codeDamaged)
 	if r.ExpireOn.Valid {
 		e.ExpireDate = r.ExpireOn.Time.Format(time.DateOnly)
 		days := int(r.ExpireOn.Time.Sub(today) / (24 * time.Hour))

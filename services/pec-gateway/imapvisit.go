@@ -22,42 +22,65 @@ const (
 // overIMAP reads all folders, waits for news and reads again.
 func (v *visit) overIMAP(ctx context.Context, address, password string) error {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
+	for again := true; again && err == nil; {
+		again, err = v.session(ctx, host, address, password)
 	}
+	return err
+}
+
+// session is one connection. again: it has lasted for long enough, and another is to follow at once.
+func (v *visit) session(ctx context.Context, host, address, password string) (again bool, err error) {
 	c, err := imap.Dial(ctx, v.s.dialer, address, v.s.tlsFor(host), v.s.cfg.Timeout)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.Close()
 	err = c.Login(v.box.Username, password)
 	if err != nil {
-		return err
+		return false, err
 	}
+	begin := time.Now()
 	for {
 		err = v.sync(ctx, c)
 		if err != nil {
-			return err
+			return false, err
 		}
 		err = v.good(ctx)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !v.stay() {
-			return c.Logout()
+			return false, c.Logout()
 		}
 		err = v.await(ctx, c)
 		if err != nil {
-			return err
+			return false, err
+		}
+		if time.Since(begin) >= v.s.cfg.SessionFor {
+			return true, c.Logout()
 		}
 	}
 }
 
-// await waits for announcements in the INBOX, no longer than the pause between two looks: a connection
-// that died in silence is found out then. spec: RFC2177 §3
+// leastAnswer is how long a server may take at least to end a wait: shorter pauses between looks are for tests.
+const leastAnswer = 5 * time.Second
+
+// waits are how long one wait for announcements lasts and how long the server may then take to end it: together no more than the
+// pause between two looks, so that a connection which died in silence is found out within it.
+func (c *Config) waits() (most, answer time.Duration) {
+	most = min(c.PollEvery, c.IdleFor)
+	answer = min(c.Timeout, max(most/4, leastAnswer))
+	if most >= 2*answer {
+		most -= answer
+	}
+	return most, answer
+}
+
+// await waits for announcements in the INBOX, no longer than the pause between two looks. spec: RFC2177 §3
 func (v *visit) await(ctx context.Context, c *imap.Client) error {
 	if c.Has("IDLE") {
-		_, err := c.Idle(ctx, min(v.s.cfg.PollEvery, v.s.cfg.IdleFor))
+		most, answer := v.s.cfg.waits()
+		_, err := c.Idle(ctx, most, answer)
 		return err
 	}
 	timer := time.NewTimer(v.s.cfg.PollEvery)
@@ -100,13 +123,25 @@ func (v *visit) sync(ctx context.Context, c *imap.Client) error {
 			return err
 		}
 	}
+	err = v.restricted(ctx, c)
+	if err != nil {
+		return err
+	}
 	err = v.lookBehind(ctx)
+	if err != nil {
+		return err
+	}
+	err = v.mend(ctx, c)
 	if err != nil {
 		return err
 	}
 	in := v.openIntake(ctx)
 	err = v.syncFolders(ctx, c, in, list, status)
 	err = errors.Join(in.finish(), err)
+	if err != nil {
+		return err
+	}
+	err = v.readWhole(ctx)
 	if err != nil {
 		return err
 	}
@@ -155,7 +190,7 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f im
 	inbox := f.Name == "INBOX"
 	unchanged := st.UIDNext != 0 && st.UIDNext <= next || st.Messages == 0 && st.UIDNext == 0
 	behind := v.due(f.Name)
-	if unchanged && !inbox && len(behind) == 0 {
+	if unchanged && !inbox && len(behind) == 0 && v.whole == nil {
 		return nil
 	}
 	opened, err := c.Examine(f.Name)
@@ -172,6 +207,9 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f im
 	if opened.UIDNext == 0 || opened.UIDNext > next {
 		err = v.fetchFrom(ctx, c, in, at, next)
 	}
+	if err == nil && v.whole != nil {
+		err = v.fetchMissed(ctx, c, in, at, next, opened.UIDNext)
+	}
 	for _, b := range behind { // after what is new: it may cut the connection once more
 		if err != nil {
 			return err
@@ -187,12 +225,17 @@ func (v *visit) fetchFrom(ctx context.Context, c *imap.Client, in *intake, at pl
 	if err != nil {
 		return err
 	}
+	return v.fetchEach(ctx, c, in, at, uids)
+}
+
+// fetchEach takes messages in, a batch at a time.
+func (v *visit) fetchEach(ctx context.Context, c *imap.Client, in *intake, at place, uids []uint32) error {
 	size := batchMessages
 	if v.box.Failures > 0 {
 		size = 1 // something went wrong: find out at which message
 	}
 	for batch := range slices.Chunk(uids, size) {
-		err = v.fetch(ctx, c, in, at, batch)
+		err := v.fetch(ctx, c, in, at, batch)
 		if err != nil {
 			return err
 		}

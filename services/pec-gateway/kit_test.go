@@ -233,10 +233,10 @@ func (h *house) invariants(boxes ...*pecv1.Mailbox) {
 	h.kept(boxes...) // I1
 	h.othersRest(boxes)
 	// I2: a state other than waiting stands on a proven receipt, or on one that was proven when it counted and whose loss of proof
-	// is shown as a contradiction.
+	// is shown as a contradiction; on none that a person struck out.
 	require.Zero(h.t, h.query(`SELECT count(*) FROM recipient r WHERE r.state <> 'waiting' AND NOT EXISTS (
 		SELECT FROM fact f JOIN message m ON m.tenant_id = f.tenant_id AND m.id = f.receipt_id
-		WHERE f.tenant_id = r.tenant_id AND f.message_id = r.message_id AND (m.proven OR f.doubt <> ''
+		WHERE f.tenant_id = r.tenant_id AND f.message_id = r.message_id AND f.struck_time IS NULL AND (m.proven OR f.doubt <> ''
 			AND EXISTS (SELECT FROM report p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.id AND p.proven)
 			AND EXISTS (SELECT FROM message s, unnest(s.contradictions) c WHERE s.tenant_id = f.tenant_id AND s.id = f.message_id
 				AND c LIKE 'RECEIPTS_NOT_PROVEN_ANY_MORE: %')))`), "I2")
@@ -289,7 +289,9 @@ func (h *house) othersRest(boxes []*pecv1.Mailbox) {
 			continue
 		}
 		h.eventually("what came to "+other.GetAddress()+" is kept, or it cannot be read", func() bool {
-			if h.box(other).GetState() != pecv1.MailboxState_MAILBOX_STATE_ACTIVE {
+			switch h.box(other).GetState() {
+			case pecv1.MailboxState_MAILBOX_STATE_ACTIVE, pecv1.MailboxState_MAILBOX_STATE_SUSPENDED:
+			default:
 				return true
 			}
 			want, have := h.offered(other.GetAddress()), h.hashes(other)

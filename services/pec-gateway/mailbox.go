@@ -97,7 +97,7 @@ func (s *Service) insertMailbox(ctx context.Context, tx pgx.Tx, row db.Mailbox, 
 	if err != nil {
 		return err
 	}
-	proto.Merge(out, showMailbox(kept, nil))
+	proto.Merge(out, showMailbox(kept, nil, db.StandingsRow{}))
 	return telemetry.Audit(ctx, tx, telemetry.Act{Action: "mailbox.create", Resource: out.GetName(), Detail: map[string]string{"provider": row.Provider}})
 }
 
@@ -288,14 +288,22 @@ func withCounts(ctx context.Context, tx pgx.Tx, tenant string, rows []db.Mailbox
 	for _, c := range counts {
 		byID[c.MailboxID] = &pecv1.MailboxCounts{Messages: c.Messages, Quarantined: c.Quarantined, Unproven: c.Unproven}
 	}
+	found, err := q(tx).Standings(ctx, db.StandingsParams{TenantID: tenant, Ids: ids})
+	if err != nil {
+		return nil, err
+	}
+	standings := map[uuid.UUID]db.StandingsRow{}
+	for _, s := range found {
+		standings[s.ID] = s
+	}
 	out := make([]*pecv1.Mailbox, len(rows))
 	for i, r := range rows {
-		out[i] = showMailbox(r, byID[r.ID])
+		out[i] = showMailbox(r, byID[r.ID], standings[r.ID])
 	}
 	return out, nil
 }
 
-func showMailbox(r db.Mailbox, counts *pecv1.MailboxCounts) *pecv1.Mailbox {
+func showMailbox(r db.Mailbox, counts *pecv1.MailboxCounts, standing db.StandingsRow) *pecv1.Mailbox {
 	state := pecv1.MailboxState(r.State)
 	if r.Paused {
 		state = pecv1.MailboxState_MAILBOX_STATE_PAUSED
@@ -303,17 +311,19 @@ func showMailbox(r db.Mailbox, counts *pecv1.MailboxCounts) *pecv1.Mailbox {
 	if counts == nil {
 		counts = &pecv1.MailboxCounts{}
 	}
-	return &pecv1.Mailbox{
+	out := &pecv1.Mailbox{
 		Name: mailboxName(r.TenantID, r.ID), Address: r.Address, Provider: r.Provider, State: state, Problem: r.Problem, ProblemCode: r.ProblemCode,
 		ProblemTime: stamp(r.ProblemTime), CreateTime: timestamppb.New(r.CreateTime), Etag: etag(r.Version), Username: r.Username,
 		Servers: &pecv1.MailboxServers{Imap: r.Imap, Pop3: r.Pop3, Smtp: r.Smtp}, Access: pecv1.MailboxAccess(r.Access), Label: r.Label,
 		OrdinaryRule: &pecv1.OrdinaryRule{Action: pecv1.OrdinaryAction(r.OrdinaryAction), Folder: r.OrdinaryFolder}, HomeProvider: r.HomeProvider,
 		LastPollTime: stamp(r.LastPollTime), LastReceiveTime: stamp(r.LastReceiveTime),
 		Sync: &pecv1.MailboxSync{Done: r.SyncEndTime != nil, Total: r.SyncTotal, Fetched: r.SyncFetched,
-			StartTime: stamp(r.SyncStartTime), EndTime: stamp(r.SyncEndTime)},
+			StartTime: stamp(r.SyncStartTime), EndTime: stamp(r.SyncEndTime), WholeTime: stamp(standing.WholeTime)},
 		Quota:  &pecv1.MailboxQuota{Used: r.QuotaUsed, Limit: r.QuotaLimit, Level: pecv1.QuotaLevel(r.QuotaLevel), Computed: isPOP3(r) && r.QuotaUsed > 0},
 		Counts: counts, Capacity: r.Capacity,
 	}
+	suspend(out, r, standing)
+	return out
 }
 
 func stamp(t *time.Time) *timestamppb.Timestamp {

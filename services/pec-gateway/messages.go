@@ -150,7 +150,7 @@ func (s *Service) GetMessage(ctx context.Context, req *pecv1.GetMessageRequest) 
 			return err
 		}
 		known, err := q(tx).ListFacts(ctx, db.ListFactsParams{TenantID: row.TenantID, MessageID: row.ID})
-		out.Refusal = explain(known, out.GetRecipients())
+		out.Refusal = explain(counted(known), out.GetRecipients())
 		return err
 	})
 	if err != nil || destruction(row) != nil || row.QuarantineCode == codeTooLarge || row.QuarantineCode == codeReadFailed {

@@ -62,6 +62,14 @@ func (v *visit) overPOP3(ctx context.Context, address, password string) error {
 	if err != nil {
 		return err
 	}
+	err = v.mendOverPOP3(ctx, c, list)
+	if err != nil {
+		return err
+	}
+	err = v.readWhole(ctx)
+	if err != nil {
+		return err
+	}
 	err = v.computedRoom(ctx, list)
 	if err != nil {
 		return err

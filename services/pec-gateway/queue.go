@@ -314,5 +314,11 @@ func (s *Service) hold(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, cod
 	if !fresh {
 		return nil
 	}
+	if code == heldSuspended { // what is there may be deleted soon
+		err := askWhole(ctx, tx, row.MailboxID, code, now)
+		if err != nil {
+			return err
+		}
+	}
 	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{Mailbox: mailboxName(row.TenantID, row.MailboxID), Reason: code + ": " + why, Code: code})
 }

@@ -37,6 +37,7 @@ type place struct {
 	shown    string
 	validity uint32
 	sent     bool // the folder of what was sent: nothing in it was received
+	still    bool // these stand before the cursor, which stays where it is
 }
 
 // errFenced: another replica presides over the mailbox, or its owner changed it.

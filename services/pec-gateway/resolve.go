@@ -257,7 +257,7 @@ func (s *Service) showDelivery(ctx context.Context, tx pgx.Tx, r db.Sending) (*p
 		})
 	}
 	known, err := q(tx).ListFacts(ctx, db.ListFactsParams{TenantID: r.TenantID, MessageID: r.MessageID})
-	out.Refusal = explain(known, out.GetRecipients())
+	out.Refusal = explain(counted(known), out.GetRecipients())
 	return out, err
 }
 

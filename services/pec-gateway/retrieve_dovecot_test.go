@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -222,8 +223,9 @@ func TestB6StoppedBeforeTheRecord(t *testing.T) {
 	h.invariants(box)
 }
 
-// TestB7SilentConnection: a connection dies without a word while the gateway waits for announcements. It is found
-// out at the next look, and new mail comes over another.
+// TestB7SilentConnection: a connection dies without a word while the gateway waits for announcements: what it says is swallowed,
+// and nobody hangs up. That is found out at the first thing that it says, and the first look over another connection brings
+// everything that came meanwhile. (By the clock: TestB7HalfOpen, TestB7IdleLimit, TestB7WaitsEndWithinALook.)
 func TestB7SilentConnection(t *testing.T) {
 	t.Parallel()
 	h := openDovecot(t, "", dovecot.Options{}, func(o *runtest.Options) {
@@ -235,11 +237,45 @@ func TestB7SilentConnection(t *testing.T) {
 	box := h.keep(recipient, through(w))
 	h.deliver(recipient, plain("prima"))
 	h.kept(box)
+	var mu sync.Mutex
+	var swallowed []string
+	var there []int // messages that were here when each look over another connection began
+	w.when(func(line string, near net.Conn) bool {
+		looks := strings.Contains(line, " LIST ")
+		n := 0
+		if looks {
+			n = h.query(`SELECT count(*) FROM message`)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case w.silent(near):
+			swallowed = append(swallowed, strings.TrimSpace(line))
+		case looks:
+			there = append(there, n)
+		}
+		return false
+	})
 	before := w.connections()
+	mu.Lock()
 	w.freeze()
-	h.deliver(recipient, plain("dopo"))
+	there = nil
+	mu.Unlock()
+	for i := range 3 {
+		h.deliver(recipient, plain(fmt.Sprintf("dopo%d", i)))
+	}
 	h.kept(box)
+	h.eventually("a second look", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(there) >= 2
+	})
+	mu.Lock()
+	require.LessOrEqual(t, len(swallowed), 1, "%q: one word without an answer is enough", swallowed)
+	require.Equal(t, []int{1, 4}, there[:2], "the first look brings everything")
+	mu.Unlock()
 	require.Greater(t, w.connections(), before)
+	require.Len(t, h.list(box), 4)
 	h.invariants(box)
 }
 

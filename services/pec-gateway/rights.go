@@ -43,6 +43,7 @@ var rights = map[string]pecv1.MailboxRight{
 	pecv1.PecDeliveryService_CancelMessage_FullMethodName:   maySendIt,
 	pecv1.PecDeliveryService_ResolveMessage_FullMethodName:  maySendIt,
 	pecv1.PecDeliveryService_ResumeSending_FullMethodName:   maySendIt,
+	pecv1.PecDeliveryService_StrikeReceipt_FullMethodName:   maySendIt,
 	pecv1.PecDraftService_CreateDraft_FullMethodName:        maySendIt,
 	pecv1.PecDraftService_GetDraft_FullMethodName:           mayRead,
 	pecv1.PecDraftService_ListDrafts_FullMethodName:         mayRead,
@@ -64,6 +65,7 @@ var rights = map[string]pecv1.MailboxRight{
 	pecv1.PecDeskService_RestoreMailbox_FullMethodName:      mayManage,
 	pecv1.PecDeskService_PreserveMessages_FullMethodName:    maySendIt,
 	pecv1.PecDeskService_ListPreservedDays_FullMethodName:   mayRead,
+	pecv1.PecDeskService_ListDamagedMessages_FullMethodName: mayRead,
 }
 
 // grantee is how grants name the caller; empty when grants do not bind it: operators, services of the platform, and

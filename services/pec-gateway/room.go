@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -40,10 +39,7 @@ const (
 	roomDays = 30
 )
 
-const (
-	codeNoRoom  = "MAILBOX_ROOM_IMPOSSIBLE"
-	codeDamaged = "ARCHIVE_DAMAGED"
-)
+const codeNoRoom = "MAILBOX_ROOM_IMPOSSIBLE"
 
 // checkRoom refuses a rule that cannot be carried out. Faults: Invalid ROOM_INVALID.
 func checkRoom(r *pecv1.RoomRule) error {
@@ -253,9 +249,13 @@ func (v *visit) compareHeld(ctx context.Context, c *imap.Client, list []removabl
 			if err != nil && !fault.Permanent(err) && fault.Of(err).Code != "BLOB_CORRUPT" {
 				return nil, err // the store is away: nothing is removed now
 			}
+			if err == nil {
+				continue
+			}
+			ends[m.Uid] = "kept"
+			err = v.s.noteDamage(telemetry.WithActor(ctx, actor), db.MessagesToReadRow{TenantID: v.box.TenantID, MailboxID: v.box.ID, ID: m.ID}, fault.Of(err))
 			if err != nil {
-				ends[m.Uid] = "kept"
-				v.s.log.ErrorContext(ctx, "the archive does not give back a message: it stays at the provider", "message", messageName(v.box.TenantID, v.box.ID, m.ID), "error", err)
+				return nil, err
 			}
 		}
 	}
@@ -277,7 +277,7 @@ func (s *Service) checkKept(ctx context.Context, uri string) error {
 	return err
 }
 
-// recordRemovals ends what was intended; what has no end is tried again. A message that the archive does not give back is told.
+// recordRemovals ends what was intended; what has no end is tried again.
 func (v *visit) recordRemovals(ctx context.Context, list []removable, ends map[string]string) error {
 	name := mailboxName(v.box.TenantID, v.box.ID)
 	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
@@ -300,12 +300,6 @@ func (v *visit) recordRemovals(ctx context.Context, list []removable, ends map[s
 		}
 		if len(count) == 1 {
 			return nil
-		}
-		if count["kept"] != "" {
-			err := v.tell(ctx, tx, codeDamaged, fmt.Sprintf("the archive does not give back %s messages as they came: they stay at the provider; restore the store", count["kept"]))
-			if err != nil {
-				return err
-			}
 		}
 		return telemetry.Audit(telemetry.WithActor(ctx, actor), tx, telemetry.Act{Action: "mailbox.room", Resource: name, Detail: count})
 	})

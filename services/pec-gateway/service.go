@@ -17,10 +17,12 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/metric"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
@@ -62,6 +64,9 @@ type Service struct {
 	web      *http.Client // for revocation lists: public servers only
 	denied   denials
 	noRoom   sync.Map // mailbox -> roomPause
+
+	damaged   atomic.Int64        // messages that the archive does not give back, as last counted
+	readBytes metric.Int64Counter // of the archive
 }
 
 // Target wires the gateway.
@@ -116,6 +121,11 @@ func start(_ context.Context, h *run.Host) error {
 	h.Go("vault-session", s.keys.session.Keep)
 	h.Go("mailboxes", s.preside)
 	h.Go("denials", s.writeDenials)
+	err = s.countDamage()
+	if err != nil {
+		return err
+	}
+	h.Go("archive", s.readArchive)
 	if cfg.Revocation.Fetch {
 		h.Go("revocation-lists", s.fetchRevocationLists)
 	}

@@ -18,8 +18,12 @@ import (
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
-// codeDoubted stands before what a state stands on and is not proven any more.
-const codeDoubted = "RECEIPTS_NOT_PROVEN_ANY_MORE"
+const (
+	// codeDoubted stands before what a state stands on and is not proven any more.
+	codeDoubted = "RECEIPTS_NOT_PROVEN_ANY_MORE"
+	// codeStruck stands before what does not count because a person struck it out.
+	codeStruck = "RECEIPT_STRUCK_OUT"
+)
 
 // states of a sent message, as the contract names them.
 var states = map[pec.SendState]pecv1.MessageState{
@@ -74,9 +78,10 @@ func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pe
 	for i, r := range recipients {
 		addresses[i] = r.Address
 	}
-	known := facts(rows)
+	count := counted(rows)
+	known := facts(count)
 	state := pec.Derive(addresses, known, s.now())
-	state.Contradictions = slices.Concat(state.Contradictions, remarks(rows), doubts(rows))
+	state.Contradictions = slices.Concat(state.Contradictions, remarks(count), doubts(count), strikes(rows))
 	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
 	if err != nil {
 		return state, err
@@ -112,6 +117,11 @@ func decidedAt(s pec.State) *time.Time {
 		}
 	}
 	return at
+}
+
+// counted are the facts but for those whose receipt a person struck out.
+func counted(rows []db.Fact) []db.Fact {
+	return slices.DeleteFunc(slices.Clone(rows), func(f db.Fact) bool { return f.StruckTime != nil })
 }
 
 func facts(rows []db.Fact) []pec.Fact {
@@ -178,6 +188,18 @@ func doubts(rows []db.Fact) []string {
 			what = append(what[:doubtsShown:doubtsShown], "...")
 		}
 		out = append(out, fmt.Sprintf("%s: %d (%s). The state stands until a person decides: %s", codeDoubted, count, strings.Join(what, "; "), why))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// strikes are the receipts that do not count because a person said so, each with the reason.
+func strikes(rows []db.Fact) []string {
+	var out []string
+	for _, r := range rows {
+		if r.StruckTime != nil {
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s: %s. Struck out by %s: %s", codeStruck, strings.TrimSpace(said[pec.FactKind(r.Kind)]+" "+r.Recipient), r.StruckBy, r.StruckReason)))
+		}
 	}
 	slices.Sort(out)
 	return out

@@ -52,13 +52,21 @@ type unfetchedKey struct {
 	uid      string
 }
 
-// lookBehind reads what was left behind.
+// lookBehind reads what was left behind, and whether everything is to be compared.
 func (v *visit) lookBehind(ctx context.Context) error {
 	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := q(tx).ListUnfetched(ctx, db.ListUnfetchedParams{TenantID: v.box.TenantID, MailboxID: v.box.ID})
 		v.behind = make(map[unfetchedKey]db.ListUnfetchedRow, len(rows))
 		for _, r := range rows {
 			v.behind[unfetchedKey{r.Folder, r.UidValidity, r.Uid}] = r
+		}
+		if err != nil {
+			return err
+		}
+		owed, err := q(tx).WholeOwed(ctx, db.WholeOwedParams{TenantID: v.box.TenantID, MailboxID: v.box.ID})
+		v.whole = nil
+		if len(owed) > 0 {
+			v.whole = &owed[0]
 		}
 		return err
 	})

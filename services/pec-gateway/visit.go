@@ -191,6 +191,7 @@ type visit struct {
 	s      *Service
 	box    db.Mailbox
 	behind map[unfetchedKey]db.ListUnfetchedRow // what the provider did not hand out
+	whole  *time.Time                           // since when everything there is to be compared with what is here; nil: it is not
 	policy *pecv1.MailboxPolicy                 // as it was when the batch in hand was recorded
 }
 

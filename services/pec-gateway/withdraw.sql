@@ -43,6 +43,13 @@ UPDATE fact SET doubt = @doubt WHERE tenant_id = @tenant_id AND message_id = @me
 -- name: CountDoubts :one
 SELECT count(*) FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND doubt <> '';
 
+-- name: FactOfReceipt :one
+SELECT * FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid;
+
+-- name: StrikeFact :exec
+UPDATE fact SET struck_time = sqlc.narg(struck_time), struck_by = @struck_by, struck_reason = @struck_reason
+WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid;
+
 -- Providers that an index named once and the newest does not.
 -- name: MarkAbsentProviders :exec
 UPDATE trust_provider SET absent_since = @now::timestamptz WHERE index_time IS NOT NULL AND absent_since IS NULL AND NOT name = ANY(@named::text[]);

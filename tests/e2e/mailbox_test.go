@@ -41,6 +41,7 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		require.Contains(t, cli.says("pec", "message", "ls", box.GetAddress(), "--folder", "Ricevute"), id)
 		require.Contains(t, cli.says("pec", "log", box.GetAddress(), "--type", "accettazione"), "received")
 		require.Contains(t, cli.says("pec", "hub"), "1 mailboxes")
+		require.Contains(t, cli.says("pec", "damaged", "-"), " of reading everything")
 		require.Contains(t, cli.says("pec", "providers"), "imaps.pec.aruba.it:993")
 		rules := filepath.Join(dir, "rules.json")
 		require.NoError(t, os.WriteFile(rules, []byte(`{"rules": [{"scope": "RULE_SCOPE_ORDINARY", "action": "RULE_ACTION_FORWARD", "forward_to": "ufficio@example.com"}]}`), 0o600))

@@ -15,7 +15,7 @@ import (
 func (c *cli) pecCommand() *cobra.Command {
 	return group("pec", "Certified mail (PEC): mailboxes, messages, whom to trust", c.pecMailboxCommand(), c.pecMessageCommand(), c.pecTrustCommand(),
 		c.pecSend(), c.pecDraftCommand(), c.pecStatus(), c.pecQueue(), c.pecCancel(), c.pecResolve(), c.pecHub(), c.pecProviders(), c.pecFolderCommand(),
-		c.pecPolicyCommand(), c.pecAccessCommand(), c.pecLog(), c.pecPreserve(), c.pecDays(), c.pecArchive())
+		c.pecPolicyCommand(), c.pecAccessCommand(), c.pecLog(), c.pecPreserve(), c.pecDays(), c.pecArchive(), c.pecDamaged(), c.pecStrike())
 }
 
 func (c *cli) pec() (pecv1.PecServiceClient, error) {
@@ -245,7 +245,7 @@ func (c *cli) showMailbox(m *pecv1.Mailbox) {
 		sync = "done " + when(s.GetEndTime())
 	}
 	c.fields("name", m.GetName(), "address", m.GetAddress(), "provider", m.GetProvider(), "state", enum("MAILBOX_STATE_", m.GetState()),
-		"problem", strings.TrimSpace(m.GetProblemCode()+" "+m.GetProblem()), "label", m.GetLabel(), "first reading", sync, "last look", when(m.GetLastPollTime()),
+		"problem", strings.TrimSpace(m.GetProblemCode()+" "+m.GetProblem()), "label", m.GetLabel(), "first reading", sync, "compared with the provider", when(s.GetWholeTime()), "last look", when(m.GetLastPollTime()),
 		"last message", when(m.GetLastReceiveTime()), "room", quotaText(m.GetQuota()), "messages", m.GetCounts().GetMessages(),
 		"quarantined", m.GetCounts().GetQuarantined(), "unproven", m.GetCounts().GetUnproven(),
 		"not certified", strings.ToLower(enum("ORDINARY_ACTION_", m.GetOrdinaryRule().GetAction()))+" "+m.GetOrdinaryRule().GetFolder())

@@ -3,7 +3,7 @@
 // the bytes travel through here.
 //
 // It refuses to name things (a reference is tenant, hash and size), to
-// overwrite, and to delete: what was stored as evidence stays until the
+// overwrite anything but damage with what its name promises, and to delete: what was stored as evidence stays until the
 // service that owns the retention removes it with the means of the store.
 package blob
 
@@ -52,6 +52,10 @@ type Store interface {
 	// same bytes: who found that nobody needs them removes what has the mark
 	// which it saw before it asked, and never what was stored since.
 	Mark(ctx context.Context, ref Ref) (Mark, error)
+	// Mend puts bytes in the place of those that the store does not give back
+	// as they came: r has to have the hash and the size of ref, otherwise the
+	// fault is Invalid BLOB_DIFFERS and nothing changes.
+	Mend(ctx context.Context, ref Ref, r io.Reader) error
 	// Check reports whether the store can be written now (readiness).
 	Check(ctx context.Context) error
 }

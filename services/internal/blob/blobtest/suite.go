@@ -33,6 +33,7 @@ func Run(t *testing.T, s blob.Store, damage Damage) {
 	t.Run("bad tenants", func(t *testing.T) { badTenants(t, s) })
 	t.Run("concurrent", func(t *testing.T) { concurrent(t, s) })
 	t.Run("damage", func(t *testing.T) { damaged(t, s, damage) })
+	t.Run("mend", func(t *testing.T) { mend(t, s, damage) })
 	t.Run("mark", func(t *testing.T) { marks(t, s) })
 	t.Run("check", func(t *testing.T) { require.NoError(t, s.Check(t.Context())) })
 }
@@ -206,6 +207,38 @@ func damaged(t *testing.T, s blob.Store, damage Damage) {
 			require.Equal(t, "BLOB_CORRUPT", fault.Of(err).Code)
 		})
 	}
+}
+
+// mend: damaged bytes are replaced by those that their name promises, and by no others.
+func mend(t *testing.T, s blob.Store, damage Damage) {
+	want := data(10_000)
+	ref, err := s.Put(t.Context(), "t1", want)
+	require.NoError(t, err)
+	corrupt := func(code string) {
+		_, err := s.Get(t.Context(), ref)
+		require.Equal(t, code, fault.Of(err).Code)
+	}
+	for _, spoiled := range [][]byte{append([]byte{want[0] ^ 1}, want[1:]...), want[:9_000], nil} {
+		damage(t, ref, spoiled)
+		for _, other := range [][]byte{spoiled, want[:9_999], append(bytes.Clone(want), 0)} {
+			require.Equal(t, "BLOB_DIFFERS", fault.Of(s.Mend(t.Context(), ref, bytes.NewReader(other))).Code)
+		}
+		broken := errors.New("the line broke")
+		require.ErrorIs(t, s.Mend(t.Context(), ref, io.MultiReader(bytes.NewReader(want[:100]), iotest.ErrReader(broken))), broken)
+		corrupt("BLOB_CORRUPT")
+		require.NoError(t, s.Mend(t.Context(), ref, bytes.NewReader(want)))
+		got, err := s.Get(t.Context(), ref)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got))
+	}
+	ref = blob.Of("t1", data(64)) // lost altogether
+	corrupt("BLOB_NOT_FOUND")
+	lost := data(700)
+	ref = blob.Of("t1", lost)
+	require.NoError(t, s.Mend(t.Context(), ref, bytes.NewReader(lost)))
+	_, err = s.Get(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, "BLOB_TENANT_INVALID", fault.Of(s.Mend(t.Context(), blob.Ref{Tenant: "../x"}, bytes.NewReader(nil))).Code)
 }
 
 // marks: absent bytes have none; those that are there keep theirs while they are only read.

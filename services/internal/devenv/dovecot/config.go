@@ -116,6 +116,20 @@ plugin {
 }
 `, s.QuotaKiB)
 	}
+	if s.Rights {
+		quota := ""
+		if s.QuotaKiB > 0 {
+			quota = " imap_quota"
+		}
+		fmt.Fprintf(&b, `mail_plugins = $mail_plugins acl
+protocol imap {
+  mail_plugins = $mail_plugins imap_acl%s
+}
+plugin {
+  acl = vfile::cache_secs=0
+}
+`, quota)
+	}
 	return b.String()
 }
 
@@ -159,6 +173,18 @@ quota "User quota" {
   quota_storage_size = %dK
 }
 `, s.QuotaKiB)
+	}
+	if s.Rights {
+		b.WriteString(`mail_plugins {
+  acl = yes
+}
+protocol imap {
+  mail_plugins {
+    imap_acl = yes
+  }
+}
+acl_driver = vfile
+`)
 	}
 	return b.String()
 }

@@ -38,6 +38,7 @@ type Options struct {
 	Prefix      string            // of all folders but INBOX, such as "INBOX."; empty: none
 	QuotaKiB    int               // room of each mailbox; zero: the server does not speak of quota
 	Connections int               // that one user may have at a time; zero: a hundred
+	Rights      bool              // SetRights says what users may do in their mailboxes (RFC 4314); until then everything
 	ReuseUIDL   bool              // unique ids of POP3 are given again to other messages after ChangeUIDValidity
 	Progress    io.Writer         // receives lines for slow steps; nil: none
 }
@@ -50,7 +51,8 @@ type Server struct {
 	ca, key []byte
 	mu      sync.Mutex
 	proc    *child.Process
-	count   int // of delivered messages, for names
+	count   int               // of delivered messages, for names
+	refused map[string]string // users who are not let in, with the reason
 }
 
 // Peers are the packages that bring the servers.
@@ -203,13 +205,50 @@ func (s *Server) SetPasswords(fresh map[string]string) error {
 	return s.give(filepath.Join(s.set.dir, "users"))
 }
 
+// Refuse lets a user not in whatever the password, for a reason of one word, as a provider whose customer switched a protocol off;
+// an empty one lets the user in again. Open sessions stay.
+func (s *Server) Refuse(name, why string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused == nil {
+		s.refused = map[string]string{}
+	}
+	s.refused[name] = why
+	err := s.writeUsers()
+	if err != nil {
+		return err
+	}
+	return s.give(filepath.Join(s.set.dir, "users"))
+}
+
+// SetRights says what a user may do in the INBOX, in the letters of RFC 4314: "lr" for looking and reading only. It needs
+// Options.Rights, and holds for sessions from here on.
+func (s *Server) SetRights(name, rights string) error {
+	file := filepath.Join(s.home(name), "Maildir", "dovecot-acl")
+	err := os.WriteFile(file+".new", []byte("owner "+rights+"\n"), 0o600)
+	if err == nil {
+		err = s.give(file + ".new")
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		return fmt.Errorf("devenv/dovecot: %w", err)
+	}
+	return nil
+}
+
 func (s *Server) writeUsers() error {
 	var b strings.Builder
 	for name, password := range s.set.Users {
 		if strings.ContainsAny(name+password, ":\n/") {
 			return fmt.Errorf("devenv/dovecot: user %q: names and passwords hold no colon, slash or line end", name)
 		}
-		fmt.Fprintf(&b, "%s:{PLAIN}%s\n", name, password)
+		fmt.Fprintf(&b, "%s:{PLAIN}%s", name, password)
+		if why := s.refused[name]; why != "" {
+			fmt.Fprintf(&b, "::::::nologin reason=%s", why)
+		}
+		b.WriteString("\n")
 	}
 	file := filepath.Join(s.set.dir, "users")
 	err := os.WriteFile(file+".new", []byte(b.String()), 0o600)

@@ -373,11 +373,13 @@ func (q *Queries) GetPolicy(ctx context.Context, arg GetPolicyParams) (MailboxPo
 }
 
 const hubRows = `-- name: HubRows :many
-SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity,
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving')) AS waiting,
     coalesce((SELECT s.create_time FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving') ORDER BY s.position LIMIT 1), 'epoch')::timestamptz AS waiting_since,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step = 'decide') AS undecided,
     (SELECT count(*) FROM message x WHERE x.tenant_id = m.tenant_id AND x.mailbox_id = m.id AND x.quarantine_code <> '') AS quarantined,
+    (SELECT count(*) FROM damaged_message d JOIN message x ON x.tenant_id = d.tenant_id AND x.id = d.message_id
+        WHERE d.tenant_id = m.tenant_id AND d.mailbox_id = m.id AND d.repair_time IS NULL AND x.destroyed_by = '') AS damaged,
     coalesce((SELECT l.at FROM log_entry l WHERE l.tenant_id = m.tenant_id AND l.mailbox_id = m.id AND l.event = 2 ORDER BY l.number DESC LIMIT 1), 'epoch')::timestamptz AS last_send_time,
     coalesce(w.held_code, '') AS held_code, coalesce(p.sending_suspended, false) AS sending_suspended, p.expire_on, coalesce(p.password_days, 0) AS password_days, p.password_time
 FROM mailbox m
@@ -398,6 +400,7 @@ type HubRowsRow struct {
 	WaitingSince     time.Time
 	Undecided        int64
 	Quarantined      int64
+	Damaged          int64
 	LastSendTime     time.Time
 	HeldCode         string
 	SendingSuspended bool
@@ -453,10 +456,12 @@ func (q *Queries) HubRows(ctx context.Context, arg HubRowsParams) ([]HubRowsRow,
 			&i.Mailbox.CreateTime,
 			&i.Mailbox.UpdateTime,
 			&i.Mailbox.Capacity,
+			&i.Mailbox.ReadOnly,
 			&i.Waiting,
 			&i.WaitingSince,
 			&i.Undecided,
 			&i.Quarantined,
+			&i.Damaged,
 			&i.LastSendTime,
 			&i.HeldCode,
 			&i.SendingSuspended,

@@ -11,6 +11,20 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type ArchiveReading struct {
+	ID            int16
+	Round         int64
+	StartTime     *time.Time
+	AtTenant      string
+	AtMessage     uuid.UUID
+	Messages      int64
+	Bytes         int64
+	Damaged       int64
+	NextTime      time.Time
+	LastStartTime *time.Time
+	LastEndTime   *time.Time
+}
+
 type AuditEntry struct {
 	ID       uuid.UUID
 	TenantID string
@@ -21,6 +35,19 @@ type AuditEntry struct {
 	Outcome  string
 	Detail   []byte
 	TraceID  string
+}
+
+type DamagedMessage struct {
+	TenantID     string
+	MessageID    uuid.UUID
+	MailboxID    uuid.UUID
+	Code         string
+	Reason       string
+	FindTime     time.Time
+	LookTime     time.Time
+	AskTime      *time.Time
+	RepairTime   *time.Time
+	RepairedFrom string
 }
 
 type Draft struct {
@@ -49,6 +76,9 @@ type Fact struct {
 	Remark         string
 	Doubt          string
 	SecondNotice   bool
+	StruckTime     *time.Time
+	StruckBy       string
+	StruckReason   string
 }
 
 type Folder struct {
@@ -132,6 +162,7 @@ type Mailbox struct {
 	CreateTime      time.Time
 	UpdateTime      time.Time
 	Capacity        int64
+	ReadOnly        bool
 }
 
 type MailboxGrant struct {
@@ -460,6 +491,14 @@ type Unfetched struct {
 	Uid         string
 	Times       int32
 	NextTime    time.Time
+}
+
+type WholeReading struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Reason    string
+	AskTime   time.Time
+	EndTime   *time.Time
 }
 
 type WordOwed struct {

@@ -74,6 +74,41 @@ func (q *Queries) EndWithdrawal(ctx context.Context, arg EndWithdrawalParams) er
 	return err
 }
 
+const factOfReceipt = `-- name: FactOfReceipt :one
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice, struck_time, struck_by, struck_reason FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id = $3::uuid
+`
+
+type FactOfReceiptParams struct {
+	TenantID  string
+	MessageID uuid.UUID
+	ReceiptID uuid.UUID
+}
+
+func (q *Queries) FactOfReceipt(ctx context.Context, arg FactOfReceiptParams) (Fact, error) {
+	row := q.db.QueryRow(ctx, factOfReceipt, arg.TenantID, arg.MessageID, arg.ReceiptID)
+	var i Fact
+	err := row.Scan(
+		&i.TenantID,
+		&i.MessageID,
+		&i.ID,
+		&i.Kind,
+		&i.At,
+		&i.Recipient,
+		&i.Identificativo,
+		&i.External,
+		&i.Cause,
+		&i.ReceiptID,
+		&i.CreateTime,
+		&i.Remark,
+		&i.Doubt,
+		&i.SecondNotice,
+		&i.StruckTime,
+		&i.StruckBy,
+		&i.StruckReason,
+	)
+	return i, err
+}
+
 const getWithdrawal = `-- name: GetWithdrawal :one
 SELECT id, provider, certificate, effective_time, reason, decided_by, decide_time, version, end_time, ended_by, end_reason, at_tenant, at_message, unproven, doubted, failed, judge_time FROM trust_withdrawal WHERE id = $1
 `
@@ -378,4 +413,30 @@ func (q *Queries) MessagesAfter(ctx context.Context, arg MessagesAfterParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const strikeFact = `-- name: StrikeFact :exec
+UPDATE fact SET struck_time = $1, struck_by = $2, struck_reason = $3
+WHERE tenant_id = $4 AND message_id = $5 AND receipt_id = $6::uuid
+`
+
+type StrikeFactParams struct {
+	StruckTime   *time.Time
+	StruckBy     string
+	StruckReason string
+	TenantID     string
+	MessageID    uuid.UUID
+	ReceiptID    uuid.UUID
+}
+
+func (q *Queries) StrikeFact(ctx context.Context, arg StrikeFactParams) error {
+	_, err := q.db.Exec(ctx, strikeFact,
+		arg.StruckTime,
+		arg.StruckBy,
+		arg.StruckReason,
+		arg.TenantID,
+		arg.MessageID,
+		arg.ReceiptID,
+	)
+	return err
 }

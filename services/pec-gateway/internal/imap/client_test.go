@@ -118,6 +118,11 @@ func FuzzResponses(f *testing.F) {
 				return err
 			},
 			func(c *Client) error {
+				c.caps = map[string]bool{"ACL": true}
+				_, _, err := c.ReadOnly()
+				return err
+			},
+			func(c *Client) error {
 				return c.Fetch([]uint32{1}, func(_ int64, r io.Reader) error {
 					_, err := io.CopyN(io.Discard, r, 10)
 					if errors.Is(err, io.EOF) {

@@ -132,6 +132,30 @@ func (c *Client) open(command, folder string) (Status, error) {
 	return st, err
 }
 
+// changes are the rights without which nothing of a folder can be changed but what was read: to insert, to write flags, to delete,
+// to expunge; c and d are those of before. spec: RFC4314 §2.1
+const changes = "iwtecd"
+
+// ReadOnly says whether the user may change nothing in the INBOX. known is false when the server does not tell without being asked
+// to open it for changes. spec: RFC4314 §3.5
+func (c *Client) ReadOnly() (readOnly, known bool, err error) {
+	if !c.Has("ACL") {
+		return false, false, nil
+	}
+	err = c.run("MYRIGHTS", `"INBOX"`, func(name string, _ uint32, p *response) error {
+		if name != "MYRIGHTS" {
+			return nil
+		}
+		p.str()
+		readOnly, known = !strings.ContainsAny(p.str(), changes), p.err == nil
+		return p.err
+	})
+	if Refused(err) {
+		return false, false, nil
+	}
+	return readOnly, known, err
+}
+
 // runNamed runs a command about a folder.
 func (c *Client) runNamed(command, folder, after string, untagged func(name string, number uint32, p *response) error) error {
 	if quotable(folder) {
@@ -304,9 +328,9 @@ func parseDate(s string) time.Time {
 	return t.UTC()
 }
 
-// Idle waits for new messages in the open folder, at most so long. It says whether any came.
-// spec: RFC2177
-func (c *Client) Idle(ctx context.Context, most time.Duration) (bool, error) {
+// Idle waits for new messages in the open folder, at most so long, and then so long for the server to say that the waiting is
+// over: a connection that died in silence is found out by that. It says whether any came. spec: RFC2177
+func (c *Client) Idle(ctx context.Context, most, answer time.Duration) (bool, error) {
 	if c.exists {
 		c.exists = false
 		return true, nil
@@ -344,6 +368,8 @@ func (c *Client) Idle(ctx context.Context, most time.Duration) (bool, error) {
 			return false, err
 		}
 	}
+	c.conn.silence = min(silence, answer)
+	defer func() { c.conn.silence = silence }()
 	_, err = c.conn.Write([]byte("DONE\r\n"))
 	if err != nil {
 		return false, fmt.Errorf("imap: IDLE: %w", err)

@@ -831,6 +831,69 @@ func (x *ResolveMessageRequest) GetAcceptSecondSending() bool {
 	return false
 }
 
+type StrikeReceiptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The receipt: tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for the record.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It was struck out, and counts again.
+	Reinstate     bool `protobuf:"varint,3,opt,name=reinstate,proto3" json:"reinstate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StrikeReceiptRequest) Reset() {
+	*x = StrikeReceiptRequest{}
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StrikeReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StrikeReceiptRequest) ProtoMessage() {}
+
+func (x *StrikeReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StrikeReceiptRequest.ProtoReflect.Descriptor instead.
+func (*StrikeReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_delivery_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StrikeReceiptRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StrikeReceiptRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StrikeReceiptRequest) GetReinstate() bool {
+	if x != nil {
+		return x.Reinstate
+	}
+	return false
+}
+
 type ResumeSendingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/mailboxes/{mailbox}
@@ -841,7 +904,7 @@ type ResumeSendingRequest struct {
 
 func (x *ResumeSendingRequest) Reset() {
 	*x = ResumeSendingRequest{}
-	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[9]
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +916,7 @@ func (x *ResumeSendingRequest) String() string {
 func (*ResumeSendingRequest) ProtoMessage() {}
 
 func (x *ResumeSendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[9]
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +929,7 @@ func (x *ResumeSendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSendingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSendingRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_delivery_proto_rawDescGZIP(), []int{9}
+	return file_ceralacca_pec_v1_delivery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResumeSendingRequest) GetName() string {
@@ -886,7 +949,7 @@ type ResumeSendingResponse struct {
 
 func (x *ResumeSendingResponse) Reset() {
 	*x = ResumeSendingResponse{}
-	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +961,7 @@ func (x *ResumeSendingResponse) String() string {
 func (*ResumeSendingResponse) ProtoMessage() {}
 
 func (x *ResumeSendingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_delivery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +974,7 @@ func (x *ResumeSendingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSendingResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSendingResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_delivery_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_pec_v1_delivery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeSendingResponse) GetWaiting() int32 {
@@ -990,7 +1053,11 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\bdecision\x18\x02 \x01(\x0e2\".ceralacca.pec.v1.DeliveryDecisionB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\x12%\n" +
 	"\x06reason\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xe8\aR\x06reason\x122\n" +
-	"\x15accept_second_sending\x18\x04 \x01(\bR\x13acceptSecondSending\"U\n" +
+	"\x15accept_second_sending\x18\x04 \x01(\bR\x13acceptSecondSending\"\xa9\x01\n" +
+	"\x14StrikeReceiptRequest\x12L\n" +
+	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\x12%\n" +
+	"\x06reason\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xe8\aR\x06reason\x12\x1c\n" +
+	"\treinstate\x18\x03 \x01(\bR\treinstate\"U\n" +
 	"\x14ResumeSendingRequest\x12=\n" +
 	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x04name\"1\n" +
 	"\x15ResumeSendingResponse\x12\x18\n" +
@@ -1007,7 +1074,7 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x1dDELIVERY_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DELIVERY_DECISION_WAIT\x10\x01\x12\x1c\n" +
 	"\x18DELIVERY_DECISION_RESEND\x10\x02\x12\x1d\n" +
-	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xb9\x05\n" +
+	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xa0\x06\n" +
 	"\x12PecDeliveryService\x12|\n" +
 	"\x10UploadAttachment\x12).ceralacca.pec.v1.UploadAttachmentRequest\x1a*.ceralacca.pec.v1.UploadAttachmentResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write(\x01\x12c\n" +
@@ -1018,6 +1085,8 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\rCancelMessage\x12&.ceralacca.pec.v1.CancelMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
 	"\tpec.write0\x01\x12h\n" +
 	"\x0eResolveMessage\x12'.ceralacca.pec.v1.ResolveMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12e\n" +
+	"\rStrikeReceipt\x12&.ceralacca.pec.v1.StrikeReceiptRequest\x1a\x19.ceralacca.pec.v1.Message\"\x11\xb2\xbb\x18\r\n" +
 	"\tpec.write0\x01\x12u\n" +
 	"\rResumeSending\x12&.ceralacca.pec.v1.ResumeSendingRequest\x1a'.ceralacca.pec.v1.ResumeSendingResponse\"\x13\xb2\xbb\x18\x0f\n" +
 	"\tpec.write\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
@@ -1035,7 +1104,7 @@ func file_ceralacca_pec_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_pec_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ceralacca_pec_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_ceralacca_pec_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_ceralacca_pec_v1_delivery_proto_goTypes = []any{
 	(DeliveryStep)(0),                // 0: ceralacca.pec.v1.DeliveryStep
 	(DeliveryDecision)(0),            // 1: ceralacca.pec.v1.DeliveryDecision
@@ -1048,26 +1117,28 @@ var file_ceralacca_pec_v1_delivery_proto_goTypes = []any{
 	(*ListDeliveriesResponse)(nil),   // 8: ceralacca.pec.v1.ListDeliveriesResponse
 	(*CancelMessageRequest)(nil),     // 9: ceralacca.pec.v1.CancelMessageRequest
 	(*ResolveMessageRequest)(nil),    // 10: ceralacca.pec.v1.ResolveMessageRequest
-	(*ResumeSendingRequest)(nil),     // 11: ceralacca.pec.v1.ResumeSendingRequest
-	(*ResumeSendingResponse)(nil),    // 12: ceralacca.pec.v1.ResumeSendingResponse
-	(*v1.Blob)(nil),                  // 13: ceralacca.event.v1.Blob
-	(*timestamppb.Timestamp)(nil),    // 14: google.protobuf.Timestamp
-	(MessageState)(0),                // 15: ceralacca.pec.v1.MessageState
-	(*RecipientOutcome)(nil),         // 16: ceralacca.pec.v1.RecipientOutcome
+	(*StrikeReceiptRequest)(nil),     // 11: ceralacca.pec.v1.StrikeReceiptRequest
+	(*ResumeSendingRequest)(nil),     // 12: ceralacca.pec.v1.ResumeSendingRequest
+	(*ResumeSendingResponse)(nil),    // 13: ceralacca.pec.v1.ResumeSendingResponse
+	(*v1.Blob)(nil),                  // 14: ceralacca.event.v1.Blob
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(MessageState)(0),                // 16: ceralacca.pec.v1.MessageState
+	(*RecipientOutcome)(nil),         // 17: ceralacca.pec.v1.RecipientOutcome
+	(*Message)(nil),                  // 18: ceralacca.pec.v1.Message
 }
 var file_ceralacca_pec_v1_delivery_proto_depIdxs = []int32{
-	13, // 0: ceralacca.pec.v1.UploadAttachmentResponse.content:type_name -> ceralacca.event.v1.Blob
-	14, // 1: ceralacca.pec.v1.DeliveryAttempt.start_time:type_name -> google.protobuf.Timestamp
-	14, // 2: ceralacca.pec.v1.DeliveryAttempt.dot_time:type_name -> google.protobuf.Timestamp
-	14, // 3: ceralacca.pec.v1.DeliveryAttempt.end_time:type_name -> google.protobuf.Timestamp
+	14, // 0: ceralacca.pec.v1.UploadAttachmentResponse.content:type_name -> ceralacca.event.v1.Blob
+	15, // 1: ceralacca.pec.v1.DeliveryAttempt.start_time:type_name -> google.protobuf.Timestamp
+	15, // 2: ceralacca.pec.v1.DeliveryAttempt.dot_time:type_name -> google.protobuf.Timestamp
+	15, // 3: ceralacca.pec.v1.DeliveryAttempt.end_time:type_name -> google.protobuf.Timestamp
 	0,  // 4: ceralacca.pec.v1.Delivery.step:type_name -> ceralacca.pec.v1.DeliveryStep
-	15, // 5: ceralacca.pec.v1.Delivery.state:type_name -> ceralacca.pec.v1.MessageState
+	16, // 5: ceralacca.pec.v1.Delivery.state:type_name -> ceralacca.pec.v1.MessageState
 	5,  // 6: ceralacca.pec.v1.Delivery.attempts:type_name -> ceralacca.pec.v1.DeliveryAttempt
-	14, // 7: ceralacca.pec.v1.Delivery.create_time:type_name -> google.protobuf.Timestamp
-	14, // 8: ceralacca.pec.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
-	14, // 9: ceralacca.pec.v1.Delivery.decision_time:type_name -> google.protobuf.Timestamp
-	16, // 10: ceralacca.pec.v1.Delivery.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	14, // 11: ceralacca.pec.v1.Delivery.stall_time:type_name -> google.protobuf.Timestamp
+	15, // 7: ceralacca.pec.v1.Delivery.create_time:type_name -> google.protobuf.Timestamp
+	15, // 8: ceralacca.pec.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
+	15, // 9: ceralacca.pec.v1.Delivery.decision_time:type_name -> google.protobuf.Timestamp
+	17, // 10: ceralacca.pec.v1.Delivery.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	15, // 11: ceralacca.pec.v1.Delivery.stall_time:type_name -> google.protobuf.Timestamp
 	6,  // 12: ceralacca.pec.v1.ListDeliveriesResponse.deliveries:type_name -> ceralacca.pec.v1.Delivery
 	1,  // 13: ceralacca.pec.v1.ResolveMessageRequest.decision:type_name -> ceralacca.pec.v1.DeliveryDecision
 	2,  // 14: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:input_type -> ceralacca.pec.v1.UploadAttachmentRequest
@@ -1075,15 +1146,17 @@ var file_ceralacca_pec_v1_delivery_proto_depIdxs = []int32{
 	7,  // 16: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:input_type -> ceralacca.pec.v1.ListDeliveriesRequest
 	9,  // 17: ceralacca.pec.v1.PecDeliveryService.CancelMessage:input_type -> ceralacca.pec.v1.CancelMessageRequest
 	10, // 18: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:input_type -> ceralacca.pec.v1.ResolveMessageRequest
-	11, // 19: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
-	3,  // 20: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
-	6,  // 21: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
-	8,  // 22: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
-	6,  // 23: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
-	6,  // 24: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
-	12, // 25: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
+	11, // 19: ceralacca.pec.v1.PecDeliveryService.StrikeReceipt:input_type -> ceralacca.pec.v1.StrikeReceiptRequest
+	12, // 20: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
+	3,  // 21: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
+	6,  // 22: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
+	8,  // 23: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
+	6,  // 24: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
+	6,  // 25: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
+	18, // 26: ceralacca.pec.v1.PecDeliveryService.StrikeReceipt:output_type -> ceralacca.pec.v1.Message
+	13, // 27: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1101,7 +1174,7 @@ func file_ceralacca_pec_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_delivery_proto_rawDesc), len(file_ceralacca_pec_v1_delivery_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

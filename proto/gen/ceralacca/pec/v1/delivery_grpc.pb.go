@@ -24,6 +24,7 @@ const (
 	PecDeliveryService_ListDeliveries_FullMethodName   = "/ceralacca.pec.v1.PecDeliveryService/ListDeliveries"
 	PecDeliveryService_CancelMessage_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/CancelMessage"
 	PecDeliveryService_ResolveMessage_FullMethodName   = "/ceralacca.pec.v1.PecDeliveryService/ResolveMessage"
+	PecDeliveryService_StrikeReceipt_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/StrikeReceipt"
 	PecDeliveryService_ResumeSending_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/ResumeSending"
 )
 
@@ -44,6 +45,10 @@ type PecDeliveryServiceClient interface {
 	CancelMessage(ctx context.Context, in *CancelMessageRequest, opts ...grpc.CallOption) (*Delivery, error)
 	// Decides about a message whose outcome is unknown. Faults: OUTCOME_IS_KNOWN, DECISION_TOO_EARLY, RISK_NOT_TAKEN.
 	ResolveMessage(ctx context.Context, in *ResolveMessageRequest, opts ...grpc.CallOption) (*Delivery, error)
+	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), does
+	// not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
+	// Faults: RECEIPT_NOT_COUNTED, RECEIPT_NOT_DOUBTED, RECEIPT_STRUCK, RECEIPT_NOT_STRUCK.
+	StrikeReceipt(ctx context.Context, in *StrikeReceiptRequest, opts ...grpc.CallOption) (*Message, error)
 	// Tries at once what waits in a mailbox, for example when its provider is back or its login is mended.
 	ResumeSending(ctx context.Context, in *ResumeSendingRequest, opts ...grpc.CallOption) (*ResumeSendingResponse, error)
 }
@@ -109,6 +114,16 @@ func (c *pecDeliveryServiceClient) ResolveMessage(ctx context.Context, in *Resol
 	return out, nil
 }
 
+func (c *pecDeliveryServiceClient) StrikeReceipt(ctx context.Context, in *StrikeReceiptRequest, opts ...grpc.CallOption) (*Message, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Message)
+	err := c.cc.Invoke(ctx, PecDeliveryService_StrikeReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pecDeliveryServiceClient) ResumeSending(ctx context.Context, in *ResumeSendingRequest, opts ...grpc.CallOption) (*ResumeSendingResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResumeSendingResponse)
@@ -136,6 +151,10 @@ type PecDeliveryServiceServer interface {
 	CancelMessage(context.Context, *CancelMessageRequest) (*Delivery, error)
 	// Decides about a message whose outcome is unknown. Faults: OUTCOME_IS_KNOWN, DECISION_TOO_EARLY, RISK_NOT_TAKEN.
 	ResolveMessage(context.Context, *ResolveMessageRequest) (*Delivery, error)
+	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), does
+	// not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
+	// Faults: RECEIPT_NOT_COUNTED, RECEIPT_NOT_DOUBTED, RECEIPT_STRUCK, RECEIPT_NOT_STRUCK.
+	StrikeReceipt(context.Context, *StrikeReceiptRequest) (*Message, error)
 	// Tries at once what waits in a mailbox, for example when its provider is back or its login is mended.
 	ResumeSending(context.Context, *ResumeSendingRequest) (*ResumeSendingResponse, error)
 	mustEmbedUnimplementedPecDeliveryServiceServer()
@@ -162,6 +181,9 @@ func (UnimplementedPecDeliveryServiceServer) CancelMessage(context.Context, *Can
 }
 func (UnimplementedPecDeliveryServiceServer) ResolveMessage(context.Context, *ResolveMessageRequest) (*Delivery, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveMessage not implemented")
+}
+func (UnimplementedPecDeliveryServiceServer) StrikeReceipt(context.Context, *StrikeReceiptRequest) (*Message, error) {
+	return nil, status.Error(codes.Unimplemented, "method StrikeReceipt not implemented")
 }
 func (UnimplementedPecDeliveryServiceServer) ResumeSending(context.Context, *ResumeSendingRequest) (*ResumeSendingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeSending not implemented")
@@ -266,6 +288,24 @@ func _PecDeliveryService_ResolveMessage_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PecDeliveryService_StrikeReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StrikeReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeliveryServiceServer).StrikeReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeliveryService_StrikeReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeliveryServiceServer).StrikeReceipt(ctx, req.(*StrikeReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PecDeliveryService_ResumeSending_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ResumeSendingRequest)
 	if err := dec(in); err != nil {
@@ -306,6 +346,10 @@ var PecDeliveryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveMessage",
 			Handler:    _PecDeliveryService_ResolveMessage_Handler,
+		},
+		{
+			MethodName: "StrikeReceipt",
+			Handler:    _PecDeliveryService_StrikeReceipt_Handler,
 		},
 		{
 			MethodName: "ResumeSending",

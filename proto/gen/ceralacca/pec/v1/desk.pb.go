@@ -793,8 +793,10 @@ type HubEntry struct {
 	// YYYY-MM-DD; empty when nobody said.
 	ExpireDate         string `protobuf:"bytes,15,opt,name=expire_date,json=expireDate,proto3" json:"expire_date,omitempty"`
 	PasswordExpireDate string `protobuf:"bytes,16,opt,name=password_expire_date,json=passwordExpireDate,proto3" json:"password_expire_date,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Messages that the archive does not give back as they came: see ListDamagedMessages.
+	Damaged       int64 `protobuf:"varint,17,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HubEntry) Reset() {
@@ -937,6 +939,13 @@ func (x *HubEntry) GetPasswordExpireDate() string {
 		return x.PasswordExpireDate
 	}
 	return ""
+}
+
+func (x *HubEntry) GetDamaged() int64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
 }
 
 type ListProviderPresetsRequest struct {
@@ -2153,6 +2162,314 @@ func (x *PreservedDay) GetComplete() bool {
 	return false
 }
 
+type ListDamagedMessagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}; with - all that the caller may read.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Those too that are whole again.
+	RepairedToo   bool   `protobuf:"varint,2,opt,name=repaired_too,json=repairedToo,proto3" json:"repaired_too,omitempty"`
+	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDamagedMessagesRequest) Reset() {
+	*x = ListDamagedMessagesRequest{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDamagedMessagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDamagedMessagesRequest) ProtoMessage() {}
+
+func (x *ListDamagedMessagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDamagedMessagesRequest.ProtoReflect.Descriptor instead.
+func (*ListDamagedMessagesRequest) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListDamagedMessagesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListDamagedMessagesRequest) GetRepairedToo() bool {
+	if x != nil {
+		return x.RepairedToo
+	}
+	return false
+}
+
+func (x *ListDamagedMessagesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDamagedMessagesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListDamagedMessagesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*DamagedMessage      `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Reading       *ArchiveReading        `protobuf:"bytes,3,opt,name=reading,proto3" json:"reading,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDamagedMessagesResponse) Reset() {
+	*x = ListDamagedMessagesResponse{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDamagedMessagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDamagedMessagesResponse) ProtoMessage() {}
+
+func (x *ListDamagedMessagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDamagedMessagesResponse.ProtoReflect.Descriptor instead.
+func (*ListDamagedMessagesResponse) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListDamagedMessagesResponse) GetMessages() []*DamagedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ListDamagedMessagesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDamagedMessagesResponse) GetReading() *ArchiveReading {
+	if x != nil {
+		return x.Reading
+	}
+	return nil
+}
+
+// A message whose bytes are not, or were not, in the archive as they came.
+type DamagedMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// BLOB_CORRUPT: other bytes are there; BLOB_NOT_FOUND: none are.
+	Code      string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason    string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Direction MessageDirection       `protobuf:"varint,4,opt,name=direction,proto3,enum=ceralacca.pec.v1.MessageDirection" json:"direction,omitempty"`
+	FindTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=find_time,json=findTime,proto3" json:"find_time,omitempty"`
+	// When its provider was last asked for it. Not set: it stands nowhere at the provider as far as is known.
+	AskTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ask_time,json=askTime,proto3" json:"ask_time,omitempty"`
+	// Not set: it is damaged still.
+	RepairTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=repair_time,json=repairTime,proto3" json:"repair_time,omitempty"`
+	// PROVIDER: fetched once more, and its hash is the one that was written down when it came. STORE: the store gives it back
+	// again, for example since somebody restored it.
+	RepairedFrom  string `protobuf:"bytes,8,opt,name=repaired_from,json=repairedFrom,proto3" json:"repaired_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DamagedMessage) Reset() {
+	*x = DamagedMessage{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DamagedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DamagedMessage) ProtoMessage() {}
+
+func (x *DamagedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DamagedMessage.ProtoReflect.Descriptor instead.
+func (*DamagedMessage) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DamagedMessage) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *DamagedMessage) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DamagedMessage) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DamagedMessage) GetDirection() MessageDirection {
+	if x != nil {
+		return x.Direction
+	}
+	return MessageDirection_MESSAGE_DIRECTION_UNSPECIFIED
+}
+
+func (x *DamagedMessage) GetFindTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FindTime
+	}
+	return nil
+}
+
+func (x *DamagedMessage) GetAskTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskTime
+	}
+	return nil
+}
+
+func (x *DamagedMessage) GetRepairTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RepairTime
+	}
+	return nil
+}
+
+func (x *DamagedMessage) GetRepairedFrom() string {
+	if x != nil {
+		return x.RepairedFrom
+	}
+	return ""
+}
+
+// How far the reading of all messages in the archive is. They are read in the order of their keys, round after round.
+type ArchiveReading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The round that goes on, or waits to begin.
+	Round     int64                  `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Of the last round that came to its end: every message kept before it began was read in it.
+	LastStartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_start_time,json=lastStartTime,proto3" json:"last_start_time,omitempty"`
+	LastEndTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_end_time,json=lastEndTime,proto3" json:"last_end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveReading) Reset() {
+	*x = ArchiveReading{}
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveReading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveReading) ProtoMessage() {}
+
+func (x *ArchiveReading) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_desk_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveReading.ProtoReflect.Descriptor instead.
+func (*ArchiveReading) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_desk_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ArchiveReading) GetRound() int64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *ArchiveReading) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ArchiveReading) GetLastStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastStartTime
+	}
+	return nil
+}
+
+func (x *ArchiveReading) GetLastEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastEndTime
+	}
+	return nil
+}
+
 var File_ceralacca_pec_v1_desk_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
@@ -2200,7 +2517,7 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\awaiting\x18\x03 \x01(\x03R\awaiting\x12\x1c\n" +
 	"\tundecided\x18\x04 \x01(\x03R\tundecided\x12 \n" +
 	"\vquarantined\x18\x05 \x01(\x03R\vquarantined\x124\n" +
-	"\aentries\x18\x06 \x03(\v2\x1a.ceralacca.pec.v1.HubEntryR\aentries\"\xd6\x05\n" +
+	"\aentries\x18\x06 \x03(\v2\x1a.ceralacca.pec.v1.HubEntryR\aentries\"\xf0\x05\n" +
 	"\bHubEntry\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x124\n" +
@@ -2219,7 +2536,8 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\fsending_held\x18\x0e \x01(\tR\vsendingHeld\x12\x1f\n" +
 	"\vexpire_date\x18\x0f \x01(\tR\n" +
 	"expireDate\x120\n" +
-	"\x14password_expire_date\x18\x10 \x01(\tR\x12passwordExpireDate\"\x1c\n" +
+	"\x14password_expire_date\x18\x10 \x01(\tR\x12passwordExpireDate\x12\x18\n" +
+	"\adamaged\x18\x11 \x01(\x03R\adamaged\"\x1c\n" +
 	"\x1aListProviderPresetsRequest\"Y\n" +
 	"\x1bListProviderPresetsResponse\x12:\n" +
 	"\apresets\x18\x01 \x03(\v2 .ceralacca.pec.v1.ProviderPresetR\apresets\"\xe1\x01\n" +
@@ -2320,7 +2638,34 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\n" +
 	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12'\n" +
 	"\x0fregister_sha256\x18\a \x01(\tR\x0eregisterSha256\x12\x1a\n" +
-	"\bcomplete\x18\b \x01(\bR\bcomplete2\xa6\x0f\n" +
+	"\bcomplete\x18\b \x01(\bR\bcomplete\"\xca\x01\n" +
+	"\x1aListDamagedMessagesRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/mailboxes/[^/]+$R\x06parent\x12!\n" +
+	"\frepaired_too\x18\x02 \x01(\bR\vrepairedToo\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\xbf\x01\n" +
+	"\x1bListDamagedMessagesResponse\x12<\n" +
+	"\bmessages\x18\x01 \x03(\v2 .ceralacca.pec.v1.DamagedMessageR\bmessages\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n" +
+	"\areading\x18\x03 \x01(\v2 .ceralacca.pec.v1.ArchiveReadingR\areading\"\xea\x02\n" +
+	"\x0eDamagedMessage\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12@\n" +
+	"\tdirection\x18\x04 \x01(\x0e2\".ceralacca.pec.v1.MessageDirectionR\tdirection\x127\n" +
+	"\tfind_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bfindTime\x125\n" +
+	"\bask_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aaskTime\x12;\n" +
+	"\vrepair_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"repairTime\x12#\n" +
+	"\rrepaired_from\x18\b \x01(\tR\frepairedFrom\"\xe5\x01\n" +
+	"\x0eArchiveReading\x12\x14\n" +
+	"\x05round\x18\x01 \x01(\x03R\x05round\x129\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12B\n" +
+	"\x0flast_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rlastStartTime\x12>\n" +
+	"\rlast_end_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vlastEndTime2\xaf\x10\n" +
 	"\x0ePecDeskService\x12n\n" +
 	"\vListFolders\x12$.ceralacca.pec.v1.ListFoldersRequest\x1a%.ceralacca.pec.v1.ListFoldersResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\bpec.read\x18\x010\x01\x12b\n" +
@@ -2353,7 +2698,9 @@ const file_ceralacca_pec_v1_desk_proto_rawDesc = "" +
 	"\x0eRestoreMailbox\x12'.ceralacca.pec.v1.RestoreMailboxRequest\x1a(.ceralacca.pec.v1.RestoreMailboxResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write\x12z\n" +
 	"\x10PreserveMessages\x12).ceralacca.pec.v1.PreserveMessagesRequest\x1a*.ceralacca.pec.v1.PreserveMessagesResponse\"\x0f\xb2\xbb\x18\v\n" +
-	"\tpec.write\x12\x80\x01\n" +
+	"\tpec.write\x12\x86\x01\n" +
+	"\x13ListDamagedMessages\x12,.ceralacca.pec.v1.ListDamagedMessagesRequest\x1a-.ceralacca.pec.v1.ListDamagedMessagesResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12\x80\x01\n" +
 	"\x11ListPreservedDays\x12*.ceralacca.pec.v1.ListPreservedDaysRequest\x1a+.ceralacca.pec.v1.ListPreservedDaysResponse\"\x12\xb2\xbb\x18\x0e\n" +
 	"\bpec.read\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
@@ -2369,7 +2716,7 @@ func file_ceralacca_pec_v1_desk_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_desk_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_desk_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_ceralacca_pec_v1_desk_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_ceralacca_pec_v1_desk_proto_goTypes = []any{
 	(*Folder)(nil),                      // 0: ceralacca.pec.v1.Folder
 	(*ListFoldersRequest)(nil),          // 1: ceralacca.pec.v1.ListFoldersRequest
@@ -2404,81 +2751,97 @@ var file_ceralacca_pec_v1_desk_proto_goTypes = []any{
 	(*ListPreservedDaysRequest)(nil),    // 30: ceralacca.pec.v1.ListPreservedDaysRequest
 	(*ListPreservedDaysResponse)(nil),   // 31: ceralacca.pec.v1.ListPreservedDaysResponse
 	(*PreservedDay)(nil),                // 32: ceralacca.pec.v1.PreservedDay
-	(*MailboxPolicy)(nil),               // 33: ceralacca.pec.v1.MailboxPolicy
-	(*fieldmaskpb.FieldMask)(nil),       // 34: google.protobuf.FieldMask
-	(*MailboxPermissions)(nil),          // 35: ceralacca.pec.v1.MailboxPermissions
-	(MailboxState)(0),                   // 36: ceralacca.pec.v1.MailboxState
-	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
-	(*MailboxQuota)(nil),                // 38: ceralacca.pec.v1.MailboxQuota
-	(*MailboxSync)(nil),                 // 39: ceralacca.pec.v1.MailboxSync
-	(*MailboxServers)(nil),              // 40: ceralacca.pec.v1.MailboxServers
-	(*v1.Blob)(nil),                     // 41: ceralacca.event.v1.Blob
-	(*emptypb.Empty)(nil),               // 42: google.protobuf.Empty
+	(*ListDamagedMessagesRequest)(nil),  // 33: ceralacca.pec.v1.ListDamagedMessagesRequest
+	(*ListDamagedMessagesResponse)(nil), // 34: ceralacca.pec.v1.ListDamagedMessagesResponse
+	(*DamagedMessage)(nil),              // 35: ceralacca.pec.v1.DamagedMessage
+	(*ArchiveReading)(nil),              // 36: ceralacca.pec.v1.ArchiveReading
+	(*MailboxPolicy)(nil),               // 37: ceralacca.pec.v1.MailboxPolicy
+	(*fieldmaskpb.FieldMask)(nil),       // 38: google.protobuf.FieldMask
+	(*MailboxPermissions)(nil),          // 39: ceralacca.pec.v1.MailboxPermissions
+	(MailboxState)(0),                   // 40: ceralacca.pec.v1.MailboxState
+	(*timestamppb.Timestamp)(nil),       // 41: google.protobuf.Timestamp
+	(*MailboxQuota)(nil),                // 42: ceralacca.pec.v1.MailboxQuota
+	(*MailboxSync)(nil),                 // 43: ceralacca.pec.v1.MailboxSync
+	(*MailboxServers)(nil),              // 44: ceralacca.pec.v1.MailboxServers
+	(*v1.Blob)(nil),                     // 45: ceralacca.event.v1.Blob
+	(MessageDirection)(0),               // 46: ceralacca.pec.v1.MessageDirection
+	(*emptypb.Empty)(nil),               // 47: google.protobuf.Empty
 }
 var file_ceralacca_pec_v1_desk_proto_depIdxs = []int32{
 	0,  // 0: ceralacca.pec.v1.ListFoldersResponse.folders:type_name -> ceralacca.pec.v1.Folder
-	33, // 1: ceralacca.pec.v1.UpdateMailboxPolicyRequest.policy:type_name -> ceralacca.pec.v1.MailboxPolicy
-	34, // 2: ceralacca.pec.v1.UpdateMailboxPolicyRequest.update_mask:type_name -> google.protobuf.FieldMask
-	35, // 3: ceralacca.pec.v1.SetMailboxAccessRequest.permissions:type_name -> ceralacca.pec.v1.MailboxPermissions
+	37, // 1: ceralacca.pec.v1.UpdateMailboxPolicyRequest.policy:type_name -> ceralacca.pec.v1.MailboxPolicy
+	38, // 2: ceralacca.pec.v1.UpdateMailboxPolicyRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 3: ceralacca.pec.v1.SetMailboxAccessRequest.permissions:type_name -> ceralacca.pec.v1.MailboxPermissions
 	14, // 4: ceralacca.pec.v1.Hub.entries:type_name -> ceralacca.pec.v1.HubEntry
-	36, // 5: ceralacca.pec.v1.HubEntry.state:type_name -> ceralacca.pec.v1.MailboxState
-	37, // 6: ceralacca.pec.v1.HubEntry.last_poll_time:type_name -> google.protobuf.Timestamp
-	37, // 7: ceralacca.pec.v1.HubEntry.last_receive_time:type_name -> google.protobuf.Timestamp
-	37, // 8: ceralacca.pec.v1.HubEntry.last_send_time:type_name -> google.protobuf.Timestamp
-	38, // 9: ceralacca.pec.v1.HubEntry.quota:type_name -> ceralacca.pec.v1.MailboxQuota
-	39, // 10: ceralacca.pec.v1.HubEntry.sync:type_name -> ceralacca.pec.v1.MailboxSync
-	37, // 11: ceralacca.pec.v1.HubEntry.waiting_since:type_name -> google.protobuf.Timestamp
+	40, // 5: ceralacca.pec.v1.HubEntry.state:type_name -> ceralacca.pec.v1.MailboxState
+	41, // 6: ceralacca.pec.v1.HubEntry.last_poll_time:type_name -> google.protobuf.Timestamp
+	41, // 7: ceralacca.pec.v1.HubEntry.last_receive_time:type_name -> google.protobuf.Timestamp
+	41, // 8: ceralacca.pec.v1.HubEntry.last_send_time:type_name -> google.protobuf.Timestamp
+	42, // 9: ceralacca.pec.v1.HubEntry.quota:type_name -> ceralacca.pec.v1.MailboxQuota
+	43, // 10: ceralacca.pec.v1.HubEntry.sync:type_name -> ceralacca.pec.v1.MailboxSync
+	41, // 11: ceralacca.pec.v1.HubEntry.waiting_since:type_name -> google.protobuf.Timestamp
 	17, // 12: ceralacca.pec.v1.ListProviderPresetsResponse.presets:type_name -> ceralacca.pec.v1.ProviderPreset
-	40, // 13: ceralacca.pec.v1.ProviderPreset.servers:type_name -> ceralacca.pec.v1.MailboxServers
-	37, // 14: ceralacca.pec.v1.LogFilter.start_time:type_name -> google.protobuf.Timestamp
-	37, // 15: ceralacca.pec.v1.LogFilter.end_time:type_name -> google.protobuf.Timestamp
+	44, // 13: ceralacca.pec.v1.ProviderPreset.servers:type_name -> ceralacca.pec.v1.MailboxServers
+	41, // 14: ceralacca.pec.v1.LogFilter.start_time:type_name -> google.protobuf.Timestamp
+	41, // 15: ceralacca.pec.v1.LogFilter.end_time:type_name -> google.protobuf.Timestamp
 	18, // 16: ceralacca.pec.v1.ListLogEntriesRequest.filter:type_name -> ceralacca.pec.v1.LogFilter
 	21, // 17: ceralacca.pec.v1.ListLogEntriesResponse.entries:type_name -> ceralacca.pec.v1.LogEntry
-	37, // 18: ceralacca.pec.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	37, // 19: ceralacca.pec.v1.LogEntry.certified_time:type_name -> google.protobuf.Timestamp
+	41, // 18: ceralacca.pec.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	41, // 19: ceralacca.pec.v1.LogEntry.certified_time:type_name -> google.protobuf.Timestamp
 	18, // 20: ceralacca.pec.v1.ExportLogRequest.filter:type_name -> ceralacca.pec.v1.LogFilter
-	41, // 21: ceralacca.pec.v1.RestoreMailboxRequest.archive:type_name -> ceralacca.event.v1.Blob
+	45, // 21: ceralacca.pec.v1.RestoreMailboxRequest.archive:type_name -> ceralacca.event.v1.Blob
 	32, // 22: ceralacca.pec.v1.ListPreservedDaysResponse.days:type_name -> ceralacca.pec.v1.PreservedDay
-	37, // 23: ceralacca.pec.v1.PreservedDay.close_time:type_name -> google.protobuf.Timestamp
-	1,  // 24: ceralacca.pec.v1.PecDeskService.ListFolders:input_type -> ceralacca.pec.v1.ListFoldersRequest
-	3,  // 25: ceralacca.pec.v1.PecDeskService.CreateFolder:input_type -> ceralacca.pec.v1.CreateFolderRequest
-	4,  // 26: ceralacca.pec.v1.PecDeskService.RenameFolder:input_type -> ceralacca.pec.v1.RenameFolderRequest
-	5,  // 27: ceralacca.pec.v1.PecDeskService.DeleteFolder:input_type -> ceralacca.pec.v1.DeleteFolderRequest
-	6,  // 28: ceralacca.pec.v1.PecDeskService.MoveMessages:input_type -> ceralacca.pec.v1.MoveMessagesRequest
-	8,  // 29: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:input_type -> ceralacca.pec.v1.GetMailboxPolicyRequest
-	9,  // 30: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:input_type -> ceralacca.pec.v1.UpdateMailboxPolicyRequest
-	10, // 31: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:input_type -> ceralacca.pec.v1.GetMailboxAccessRequest
-	11, // 32: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:input_type -> ceralacca.pec.v1.SetMailboxAccessRequest
-	12, // 33: ceralacca.pec.v1.PecDeskService.GetHub:input_type -> ceralacca.pec.v1.GetHubRequest
-	15, // 34: ceralacca.pec.v1.PecDeskService.ListProviderPresets:input_type -> ceralacca.pec.v1.ListProviderPresetsRequest
-	19, // 35: ceralacca.pec.v1.PecDeskService.ListLogEntries:input_type -> ceralacca.pec.v1.ListLogEntriesRequest
-	22, // 36: ceralacca.pec.v1.PecDeskService.ExportLog:input_type -> ceralacca.pec.v1.ExportLogRequest
-	24, // 37: ceralacca.pec.v1.PecDeskService.ExportMailbox:input_type -> ceralacca.pec.v1.ExportMailboxRequest
-	26, // 38: ceralacca.pec.v1.PecDeskService.RestoreMailbox:input_type -> ceralacca.pec.v1.RestoreMailboxRequest
-	28, // 39: ceralacca.pec.v1.PecDeskService.PreserveMessages:input_type -> ceralacca.pec.v1.PreserveMessagesRequest
-	30, // 40: ceralacca.pec.v1.PecDeskService.ListPreservedDays:input_type -> ceralacca.pec.v1.ListPreservedDaysRequest
-	2,  // 41: ceralacca.pec.v1.PecDeskService.ListFolders:output_type -> ceralacca.pec.v1.ListFoldersResponse
-	0,  // 42: ceralacca.pec.v1.PecDeskService.CreateFolder:output_type -> ceralacca.pec.v1.Folder
-	0,  // 43: ceralacca.pec.v1.PecDeskService.RenameFolder:output_type -> ceralacca.pec.v1.Folder
-	42, // 44: ceralacca.pec.v1.PecDeskService.DeleteFolder:output_type -> google.protobuf.Empty
-	7,  // 45: ceralacca.pec.v1.PecDeskService.MoveMessages:output_type -> ceralacca.pec.v1.MoveMessagesResponse
-	33, // 46: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
-	33, // 47: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
-	35, // 48: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
-	35, // 49: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
-	13, // 50: ceralacca.pec.v1.PecDeskService.GetHub:output_type -> ceralacca.pec.v1.Hub
-	16, // 51: ceralacca.pec.v1.PecDeskService.ListProviderPresets:output_type -> ceralacca.pec.v1.ListProviderPresetsResponse
-	20, // 52: ceralacca.pec.v1.PecDeskService.ListLogEntries:output_type -> ceralacca.pec.v1.ListLogEntriesResponse
-	23, // 53: ceralacca.pec.v1.PecDeskService.ExportLog:output_type -> ceralacca.pec.v1.ExportLogResponse
-	25, // 54: ceralacca.pec.v1.PecDeskService.ExportMailbox:output_type -> ceralacca.pec.v1.ExportMailboxResponse
-	27, // 55: ceralacca.pec.v1.PecDeskService.RestoreMailbox:output_type -> ceralacca.pec.v1.RestoreMailboxResponse
-	29, // 56: ceralacca.pec.v1.PecDeskService.PreserveMessages:output_type -> ceralacca.pec.v1.PreserveMessagesResponse
-	31, // 57: ceralacca.pec.v1.PecDeskService.ListPreservedDays:output_type -> ceralacca.pec.v1.ListPreservedDaysResponse
-	41, // [41:58] is the sub-list for method output_type
-	24, // [24:41] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	41, // 23: ceralacca.pec.v1.PreservedDay.close_time:type_name -> google.protobuf.Timestamp
+	35, // 24: ceralacca.pec.v1.ListDamagedMessagesResponse.messages:type_name -> ceralacca.pec.v1.DamagedMessage
+	36, // 25: ceralacca.pec.v1.ListDamagedMessagesResponse.reading:type_name -> ceralacca.pec.v1.ArchiveReading
+	46, // 26: ceralacca.pec.v1.DamagedMessage.direction:type_name -> ceralacca.pec.v1.MessageDirection
+	41, // 27: ceralacca.pec.v1.DamagedMessage.find_time:type_name -> google.protobuf.Timestamp
+	41, // 28: ceralacca.pec.v1.DamagedMessage.ask_time:type_name -> google.protobuf.Timestamp
+	41, // 29: ceralacca.pec.v1.DamagedMessage.repair_time:type_name -> google.protobuf.Timestamp
+	41, // 30: ceralacca.pec.v1.ArchiveReading.start_time:type_name -> google.protobuf.Timestamp
+	41, // 31: ceralacca.pec.v1.ArchiveReading.last_start_time:type_name -> google.protobuf.Timestamp
+	41, // 32: ceralacca.pec.v1.ArchiveReading.last_end_time:type_name -> google.protobuf.Timestamp
+	1,  // 33: ceralacca.pec.v1.PecDeskService.ListFolders:input_type -> ceralacca.pec.v1.ListFoldersRequest
+	3,  // 34: ceralacca.pec.v1.PecDeskService.CreateFolder:input_type -> ceralacca.pec.v1.CreateFolderRequest
+	4,  // 35: ceralacca.pec.v1.PecDeskService.RenameFolder:input_type -> ceralacca.pec.v1.RenameFolderRequest
+	5,  // 36: ceralacca.pec.v1.PecDeskService.DeleteFolder:input_type -> ceralacca.pec.v1.DeleteFolderRequest
+	6,  // 37: ceralacca.pec.v1.PecDeskService.MoveMessages:input_type -> ceralacca.pec.v1.MoveMessagesRequest
+	8,  // 38: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:input_type -> ceralacca.pec.v1.GetMailboxPolicyRequest
+	9,  // 39: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:input_type -> ceralacca.pec.v1.UpdateMailboxPolicyRequest
+	10, // 40: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:input_type -> ceralacca.pec.v1.GetMailboxAccessRequest
+	11, // 41: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:input_type -> ceralacca.pec.v1.SetMailboxAccessRequest
+	12, // 42: ceralacca.pec.v1.PecDeskService.GetHub:input_type -> ceralacca.pec.v1.GetHubRequest
+	15, // 43: ceralacca.pec.v1.PecDeskService.ListProviderPresets:input_type -> ceralacca.pec.v1.ListProviderPresetsRequest
+	19, // 44: ceralacca.pec.v1.PecDeskService.ListLogEntries:input_type -> ceralacca.pec.v1.ListLogEntriesRequest
+	22, // 45: ceralacca.pec.v1.PecDeskService.ExportLog:input_type -> ceralacca.pec.v1.ExportLogRequest
+	24, // 46: ceralacca.pec.v1.PecDeskService.ExportMailbox:input_type -> ceralacca.pec.v1.ExportMailboxRequest
+	26, // 47: ceralacca.pec.v1.PecDeskService.RestoreMailbox:input_type -> ceralacca.pec.v1.RestoreMailboxRequest
+	28, // 48: ceralacca.pec.v1.PecDeskService.PreserveMessages:input_type -> ceralacca.pec.v1.PreserveMessagesRequest
+	33, // 49: ceralacca.pec.v1.PecDeskService.ListDamagedMessages:input_type -> ceralacca.pec.v1.ListDamagedMessagesRequest
+	30, // 50: ceralacca.pec.v1.PecDeskService.ListPreservedDays:input_type -> ceralacca.pec.v1.ListPreservedDaysRequest
+	2,  // 51: ceralacca.pec.v1.PecDeskService.ListFolders:output_type -> ceralacca.pec.v1.ListFoldersResponse
+	0,  // 52: ceralacca.pec.v1.PecDeskService.CreateFolder:output_type -> ceralacca.pec.v1.Folder
+	0,  // 53: ceralacca.pec.v1.PecDeskService.RenameFolder:output_type -> ceralacca.pec.v1.Folder
+	47, // 54: ceralacca.pec.v1.PecDeskService.DeleteFolder:output_type -> google.protobuf.Empty
+	7,  // 55: ceralacca.pec.v1.PecDeskService.MoveMessages:output_type -> ceralacca.pec.v1.MoveMessagesResponse
+	37, // 56: ceralacca.pec.v1.PecDeskService.GetMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
+	37, // 57: ceralacca.pec.v1.PecDeskService.UpdateMailboxPolicy:output_type -> ceralacca.pec.v1.MailboxPolicy
+	39, // 58: ceralacca.pec.v1.PecDeskService.GetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
+	39, // 59: ceralacca.pec.v1.PecDeskService.SetMailboxAccess:output_type -> ceralacca.pec.v1.MailboxPermissions
+	13, // 60: ceralacca.pec.v1.PecDeskService.GetHub:output_type -> ceralacca.pec.v1.Hub
+	16, // 61: ceralacca.pec.v1.PecDeskService.ListProviderPresets:output_type -> ceralacca.pec.v1.ListProviderPresetsResponse
+	20, // 62: ceralacca.pec.v1.PecDeskService.ListLogEntries:output_type -> ceralacca.pec.v1.ListLogEntriesResponse
+	23, // 63: ceralacca.pec.v1.PecDeskService.ExportLog:output_type -> ceralacca.pec.v1.ExportLogResponse
+	25, // 64: ceralacca.pec.v1.PecDeskService.ExportMailbox:output_type -> ceralacca.pec.v1.ExportMailboxResponse
+	27, // 65: ceralacca.pec.v1.PecDeskService.RestoreMailbox:output_type -> ceralacca.pec.v1.RestoreMailboxResponse
+	29, // 66: ceralacca.pec.v1.PecDeskService.PreserveMessages:output_type -> ceralacca.pec.v1.PreserveMessagesResponse
+	34, // 67: ceralacca.pec.v1.PecDeskService.ListDamagedMessages:output_type -> ceralacca.pec.v1.ListDamagedMessagesResponse
+	31, // 68: ceralacca.pec.v1.PecDeskService.ListPreservedDays:output_type -> ceralacca.pec.v1.ListPreservedDaysResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_desk_proto_init() }
@@ -2494,7 +2857,7 @@ func file_ceralacca_pec_v1_desk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_desk_proto_rawDesc), len(file_ceralacca_pec_v1_desk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	PecDeskService_ExportMailbox_FullMethodName       = "/ceralacca.pec.v1.PecDeskService/ExportMailbox"
 	PecDeskService_RestoreMailbox_FullMethodName      = "/ceralacca.pec.v1.PecDeskService/RestoreMailbox"
 	PecDeskService_PreserveMessages_FullMethodName    = "/ceralacca.pec.v1.PecDeskService/PreserveMessages"
+	PecDeskService_ListDamagedMessages_FullMethodName = "/ceralacca.pec.v1.PecDeskService/ListDamagedMessages"
 	PecDeskService_ListPreservedDays_FullMethodName   = "/ceralacca.pec.v1.PecDeskService/ListPreservedDays"
 )
 
@@ -84,6 +85,9 @@ type PecDeskServiceClient interface {
 	RestoreMailbox(ctx context.Context, in *RestoreMailboxRequest, opts ...grpc.CallOption) (*RestoreMailboxResponse, error)
 	// Hands chosen messages over to preservation, each once. Faults: MESSAGE_NOT_FOUND, MESSAGE_NOT_SENT.
 	PreserveMessages(ctx context.Context, in *PreserveMessagesRequest, opts ...grpc.CallOption) (*PreserveMessagesResponse, error)
+	// Messages that the archive did not give back as they came when it was read, newest first, and what became of each; and how
+	// far the reading of all that is kept is.
+	ListDamagedMessages(ctx context.Context, in *ListDamagedMessagesRequest, opts ...grpc.CallOption) (*ListDamagedMessagesResponse, error)
 	// The days of a mailbox that were handed over, newest first, and how far preservation is with each.
 	ListPreservedDays(ctx context.Context, in *ListPreservedDaysRequest, opts ...grpc.CallOption) (*ListPreservedDaysResponse, error)
 }
@@ -274,6 +278,16 @@ func (c *pecDeskServiceClient) PreserveMessages(ctx context.Context, in *Preserv
 	return out, nil
 }
 
+func (c *pecDeskServiceClient) ListDamagedMessages(ctx context.Context, in *ListDamagedMessagesRequest, opts ...grpc.CallOption) (*ListDamagedMessagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDamagedMessagesResponse)
+	err := c.cc.Invoke(ctx, PecDeskService_ListDamagedMessages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pecDeskServiceClient) ListPreservedDays(ctx context.Context, in *ListPreservedDaysRequest, opts ...grpc.CallOption) (*ListPreservedDaysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPreservedDaysResponse)
@@ -329,6 +343,9 @@ type PecDeskServiceServer interface {
 	RestoreMailbox(context.Context, *RestoreMailboxRequest) (*RestoreMailboxResponse, error)
 	// Hands chosen messages over to preservation, each once. Faults: MESSAGE_NOT_FOUND, MESSAGE_NOT_SENT.
 	PreserveMessages(context.Context, *PreserveMessagesRequest) (*PreserveMessagesResponse, error)
+	// Messages that the archive did not give back as they came when it was read, newest first, and what became of each; and how
+	// far the reading of all that is kept is.
+	ListDamagedMessages(context.Context, *ListDamagedMessagesRequest) (*ListDamagedMessagesResponse, error)
 	// The days of a mailbox that were handed over, newest first, and how far preservation is with each.
 	ListPreservedDays(context.Context, *ListPreservedDaysRequest) (*ListPreservedDaysResponse, error)
 	mustEmbedUnimplementedPecDeskServiceServer()
@@ -388,6 +405,9 @@ func (UnimplementedPecDeskServiceServer) RestoreMailbox(context.Context, *Restor
 }
 func (UnimplementedPecDeskServiceServer) PreserveMessages(context.Context, *PreserveMessagesRequest) (*PreserveMessagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PreserveMessages not implemented")
+}
+func (UnimplementedPecDeskServiceServer) ListDamagedMessages(context.Context, *ListDamagedMessagesRequest) (*ListDamagedMessagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDamagedMessages not implemented")
 }
 func (UnimplementedPecDeskServiceServer) ListPreservedDays(context.Context, *ListPreservedDaysRequest) (*ListPreservedDaysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPreservedDays not implemented")
@@ -687,6 +707,24 @@ func _PecDeskService_PreserveMessages_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PecDeskService_ListDamagedMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDamagedMessagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeskServiceServer).ListDamagedMessages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeskService_ListDamagedMessages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeskServiceServer).ListDamagedMessages(ctx, req.(*ListDamagedMessagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PecDeskService_ListPreservedDays_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPreservedDaysRequest)
 	if err := dec(in); err != nil {
@@ -767,6 +805,10 @@ var PecDeskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PreserveMessages",
 			Handler:    _PecDeskService_PreserveMessages_Handler,
+		},
+		{
+			MethodName: "ListDamagedMessages",
+			Handler:    _PecDeskService_ListDamagedMessages_Handler,
 		},
 		{
 			MethodName: "ListPreservedDays",

@@ -34,7 +34,8 @@ type MailboxState int32
 const (
 	MailboxState_MAILBOX_STATE_UNSPECIFIED MailboxState = 0
 	MailboxState_MAILBOX_STATE_ACTIVE      MailboxState = 1
-	// Reception goes on, sending does not: the provider has suspended the mailbox.
+	// It is read, and its provider has suspended it: nothing leaves (SENDING_SUSPENDED), or nothing may be changed in it
+	// (MAILBOX_READ_ONLY); `problem_code` says which.
 	MailboxState_MAILBOX_STATE_SUSPENDED MailboxState = 2
 	// It cannot be reached or logged into; `problem` says why.
 	MailboxState_MAILBOX_STATE_DEGRADED MailboxState = 3
@@ -655,10 +656,13 @@ type MailboxSync struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
 	// Messages found and messages kept so far.
-	Total         int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
-	Fetched       int64                  `protobuf:"varint,3,opt,name=fetched,proto3" json:"fetched,omitempty"`
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Total     int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	Fetched   int64                  `protobuf:"varint,3,opt,name=fetched,proto3" json:"fetched,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// When everything that the provider has was last compared with what is kept, and what was missing fetched: that is done when
+	// the provider suspends the mailbox, since providers delete such mailboxes some time later.
+	WholeTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=whole_time,json=wholeTime,proto3" json:"whole_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,6 +728,13 @@ func (x *MailboxSync) GetStartTime() *timestamppb.Timestamp {
 func (x *MailboxSync) GetEndTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EndTime
+	}
+	return nil
+}
+
+func (x *MailboxSync) GetWholeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WholeTime
 	}
 	return nil
 }
@@ -2062,14 +2073,16 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x0eMailboxServers\x12\x1c\n" +
 	"\x04imap\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04imap\x12\x1c\n" +
 	"\x04pop3\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04pop3\x12\x1c\n" +
-	"\x04smtp\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04smtp\"\xc3\x01\n" +
+	"\x04smtp\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04smtp\"\xfe\x01\n" +
 	"\vMailboxSync\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\afetched\x18\x03 \x01(\x03R\afetched\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x88\x01\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x129\n" +
+	"\n" +
+	"whole_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\twholeTime\"\x88\x01\n" +
 	"\fMailboxQuota\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x122\n" +
@@ -2317,48 +2330,49 @@ var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	23, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
 	23, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
-	2,  // 2: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
-	3,  // 3: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
-	0,  // 4: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
-	23, // 5: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 6: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
-	1,  // 7: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
-	13, // 8: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
-	23, // 9: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
-	23, // 10: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
-	23, // 11: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
-	10, // 12: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
-	11, // 13: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
-	12, // 14: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
-	4,  // 15: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
-	5,  // 16: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
-	24, // 17: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
-	6,  // 18: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
-	7,  // 19: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
-	25, // 20: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	23, // 21: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 22: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
-	18, // 23: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
-	23, // 24: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
-	23, // 25: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
-	20, // 26: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	21, // 27: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
-	22, // 28: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
-	17, // 29: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
-	26, // 30: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
-	27, // 31: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
-	23, // 32: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
-	28, // 33: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
-	23, // 34: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
-	23, // 35: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	23, // 36: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	19, // 37: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	23, // 38: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	23, // 2: ceralacca.pec.v1.MailboxSync.whole_time:type_name -> google.protobuf.Timestamp
+	2,  // 3: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
+	3,  // 4: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
+	0,  // 5: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
+	23, // 6: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 7: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
+	1,  // 8: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
+	13, // 9: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
+	23, // 10: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
+	23, // 11: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
+	23, // 12: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
+	10, // 13: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
+	11, // 14: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
+	12, // 15: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
+	4,  // 16: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
+	5,  // 17: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
+	24, // 18: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
+	6,  // 19: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
+	7,  // 20: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
+	25, // 21: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	23, // 22: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 23: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
+	18, // 24: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
+	23, // 25: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
+	23, // 26: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	20, // 27: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	21, // 28: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
+	22, // 29: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
+	17, // 30: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
+	26, // 31: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
+	27, // 32: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
+	23, // 33: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
+	28, // 34: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
+	23, // 35: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	23, // 36: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	23, // 37: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	19, // 38: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	23, // 39: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }

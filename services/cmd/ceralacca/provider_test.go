@@ -89,11 +89,13 @@ func TestCredentialsAtProviders(t *testing.T) {
 	enrol("AHI0000001", true)
 
 	require.Contains(t, tool(exitOK, nil, "credential providers"), "namirial")
+	byKind := map[string]string{}
 	for _, kind := range []string{"automatic", "seal", "role"} {
 		made := create("--provider namirial --remote-id AHI0000001 --secret pin --kind " + kind)
 		require.Equal(t, "CREDENTIAL_KIND_"+strings.ToUpper(kind), made["kind"], made)
 		require.Equal(t, "SIGNATURE_LEVEL_QUALIFIED", made["level"], made)
 		require.Equal(t, "namirial", made["provider"], made)
+		byKind[kind], _ = made["name"].(string)
 	}
 	require.Contains(t, tool(exitUsage, nil, "credential create --provider namirial --remote-id x --kind clerk"), "person, automatic, seal or role")
 	require.Contains(t, tool(exitRefused, nil, "credential create --provider csc --remote-id anna --kind seal --secret pin"), "PROVIDER_NOT_AUTOMATIC")
@@ -109,4 +111,20 @@ func TestCredentialsAtProviders(t *testing.T) {
 		"--id-attr:Id", "http://www.w3.org/2000/09/xmldsig#:KeyInfo", "--trusted-pem", roots, filepath.Join(dir, "note.signed.xml"))
 	require.NoError(t, err, said)
 	require.Contains(t, tool(exitOK, nil, "credential calls"), "1/1")
+
+	// An answer is lost, and somebody looks at the provider's own list.
+	var m map[string]any
+	require.NoError(t, json.Unmarshal([]byte(tool(exitOK, nil, "mandate create "+byKind["seal"]+" --description notes --until 2199-01-01 --format json")), &m))
+	require.NoError(t, world.AddFault(client.RemoteFault{Kind: client.Remote500After, Operation: "signPkcs1"}))
+	require.Contains(t, tool(exitRefused, nil, fmt.Sprintf("seal %s --mandate %s --output-dir %s", note, m["name"], t.TempDir())), "PROVIDER_OUTCOME_UNKNOWN")
+	var unknown struct {
+		Calls []map[string]any `json:"provider_calls"`
+	}
+	listed := tool(exitOK, nil, "credential calls --unknown --format json")
+	require.NoError(t, json.Unmarshal([]byte(listed), &unknown), listed)
+	require.Len(t, unknown.Calls, 1)
+	call, _ := unknown.Calls[0]["name"].(string)
+	require.Contains(t, tool(exitUsage, nil, "credential resolve "+call+" --found lost --note seen"), "undetermined")
+	require.Contains(t, strings.ToLower(tool(exitOK, nil, "credential resolve "+call+" --found signed --note seen")), "resolved")
+	require.NotContains(t, tool(exitOK, nil, "credential calls --unknown"), call)
 }

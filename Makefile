@@ -55,6 +55,11 @@ test-all: prepare $(versitygw) ## the same with faults, soaks and S3, a browser,
 test-browser: prepare ## what opens in a browser, in a headless Chromium (apt-get install chromium)
 	@cd services && $(BIN)/devenv with-postgres $(GO_TEST) -tags browser -run Test43 -timeout $(TIMEOUT) $(ARGS) ./conservation
 
+bare := .cache/bare
+test-bare: prepare ## packages checked in a Debian that has openssl and xmllint and nothing else (as root; apt-get install debootstrap)
+	@[ -e $(bare)/made ] || { rm -rf $(bare) && debootstrap --variant=minbase --include=openssl,libxml2-utils $(or $(SUITE),stable) $(bare) && touch $(bare)/made; }
+	@cd services && CERALACCA_BARE_ROOT=$(abspath $(bare)) $(BIN)/devenv with-postgres $(GO_TEST) -run 'TestDistributions$$/Test44|Test28' -count=1 -timeout $(TIMEOUT) $(ARGS) ./conservation
+
 test-s3: $(versitygw) ## blob stores against a real S3-compatible server
 	@cd services && $(GO) test -tags s3 -count=1 $(ARGS) ./internal/blob/s3test ./conservation/internal/vault ./conservation/eraser
 
@@ -126,5 +131,5 @@ help:
 	@awk '/^## / { printf "\n%s\n", substr($$0, 4) } \
 	/^[a-z0-9%-]+:.*## / { split($$0, a, ":"); sub(/.*## /, ""); printf "  make %-14s %s\n", a[1], $$0 }' Makefile
 
-.PHONY: demo dev build test test-all test-browser test-s3 test-vaultdev lint lint-proto check-gen check build-alone build-wasm vuln bench \
+.PHONY: demo dev build test test-all test-bare test-browser test-s3 test-vaultdev lint lint-proto check-gen check build-alone build-wasm vuln bench \
 	gen proto-deps tools prepare clean devenv ceralacca ceralacca-dev help

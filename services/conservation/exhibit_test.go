@@ -121,11 +121,41 @@ func unpack(t testing.TB, raw []byte) (dir string, files map[string][]byte) {
 // script runs verifica.sh with nothing but a PATH.
 func script(t testing.TB, dir string, roots ...string) (string, bool) {
 	t.Helper()
-	cmd := exec.Command("env", append([]string{"-i", "PATH=/usr/bin:/bin", "sh", filepath.Join(dir, "verifica.sh")}, roots...)...)
+	cmd := outside(t, append([]string{dir}, roots...), "", append([]string{"sh", filepath.Join(dir, "verifica.sh")}, roots...)...)
 	out, err := cmd.CombinedOutput()
 	said := strings.Contains(string(out), "VERIFICA RIUSCITA\n")
 	assert.Equal(t, err == nil, said, "the exit code and the last line say the same: %v\n%s", err, out)
 	return string(out), err == nil
+}
+
+// outside is a command with an empty environment, in a folder unless that is empty. Where CERALACCA_BARE_ROOT names the folder of
+// another system (make test-bare), it runs there, with copies of the files that it needs and nothing else of this one.
+func outside(t testing.TB, needs []string, folder string, words ...string) *exec.Cmd {
+	t.Helper()
+	words = append([]string{"env", "-i", "PATH=/usr/bin:/bin"}, words...)
+	root := os.Getenv("CERALACCA_BARE_ROOT")
+	if root == "" {
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Dir = folder
+		return cmd
+	}
+	place, err := os.MkdirTemp(root, "copies-") // one of its own: others run beside it
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(place) })
+	require.NoError(t, os.Chmod(place, 0o755))
+	for i, path := range needs {
+		inside := fmt.Sprintf("/%s/%d", filepath.Base(place), i)
+		out, err := exec.Command("cp", "-a", path, filepath.Join(root, inside)).CombinedOutput()
+		require.NoError(t, err, string(out))
+		for k, word := range append(words, folder) {
+			if rest, ok := strings.CutPrefix(word, path); ok && k < len(words) {
+				words[k] = inside + rest
+			} else if ok {
+				folder = inside + rest
+			}
+		}
+	}
+	return exec.Command("chroot", append([]string{root, "sh", "-c", `cd "${0:-/}" && exec "$@"`, folder}, words...)...)
 }
 
 func (h *house) rootsFile(t testing.TB) (string, *x509.CertPool) {

@@ -134,8 +134,7 @@ func bare(t *testing.T, raw, roots []byte) (string, bool) {
 		_, err = exec.LookPath(need)
 		require.NoError(t, err, "%s judges the packages: install it", need)
 	}
-	cmd := exec.Command("env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", commands)
-	cmd.Dir = filepath.Join(dir, "package")
+	cmd := outside(t, []string{dir}, filepath.Join(dir, "package"), "sh", "-c", commands)
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
 }

@@ -103,8 +103,8 @@ func heapNow() uint64 {
 	return m.HeapAlloc
 }
 
-// Test57_Crowd takes a crowd of units of many tenants in: a million of a thousand with CERALACCA_SOAK_UNITS=1000000, which wants hours
-// and some 60 GB of disk; twenty thousand otherwise. Nothing is lost, every tenant's numbers in the log have no gap, memory stays what
+// Test57_Crowd takes a crowd of units of many tenants in: a million of a thousand with CERALACCA_SOAK_UNITS=1000000, which wants an hour
+// and 30 GB of disk; twenty thousand otherwise. Nothing is lost, every tenant's numbers in the log have no gap, memory stays what
 // it was after the first tenth, and rates are told and not judged: the machine may be busy.
 func Test57_Crowd(t *testing.T) {
 	units := soakUnits(t, 20_000)

@@ -169,7 +169,10 @@ func (a retention) ProposeDisposal(ctx context.Context, req *conservationv1.Prop
 			}
 		}
 		if listed == 0 {
-			return fault.Precondition("DISPOSAL_EMPTY", "no package may be destroyed: %d have reached the end of their term, and all of those are held", len(due))
+			if len(due) == 0 {
+				return fault.Precondition("DISPOSAL_EMPTY", "no package may be destroyed: none that was asked for has reached the end of its term (ceralacca conserve retention)")
+			}
+			return fault.Precondition("DISPOSAL_EMPTY", "no package may be destroyed: %d have reached the end of their term, and all of those are held, or on another list (ceralacca conserve hold ls, scarto ls)", len(due))
 		}
 		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "disposal.propose", Resource: disposalName(tenant, id), Detail: map[string]string{"packages": strconv.Itoa(listed)}})
 		if err != nil {

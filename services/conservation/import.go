@@ -108,7 +108,7 @@ func (j *judgement) judgePackage() error {
 func openForeign(raw []byte) (*foreign, error) {
 	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
-		return nil, fmt.Errorf("no readable ZIP: %w", err)
+		return nil, fmt.Errorf("no readable ZIP (%w): it is another kind of file, or was cut", err)
 	}
 	f := &foreign{v: &verified{Notes: []string{}, Problems: []string{}}, entries: map[string]*zip.File{}, bases: map[string][]string{}}
 	total := uint64(0)

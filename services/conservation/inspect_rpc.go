@@ -45,7 +45,11 @@ func (a inspections) InspectDocuments(ctx context.Context, req *conservationv1.I
 	if err != nil {
 		return nil, err
 	}
-	err = v.note(ctx, "search", "tenants/"+v.who.TenantID, protojson.Format(req.GetQuery()))
+	asked := "" // for all that may be seen
+	if req.GetQuery() != nil {
+		asked = protojson.Format(req.GetQuery())
+	}
+	err = v.note(ctx, "search", "tenants/"+v.who.TenantID, asked)
 	if err != nil {
 		return nil, err
 	}

@@ -361,7 +361,7 @@ func (s *Service) evidenceBytes(ctx context.Context, tenant string, id uuid.UUID
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, row, fault.NotFound(evidenceMissing, "package %s has no such evidence record: its time stamp is renewed %s before it ends", id, s.cfg.Renewal.Ahead)
+		return nil, row, fault.NotFound(evidenceMissing, "package %s has no such evidence record: the time stamp inside it proves it still, and a record is made %d days before that ends", id, int(s.cfg.Renewal.Ahead.Hours()/24))
 	}
 	if err != nil {
 		return nil, row, err

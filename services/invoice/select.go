@@ -60,7 +60,14 @@ func narrowStates(p *db.ListInvoicesParams, c condition) error {
 	const prefix = "INVOICE_STATE_"
 	number, ok := invoicev1.InvoiceState_value[prefix+strings.TrimPrefix(strings.ToUpper(c.value), prefix)]
 	if !ok {
-		return filterFault(c.at, "there is no state %q; one is INVOICE_STATE_DELIVERED", c.value)
+		var known []string
+		for name, number := range invoicev1.InvoiceState_value {
+			if number != 0 {
+				known = append(known, strings.TrimPrefix(name, prefix))
+			}
+		}
+		slices.Sort(known)
+		return filterFault(c.at, "there is no state %q; there are %s", c.value, strings.Join(known, ", "))
 	}
 	if c.op != "=" && c.op != "!=" {
 		return filterFault(c.at, "state can be compared with = and != only")

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -64,6 +65,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs.BoolVar(&cfg.LaxSignatures, "lax-signatures", false, "do not judge who signed the files received")
 	fs.TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
 	if err != nil {
 		return 2
 	}

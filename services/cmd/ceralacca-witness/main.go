@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,6 +44,14 @@ const usage = `usage: ceralacca-witness init  --dir DIR --name NAME
 LOGKEY is a verifier key, name+id+key, as ceralacca conserve log writes it. Give the key that init prints to the
 log's operator (conservation.log.witnesses) and to everybody who checks receipts.
 The folder is never restored from a backup: a witness that goes back signs two histories. Make a new one.
+
+  --dir        folder of the witness: its key, the logs that it watches, what it cosigned last
+  --name       of init: its name, such as witness.example; never changed
+  --listen     of serve: address, 127.0.0.1:7676 when not given; port 0 takes a free one
+  --tls-cert   of serve: certificate, PEM; without it plain HTTP, which suffices behind a proxy
+  --tls-key    its key, PEM
+
+Exit codes: 0 done, 1 it cannot do what it should, 2 wrong command line.
 `
 
 // run gives the exit code: 0, 1 when it cannot do what it should, 2 for a wrong command line.
@@ -49,27 +59,47 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	verbs := map[string]func(context.Context, *options, []string, io.Writer, io.Writer) error{
 		"init": initialize, "trust": trust, "serve": serve, "show": show,
 	}
-	if len(args) == 0 || verbs[args[0]] == nil {
+	wrong := func(format string, a ...any) int {
+		fmt.Fprintf(errOut, "ceralacca-witness: "+format+"; see ceralacca-witness help\n", a...)
+		return 2
+	}
+	switch {
+	case len(args) == 0:
 		fmt.Fprint(errOut, usage)
 		return 2
+	case slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]):
+		fmt.Fprint(out, usage)
+		return 0
+	case verbs[args[0]] == nil:
+		return wrong("unknown command %q: there are init, trust, serve and show", args[0])
 	}
 	var o options
 	fs := flag.NewFlagSet("ceralacca-witness "+args[0], flag.ContinueOnError)
-	fs.SetOutput(errOut)
-	fs.Usage = func() { fmt.Fprint(errOut, usage) }
+	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.dir, "dir", "", "folder of the witness")
 	fs.StringVar(&o.name, "name", "", "name of the witness, such as witness.example; never changed")
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:7676", "address to listen on; port 0 takes a free one")
 	fs.StringVar(&o.cert, "tls-cert", "", "certificate, PEM; without it plain HTTP, which suffices behind a proxy")
 	fs.StringVar(&o.key, "tls-key", "", "its key, PEM")
-	if fs.Parse(args[1:]) != nil {
-		return 2
+	err := fs.Parse(args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(out, usage)
+		return 0
+	case err != nil:
+		return wrong("%v", err)
+	case o.dir == "":
+		return wrong("--dir is missing: the folder of the witness")
+	case args[0] == "init" && o.name == "":
+		return wrong("--name is missing: the name of the witness, such as witness.example")
+	case args[0] == "trust" && fs.NArg() == 0:
+		return wrong("LOGKEY is missing: the verifier key of the log, name+id+key, the first line of what ceralacca conserve log writes")
+	case args[0] != "trust" && fs.NArg() > 0:
+		return wrong("%q is one argument too many: %s takes flags only", fs.Arg(0), args[0])
+	case (o.cert == "") != (o.key == ""):
+		return wrong("--tls-cert and --tls-key belong together: give both or neither")
 	}
-	if o.dir == "" || (args[0] == "init" && o.name == "") || (args[0] == "trust") != (fs.NArg() > 0) || (o.cert == "") != (o.key == "") {
-		fmt.Fprint(errOut, usage)
-		return 2
-	}
-	err := verbs[args[0]](ctx, &o, fs.Args(), out, errOut)
+	err = verbs[args[0]](ctx, &o, fs.Args(), out, errOut)
 	if err != nil {
 		fmt.Fprintf(errOut, "ceralacca-witness: %v\n", err)
 		return 1
@@ -123,9 +153,15 @@ func serve(ctx context.Context, o *options, _ []string, out, errOut io.Writer) (
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	log := slog.New(slog.NewTextHandler(errOut, nil))
+	if o.cert != "" {
+		_, err = tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return fmt.Errorf("--tls-cert with --tls-key: %w", err)
+		}
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("--listen %s, which is to be host:port: %w", o.listen, err)
 	}
 	server := &http.Server{
 		Handler: witness.Handler(f, log), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +42,24 @@ func TestLife(t *testing.T) {
 	for _, args := range [][]string{nil, {"dance"}, {"init", "--dir", dir}, {"trust", "--dir", dir}, {"serve"}, {"serve", "--dir", dir, "x"}, {"show", "--nothing"}, {"serve", "--dir", dir, "--tls-cert", "x"}} {
 		do(2, args...)
 	}
+	for want, args := range map[string][]string{
+		`unknown command "dance"`: {"dance"}, "--name is missing": {"init", "--dir", dir}, "LOGKEY is missing": {"trust", "--dir", dir},
+		"--dir is missing": {"serve"}, `"x" is one argument too many`: {"serve", "--dir", dir, "x"}, "-nothing": {"show", "--nothing"},
+		"give both or neither": {"serve", "--dir", dir, "--tls-cert", "x"},
+	} {
+		_, said = do(2, args...)
+		require.Contains(t, said, want)
+	}
+	for _, args := range [][]string{{"help"}, {"--help"}, {"serve", "--help"}} {
+		help, _ := do(0, args...)
+		require.Contains(t, help, "Exit codes")
+	}
+	empty := t.TempDir()
+	_, said = do(1, "show", "--dir", empty)
+	require.Contains(t, said, "is no witness's folder; init makes one")
+	left, err := os.ReadDir(empty)
+	require.NoError(t, err)
+	require.Empty(t, left, "nothing is left in a folder of somebody else")
 
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 
 	"github.com/google/uuid"
@@ -26,9 +27,18 @@ func (c *cli) fill(file string, m proto.Message) error {
 	}
 	err = protojson.Unmarshal(raw, m)
 	if err != nil {
-		return usage("%s is no %s: %s", file, strings.ToLower(string(m.ProtoReflect().Descriptor().Name())), plainError(err))
+		return usage("%s is no %s: %s", file, strings.ToLower(string(m.ProtoReflect().Descriptor().Name())), notThisJSON(raw, err))
 	}
 	return nil
+}
+
+// notThisJSON says why a file is not the JSON that is wanted: none at all, or of something else.
+func notThisJSON(raw []byte, err error) string {
+	var any any
+	if syntax := json.Unmarshal(raw, &any); syntax != nil {
+		return jsonInWords(raw, syntax)
+	}
+	return plainError(err)
 }
 
 // plainError is an error of protojson without the name of the package, and with ordinary spaces.

@@ -25,7 +25,7 @@ func TestWrongWordsOfTheBook(t *testing.T) {
 		"no file":            {"contacts create ferro --tenant acme", "FILE is missing"},
 		"file away":          {"contacts create ferro /nonexistent/c.json --tenant acme", "there is no folder /nonexistent"},
 		"field misspelt":     {"contacts create ferro " + misspelt + " --tenant acme", `unknown field "nome"`},
-		"no JSON":            {"contacts update ferro " + xml + " --tenant acme", "is no contact: syntax error"},
+		"no JSON":            {"contacts update ferro " + xml + " --tenant acme", "is no contact: no JSON from line 1 on"},
 		"item of no line":    {"items create x " + contact + " --tenant acme", `is no item: (line 1:2): unknown field "party"`},
 		"request id":         {"items create x " + contact + " --tenant acme --request-id 7", `"7" is no UUID`},
 		"no tenant":          {"contacts ls", "give --tenant"},

@@ -77,7 +77,7 @@ func (c *cli) checkCommand() *cobra.Command {
 		}
 		k := &checker{in: c.in, lang: lang, names: names, signatures: signatures, digits: worth, at: c.now()}
 		if caFile != "" {
-			k.roots, err = loadRoots(caFile)
+			k.roots, err = c.loadRoots(caFile)
 			if err != nil {
 				return err
 			}
@@ -308,7 +308,11 @@ func openZIP(f *os.File) (*zip.Reader, error) {
 	if size > largestDirectory {
 		return nil, fmt.Errorf("its list of members has %d bytes, at most %d are read: split the archive", size, largestDirectory)
 	}
-	return zip.NewReader(f, info.Size())
+	archive, err := zip.NewReader(f, info.Size())
+	if errors.Is(err, zip.ErrFormat) {
+		return nil, errors.New("it is no ZIP, or it was cut: make or fetch it again")
+	}
+	return archive, err
 }
 
 // emit hands a file to those who judge and to the one who prints; false when the command was interrupted.

@@ -173,9 +173,9 @@ func checkAddress(address string) error {
 func (c *cli) key() (string, error) {
 	key := os.Getenv("CERALACCA_API_KEY")
 	if c.keyFile != "" {
-		raw, err := os.ReadFile(c.keyFile)
+		raw, err := c.readFlag("--key-file", c.keyFile, largestText)
 		if err != nil {
-			return "", usage("--key-file: %v", err)
+			return "", err
 		}
 		key = strings.TrimSpace(string(raw))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) evidence() (conservationv1.EvidenceServiceClient, error) {
@@ -32,7 +32,7 @@ func (c *cli) receiptCommand() *cobra.Command {
 	var output, pkg string
 	var latest bool
 	var revision int32
-	cmd := verb("receipt UNIT", "Write the receipt of a unit, or of a package with --package: keep it where the platform does not reach", cobra.MaximumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := verb("receipt UNIT", "Write the receipt of a unit, or of a package with --package: keep it where the platform does not reach", args("[UNIT]"), func(ctx context.Context, given []string) error {
 		if (pkg == "") == (len(given) == 0) {
 			return usage("one of UNIT and --package is wanted: ceralacca conserve receipt UNIT -o FILE")
 		}
@@ -113,12 +113,12 @@ func (c *cli) logCommand() *cobra.Command {
 }
 
 // logPolicy reads verifier keys: one itself, or a file with one on each line.
-func logPolicy(given string) (tlog.Policy, error) {
+func (c *cli) logPolicy(given string) (tlog.Policy, error) {
 	text := given
 	if strings.Count(given, "+") < 2 {
-		raw, err := os.ReadFile(given)
+		raw, err := c.readFlag("--log-key", given, largestText)
 		if err != nil {
-			return tlog.Policy{}, usage("--log-key: %v; ceralacca conserve log -o FILE writes one", err)
+			return tlog.Policy{}, usage("%v; ceralacca conserve log -o FILE writes one", err)
 		}
 		text = string(raw)
 	}
@@ -126,7 +126,7 @@ func logPolicy(given string) (tlog.Policy, error) {
 	for _, line := range strings.Fields(text) {
 		v, err := tlog.ParseVerifier(line)
 		if err != nil {
-			return p, usage("--log-key: %v", err)
+			return p, usage("--log-key: %v; ceralacca conserve log -o FILE writes the keys of a log", err)
 		}
 		if v.Cosigner() {
 			p.Witnesses = append(p.Witnesses, v)
@@ -214,7 +214,7 @@ func (c *cli) compareCheckpoints(ctx context.Context, api conservationv1.Evidenc
 	if key == "" {
 		return nil, nil, usage("--since needs --log-key: the key that was kept, not the one that the server names today")
 	}
-	policy, err := logPolicy(key)
+	policy, err := c.logPolicy(key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,7 +235,7 @@ func (c *cli) compareCheckpoints(ctx context.Context, api conservationv1.Evidenc
 		}
 		for _, h := range answer.GetHashes() {
 			if len(h) != tlog.HashSize {
-				return nil, nil, fmt.Errorf("the server's proof has a hash of %d bytes", len(h))
+				return nil, nil, fault.Internal("ANSWER_MALFORMED", "the server's proof has a hash of %d bytes", len(h))
 			}
 			request.Proof = append(request.Proof, tlog.Hash(h))
 		}

@@ -149,13 +149,13 @@ func (c *cli) depositHead(file *os.File, tenant string, f depositFlags) (*conser
 func (c *cli) depositDocument(f depositFlags) (*conservationv1.Document, error) {
 	d := &conservationv1.Document{}
 	if f.metadata != "" {
-		raw, err := c.readUpTo(f.metadata, 1<<20)
+		raw, err := c.readFlag("--metadata", f.metadata, 1<<20)
 		if err != nil {
 			return nil, err
 		}
 		err = protojson.Unmarshal(raw, d)
 		if err != nil {
-			return nil, usage("--metadata: %s: %v", f.metadata, err)
+			return nil, usage("--metadata: %s: %s; see ceralacca conserve upload --help for the form", f.metadata, notThisJSON(raw, err))
 		}
 	}
 	for _, x := range []struct {
@@ -165,6 +165,10 @@ func (c *cli) depositDocument(f depositFlags) (*conservationv1.Document, error) 
 		if x.value != "" {
 			*x.into = x.value
 		}
+	}
+	err := need("type", d.GetType(), "title", d.GetTitle(), "date", d.GetDate())
+	if err != nil {
+		return nil, usage("%v, and --metadata does not give it either", err)
 	}
 	if f.flow != "" {
 		v, ok := conservationv1.Flow_value["FLOW_"+strings.ToUpper(f.flow)]
@@ -225,7 +229,7 @@ func (c *cli) showDeposit(d *conservationv1.Deposit) {
 
 func (c *cli) depositsCommand() *cobra.Command {
 	var state string
-	cmd := c.lister(verb("deposits [DEPOSIT]", "What was handed over, newest first; or one of it, with its problems", cobra.MaximumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := c.lister(verb("deposits [DEPOSIT]", "What was handed over, newest first; or one of it, with its problems", args("[DEPOSIT]"), func(ctx context.Context, given []string) error {
 		api, tenant, err := c.deposits()
 		if err != nil {
 			return err
@@ -241,7 +245,7 @@ func (c *cli) depositsCommand() *cobra.Command {
 			}
 			return c.print(d, func() { c.showDeposit(d) })
 		}
-		want, err := enumOf("--state", "DEPOSIT_STATE_", state, conservationv1.DepositState_value)
+		want, err := enumOf("state", "DEPOSIT_STATE_", state, conservationv1.DepositState_value)
 		if err != nil {
 			return err
 		}
@@ -287,9 +291,9 @@ func (c *cli) conflictsCommand() *cobra.Command {
 func (c *cli) resolveCommand() *cobra.Command {
 	var which, reason string
 	cmd := verb("resolve CONFLICT", "End a conflict: keep what is held and refuse the other, or take the other in as a document of its own", args("CONFLICT"), func(ctx context.Context, given []string) error {
-		want, err := enumOf("--keep", "CONFLICT_RESOLUTION_KEEP_", which, conservationv1.ConflictResolution_value)
+		want, err := enumOf("keep", "CONFLICT_RESOLUTION_KEEP_", which, conservationv1.ConflictResolution_value)
 		if err != nil || want == 0 || reason == "" {
-			return usage("--keep held or both, and --reason, are needed")
+			return usage("--keep held or both, and --reason with why, are needed")
 		}
 		api, _, err := c.deposits()
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"strings"
 	"time"
 
@@ -152,9 +151,9 @@ func (c *cli) visitCommand() *cobra.Command {
 	var api conservationv1.InspectionServiceClient
 	// admitted puts the token into the context.
 	admitted := func(ctx context.Context) (context.Context, error) {
-		raw, err := os.ReadFile(tokenFile)
+		raw, err := c.readFlag("--token-file", tokenFile, largestText)
 		if err != nil {
-			return ctx, usage("--token-file: %v", err)
+			return ctx, err
 		}
 		c.anonymous = true
 		conn, err := c.dial()

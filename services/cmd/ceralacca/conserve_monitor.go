@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,8 +61,17 @@ func (c *cli) monitorCommand() *cobra.Command {
 		if m.state == "" || key == "" {
 			return usage("--state and --log-key are needed: the folder that keeps what was seen, and the key that was kept from the first day")
 		}
+		if every <= 0 {
+			return usage("--every %s is no pause between rounds: give one such as 1m", every)
+		}
+		if quorum < 0 {
+			return usage("--quorum is 0 or more, not %d", quorum)
+		}
+		if u, err := url.Parse(m.webhook); m.webhook != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+			return usage("--webhook: %q is no address such as https://example.com/alarm: nobody would be told", m.webhook)
+		}
 		var err error
-		m.policy, err = logPolicy(key)
+		m.policy, err = c.logPolicy(key)
 		if err != nil {
 			return err
 		}
@@ -71,6 +81,9 @@ func (c *cli) monitorCommand() *cobra.Command {
 				return usage("--witness: %v", err)
 			}
 			m.policy.Witnesses = append(m.policy.Witnesses, v)
+		}
+		if quorum > len(m.policy.Witnesses) {
+			return usage("--quorum %d, and --log-key and --witness name %d witnesses: give the keys of all that must have cosigned", quorum, len(m.policy.Witnesses))
 		}
 		m.policy.Quorum = quorum
 		err = os.MkdirAll(filepath.Join(m.state, alarmsDir), 0o700)

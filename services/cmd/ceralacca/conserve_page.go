@@ -3,8 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"html/template"
+
+	"ceralacca.dev/services/internal/fault"
 )
 
 // checkPage is a report of a check as it is printed.
@@ -59,7 +60,7 @@ func pageOfCheck(content []byte) ([]byte, error) {
 	var p checkPage
 	err := json.Unmarshal(content, &p)
 	if err != nil {
-		return nil, fmt.Errorf("the report cannot be read: %w", err)
+		return nil, fault.Internal("ANSWER_MALFORMED", "the report cannot be read: %v", err)
 	}
 	var page bytes.Buffer
 	err = checkTemplate.Execute(&page, p)

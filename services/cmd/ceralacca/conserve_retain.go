@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) retention() (conservationv1.RetentionServiceClient, string, error) {
@@ -366,7 +367,7 @@ func (c *cli) disposalReportCommand() *cobra.Command {
 			return err
 		}
 		if output != "" && len(r.GetSigned()) == 0 {
-			return fmt.Errorf("the report is being signed: ask again in a few seconds")
+			return fault.Unavailable("REPORT_NOT_READY", "the report is being signed: ask again in a few seconds")
 		}
 		err = keep(output, r.GetSigned())
 		if err != nil {

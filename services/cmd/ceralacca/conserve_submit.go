@@ -152,7 +152,7 @@ func (c *cli) verifySubmission(name string, content, p7m []byte, in custody.Inpu
 	if key == "" {
 		return usage("a report is verified by the log: give --log-key; ceralacca conserve log -o FILE writes one")
 	}
-	policy, err := logPolicy(key)
+	policy, err := c.logPolicy(key)
 	if err != nil {
 		return err
 	}

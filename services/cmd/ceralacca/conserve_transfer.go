@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) transfer() (conservationv1.TransferServiceClient, string, error) {
@@ -53,11 +54,18 @@ func (c *cli) exportArchiveCommand() *cobra.Command {
 			err = c.fetchExport(ctx, api, e, output)
 		}
 		if err != nil {
-			return fmt.Errorf("%w; the same command goes on where it stopped", err)
+			return hintedError{err, "the same command goes on where it stopped"}
 		}
-		return c.print(e, func() {
+		err = c.print(e, func() {
 			c.fields("export", e.GetName(), "state", enum("EXPORT_STATE_", e.GetState()), "packages", e.GetPackageCount(), "units", e.GetUnitCount(), "files", e.GetFileCount(), "bytes", e.GetSize(), "last error", e.GetLastError(), "folder", output)
 		})
+		switch {
+		case err != nil || e.GetState() == conservationv1.ExportState_EXPORT_STATE_READY:
+			return err
+		case e.GetState() == conservationv1.ExportState_EXPORT_STATE_BUILDING:
+			return fault.Unavailable("EXPORT_NOT_READY", "after %s it is not put together yet: the same command goes on waiting, --wait says for how long", wait)
+		}
+		return refused("the export failed and nothing was fetched: %s", e.GetLastError())
 	})
 	cmd.Long = cmd.Short + `.
 
@@ -142,7 +150,7 @@ func (c *cli) fetchExport(ctx context.Context, api conservationv1.TransferServic
 func fetchFile(ctx context.Context, api conservationv1.TransferServiceClient, export string, f *conservationv1.ExportFile, folder string) error {
 	local := filepath.FromSlash(f.GetPath())
 	if !filepath.IsLocal(local) {
-		return errors.New("the server names a path that leads out of the folder")
+		return fault.Internal("ANSWER_MALFORMED", "the server names a path that leads out of the folder: %s", f.GetPath())
 	}
 	path := filepath.Join(folder, local)
 	if sum, size, err := sumOf(path); err == nil && size == f.GetSize() && string(sum) == string(f.GetSha256()) {

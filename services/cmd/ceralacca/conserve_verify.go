@@ -39,7 +39,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		i := inspection{at: c.now()}
 		if roots != "" {
 			var err error
-			i.roots, err = loadRoots(roots)
+			i.roots, err = c.loadRoots(roots)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 			c.judgeEvidence(report, &i, filepath.Base(record), raw, content)
 		}
 		if key != "" {
-			in.Policy, err = logPolicy(key)
+			in.Policy, err = c.logPolicy(key)
 			in.Policy.Quorum = quorum
 			if err == nil {
 				err = c.readEvidence(&in, receipts, checkpoints)
@@ -113,7 +113,7 @@ func (c *cli) verifyDistribution(content fs.FS, name string, in custody.Input, k
 	}
 	o := pdd.Options{Roots: in.Stamps.Roots}
 	if key != "" {
-		policy, err := logPolicy(key)
+		policy, err := c.logPolicy(key)
 		if err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (c *cli) readEvidence(in *custody.Input, receipts, checkpoints []string) er
 			}
 			r, err := tlog.ParseReceipt(raw)
 			if err != nil {
-				return usage("--receipt: %s: %v", file, err)
+				return usage("--receipt: %s is none (%v): ceralacca conserve receipt writes them", file, err)
 			}
 			in.Receipts = append(in.Receipts, custody.Receipt{Name: filepath.Base(file), Receipt: r})
 		}

@@ -128,7 +128,7 @@ func (c *cli) metadata(text string) (*invoicev1.ImportMetadata, error) {
 	}
 	m := &invoicev1.ImportMetadata{}
 	if err := protojson.Unmarshal(raw, m); err != nil {
-		return nil, usage("--metadata: %v", err)
+		return nil, usage("--metadata: %s", notThisJSON(raw, err))
 	}
 	return m, nil
 }

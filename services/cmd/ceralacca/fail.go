@@ -102,6 +102,20 @@ type quietError int
 
 func (quietError) Error() string { return "" }
 
+// refusedError is what a check found, when what it shows is no error of its own.
+type refusedError struct{ error }
+
+// refused ends with code 1: all was done that was asked, and the answer is no.
+func refused(format string, a ...any) error { return refusedError{fmt.Errorf(format, a...)} }
+
+// hintedError is an error with what to do besides what it says itself.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
 // repeatError is the error of a call that is safe to repeat under its request id.
 type repeatError struct {
 	error
@@ -118,6 +132,7 @@ type failure struct {
 	Fields     []fieldFailure `json:"fields,omitempty"`
 	RetryAfter string         `json:"retry_after,omitempty"` // a Go duration, such as 2.5s
 	RequestID  string         `json:"request_id,omitempty"`  // repeat the command with it
+	Hint       string         `json:"hint,omitempty"`        // what to do
 	ExitCode   int            `json:"exit_code"`
 }
 
@@ -134,6 +149,10 @@ func (c *cli) fail(err error) int {
 		return int(quiet)
 	}
 	f := c.describeError(err)
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		f.Hint = hinted.hint
+	}
 	if c.format == formatJSON {
 		printJSON(c.errOut, map[string]any{"error": f})
 		return f.ExitCode
@@ -145,8 +164,11 @@ func (c *cli) fail(err error) int {
 // describeError gives every error a code: the server's, or USAGE and INTERRUPTED of this tool.
 func (c *cli) describeError(err error) failure {
 	var words usageError
+	var no refusedError
 	var f *fault.Fault
 	switch {
+	case errors.As(err, &no):
+		return failure{Code: "CHECK_FAILED", Kind: "refused", Message: err.Error(), ExitCode: exitRefused}
 	case errors.As(err, &words):
 		return failure{Code: "USAGE", Kind: "usage", Message: err.Error(), ExitCode: exitUsage}
 	case errors.Is(err, context.Canceled):
@@ -212,6 +234,9 @@ func (c *cli) showFailure(f failure) {
 	}
 	if hint := hints[f.Code]; hint != "" {
 		fmt.Fprintf(c.errOut, "  %s\n", hint)
+	}
+	if f.Hint != "" {
+		fmt.Fprintf(c.errOut, "  %s\n", f.Hint)
 	}
 	if f.RetryAfter != "" {
 		fmt.Fprintf(c.errOut, "  try again in %s\n", f.RetryAfter)

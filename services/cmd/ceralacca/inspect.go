@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -106,7 +105,7 @@ func (c *cli) inspectCommand() *cobra.Command {
 		}
 		i := inspection{at: c.now()}
 		if caFile != "" {
-			i.roots, err = loadRoots(caFile)
+			i.roots, err = c.loadRoots(caFile)
 			if err != nil {
 				return err
 			}
@@ -143,10 +142,10 @@ of these.`
 	return cmd
 }
 
-func loadRoots(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+func (c *cli) loadRoots(file string) (*x509.CertPool, error) {
+	pem, err := c.readFlag("--roots", file, largestFile)
 	if err != nil {
-		return nil, usage("--roots: %v", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
@@ -295,6 +294,10 @@ func (i *inspection) xml(d *description, name string, raw []byte) {
 		return
 	}
 	d.Kind = "unknown"
+	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("<")) {
+		d.Problems = append(d.Problems, "this is no file of a kind that this tool knows: invoices, messages of SdI, signed and stamped files, mail, packages, receipts of the log")
+		return
+	}
 	d.Problems = append(d.Problems, "no invoice: "+plain(err), "no message of SdI: "+plain(messageErr))
 }
 

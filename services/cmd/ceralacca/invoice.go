@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ func (c *cli) readUpTo(name string, largest int64) ([]byte, error) {
 // largestFile is beyond every invoice, message and certificate; packages are larger.
 const (
 	largestFile    = 15 << 20
+	largestText    = 64 << 10 // keys, tokens and phrases
 	largestPackage = 2 << 30
 )
 
@@ -52,7 +54,32 @@ func readAll(name string, r io.Reader, largest int64) ([]byte, error) {
 		return nil, usage("%v", err)
 	}
 	if int64(len(raw)) > largest {
-		return nil, usage("%s is larger than %d MiB: that is no file for this command", name, largest>>20)
+		return nil, usage("%s is larger than %s: that is no file for this command", name, bytesInWords(largest))
+	}
+	return raw, nil
+}
+
+func bytesInWords(n int64) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// readFlag reads the file that a flag names.
+func (c *cli) readFlag(flag, name string, largest int64) ([]byte, error) {
+	if name == "" {
+		return nil, usage("%s is missing: name a file", flag)
+	}
+	raw, err := c.readUpTo(name, largest)
+	if err != nil {
+		return nil, usage("%s: %v", flag, err)
+	}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, usage("%s: %s is empty", flag, name)
 	}
 	return raw, nil
 }

@@ -97,9 +97,6 @@ func (c *cli) command() *cobra.Command {
 		c.seriesCommand(), c.contactsCommand(), c.itemsCommand(), c.lookCommand(), c.renderOnline(),
 		c.batchCommand(), c.exportCommand(), c.importCommand(), c.inspectCommand(), c.verifyCommand(), c.versionCommand())
 	refuseUnknown(root)
-	for _, group := range root.Commands() {
-		refuseUnknown(group)
-	}
 	arrange(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
@@ -110,11 +107,14 @@ func refuseUnknown(cmd *cobra.Command) {
 	if !cmd.HasSubCommands() {
 		return
 	}
-	cmd.SuggestionsMinimumDistance = 2
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
+		cmd.SuggestionsMinimumDistance = min(2, max(1, len(args[0])/2)) // of three letters two that differ are another word
 		meant := ""
 		if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
 			meant = " (did you mean " + strings.Join(close, " or ") + "?)"
@@ -156,13 +156,18 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}}
 }
 
-// args checks the number of arguments and names what is missing. A last name that ends in ... takes one or more.
+// args checks the number of arguments and names what is missing. A last name that ends in ... takes one or more, one in
+// brackets may be left out.
 func args(names ...string) cobra.PositionalArgs {
+	needed := len(names)
+	if needed > 0 && strings.HasPrefix(names[needed-1], "[") {
+		needed--
+	}
 	return func(cmd *cobra.Command, given []string) error {
-		if len(given) < len(names) {
+		if len(given) < needed {
 			return usage("%s is missing: %s; see %s --help", strings.TrimSuffix(names[len(given)], "..."), cmd.UseLine(), cmd.CommandPath())
 		}
-		if len(given) > len(names) && (len(names) == 0 || !strings.HasSuffix(names[len(names)-1], "...")) {
+		if len(given) > len(names) && (len(names) == 0 || !strings.HasSuffix(strings.TrimSuffix(names[len(names)-1], "]"), "...")) {
 			return usage("%q is one argument too many: %s", given[len(names)], cmd.UseLine())
 		}
 		return nil

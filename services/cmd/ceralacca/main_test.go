@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"ceralacca.dev/services/internal/auth"
@@ -39,6 +40,8 @@ func TestWrongWords(t *testing.T) {
 	dir := t.TempDir()
 	huge := filepath.Join(dir, "huge.xml")
 	require.NoError(t, os.WriteFile(huge, make([]byte, 16<<20), 0o600))
+	empty := filepath.Join(dir, "empty")
+	require.NoError(t, os.WriteFile(empty, []byte("\n"), 0o600))
 	notes := filepath.Join(dir, "notes.txt")
 	require.NoError(t, os.WriteFile(notes, []byte("two\nlines\n"), 0o600))
 	for name, c := range map[string]struct {
@@ -60,6 +63,18 @@ func TestWrongWords(t *testing.T) {
 		"no server":            {nil, "invoice ls --tenant acme", "give --server host:port or set CERALACCA_SERVER"},
 		"no key":               {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme", "set CERALACCA_API_KEY, or give --key-file"},
 		"key file away":        {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file /nonexistent/key", "--key-file: there is no folder /nonexistent"},
+		"key file empty":       {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + empty, "--key-file: " + empty + " is empty"},
+		"key file huge":        {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + huge, "is larger than 64 KiB"},
+		"key file a folder":    {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + dir, "--key-file: " + dir + " is a folder; a file is wanted"},
+		"verb of a verb":       {nil, "pec mailbox lsit", "did you mean ls or set?"},
+		"roots empty":          {nil, "inspect --roots " + empty + " " + notes, "--roots: " + empty + " is empty"},
+		"token missing":        {map[string]string{"SERVER": "a:1"}, "conserve inspect show", "--token-file is missing"},
+		"webhook of monitor":   {nil, "conserve monitor --state " + dir + " --log-key testdata/log.key --webhook nowhere", `"nowhere" is no address such as https://`},
+		"pause of monitor":     {nil, "conserve monitor --state " + dir + " --log-key testdata/log.key --every 0s", "is no pause between rounds"},
+		"log key empty":        {nil, "conserve monitor --state " + dir + " --log-key " + empty, "ceralacca conserve log -o FILE writes one"},
+		"state of deposits":    {map[string]string{"API_KEY": key(t)}, "conserve deposits --tenant acme --server a:1 --state lost", `--state "lost" is none of accepted, conflict`},
+		"two deposits":         {nil, "conserve deposits a b", `"b" is one argument too many`},
+		"approve nothing":      {nil, "request approve", "PARTICIPANT is missing"},
 		"key file of notes":    {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + notes, "a key is one line"},
 		"server with scheme":   {map[string]string{"API_KEY": key(t)}, "invoice ls --tenant acme --server https://a:1", "without a scheme"},
 		"server without port":  {map[string]string{"API_KEY": key(t)}, "invoice ls --tenant acme --server a", "give host:port"},
@@ -293,4 +308,48 @@ func TestElapsed(t *testing.T) {
 	} {
 		require.Equal(t, want, elapsed(d))
 	}
+}
+
+// TestEveryFlagIsExplained: each flag of each command says what it is for, and each command what it does.
+func TestEveryFlagIsExplained(t *testing.T) {
+	surroundings(t, nil)
+	c := &cli{now: time.Now}
+	flags, commands := 0, 0
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		commands++
+		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			flags++
+			require.NotEmpty(t, f.Usage, "%s --%s", cmd.CommandPath(), f.Name)
+		})
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(c.command())
+	require.Greater(t, commands, 150)
+	require.Greater(t, flags, 300)
+}
+
+// TestUnknownVerbs: a verb that no group has is refused at every depth.
+func TestUnknownVerbs(t *testing.T) {
+	surroundings(t, nil)
+	var walk func(path []string) int
+	walk = func(path []string) int {
+		subs := subcommands(t, path)
+		if len(subs) == 0 {
+			return 0
+		}
+		got := command(t, "", append(append([]string{}, path...), "frobnicate")...)
+		require.Equal(t, exitUsage, got.code, path)
+		require.Contains(t, got.errOut, `unknown command "frobnicate" for "ceralacca`, path)
+		require.Empty(t, got.out, path)
+		groups := 1
+		for _, sub := range subs {
+			groups += walk(append(append([]string{}, path...), sub))
+		}
+		return groups
+	}
+	require.Greater(t, walk(nil), 35, "the groups were not found")
 }

@@ -27,9 +27,9 @@ func (c *cli) deviceAPI() (signv1.DeviceServiceClient, error) {
 
 // appKey reads the key of an app that this tool plays.
 func (c *cli) appKey(path string) (*ecdsa.PrivateKey, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := c.readFlag("--key", path, largestText)
 	if err != nil {
-		return nil, usage("--key: %v", err)
+		return nil, err
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,16 +35,16 @@ func (f *tokenFile) read(c *cli, path string) ([]pskc.Token, error) {
 	if f.serial == "" {
 		open := pskc.Secrets{}
 		if f.passphrase != "" {
-			text, err := os.ReadFile(f.passphrase)
+			text, err := c.readFlag("--passphrase-file", f.passphrase, largestText)
 			if err != nil {
-				return nil, usage("--passphrase-file: %v", err)
+				return nil, err
 			}
 			open.Passphrase = strings.TrimRight(string(text), "\r\n")
 		}
 		if f.key != "" {
-			text, err := os.ReadFile(f.key)
+			text, err := c.readFlag("--transport-key-file", f.key, largestText)
 			if err != nil {
-				return nil, usage("--transport-key-file: %v", err)
+				return nil, err
 			}
 			if open.Key, err = hex.DecodeString(strings.TrimSpace(string(text))); err != nil {
 				return nil, usage("--transport-key-file: %s holds no hexadecimal key", f.key)

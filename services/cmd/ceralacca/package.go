@@ -46,7 +46,7 @@ type bag struct {
 func openBag(raw []byte) (*bag, error) {
 	archive, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
-		return nil, fmt.Errorf("no readable ZIP: %w", err)
+		return nil, fmt.Errorf("no readable ZIP (%w): it is another kind of file, or was cut: fetch it again", err)
 	}
 	b := &bag{sums: map[string]string{}, kept: map[string][]byte{}}
 	for _, entry := range archive.File {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) pecCommand() *cobra.Command {
@@ -48,7 +49,7 @@ func (c *cli) pecMailbox(ctx context.Context, given string) (string, error) {
 		}
 		token = list.GetNextPageToken()
 		if token == "" {
-			return "", usage("%s has no mailbox %s that this key may see", tenant, given)
+			return "", fault.NotFound("MAILBOX_NOT_FOUND", "%s has no mailbox %s that this key may see: ceralacca pec mailbox ls lists them", tenant, given)
 		}
 	}
 }
@@ -187,7 +188,7 @@ func (c *cli) pecTest() *cobra.Command {
 			c.table([]string{"STEP", "VERDICT", "SERVER", "DETAIL"}, rows)
 		})
 		if err == nil && !got.GetPassed() {
-			err = fmt.Errorf("the mailbox does not work: see the step that failed")
+			err = refused("the mailbox does not work: mend what the step that failed says, and test again")
 		}
 		return err
 	})

@@ -3,10 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -227,13 +224,13 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 		if err := need("file", file); err != nil {
 			return err
 		}
-		raw, err := c.fileOrInput(file)
+		raw, err := c.readFlag("--file", file, largestFile)
 		if err != nil {
 			return err
 		}
 		in := &pecv1.MailboxPolicy{}
 		if err := protojson.Unmarshal(raw, in); err != nil {
-			return usage("--file: %v", err)
+			return usage("--file: %s: %s; see ceralacca pec policy rules --help for the form", file, notThisJSON(raw, err))
 		}
 		p.Rules = in.GetRules()
 		return nil
@@ -272,18 +269,6 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 			}
 			return show(p)
 		}), rules, notice, preserve, terms, room)
-}
-
-// fileOrInput reads a file, or standard input for -.
-func (c *cli) fileOrInput(file string) ([]byte, error) {
-	if file == "-" {
-		return io.ReadAll(c.in)
-	}
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usage("%v", err)
-	}
-	return raw, nil
 }
 
 func (c *cli) showPolicy(p *pecv1.MailboxPolicy) {
@@ -490,7 +475,7 @@ func (c *cli) conserveMailDays() *cobra.Command {
 			c.table([]string{"DAY", "MAILBOX", "MESSAGES", "IN CUSTODY", "STATE", "REGISTER"}, rows)
 		})
 		if err == nil && incomplete && len(page.GetDays()) > 0 {
-			err = errors.New("something of these days is not in custody: look among the parked events of conservation")
+			err = refused("something of these days is not in custody: look among the parked events of conservation (ceralacca parked ls)")
 		}
 		return err
 	}))

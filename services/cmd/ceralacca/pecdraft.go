@@ -22,8 +22,8 @@ func (c *cli) pecDraftCommand() *cobra.Command {
 }
 
 // draft is what the flags say as a draft, files apart.
-func (f *letterFlags) draft() (*pecv1.Draft, string, error) {
-	req, err := f.letter()
+func (f *letterFlags) draft(c *cli) (*pecv1.Draft, string, error) {
+	req, err := f.letter(c)
 	if err != nil {
 		return nil, "", err
 	}
@@ -36,7 +36,7 @@ func (f *letterFlags) draft() (*pecv1.Draft, string, error) {
 func (c *cli) pecDraftSave() *cobra.Command {
 	var f letterFlags
 	cmd := verb("save MAILBOX", "Keep a message that is not finished", args("MAILBOX"), func(ctx context.Context, given []string) error {
-		d, id, err := f.draft()
+		d, id, err := f.draft(c)
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (c *cli) pecDraftChange() *cobra.Command {
 				mask.Paths = append(mask.Paths, p.path)
 			}
 		}
-		d, _, err := f.draft()
+		d, _, err := f.draft(c)
 		if err != nil {
 			return err
 		}

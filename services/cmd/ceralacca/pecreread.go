@@ -61,7 +61,7 @@ func (c *cli) rereadUnproven(ctx context.Context, mailbox string) error {
 			}
 			now, err := api.ReadMessageAgain(ctx, &pecv1.ReadMessageAgainRequest{Name: m.GetName()})
 			if err != nil {
-				return fmt.Errorf("%s, after %d: %w", m.GetName(), len(read.GetMessages()), err)
+				return hintedError{err, fmt.Sprintf("at %s, after %d messages that were read again; the same command begins anew", m.GetName(), len(read.GetMessages()))}
 			}
 			if now.GetProven() {
 				proven++

@@ -32,7 +32,7 @@ type letterFlags struct {
 func (c *cli) pecSend() *cobra.Command {
 	var f letterFlags
 	cmd := verb("send MAILBOX", "Send a message through a mailbox, by its id or address", args("MAILBOX"), func(ctx context.Context, given []string) error {
-		req, err := f.request()
+		req, err := f.request(c)
 		if err != nil {
 			return err
 		}
@@ -85,16 +85,16 @@ func (f *letterFlags) splitOn(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.split, "allow-split", false, "send several messages when one would pass the provider's limits: each is a legal act of its own")
 }
 
-func (f *letterFlags) request() (*pecv1.SendMessageRequest, error) {
+func (f *letterFlags) request(c *cli) (*pecv1.SendMessageRequest, error) {
 	err := need("to", strings.Join(f.to, ","), "subject", f.subject)
 	if err != nil {
 		return nil, err
 	}
-	return f.letter()
+	return f.letter(c)
 }
 
 // letter is what the flags say, complete or not.
-func (f *letterFlags) letter() (*pecv1.SendMessageRequest, error) {
+func (f *letterFlags) letter(c *cli) (*pecv1.SendMessageRequest, error) {
 	id, err := f.id()
 	if err != nil {
 		return nil, err
@@ -110,23 +110,17 @@ func (f *letterFlags) letter() (*pecv1.SendMessageRequest, error) {
 	switch {
 	case f.textFile != "" && f.text != "":
 		return nil, usage("--text and --text-file are two texts: give one")
-	case f.textFile == "-":
-		raw, err := io.ReadAll(os.Stdin)
-		if err != nil {
-			return nil, usage("--text-file: %v", err)
-		}
-		req.Text = string(raw)
 	case f.textFile != "":
-		raw, err := os.ReadFile(f.textFile)
+		raw, err := c.readFlag("--text-file", f.textFile, largestFile)
 		if err != nil {
-			return nil, usage("--text-file: %v", err)
+			return nil, err
 		}
 		req.Text = string(raw)
 	}
 	if f.html != "" {
-		raw, err := os.ReadFile(f.html)
+		raw, err := c.readFlag("--html-file", f.html, largestFile)
 		if err != nil {
-			return nil, usage("--html-file: %v", err)
+			return nil, err
 		}
 		req.Html = string(raw)
 	}

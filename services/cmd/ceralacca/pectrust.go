@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -51,24 +50,30 @@ func (c *cli) pecTrustImport() *cobra.Command {
 		req := &pecv1.ImportTrustListRequest{}
 		var err error
 		if given[0] != "-" {
-			if req.Index, err = os.ReadFile(given[0]); err != nil {
-				return usage("%v", err)
+			if req.Index, err = c.readFlag("INDEX", given[0], largestFile); err != nil {
+				return err
 			}
 		}
-		for path, to := range map[string]*string{authorities: &req.AuthoritiesPem, indexAuthority: &req.IndexAuthorityPem} {
-			if path == "" {
+		for _, f := range []struct {
+			flag, path string
+			to         *string
+		}{{"--authorities", authorities, &req.AuthoritiesPem}, {"--index-authority", indexAuthority, &req.IndexAuthorityPem}} {
+			if f.path == "" {
 				continue
 			}
-			text, err := os.ReadFile(path)
+			text, err := c.readFlag(f.flag, f.path, largestFile)
 			if err != nil {
-				return usage("%v", err)
+				return err
 			}
-			*to = string(text)
+			*f.to = string(text)
+		}
+		if given[0] == "-" && authorities == "" && len(revoked) == 0 {
+			return usage("nothing to import: INDEX is -, and neither --authorities nor --crl is given")
 		}
 		for _, path := range revoked {
-			list, err := os.ReadFile(path)
+			list, err := c.readFlag("--crl", path, largestFile)
 			if err != nil {
-				return usage("--crl: %v", err)
+				return err
 			}
 			req.RevocationLists = append(req.RevocationLists, list)
 		}
@@ -247,6 +252,9 @@ func (c *cli) pecWithdrawals() *cobra.Command {
 			return err
 		}
 		return c.print(page, func() {
+			if len(page.GetWithdrawals()) == 0 {
+				fmt.Fprintln(c.out, "no provider and no certificate was withdrawn")
+			}
 			for i, w := range page.GetWithdrawals() {
 				if i > 0 {
 					fmt.Fprintln(c.out)

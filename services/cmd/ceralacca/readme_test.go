@@ -18,6 +18,9 @@ func TestDocumentsNameRealCommands(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
 	files, err := filepath.Glob(filepath.Join(root, "services", "*", "README.md"))
 	require.NoError(t, err)
+	more, err := filepath.Glob(filepath.Join(root, "deploy", "*", "README.md"))
+	require.NoError(t, err)
+	files = append(files, more...)
 	for _, name := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"} {
 		files = append(files, filepath.Join(root, name))
 	}

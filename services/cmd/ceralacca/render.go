@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -22,6 +21,9 @@ func (c *cli) renderCommand() *cobra.Command {
 	var format, output, logo string
 	var o render.Options
 	cmd := verb("render FILE", "Write an invoice as HTML or PDF to read and print, offline", args("FILE"), func(_ context.Context, given []string) error {
+		if ext := strings.ToLower(filepath.Ext(output)); format == "" && output != "" && ext != ".html" && ext != ".htm" && ext != ".pdf" {
+			return usage("-o %s: a page ends in .html or .pdf; say with --format html or --format pdf what is meant", output)
+		}
 		if format == "" {
 			format = formatOf(output)
 		}
@@ -38,9 +40,9 @@ func (c *cli) renderCommand() *cobra.Command {
 			return err
 		}
 		if logo != "" {
-			o.Logo, err = os.ReadFile(logo)
+			o.Logo, err = c.readFlag("--logo", logo, largestFile)
 			if err != nil {
-				return usage("--logo: %v", err)
+				return err
 			}
 		}
 		if given[0] != "-" {

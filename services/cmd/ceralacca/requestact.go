@@ -131,7 +131,7 @@ func writeNew(path string, also io.Writer, next func() ([]byte, error)) error {
 func (c *cli) requestApprove() *cobra.Command {
 	var delegate bool
 	var linkFile string
-	cmd := verb("approve PARTICIPANT [FILE...]", "Approve the documents of a request", cobra.MinimumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := verb("approve PARTICIPANT [FILE...]", "Approve the documents of a request", args("PARTICIPANT", "[FILE...]"), func(ctx context.Context, given []string) error {
 		name, err := c.participantName(given[0])
 		if err != nil {
 			return err
@@ -165,7 +165,7 @@ func (c *cli) requestApprove() *cobra.Command {
 
 func (c *cli) requestSign() *cobra.Command {
 	p := &personal{secrets: secrets{c: c}}
-	cmd := p.flags(verb("sign PARTICIPANT [FILE...]", "Sign the documents of a request, with PIN and one-time password", cobra.MinimumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := p.flags(verb("sign PARTICIPANT [FILE...]", "Sign the documents of a request, with PIN and one-time password", args("PARTICIPANT", "[FILE...]"), func(ctx context.Context, given []string) error {
 		credential, err := p.name()
 		if err != nil {
 			return err

@@ -239,7 +239,7 @@ func (s signing) placeAll(files []toSign, answer func(i int) (of, signed []byte)
 
 // resumeCommand fetches what was being signed when the tool ended.
 func (c *cli) resumeCommand() *cobra.Command {
-	cmd := verb("resume [REQUEST]", "Fetch what was being signed when sign, seal or request sign ended too early; without REQUEST, list what there is", cobra.MaximumNArgs(1), func(ctx context.Context, given []string) error {
+	cmd := verb("resume [REQUEST]", "Fetch what was being signed when sign, seal or request sign ended too early; without REQUEST, list what there is", args("[REQUEST]"), func(ctx context.Context, given []string) error {
 		if len(given) == 0 {
 			return c.listHands()
 		}

@@ -148,7 +148,7 @@ func (c *cli) judgeBy(v *verification, given []string) (validation.Options, erro
 		o.Beside = v.beside
 	}
 	if v.roots != "" {
-		if o.Roots, err = certificatesIn("--roots", v.roots); err != nil {
+		if o.Roots, err = c.certificatesIn("--roots", v.roots); err != nil {
 			return o, err
 		}
 	}
@@ -180,7 +180,7 @@ func (c *cli) trustLists(v *verification, at time.Time) (*trustlist.Trust, error
 	}
 	var signers []*x509.Certificate
 	for _, name := range v.signers {
-		list, err := certificatesIn("--list-signer", name)
+		list, err := c.certificatesIn("--list-signer", name)
 		if err != nil {
 			return nil, err
 		}
@@ -201,10 +201,10 @@ func (c *cli) trustLists(v *verification, at time.Time) (*trustlist.Trust, error
 	return trust, nil
 }
 
-func certificatesIn(flag, name string) ([]*x509.Certificate, error) {
-	raw, err := os.ReadFile(name)
+func (c *cli) certificatesIn(flag, name string) ([]*x509.Certificate, error) {
+	raw, err := c.readFlag(flag, name, largestFile)
 	if err != nil {
-		return nil, usage("%s: %v", flag, err)
+		return nil, err
 	}
 	var out []*x509.Certificate
 	for rest := raw; ; {

@@ -58,7 +58,7 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 		}
 	}
 	if key != "" {
-		policy, err := logPolicy(key)
+		policy, err := c.logPolicy(key)
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (e *exported) read(name string) ([]byte, error) {
 func (e *exported) manifest() {
 	raw, err := e.read(exportManifest)
 	if err != nil {
-		e.bad(exportUnreadable, exportManifest, "%s", inWords(err))
+		e.bad(exportUnreadable, exportManifest, "%s: is %s the folder that ceralacca conserve export wrote?", inWords(err), e.dir)
 		return
 	}
 	for line := range strings.Lines(string(raw)) {

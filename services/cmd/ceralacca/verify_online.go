@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/format/validation"
 	reports "ceralacca.dev/services/format/validation/verdict"
+	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/spool"
 )
 
@@ -120,7 +120,7 @@ func readVerdict(next func() (*signv1.VerifyResponse, error), content *spool.Fil
 	}
 	r := &validation.Report{}
 	if err := json.Unmarshal(text.Bytes(), r); err != nil {
-		return nil, nil, fmt.Errorf("the answer of the platform cannot be read: %w", err)
+		return nil, nil, fault.Internal("ANSWER_MALFORMED", "the answer of the platform cannot be read: %v", err)
 	}
 	if head.GetContent() != nil {
 		r.Extracted = content

@@ -42,7 +42,7 @@ const (
 func ReadPackage(raw []byte) (*Package, error) {
 	archive, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
-		return nil, fmt.Errorf("custody: no readable ZIP: %w", err)
+		return nil, fmt.Errorf("custody: no readable ZIP (%w): it is another kind of file, or was cut: fetch it again", err)
 	}
 	sums, index := map[string][sha256.Size]byte{}, []byte(nil)
 	h := sha256.New()

@@ -40,7 +40,7 @@ func ParseCRL(raw []byte) (*x509.RevocationList, error) {
 	}
 	list, err := x509.ParseRevocationList(raw)
 	if err != nil {
-		return nil, fmt.Errorf("validation: revocation list: %w", err)
+		return nil, fmt.Errorf("validation: no revocation list, DER or PEM: %w", err)
 	}
 	return list, nil
 }

@@ -106,9 +106,13 @@ type Log struct {
 
 // Open opens the folder of a witness, alone. Errors: no witness there, another process that has it, ErrState.
 func Open(dir string, now func() time.Time) (*Folder, error) {
+	_, err := os.Stat(filepath.Join(dir, nameFile)) // no lock is left in a folder of something else
+	if err != nil {
+		return nil, fmt.Errorf("witness: %s is no witness's folder; init makes one: %w", dir, err)
+	}
 	unlock, err := lock(filepath.Join(dir, lockFile))
 	if err != nil {
-		return nil, fmt.Errorf("witness: %s is in use, or is no witness's folder: %w", dir, err)
+		return nil, fmt.Errorf("witness: %s is in use by another process, or this user may not write there: %w", dir, err)
 	}
 	f := &Folder{dir: dir, now: now, unlock: unlock, logs: map[string]*watched{}}
 	err = f.read()

@@ -352,7 +352,7 @@ func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
 	require.Contains(t, k.does("conserve", "scarto", "ls"), "PARTIAL")
 	unit, _ := first["unit"].(string)
 	k.fails(exitRefused, "UNIT_DESTROYED", "conserve", "integrity", unit)
-	require.Contains(t, k.does("conserve", "rdv", unit), "lettera-1", "the report outlives the document")
+	require.Contains(t, k.does("conserve", "rdv", unit), unit, "the report outlives the document")
 	k.fails(exitRefused, "PACKAGE_DESTROYED", append(k.watch(), "--packages")...) // the monitor names what is gone, whoever had it destroyed
 	require.Equal(t, exitUsage, k.as(k.first, "conserve", "scarto", "complete", d).code)
 	got := k.as(k.first, "conserve", "scarto", "complete", d, "--statement", "la generazione più vecchia è del 3 marzo")

@@ -314,7 +314,7 @@ func (j *judge) signature() {
 	opts := cades.VerifyOptions{}
 	token, err := tsp.ParseToken(j.kept[stampFile])
 	if err == nil { // without a stamp nothing is sealed: stamp says so
-		j.revocation("signature", "PIndex.xml.p7m", token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.signerChain(j.kept[signedFile], token.Info.Time) })
+		j.revocation("signature", revocationOfSignature, token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.signerChain(j.kept[signedFile], token.Info.Time) })
 	}
 	if err == nil && j.s.credentialRoots != nil {
 		opts.Roots, opts.At = j.s.credentialRoots, token.Info.Time
@@ -344,7 +344,7 @@ func (j *judge) stamp() {
 		j.bad("the time stamp does not hold: %v", err)
 		return
 	}
-	j.revocation("time stamp", "PIndex.xml.p7m.tsr", token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.stampChain(token) })
+	j.revocation("time stamp", revocationOfStamp, token.Info.Time, func() ([]*x509.Certificate, error) { return j.s.stampChain(token) })
 	trusted := slices.ContainsFunc(j.s.stamps, func(a *authority) bool {
 		return token.Verify(tsp.VerifyOptions{Digest: digest[:], Roots: a.client.Roots}) == nil
 	})

@@ -60,6 +60,10 @@ func (r *restoring) sealed(ctx context.Context, o db.ArchiveObject) error {
 	if err != nil {
 		return err
 	}
+	err = r.s.revocationAgain(ctx, file, o.Size, row, r.f)
+	if err != nil {
+		return err
+	}
 	return r.members(ctx, o, file, row, known)
 }
 
@@ -78,6 +82,10 @@ func (r *restoring) sealAgain(ctx context.Context, o db.ArchiveObject, row db.Pa
 	if err != nil {
 		r.f.bad(o.Key, "its row stays %s: %v", row.State, err)
 		return nil
+	}
+	err = r.s.revocationAgain(ctx, file, o.Size, p, r.f)
+	if err != nil {
+		return err
 	}
 	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)

@@ -33,12 +33,13 @@ func Test53_RebuiltFromTheSecondReplica(t *testing.T) {
 	h.renewTwice(t)
 	h.settle(t, context.Background(), h.invoice(t, 100))
 	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 5 })
+	require.Equal(t, 1, h.counted(t, "package_revocation"))
 	before, entries := h.state(t), h.entries(t)
 	_, f := h.runCheck(t, inventoryKind, "tenants/acme")
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 
 	h.admin(t, `SET session_replication_role = replica`)
-	for _, table := range []string{"search_entry", "search_word", "search_party", "log_pending", "package_term", "package_evidence", "unit_file", "unit", "package", "package_line"} {
+	for _, table := range []string{"search_entry", "search_word", "search_party", "log_pending", "package_term", "package_evidence", "unit_file", "unit", "package_revocation", "package", "package_line"} {
 		h.admin(t, `DELETE FROM `+table)
 	}
 	h.admin(t, `DELETE FROM retention_rule`) // the term was agreed for packages closed then: they say it themselves
@@ -76,6 +77,7 @@ func (h *house) state(t testing.TB) (lines []string) {
 			encode(stamp_sha256, 'hex'), stamp_time, encode(archive_sha256, 'hex'), archive_size, object_id, retain_until), E'\n' ORDER BY id), '') FROM package`,
 		`SELECT coalesce(string_agg(concat_ws('|', id, kind, key, encode(sha256, 'hex'), size, CASE WHEN kind <> 'intake' THEN retain_until END), E'\n' ORDER BY id), '') FROM archive_object WHERE kind IN ('intake', 'package', 'evidence')`,
 		`SELECT coalesce(string_agg(concat_ws('|', e.package_id, number, object_id, renewal, hash, stamped_at, e.until_at, t.until_at), E'\n' ORDER BY number), '') FROM package_evidence e JOIN package_term t USING (package_id)`,
+		`SELECT coalesce(string_agg(concat_ws('|', package_id, tenant_id, encode(sha256, 'hex'), size, asked_at), E'\n' ORDER BY package_id), '') FROM package_revocation`,
 	} {
 		var text string
 		h.rowsOf(t, query, &text)

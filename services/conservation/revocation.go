@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -63,6 +64,9 @@ const (
 const (
 	revocationDir  = "revocation/"
 	revocationNote = revocationDir + "revocation.json"
+	// With the endings of package revocation.
+	revocationOfSignature = "PIndex.xml.p7m"
+	revocationOfStamp     = "PIndex.xml.p7m.tsr"
 )
 
 // revocations is what was asked when a package was sealed.
@@ -75,7 +79,7 @@ type revocations struct {
 // tags are the files of the bag. The note says what was asked and what is lacking, without the lists.
 func (r revocations) tags() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for name, said := range map[string]revocation.Said{"PIndex.xml.p7m": r.Signature, "PIndex.xml.p7m.tsr": r.Stamp} {
+	for name, said := range map[string]revocation.Said{revocationOfSignature: r.Signature, revocationOfStamp: r.Stamp} {
 		for ending, content := range said.Files() {
 			files[revocationDir+name+ending] = content
 		}
@@ -264,21 +268,80 @@ func (s *Service) askRevocation(ctx context.Context, p db.Package) (*revocations
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	err = s.keepRevocation(ctx, p, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.keptRevocation(ctx, p) // of two that ask at once the first
+}
+
+// keepRevocation keeps what was said of a package's certificates, unless something is kept.
+func (s *Service) keepRevocation(ctx context.Context, p db.Package, r revocations) error {
 	raw, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("conservation: revocation: %w", err)
+		return fmt.Errorf("conservation: revocation: %w", err)
 	}
 	ref, err := s.blobs.Put(ctx, p.TenantID, raw)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).KeepRevocation(ctx, db.KeepRevocationParams{Package: p.ID, TenantID: p.TenantID, Sha256: ref.SHA256[:], Size: ref.Size, At: r.Asked})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("conservation: revocation: %w", err)
+		return fmt.Errorf("conservation: revocation: %w", err)
 	}
-	return s.keptRevocation(ctx, p) // of two that ask at once the first
+	return nil
+}
+
+// revocationAgain keeps what a package that is restored brings of it; packages up to layout 3 bring nothing.
+func (s *Service) revocationAgain(ctx context.Context, file io.ReaderAt, size int64, p db.Package, f *findings) error {
+	r, err := revocationIn(file, size, p.ID.String()+"/"+revocationDir)
+	if err != nil {
+		f.bad(packageName(p.TenantID, p.ID), "what issuers said of its certificates cannot be read: %v", err)
+		return nil
+	}
+	if r == nil {
+		return nil
+	}
+	return s.keepRevocation(ctx, p, *r)
+}
+
+// revocationIn reads it from the tag files of a package; nil: it has none.
+func revocationIn(file io.ReaderAt, size int64, dir string) (*revocations, error) {
+	const largest = 1 << 30
+	z, err := zip.NewReader(file, size)
+	if err != nil {
+		return nil, fmt.Errorf("no readable ZIP: %w", err)
+	}
+	files := map[string][]byte{}
+	for _, e := range z.File {
+		name, ok := strings.CutPrefix(e.Name, dir)
+		if !ok {
+			continue
+		}
+		files[revocationDir+name], err = readEntry(e, largest)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
+	note, ok := files[revocationNote]
+	if !ok {
+		return nil, nil //nolint:nilnil // nobody was asked
+	}
+	r := &revocations{}
+	err = json.Unmarshal(note, r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", revocationNote, err)
+	}
+	for name, to := range map[string]*revocation.Said{revocationOfSignature: &r.Signature, revocationOfStamp: &r.Stamp} {
+		said, err := revocation.Parse(files[revocationDir+name+revocation.Lists], files[revocationDir+name+revocation.Answers])
+		if err != nil {
+			return nil, fmt.Errorf("%s%s: %w", revocationDir, name, err)
+		}
+		to.CRLs, to.OCSPs = said.CRLs, said.OCSPs
+	}
+	return r, nil
 }
 
 // keptRevocation is what was said when a package was sealed; nil: nobody was asked, as before layout 4.

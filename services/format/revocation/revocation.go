@@ -54,32 +54,39 @@ func (s Said) Files() map[string][]byte {
 	return files
 }
 
-// Read reads these files; either may be nil. Errors: what is in them is no list and no answer.
-func Read(lists, answers []byte) (validation.Evidence, error) {
-	var e validation.Evidence
+// Parse is what the files hold; either may be nil. Errors: there is something else in them than lists and answers.
+func Parse(lists, answers []byte) (Said, error) {
+	var s Said
 	for _, f := range []struct {
 		block string
 		raw   []byte
-		take  func(der []byte) error
-	}{
-		{listBlock, lists, func(der []byte) error {
-			list, err := validation.ParseCRL(der)
-			e.CRLs = append(e.CRLs, list)
-			return err
-		}},
-		{answerBlock, answers, func(der []byte) error { e.OCSPs = append(e.OCSPs, der); return nil }},
-	} {
+		list  *[][]byte
+	}{{listBlock, lists, &s.CRLs}, {answerBlock, answers, &s.OCSPs}} {
 		for rest := f.raw; len(bytes.TrimSpace(rest)) > 0; {
 			var b *pem.Block
 			b, rest = pem.Decode(rest)
 			if b == nil || b.Type != f.block {
-				return validation.Evidence{}, fmt.Errorf("revocation: there is something else in it than %s", f.block)
+				return Said{}, fmt.Errorf("revocation: there is something else in it than %s", f.block)
 			}
-			err := f.take(b.Bytes)
-			if err != nil {
-				return validation.Evidence{}, fmt.Errorf("revocation: %w", err)
-			}
+			*f.list = append(*f.list, b.Bytes)
 		}
+	}
+	return s, nil
+}
+
+// Read reads these files; either may be nil. Errors: what is in them is no list and no answer.
+func Read(lists, answers []byte) (validation.Evidence, error) {
+	s, err := Parse(lists, answers)
+	if err != nil {
+		return validation.Evidence{}, err
+	}
+	e := validation.Evidence{OCSPs: s.OCSPs}
+	for _, der := range s.CRLs {
+		list, err := validation.ParseCRL(der)
+		if err != nil {
+			return validation.Evidence{}, fmt.Errorf("revocation: %w", err)
+		}
+		e.CRLs = append(e.CRLs, list)
 	}
 	return e, nil
 }

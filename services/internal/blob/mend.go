@@ -46,7 +46,7 @@ func (s *FS) Mend(ctx context.Context, ref Ref, r io.Reader) error {
 	path := s.path(ref)
 	err = errors.Join(tmp.Chmod(0o440), tmp.Sync())
 	if err == nil {
-		err = s.makeDir(filepath.Dir(path))
+		err = s.makeLeaf(ref)
 	}
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)

@@ -101,8 +101,28 @@ func (c *Cluster) launch(ctx context.Context) error {
 
 var errPortTaken = errors.New("devenv/postgres: the port was taken by another process")
 
+// errMemoryHeld: backends of an earlier run have ended, and the kernel has not taken their shared memory from them yet.
+var errMemoryHeld = errors.New("devenv/postgres: the memory of an earlier server is still in use")
+
+// memoryLimit is how long that may last; after it somebody does use it.
+const memoryLimit = 5 * time.Second
+
 // serve starts the postmaster on c.port and waits until it answers.
-func (c *Cluster) serve(ctx context.Context) (err error) {
+func (c *Cluster) serve(ctx context.Context) error {
+	for began := time.Now(); ; {
+		err := c.serveOnce(ctx)
+		if !errors.Is(err, errMemoryHeld) || time.Since(began) > memoryLimit {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Cluster) serveOnce(ctx context.Context) (err error) {
 	step := devenv.Begin(c.opts.Progress, "starting PostgreSQL")
 	defer func() { step.End(err) }()
 	err = os.Rename(c.logPath(), c.logPath()+".1")
@@ -171,7 +191,11 @@ func (c *Cluster) ended() error {
 	if strings.Contains(log, "Address already in use") {
 		return errPortTaken
 	}
-	return fmt.Errorf("devenv/postgres: the server ended at its start (%w); its log says:\n%s", c.server.Err(), log)
+	err := fmt.Errorf("devenv/postgres: the server ended at its start (%w); its log says:\n%s", c.server.Err(), log)
+	if strings.Contains(log, "pre-existing shared memory block") {
+		return errors.Join(errMemoryHeld, err)
+	}
+	return err
 }
 
 func ping(ctx context.Context, address string) error {

@@ -167,6 +167,15 @@ func (s *strays) of(ctx context.Context, q *db.Queries, pkg uuid.UUID) (left []s
 	if len(s.list) == 0 {
 		return nil, "", nil
 	}
+	// What had no row when the replicas were listed may have been written just then and committed since.
+	names := make([]string, 0, len(s.list))
+	for _, x := range s.list {
+		names = append(names, x.key)
+	}
+	known, err := q.ObjectKeysKnown(ctx, names)
+	if err != nil {
+		return nil, "", err
+	}
 	rows, err := q.KeysAndBytesOf(ctx, pkg)
 	if err != nil {
 		return nil, "", err
@@ -176,6 +185,9 @@ func (s *strays) of(ctx context.Context, q *db.Queries, pkg uuid.UUID) (left []s
 		keys[r.UnitKey], files[[sha256.Size]byte(r.Sha256)] = true, true
 	}
 	for _, x := range s.list {
+		if slices.Contains(known, x.key) {
+			continue
+		}
 		if x.bad != nil {
 			return nil, fmt.Sprintf("%s has no row and cannot be read, so that it may hold documents of the package: look at it by hand (%v)", x.key, fault.Of(x.bad).Error()), nil
 		}

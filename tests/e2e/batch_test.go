@@ -91,6 +91,7 @@ func TestBatch(t *testing.T) {
 		out, _, code = cli.run("batch", "wait", last(uploaded.Name))
 		require.Equal(t, 1, code)
 		require.Contains(t, out, "SELLER_MISMATCH", "who waits is told which were not taken, and why")
+		require.NotContains(t, out, "file manager", "what is no invoice is counted")
 		require.Contains(t, cli.says("batch", "files", last(uploaded.Name), "--state", "refused"), "SELLER_MISMATCH")
 		require.Contains(t, cli.says("batch", "ls"), last(uploaded.Name))
 		require.Contains(t, cli.says("batch", "get", last(uploaded.Name)), "DONE")
@@ -103,6 +104,7 @@ func TestBatch(t *testing.T) {
 
 		checkExports(t, cli)
 		checkUploadOfFiles(t, cli, c)
+		checkUploadOfNothing(t, cli, c)
 		checkImports(ctx, t, cli, c)
 		parked, err := c.Parked(ctx)
 		require.NoError(t, err)
@@ -171,6 +173,42 @@ func checkUploadOfFiles(t *testing.T, cli terminal, c *harness.Customer) {
 	require.Equal(t, first, resumed)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "1.xml"), []byte("<other/>"), 0o600))
 	cli.refused(1, "UPLOAD_DIFFERS", words[:len(words)-2]...)
+}
+
+// checkUploadOfNothing uploads what holds no invoice: it is said of each file what it is, and it is no success. One
+// invoice among the same files makes it one.
+func checkUploadOfNothing(t *testing.T, cli terminal, c *harness.Customer) {
+	t.Helper()
+	dir := t.TempDir()
+	pdf := filepath.Join(dir, "fattura.pdf")
+	require.NoError(t, os.WriteFile(pdf, []byte("%PDF-1.7\n%%EOF\n"), 0o600))
+	upload := func(what string, more ...string) (string, string, int) {
+		return cli.run(append([]string{"batch", "upload", what, "--company", "main", "--check", "--wait"}, more...)...)
+	}
+	out, errOut, code := upload(pdf)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "a PDF: invoices are XML or .p7m")
+	require.Contains(t, errOut, "there is no invoice in it")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Thumbs.db"), []byte("x"), 0o600))
+	out, errOut, code = upload(dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "a PDF")
+	require.Contains(t, out, "a file of the file manager")
+	require.Contains(t, errOut, "there is no invoice in it")
+	out, errOut, code = upload(dir, "--format", "json")
+	require.Equal(t, 1, code)
+	require.Empty(t, errOut)
+	none := readSummary(t, out)
+	require.Equal(t, []string{"BATCH_STATE_DONE", "2", "2"}, []string{none.State, none.Files, none.Ignored})
+	_, errOut, code = cli.run("batch", "wait", last(none.Name))
+	require.Equal(t, 1, code, "who waits later is told the same")
+	require.Contains(t, errOut, "there is no invoice in it")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "1.xml"), c.XML("FPR12", "SBXRC00", "N-1"), 0o600))
+	out = cli.does("batch", "upload", dir, "--company", "main", "--check", "--wait")
+	require.Equal(t, []string{"1", "2"}, []string{field(t, out, "created"), field(t, out, "ignored")})
+	require.NotContains(t, out, "a PDF")
 }
 
 // checkImports takes in what was issued elsewhere: it is preserved, and SdI never hears of it.

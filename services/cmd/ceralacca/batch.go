@@ -50,7 +50,7 @@ func (c *cli) batchCommand() *cobra.Command {
 	return group("batch", "Thousands of files at a time: upload, follow and cancel", c.uploadCommand(), get, c.listBatchesCommand(), c.batchFilesCommand(), cancel, wait)
 }
 
-const batchExit = "Exit code 0: every file was taken, or is none to take; 1: at least one was refused, is a duplicate or was cancelled, or the upload cannot be used."
+const batchExit = "Exit code 0: every file was taken, but for those that are no invoices; 1: at least one was refused, is a duplicate or was cancelled, the upload cannot be used, or there was no invoice in it."
 
 func (c *cli) getBatch(ctx context.Context, given string) (*invoicev1.Batch, error) {
 	name, err := c.batchName(given)
@@ -157,10 +157,10 @@ func (c *cli) awaitBatch(ctx context.Context, given string) error {
 			if err := c.print(b, func() { c.showBatch(b) }); err != nil {
 				return err
 			}
-			if b.GetRefused()+b.GetDuplicates() > 0 && c.format == formatText {
-				err = c.showRefused(ctx, b)
+			if c.format == formatText {
+				err = c.showNotTaken(ctx, b)
 			}
-			if err == nil && (b.GetState() != invoicev1.BatchState_BATCH_STATE_DONE || b.GetRefused()+b.GetDuplicates()+b.GetCancelled() > 0) {
+			if err == nil && (b.GetState() != invoicev1.BatchState_BATCH_STATE_DONE || b.GetRefused()+b.GetDuplicates()+b.GetCancelled() > 0 || noInvoice(b)) {
 				err = quietError(exitRefused)
 			}
 			return err
@@ -178,27 +178,45 @@ func (c *cli) awaitBatch(ctx context.Context, given string) error {
 	}
 }
 
-// refusedShown is how many files that were not taken are shown after a batch: enough to see what is wrong.
-const refusedShown = 20
+// notTakenShown is how many files that were not taken are shown after a batch: enough to see what is wrong.
+const notTakenShown = 20
 
-// showRefused lists the files of a batch that were not taken, and why.
-func (c *cli) showRefused(ctx context.Context, b *invoicev1.Batch) error {
+// noInvoice reports whether nothing of a batch is an invoice: who uploaded it meant something else.
+func noInvoice(b *invoicev1.Batch) bool { return b.GetFiles() > 0 && b.GetIgnored() == b.GetFiles() }
+
+// showNotTaken lists the files of a batch that were not taken, and why. Those that are no invoices are what an archive
+// or a folder has beside them, and are counted only, unless there is nothing else.
+func (c *cli) showNotTaken(ctx context.Context, b *invoicev1.Batch) error {
+	states := []invoicev1.BatchFileState{invoicev1.BatchFileState_BATCH_FILE_STATE_REFUSED, invoicev1.BatchFileState_BATCH_FILE_STATE_DUPLICATE}
+	total := b.GetRefused() + b.GetDuplicates()
+	switch {
+	case noInvoice(b):
+		states, total = []invoicev1.BatchFileState{invoicev1.BatchFileState_BATCH_FILE_STATE_IGNORED}, b.GetIgnored()
+	case b.GetIgnored() > 0:
+		c.progress("%d of %d files are no invoices and were ignored; ceralacca batch files %s --state ignored says what they are", b.GetIgnored(), b.GetFiles(), last(b.GetName()))
+	}
+	if total == 0 {
+		return nil
+	}
 	api, err := c.batches()
 	if err != nil {
 		return err
 	}
 	var rows [][]string
-	for _, state := range []invoicev1.BatchFileState{invoicev1.BatchFileState_BATCH_FILE_STATE_REFUSED, invoicev1.BatchFileState_BATCH_FILE_STATE_DUPLICATE} {
-		list, err := api.ListBatchFiles(ctx, &invoicev1.ListBatchFilesRequest{Parent: b.GetName(), State: state, PageSize: refusedShown})
+	for _, state := range states {
+		list, err := api.ListBatchFiles(ctx, &invoicev1.ListBatchFilesRequest{Parent: b.GetName(), State: state, PageSize: notTakenShown})
 		if err != nil {
 			return err
 		}
 		rows = append(rows, fileRows(list.GetFiles())...)
 	}
-	rows = rows[:min(len(rows), refusedShown)]
+	rows = rows[:min(len(rows), notTakenShown)]
 	c.table(fileColumns, rows)
-	if total := b.GetRefused() + b.GetDuplicates(); int64(len(rows)) < total {
+	if int64(len(rows)) < total {
 		c.progress("%d of %d are shown; ceralacca batch files %s lists all", len(rows), total, last(b.GetName()))
+	}
+	if noInvoice(b) {
+		c.progress("there is no invoice in it and nothing was taken: invoices are XML or .p7m")
 	}
 	return nil
 }
@@ -234,7 +252,7 @@ func (c *cli) uploadCommand() *cobra.Command {
 			return c.awaitBatch(ctx, b.GetName())
 		}
 		err = c.print(b, func() { c.showBatch(b) })
-		c.progress("ceralacca batch wait %s waits for the outcomes", last(b.GetName()))
+		c.progress("whether its files are taken is not known yet: ceralacca batch wait %s waits for the outcomes", last(b.GetName()))
 		return err
 	})
 	cmd.Long = cmd.Short + `.

@@ -12,6 +12,14 @@ ON CONFLICT (tenant_id, class) DO UPDATE SET years = excluded.years;
 -- Holds and the eraser's beginning wait for each other, tenant by tenant.
 SELECT pg_advisory_xact_lock(hashtextextended('conservation disposal ' || @tenant_id::text, 0));
 
+-- name: BeginObject :exec
+-- Held from before the first byte of an intake object until the rows that name it are committed, or never will be.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('conservation intake ' || @tenant_id::text, 0));
+
+-- name: AwaitObjects :exec
+-- Waits until every intake object of a tenant whose writing has begun has its row or was given up.
+SELECT pg_advisory_xact_lock(hashtextextended('conservation intake ' || @tenant_id::text, 0));
+
 -- name: InsertHold :exec
 INSERT INTO hold (id, tenant_id, unit_id, package_id, fiscal_year, class, reason, set_by, set_at)
 VALUES (@id, @tenant_id, sqlc.narg('unit_id'), sqlc.narg('package_id'), @fiscal_year, @class, @reason, @set_by, @set_at);

@@ -338,27 +338,31 @@ func TestWithoutReplicas(t *testing.T) {
 // TestLargeIntake: what one transaction takes in is split into objects that fit in memory.
 func TestLargeIntake(t *testing.T) {
 	t.Parallel()
+	h := open(t, true)
 	r := &replicas{now: h0, all: []*replica{{Vault: nullVault{}, name: primaryReplica}}}
 	var waits []func() error
 	b := &satchel{r: r, tenant: "acme", ctx: context.Background(), wait: func(f func() error) { waits = append(waits, f) }}
-	require.NoError(t, b.close(), "nothing to write")
-	content := bytes.Repeat([]byte{7}, intakeFull)
-	for range 3 {
-		require.False(t, b.isFull())
-		f := db.UnitFile{Role: "transmitted", Sha256: make([]byte, 32), Size: int64(len(content))}
+	require.NoError(t, h.service.db.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+		require.NoError(t, b.close(ctx, tx), "nothing to write")
+		content := bytes.Repeat([]byte{7}, intakeFull)
+		for range 3 {
+			require.False(t, b.isFull())
+			f := db.UnitFile{Role: "transmitted", Sha256: make([]byte, 32), Size: int64(len(content))}
+			require.NoError(t, b.add(uuid.New(), &f, content))
+			require.NoError(t, b.note(record{}))
+			require.True(t, b.isFull())
+			require.NoError(t, b.close(ctx, tx))
+		}
+		require.Len(t, b.full, 3)
+		f := db.UnitFile{Sha256: make([]byte, 32)}
 		require.NoError(t, b.add(uuid.New(), &f, content))
-		require.NoError(t, b.note(record{}))
-		require.True(t, b.isFull())
-		require.NoError(t, b.close())
-	}
-	require.Len(t, b.full, 3)
+		require.NoError(t, b.close(ctx, tx))
+		require.Len(t, b.full, 3, "an object of nothing new is not written")
+		return nil
+	}))
 	for _, wait := range waits {
 		require.NoError(t, wait())
 	}
-	f := db.UnitFile{Sha256: make([]byte, 32)}
-	require.NoError(t, b.add(uuid.New(), &f, content))
-	require.NoError(t, b.close())
-	require.Len(t, b.full, 3, "an object of nothing new is not written")
 }
 
 // TestNothingStaysInClear: a package that is read to be judged lies in a file that has no name, so that nothing of it is left when

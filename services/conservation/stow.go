@@ -179,8 +179,9 @@ func (b *satchel) note(r record) error {
 // isFull says that the object in hand should be closed before the next unit.
 func (b *satchel) isFull() bool { return b.zip != nil && b.buf.Len() >= intakeFull }
 
-// close begins to write the object in hand; the transaction waits for the end of it before it commits.
-func (b *satchel) close() error {
+// close begins to write the object in hand; the transaction waits for the end of it before it commits, and the eraser for the end of
+// the transaction: until then nobody can tell the object from what a failed attempt left.
+func (b *satchel) close(ctx context.Context, tx pgx.Tx) error {
 	if b.zip == nil {
 		return nil
 	}
@@ -214,6 +215,10 @@ func (b *satchel) close() error {
 			return err
 		}
 	}
+	err = db.New(tx).BeginObject(ctx, b.tenant)
+	if err != nil {
+		return fmt.Errorf("conservation: intake object: %w", err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- b.r.write(b.ctx, o, bytes.NewReader(raw)) }()
 	b.wait(func() error { return <-done })
@@ -235,7 +240,7 @@ func (b *satchel) copies() int32 {
 
 // keep writes the rows of the objects.
 func (b *satchel) keep(ctx context.Context, tx pgx.Tx) error {
-	err := b.close()
+	err := b.close(ctx, tx)
 	if err != nil || len(b.full) == 0 {
 		return err
 	}

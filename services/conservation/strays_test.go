@@ -26,6 +26,7 @@ import (
 	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 // lay puts an object that no row knows into replicas.
@@ -314,6 +315,60 @@ func TestStrayWithALostDocument(t *testing.T) {
 	})
 	require.Contains(t, h.holding(t, 0, "<FatturaElettronica n='2'/>"), strayKey(1))
 	require.Equal(t, conservationv1.PackageState_PACKAGE_STATE_SEALED, h.pack(t, pkg).GetState())
+}
+
+// TestEraserWaitsForWhatIsBeingWritten: an object is in the replicas before the rows that name it are committed. Until they are, it looks
+// like what a failed attempt left, also to an eraser whose documents have a file in common with it.
+func TestEraserWaitsForWhatIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	goes, stays := h.old(t, 1, 2010), h.old(t, 2, 2011)
+	stays.Transmitted = goes.GetTransmitted()
+	h.settle(t, context.Background(), goes)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
+	name := h.release(t, h.closed(t, 2010, "FISC"))
+	shared := "<FatturaElettronica n='1'/>"
+	before := len(h.holding(t, 0, shared))
+
+	in, err := readSettled("acme", stays)
+	require.NoError(t, err)
+	contents, err := h.service.readAll(context.Background(), in.files)
+	require.NoError(t, err)
+	writer, commit, taken := make(chan int32, 1), make(chan struct{}), make(chan error, 1)
+	go func() {
+		taken <- h.service.db.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
+			_, err := h.service.takeNow(ctx, tx, in, contents)
+			writer <- int32(tx.Conn().PgConn().PID()) //nolint:gosec // a process
+			<-commit
+			return err
+		})
+	}()
+	pid := <-writer
+	h.await(t, "written to both", func() bool {
+		return len(h.holding(t, 0, shared)) == before+1 && len(h.holding(t, 1, shared)) == before+1
+	})
+
+	erased := make(chan error, 1)
+	go func() {
+		_, err := h.eraser(t).Run(context.Background())
+		erased <- err
+	}()
+	admin, waits := pgtest.Admin(t, h.DB("conservation")), false
+	for end := time.Now().Add(time.Minute); !waits && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		const locks = `SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND NOT l.granted AND $1 = ANY(pg_blocking_pids(l.pid)))`
+		require.NoError(t, admin.QueryRow(context.Background(), locks, pid).Scan(&waits))
+	}
+	close(commit)
+	require.True(t, waits, "the eraser waits for the transaction")
+	require.NoError(t, <-taken)
+	require.NoError(t, <-erased)
+	h.destroy(t, name)
+	for disk := range h.disks {
+		require.Len(t, h.holding(t, disk, shared), 1, "of what stands")
+	}
+	require.Equal(t, []string{h.closed(t, 2011, "FISC")}, []string{h.units(t, stays.GetInvoice())[0].GetPackage()})
+	_, f := h.runCheck(t, inventoryKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 }
 
 // TestChecksWhileErasing: from the mark on, what the eraser has not come to yet (an absent disk, a lock) is nobody's loss: no check

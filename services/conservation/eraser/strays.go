@@ -51,35 +51,56 @@ func (e *Eraser) look(ctx context.Context, found *strays) error {
 	if found.looked {
 		return nil
 	}
-	list, seen := []stray(nil), map[string]bool{}
+	var keys []string // without a row when they were listed
 	for _, r := range e.Replicas {
 		for page, err := range pages(r.List(ctx, "tenants/"+found.tenant+"/intake/")) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", r, err)
 			}
-			var known []string
-			err = e.DB.Tx(ctx, found.tenant, func(ctx context.Context, tx pgx.Tx) error {
-				known, err = db.New(tx).ObjectKeysKnown(ctx, page)
-				return err
-			})
+			page, err = e.unnamed(ctx, found.tenant, page, false)
 			if err != nil {
 				return err
 			}
-			for _, key := range page {
-				if seen[key] || slices.Contains(known, key) {
-					continue
-				}
-				seen[key] = true
-				one, err := e.read(ctx, key)
-				if err != nil {
-					return err
-				}
-				list = append(list, one)
-			}
+			keys = append(keys, page...)
 		}
 	}
-	found.list, found.looked = list, true
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if len(keys) > 0 {
+		var err error
+		keys, err = e.unnamed(ctx, found.tenant, keys, true)
+		if err != nil {
+			return err
+		}
+	}
+	for _, key := range keys {
+		one, err := e.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		found.list = append(found.list, one)
+	}
+	found.looked = true
 	return nil
+}
+
+// unnamed are those of the keys that no row knows. settled: also not once every transaction has ended that was writing an object, as
+// some of these may have been doing.
+func (e *Eraser) unnamed(ctx context.Context, tenant string, keys []string, settled bool) ([]string, error) {
+	var known []string
+	err := e.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		if settled {
+			err := q.AwaitObjects(ctx, tenant)
+			if err != nil {
+				return err
+			}
+		}
+		var err error
+		known, err = q.ObjectKeysKnown(ctx, keys)
+		return err
+	})
+	return slices.DeleteFunc(keys, func(key string) bool { return slices.Contains(known, key) }), err
 }
 
 func pages(keys iter.Seq2[string, error]) iter.Seq2[[]string, error] {
@@ -167,7 +188,7 @@ func (s *strays) of(ctx context.Context, q *db.Queries, pkg uuid.UUID) (left []s
 	if len(s.list) == 0 {
 		return nil, "", nil
 	}
-	// What had no row when the replicas were listed may have been written just then and committed since.
+	// A restore may have made the row of one since.
 	names := make([]string, 0, len(s.list))
 	for _, x := range s.list {
 		names = append(names, x.key)

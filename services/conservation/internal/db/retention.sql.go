@@ -35,6 +35,16 @@ func (q *Queries) AuthorizeDisposal(ctx context.Context, arg AuthorizeDisposalPa
 	return err
 }
 
+const awaitObjects = `-- name: AwaitObjects :exec
+SELECT pg_advisory_xact_lock(hashtextextended('conservation intake ' || $1::text, 0))
+`
+
+// Waits until every intake object of a tenant whose writing has begun has its row or was given up.
+func (q *Queries) AwaitObjects(ctx context.Context, tenantID string) error {
+	_, err := q.db.Exec(ctx, awaitObjects, tenantID)
+	return err
+}
+
 const beginErasing = `-- name: BeginErasing :execrows
 UPDATE disposal_item SET state = 'ERASING', begun_at = $1 WHERE disposal_id = $2 AND package_id = $3 AND state = 'AUTHORIZED'
 `
@@ -51,6 +61,16 @@ func (q *Queries) BeginErasing(ctx context.Context, arg BeginErasingParams) (int
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const beginObject = `-- name: BeginObject :exec
+SELECT pg_advisory_xact_lock_shared(hashtextextended('conservation intake ' || $1::text, 0))
+`
+
+// Held from before the first byte of an intake object until the rows that name it are committed, or never will be.
+func (q *Queries) BeginObject(ctx context.Context, tenantID string) error {
+	_, err := q.db.Exec(ctx, beginObject, tenantID)
+	return err
 }
 
 const blobsOfPackage = `-- name: BlobsOfPackage :many

@@ -18,7 +18,7 @@ import (
 type ClosingConfig struct {
 	// Every is how often the units that wait are looked at; 0s: packages are closed by hand only.
 	Every time.Duration `yaml:"every"`
-	// Bytes closes a package at this much, before compression.
+	// Bytes closes a package at this many bytes, before compression.
 	Bytes int64 `yaml:"bytes"`
 	// Age is how long a unit waits at most.
 	Age time.Duration `yaml:"age"`

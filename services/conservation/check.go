@@ -33,7 +33,7 @@ type ChecksConfig struct {
 	Scrub time.Duration `yaml:"scrub"`
 	// ScrubEvery is how often each copy is read whole, after its first month.
 	ScrubEvery time.Duration `yaml:"scrub_every"`
-	// ScrubBytes is how much one round reads at most.
+	// ScrubBytes is how many bytes one round reads at most.
 	ScrubBytes int64 `yaml:"scrub_bytes"`
 	// Deep is the time between two rounds of deep checks.
 	Deep time.Duration `yaml:"deep"`

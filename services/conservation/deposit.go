@@ -28,11 +28,11 @@ import (
 
 // DepositsConfig bounds what producers hand over themselves.
 type DepositsConfig struct {
-	// MaxBytes of one file. It is held in memory while it is judged.
+	// MaxBytes is how many bytes one file has at most. It is held in memory while it is judged.
 	MaxBytes int64 `yaml:"max_bytes"`
-	// Attempts is how often one key may be refused. The Guidelines want three at least.
+	// Attempts is how many times one key may be refused. The Guidelines want three at least.
 	Attempts int `yaml:"attempts"`
-	// JudgedBytes are what the files weigh that are judged at a time, in one process; more of them wait. Each is in memory about twice.
+	// JudgedBytes is how many bytes the files have together that are judged at a time, in one process; more of them wait. Each is in memory about twice.
 	JudgedBytes int64 `yaml:"judged_bytes"`
 	// EventReports is how often, at most, what came by event gets its report, one of each tenant with new documents: each costs a
 	// signature and a time stamp. 0s makes none.

@@ -56,7 +56,7 @@ type VerificationConfig struct {
 	// MaxSize is the largest file, in bytes. A .p7m and a PDF are judged in pieces: what is over 1 MiB
 	// waits on disk, and memory does not grow with it.
 	MaxSize int64 `yaml:"max_size"`
-	// MaxHeld is the largest file of a form that has to be held in memory, several times: XML, .tsd,
+	// MaxHeld is the largest file, in bytes, of a form that has to be held in memory, several times: XML, .tsd,
 	// .m7m, Base64. Larger ones are INDETERMINATE.
 	MaxHeld int64 `yaml:"max_held"`
 	// SpoolDir is where files wait on disk while they are judged, without a name; empty: the system's

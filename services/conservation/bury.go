@@ -69,6 +69,9 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 	}
 	for _, d := range unsigned {
 		err = s.keepDisposalReport(ctx, d.TenantID, d.ID)
+		if err != nil && cannotSign(err) {
+			return nil // which was told: the reports wait, and are tried again
+		}
 		if err != nil {
 			return fmt.Errorf("report of disposal %s: %w", d.ID, err)
 		}

@@ -16,12 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
-	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
-	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
-	"ceralacca.dev/services/format/cades"
-	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -303,7 +299,9 @@ func (s *Service) keepReport(ctx context.Context, job *river.Job[reportArgs]) er
 	}
 	switch fault.Of(err).Kind {
 	case fault.KindUnavailable, fault.KindExhausted, fault.KindPrecondition, fault.KindAborted:
-		s.log.WarnContext(ctx, "a report waits for its signature", "report", row.ID, "error", err)
+		if !cannotSign(err) { // which was told
+			s.log.WarnContext(ctx, "a report waits for its signature", "report", row.ID, "error", err)
+		}
 		return river.JobSnooze(max(time.Minute, fault.Of(err).RetryAfter)) // others mend it
 	}
 	return err
@@ -314,39 +312,6 @@ func (s *Service) signReport(ctx context.Context, row db.ArchiveReport) ([]byte,
 }
 
 const mimeJSON = "application/json"
-
-// signContent has the archive's credential sign bytes that are no package's index, and reads the answer back. The same
-// request with the same content gives the same signature.
-func (s *Service) signContent(ctx context.Context, tenant, subject, mediaType string, request uuid.UUID, content []byte) ([]byte, error) {
-	stored, err := s.blobs.Put(ctx, tenant, content)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
-		Parent: "tenants/" + tenant, Credential: s.cfg.Credential, Subject: subject,
-		Content:   &eventv1.Blob{Uri: stored.URI(), Sha256: stored.SHA256[:], Size: stored.Size, MediaType: mediaType},
-		RequestId: request.String(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("conservation: signer: %w", err)
-	}
-	ref, err := blob.ParseURI(answer.GetSigned().GetUri())
-	if err != nil {
-		return nil, fmt.Errorf("conservation: signer's answer: %w", err)
-	}
-	p7m, err := s.blobs.Get(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	sd, verdict, err := cades.Verify(p7m, cades.VerifyOptions{})
-	if err == nil {
-		err = verdict.Err()
-	}
-	if err != nil || !bytes.Equal(sd.Content(), content) {
-		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer is no signature of %s", subject).With(err)
-	}
-	return p7m, nil
-}
 
 func (s *Service) storeReport(ctx context.Context, row db.ArchiveReport, p7m []byte) error {
 	sum := sha256.Sum256(p7m)

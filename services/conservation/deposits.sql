@@ -59,8 +59,11 @@ WHERE id = @id AND state IN ('RECEIVING', 'CONFLICT');
 UPDATE deposit SET state = 'CONFLICT', format = @format, verification = @verification, ended_at = @at, reason = @reason WHERE id = @id AND state = 'RECEIVING';
 
 -- name: SetDepositReport :execrows
-UPDATE deposit SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object')
+UPDATE deposit SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), unstamped = NULL
 WHERE id = @id AND report IS NULL;
+
+-- name: KeepUnstampedDeposit :exec
+UPDATE deposit SET unstamped = @signed WHERE id = @id AND report IS NULL AND unstamped IS NULL;
 
 -- name: UnitOfKey :one
 SELECT id, state FROM unit WHERE tenant_id = @tenant_id AND unit_key = @unit_key;

@@ -154,7 +154,9 @@ func (s *Service) buildDistribution(ctx context.Context, job *river.Job[exhibitA
 	if !wait && fault.Permanent(err) {
 		state = "FAILED"
 	}
-	s.log.WarnContext(ctx, "a distribution could not be built", "distribution", row.ID, "state", state, "error", err)
+	if !cannotSign(err) { // which was told
+		s.log.WarnContext(ctx, "a distribution could not be built", "distribution", row.ID, "state", state, "error", err)
+	}
 	noted := s.db.Tx(ctx, row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return db.New(tx).SetDistributionTrouble(ctx, db.SetDistributionTroubleParams{ID: row.ID, State: state, LastError: f.Error()})
 	})
@@ -164,7 +166,11 @@ func (s *Service) buildDistribution(ctx context.Context, job *river.Job[exhibitA
 	case state == "FAILED":
 		return nil
 	case wait:
-		return river.JobSnooze(max(5*time.Second, f.RetryAfter))
+		pause := 5 * time.Second
+		if cannotSign(err) {
+			pause = credentialPause
+		}
+		return river.JobSnooze(max(pause, f.RetryAfter))
 	}
 	return err
 }

@@ -106,7 +106,11 @@ func (s *Service) buildExport(ctx context.Context, job *river.Job[exportArgs]) e
 	case state == "FAILED":
 		return nil
 	case wait:
-		return river.JobSnooze(max(time.Second, f.RetryAfter))
+		pause := time.Second
+		if cannotSign(err) {
+			pause = credentialPause
+		}
+		return river.JobSnooze(max(pause, f.RetryAfter))
 	}
 	return err
 }
@@ -136,7 +140,11 @@ func (b *exporter) build(ctx context.Context) error {
 			return fmt.Errorf("package %s: %w", id, err)
 		}
 	}
-	for _, part := range []func(context.Context) error{b.waiting, b.units, b.reports, b.log, b.seal} {
+	parts := []func(context.Context) error{b.waiting, b.units, b.reports, b.log, b.seal}
+	if b.done[exportManifest] { // it is being signed: nothing joins it any more, and each attempt signs the same
+		parts = []func(context.Context) error{b.seal}
+	}
+	for _, part := range parts {
 		err = part(ctx)
 		if err != nil {
 			return err
@@ -476,6 +484,10 @@ func (b *exporter) seal(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	err = b.content(ctx, exportManifest, manifest.Bytes())
 	if err != nil {
 		return err
 	}

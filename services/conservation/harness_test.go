@@ -82,6 +82,8 @@ type house struct {
 	stated    []*conservationv1.LogStated
 
 	unwitnessed, rewitnessed int
+	unsigned                 []*conservationv1.SigningStopped
+	signedAgain              int
 	refusals                 []*conservationv1.DepositRefused
 	destroyed                []*conservationv1.UnitsDestroyed
 	letters                  []*pecv1.MessageRequested
@@ -161,6 +163,18 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.repairs = append(h.repairs, ev)
+			return nil
+		})
+		bus.On(host.Bus, "unsigned", func(_ context.Context, _ pgx.Tx, ev *conservationv1.SigningStopped) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.unsigned = append(h.unsigned, ev)
+			return nil
+		})
+		bus.On(host.Bus, "signed-again", func(context.Context, pgx.Tx, *conservationv1.SigningResumed) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.signedAgain++
 			return nil
 		})
 		bus.On(host.Bus, "stated", func(_ context.Context, _ pgx.Tx, ev *conservationv1.LogStated) error {

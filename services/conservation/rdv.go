@@ -42,7 +42,7 @@ func (s *Service) reportDeposit(ctx context.Context, job *river.Job[rdvArgs]) er
 	}
 	var content []byte
 	err = s.mayBegin(ctx, row.TenantID)
-	if err == nil {
+	if err == nil && row.Unstamped == nil {
 		content, err = s.writeRDV(ctx, row)
 	}
 	if err == nil {
@@ -58,15 +58,24 @@ func (s *Service) orWait(ctx context.Context, err error, kind string, id uuid.UU
 	}
 	switch fault.Of(err).Kind {
 	case fault.KindUnavailable, fault.KindExhausted, fault.KindPrecondition, fault.KindAborted:
+		pause := time.Second
+		if cannotSign(err) {
+			pause = credentialPause
+		}
 		s.log.InfoContext(ctx, "the report of a "+kind+" waits", kind, id, "error", err)
-		return river.JobSnooze(max(time.Second, fault.Of(err).RetryAfter))
+		return river.JobSnooze(max(pause, fault.Of(err).RetryAfter))
 	}
 	return err
 }
 
 func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byte) error {
 	keep := retainUntil(row.FiscalYear, max(yearsOf(row.Class), retentionYears))
-	r, err := s.sealRDV(ctx, rdv{tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content})
+	r, err := s.sealRDV(ctx, rdv{
+		tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content, signed: row.Unstamped,
+		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {
+			return q.KeepUnstampedDeposit(ctx, db.KeepUnstampedDepositParams{ID: row.ID, Signed: signed})
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -81,12 +90,14 @@ func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byt
 	})
 }
 
-// rdv is a report that was written and is not signed yet.
+// rdv is a report that was written, or signed by an earlier attempt.
 type rdv struct {
 	tenant, name string
 	id           uuid.UUID // of the deposit or submission
 	made, keep   time.Time
 	content      []byte
+	signed       []byte // nil: it was not
+	hold         func(ctx context.Context, q *db.Queries, signed []byte) error
 }
 
 // sealedRDV is a report with signature and stamp, and where the replicas have them.
@@ -103,14 +114,31 @@ func (r *sealedRDV) objects() (report, stamp *uuid.UUID) {
 	return &r.kept[0].id, &r.kept[1].id
 }
 
-// sealRDV signs, stamps and keeps a report. The signature is over the report as it was first written: a repeat finds it by its
-// request id only when the bytes are the same, and they follow from the rows.
+// sealRDV signs, stamps and keeps a report. What was signed and could not be stamped or kept is held in the row: written again, the report
+// would name a later checkpoint of the log, and each attempt would be another signature.
 func (s *Service) sealRDV(ctx context.Context, r rdv) (*sealedRDV, error) {
-	sum := sha256.Sum256(r.content)
-	p7m, err := s.signContent(ctx, r.tenant, r.name, mimeXML, uuid.NewSHA1(rdvSpace, append(r.id[:], sum[:]...)), r.content)
-	if err != nil {
-		return nil, err
+	p7m := r.signed
+	if p7m == nil {
+		sum := sha256.Sum256(r.content)
+		var err error
+		p7m, err = s.signContent(ctx, r.tenant, r.name, mimeXML, uuid.NewSHA1(rdvSpace, append(r.id[:], sum[:]...)), r.content)
+		if err != nil {
+			return nil, err
+		}
 	}
+	out, err := s.stampRDV(ctx, r, p7m)
+	if err == nil || r.signed != nil || ctx.Err() != nil {
+		return out, err
+	}
+	held := s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error { return r.hold(ctx, db.New(tx), p7m) })
+	if held != nil {
+		return nil, fmt.Errorf("conservation: hold a signed report (%w): %w", err, held)
+	}
+	return nil, err
+}
+
+// stampRDV stamps and keeps a report that is signed.
+func (s *Service) stampRDV(ctx context.Context, r rdv, p7m []byte) (*sealedRDV, error) {
 	digest := sha256.Sum256(p7m)
 	tsr, at, err := s.stampDigest(ctx, digest[:])
 	if err != nil {
@@ -265,7 +293,7 @@ type reported struct {
 // submissionReport reads a report from where it is kept: the replicas, or the rows without them.
 func (s *Service) submissionReport(ctx context.Context, row reported) (*conservationv1.SubmissionReport, error) {
 	if row.report == nil {
-		return nil, fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report is being signed: ask again in a second or two").WithRetryAfter(time.Second)
+		return nil, s.reportNotReady(ctx)
 	}
 	m := &conservationv1.SubmissionReport{Signed: row.report, TimeStamp: row.stamp, StampTime: timestamppb.New(*row.at)}
 	if s.replicas != nil && row.reportID != nil {

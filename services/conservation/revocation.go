@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/crypto/ocsp"
 
@@ -223,20 +222,6 @@ func (s *Service) stampChain(token *tsp.Token) ([]*x509.Certificate, error) {
 	return revocation.Chain(report.Signers[0].Certificate, token.Signed.Certificates, s.roots, token.Info.Time), nil
 }
 
-// revokedNow says that an issuer takes a certificate back that was just used; nil: nobody says so.
-func (s *Service) revokedNow(ctx context.Context, chain []*x509.Certificate) *validation.Link {
-	said := s.issuers.chain(ctx, chain)
-	e, err := revocation.Read(said.Files()[revocation.Lists], said.Files()[revocation.Answers])
-	if err != nil {
-		return nil // nothing that could be read was said
-	}
-	now := s.now()
-	if link, ok := revocation.Revoked(revocation.Judge(chain, e, now), now); ok {
-		return &link
-	}
-	return nil
-}
-
 // askRevocation asks once when a package was stamped, and keeps what was said: each attempt to write the archive takes the same.
 func (s *Service) askRevocation(ctx context.Context, p db.Package) (*revocations, error) {
 	kept, err := s.keptRevocation(ctx, p)
@@ -368,16 +353,6 @@ func (s *Service) keptRevocation(ctx context.Context, p db.Package) (*revocation
 		return nil, fmt.Errorf("conservation: revocation of package %s: %w", p.ID, err)
 	}
 	return r, nil
-}
-
-// signRequest names the order to sign an index, and what it is about: a repeat gets the same signature. Where that one is by a credential
-// that was revoked it is another order.
-func signRequest(p db.Package) (subject, request string) {
-	subject, key := packageName(p.TenantID, p.ID), p.ID[:]
-	if strings.HasPrefix(p.LastError, "sign: "+codeCredentialRevoked+":") {
-		subject, key = fmt.Sprintf("%s/signatures/%d", subject, p.Attempts), fmt.Append(key, p.Attempts)
-	}
-	return subject, uuid.NewSHA1(signSpace, key).String()
 }
 
 // revocation judges the certificates of a signature or a stamp by what the package brings, for a time.

@@ -178,6 +178,7 @@ type Service struct {
 	credentialRoots *x509.CertPool // of those who sign packages; nil: not configured
 	deedRoots       *x509.CertPool // of those who sign authorisations; nil: not configured
 	issuers         *issuers
+	outages         *outages
 	book            *logbook            // nil: no log is configured
 	bearings        *bearings           // nil: as replicas
 	replicas        *replicas           // nil: no storage is configured, documents rest on blobs alone
@@ -221,6 +222,7 @@ func wire(h *run.Host) (*Service, error) {
 	if h.Reaches("tenancy") {
 		s.tenancy = tenancyv1.NewTenancyServiceClient(h.Dial("tenancy"))
 	}
+	s.outages = &outages{s: s}
 	s.judged, s.tried = semaphore.NewWeighted(cfg.Deposits.JudgedBytes), semaphore.NewWeighted(cfg.Deposits.JudgedBytes)
 	s.rome, err = loadRome()
 	if err != nil {

@@ -10,66 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
-	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
-	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/conservation/internal/db"
-	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/tsp"
-	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/run"
 )
-
-// signSpace makes the request id of a signature from the package's id: a repeat asks for the same.
-var signSpace = uuid.MustParse("1d2b8f61-7c0a-4a35-9be5-5a6c1f0e2a77")
-
-// signIndex has the signer sign the index, and reads the answer back before it counts: the bytes
-// inside must be the index, and the signature must hold.
-func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
-	index := refOf(p.TenantID, p.IndexSha256, p.IndexSize)
-	subject, request := signRequest(p)
-	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
-		Parent: "tenants/" + p.TenantID, Credential: s.cfg.Credential, Subject: subject,
-		Content:   &eventv1.Blob{Uri: index.URI(), Sha256: index.SHA256[:], Size: index.Size, MediaType: mimeXML},
-		RequestId: request,
-	})
-	if errors.Is(err, fault.NotFound("CREDENTIAL_NOT_FOUND", "")) {
-		// The configuration is to be mended, not the package: it waits.
-		return result{}, fault.Precondition("CREDENTIAL_NOT_FOUND", "the signer has no credential %s: mend conservation.credential", s.cfg.Credential).With(err)
-	}
-	if err != nil {
-		return result{}, fmt.Errorf("conservation: signer: %w", err)
-	}
-	signed, err := blob.ParseURI(answer.GetSigned().GetUri())
-	if err != nil {
-		return result{}, fmt.Errorf("conservation: signer's answer: %w", err)
-	}
-	p7m, err := s.blobs.Get(ctx, signed)
-	if err != nil {
-		return result{}, err
-	}
-	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{})
-	if err == nil {
-		err = report.Err()
-	}
-	if err != nil {
-		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer does not verify").With(err)
-	}
-	if inside := blob.Of(p.TenantID, sd.Content()); inside != index {
-		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer signed something else than the index")
-	}
-	chain, err := s.signerChain(p7m, s.now())
-	if err != nil {
-		return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer: %v", err)
-	}
-	if link := s.revokedNow(ctx, chain); link != nil {
-		return result{}, fault.Precondition(codeCredentialRevoked, "its issuer says that the certificate of the credential (%s) was revoked on %s: revoke it in the signer too and import another; the package is signed anew then",
-			link.Subject, link.RevokedAt.UTC().Format(time.RFC3339))
-	}
-	return result{ref: signed}, nil
-}
 
 // authority is a time-stamp authority behind its circuit breaker.
 type authority struct {
@@ -119,7 +64,7 @@ func (s *Service) stampIndex(ctx context.Context, p db.Package) (result, error) 
 		if err != nil {
 			return err
 		}
-		if link := s.revokedNow(ctx, chain); link != nil {
+		if link, _ := s.revokedNow(ctx, chain); link != nil {
 			return fmt.Errorf("its issuer says that its certificate (%s) was revoked on %s", link.Subject, link.RevokedAt.UTC().Format(time.RFC3339))
 		}
 		return nil

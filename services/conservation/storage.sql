@@ -85,3 +85,17 @@ SELECT id, tenant_id FROM package WHERE state = 'SEALED' AND object_id IS NULL A
 
 -- name: AdoptPackage :execrows
 UPDATE package SET object_id = @object WHERE id = @id AND state = 'SEALED' AND object_id IS NULL;
+
+-- name: BeginSigningOutage :one
+-- Whether it is new; no row when nothing changes.
+INSERT INTO signing_outage AS o (source, since, code, reason, certificate) VALUES (@source, @since, @code, @reason, sqlc.narg('certificate'))
+ON CONFLICT (source) DO UPDATE SET code = excluded.code, reason = excluded.reason, certificate = excluded.certificate
+    WHERE (o.code, o.reason, o.certificate) IS DISTINCT FROM (excluded.code, excluded.reason, excluded.certificate)
+RETURNING (xmax = 0)::bool AS first;
+
+-- name: SigningOutages :many
+SELECT source, since, code, reason, certificate FROM signing_outage ORDER BY since, source;
+
+-- name: EndSigningOutage :many
+DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz AND (@known::bool OR certificate IS DISTINCT FROM sqlc.narg('certificate'))
+RETURNING since;

@@ -23,14 +23,22 @@ type storage struct {
 
 // GetStorage says in how many copies documents are taken in now, and what the replicas owe.
 func (a storage) GetStorage(ctx context.Context, _ *conservationv1.GetStorageRequest) (*conservationv1.Storage, error) {
-	if a.s.replicas == nil {
-		return &conservationv1.Storage{State: conservationv1.StorageState_STORAGE_STATE_SINGLE}, nil
+	stopped, err := a.s.outages.list(ctx)
+	if err != nil {
+		return nil, err
 	}
 	resp := &conservationv1.Storage{State: conservationv1.StorageState_STORAGE_STATE_TWOFOLD}
+	for _, o := range stopped {
+		resp.SigningOutages = append(resp.SigningOutages, &conservationv1.SigningOutage{Since: timestamppb.New(o.Since), Code: o.Code, Reason: o.Reason})
+	}
+	if a.s.replicas == nil {
+		resp.State = conservationv1.StorageState_STORAGE_STATE_SINGLE
+		return resp, nil
+	}
 	var outages []db.ArchiveOutage
 	var counts []db.CountCopiesRow
 	var at db.GetPositionRow
-	err := a.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = a.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		var err error
 		outages, err = q.Outages(ctx)

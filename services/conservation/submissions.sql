@@ -40,8 +40,11 @@ SELECT id, tenant_id, first_sequence, last_sequence, unit_count, created_at, sta
 WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: SetSubmissionReport :execrows
-UPDATE submission SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object')
+UPDATE submission SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), unstamped = NULL
 WHERE id = @id AND report IS NULL;
+
+-- name: KeepUnstampedSubmission :exec
+UPDATE submission SET unstamped = @signed WHERE id = @id AND report IS NULL AND unstamped IS NULL;
 
 -- name: GoodCopies :many
 SELECT object_id, count(*) AS copies FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) AND state = 'GOOD' GROUP BY object_id;

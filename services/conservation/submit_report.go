@@ -37,7 +37,7 @@ func (s *Service) reportSubmission(ctx context.Context, job *river.Job[submissio
 	}
 	var content []byte
 	err = s.mayBegin(ctx, b.row.TenantID)
-	if err == nil {
+	if err == nil && b.row.Unstamped == nil {
 		content, err = b.write(ctx)
 	}
 	if err == nil {
@@ -191,7 +191,12 @@ func (b *submissionBook) prove(ctx context.Context) (text []byte, err error) {
 
 func (b *submissionBook) seal(ctx context.Context, content []byte) error {
 	row := b.row
-	r, err := b.s.sealRDV(ctx, rdv{tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: retainUntil(row.FiscalYear, row.Years), content: content})
+	r, err := b.s.sealRDV(ctx, rdv{
+		tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: retainUntil(row.FiscalYear, row.Years), content: content, signed: row.Unstamped,
+		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {
+			return q.KeepUnstampedSubmission(ctx, db.KeepUnstampedSubmissionParams{ID: row.ID, Signed: signed})
+		},
+	})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ WHERE c.tenant_id = @tenant_id AND c.company_id = ANY(@companies::text[]) AND c.
 ORDER BY c.company_id, c.not_before DESC, c.id DESC;
 
 -- name: ChooseRole :one
--- The credential of a company that holds a role, by the same rule.
+-- The credential of a company that holds a role, by the same rule, and with none of the certificates that may not sign.
 SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.state, c.key_name, c.key_version, c.public_key, c.csr_pem, c.chain,
        c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
 FROM credential c
@@ -57,6 +57,7 @@ WHERE c.tenant_id = @tenant_id AND c.company_id = @company_id AND c.kind = 'ROLE
   AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= @now)
   AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
                   WHERE x.successor_id = c.id AND x.effective_from > @now AND p.state = 'ACTIVE' AND p.not_before <= @now AND p.not_after > @now)
+  AND NOT (sha256(c.chain[1]) = ANY(@refused::bytea[]))
 ORDER BY c.not_before DESC, c.id DESC LIMIT 1;
 
 -- name: InsertIntents :many

@@ -1,10 +1,13 @@
 package signer
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +24,10 @@ import (
 )
 
 // SignBlob signs a document of another service with a credential of kind ROLE. The intent is
-// written first: a caller that lost the answer repeats the request and gets the same signature.
+// written before anything is signed: a caller that lost the answer repeats the request and gets the same signature.
 // The same subject and bytes are signed once, whatever the request_id; what was signed and stored by a process that did not
-// live to record it is taken up.
+// live to record it is taken up. While the credential cannot sign no intent is written, however often and for whatever bytes it is
+// asked; what was signed before is still given.
 func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*signv1.Signature, error) {
 	ids, ok := cut(req.GetParent(), "tenants")
 	if !ok {
@@ -37,9 +41,17 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 	if err != nil {
 		return nil, err
 	}
+	by, cannot := s.roleCredential(ctx, name, req.GetRefusedCertificates())
 	var row db.Signature
 	var left *leftFile
 	err = s.db.Tx(ctx, ids[0], func(ctx context.Context, tx pgx.Tx) error {
+		if cannot != nil {
+			row, err = promisedBlob(ctx, db.New(tx), ids[0], ref, req)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return cannot
+			}
+			return err
+		}
 		row, left, err = s.intendBlob(ctx, tx, ids[0], ref, req)
 		return err
 	})
@@ -49,9 +61,8 @@ func (s *Service) SignBlob(ctx context.Context, req *signv1.SignBlobRequest) (*s
 	if row.State == "DONE" {
 		return s.signatureOfRole(ctx, row)
 	}
-	by, err := s.roleCredential(ctx, name)
-	if err != nil {
-		return nil, err
+	if cannot != nil {
+		return nil, cannot
 	}
 	hand := []outcome{{row: row, by: by, left: left}}
 	o := &hand[0]
@@ -82,23 +93,13 @@ func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref 
 		row, err := q.GetSignature(ctx, id)
 		return row, nil, err
 	}
-	row, err := q.GetSignatureByRequest(ctx, db.GetSignatureByRequestParams{TenantID: tenant, RequestID: req.GetRequestId()})
+	row, err := promisedBlob(ctx, q, tenant, ref, req)
 	if errors.Is(err, pgx.ErrNoRows) {
-		row, err = q.GetSignatureOf(ctx, db.GetSignatureOfParams{TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:]})
-		if errors.Is(err, pgx.ErrNoRows) {
-			// The row that was in the way is not visible yet: the repeat will see it.
-			return row, nil, fault.Unavailable("SIGNATURE_IN_HAND", "another request signs this document just now: try again")
-		}
+		// The row that was in the way is not visible yet: the repeat will see it.
+		return row, nil, fault.Unavailable("SIGNATURE_IN_HAND", "another request signs this document just now: try again")
 	}
-	if err != nil {
-		return row, nil, fmt.Errorf("signer: intent: %w", err)
-	}
-	if row.Subject != req.GetSubject() || string(row.OriginalSha256) != string(ref.SHA256[:]) {
-		return row, nil, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another document: use a new one").
-			WithField("request_id", "REQUEST_ID_REUSED", "was used for another document")
-	}
-	if row.State == "DONE" {
-		return row, nil, nil
+	if err != nil || row.State == "DONE" {
+		return row, nil, err
 	}
 	made, err := q.SignedFileOf(ctx, row.ID)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -110,11 +111,27 @@ func (s *Service) intendBlob(ctx context.Context, tx pgx.Tx, tenant string, ref 
 	return row, &leftFile{refOf(tenant, made.Sha256, made.Size), *made.CredentialID, *made.SigningTime}, nil
 }
 
+// promisedBlob is what the request, or an earlier one for the same subject and bytes, was promised; pgx.ErrNoRows: nothing.
+func promisedBlob(ctx context.Context, q *db.Queries, tenant string, ref blob.Ref, req *signv1.SignBlobRequest) (db.Signature, error) {
+	row, err := q.GetSignatureByRequest(ctx, db.GetSignatureByRequestParams{TenantID: tenant, RequestID: req.GetRequestId()})
+	if errors.Is(err, pgx.ErrNoRows) {
+		row, err = q.GetSignatureOf(ctx, db.GetSignatureOfParams{TenantID: tenant, Subject: req.GetSubject(), OriginalSha256: ref.SHA256[:]})
+	}
+	if err != nil {
+		return row, fmt.Errorf("signer: intent: %w", err)
+	}
+	if row.Subject != req.GetSubject() || string(row.OriginalSha256) != string(ref.SHA256[:]) {
+		return row, fault.Conflict("REQUEST_ID_REUSED", "request_id was used for another document: use a new one").
+			WithField("request_id", "REQUEST_ID_REUSED", "was used for another document")
+	}
+	return row, nil
+}
+
 // roleCredential loads the credential named by the caller. Only a role's may sign for others than
-// its own tenant's invoices.
-func (s *Service) roleCredential(ctx context.Context, name credentialName) (*readyCredential, error) {
+// its own tenant's invoices. A certificate among refused (SHA-256) may not sign.
+func (s *Service) roleCredential(ctx context.Context, name credentialName, refused [][]byte) (*readyCredential, error) {
 	if name.id == uuid.Nil {
-		return s.anyRole(ctx, name)
+		return s.anyRole(ctx, name, refused)
 	}
 	row, err := s.credential(ctx, name.tenant, name.id)
 	if err != nil {
@@ -139,6 +156,9 @@ func (s *Service) roleCredential(ctx context.Context, name credentialName) (*rea
 	if now := s.now(); now.Before(*row.NotBefore) || !now.Before(*row.NotAfter) {
 		return nil, fault.Precondition("CERTIFICATE_EXPIRED", "the certificate of %s is valid until %s: import a new one", nameOfCredential(row), row.NotAfter.Format("2006-01-02"))
 	}
+	if sum := sha256.Sum256(row.Chain[0]); slices.ContainsFunc(refused, func(r []byte) bool { return bytes.Equal(r, sum[:]) }) {
+		return nil, fault.Precondition("CERTIFICATE_REFUSED", "the certificate of %s is one that may not sign this: import another", nameOfCredential(row))
+	}
 	return s.readyRole(ctx, row)
 }
 
@@ -150,16 +170,23 @@ func (s *Service) readyRole(ctx context.Context, c db.Credential) (*readyCredent
 }
 
 // anyRole chooses among the credentials of a company that hold a role.
-func (s *Service) anyRole(ctx context.Context, name credentialName) (*readyCredential, error) {
+func (s *Service) anyRole(ctx context.Context, name credentialName, refused [][]byte) (*readyCredential, error) {
+	if refused == nil {
+		refused = [][]byte{}
+	}
 	var row db.Credential
 	err := s.db.Tx(ctx, name.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		row, err = db.New(tx).ChooseRole(ctx, db.ChooseRoleParams{TenantID: name.tenant, CompanyID: name.company, Now: ptr(pg.Time(s.now()))})
+		row, err = db.New(tx).ChooseRole(ctx, db.ChooseRoleParams{TenantID: name.tenant, CompanyID: name.company, Now: ptr(pg.Time(s.now())), Refused: refused})
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
+		except := ""
+		if len(refused) > 0 {
+			except = ", and is none of those that may not sign this"
+		}
 		return nil, fault.Precondition(codeNoCredential,
-			"tenants/%s/companies/%s has no credential of kind ROLE with a certificate that is valid now: create one and import its certificate", name.tenant, name.company)
+			"tenants/%s/companies/%s has no credential of kind ROLE with a certificate that is valid now%s: create one and import its certificate", name.tenant, name.company, except)
 	}
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package signer_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -13,8 +14,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/sandbox/ca"
@@ -348,15 +351,47 @@ func TestSignBlob(t *testing.T) {
 	h.opensslAccepts(t, h.get(t, answers[0].GetSigned()), content)
 	require.Empty(t, h.probe.signedOf(""), "no event: the caller has the answer")
 
+	orders := func() (n int) {
+		require.NoError(t, pgtest.Admin(t, h.DB("signer")).QueryRow(ctx, `SELECT count(*) FROM signature WHERE purpose = 'BLOB'`).Scan(&n))
+		return n
+	}
 	req.Subject = "tenants/acme/packages/2"
 	_, err = service.SignBlob(ctx, req)
 	code(t, err, fault.KindConflict, "REQUEST_ID_REUSED")
+
+	// A certificate that may not sign signs nothing, and no order is kept of it; what it signed is given all the same.
+	_, report, err := cades.Verify(h.get(t, answers[0].GetSigned()), cades.VerifyOptions{})
+	require.NoError(t, err)
+	sum := sha256.Sum256(report.Signers[0].Certificate.Raw)
+	without := proto.CloneOf(req)
+	without.RefusedCertificates = [][]byte{sum[:]}
+	for range 3 {
+		without.RequestId, without.Credential = uuid.NewString(), c.GetName()
+		_, err = service.SignBlob(ctx, without)
+		code(t, err, fault.KindPrecondition, "CERTIFICATE_REFUSED")
+		without.Credential = platform + "/credentials/-"
+		_, err = service.SignBlob(ctx, without)
+		code(t, err, fault.KindPrecondition, "NO_ACTIVE_CREDENTIAL")
+	}
+	require.Equal(t, 1, orders())
+	without.Subject = "tenants/acme/packages/1"
+	same, err := service.SignBlob(ctx, without)
+	require.NoError(t, err)
+	require.Equal(t, answers[0].GetName(), same.GetName())
+	second := h.credential(t, platform, role, p256)
+	without.Subject = "tenants/acme/packages/3"
+	other, err := service.SignBlob(ctx, without)
+	require.NoError(t, err)
+	require.Equal(t, second.GetName(), other.GetCredential())
+	require.Equal(t, 2, orders())
+
 	req.RequestId, req.Credential = uuid.NewString(), invoices.GetName()
 	_, err = service.SignBlob(ctx, req)
 	code(t, err, fault.KindPrecondition, "CREDENTIAL_WRONG_KIND")
 	req.RequestId, req.Credential = uuid.NewString(), company+"/credentials/-"
 	_, err = service.SignBlob(ctx, req)
 	code(t, err, fault.KindPrecondition, "NO_ACTIVE_CREDENTIAL")
+	require.Equal(t, 2, orders(), "what cannot be signed is not ordered")
 	req.RequestId, req.Parent, req.Credential = uuid.NewString(), "tenants/other", c.GetName()
 	_, err = service.SignBlob(ctx, req)
 	code(t, err, fault.KindDenied, "FOREIGN_BLOB")

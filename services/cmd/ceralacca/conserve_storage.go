@@ -24,6 +24,9 @@ func (c *cli) storageCommand() *cobra.Command {
 			if got.GetBehindSince() != nil {
 				c.fields("database behind since", when(got.GetBehindSince()), "mend", "ceralacca conserve check restore")
 			}
+			for _, o := range got.GetSigningOutages() {
+				c.fields("signing stopped since", when(o.GetSince()), "because", o.GetCode()+": "+o.GetReason())
+			}
 			var rows [][]string
 			for _, r := range got.GetReplicas() {
 				rows = append(rows, []string{r.GetName(), r.GetPlace(), when(r.GetOutSince()), fmt.Sprint(r.GetOwedCopies()), fmt.Sprint(r.GetDamagedCopies()), r.GetTrouble()})

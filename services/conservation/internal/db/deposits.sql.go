@@ -119,7 +119,7 @@ func (q *Queries) DepositParts(ctx context.Context, deposit uuid.UUID) ([]Deposi
 }
 
 const depositUnderWay = `-- name: DepositUnderWay :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'RECEIVING' FOR UPDATE
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'RECEIVING' FOR UPDATE
 `
 
 type DepositUnderWayParams struct {
@@ -159,6 +159,7 @@ func (q *Queries) DepositUnderWay(ctx context.Context, arg DepositUnderWayParams
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
@@ -198,7 +199,7 @@ func (q *Queries) FateOfKey(ctx context.Context, arg FateOfKeyParams) (FateOfKey
 }
 
 const getDeposit = `-- name: GetDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id = $2
 `
 
 type GetDepositParams struct {
@@ -238,12 +239,13 @@ func (q *Queries) GetDeposit(ctx context.Context, arg GetDepositParams) (Deposit
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
 
 const heldDeposit = `-- name: HeldDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
 `
 
 type HeldDepositParams struct {
@@ -284,6 +286,7 @@ func (q *Queries) HeldDeposit(ctx context.Context, arg HeldDepositParams) (Depos
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
@@ -328,8 +331,22 @@ func (q *Queries) InsertDeposit(ctx context.Context, arg InsertDepositParams) er
 	return err
 }
 
+const keepUnstampedDeposit = `-- name: KeepUnstampedDeposit :exec
+UPDATE deposit SET unstamped = $1 WHERE id = $2 AND report IS NULL AND unstamped IS NULL
+`
+
+type KeepUnstampedDepositParams struct {
+	Signed []byte
+	ID     uuid.UUID
+}
+
+func (q *Queries) KeepUnstampedDeposit(ctx context.Context, arg KeepUnstampedDepositParams) error {
+	_, err := q.db.Exec(ctx, keepUnstampedDeposit, arg.Signed, arg.ID)
+	return err
+}
+
 const lastDeposit = `-- name: LastDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND client_key = $2 ORDER BY attempt DESC LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 ORDER BY attempt DESC LIMIT 1
 `
 
 type LastDepositParams struct {
@@ -369,12 +386,13 @@ func (q *Queries) LastDeposit(ctx context.Context, arg LastDepositParams) (Depos
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
 
 const listConflictDeposits = `-- name: ListConflictDeposits :many
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND (state = 'CONFLICT' OR resolution <> '') ORDER BY id DESC LIMIT 1000
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND (state = 'CONFLICT' OR resolution <> '') ORDER BY id DESC LIMIT 1000
 `
 
 func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]Deposit, error) {
@@ -415,6 +433,7 @@ func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]
 			&i.Report,
 			&i.Stamp,
 			&i.StampedAt,
+			&i.Unstamped,
 		); err != nil {
 			return nil, err
 		}
@@ -427,7 +446,7 @@ func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]
 }
 
 const listDeposits = `-- name: ListDeposits :many
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND id < $2 AND ($3::text = '' OR state = $3) ORDER BY id DESC LIMIT $4
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id < $2 AND ($3::text = '' OR state = $3) ORDER BY id DESC LIMIT $4
 `
 
 type ListDepositsParams struct {
@@ -480,6 +499,7 @@ func (q *Queries) ListDeposits(ctx context.Context, arg ListDepositsParams) ([]D
 			&i.Report,
 			&i.Stamp,
 			&i.StampedAt,
+			&i.Unstamped,
 		); err != nil {
 			return nil, err
 		}
@@ -492,7 +512,7 @@ func (q *Queries) ListDeposits(ctx context.Context, arg ListDepositsParams) ([]D
 }
 
 const lockDeposit = `-- name: LockDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockDepositParams struct {
@@ -532,6 +552,7 @@ func (q *Queries) LockDeposit(ctx context.Context, arg LockDepositParams) (Depos
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
@@ -600,7 +621,7 @@ func (q *Queries) RefuseDeposit(ctx context.Context, arg RefuseDepositParams) (i
 }
 
 const sameDeposit = `-- name: SameDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND sha256 = $3 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND sha256 = $3 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
 `
 
 type SameDepositParams struct {
@@ -642,12 +663,13 @@ func (q *Queries) SameDeposit(ctx context.Context, arg SameDepositParams) (Depos
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
 
 const setDepositReport = `-- name: SetDepositReport :execrows
-UPDATE deposit SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5
+UPDATE deposit SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, unstamped = NULL
 WHERE id = $6 AND report IS NULL
 `
 

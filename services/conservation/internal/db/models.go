@@ -132,6 +132,7 @@ type Deposit struct {
 	Report       []byte
 	Stamp        []byte
 	StampedAt    *time.Time
+	Unstamped    []byte
 }
 
 type DepositPart struct {
@@ -534,6 +535,14 @@ type SearchWord struct {
 	PartyID  uuid.UUID
 }
 
+type SigningOutage struct {
+	Source      string
+	Since       time.Time
+	Code        string
+	Reason      string
+	Certificate []byte
+}
+
 type StatementMail struct {
 	TenantID  string
 	Mailbox   string
@@ -558,6 +567,7 @@ type Submission struct {
 	Report        []byte
 	Stamp         []byte
 	StampedAt     *time.Time
+	Unstamped     []byte
 }
 
 type SubmissionCursor struct {

@@ -29,6 +29,35 @@ func (q *Queries) AdoptPackage(ctx context.Context, arg AdoptPackageParams) (int
 	return result.RowsAffected(), nil
 }
 
+const beginSigningOutage = `-- name: BeginSigningOutage :one
+INSERT INTO signing_outage AS o (source, since, code, reason, certificate) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (source) DO UPDATE SET code = excluded.code, reason = excluded.reason, certificate = excluded.certificate
+    WHERE (o.code, o.reason, o.certificate) IS DISTINCT FROM (excluded.code, excluded.reason, excluded.certificate)
+RETURNING (xmax = 0)::bool AS first
+`
+
+type BeginSigningOutageParams struct {
+	Source      string
+	Since       time.Time
+	Code        string
+	Reason      string
+	Certificate []byte
+}
+
+// Whether it is new; no row when nothing changes.
+func (q *Queries) BeginSigningOutage(ctx context.Context, arg BeginSigningOutageParams) (bool, error) {
+	row := q.db.QueryRow(ctx, beginSigningOutage,
+		arg.Source,
+		arg.Since,
+		arg.Code,
+		arg.Reason,
+		arg.Certificate,
+	)
+	var first bool
+	err := row.Scan(&first)
+	return first, err
+}
+
 const claimCopy = `-- name: ClaimCopy :execrows
 UPDATE archive_copy SET claimed_at = $1::timestamptz WHERE object_id = $2 AND replica = $3
 `
@@ -168,6 +197,43 @@ DELETE FROM archive_outage WHERE replica = $1 RETURNING since
 
 func (q *Queries) EndOutage(ctx context.Context, replica string) ([]time.Time, error) {
 	rows, err := q.db.Query(ctx, endOutage, replica)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []time.Time
+	for rows.Next() {
+		var since time.Time
+		if err := rows.Scan(&since); err != nil {
+			return nil, err
+		}
+		items = append(items, since)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const endSigningOutage = `-- name: EndSigningOutage :many
+DELETE FROM signing_outage WHERE source = $1 AND since < $2::timestamptz AND ($3::bool OR certificate IS DISTINCT FROM $4)
+RETURNING since
+`
+
+type EndSigningOutageParams struct {
+	Source      string
+	At          time.Time
+	Known       bool
+	Certificate []byte
+}
+
+func (q *Queries) EndSigningOutage(ctx context.Context, arg EndSigningOutageParams) ([]time.Time, error) {
+	rows, err := q.db.Query(ctx, endSigningOutage,
+		arg.Source,
+		arg.At,
+		arg.Known,
+		arg.Certificate,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -575,4 +641,34 @@ func (q *Queries) SetRepaired(ctx context.Context, arg SetRepairedParams) error 
 		arg.Replica,
 	)
 	return err
+}
+
+const signingOutages = `-- name: SigningOutages :many
+SELECT source, since, code, reason, certificate FROM signing_outage ORDER BY since, source
+`
+
+func (q *Queries) SigningOutages(ctx context.Context) ([]SigningOutage, error) {
+	rows, err := q.db.Query(ctx, signingOutages)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SigningOutage
+	for rows.Next() {
+		var i SigningOutage
+		if err := rows.Scan(
+			&i.Source,
+			&i.Since,
+			&i.Code,
+			&i.Reason,
+			&i.Certificate,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

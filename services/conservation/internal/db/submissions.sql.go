@@ -94,7 +94,7 @@ func (q *Queries) ChainOf(ctx context.Context, arg ChainOfParams) ([]ChainOfRow,
 }
 
 const depositOfUnit = `-- name: DepositOfUnit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at FROM deposit WHERE unit_id = $1 AND state = 'ACCEPTED' ORDER BY id LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE unit_id = $1 AND state = 'ACCEPTED' ORDER BY id LIMIT 1
 `
 
 func (q *Queries) DepositOfUnit(ctx context.Context, unit *uuid.UUID) (Deposit, error) {
@@ -129,6 +129,7 @@ func (q *Queries) DepositOfUnit(ctx context.Context, unit *uuid.UUID) (Deposit, 
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
@@ -162,7 +163,7 @@ func (q *Queries) GetStatementMail(ctx context.Context, tenantID string) (Statem
 }
 
 const getSubmission = `-- name: GetSubmission :one
-SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at FROM submission WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM submission WHERE tenant_id = $1 AND id = $2
 `
 
 type GetSubmissionParams struct {
@@ -187,6 +188,7 @@ func (q *Queries) GetSubmission(ctx context.Context, arg GetSubmissionParams) (S
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }
@@ -247,6 +249,20 @@ func (q *Queries) InsertSubmission(ctx context.Context, arg InsertSubmissionPara
 		arg.Years,
 		arg.CreatedAt,
 	)
+	return err
+}
+
+const keepUnstampedSubmission = `-- name: KeepUnstampedSubmission :exec
+UPDATE submission SET unstamped = $1 WHERE id = $2 AND report IS NULL AND unstamped IS NULL
+`
+
+type KeepUnstampedSubmissionParams struct {
+	Signed []byte
+	ID     uuid.UUID
+}
+
+func (q *Queries) KeepUnstampedSubmission(ctx context.Context, arg KeepUnstampedSubmissionParams) error {
+	_, err := q.db.Exec(ctx, keepUnstampedSubmission, arg.Signed, arg.ID)
 	return err
 }
 
@@ -404,7 +420,7 @@ func (q *Queries) SetStatementTrouble(ctx context.Context, arg SetStatementTroub
 }
 
 const setSubmissionReport = `-- name: SetSubmissionReport :execrows
-UPDATE submission SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5
+UPDATE submission SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, unstamped = NULL
 WHERE id = $6 AND report IS NULL
 `
 
@@ -484,7 +500,7 @@ func (q *Queries) StatementMails(ctx context.Context, arg StatementMailsParams) 
 }
 
 const submissionAt = `-- name: SubmissionAt :one
-SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at FROM submission WHERE tenant_id = $1 AND last_sequence >= $2 ORDER BY last_sequence LIMIT 1
+SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM submission WHERE tenant_id = $1 AND last_sequence >= $2 ORDER BY last_sequence LIMIT 1
 `
 
 type SubmissionAtParams struct {
@@ -510,6 +526,7 @@ func (q *Queries) SubmissionAt(ctx context.Context, arg SubmissionAtParams) (Sub
 		&i.Report,
 		&i.Stamp,
 		&i.StampedAt,
+		&i.Unstamped,
 	)
 	return i, err
 }

@@ -66,6 +66,7 @@ WHERE c.tenant_id = $1 AND c.company_id = $2 AND c.kind = 'ROLE' AND c.state = '
   AND NOT EXISTS (SELECT 1 FROM credential_successor x WHERE x.credential_id = c.id AND x.effective_from <= $3)
   AND NOT EXISTS (SELECT 1 FROM credential_successor x JOIN credential p ON p.id = x.credential_id
                   WHERE x.successor_id = c.id AND x.effective_from > $3 AND p.state = 'ACTIVE' AND p.not_before <= $3 AND p.not_after > $3)
+  AND NOT (sha256(c.chain[1]) = ANY($4::bytea[]))
 ORDER BY c.not_before DESC, c.id DESC LIMIT 1
 `
 
@@ -73,11 +74,17 @@ type ChooseRoleParams struct {
 	TenantID  string
 	CompanyID string
 	Now       *time.Time
+	Refused   [][]byte
 }
 
-// The credential of a company that holds a role, by the same rule.
+// The credential of a company that holds a role, by the same rule, and with none of the certificates that may not sign.
 func (q *Queries) ChooseRole(ctx context.Context, arg ChooseRoleParams) (Credential, error) {
-	row := q.db.QueryRow(ctx, chooseRole, arg.TenantID, arg.CompanyID, arg.Now)
+	row := q.db.QueryRow(ctx, chooseRole,
+		arg.TenantID,
+		arg.CompanyID,
+		arg.Now,
+		arg.Refused,
+	)
 	var i Credential
 	err := row.Scan(
 		&i.ID,

@@ -776,6 +776,114 @@ func (x *WitnessQuorumRestored) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+// The archive's credential cannot sign: packages and reports wait. Told once, however often it is tried. Of the whole installation, of no
+// tenant.
+type SigningStopped struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SigningStopped) Reset() {
+	*x = SigningStopped{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SigningStopped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SigningStopped) ProtoMessage() {}
+
+func (x *SigningStopped) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SigningStopped.ProtoReflect.Descriptor instead.
+func (*SigningStopped) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SigningStopped) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SigningStopped) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *SigningStopped) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// It signs again: what waited goes on by itself.
+type SigningResumed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SigningResumed) Reset() {
+	*x = SigningResumed{}
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SigningResumed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SigningResumed) ProtoMessage() {}
+
+func (x *SigningResumed) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SigningResumed.ProtoReflect.Descriptor instead.
+func (*SigningResumed) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SigningResumed) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 // A deposit was refused. What it was is told by its key alone.
 type DepositRefused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -792,7 +900,7 @@ type DepositRefused struct {
 
 func (x *DepositRefused) Reset() {
 	*x = DepositRefused{}
-	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +912,7 @@ func (x *DepositRefused) String() string {
 func (*DepositRefused) ProtoMessage() {}
 
 func (x *DepositRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[11]
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +925,7 @@ func (x *DepositRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositRefused.ProtoReflect.Descriptor instead.
 func (*DepositRefused) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DepositRefused) GetDeposit() string {
@@ -872,7 +980,7 @@ type UnitsDestroyed struct {
 
 func (x *UnitsDestroyed) Reset() {
 	*x = UnitsDestroyed{}
-	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +992,7 @@ func (x *UnitsDestroyed) String() string {
 func (*UnitsDestroyed) ProtoMessage() {}
 
 func (x *UnitsDestroyed) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[12]
+	mi := &file_ceralacca_conservation_v1_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1005,7 @@ func (x *UnitsDestroyed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitsDestroyed.ProtoReflect.Descriptor instead.
 func (*UnitsDestroyed) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_conservation_v1_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UnitsDestroyed) GetDisposal() string {
@@ -1024,7 +1132,15 @@ const file_ceralacca_conservation_v1_events_proto_rawDesc = "" +
 	"-ceralacca.conservation.witness_quorum_lost.v1\x12\fCONSERVATION\"\x90\x01\n" +
 	"\x15WitnessQuorumRestored\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since:E\xaa\xbb\x18A\n" +
-	"1ceralacca.conservation.witness_quorum_restored.v1\x12\fCONSERVATION\"\xb6\x01\n" +
+	"1ceralacca.conservation.witness_quorum_restored.v1\x12\fCONSERVATION\"\xad\x01\n" +
+	"\x0eSigningStopped\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason:=\xaa\xbb\x189\n" +
+	")ceralacca.conservation.signing_stopped.v1\x12\fCONSERVATION\"\x81\x01\n" +
+	"\x0eSigningResumed\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since:=\xaa\xbb\x189\n" +
+	")ceralacca.conservation.signing_resumed.v1\x12\fCONSERVATION\"\xb6\x01\n" +
 	"\x0eDepositRefused\x12\x18\n" +
 	"\adeposit\x18\x01 \x01(\tR\adeposit\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -1054,7 +1170,7 @@ func file_ceralacca_conservation_v1_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_conservation_v1_events_proto_rawDescData
 }
 
-var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ceralacca_conservation_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*UnitTakenInCharge)(nil),     // 0: ceralacca.conservation.v1.UnitTakenInCharge
 	(*UnitPreserved)(nil),         // 1: ceralacca.conservation.v1.UnitPreserved
@@ -1067,26 +1183,30 @@ var file_ceralacca_conservation_v1_events_proto_goTypes = []any{
 	(*LogStated)(nil),             // 8: ceralacca.conservation.v1.LogStated
 	(*WitnessQuorumLost)(nil),     // 9: ceralacca.conservation.v1.WitnessQuorumLost
 	(*WitnessQuorumRestored)(nil), // 10: ceralacca.conservation.v1.WitnessQuorumRestored
-	(*DepositRefused)(nil),        // 11: ceralacca.conservation.v1.DepositRefused
-	(*UnitsDestroyed)(nil),        // 12: ceralacca.conservation.v1.UnitsDestroyed
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*SigningStopped)(nil),        // 11: ceralacca.conservation.v1.SigningStopped
+	(*SigningResumed)(nil),        // 12: ceralacca.conservation.v1.SigningResumed
+	(*DepositRefused)(nil),        // 13: ceralacca.conservation.v1.DepositRefused
+	(*UnitsDestroyed)(nil),        // 14: ceralacca.conservation.v1.UnitsDestroyed
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_events_proto_depIdxs = []int32{
-	13, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
-	13, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
-	13, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
-	13, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
-	13, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
-	13, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
-	13, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
-	13, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
-	13, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
-	13, // 9: ceralacca.conservation.v1.UnitsDestroyed.time:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	15, // 0: ceralacca.conservation.v1.UnitTakenInCharge.time:type_name -> google.protobuf.Timestamp
+	15, // 1: ceralacca.conservation.v1.UnitPreserved.stamp_time:type_name -> google.protobuf.Timestamp
+	15, // 2: ceralacca.conservation.v1.PackageSealed.stamp_time:type_name -> google.protobuf.Timestamp
+	15, // 3: ceralacca.conservation.v1.StorageDegraded.since:type_name -> google.protobuf.Timestamp
+	15, // 4: ceralacca.conservation.v1.StorageRestored.since:type_name -> google.protobuf.Timestamp
+	15, // 5: ceralacca.conservation.v1.DeadlineAtRisk.deadline:type_name -> google.protobuf.Timestamp
+	15, // 6: ceralacca.conservation.v1.LogStated.stamp_time:type_name -> google.protobuf.Timestamp
+	15, // 7: ceralacca.conservation.v1.WitnessQuorumLost.since:type_name -> google.protobuf.Timestamp
+	15, // 8: ceralacca.conservation.v1.WitnessQuorumRestored.since:type_name -> google.protobuf.Timestamp
+	15, // 9: ceralacca.conservation.v1.SigningStopped.since:type_name -> google.protobuf.Timestamp
+	15, // 10: ceralacca.conservation.v1.SigningResumed.since:type_name -> google.protobuf.Timestamp
+	15, // 11: ceralacca.conservation.v1.UnitsDestroyed.time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_events_proto_init() }
@@ -1100,7 +1220,7 @@ func file_ceralacca_conservation_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_events_proto_rawDesc), len(file_ceralacca_conservation_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

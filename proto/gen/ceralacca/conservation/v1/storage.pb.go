@@ -121,9 +121,11 @@ type Storage struct {
 	Replicas []*Replica             `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	// Since when it is known that the database is older than the replicas, as after a backup was put back: nothing is taken in, closed,
 	// sealed, reported or destroyed until the check RESTORE of all tenants was made.
-	BehindSince   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=behind_since,json=behindSince,proto3" json:"behind_since,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BehindSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=behind_since,json=behindSince,proto3" json:"behind_since,omitempty"`
+	// Why the archive's credential cannot sign, while it cannot: packages and reports wait.
+	SigningOutages []*SigningOutage `protobuf:"bytes,4,rep,name=signing_outages,json=signingOutages,proto3" json:"signing_outages,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Storage) Reset() {
@@ -177,6 +179,74 @@ func (x *Storage) GetBehindSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Storage) GetSigningOutages() []*SigningOutage {
+	if x != nil {
+		return x.SigningOutages
+	}
+	return nil
+}
+
+type SigningOutage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SigningOutage) Reset() {
+	*x = SigningOutage{}
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SigningOutage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SigningOutage) ProtoMessage() {}
+
+func (x *SigningOutage) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SigningOutage.ProtoReflect.Descriptor instead.
+func (*SigningOutage) Descriptor() ([]byte, []int) {
+	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SigningOutage) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SigningOutage) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *SigningOutage) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Replica struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// primary or second.
@@ -196,7 +266,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[2]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +278,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[2]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +291,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{2}
+	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Replica) GetName() string {
@@ -278,7 +348,7 @@ type ListDamagesRequest struct {
 
 func (x *ListDamagesRequest) Reset() {
 	*x = ListDamagesRequest{}
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[3]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +360,7 @@ func (x *ListDamagesRequest) String() string {
 func (*ListDamagesRequest) ProtoMessage() {}
 
 func (x *ListDamagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[3]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +373,7 @@ func (x *ListDamagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDamagesRequest.ProtoReflect.Descriptor instead.
 func (*ListDamagesRequest) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{3}
+	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListDamagesRequest) GetOpen() bool {
@@ -337,7 +407,7 @@ type ListDamagesResponse struct {
 
 func (x *ListDamagesResponse) Reset() {
 	*x = ListDamagesResponse{}
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[4]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +419,7 @@ func (x *ListDamagesResponse) String() string {
 func (*ListDamagesResponse) ProtoMessage() {}
 
 func (x *ListDamagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[4]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +432,7 @@ func (x *ListDamagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDamagesResponse.ProtoReflect.Descriptor instead.
 func (*ListDamagesResponse) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{4}
+	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListDamagesResponse) GetDamages() []*Damage {
@@ -399,7 +469,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +481,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[5]
+	mi := &file_ceralacca_conservation_v1_storage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +494,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{5}
+	return file_ceralacca_conservation_v1_storage_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Damage) GetObject() string {
@@ -495,11 +565,16 @@ var File_ceralacca_conservation_v1_storage_proto protoreflect.FileDescriptor
 const file_ceralacca_conservation_v1_storage_proto_rawDesc = "" +
 	"\n" +
 	"'ceralacca/conservation/v1/storage.proto\x12\x19ceralacca.conservation.v1\x1a\x1bbuf/validate/validate.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n" +
-	"\x11GetStorageRequest\"\xc7\x01\n" +
+	"\x11GetStorageRequest\"\x9a\x02\n" +
 	"\aStorage\x12=\n" +
 	"\x05state\x18\x01 \x01(\x0e2'.ceralacca.conservation.v1.StorageStateR\x05state\x12>\n" +
 	"\breplicas\x18\x02 \x03(\v2\".ceralacca.conservation.v1.ReplicaR\breplicas\x12=\n" +
-	"\fbehind_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbehindSince\"\xce\x01\n" +
+	"\fbehind_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbehindSince\x12Q\n" +
+	"\x0fsigning_outages\x18\x04 \x03(\v2(.ceralacca.conservation.v1.SigningOutageR\x0esigningOutages\"m\n" +
+	"\rSigningOutage\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xce\x01\n" +
 	"\aReplica\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x127\n" +
@@ -553,34 +628,37 @@ func file_ceralacca_conservation_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_conservation_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ceralacca_conservation_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_ceralacca_conservation_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_ceralacca_conservation_v1_storage_proto_goTypes = []any{
 	(StorageState)(0),             // 0: ceralacca.conservation.v1.StorageState
 	(*GetStorageRequest)(nil),     // 1: ceralacca.conservation.v1.GetStorageRequest
 	(*Storage)(nil),               // 2: ceralacca.conservation.v1.Storage
-	(*Replica)(nil),               // 3: ceralacca.conservation.v1.Replica
-	(*ListDamagesRequest)(nil),    // 4: ceralacca.conservation.v1.ListDamagesRequest
-	(*ListDamagesResponse)(nil),   // 5: ceralacca.conservation.v1.ListDamagesResponse
-	(*Damage)(nil),                // 6: ceralacca.conservation.v1.Damage
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*SigningOutage)(nil),         // 3: ceralacca.conservation.v1.SigningOutage
+	(*Replica)(nil),               // 4: ceralacca.conservation.v1.Replica
+	(*ListDamagesRequest)(nil),    // 5: ceralacca.conservation.v1.ListDamagesRequest
+	(*ListDamagesResponse)(nil),   // 6: ceralacca.conservation.v1.ListDamagesResponse
+	(*Damage)(nil),                // 7: ceralacca.conservation.v1.Damage
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_ceralacca_conservation_v1_storage_proto_depIdxs = []int32{
-	0, // 0: ceralacca.conservation.v1.Storage.state:type_name -> ceralacca.conservation.v1.StorageState
-	3, // 1: ceralacca.conservation.v1.Storage.replicas:type_name -> ceralacca.conservation.v1.Replica
-	7, // 2: ceralacca.conservation.v1.Storage.behind_since:type_name -> google.protobuf.Timestamp
-	7, // 3: ceralacca.conservation.v1.Replica.out_since:type_name -> google.protobuf.Timestamp
-	6, // 4: ceralacca.conservation.v1.ListDamagesResponse.damages:type_name -> ceralacca.conservation.v1.Damage
-	7, // 5: ceralacca.conservation.v1.Damage.find_time:type_name -> google.protobuf.Timestamp
-	7, // 6: ceralacca.conservation.v1.Damage.repair_time:type_name -> google.protobuf.Timestamp
-	1, // 7: ceralacca.conservation.v1.StorageService.GetStorage:input_type -> ceralacca.conservation.v1.GetStorageRequest
-	4, // 8: ceralacca.conservation.v1.StorageService.ListDamages:input_type -> ceralacca.conservation.v1.ListDamagesRequest
-	2, // 9: ceralacca.conservation.v1.StorageService.GetStorage:output_type -> ceralacca.conservation.v1.Storage
-	5, // 10: ceralacca.conservation.v1.StorageService.ListDamages:output_type -> ceralacca.conservation.v1.ListDamagesResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: ceralacca.conservation.v1.Storage.state:type_name -> ceralacca.conservation.v1.StorageState
+	4,  // 1: ceralacca.conservation.v1.Storage.replicas:type_name -> ceralacca.conservation.v1.Replica
+	8,  // 2: ceralacca.conservation.v1.Storage.behind_since:type_name -> google.protobuf.Timestamp
+	3,  // 3: ceralacca.conservation.v1.Storage.signing_outages:type_name -> ceralacca.conservation.v1.SigningOutage
+	8,  // 4: ceralacca.conservation.v1.SigningOutage.since:type_name -> google.protobuf.Timestamp
+	8,  // 5: ceralacca.conservation.v1.Replica.out_since:type_name -> google.protobuf.Timestamp
+	7,  // 6: ceralacca.conservation.v1.ListDamagesResponse.damages:type_name -> ceralacca.conservation.v1.Damage
+	8,  // 7: ceralacca.conservation.v1.Damage.find_time:type_name -> google.protobuf.Timestamp
+	8,  // 8: ceralacca.conservation.v1.Damage.repair_time:type_name -> google.protobuf.Timestamp
+	1,  // 9: ceralacca.conservation.v1.StorageService.GetStorage:input_type -> ceralacca.conservation.v1.GetStorageRequest
+	5,  // 10: ceralacca.conservation.v1.StorageService.ListDamages:input_type -> ceralacca.conservation.v1.ListDamagesRequest
+	2,  // 11: ceralacca.conservation.v1.StorageService.GetStorage:output_type -> ceralacca.conservation.v1.Storage
+	6,  // 12: ceralacca.conservation.v1.StorageService.ListDamages:output_type -> ceralacca.conservation.v1.ListDamagesResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_storage_proto_init() }
@@ -594,7 +672,7 @@ func file_ceralacca_conservation_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_conservation_v1_storage_proto_rawDesc), len(file_ceralacca_conservation_v1_storage_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

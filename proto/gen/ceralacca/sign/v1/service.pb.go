@@ -509,13 +509,16 @@ func (x *ListSignaturesResponse) GetNextPageToken() string {
 type SignBlobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant} for which the document is signed.
-	Parent        string   `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	Credential    string   `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
-	Subject       string   `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	Content       *v1.Blob `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
-	RequestId     string   `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Parent     string   `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Credential string   `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
+	Subject    string   `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Content    *v1.Blob `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
+	RequestId  string   `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// SHA-256 of certificates that may not sign this, such as those that their issuer took back. What was signed already under this
+	// request_id is given all the same.
+	RefusedCertificates [][]byte `protobuf:"bytes,6,rep,name=refused_certificates,json=refusedCertificates,proto3" json:"refused_certificates,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *SignBlobRequest) Reset() {
@@ -583,6 +586,13 @@ func (x *SignBlobRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *SignBlobRequest) GetRefusedCertificates() [][]byte {
+	if x != nil {
+		return x.RefusedCertificates
+	}
+	return nil
+}
+
 var File_ceralacca_sign_v1_service_proto protoreflect.FileDescriptor
 
 const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
@@ -624,7 +634,7 @@ const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"signatures\x18\x01 \x03(\v2\x1c.ceralacca.sign.v1.SignatureR\n" +
 	"signatures\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf5\x02\n" +
 	"\x0fSignBlobRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xe0A\x02\xbaH\x13r\x112\x0f^tenants/[^/]+$R\x06parent\x12[\n" +
 	"\n" +
@@ -634,7 +644,8 @@ const file_ceralacca_sign_v1_service_proto_rawDesc = "" +
 	"\xe0A\x02\xbaH\x04r\x02\x10\x01R\asubject\x12=\n" +
 	"\acontent\x18\x04 \x01(\v2\x18.ceralacca.event.v1.BlobB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\acontent\x12*\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId2\xd9\a\n" +
+	"request_id\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12A\n" +
+	"\x14refused_certificates\x18\x06 \x03(\fB\x0e\xbaH\v\x92\x01\b\x10@\"\x04z\x02h R\x13refusedCertificates2\xd9\a\n" +
 	"\vSignService\x12x\n" +
 	"\x10CreateCredential\x12*.ceralacca.sign.v1.CreateCredentialRequest\x1a\x1d.ceralacca.sign.v1.Credential\"\x19\xb2\xbb\x18\x15\n" +
 	"\x11credentials.write\x18\x01\x12s\n" +

@@ -1,0 +1,260 @@
+package conservation
+
+import (
+	"context"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/require"
+
+	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg/pgtest"
+)
+
+// books are the databases of archive and signer, each by one connection.
+type books struct{ archive, signer *pgx.Conn }
+
+func (h *house) openBooks(t testing.TB) books {
+	return books{pgtest.Admin(t, h.DB("conservation")), pgtest.Admin(t, h.DB("signer"))}
+}
+
+// count counts rows of the archive.
+func (b books) count(t testing.TB, from string) (n int) {
+	t.Helper()
+	require.NoError(t, b.archive.QueryRow(context.Background(), "SELECT count(*) FROM "+from).Scan(&n))
+	return n
+}
+
+// orders are those that the signer has of a subject and what is below it; of all for none.
+func (b books) orders(t testing.TB, subject string) (n int) {
+	t.Helper()
+	require.NoError(t, b.signer.QueryRow(context.Background(), `SELECT count(*) FROM signature WHERE starts_with(subject, $1)`, subject).Scan(&n))
+	return n
+}
+
+// told counts what was said of signing.
+func (h *house) told() (stopped, resumed int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.unsigned), h.signedAgain
+}
+
+func idOf(t testing.TB, name string) uuid.UUID {
+	t.Helper()
+	id, err := uuid.Parse(path.Base(name))
+	require.NoError(t, err)
+	return id
+}
+
+func (h *house) credentials(t testing.TB) (names []string) {
+	t.Helper()
+	list, err := h.sign.ListCredentials(context.Background(), &signv1.ListCredentialsRequest{Parent: platform})
+	require.NoError(t, err)
+	for _, c := range list.GetCredentials() {
+		if c.GetState() == signv1.CredentialState_CREDENTIAL_STATE_ACTIVE {
+			names = append(names, c.GetName())
+		}
+	}
+	return names
+}
+
+// TestSigningStops: while the credential cannot sign, packages, reports, distributions and exports wait; however often they are tried the
+// signer keeps no order of them, what they say of the log may have changed meanwhile; it is told once, and goes on by itself.
+func TestSigningStops(t *testing.T) {
+	t.Parallel()
+	h, _ := openLogged(t)
+	ctx, s, tenant, b := context.Background(), h.service, "acme", h.openBooks(t)
+	shelve(t, h)
+	first := h.units(t, "")[0].GetName()
+	manage := signv1.NewCredentialServiceClient(h.Operator("signer"))
+	api, operator := h.producer(), h.storageClient()
+	transfer := conservationv1.NewTransferServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	ways := map[string]struct {
+		stop, mend func(t *testing.T, credential string)
+	}{
+		"suspended": {
+			func(t *testing.T, credential string) {
+				_, err := manage.SuspendCredential(ctx, &signv1.SuspendCredentialRequest{Name: credential, Reason: "lost"})
+				require.NoError(t, err)
+			},
+			func(t *testing.T, credential string) {
+				_, err := manage.ReactivateCredential(ctx, &signv1.ReactivateCredentialRequest{Name: credential})
+				require.NoError(t, err)
+			},
+		},
+		"revoked": {
+			func(t *testing.T, credential string) {
+				_, err := h.sign.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: credential})
+				require.NoError(t, err)
+			},
+			func(t *testing.T, _ string) { h.certify(t) },
+		},
+		"expired": {
+			func(t *testing.T, credential string) {
+				_, err := b.signer.Exec(ctx, `UPDATE credential SET not_after = now() WHERE id = $1`, idOf(t, credential))
+				require.NoError(t, err)
+			},
+			func(t *testing.T, _ string) { h.certify(t) },
+		},
+	}
+	for n, name := range []string{"suspended", "revoked", "expired"} {
+		t.Run(name, func(t *testing.T) {
+			active := h.credentials(t)
+			require.Len(t, active, 1)
+			ways[name].stop(t, active[0])
+			before := b.orders(t, "")
+
+			key := "lettera-" + name
+			content := []byte(strings.Replace(string(aPDF), "%%EOF", "% "+name+"\n%%EOF", 1))
+			deposit := hand(t, api, headOf(key, key+".pdf", content), content)
+			h.settle(t, ctx, h.invoice(t, 100+n))
+			taken := 3 + 7*n + 2
+			h.await(t, "taken", func() bool { return b.count(t, "unit") == taken })
+			pack := h.closePackage(t)
+			shown, err := h.reader().CreateDistribution(ctx, &conservationv1.CreateDistributionRequest{Parent: "tenants/acme", Units: []string{first}})
+			require.NoError(t, err)
+			export, err := transfer.CreateExport(ctx, &conservationv1.CreateExportRequest{Parent: "tenants/acme"})
+			require.NoError(t, err)
+			checked, err := conservationv1.NewCheckServiceClient(h.Operator("conservation")).RunCheck(ctx, &conservationv1.RunCheckRequest{Kind: conservationv1.CheckKind_CHECK_KIND_INVENTORY})
+			require.NoError(t, err)
+			h.await(t, "checked", func() bool {
+				row, err := s.report(ctx, idOf(t, checked.GetName()))
+				require.NoError(t, err)
+				return row.State != "RUNNING"
+			})
+			attempts := []func() error{
+				func() error { return s.seal(ctx, &river.Job[SealArgs]{Args: sealArgs(t, pack.GetName())}) },
+				func() error {
+					return s.reportDeposit(ctx, &river.Job[rdvArgs]{Args: rdvArgs{Tenant: tenant, Deposit: idOf(t, deposit.GetName())}})
+				},
+				func() error {
+					return s.buildDistribution(ctx, &river.Job[exhibitArgs]{Args: exhibitArgs{Tenant: tenant, Distribution: idOf(t, shown.GetName())}})
+				},
+				func() error {
+					return s.buildExport(ctx, &river.Job[exportArgs]{Args: exportArgs{Tenant: tenant, Export: idOf(t, export.GetName())}})
+				},
+				func() error {
+					return s.keepReport(ctx, &river.Job[reportArgs]{Args: reportArgs{Tenant: s.keeper(), Report: idOf(t, checked.GetName())}})
+				},
+				func() error {
+					_, err := s.integrity(ctx, tenant, idOf(t, first))
+					return err
+				},
+			}
+			for again := range 5 {
+				for i, attempt := range attempts {
+					require.Error(t, attempt(), "attempt %d of %d", again, i)
+				}
+				h.settle(t, ctx, h.invoice(t, 1000+10*n+again)) // the log goes on
+				h.await(t, "logged", func() bool { return b.count(t, "unit") == taken+again+1 && b.count(t, "log_pending") == 0 })
+			}
+			require.Equal(t, before, b.orders(t, ""), "no order, however often it is tried")
+
+			board, err := operator.GetStorage(ctx, &conservationv1.GetStorageRequest{})
+			require.NoError(t, err)
+			require.Len(t, board.GetSigningOutages(), 1)
+			require.Equal(t, "NO_ACTIVE_CREDENTIAL", board.GetSigningOutages()[0].GetCode())
+			require.Contains(t, h.pack(t, pack.GetName()).GetLastError(), "sign: NO_ACTIVE_CREDENTIAL: ")
+			_, err = api.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})
+			require.Equal(t, "SUBMISSION_REPORT_NOT_READY", code(err))
+			require.Contains(t, fault.Of(err).Message, "cannot sign (NO_ACTIVE_CREDENTIAL)")
+			h.await(t, "told once", func() bool { stopped, resumed := h.told(); return stopped == n+1 && resumed == n })
+
+			ways[name].mend(t, active[0])
+			h.judge(t, h.awaitSealed(t, pack.GetName()))
+			h.await(t, "reported", func() bool {
+				_, err := api.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})
+				return err == nil
+			})
+			h.await(t, "shown", func() bool {
+				d, err := h.reader().GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: shown.GetName()})
+				require.NoError(t, err)
+				return d.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_READY
+			})
+			h.await(t, "exported", func() bool {
+				e, err := transfer.GetExport(ctx, &conservationv1.GetExportRequest{Name: export.GetName()})
+				require.NoError(t, err)
+				return e.GetState() == conservationv1.ExportState_EXPORT_STATE_READY
+			})
+			require.NoError(t, attempts[4](), "the report of the check, whose job would come within a minute")
+			require.Equal(t, before+5, b.orders(t, ""), "one for each: package, deposit, distribution, export, check")
+			h.await(t, "told that it goes on", func() bool { stopped, resumed := h.told(); return stopped == n+1 && resumed == n+1 })
+			board, err = operator.GetStorage(ctx, &conservationv1.GetStorageRequest{})
+			require.NoError(t, err)
+			require.Empty(t, board.GetSigningOutages())
+			h.awaitSealed(t, h.closePackage(t).GetName()) // what came in for the log
+		})
+	}
+}
+
+// TestIssuerTakesBack: a certificate that its issuer took back, and that still signs, has one order of a package and no more, however often
+// it is tried; another certificate has the second one.
+func TestIssuerTakesBack(t *testing.T) {
+	t.Parallel()
+	h, ctx := open(t, true), context.Background()
+	b := h.openBooks(t)
+	h.ca.Revoke(h.role, time.Now())
+	p := h.sealOne(t, 1)
+	h.await(t, "says why", func() bool { return strings.Contains(h.pack(t, p.GetName()).GetLastError(), codeCredentialRevoked) })
+	job := &river.Job[SealArgs]{Args: sealArgs(t, p.GetName())}
+	for range 10 {
+		require.Error(t, h.service.seal(ctx, job))
+	}
+	require.Equal(t, 1, b.orders(t, p.GetName()))
+	board := h.storageState(t)
+	require.Len(t, board.GetSigningOutages(), 1)
+	require.Equal(t, codeCredentialRevoked, board.GetSigningOutages()[0].GetCode())
+	for _, name := range h.credentials(t) { // nor is there another afterwards
+		_, err := h.sign.RevokeCredential(ctx, &signv1.RevokeCredentialRequest{Name: name})
+		require.NoError(t, err)
+	}
+	for range 10 {
+		require.Error(t, h.service.seal(ctx, job))
+	}
+	require.Equal(t, 1, b.orders(t, p.GetName()))
+	h.await(t, "told once", func() bool { stopped, resumed := h.told(); return stopped == 1 && resumed == 0 })
+	require.Contains(t, h.pack(t, p.GetName()).GetLastError(), "sign: "+codeCredentialRevoked+": ")
+
+	h.certify(t)
+	require.NoError(t, h.service.seal(ctx, job), "after so many attempts the job itself comes within five minutes")
+	h.judge(t, h.awaitSealed(t, p.GetName()))
+	require.Equal(t, 2, b.orders(t, p.GetName()))
+	h.await(t, "told that it goes on", func() bool { _, resumed := h.told(); return resumed == 1 })
+	require.Empty(t, h.storageState(t).GetSigningOutages())
+}
+
+// TestReportIsSignedOnce: a report that was signed and cannot be stamped is not written and signed again, whatever the log says meanwhile.
+func TestReportIsSignedOnce(t *testing.T) {
+	t.Parallel()
+	h, _ := openLogged(t)
+	ctx, b := context.Background(), h.openBooks(t)
+	for i := range h.skew {
+		h.skew[i].Store(int64(2 * time.Minute))
+	}
+	d := hand(t, h.producer(), headOf("lettera", "lettera.pdf", aPDF), aPDF)
+	job := &river.Job[rdvArgs]{Args: rdvArgs{Tenant: "acme", Deposit: idOf(t, d.GetName())}}
+	h.await(t, "signed", func() bool { return b.orders(t, d.GetName()) == 1 })
+	for n := range 5 {
+		h.settle(t, ctx, h.invoice(t, n))
+		h.await(t, "logged", func() bool { return b.count(t, "log_leaf") >= n+2 })
+		require.Error(t, h.service.reportDeposit(ctx, job))
+	}
+	require.Equal(t, 1, b.orders(t, d.GetName()))
+	for i := range h.skew {
+		h.skew[i].Store(0)
+	}
+	h.await(t, "reported", func() bool {
+		_, err := h.producer().GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: d.GetName()})
+		return err == nil
+	})
+	require.Equal(t, 1, b.orders(t, d.GetName()))
+	require.Zero(t, b.count(t, "deposit WHERE unstamped IS NOT NULL"))
+}

@@ -88,7 +88,6 @@ func (c *cli) unitsCommand() *cobra.Command {
 			c.table([]string{"UNIT", "STATE", "YEAR", "CLASS", "INVOICE", "PACKAGE", "PROBLEM"}, rows)
 		})
 	}))
-	cmd.Aliases = nil // ls is the list of packages
 	cmd.Flags().StringVar(&invoice, "invoice", "", "only of this invoice")
 	cmd.Flags().StringVar(&pkg, "package", "", "only of this package")
 	return cmd

@@ -136,7 +136,6 @@ func (c *cli) batchFilesCommand() *cobra.Command {
 			c.table(fileColumns, fileRows(all.GetFiles()))
 		})
 	}))
-	cmd.Aliases = nil // ls is the list of batches
 	cmd.Flags().StringVar(&state, "state", "", "only files in this state, for example refused")
 	return cmd
 }

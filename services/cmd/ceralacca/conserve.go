@@ -161,7 +161,6 @@ func (c *cli) checkpointsCommand() *cobra.Command {
 			c.table([]string{"SIZE", "SIGNED", "STAMPED", "BY", "WITNESSES"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().BoolVar(&stamped, "stamped", false, "only those with a time stamp, one a day")
 	return cmd
 }

@@ -116,7 +116,6 @@ func (c *cli) reportsCommand() *cobra.Command {
 			c.table([]string{"REPORT", "KIND", "STATE", "TENANT", "BEGAN", "ENDED"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&kind, "kind", "", "only of this kind")
 	return cmd
 }

@@ -263,7 +263,6 @@ func (c *cli) depositsCommand() *cobra.Command {
 			c.table([]string{"DEPOSIT", "KEY", "STATE", "FILE", "FORMAT", "CLASS", "YEAR", "UNIT", "REPORT"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&state, "state", "", "only receiving, accepted, refused or conflict")
 	return cmd
 }

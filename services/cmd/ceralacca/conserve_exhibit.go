@@ -137,7 +137,7 @@ func (c *cli) searchCommand() *cobra.Command {
 		}
 		return c.print(page, func() { c.showFound(page) })
 	}))
-	cmd.Aliases, cmd.Long = nil, cmd.Short+".\n\n"+expressionHelp
+	cmd.Long = cmd.Short + ".\n\n" + expressionHelp
 	return cmd
 }
 
@@ -259,7 +259,6 @@ func (c *cli) distributionsCommand() *cobra.Command {
 			c.table([]string{"DISTRIBUTION", "STATE", "DOCUMENTS", "BYTES", "ASKED FOR", "PURPOSE", "LAST ERROR"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	return cmd
 }
 

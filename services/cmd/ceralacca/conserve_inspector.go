@@ -140,7 +140,6 @@ func (c *cli) inspectorLogCommand() *cobra.Command {
 			c.table([]string{"TIME", "NAME", "BODY", "ACTION", "RESOURCE", "DETAIL"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&of, "inspector", "", "only of this one")
 	return cmd
 }
@@ -188,7 +187,7 @@ func (c *cli) visitCommand() *cobra.Command {
 		}
 		return c.print(page, func() { c.showFound(page) })
 	}))
-	search.Aliases, search.Long = nil, search.Short+".\n\n"+expressionHelp
+	search.Long = search.Short + ".\n\n" + expressionHelp
 	var ordinal int32
 	var output string
 	file := verb("file UNIT", "Write a file of a unit: the document, or another by --ordinal", args("UNIT"), func(ctx context.Context, given []string) error {

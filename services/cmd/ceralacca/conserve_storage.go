@@ -57,7 +57,6 @@ func (c *cli) damagesCommand() *cobra.Command {
 			c.table([]string{"FOUND", "REPLICA", "OBJECT", "REPAIRED", "SHA-256", "PROBLEM"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().BoolVar(&open, "open", false, "only those that are not repaired")
 	return cmd
 }

@@ -83,7 +83,6 @@ func (c *cli) submissionsCommand() *cobra.Command {
 			c.table([]string{"SUBMISSION", "NUMBERS IN THE LOG", "DOCUMENTS", "SINCE", "REPORT"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	return cmd
 }
 

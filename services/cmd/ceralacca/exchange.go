@@ -66,7 +66,6 @@ func (c *cli) sdiPending() *cobra.Command {
 			c.table([]string{"TRANSMISSION", "FILE", "SEND BY", "ATTEMPTS", "NOT BEFORE", "WHY"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&reason, "reason", "", "only what waits for paused, outage, draining or retry")
 	cmd.Flags().StringVar(&before, "created-before", "", "only what was promised before")
 	return cmd
@@ -110,7 +109,6 @@ func (c *cli) sdiDeadlines() *cobra.Command {
 			c.table([]string{"DUE", "", "TERM", "INVOICE", "SDI ID", "WHAT IT MEANS"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&kind, "kind", "", "only receipt, resend, outcome or attestation")
 	cmd.Flags().BoolVar(&overdue, "overdue", false, "only those that have passed")
 	cmd.Flags().StringVar(&before, "due-before", "", "only those that end before")
@@ -250,7 +248,6 @@ func (c *cli) sdiPauses() *cobra.Command {
 		}
 		return c.print(page, func() { c.pauseTable(page.GetPauses()) })
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().BoolVar(&open, "open", false, "only those in force or scheduled")
 	cmd.Flags().BoolVar(&all, "all", false, "those of the whole transmitter (operators)")
 	return cmd

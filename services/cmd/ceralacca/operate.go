@@ -246,7 +246,6 @@ func (c *cli) auditCommand() *cobra.Command {
 			c.table([]string{"TIME", "WHO", "DID", "ON", "OUTCOME"}, rows)
 		})
 	}))
-	cmd.Aliases = nil
 	cmd.Flags().StringVar(&resource, "resource", "", "only acts on this resource")
 	return cmd
 }

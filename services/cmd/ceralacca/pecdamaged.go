@@ -35,7 +35,6 @@ func (c *cli) pecDamaged() *cobra.Command {
 				fmt.Fprintln(c.out)
 			})
 		}))
-	cmd.Aliases = nil // ls is the list of messages
 	cmd.Long = cmd.Short + ".\n\nEverything that is kept is read again, round after round, and held to its hash. What the provider still has is fetched once more; the rest waits\nuntil somebody restores the store."
 	cmd.Flags().BoolVar(&all, "all", false, "those too that are whole again")
 	return cmd

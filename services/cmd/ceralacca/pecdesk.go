@@ -388,7 +388,6 @@ func (c *cli) pecLog() *cobra.Command {
 			c.table([]string{"NUMBER", "TIME", "EVENT", "TYPE", "PROOF", "SENDER", "RECIPIENTS", "SUBJECT", "MESSAGE-ID", "PROVIDER'S ID"}, rows)
 		})
 	}))
-	cmd.Aliases = nil // ls is the list of messages
 	fs := cmd.Flags()
 	fs.StringVar(&f.Identifier, "id", "", "Message-ID, or the provider's identificativo")
 	fs.StringVar(&f.Address, "address", "", "of the sender or of a recipient")

@@ -280,7 +280,6 @@ func (c *cli) pecQueue() *cobra.Command {
 			c.table([]string{"MESSAGE", "STEP", "SUBJECT", "NEXT ATTEMPT", "HELD", "OVERDUE"}, rows)
 		})
 	}))
-	cmd.Aliases = nil // ls is the list of messages
 	cmd.Flags().BoolVar(&resume, "resume", false, "let everything that waits try at once: the login or the provider was mended")
 	return cmd
 }

@@ -131,7 +131,9 @@ const defaultLimit = 200
 
 // lister makes a command that lists: ls, with --limit.
 func (c *cli) lister(cmd *cobra.Command) *cobra.Command {
-	cmd.Aliases = append(cmd.Aliases, "list")
+	if cmd.Name() == "ls" { // others of its group have names of their own
+		cmd.Aliases = append(cmd.Aliases, "list")
+	}
 	cmd.Flags().IntVar(&c.limit, "limit", defaultLimit, "how many at most")
 	return cmd
 }

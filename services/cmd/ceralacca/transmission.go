@@ -65,7 +65,6 @@ func (c *cli) sdiCommand() *cobra.Command {
 			c.table([]string{"MESSAGE", "TYPE", "FILE", "SDI ID", "RECEIVED", "PROBLEM"}, rows)
 		})
 	}))
-	unmatched.Aliases = nil // ls is the list of transmissions
 	var output string
 	save := verb("save MESSAGE", "Write the bytes of an unmatched message (operators)", args("MESSAGE"), func(ctx context.Context, given []string) error {
 		conn, err := c.dial()

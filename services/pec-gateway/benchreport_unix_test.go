@@ -30,6 +30,7 @@ import (
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
+	pecgateway "ceralacca.dev/services/pec-gateway"
 	"ceralacca.dev/services/sandbox/client"
 )
 
@@ -104,6 +105,7 @@ func BenchmarkReport(b *testing.B) {
 	b.Run("firstreading", reportFirstReading)
 	b.Run("mailboxes", reportMailboxes)
 	b.Run("recipients", reportRecipients)
+	b.Run("log", pecgateway.ReportLog)
 }
 
 // reportLarge receives one message of 30 MB: fetched, archived, judged.

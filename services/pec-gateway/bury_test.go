@@ -97,6 +97,9 @@ func TestDestroyedMessages(t *testing.T) {
 	}
 	require.Contains(t, dump, "resta")
 	require.Equal(t, lines, h.query(`SELECT count(*) FROM log_entry`), "the log keeps its lines")
+	found := `SELECT count(*) FROM log_address a JOIN log_entry l ON l.tenant_id = a.tenant_id AND l.number = a.number WHERE (l.detail LIKE 'destroyed by %') = $1`
+	require.Zero(t, h.query(found, true), "and nobody is found by them")
+	require.Positive(t, h.query(found, false))
 	require.Positive(t, h.query(`SELECT count(*) FROM log_entry WHERE detail = 'destroyed by tenants/acme/disposals/d1'`))
 	for _, change := range []string{
 		`UPDATE log_entry SET subject = '' WHERE message_id = $1`,

@@ -61,45 +61,104 @@ func (r *logRow) show(tenant string) *pecv1.LogEntry {
 	return e
 }
 
-// logSearch turns a filter into conditions on the log. Faults: Invalid EVENT_UNKNOWN.
-func logSearch(f *pecv1.LogFilter, tenant string, boxes []uuid.UUID) (*where, error) {
-	w := &where{}
-	w.in(tenant, boxes)
-	if t := f.GetStartTime(); t != nil {
-		w.and("at >= %s", t.AsTime())
-	}
-	if t := f.GetEndTime(); t != nil {
-		w.and("at < %s", t.AsTime())
-	}
-	if id := pec.TrimID(f.GetIdentifier()); id != "" {
-		w.and("(msgid = %[1]s OR reference = %[1]s OR identificativo = %[1]s)", id)
-	}
-	if a := key(f.GetAddress()); a != "" {
-		w.and("(lower(sender) = %[1]s OR EXISTS (SELECT 1 FROM unnest(recipients) x WHERE lower(x) = %[1]s))", a)
-	}
+// logSearch is a search of the log: the trail to what can fit, and what else has to.
+type logSearch struct {
+	trail
+	rest where
+}
+
+// searchLog turns a filter into a search. Faults: Invalid EVENT_UNKNOWN.
+func searchLog(f *pecv1.LogFilter, tenant string, boxes []uuid.UUID) (*logSearch, error) {
+	event := -1
 	if f.GetEvent() != "" {
-		n := slices.Index(happened, strings.ToLower(f.GetEvent()))
-		if n < 0 {
+		event = slices.Index(happened, strings.ToLower(f.GetEvent()))
+		if event < 0 {
 			return nil, fault.Invalid("EVENT_UNKNOWN", "filter.event: %q is none of %s", f.GetEvent(), strings.Join(happened, ", ")).WithField("filter.event", "EVENT_UNKNOWN", "is unknown")
 		}
-		w.and("event = %s", n)
 	}
-	if f.GetType() != "" {
-		w.and("tipo = %s", f.GetType())
+	s := &logSearch{trail: trail{from: "log_entry", at: "at", key: "number", boxes: boxes, since: timeOf(f.GetStartTime()), until: timeOf(f.GetEndTime())}}
+	s.condition.and("tenant_id = %s", tenant)
+	s.rest.in(tenant, boxes)
+	address := strings.TrimSpace(f.GetAddress())
+	s.choose(pec.TrimID(f.GetIdentifier()), address, event, f)
+	if address != "" && s.from != "log_address" {
+		s.narrow("EXISTS (SELECT 1 FROM log_address a WHERE a.tenant_id = log_entry.tenant_id AND a.mailbox_id = log_entry.mailbox_id AND a.address = left(lower(%s), 320) AND a.at = log_entry.at AND a.number = log_entry.number)", address)
 	}
-	w.part("subject", f.GetSubject())
-	return w, nil
+	return s, nil
 }
 
-func readLog(ctx context.Context, tx pgx.Tx, w *where, order string, most int) ([]logRow, error) {
-	rows, err := tx.Query(ctx, "SELECT "+logColumns+" FROM log_entry WHERE "+w.String()+" ORDER BY number "+order+fmt.Sprintf(" LIMIT %d", most), w.args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanLog)
+// narrow adds a condition that the trail does not answer.
+func (s *logSearch) narrow(condition string, args ...any) {
+	s.remaining = true
+	s.rest.and(condition, args...)
 }
 
-// ListLogEntries shows what happened to messages, newest first.
+// choose takes the trail that leads past the fewest entries which do not fit.
+func (s *logSearch) choose(id, address string, event int, f *pecv1.LogFilter) {
+	tipo, subject := f.GetType(), f.GetSubject()
+	byTipo := id == "" && address == "" && tipo != "" && (subject == "" || len(s.boxes) == 1)
+	byEvent := id == "" && address == "" && !byTipo && event >= 0 && (subject == "" || len(s.boxes) == 1)
+	switch {
+	case id != "":
+		s.condition.args = append(s.condition.args, id)
+		s.from = few("log_entry", "at", "number, tenant_id", "", "msgid = $2 AND msgid <> ''", "reference = $2 AND reference <> ''", "identificativo = $2 AND identificativo <> ''")
+		s.boxes, s.remaining = nil, true
+	case address != "":
+		s.from = "log_address"
+		s.condition.and("address = left(lower(%s), 320)", address)
+	case byTipo:
+		s.condition.and("tipo = %s AND tipo <> ''", tipo)
+	case byEvent:
+		s.condition.and("event = %s", event)
+	case len(s.boxes) > 1: // in the order of all, from which other mailboxes are sorted out
+		s.boxes, s.remaining = nil, true
+	}
+	if event >= 0 && !byEvent {
+		s.narrow("event = %s", event)
+	}
+	if tipo != "" && !byTipo {
+		s.narrow("tipo = %s", tipo)
+	}
+	if subject != "" {
+		s.remaining = true
+		s.rest.part("subject", subject)
+	}
+}
+
+func timeOf(t *timestamppb.Timestamp) *time.Time {
+	if t == nil {
+		return nil
+	}
+	at := t.AsTime()
+	return &at
+}
+
+// entries are those of the numbers that fit. The inner statement is done first: its rows are few, and known by their key.
+func (s *logSearch) entries(numbers []int64, ascending bool, most int) (string, []any) {
+	w := where{conditions: slices.Clone(s.rest.conditions), args: slices.Clone(s.rest.args)}
+	w.and("number = ANY(%s::bigint[])", numbers)
+	order := "DESC"
+	if ascending {
+		order = "ASC"
+	}
+	return fmt.Sprintf("SELECT * FROM (SELECT %s FROM log_entry WHERE %s OFFSET 0) AS fitting ORDER BY at %s, number %s LIMIT %d", logColumns, w.String(), order, order, most), w.args
+}
+
+// readLog reads a page of the log, and says where the next one begins.
+func readLog(ctx context.Context, tx pgx.Tx, s *logSearch, after *spot[int64], ascending bool, size int) ([]logRow, *spot[int64], error) {
+	fetch := func(numbers []int64, most int) ([]logRow, error) {
+		sql, args := s.entries(numbers, ascending, most)
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return nil, err
+		}
+		return pgx.CollectRows(rows, scanLog)
+	}
+	return follow(ctx, tx, s.trail, after, ascending, size, fetch, func(r logRow) spot[int64] { return spot[int64]{r.at, r.number} })
+}
+
+// ListLogEntries shows what happened to messages, newest first. A search that no index answers looks at so many entries for a page
+// and no more: the page may then hold fewer than were asked for, or none, and says where the next one begins.
 func (s *Service) ListLogEntries(ctx context.Context, req *pecv1.ListLogEntriesRequest) (*pecv1.ListLogEntriesResponse, error) {
 	tenant := strings.Split(req.GetParent(), "/")[1]
 	filter, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pecv1.ListLogEntriesRequest{Parent: req.GetParent(), Filter: req.GetFilter()})
@@ -107,32 +166,27 @@ func (s *Service) ListLogEntries(ctx context.Context, req *pecv1.ListLogEntriesR
 		return nil, err
 	}
 	hash := pg.FilterHash("log", string(filter))
-	var last int64
-	found, err := pg.DecodePageToken(req.GetPageToken(), hash, &last)
+	after := &spot[int64]{}
+	found, err := pg.DecodePageToken(req.GetPageToken(), hash, &after.At, &after.Key)
 	if err != nil {
 		return nil, err
 	}
-	size := int(pageSize(req.GetPageSize()))
+	if !found {
+		after = nil
+	}
 	out := &pecv1.ListLogEntriesResponse{}
 	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		boxes, err := s.reachable(ctx, tx, req.GetParent())
 		if err != nil || len(boxes) == 0 {
 			return err
 		}
-		w, err := logSearch(req.GetFilter(), tenant, boxes)
+		search, err := searchLog(req.GetFilter(), tenant, boxes)
 		if err != nil {
 			return err
 		}
-		if found {
-			w.and("number < %s", last)
-		}
-		rows, err := readLog(ctx, tx, w, "DESC", size+1)
-		if err != nil {
-			return err
-		}
-		if len(rows) > size {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].number)
+		rows, next, err := readLog(ctx, tx, search, after, false, int(pageSize(req.GetPageSize())))
+		if err == nil && next != nil {
+			out.NextPageToken, err = pg.EncodePageToken(hash, next.At, next.Key)
 		}
 		for i := range rows {
 			out.Entries = append(out.Entries, rows[i].show(tenant))

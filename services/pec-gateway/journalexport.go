@@ -45,7 +45,7 @@ func (e *logExport) Write(p []byte) (int, error) {
 }
 
 // writeLog writes the log as CSV, oldest first. A page is a transaction of its own: what is written meanwhile comes at
-// the end, since numbers grow.
+// the end.
 func (s *Service) writeLog(ctx context.Context, req *pecv1.ExportLogRequest, w io.Writer) (*logExport, error) {
 	tenant := strings.Split(req.GetParent(), "/")[1]
 	e := &logExport{sum: sha256.New()}
@@ -53,34 +53,39 @@ func (s *Service) writeLog(ctx context.Context, req *pecv1.ExportLogRequest, w i
 	out.UseCRLF = true
 	err := out.Write([]string{"number", "time", "event", "type", "message_id", "reference", "provider_id", "sender", "recipients", "subject", "certified_time", "proof",
 		"detail", "message", "receipt"})
-	for more := true; err == nil && more; {
+	var after *spot[int64]
+	for more := true; err == nil && more; more = after != nil {
 		var rows []logRow
 		err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 			boxes, err := s.reachable(ctx, tx, req.GetParent())
 			if err != nil || len(boxes) == 0 {
+				after = nil
 				return err
 			}
-			where, err := logSearch(req.GetFilter(), tenant, boxes)
+			search, err := searchLog(req.GetFilter(), tenant, boxes)
 			if err != nil {
 				return err
 			}
-			where.and("number > %s", e.last)
-			rows, err = readLog(ctx, tx, where, "ASC", logPage)
+			rows, after, err = readLog(ctx, tx, search, after, true, logPage)
 			return err
 		})
 		for i := range rows {
 			if err == nil {
 				err = out.Write(rows[i].line(tenant))
 			}
-			if e.entries == 0 {
-				e.first = rows[i].number
-			}
-			e.entries, e.last = e.entries+1, rows[i].number
+			e.count(rows[i].number)
 		}
-		more = len(rows) == logPage
 	}
 	out.Flush()
 	return e, errors.Join(err, out.Error())
+}
+
+// count notes an entry. Entries are in the order of their times, which need not be that of their numbers.
+func (e *logExport) count(number int64) {
+	if e.entries == 0 {
+		e.first = number
+	}
+	e.entries, e.first, e.last = e.entries+1, min(e.first, number), max(e.last, number)
 }
 
 // logStream sends what is written to it; the name of the file goes with the first piece.

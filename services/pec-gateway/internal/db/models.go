@@ -104,6 +104,14 @@ type Location struct {
 	Mark        []byte
 }
 
+type LogAddress struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Address   string
+	At        time.Time
+	Number    int64
+}
+
 type LogEntry struct {
 	Number         int64
 	TenantID       string

@@ -70,7 +70,8 @@ type PecDeskServiceClient interface {
 	GetHub(ctx context.Context, in *GetHubRequest, opts ...grpc.CallOption) (*Hub, error)
 	// Providers whose servers are known by name.
 	ListProviderPresets(ctx context.Context, in *ListProviderPresetsRequest, opts ...grpc.CallOption) (*ListProviderPresetsResponse, error)
-	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes.
+	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes. A page may hold
+	// fewer entries than were asked for, or none, and still name a next one: a part of a subject is looked for among so many entries at a time.
 	ListLogEntries(ctx context.Context, in *ListLogEntriesRequest, opts ...grpc.CallOption) (*ListLogEntriesResponse, error)
 	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages. Faults: LOG_NOT_SIGNED when a signed one is asked for
 	// and the platform has no credential for it.
@@ -328,7 +329,8 @@ type PecDeskServiceServer interface {
 	GetHub(context.Context, *GetHubRequest) (*Hub, error)
 	// Providers whose servers are known by name.
 	ListProviderPresets(context.Context, *ListProviderPresetsRequest) (*ListProviderPresetsResponse, error)
-	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes.
+	// What happened to messages, newest first: received, handed over, each certified receipt. Nothing in it changes. A page may hold
+	// fewer entries than were asked for, or none, and still name a next one: a part of a subject is looked for among so many entries at a time.
 	ListLogEntries(context.Context, *ListLogEntriesRequest) (*ListLogEntriesResponse, error)
 	// The same as CSV (RFC 4180, UTF-8), oldest first, without pages. Faults: LOG_NOT_SIGNED when a signed one is asked for
 	// and the platform has no credential for it.

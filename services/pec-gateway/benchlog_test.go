@@ -1,0 +1,104 @@
+package pecgateway
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/devenv/postgres"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
+)
+
+var (
+	benchEntries  = flag.Int("entries", 1_000_000, "entries of the log that is searched; the test plan speaks of 10000000")
+	benchSearches = flag.Int("searches", 40, "searches in each form")
+)
+
+func logFigure(name string, value float64, unit, target string) {
+	fmt.Printf("%-100s %12.2f %-10s (target %s)\n", name, value, unit, target)
+}
+
+// ReportLog is a part of BenchmarkReport: it fills a log and searches it by each field, as a call does behind the wire, on the first
+// page and on one that begins somewhere in the middle.
+func ReportLog(b *testing.B) {
+	ctx := context.Background()
+	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(b.TempDir(), "pg"), Private: true})
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = cluster.Stop() })
+	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
+	url := cluster.URL("bench")
+	require.NoError(b, pg.Migrate(ctx, url, "pec-gateway", "bench_pec"))
+	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("pec-gateway"), Role: "bench_pec", MaxConns: 4})
+	require.NoError(b, err)
+	defer db.Close()
+	s := logStock{pgtest.Admin(b, db), *benchEntries}
+	began := time.Now()
+	s.boxes(b)
+	s.fill(b)
+	logFigure(fmt.Sprintf("pec: log of %d entries of 11 tenants filled by COPY, its indexes made", s.n), time.Since(began).Seconds(), "s", "-")
+	s.reportSizes(b)
+	what := fmt.Sprintf("pec: log of %d entries, ", s.n)
+	service := &Service{db: db}
+	ctx = auth.With(ctx, auth.Caller{Role: auth.RoleOperator})
+	took := map[string][]time.Duration{}
+	var names []string
+	note := func(name string, began time.Time) {
+		if took[name] == nil {
+			names = append(names, name)
+		}
+		took[name] = append(took[name], time.Since(began))
+	}
+	for nth := range *benchSearches {
+		for _, form := range s.forms(nth + 1) {
+			began := time.Now()
+			_, err := service.ListLogEntries(ctx, form.request())
+			require.NoError(b, err)
+			note(form.title(), began)
+			began = time.Now()
+			require.NoError(b, db.View(ctx, stockTenant, func(ctx context.Context, tx pgx.Tx) error {
+				boxes, err := service.reachable(ctx, tx, form.request().GetParent())
+				require.NoError(b, err)
+				search, err := searchLog(form.filter, stockTenant, boxes)
+				require.NoError(b, err)
+				middle := s.n / (2 + nth%7)
+				_, _, err = readLog(ctx, tx, search, &spot[int64]{s.at(middle), int64(middle)}, false, 50)
+				return err
+			}))
+			note(form.title()+", deep page", began)
+		}
+	}
+	for _, name := range names {
+		slices.Sort(took[name])
+		at := func(q float64) float64 {
+			return float64(took[name][int(q*float64(len(took[name])-1))].Microseconds()) / 1000
+		}
+		logFigure(what+name+", p50", at(0.5), "ms", "-")
+		logFigure(what+name+", p95", at(0.95), "ms", "< 1000")
+	}
+}
+
+func (s logStock) reportSizes(b *testing.B) {
+	b.Helper()
+	rows, err := s.admin.Query(context.Background(), `SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+		AND (oid IN ('log_entry'::regclass, 'log_address'::regclass) OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN ('log_entry'::regclass, 'log_address'::regclass))) ORDER BY 1`)
+	require.NoError(b, err)
+	all := 0.0
+	var name string
+	var size int64
+	_, err = pgx.ForEachRow(rows, []any{&name, &size}, func() error {
+		all += float64(size)
+		logFigure("pec: size of "+name, float64(size)/1e6, "MB", "-")
+		return nil
+	})
+	require.NoError(b, err)
+	logFigure("pec: tables of the log with their indexes", all/float64(s.n), "bytes/entry", "-")
+}

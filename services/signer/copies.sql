@@ -103,3 +103,34 @@ SELECT n.sha256::bytea AS sha256, count(*) AS others FROM (
     UNION ALL
     SELECT b.sha256 FROM made_bundle b WHERE b.tenant_id = @tenant_id AND b.sha256 = ANY(@sums::bytea[]) AND b.made_at > @begun_after::timestamptz
 ) AS n GROUP BY n.sha256;
+
+-- name: OldMadeFiles :many
+-- Notes of files that nobody is about to record any more, in pages. named: a row has the same pair of document and file since, by
+-- which the file is found without its note.
+SELECT m.tenant_id, m.sha256, (
+    EXISTS (SELECT 1 FROM signature s WHERE s.tenant_id = m.tenant_id AND s.signed_sha256 = m.sha256 AND s.original_sha256 = m.original_sha256 AND s.state = 'DONE')
+    OR EXISTS (SELECT 1 FROM signing_request_document d WHERE d.tenant_id = m.tenant_id AND d.original_sha256 = m.original_sha256 AND m.sha256 IN (d.original_sha256, d.signed_sha256))
+    OR EXISTS (SELECT 1 FROM document_signing s, generate_subscripts(s.hashes, 1) AS i
+               WHERE s.tenant_id = m.tenant_id AND s.signed_sha256 @> ARRAY[m.sha256] AND s.state = 'SIGNED' AND s.signed_sha256[i] = m.sha256 AND s.hashes[i] = m.original_sha256)
+    OR EXISTS (SELECT 1 FROM challenge c, generate_subscripts(c.hashes, 1) AS i
+               WHERE c.tenant_id = m.tenant_id AND c.signed_sha256 @> ARRAY[m.sha256] AND c.state = 'SIGNED' AND c.signed_sha256[i] = m.sha256 AND c.hashes[i] = m.original_sha256)
+)::boolean AS named
+FROM made_file m
+WHERE (m.tenant_id, m.sha256) > (@after_tenant::text, @after_sha256::bytea) AND m.made_at <= @before
+ORDER BY m.tenant_id, m.sha256 LIMIT @page;
+
+-- name: OldMadeBundles :many
+-- The same of bundles.
+SELECT b.tenant_id, b.sha256, (r.bundle_sha256 IS NOT DISTINCT FROM b.sha256)::boolean AS named
+FROM made_bundle b JOIN signing_request r ON r.id = b.request_id
+WHERE (b.tenant_id, b.sha256) > (@after_tenant::text, @after_sha256::bytea) AND b.made_at <= @before
+ORDER BY b.tenant_id, b.sha256 LIMIT @page;
+
+-- name: ForgetOldFiles :exec
+-- One that was written down anew a moment ago stays.
+DELETE FROM made_file m USING (SELECT unnest(@tenants::text[]) AS tenant_id, unnest(@sums::bytea[]) AS sha256) AS x
+WHERE m.tenant_id = x.tenant_id AND m.sha256 = x.sha256 AND m.made_at <= @before;
+
+-- name: ForgetOldBundles :exec
+DELETE FROM made_bundle b USING (SELECT unnest(@tenants::text[]) AS tenant_id, unnest(@sums::bytea[]) AS sha256) AS x
+WHERE b.tenant_id = x.tenant_id AND b.sha256 = x.sha256 AND b.made_at <= @before;

@@ -3,6 +3,8 @@ package signer
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/signer/internal/db"
 )
@@ -137,4 +140,109 @@ func TestWhoNeedsUnrecordedBundles(t *testing.T) {
 	require.Equal(t, 1, needed("acme", at.Add(-time.Hour)))
 	require.Zero(t, needed("acme", at))
 	require.Zero(t, needed("other", at.Add(-time.Hour)))
+}
+
+// TestNotesOfEndedWorkAreForgotten: of what was written down before it was stored, the notes go that nothing needs, in pages: those of
+// files that a row names since, and of files that the store does not have. What is there and named by nothing else stays, and so does what
+// somebody may be about to record.
+func TestNotesOfEndedWorkAreForgotten(t *testing.T) {
+	t.Parallel()
+	base := pgtest.Schema(t, "signer")
+	admin := pgtest.Admin(t, base)
+	store, err := blob.OpenFS(t.TempDir())
+	require.NoError(t, err)
+	now := time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+	old, late, young := now.Add(-noteLasts), now.Add(-noteLasts).Add(time.Microsecond), now.Add(-time.Minute)
+	s := &Service{db: base, blobs: store, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	sum := func(text string) []byte { s := sha256.Sum256([]byte(text)); return s[:] }
+	exec := func(sql string, args ...any) {
+		_, err := admin.Exec(t.Context(), sql, args...)
+		require.NoError(t, err)
+	}
+	var want []string
+	// file is a note of a file; stored: it is there; stays: the note is needed.
+	file := func(tenant, original, text string, at time.Time, stored, stays bool) {
+		if stored {
+			_, err := store.Put(t.Context(), tenant, []byte(text))
+			require.NoError(t, err)
+		}
+		if stays {
+			want = append(want, text)
+		}
+		exec(`INSERT INTO made_file (tenant_id, sha256, original_sha256, size, made_at) VALUES ($1, $2, $3, $4, $5)`, tenant, sum(text), sum(original), len(text), at)
+	}
+	bundle := func(request uuid.UUID, text string, at time.Time, stored, stays bool) {
+		if stored {
+			_, err := store.Put(t.Context(), "acme", []byte(text))
+			require.NoError(t, err)
+		}
+		if stays {
+			want = append(want, text)
+		}
+		exec(`INSERT INTO made_bundle (tenant_id, sha256, size, request_id, head, sealed, stamped, note, made_at) VALUES ('acme', $1, 3, $2, $3, true, false, '', $4)`, sum(text), request, sum("head"), at)
+	}
+	file("acme", "a", "never stored", old, false, false)
+	file("acme", "a", "stored, nobody's", old, true, true)
+	file("acme", "a", "not stored, a day not over", late, false, true)
+	file("acme", "a", "not stored, in hand", young, false, true)
+	_, err = store.Put(t.Context(), "other", []byte("of another tenant"))
+	require.NoError(t, err)
+	file("acme", "a", "of another tenant", old, false, false)
+	file("other", "a", "stored, nobody's, of the other", old, true, true)
+
+	file("acme", "an invoice", "an invoice signed", old, true, false)
+	file("acme", "a", "an invoice that waits, signed", old, true, true)
+	for state, text := range map[string]string{"DONE": "an invoice", "PENDING": "an invoice that waits"} {
+		exec(`INSERT INTO signature (id, tenant_id, company_id, purpose, subject, original_sha256, original_size, state, signed_sha256, signed_size, signing_time, created_at)
+			VALUES ($1, 'acme', 'main', 'INVOICE', $2, $3, 6, $4, $5, 8, now(), now())`, uuid.New(), text, sum(text), state, sum(text+" signed"))
+	}
+	request := uuid.New()
+	exec(`INSERT INTO signing_request (id, tenant_id, title, requester, state, step, needs, deadline, head, created_at, closed_at, bundle_sha256, bundle_size, bundled_at)
+		VALUES ($1, 'acme', 't', 'r', 'COMPLETED', 0, '{1}', $3, $2, $3, $3, $4, 3, $3)`, request, sum("head"), old, sum("the bundle"))
+	exec(`INSERT INTO signing_request_document (request_id, position, tenant_id, name, form, original_sha256, original_size, signed_sha256, signed_size) VALUES ($1, 1, 'acme', 'd', 'PADES', $2, 4, $3, 5)`,
+		request, sum("a lease"), sum("a lease signed"))
+	file("acme", "a lease", "a lease", old, true, false)
+	file("acme", "a lease", "a lease signed", old, true, false)
+	file("acme", "a lease", "a lease signed by a run that died", old, true, true)
+	bundle(request, "the bundle", old, true, false)
+	bundle(request, "a bundle of a run that died", old, true, true)
+	bundle(request, "a bundle that was never stored", old, false, false)
+	bundle(request, "a bundle in hand", young, false, true)
+
+	credential, mandate := uuid.New(), uuid.New()
+	exec(`INSERT INTO credential (id, tenant_id, company_id, kind, common_name, key_type, state, key_name, created_at, updated_at) VALUES ($1, 'acme', 'main', 'SEAL', 'c', 'EC_P256', 'REVOKED', 'k', $2, $2)`, credential, old)
+	exec(`INSERT INTO mandate (id, tenant_id, credential_id, description, forms, max_documents, max_per_day, valid_from, valid_until, created_at) VALUES ($1, 'acme', $2, 'm', '{PADES}', 9, 9, $3, $4, $3)`, mandate, credential, old, now)
+	exec(`INSERT INTO document_signing (id, tenant_id, mandate_id, credential_id, request_id, output, hashes, state, signed_sha256, signed_sizes, signing_time, created_at, signed_at)
+		VALUES ($1, 'acme', $2, $3, 'r', 'o', $4, 'SIGNED', $5, '{1,1}', $6, $6, $6)`, uuid.New(), mandate, credential, [][]byte{sum("m"), sum("n")}, [][]byte{sum("m signed"), sum("n signed")}, old)
+	file("acme", "m", "m signed", old, true, false)
+	file("acme", "m", "n signed", old, true, true) // a row names it, of another document
+
+	const many = 2*notesAtOnce + 1
+	for i := range many {
+		file("acme", "a", fmt.Sprint("never stored ", i), old, false, false)
+	}
+	left := func() (out []string) {
+		names := map[[32]byte]string{}
+		for _, text := range want {
+			names[[32]byte(sum(text))] = text
+		}
+		rows, err := admin.Query(t.Context(), `SELECT sha256 FROM made_file UNION ALL SELECT sha256 FROM made_bundle`)
+		require.NoError(t, err)
+		sums, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		require.NoError(t, err)
+		for _, one := range sums {
+			out = append(out, names[[32]byte(one)])
+		}
+		return out
+	}
+	turns := 0
+	for _, n := range s.writtenDown() {
+		for n.due.IsZero() {
+			turns++
+			require.NoError(t, n.turn(t.Context(), s))
+		}
+		require.NoError(t, n.turn(t.Context(), s), "the next round waits")
+	}
+	require.GreaterOrEqual(t, turns, 4, "in pages")
+	require.ElementsMatch(t, want, left())
 }

@@ -62,7 +62,8 @@ ON CONFLICT (credential_id, caller) WHERE handle_sha256 IS NULL
 DO UPDATE SET id = excluded.id, number_mac = excluded.number_mac, expires_at = excluded.expires_at;
 
 -- name: DropApprovals :exec
-DELETE FROM csc_approval WHERE credential_id = @credential_id AND expires_at <= @at;
+-- Numbers that nobody used and answers that nobody fetched in time.
+DELETE FROM csc_approval WHERE expires_at <= @at;
 
 -- name: TakeNumber :one
 -- The number that was promised, once.

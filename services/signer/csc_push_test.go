@@ -16,6 +16,7 @@ import (
 	"ceralacca.dev/services/format/csc"
 	"ceralacca.dev/services/format/csc/csc2"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/signer/internal/provider"
 	cscclient "ceralacca.dev/services/signer/internal/provider/csc"
 )
@@ -209,6 +210,19 @@ func TestCSCApproval(t *testing.T) {
 		refused(t, p.post(t, csc2.Authorize, ask, nil), "invalid_request", "Missing (or invalid type) array parameter authData")
 		refused(t, p.post(t, csc2.SendOTP, csc2.ChallengeRequest{CredentialID: p.id, Hashes: digests("x"), HashAlgorithm: csc.SHA256, NumSignatures: 1}, nil), "invalid_request", "The credential identified by credentialID is disabled")
 		refused(t, p.post(t, csc2.Check, csc2.CheckRequest{Handle: "nothing"}, nil), "invalid_request", "Invalid parameter handle")
+	})
+	t.Run("what nobody comes back for is forgotten", func(t *testing.T) {
+		p.number(t)
+		p.begin(t, digests("nobody comes back"), goodPIN)
+		p.number(t)
+		waiting := func() (n int) {
+			require.NoError(t, pgtest.Admin(t, r.DB("signer")).QueryRow(t.Context(), `SELECT count(*) FROM csc_approval WHERE credential_id = $1`, p.id).Scan(&n))
+			return n
+		}
+		require.GreaterOrEqual(t, waiting(), 2)
+		r.exec(t, `UPDATE csc_approval SET expires_at = now() WHERE credential_id = $1`, p.id)
+		eventually(t, "it is gone", func() bool { return waiting() == 0 })
+		r.exec(t, `UPDATE authentication_guard SET failures = 0`)
 	})
 	t.Run("many wrong PINs lock", func(t *testing.T) {
 		r.exec(t, `UPDATE authentication_guard SET failures = 0`)

@@ -30,12 +30,8 @@ func (c *cscCall) promise(ctx context.Context, a asked) (*csc2.ChallengeResponse
 		return nil, err
 	}
 	err = s.db.Tx(ctx, c.caller.Tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q, now := db.New(tx), pg.Time(s.now())
-		if err := q.DropApprovals(ctx, db.DropApprovalsParams{CredentialID: a.credential.ID, At: now}); err != nil {
-			return fmt.Errorf("signer: drop approvals: %w", err)
-		}
-		err := q.PromiseNumber(ctx, db.PromiseNumberParams{
-			ID: ask.id, CredentialID: a.credential.ID, Caller: callerOf(ctx), NumberMac: ask.mac, ExpiresAt: now.Add(pushTTL),
+		err := db.New(tx).PromiseNumber(ctx, db.PromiseNumberParams{
+			ID: ask.id, CredentialID: a.credential.ID, Caller: callerOf(ctx), NumberMac: ask.mac, ExpiresAt: pg.Time(s.now()).Add(pushTTL),
 		})
 		if err != nil {
 			return fmt.Errorf("signer: promise number: %w", err)

@@ -21,7 +21,6 @@ import (
 
 const (
 	longestCalls = 10 * time.Minute // all the calls of one request together
-	sweepEvery   = 5 * time.Second
 )
 
 var errInTheWay = errors.New("another call is in the way")
@@ -164,40 +163,6 @@ func (s *Service) loseCalls(ctx context.Context, tx pgx.Tx, one *uuid.UUID) erro
 		}
 	}
 	return nil
-}
-
-// sweepProviders gives up calls that nobody will answer, forgets grants that are over, and has credentials show
-// the key of the day.
-func (s *Service) sweepProviders(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			if err := s.loseCalls(ctx, tx, nil); err != nil {
-				return err
-			}
-			_, err := db.New(tx).ForgetSpentGrants(ctx, pg.Time(s.now()))
-			if err != nil {
-				return fmt.Errorf("signer: forget grants: %w", err)
-			}
-			adopted, err := db.New(tx).AdoptHoldings(ctx, db.AdoptHoldingsParams{At: pg.Time(s.now())})
-			if err != nil {
-				return fmt.Errorf("signer: adopt holdings: %w", err)
-			}
-			for _, a := range adopted {
-				s.log.InfoContext(ctx, "credential is now with another key", "credential", a.ID, "provider", a.Provider)
-			}
-			return nil
-		})
-		if err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "providers' calls not looked at", "error", err.Error())
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
 
 func nameOfCall(tenant string, id uuid.UUID) string {

@@ -272,7 +272,7 @@ func start(ctx context.Context, h *run.Host) error {
 	h.Go("vault-session", vault.session.Keep)
 	h.Go("credentials", s.watch)
 	h.Go("certificates", s.watchCertificates)
-	h.Go("providers", s.sweepProviders)
+	h.Go("sweep", s.sweep)
 	h.Go("trusted-lists", func(ctx context.Context) error { return verifier.lists.Run(ctx, cfg.Verification.RefreshEvery) })
 	return nil
 }

@@ -97,6 +97,39 @@ func (q *Queries) ForgetMadeFiles(ctx context.Context, arg ForgetMadeFilesParams
 	return err
 }
 
+const forgetOldBundles = `-- name: ForgetOldBundles :exec
+DELETE FROM made_bundle b USING (SELECT unnest($1::text[]) AS tenant_id, unnest($2::bytea[]) AS sha256) AS x
+WHERE b.tenant_id = x.tenant_id AND b.sha256 = x.sha256 AND b.made_at <= $3
+`
+
+type ForgetOldBundlesParams struct {
+	Tenants []string
+	Sums    [][]byte
+	Before  time.Time
+}
+
+func (q *Queries) ForgetOldBundles(ctx context.Context, arg ForgetOldBundlesParams) error {
+	_, err := q.db.Exec(ctx, forgetOldBundles, arg.Tenants, arg.Sums, arg.Before)
+	return err
+}
+
+const forgetOldFiles = `-- name: ForgetOldFiles :exec
+DELETE FROM made_file m USING (SELECT unnest($1::text[]) AS tenant_id, unnest($2::bytea[]) AS sha256) AS x
+WHERE m.tenant_id = x.tenant_id AND m.sha256 = x.sha256 AND m.made_at <= $3
+`
+
+type ForgetOldFilesParams struct {
+	Tenants []string
+	Sums    [][]byte
+	Before  time.Time
+}
+
+// One that was written down anew a moment ago stays.
+func (q *Queries) ForgetOldFiles(ctx context.Context, arg ForgetOldFilesParams) error {
+	_, err := q.db.Exec(ctx, forgetOldFiles, arg.Tenants, arg.Sums, arg.Before)
+	return err
+}
+
 const madeBundle = `-- name: MadeBundle :one
 SELECT m.sha256, m.size, m.sealed, m.stamped, m.note FROM made_bundle m
 WHERE m.request_id = $1 AND m.head = $2 ORDER BY m.made_at DESC LIMIT 1
@@ -312,6 +345,106 @@ func (q *Queries) NoteSignedFiles(ctx context.Context, arg NoteSignedFilesParams
 		arg.Times,
 	)
 	return err
+}
+
+const oldMadeBundles = `-- name: OldMadeBundles :many
+SELECT b.tenant_id, b.sha256, (r.bundle_sha256 IS NOT DISTINCT FROM b.sha256)::boolean AS named
+FROM made_bundle b JOIN signing_request r ON r.id = b.request_id
+WHERE (b.tenant_id, b.sha256) > ($1::text, $2::bytea) AND b.made_at <= $3
+ORDER BY b.tenant_id, b.sha256 LIMIT $4
+`
+
+type OldMadeBundlesParams struct {
+	AfterTenant string
+	AfterSha256 []byte
+	Before      time.Time
+	Page        int32
+}
+
+type OldMadeBundlesRow struct {
+	TenantID string
+	Sha256   []byte
+	Named    bool
+}
+
+// The same of bundles.
+func (q *Queries) OldMadeBundles(ctx context.Context, arg OldMadeBundlesParams) ([]OldMadeBundlesRow, error) {
+	rows, err := q.db.Query(ctx, oldMadeBundles,
+		arg.AfterTenant,
+		arg.AfterSha256,
+		arg.Before,
+		arg.Page,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OldMadeBundlesRow
+	for rows.Next() {
+		var i OldMadeBundlesRow
+		if err := rows.Scan(&i.TenantID, &i.Sha256, &i.Named); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const oldMadeFiles = `-- name: OldMadeFiles :many
+SELECT m.tenant_id, m.sha256, (
+    EXISTS (SELECT 1 FROM signature s WHERE s.tenant_id = m.tenant_id AND s.signed_sha256 = m.sha256 AND s.original_sha256 = m.original_sha256 AND s.state = 'DONE')
+    OR EXISTS (SELECT 1 FROM signing_request_document d WHERE d.tenant_id = m.tenant_id AND d.original_sha256 = m.original_sha256 AND m.sha256 IN (d.original_sha256, d.signed_sha256))
+    OR EXISTS (SELECT 1 FROM document_signing s, generate_subscripts(s.hashes, 1) AS i
+               WHERE s.tenant_id = m.tenant_id AND s.signed_sha256 @> ARRAY[m.sha256] AND s.state = 'SIGNED' AND s.signed_sha256[i] = m.sha256 AND s.hashes[i] = m.original_sha256)
+    OR EXISTS (SELECT 1 FROM challenge c, generate_subscripts(c.hashes, 1) AS i
+               WHERE c.tenant_id = m.tenant_id AND c.signed_sha256 @> ARRAY[m.sha256] AND c.state = 'SIGNED' AND c.signed_sha256[i] = m.sha256 AND c.hashes[i] = m.original_sha256)
+)::boolean AS named
+FROM made_file m
+WHERE (m.tenant_id, m.sha256) > ($1::text, $2::bytea) AND m.made_at <= $3
+ORDER BY m.tenant_id, m.sha256 LIMIT $4
+`
+
+type OldMadeFilesParams struct {
+	AfterTenant string
+	AfterSha256 []byte
+	Before      time.Time
+	Page        int32
+}
+
+type OldMadeFilesRow struct {
+	TenantID string
+	Sha256   []byte
+	Named    bool
+}
+
+// Notes of files that nobody is about to record any more, in pages. named: a row has the same pair of document and file since, by
+// which the file is found without its note.
+func (q *Queries) OldMadeFiles(ctx context.Context, arg OldMadeFilesParams) ([]OldMadeFilesRow, error) {
+	rows, err := q.db.Query(ctx, oldMadeFiles,
+		arg.AfterTenant,
+		arg.AfterSha256,
+		arg.Before,
+		arg.Page,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OldMadeFilesRow
+	for rows.Next() {
+		var i OldMadeFilesRow
+		if err := rows.Scan(&i.TenantID, &i.Sha256, &i.Named); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const signaturesOf = `-- name: SignaturesOf :many

@@ -13,16 +13,12 @@ import (
 )
 
 const dropApprovals = `-- name: DropApprovals :exec
-DELETE FROM csc_approval WHERE credential_id = $1 AND expires_at <= $2
+DELETE FROM csc_approval WHERE expires_at <= $1
 `
 
-type DropApprovalsParams struct {
-	CredentialID uuid.UUID
-	At           time.Time
-}
-
-func (q *Queries) DropApprovals(ctx context.Context, arg DropApprovalsParams) error {
-	_, err := q.db.Exec(ctx, dropApprovals, arg.CredentialID, arg.At)
+// Numbers that nobody used and answers that nobody fetched in time.
+func (q *Queries) DropApprovals(ctx context.Context, at time.Time) error {
+	_, err := q.db.Exec(ctx, dropApprovals, at)
 	return err
 }
 

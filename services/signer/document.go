@@ -113,11 +113,20 @@ func (s *Service) sizeOf(tenant string, list []*signv1.DocumentToSign) (total in
 			}
 			size = refs[i].Size
 		}
-		if total += size; total > s.cfg.Documents.MaxSize {
-			return 0, nil, s.documentsTooLarge()
+		if total, err = s.withSize(total, size); err != nil {
+			return 0, nil, err
 		}
 	}
 	return total, refs, nil
+}
+
+// withSize adds the size of one more document, in bytes, which the caller may have made up (a sum of two may be beyond int64). Fault:
+// Invalid DOCUMENTS_TOO_LARGE.
+func (s *Service) withSize(total, size int64) (int64, error) {
+	if size > s.cfg.Documents.MaxSize-total {
+		return 0, s.documentsTooLarge()
+	}
+	return total + size, nil
 }
 
 // documentsOf reads the documents and their digests. Whoever has them lets them go with release.

@@ -134,14 +134,14 @@ func (s *Service) keepDocuments(ctx context.Context, tenant string, in *signv1.S
 	hashes := make([][]byte, len(refs))
 	for i, d := range in.GetDocuments() {
 		refs[i] = blob.Of(tenant, d.GetSource().GetContent())
+		var err error
 		if b := d.GetSource().GetBlob(); b != nil {
-			var err error
 			if refs[i], err = refFrom(tenant, fmt.Sprintf("signature_request.documents[%d].source.blob", i), b); err != nil {
 				return nil, err
 			}
 		}
-		if total += refs[i].Size; total > s.cfg.Documents.MaxSize {
-			return nil, s.documentsTooLarge()
+		if total, err = s.withSize(total, refs[i].Size); err != nil {
+			return nil, err
 		}
 		hashes[i] = refs[i].SHA256[:]
 	}

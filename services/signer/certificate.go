@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -99,25 +100,40 @@ func checkChain(chain []*x509.Certificate, now time.Time) error {
 }
 
 var (
+	oidSurname                = asn1.ObjectIdentifier{2, 5, 4, 4}
 	oidSerialNumber           = asn1.ObjectIdentifier{2, 5, 4, 5}
+	oidGivenName              = asn1.ObjectIdentifier{2, 5, 4, 42}
 	oidDNQualifier            = asn1.ObjectIdentifier{2, 5, 4, 46}
+	oidPseudonym              = asn1.ObjectIdentifier{2, 5, 4, 65}
 	oidOrganizationIdentifier = asn1.ObjectIdentifier{2, 5, 4, 97}
 )
 
-// ownerOf is whom a certificate names: by identifiers of person and organization where it has any, else by the whole name, without
-// the number that authorities tell certificates of one name apart by. spec: EN319412-2 §4.2.4, EN319412-3 §4.2.1
+// identifies is an identifier that means the same whoever issues the certificate: its kind, a country, and the number that the person or
+// the organization has there. Any other is a number of the issuer's own. spec: EN319412-1 §5.1.3, §5.1.4
+var identifies = regexp.MustCompile(`^(?:[A-Z]{3}|[A-Z]{2}:)[A-Z]{2}-.`)
+
+// ownerOf is whom a certificate names: by the identifiers of person and organization where these say it, else by the whole name, without
+// the number that authorities tell certificates of one name apart by. An organization's identifier alone does not say which of its people
+// a certificate is of. spec: EN319412-2 §4.2.4, EN319412-3 §4.2.1
 func ownerOf(cert *x509.Certificate) []string {
 	var ids, all []string
+	ofPerson, identified := false, false
 	for _, n := range cert.Subject.Names {
-		one := fmt.Sprintf("%s=%v", n.Type, n.Value)
-		if n.Type.Equal(oidSerialNumber) || n.Type.Equal(oidOrganizationIdentifier) {
+		text := fmt.Sprint(n.Value)
+		one := n.Type.String() + "=" + text
+		switch {
+		case n.Type.Equal(oidDNQualifier):
+			continue
+		case n.Type.Equal(oidSerialNumber) && identifies.MatchString(text):
+			ids, identified = append(ids, one), true
+		case n.Type.Equal(oidOrganizationIdentifier) && identifies.MatchString(text):
 			ids = append(ids, one)
+		case n.Type.Equal(oidSurname), n.Type.Equal(oidGivenName), n.Type.Equal(oidPseudonym):
+			ofPerson = true
 		}
-		if !n.Type.Equal(oidDNQualifier) {
-			all = append(all, one)
-		}
+		all = append(all, one)
 	}
-	if len(ids) > 0 {
+	if len(ids) > 0 && (identified || !ofPerson) {
 		all = ids
 	}
 	slices.Sort(all)
@@ -125,7 +141,7 @@ func ownerOf(cert *x509.Certificate) []string {
 }
 
 // sameOwner says whether two chains are of certificates that name the same owner. Where one has an identifier and the other has
-// none, nobody can tell.
+// none, or nobody is named, nobody can tell.
 func sameOwner(a, b [][]byte) (bool, error) {
 	if len(a) == 0 || len(b) == 0 {
 		return false, nil
@@ -138,7 +154,8 @@ func sameOwner(a, b [][]byte) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("signer: kept certificate: %w", err)
 	}
-	return slices.Equal(ownerOf(first), ownerOf(second)), nil
+	owner := ownerOf(first)
+	return len(owner) > 0 && slices.Equal(owner, ownerOf(second)), nil
 }
 
 func encodePEM(kind string, der ...[]byte) string {

@@ -32,6 +32,7 @@ func TestSameOwner(t *testing.T) {
 	plain := chain(country, "IT", name, "Alfa Srl", oidDNQualifier, "2026-1")
 	company := chain(country, "IT", organization, "Alfa Srl", oidOrganizationIdentifier, "VATIT-01234567890", name, "Alfa")
 	person := chain(country, "IT", name, "Maria Rossi", oidSerialNumber, "TINIT-RSSMRA80A41H501Y", oidDNQualifier, "17")
+	clerk := chain(country, "IT", oidSurname, "Rossi", oidGivenName, "Maria", name, "Maria Rossi", oidOrganizationIdentifier, "VATIT-01234567890", oidDNQualifier, "1")
 	for about, c := range map[string]struct {
 		a, b [][]byte
 		same bool
@@ -45,6 +46,12 @@ func TestSameOwner(t *testing.T) {
 		"the same person for a company":                 {person, chain(name, "Maria Rossi", oidSerialNumber, "TINIT-RSSMRA80A41H501Y", oidOrganizationIdentifier, "VATIT-01234567890"), false},
 		"an identifier on one side only":                {plain, chain(country, "IT", name, "Alfa Srl", oidSerialNumber, "1"), false},
 		"the number of one is no identifier of another": {chain(oidSerialNumber, "VATIT-01234567890"), chain(oidOrganizationIdentifier, "VATIT-01234567890"), false},
+		"two of one organization":                       {clerk, chain(country, "IT", oidSurname, "Bianchi", oidGivenName, "Anna", name, "Anna Bianchi", oidOrganizationIdentifier, "VATIT-01234567890"), false},
+		"one of an organization":                        {clerk, chain(country, "IT", oidSurname, "Rossi", oidGivenName, "Maria", name, "Maria Rossi", oidOrganizationIdentifier, "VATIT-01234567890", oidDNQualifier, "2"), true},
+		"a number of the issuer's own":                  {chain(name, "Maria Rossi", oidSerialNumber, "4711"), chain(name, "Anna Bianchi", oidSerialNumber, "4711"), false},
+		"a number of a national kind":                   {chain(name, "Maria Rossi", oidSerialNumber, "SI:IT-4711"), chain(name, "ROSSI MARIA", oidSerialNumber, "SI:IT-4711"), true},
+		"certificates that name nobody":                 {chain(), chain(), false},
+		"a number alone of a certificate":               {chain(oidDNQualifier, "1"), chain(oidDNQualifier, "1"), false},
 		"no certificate":                                {nil, nil, false},
 	} {
 		same, err := sameOwner(c.a, c.b)

@@ -109,7 +109,7 @@ func (p *process) lookAtShared(ctx context.Context) (s shared) {
 	wg.Go(func() { s.blobs = asked(ctx, p.blobPlace(), p.blobs.Check) })
 	wg.Go(func() {
 		if p.nats.IsConnected() { // else the bus says so
-			s.nats = asked(ctx, "NATS at "+p.nats.ConnectedUrlRedacted(), p.nats.FlushWithContext)
+			s.nats = asked(ctx, "NATS at "+serversOf(p.nats.ConnectedUrl()), p.nats.FlushWithContext)
 		}
 	})
 	wg.Wait()

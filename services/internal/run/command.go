@@ -304,7 +304,7 @@ func (p *program) applyStreams(ctx context.Context, cfg NATSConfig) error {
 	opts := append(cfg.identity(serviceName(nil)), nats.Name("ceralaccad bus apply"))
 	conn, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
-		return fmt.Errorf("NATS at %s cannot be reached: %w", cfg.URL, err)
+		return fmt.Errorf("NATS at %s cannot be reached: %w", serversOf(cfg.URL), err)
 	}
 	defer conn.Close()
 	js, err := jetstream.New(conn)

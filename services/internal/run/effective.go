@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -79,10 +80,20 @@ func maskText(key, text string) string {
 	if text != "" && secretKey.MatchString(key) {
 		return masked
 	}
+	if servers := strings.Split(text, ","); len(servers) > 1 && !slices.ContainsFunc(servers, func(one string) bool { return !strings.Contains(one, "://") }) {
+		for i := range servers { // of nats.url
+			servers[i] = maskText(key, strings.TrimSpace(servers[i]))
+		}
+		return strings.Join(servers, ",")
+	}
 	if strings.Contains(text, "://") {
 		if u, err := url.Parse(text); err == nil && u.User != nil {
 			if _, has := u.User.Password(); has {
 				u.User = url.UserPassword(u.User.Username(), "xxxxx")
+				return u.String()
+			}
+			if u.Scheme == "nats" || u.Scheme == "tls" { // to NATS that is a token
+				u.User = url.User("xxxxx")
 				return u.String()
 			}
 			return text
@@ -90,6 +101,8 @@ func maskText(key, text string) string {
 		if at := strings.LastIndexByte(text, '@'); at > 0 && strings.Contains(text[:at], ":") && !strings.Contains(text, "{") {
 			return masked // a URL that cannot be read may hold anything
 		}
+	} else if key == "url" && strings.Contains(text, "@") {
+		return masked // of NATS, without a scheme
 	}
 	return text
 }

@@ -84,6 +84,22 @@ func (l natsLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, form
 func (l natsLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v...) }
 func (l natsLog) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v...) }
 
+// serversOf is where nats.url leads, without what logs in there: it may hold user and password, or a token, for each of several servers.
+// Those belong into no log, no error and no answer of the admin port.
+func serversOf(urls string) string {
+	servers := strings.Split(urls, ",")
+	for i, one := range servers {
+		scheme, rest, ok := strings.Cut(strings.TrimSpace(one), "://")
+		if !ok {
+			scheme, rest = "", scheme
+		} else {
+			scheme += "://"
+		}
+		servers[i] = scheme + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return strings.Join(servers, ", ")
+}
+
 // connect opens the process's connection to NATS, embedded or not, and waits
 // for it as long as start.wait says. Later losses are mended by the client,
 // which never gives up.
@@ -97,10 +113,10 @@ func (p *process) connect(ctx context.Context) error {
 		nats.ReconnectBufSize(-1), // a publish while away is an error now, not a surprise later
 		nats.PingInterval(10 * time.Second),
 		nats.DisconnectErrHandler(p.disconnected),
-		nats.ReconnectHandler(func(c *nats.Conn) { p.log.Info("nats connection is back", "server", c.ConnectedUrlRedacted()) }),
+		nats.ReconnectHandler(func(c *nats.Conn) { p.log.Info("nats connection is back", "server", serversOf(c.ConnectedUrl())) }),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
 	}
-	url := cfg.URL
+	url := serversOf(cfg.URL)
 	if cfg.Embedded.Dir != "" {
 		srv, err := startEmbedded(cfg.Embedded, p.log)
 		if err != nil {

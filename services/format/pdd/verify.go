@@ -289,8 +289,11 @@ func (c *check) revocation(dir string) {
 		return
 	}
 	at := token.Info.Time
-	for name, sd := range map[string]*cms.SignedData{OriginSigned: sd, OriginStamp: token.Signed} {
-		name = dir + "/" + name
+	for _, of := range []struct {
+		name string
+		sd   *cms.SignedData
+	}{{OriginSigned, sd}, {OriginStamp, token.Signed}} {
+		name, sd := dir+"/"+of.name, of.sd
 		report := cades.Judge(sd, cades.VerifyOptions{})
 		if len(report.Signers) == 0 || report.Signers[0].Certificate == nil {
 			continue

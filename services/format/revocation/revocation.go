@@ -118,11 +118,17 @@ func Chain(leaf *x509.Certificate, others []*x509.Certificate, roots *x509.CertP
 	return chain
 }
 
-// Judge says of each certificate of a chain but the last, whose issuer is not in it, what is known of it at a time.
+// Judge says of each certificate of a chain but its root what is known of it at a time. Of one whose issuer is not in the chain nothing
+// is: what was said of it cannot be verified.
 func Judge(chain []*x509.Certificate, e validation.Evidence, at time.Time) []validation.Link {
 	var links []validation.Link
-	for i := 0; i+1 < len(chain); i++ {
-		links = append(links, e.About(chain[i], chain[i+1], at))
+	for i, cert := range chain {
+		switch {
+		case i+1 < len(chain):
+			links = append(links, e.About(cert, chain[i+1], at))
+		case !bytes.Equal(cert.RawSubject, cert.RawIssuer):
+			links = append(links, validation.Link{Subject: cert.Subject.String(), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Revocation: validation.StateUnknown})
+		}
 	}
 	return links
 }

@@ -100,7 +100,13 @@ func TestBeside(t *testing.T) {
 			require.Equal(t, c.problem, problem)
 		})
 	}
-	_, problem := revocation.Beside([]byte("-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n"), nil, chain, noon)
+	short := revocation.Chain(leaf.cert, []*x509.Certificate{middle.cert}, nil, noon)
+	require.Len(t, short, 2)
+	lists := revocation.Said{CRLs: [][]byte{middle.list(t), root.list(t)}}.Files()[revocation.Lists]
+	holds, problem := revocation.Beside(lists, nil, short, noon)
+	require.Equal(t, partly, holds, "nobody can tell of the last one whose list that is")
+	require.Empty(t, problem)
+	_, problem = revocation.Beside([]byte("-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n"), nil, chain, noon)
 	require.NotEmpty(t, problem)
 	_, err := revocation.Read([]byte("none"), nil)
 	require.ErrorContains(t, err, "something else")

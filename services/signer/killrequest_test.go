@@ -67,25 +67,50 @@ func (w *ward) closed(t *testing.T, until boundary, documents ...*signv1.Request
 	return r.GetName()
 }
 
-// bundled waits for the bundle of a request and gives its digest.
-func (w *ward) bundled(t *testing.T, name string) []byte {
+// recorded waits for the bundle of a request, which is whole in the store, and gives its digest.
+func (w *ward) recorded(t *testing.T, name string) (sum []byte) {
 	t.Helper()
-	var r *signv1.SignatureRequest
 	eventually(t, "the bundle is made", func() bool {
-		var err error
-		r, err = w.asks.GetSignatureRequest(t.Context(), &signv1.GetSignatureRequestRequest{Name: name})
-		require.NoError(t, err)
-		return r.GetBundleTime() != nil
+		return w.admin.QueryRow(t.Context(), "SELECT bundle_sha256 FROM signing_request WHERE id = $1 AND bundled_at IS NOT NULL", last(name)).Scan(&sum) == nil
 	})
-	require.Zero(t, w.counted(t, "SELECT count(*) FROM made_bundle WHERE request_id = $1", last(name)), "what a row names need not be noted")
-	var sum []byte
-	require.NoError(t, w.admin.QueryRow(t.Context(), "SELECT bundle_sha256 FROM signing_request WHERE id = $1", last(name)).Scan(&sum))
 	raw, err := os.ReadFile(w.file(sum))
 	require.NoError(t, err)
 	require.Equal(t, sum, hashOf(raw))
 	_, err = zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	require.NoError(t, err)
 	return sum
+}
+
+// bundled is recorded for one that needs no note any more.
+func (w *ward) bundled(t *testing.T, name string) []byte {
+	t.Helper()
+	sum := w.recorded(t, name)
+	require.Zero(t, w.counted(t, "SELECT count(*) FROM made_bundle WHERE request_id = $1", last(name)), "what a row names need not be noted")
+	return sum
+}
+
+// spoil flips a bit of a stored file.
+func (w *ward) spoil(t *testing.T, sum []byte) {
+	t.Helper()
+	raw, err := os.ReadFile(w.file(sum))
+	require.NoError(t, err)
+	raw[len(raw)/2] ^= 1
+	require.NoError(t, os.Chmod(w.file(sum), 0o600))
+	require.NoError(t, os.WriteFile(w.file(sum), raw, 0o600))
+}
+
+// TestDamagedBundleIsMadeAgain: the bundle that a killed process has left is damaged when the next one comes. Without a time-stamp the
+// new one has the same bytes, and takes its place.
+func TestDamagedBundleIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWard(t, "")
+	content := []byte("a contract on a bad disk")
+	name := w.closed(t, boundary{"signing_request", "UPDATE", "NEW.bundled_at IS NOT NULL AND OLD.bundled_at IS NULL"}, document("contract", attached, content))
+	found := w.bundlesOf(t, content)
+	require.Len(t, found, 1)
+	w.spoil(t, found[0].BundleSha256)
+	w.start(t)
+	require.Equal(t, found[0].BundleSha256, w.bundled(t, name))
 }
 
 // killedWithARequest: the documents of a request are in the store before its rows are there, and its bundle before it is
@@ -145,13 +170,17 @@ func (w *ward) killedWithARequest(t *testing.T) {
 		require.Len(t, found, 1)
 		require.NoError(t, os.Remove(w.file(found[0].BundleSha256)))
 		w.start(t)
-		var sum []byte
-		eventually(t, "it is made anew", func() bool {
-			return w.admin.QueryRow(t.Context(), "SELECT bundle_sha256 FROM signing_request WHERE id = $1 AND bundled_at IS NOT NULL", last(name)).Scan(&sum) == nil
-		})
-		require.FileExists(t, w.file(sum))
-		require.NotEqual(t, found[0].BundleSha256, sum)
+		require.NotEqual(t, found[0].BundleSha256, w.recorded(t, name), "it is made anew")
 		require.Len(t, w.bundlesOf(t, content), 2)
+	})
+	t.Run("bundle stored, and damaged since", func(t *testing.T) {
+		content := []byte("a contract on a bad disk")
+		name := w.closed(t, atBundle, document("contract", attached, content))
+		found := w.bundlesOf(t, content)
+		require.Len(t, found, 1)
+		w.spoil(t, found[0].BundleSha256)
+		w.start(t)
+		require.NotEqual(t, found[0].BundleSha256, w.recorded(t, name), "it is made anew")
 	})
 	t.Run("bundle made, not written down", func(t *testing.T) {
 		content := []byte("a third contract")

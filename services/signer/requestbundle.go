@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +91,7 @@ func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 	if b.rows.row.State == string(request.Open) {
 		return fault.Precondition("REQUEST_OPEN", "the request is open: there is no bundle yet")
 	}
+	var spoiled blob.Ref
 	if left != nil {
 		whole, err := s.isStored(ctx, left.ref)
 		if err != nil {
@@ -98,6 +100,7 @@ func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 		if whole {
 			return s.recordBundle(ctx, name, left)
 		}
+		spoiled = left.ref
 	}
 	if err := s.gather(ctx, b, lines); err != nil {
 		return err
@@ -108,7 +111,7 @@ func (s *Service) makeBundle(ctx context.Context, name requestName) error {
 	if err := s.stampTrail(ctx, b); err != nil {
 		return err
 	}
-	made, err := s.pack(ctx, b)
+	made, err := s.pack(ctx, b, spoiled)
 	if err != nil {
 		return err
 	}
@@ -128,14 +131,14 @@ func bundleLeft(ctx context.Context, q *db.Queries, r *db.SigningRequest) (*made
 	return &madeBundle{ref: refOf(r.TenantID, m.Sha256, m.Size), head: r.Head, sealed: m.Sealed, stamped: m.Stamped, note: m.Note}, nil
 }
 
-// isStored reads a file back: it is there, and it is whole.
+// isStored reads a file back: it is there, and it is whole. What is damaged is as good as not there.
 func (s *Service) isStored(ctx context.Context, ref blob.Ref) (bool, error) {
 	in, err := s.blobs.Open(ctx, ref)
 	if err == nil {
 		_, err = io.Copy(io.Discard, in)
 		err = errors.Join(err, in.Close())
 	}
-	if errors.Is(err, fault.NotFound("BLOB_NOT_FOUND", "")) {
+	if err != nil && slices.Contains([]string{"BLOB_NOT_FOUND", "BLOB_CORRUPT"}, fault.Of(err).Code) {
 		return false, nil
 	}
 	return err == nil, err
@@ -298,8 +301,8 @@ func (s *Service) stampTrail(ctx context.Context, b *bundle) error {
 }
 
 // pack writes the ZIP into the blob store as it grows. It is made once before for its digest, so that it is written down when it
-// comes to be there.
-func (s *Service) pack(ctx context.Context, b *bundle) (*madeBundle, error) {
+// comes to be there. Where the same one lies in the store already, and damaged, it takes its place.
+func (s *Service) pack(ctx context.Context, b *bundle, spoiled blob.Ref) (*madeBundle, error) {
 	row, sum := &b.rows.row, &measure{Hash: sha256.New()}
 	if err := dossier.Write(sum, b.file); err != nil {
 		return nil, err
@@ -319,7 +322,12 @@ func (s *Service) pack(ctx context.Context, b *bundle) (*madeBundle, error) {
 	}
 	out, in := io.Pipe()
 	go func() { _ = in.CloseWithError(dossier.Write(in, b.file)) }() // CloseWithError never fails
-	ref, err := s.blobs.PutReader(ctx, row.TenantID, out)
+	ref := m.ref
+	if ref == spoiled {
+		err = s.blobs.Mend(ctx, ref, out)
+	} else {
+		ref, err = s.blobs.PutReader(ctx, row.TenantID, out)
+	}
 	if err := errors.Join(err, out.CloseWithError(err)); err != nil {
 		return nil, err
 	}

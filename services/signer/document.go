@@ -232,11 +232,11 @@ func (s *Service) signByMandate(ctx context.Context, req *signv1.SignDocumentsRe
 		return nil, err
 	}
 	if name != d.name {
-		next, err := s.successorNow(ctx, name)
+		ok, err := s.signsUnder(ctx, req, name, mandate, d.name)
 		if err != nil {
 			return nil, err
 		}
-		if next == nil || partsOf(*next) != d.name {
+		if !ok {
 			return nil, fault.Invalid("MANDATE_MISMATCH", "mandate: it is not of the credential %s", req.GetCredential())
 		}
 	}
@@ -258,6 +258,31 @@ func (s *Service) signByMandate(ctx context.Context, req *signv1.SignDocumentsRe
 		}
 	}
 	return s.releaseDocuments(ctx, by, d, signedSet{row.Hashes, row.SignedSha256, row.SignedSizes, *row.SigningTime}, out)
+}
+
+// signsUnder says whether a credential signs under a mandate of another: it has that one's place, or had it when the same request
+// came first.
+func (s *Service) signsUnder(ctx context.Context, req *signv1.SignDocumentsRequest, of credentialName, mandate uuid.UUID, named credentialName) (ok bool, err error) {
+	err = s.db.Tx(ctx, of.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		next, err := successor(ctx, q, of.id, pg.Time(s.now()))
+		if err != nil {
+			return err
+		}
+		if ok = next != nil && partsOf(*next) == named; ok {
+			return nil
+		}
+		row, err := q.GetDocumentSigning(ctx, db.GetDocumentSigningParams{TenantID: of.tenant, RequestID: strings.ToLower(req.GetRequestId())})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("signer: read document signing: %w", err)
+		}
+		ok = row.MandateID == mandate && named == (credentialName{tenant: of.tenant, company: of.company, id: row.CredentialID})
+		return nil
+	})
+	return ok, err
 }
 
 // intendDocuments uses the mandate of a credential for a new request, and knows one that comes again. It gives the credential that

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/internal/fault"
 )
 
 func (c *cli) checks() (conservationv1.CheckServiceClient, error) {
@@ -132,14 +133,14 @@ func (c *cli) reportCommand() *cobra.Command {
 			return err
 		}
 		if output != "" && len(r.GetSigned()) == 0 {
-			return usage("the report is not signed yet: ask again in a minute")
+			return fault.Unavailable("REPORT_NOT_READY", "the report is being signed: ask again in a few seconds")
 		}
 		if receipt != "" && len(r.GetReceipt()) == 0 {
-			return usage("the log does not state the report yet: ask again in a minute (where no log is kept it never does)")
+			return fault.Unavailable("RECEIPT_NOT_READY", "the log does not state the report yet: ask again in a few seconds (where no log is kept it never does)")
 		}
 		if page != "" {
 			if len(r.GetContent()) == 0 {
-				return usage("the check is not at its end: ask again in a minute")
+				return fault.Unavailable("REPORT_NOT_READY", "the check is not at its end: ask again in a minute")
 			}
 			html, err := pageOfCheck(r.GetContent())
 			if err == nil {

@@ -22,6 +22,7 @@ func TestSizesThatNobodyHas(t *testing.T) {
 		ref := blob.Ref{Tenant: "acme", SHA256: [32]byte{n}, Size: size}
 		return &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: size}
 	}
+	tooLarge := fault.Invalid("DOCUMENTS_TOO_LARGE", "")
 	for name, sizes := range map[string][]int64{
 		"one":                       {math.MaxInt64},
 		"two":                       {1000, math.MaxInt64},
@@ -35,9 +36,9 @@ func TestSizesThatNobodyHas(t *testing.T) {
 			request.Documents = append(request.Documents, &signv1.RequestDocument{Source: &signv1.DocumentToSign{Source: &signv1.DocumentToSign_Blob{Blob: named(byte(i), size)}}})
 		}
 		_, _, err := s.sizeOf("acme", list)
-		require.Equal(t, "DOCUMENTS_TOO_LARGE", fault.Of(err).Code, name)
+		require.ErrorIs(t, err, tooLarge, name)
 		_, err = s.keepDocuments(t.Context(), "acme", request, &requestRows{})
-		require.Equal(t, "DOCUMENTS_TOO_LARGE", fault.Of(err).Code, name)
+		require.ErrorIs(t, err, tooLarge, name)
 	}
 	total, _, err := s.sizeOf("acme", []*signv1.DocumentToSign{{Source: &signv1.DocumentToSign_Blob{Blob: named(1, 999)}}, {Source: &signv1.DocumentToSign_Content{Content: []byte("x")}}})
 	require.NoError(t, err)

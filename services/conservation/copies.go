@@ -27,8 +27,8 @@ type DisposalConfig struct {
 	// what it has of its documents, and before any of that is erased what it still needs. One that does not run here must be taken
 	// out: nothing is erased before all have answered.
 	Holders []string `yaml:"holders"`
-	// DeedRootsFile holds the roots (PEM) that the signers of authorisations must lead to. Empty: a deed's signature must hold, and the
-	// report says that nobody's identity was judged.
+	// DeedRootsFile holds the roots (PEM) that the signers of authorisations must lead to, and a deed must be signed then. Empty: a
+	// deed's signatures must hold, and the report says that nobody's identity was judged, or that a PDF bears none.
 	DeedRootsFile string `yaml:"deed_roots_file"`
 	// Quiet is for how long bytes must lie untouched before they are asked for: what was stored a moment ago may belong to
 	// something that its service has not written down yet.

@@ -19,7 +19,6 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
-	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -286,7 +285,7 @@ func (a retention) deed(ctx context.Context, tenant string, disposal uuid.UUID, 
 	}
 	var kept []*object
 	if raw := m.GetDeed(); len(raw) > 0 {
-		z.DeedSigns, err = a.s.checkDeed(field, raw)
+		z.DeedSigns, err = a.s.checkDeed(ctx, field, raw)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -308,30 +307,6 @@ func (a retention) deed(ctx context.Context, tenant string, disposal uuid.UUID, 
 		return nil, nil, fmt.Errorf("conservation: authorisation: %w", err)
 	}
 	return raw, kept, nil
-}
-
-// checkDeed wants a signature that holds where the deed is one, by somebody who leads to the configured roots, and a PDF otherwise. It
-// gives what was judged, which stands in the report.
-func (s *Service) checkDeed(field string, raw []byte) (judged string, err error) {
-	f := recognise(raw, 0)
-	switch f.format.name {
-	case formatPDF, formatPDFA:
-		return "a PDF: signatures in it were not judged", nil
-	case formatSigned:
-		opts, judged := cades.VerifyOptions{}, "it holds; whose it is was not judged: disposal.deed_roots_file is not set"
-		if s.deedRoots != nil {
-			opts.Roots, opts.At, judged = s.deedRoots, s.now(), "it holds, and its signer leads to the roots of disposal.deed_roots_file"
-		}
-		_, report, err := cades.Verify(raw, opts)
-		if err == nil {
-			err = report.Err()
-		}
-		if err == nil {
-			return report.Signers[0].Certificate.Subject.CommonName + ": " + judged, nil
-		}
-		return "", fault.Invalid("DEED_NOT_VERIFIED", "%s.deed: its signature does not hold: %v", field, err).WithField(field+".deed", "DEED_NOT_VERIFIED", "does not hold")
-	}
-	return "", fault.Invalid("DEED_FORMAT", "%s.deed: it is %s: hand over the signed deed as .p7m or PDF", field, f.format.name).WithField(field+".deed", "DEED_FORMAT", "neither .p7m nor PDF")
 }
 
 // ApproveDisposal releases the destruction: twice, by two different operators.

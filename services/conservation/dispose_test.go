@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ import (
 	"ceralacca.dev/services/conservation/eraser"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/pades"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg"
@@ -128,6 +131,10 @@ func TestDisposal(t *testing.T) {
 	want.Soprintendenza = &conservationv1.DisposalAuthority{Person: "Dott. Luca Blu", Reference: "MIC 12", Date: "2026-02-01", Deed: []byte("MZ"), DeedName: "x.p7m"}
 	_, err = tenant.AuthorizeDisposal(ctx, want)
 	require.Equal(t, "DEED_FORMAT", code(err))
+	want.Soprintendenza.Deed, _ = signedDeed(t, h.ca, "Luca Blu")
+	want.Soprintendenza.Deed = bytes.Replace(want.Soprintendenza.Deed, []byte("2010 e 2011"), []byte("2010 e 2019"), 1)
+	_, err = tenant.AuthorizeDisposal(ctx, want)
+	require.Equal(t, "DEED_NOT_VERIFIED", code(err))
 	want.Soprintendenza.Deed = nil
 	d, err = tenant.AuthorizeDisposal(ctx, want)
 	require.NoError(t, err)
@@ -433,32 +440,113 @@ func madeUp(t testing.TB, admin *pgx.Conn, r *rand.Rand, tenant string) map[uuid
 	return made
 }
 
-// TestDeedSigner: a deed's signature must hold; whose it is, is judged where it is known who may sign, and said where it is not.
+// deedPDF is a page that says what may be destroyed.
+func deedPDF() []byte {
+	text := "BT /F1 12 Tf 72 720 Td (Si autorizza lo scarto degli anni 2010 e 2011) Tj ET"
+	var out bytes.Buffer
+	var at []int
+	out.WriteString("%PDF-1.7\n")
+	for i, body := range []string{
+		"<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+		"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F1 5 0 R>>>>/Contents 4 0 R>>",
+		fmt.Sprintf("<</Length %d>>stream\n%s\nendstream", len(text), text), "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+	} {
+		at = append(at, out.Len())
+		fmt.Fprintf(&out, "%d 0 obj\n%s\nendobj\n", i+1, body)
+	}
+	table := out.Len()
+	fmt.Fprintf(&out, "xref\n0 %d\n0000000000 65535 f \n", len(at)+1)
+	for _, offset := range at {
+		fmt.Fprintf(&out, "%010d 00000 n \n", offset)
+	}
+	fmt.Fprintf(&out, "trailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n", len(at)+1, table)
+	return out.Bytes()
+}
+
+// signedDeed is that page, signed as a PDF by somebody, and as a .p7m.
+func signedDeed(t testing.TB, authority *ca.CA, name string) (pdf, p7m []byte) {
+	t.Helper()
+	who, err := authority.IssueReceiptSigner(name)
+	require.NoError(t, err)
+	signer, plain := cades.Signer{Chain: who.Chain, Key: who.Key}, deedPDF()
+	var out bytes.Buffer
+	require.NoError(t, pades.Sign(context.Background(), &out, bytes.NewReader(plain), int64(len(plain)), signer, pades.Options{SigningTime: time.Now()}))
+	p7m, err = cades.Sign(context.Background(), plain, signer, cades.Options{SigningTime: time.Now()})
+	require.NoError(t, err)
+	return out.Bytes(), p7m
+}
+
+// TestDeedSigner: a deed's signatures must hold, in a .p7m as in a PDF; whose they are, is judged where it is known who may sign, and said
+// where it is not.
 func TestDeedSigner(t *testing.T) {
 	t.Parallel()
-	sign := func(authority *ca.CA) []byte {
-		who, err := authority.IssueReceiptSigner("Anna Conti")
-		require.NoError(t, err)
-		p7m, err := cades.Sign(t.Context(), aPDF, cades.Signer{Chain: who.Chain, Key: who.Key}, cades.Options{SigningTime: time.Now()})
-		require.NoError(t, err)
-		return p7m
-	}
+	ctx := t.Context()
 	known, err := ca.New(ca.Options{})
 	require.NoError(t, err)
 	stranger, err := ca.New(ca.Options{})
 	require.NoError(t, err)
-	s := &Service{now: time.Now}
-	judged, err := s.checkDeed("producer", sign(stranger))
-	require.NoError(t, err)
-	require.Contains(t, judged, "Anna Conti: it holds; whose it is was not judged")
-	judged, err = s.checkDeed("producer", aPDF)
-	require.NoError(t, err)
-	require.Contains(t, judged, "were not judged")
-
-	s.deedRoots = known.Pool()
-	judged, err = s.checkDeed("producer", sign(known))
-	require.NoError(t, err)
-	require.Contains(t, judged, "leads to the roots")
-	_, err = s.checkDeed("producer", sign(stranger))
-	require.Equal(t, "DEED_NOT_VERIFIED", code(err))
+	anybody := &Service{now: time.Now}
+	ours := &Service{now: time.Now, deedRoots: known.Pool()}
+	goodPDF, good := signedDeed(t, known, "Anna Conti")
+	otherPDF, other := signedDeed(t, stranger, "Anna Conti")
+	for name, deed := range map[string]struct{ good, other []byte }{"p7m": {good, other}, "pdf": {goodPDF, otherPDF}} {
+		t.Run(name, func(t *testing.T) {
+			judged, err := anybody.checkDeed(ctx, "producer", deed.other)
+			require.NoError(t, err)
+			require.Contains(t, judged, "Anna Conti: it holds; whose it is was not judged")
+			judged, err = ours.checkDeed(ctx, "producer", deed.good)
+			require.NoError(t, err)
+			require.Contains(t, judged, "Anna Conti: it holds, and its signer leads to the roots")
+			_, err = ours.checkDeed(ctx, "producer", deed.other)
+			require.Equal(t, "DEED_NOT_VERIFIED", code(err), "signed by another")
+			tampered := bytes.Replace(deed.good, []byte("2010 e 2011"), []byte("2010 e 2019"), 1)
+			require.NotEqual(t, deed.good, tampered)
+			for _, s := range []*Service{anybody, ours} {
+				_, err = s.checkDeed(ctx, "producer", tampered)
+				require.Equal(t, "DEED_NOT_VERIFIED", code(err), "tampered")
+			}
+		})
+	}
+	for name, unsigned := range map[string][]byte{"whole": deedPDF(), "hardly a PDF": aPDF} {
+		t.Run(name, func(t *testing.T) {
+			judged, err := anybody.checkDeed(ctx, "producer", unsigned)
+			require.NoError(t, err)
+			require.Equal(t, "a PDF that bears no electronic signature", judged)
+			_, err = ours.checkDeed(ctx, "producer", unsigned)
+			require.Equal(t, "DEED_NOT_SIGNED", code(err))
+		})
+	}
+	t.Run("a page put over it later", func(t *testing.T) { // the signed bytes are as they were
+		at := bytes.LastIndex(goodPDF, []byte("startxref\n"))
+		var before int
+		_, err := fmt.Sscanf(string(goodPDF[at:]), "startxref\n%d", &before)
+		require.NoError(t, err)
+		text := "BT /F1 12 Tf 72 720 Td (Si autorizza lo scarto di tutto) Tj ET"
+		over := slices.Clone(goodPDF)
+		body := len(over)
+		over = fmt.Appendf(over, "4 0 obj\n<</Length %d>>stream\n%s\nendstream\nendobj\n", len(text), text)
+		table := len(over)
+		over = fmt.Appendf(over, "xref\n4 1\n%010d 00000 n \ntrailer\n<</Size 20/Root 1 0 R/Prev %d>>\nstartxref\n%d\n%%%%EOF\n", body, before, table)
+		for _, s := range []*Service{anybody, ours} {
+			_, err := s.checkDeed(ctx, "producer", over)
+			require.Equal(t, "DEED_NOT_VERIFIED", code(err))
+		}
+	})
+	t.Run("signed by two", func(t *testing.T) { // each must lead to the roots
+		who, err := stranger.IssueReceiptSigner("Luca Blu")
+		require.NoError(t, err)
+		var both bytes.Buffer
+		require.NoError(t, pades.Sign(ctx, &both, bytes.NewReader(goodPDF), int64(len(goodPDF)), cades.Signer{Chain: who.Chain, Key: who.Key}, pades.Options{SigningTime: time.Now()}))
+		judged, err := anybody.checkDeed(ctx, "producer", both.Bytes())
+		require.NoError(t, err)
+		require.Contains(t, judged, "Anna Conti, Luca Blu: it holds")
+		_, err = ours.checkDeed(ctx, "producer", both.Bytes())
+		require.Equal(t, "DEED_NOT_VERIFIED", code(err))
+	})
+	t.Run("no signature left to judge", func(t *testing.T) { // the field is cut out, the range stays
+		cut := regexp.MustCompile(`/FT ?/Sig`).ReplaceAllLiteral(goodPDF, []byte("/FT/Btn"))
+		require.NotEqual(t, goodPDF, cut)
+		_, err := anybody.checkDeed(ctx, "producer", cut)
+		require.Equal(t, "DEED_NOT_VERIFIED", code(err))
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/internal/telemetry"
 )
 
 // books are the databases of archive and signer, each by one connection.
@@ -224,7 +225,7 @@ func TestIssuerTakesBack(t *testing.T) {
 	require.Contains(t, h.pack(t, p.GetName()).GetLastError(), "sign: "+codeCredentialRevoked+": ")
 
 	h.certify(t)
-	require.NoError(t, h.service.seal(ctx, job), "after so many attempts the job itself comes within five minutes")
+	require.NoError(t, h.service.seal(telemetry.WithActor(ctx, "test"), job), "after so many attempts the job itself comes within five minutes")
 	h.judge(t, h.awaitSealed(t, p.GetName()))
 	require.Equal(t, 2, b.orders(t, p.GetName()))
 	h.await(t, "told that it goes on", func() bool { _, resumed := h.told(); return resumed == 1 })

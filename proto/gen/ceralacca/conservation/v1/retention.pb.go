@@ -829,7 +829,7 @@ type DisposalAuthority struct {
 	Reference string `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
 	// ISO.
 	Date string `protobuf:"bytes,3,opt,name=date,proto3" json:"date,omitempty"`
-	// The signed deed (.p7m or PDF), at most 1 MiB: it is kept with the report. A .p7m must verify.
+	// The signed deed (.p7m or PDF), at most 1 MiB: it is kept with the report. Its signatures must hold.
 	Deed          []byte `protobuf:"bytes,4,opt,name=deed,proto3" json:"deed,omitempty"`
 	DeedName      string `protobuf:"bytes,5,opt,name=deed_name,json=deedName,proto3" json:"deed_name,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -42,7 +42,10 @@ func (s *Sink) Address() string { return s.front.addr }
 func (s *Sink) Certificate() []byte { return s.front.pem }
 
 // Behind puts another sink in the place of this one: its faults are over.
-func (s *Sink) Behind(other *Sink) { s.front.behind.Store(&other.address) }
+func (s *Sink) Behind(other *Sink) { s.BehindAddress(other.address) }
+
+// BehindAddress puts a server that listens there, without TLS, in the place of this one.
+func (s *Sink) BehindAddress(address string) { s.front.behind.Store(&address) }
 
 // Kept are the messages that it kept whole, with the envelope that Postfix puts before them.
 func (s *Sink) Kept() [][]byte {

@@ -113,6 +113,15 @@ SELECT c.id, c.tenant_id, c.company_id, c.kind, c.key_type, c.common_name, c.sta
        c.not_before, c.not_after, c.version, c.created_at, c.updated_at, c.provider, c.qualified
 FROM line JOIN credential c ON c.id = line.successor_id ORDER BY line.n DESC LIMIT 1;
 
+-- name: TookPlace :one
+-- Whether a credential has taken another's place, now or before one that has it now.
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = @credential_id AND s.effective_from <= @at::timestamptz
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE s.effective_from <= @at::timestamptz AND line.n < 100
+)
+SELECT EXISTS (SELECT 1 FROM line JOIN credential c ON c.id = line.successor_id WHERE c.id = @successor_id::uuid AND c.company_id = @company_id);
+
 -- name: Follows :one
 -- Whether a credential takes another's place, now or later.
 WITH RECURSIVE line AS (

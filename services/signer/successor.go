@@ -152,22 +152,33 @@ func (s *Service) succeededOr(ctx context.Context, q *db.Queries, c db.Credentia
 	return fault.Precondition(codeSucceeded, "%s has taken the place of %s: name that one", nameOfCredential(*next), nameOfCredential(c))
 }
 
-// ofCredential refuses a challenge that is neither of the credential that was named nor of the one that has its place.
+// tookPlace says whether a credential has the place of another now, or had it before the one that has it now: what was begun with it
+// then ends with it, by whichever name.
+func (s *Service) tookPlace(ctx context.Context, q *db.Queries, of uuid.UUID, by credentialName) (bool, error) {
+	ok, err := q.TookPlace(ctx, db.TookPlaceParams{CredentialID: of, SuccessorID: by.id, CompanyID: by.company, At: pg.Time(s.now())})
+	if err != nil {
+		return false, fmt.Errorf("signer: read successors: %w", err)
+	}
+	return ok, nil
+}
+
+// ofCredential refuses a challenge that is neither of the credential that was named nor of one that took its place.
 func (s *Service) ofCredential(ctx context.Context, challenge, named credentialName) error {
 	if challenge == named {
 		return nil
 	}
-	next, err := s.successorNow(ctx, named)
-	if err != nil {
+	ok := false
+	err := s.db.Tx(ctx, named.tenant, func(ctx context.Context, tx pgx.Tx) (err error) {
+		ok, err = s.tookPlace(ctx, db.New(tx), named.id, challenge)
 		return err
+	})
+	if err == nil && (!ok || challenge.tenant != named.tenant) {
+		err = fault.Invalid("CHALLENGE_MISMATCH", "challenge: it is not of the credential %s", named.full())
 	}
-	if next == nil || challenge != partsOf(*next) {
-		return fault.Invalid("CHALLENGE_MISMATCH", "challenge: it is not of the credential %s", named.full())
-	}
-	return nil
+	return err
 }
 
-// namedOrNext says whether a credential is the one that was named, or has its place. Nobody named: it is.
+// namedOrNext says whether a credential is the one that was named, or took its place. Nobody named: it is.
 func (s *Service) namedOrNext(ctx context.Context, q *db.Queries, named string, c db.Credential) (bool, error) {
 	if named == "" || named == nameOfCredential(c) {
 		return true, nil
@@ -176,6 +187,5 @@ func (s *Service) namedOrNext(ctx context.Context, q *db.Queries, named string, 
 	if err != nil {
 		return false, err
 	}
-	next, err := successor(ctx, q, name.id, pg.Time(s.now()))
-	return next != nil && next.ID == c.ID, err
+	return s.tookPlace(ctx, q, name.id, partsOf(c))
 }

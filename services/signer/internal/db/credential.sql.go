@@ -660,6 +660,35 @@ func (q *Queries) SuspendCredential(ctx context.Context, arg SuspendCredentialPa
 	return result.RowsAffected(), nil
 }
 
+const tookPlace = `-- name: TookPlace :one
+WITH RECURSIVE line AS (
+    SELECT s.successor_id, 1 AS n FROM credential_successor s WHERE s.credential_id = $3 AND s.effective_from <= $4::timestamptz
+    UNION ALL
+    SELECT s.successor_id, line.n + 1 FROM line JOIN credential_successor s ON s.credential_id = line.successor_id WHERE s.effective_from <= $4::timestamptz AND line.n < 100
+)
+SELECT EXISTS (SELECT 1 FROM line JOIN credential c ON c.id = line.successor_id WHERE c.id = $1::uuid AND c.company_id = $2)
+`
+
+type TookPlaceParams struct {
+	SuccessorID  uuid.UUID
+	CompanyID    string
+	CredentialID uuid.UUID
+	At           time.Time
+}
+
+// Whether a credential has taken another's place, now or before one that has it now.
+func (q *Queries) TookPlace(ctx context.Context, arg TookPlaceParams) (bool, error) {
+	row := q.db.QueryRow(ctx, tookPlace,
+		arg.SuccessorID,
+		arg.CompanyID,
+		arg.CredentialID,
+		arg.At,
+	)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const useCertificate = `-- name: UseCertificate :execrows
 UPDATE credential_certificate SET used_from = $1 WHERE id = $2 AND used_from IS NULL AND dropped_at IS NULL
 `

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -149,7 +151,8 @@ func TestNotesOfEndedWorkAreForgotten(t *testing.T) {
 	t.Parallel()
 	base := pgtest.Schema(t, "signer")
 	admin := pgtest.Admin(t, base)
-	store, err := blob.OpenFS(t.TempDir())
+	dir := filepath.Join(t.TempDir(), "blobs")
+	store, err := blob.OpenFS(dir)
 	require.NoError(t, err)
 	now := time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
 	old, late, young := now.Add(-noteLasts), now.Add(-noteLasts).Add(time.Microsecond), now.Add(-time.Minute)
@@ -235,6 +238,11 @@ func TestNotesOfEndedWorkAreForgotten(t *testing.T) {
 		}
 		return out
 	}
+	require.NoError(t, os.Rename(dir, dir+".away"))
+	for _, n := range s.writtenDown() {
+		require.Error(t, n.turn(t.Context(), s), "of a store that is away nothing is known")
+	}
+	require.NoError(t, os.Rename(dir+".away", dir))
 	turns := 0
 	for _, n := range s.writtenDown() {
 		for n.due.IsZero() {

@@ -156,6 +156,11 @@ func (n *notes) turn(ctx context.Context, s *Service) error {
 		tenants, sums = append(tenants, one.tenant), append(sums, one.sum)
 	}
 	if len(sums) > 0 {
+		err = s.blobs.Check(ctx) // where a disk is not mounted nothing is there
+		if err != nil {
+			n.due = now.Add(notesAfterError)
+			return err
+		}
 		err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return n.forget(ctx, db.New(tx), tenants, sums, before) })
 		if err != nil {
 			return fmt.Errorf("signer: forget notes of %s: %w", n.of, err)

@@ -96,14 +96,15 @@ func (r revocations) tags() (map[string][]byte, error) {
 type issuers struct {
 	cfg  RevocationConfig
 	http *http.Client
+	now  func() time.Time
 }
 
-func newIssuers(cfg RevocationConfig) (*issuers, error) {
+func newIssuers(cfg RevocationConfig, now func() time.Time) (*issuers, error) {
 	reach, err := guard.New(cfg.AllowNetworks)
 	if err != nil {
 		return nil, err
 	}
-	return &issuers{cfg: cfg, http: reach.Client(cfg.Timeout)}, nil
+	return &issuers{cfg: cfg, http: reach.Client(cfg.Timeout), now: now}, nil
 }
 
 // chain asks of each certificate of a chain but its root. Nothing that goes wrong is an error: it is said what is lacking.
@@ -148,6 +149,9 @@ func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respo
 			err = list.CheckSignatureFrom(issuer)
 		}
 		if err == nil {
+			err = a.tells(validation.Evidence{CRLs: []*x509.RevocationList{list}}, cert, issuer)
+		}
+		if err == nil {
 			said.CRLs = append(said.CRLs, list.Raw)
 			return nil
 		}
@@ -163,6 +167,9 @@ func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respo
 			_, err = ocsp.ParseResponseForCert(raw, cert, issuer)
 		}
 		if err == nil {
+			err = a.tells(validation.Evidence{OCSPs: [][]byte{raw}}, cert, issuer)
+		}
+		if err == nil {
 			said.OCSPs = append(said.OCSPs, raw)
 			return nil
 		}
@@ -172,6 +179,16 @@ func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respo
 		return errors.New("it names no list and no responder")
 	}
 	return errors.Join(errs...)
+}
+
+// tells refuses what says nothing of a certificate now: a list or an answer that was to be replaced by a newer one, as a server that nobody
+// tends goes on giving out, or a list of other certificates. Kept, it would be in the way of whoever does say something, and programs that
+// look at no times would take it for a good word.
+func (a *issuers) tells(e validation.Evidence, cert, issuer *x509.Certificate) error {
+	if now := a.now(); e.About(cert, issuer, now).Revocation == validation.StateUnknown {
+		return fmt.Errorf("at %s it says nothing of this certificate: it is too old, or of others", now.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func (a *issuers) fetch(ctx context.Context, method, at string, body []byte, limit int64) ([]byte, error) {

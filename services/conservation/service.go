@@ -239,7 +239,7 @@ func wire(h *run.Host) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.issuers, err = newIssuers(cfg.Revocation)
+	s.issuers, err = newIssuers(cfg.Revocation, h.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (a checks) GetReport(ctx context.Context, req *conservationv1.GetReportRequ
 		if err != nil {
 			return nil, err
 		}
-		m.Receipt, err = a.receipt(ctx, row)
+		m.Receipt, err = a.s.reportReceipt(ctx, row.TenantID, "reports/"+row.ID.String(), *row.ObjectID)
 		if err != nil {
 			return nil, err
 		}
@@ -82,12 +82,12 @@ func (a checks) GetReport(ctx context.Context, req *conservationv1.GetReportRequ
 	return m, nil
 }
 
-// receipt proves the signed report where a log is kept; empty until it is stated.
-func (a checks) receipt(ctx context.Context, row db.ArchiveReport) ([]byte, error) {
-	if a.s.book == nil {
+// reportReceipt proves a signed report where a log is kept; empty until it is stated.
+func (s *Service) reportReceipt(ctx context.Context, tenant, name string, object uuid.UUID) ([]byte, error) {
+	if s.book == nil {
 		return nil, nil
 	}
-	r, err := evidence{s: a.s}.receipt(ctx, row.TenantID, "reports/"+row.ID.String(), *row.ObjectID, 0, false, func(context.Context, *db.Queries) error { return nil })
+	r, err := evidence{s: s}.receipt(ctx, tenant, name, object, 0, false, func(context.Context, *db.Queries) error { return nil })
 	if err != nil && fault.Of(err).Code == "RECEIPT_NOT_READY" {
 		return nil, nil
 	}

@@ -439,5 +439,11 @@ func (a retention) GetDisposalReport(ctx context.Context, req *conservationv1.Ge
 	if err == nil {
 		m.Signed, err = a.s.replicas.read(ctx, o)
 	}
-	return m, err
+	if err == nil {
+		m.Receipt, err = a.s.reportReceipt(ctx, tenant, req.GetName(), *d.ReportID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }

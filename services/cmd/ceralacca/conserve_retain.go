@@ -167,7 +167,8 @@ const disposalHelp = `
                                                              Soprintendenza's too
   3. ceralacca conserve scarto release DISPOSAL --person X   twice, by two operators
   4. ceralaccad conservation erase --config eraser.yaml      a program of its own, whose credentials may delete
-  5. ceralacca conserve scarto report DISPOSAL -o FILE       signed, and itself preserved
+  5. ceralacca conserve scarto report DISPOSAL -o FILE       signed, and itself preserved; with --receipt FILE and its proof, which
+                                                             ceralacca conserve verify needs
   6. ceralacca conserve scarto complete DISPOSAL             once no backup holds the documents any more`
 
 func (c *cli) scartoCommand() *cobra.Command {
@@ -352,8 +353,8 @@ func (c *cli) disposalsCommand() *cobra.Command {
 }
 
 func (c *cli) disposalReportCommand() *cobra.Command {
-	var output string
-	cmd := verb("report DISPOSAL", "The report of what was destroyed; with -o its signed form (.p7m)", args("DISPOSAL"), func(ctx context.Context, given []string) error {
+	var output, receipt string
+	cmd := verb("report DISPOSAL", "The report of what was destroyed; with -o its signed form (.p7m), with --receipt its proof", args("DISPOSAL"), func(ctx context.Context, given []string) error {
 		api, _, err := c.retention()
 		if err != nil {
 			return err
@@ -369,12 +370,26 @@ func (c *cli) disposalReportCommand() *cobra.Command {
 		if output != "" && len(r.GetSigned()) == 0 {
 			return fault.Unavailable("REPORT_NOT_READY", "the report is being signed: ask again in a few seconds")
 		}
+		if receipt != "" && len(r.GetReceipt()) == 0 {
+			return fault.Unavailable("RECEIPT_NOT_READY", "the log does not state the report yet: ask again in a few seconds (where no log is kept it never does)")
+		}
 		err = keep(output, r.GetSigned())
+		if err == nil {
+			err = keep(receipt, r.GetReceipt())
+		}
 		if err != nil {
 			return err
 		}
 		return c.print(r, func() { fmt.Fprintln(c.out, string(r.GetContent())) })
 	})
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the signed report")
+	cmd.Long = cmd.Short + `.
+
+It names what was destroyed by its digest, by whose authorisation and by whom it was released, and nothing of what was in it. Keep report and
+proof: whoever has them verifies them without the archive, however long it is gone.
+  ceralacca conserve scarto report DISPOSAL -o scarto.p7m --receipt scarto.receipt
+  ceralacca conserve verify scarto.p7m --roots roots.pem --log-key log.key --receipt scarto.receipt
+  openssl cms -verify -binary -inform DER -in scarto.p7m -CAfile roots.pem -purpose any -out scarto.json`
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the signed report (.p7m)")
+	cmd.Flags().StringVar(&receipt, "receipt", "", "file for the proof that the log states the signed report")
 	return cmd
 }

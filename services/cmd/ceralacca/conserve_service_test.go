@@ -344,8 +344,9 @@ func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
 		return code == 0 && strings.Contains(out, "those of 0 packages are being asked for")
 	}, time.Minute, 50*time.Millisecond, "copies")
 	require.Eventually(t, func() bool {
-		return k.as(k.tenant, "conserve", "scarto", "report", d, "-o", k.file("scarto.p7m")).code == exitOK
+		return k.as(k.tenant, "conserve", "scarto", "report", d, "-o", k.file("scarto.p7m"), "--receipt", k.file("scarto.proof")).code == exitOK
 	}, time.Minute, 50*time.Millisecond)
+	k.reportOffline("scarto", pkg)
 	said, err := exec.Command("openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", k.file("scarto.p7m"), "-CAfile", k.file("ca.pem"), "-purpose", "any").Output()
 	require.NoError(t, err)
 	require.Contains(t, string(said), "prot. 7/2026")
@@ -358,6 +359,35 @@ func (k *keeper) scartoByCommand(pkg string, first map[string]any) {
 	got := k.as(k.first, "conserve", "scarto", "complete", d, "--statement", "la generazione più vecchia è del 3 marzo")
 	require.Equal(t, exitOK, got.code, got.errOut)
 	require.Contains(t, got.out, "COMPLETE")
+}
+
+// reportOffline verifies the report of a destruction as whoever has it and its proof does, without any service.
+func (k *keeper) reportOffline(name, pkg string) {
+	t, p7m, proof := k.t, k.file(name+".p7m"), k.file(name+".proof")
+	t.Setenv("CERALACCA_SERVER", "127.0.0.1:1")
+	defer t.Setenv("CERALACCA_SERVER", k.RPC)
+	trust := []string{"--roots", k.file("ca.pem"), "--log-key", k.file("log.key")}
+	verify := func(file, receipt string) []string {
+		return append([]string{"conserve", "verify", file, "--receipt", receipt}, trust...)
+	}
+	said := k.does(verify(p7m, proof)...)
+	require.Contains(t, said, "the signature of the report of tenants/acme/disposals/")
+	require.Contains(t, said, "the signed report is leaf ")
+	k.fails(exitUsage, "that the log states the report", append([]string{"conserve", "verify", p7m}, trust...)...)
+	k.fails(exitUsage, "--log-key", "conserve", "verify", p7m, "--receipt", proof)
+	k.fails(exitUsage, "are for preservation packages", append(verify(p7m, proof), "--complete")...)
+	k.fails(exitRefused, "RECEIPT_ELSEWHERE", verify(p7m, k.file("package.receipt"))...) // a leaf of something else
+	raw, err := os.ReadFile(p7m)
+	require.NoError(t, err)
+	id := []byte(pkg[strings.LastIndexByte(pkg, '/')+1:])
+	require.Contains(t, string(raw), string(id))
+	other := bytes.Replace(raw, id, []byte("0197a000-0000-7000-8000-000000000001"), 1)
+	bad := k.write("other.p7m", other)
+	k.fails(exitRefused, "REPORT_INVALID", verify(bad, proof)...)
+	k.fails(exitRefused, "RECEIPT_ELSEWHERE", verify(bad, proof)...)
+	text, err := os.ReadFile(proof)
+	require.NoError(t, err)
+	k.fails(exitRefused, "RECEIPT_INVALID", verify(p7m, k.write("bad.proof", bytes.Replace(text, []byte("cli.test/2026\n"), []byte("cli.test/2027\n"), 1)))...)
 }
 
 // erase is ceralaccad conservation erase. The schema of this test has a name of its own, and a target's schema is its name.

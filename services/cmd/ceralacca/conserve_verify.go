@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/format/tlog"
@@ -28,7 +31,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 	var key, roots, record string
 	var complete bool
 	var quorum int
-	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), the folder of an export, or a report of what was taken in charge (RdV), offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
+	cmd := verb("verify PACKAGE", "Verify a package (PdA or PdD), the folder of an export, a report of what was taken in charge (RdV), or a report of a destruction or a check, offline, by itself and by the receipts and checkpoints that were kept", args("PACKAGE"), func(_ context.Context, given []string) error {
 		in := custody.Input{Complete: complete}
 		if len(receipts)+len(checkpoints) > 0 && key == "" {
 			return usage("--receipt and --checkpoint need --log-key, the key of the log; ceralacca conserve log -o FILE writes one")
@@ -57,6 +60,22 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		}
 		if submission, p7m := openSubmission(raw); submission != nil {
 			return c.verifySubmission(filepath.Base(given[0]), submission, p7m, in, &i, key, len(receipts)+len(checkpoints) > 0)
+		}
+		if kind, p7m := openReport(raw); p7m != nil {
+			if complete || record != "" {
+				return usage("--complete and --evidence are for preservation packages")
+			}
+			if key != "" {
+				in.Policy, err = c.logPolicy(key)
+				in.Policy.Quorum = quorum
+				if err == nil {
+					err = c.readEvidence(&in, receipts, checkpoints)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return c.verifyReport(filepath.Base(given[0]), kind, p7m, in, &i)
 		}
 		report := &custody.Report{}
 		c.judgePackage(report, &i, filepath.Base(given[0]), raw, &in)
@@ -95,6 +114,9 @@ signature of the log, the proof that the leaf is in it, the order of the tenant'
 was taken in charge; the receipt of the package (conserve receipt --package) fixes each of its bytes. With checkpoints, in
 the order in which they were obtained: that the log only grew; a log that was forked or rolled back is named so.
 
+Of a report of a destruction or a check: its signature, and with its receipt (conserve scarto report --receipt, conserve report --receipt) that
+the log states it.
+
 Exit code 0: everything that was given holds. 1: something does not. 2: something could not be judged.`
 	cmd.Flags().StringArrayVar(&receipts, "receipt", nil, "a receipt that was kept; may be given several times, or as a pattern such as 'receipts/*'")
 	cmd.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, the oldest first; may be given several times")
@@ -104,6 +126,50 @@ Exit code 0: everything that was given holds. 1: something does not. 2: somethin
 	cmd.Flags().StringVar(&roots, "roots", "", "certificates to trust, PEM")
 	cmd.Flags().BoolVar(&complete, "complete", false, "every unit of the package must have a receipt")
 	return cmd
+}
+
+// openReport gives a signed report of the archive, and what it is about; nil: it is none.
+func openReport(raw []byte) (kind string, p7m []byte) {
+	sd, err := cms.Parse(raw)
+	if err != nil {
+		return "", nil
+	}
+	kind = custody.ReportKind(sd.Content())
+	if kind == "" {
+		return "", nil
+	}
+	return kind, raw
+}
+
+// verifyReport verifies a signed report: its signature, at the time that the log was stamped where that is shown, and that the log states
+// it.
+func (c *cli) verifyReport(name, kind string, p7m []byte, in custody.Input, i *inspection) error {
+	report, at := &custody.Report{}, i.at
+	if len(in.Receipts) == 0 {
+		report.Unshown = append(report.Unshown, "that the log states the report: give its proof with --receipt and --log-key; ceralacca conserve scarto report --receipt FILE writes one")
+	} else {
+		judged, stamped, err := custody.VerifyReport(in, sha256.Sum256(p7m))
+		if err != nil {
+			return err
+		}
+		report = judged
+		if i.roots != nil && !stamped.IsZero() {
+			at = stamped
+		}
+	}
+	_, verdict, err := cades.Verify(p7m, cades.VerifyOptions{Roots: i.roots, At: at})
+	if err == nil {
+		err = verdict.Err()
+	}
+	if err != nil {
+		report.Problems = append(report.Problems, custody.Problem{Code: custody.ReportInvalid, What: name, Message: err.Error()})
+	} else {
+		report.Holds = append(report.Holds, "the signature of the report "+kind)
+	}
+	if i.roots == nil {
+		report.Holds = append(report.Holds, noRoots)
+	}
+	return c.verdict(report, name)
 }
 
 // verifyDistribution verifies a PdD, which brings its own receipts.

@@ -1518,7 +1518,10 @@ type DisposalReport struct {
 	// JSON.
 	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// CAdES with the content in it; empty in the seconds before it is signed.
-	Signed        []byte `protobuf:"bytes,3,opt,name=signed,proto3" json:"signed,omitempty"`
+	Signed []byte `protobuf:"bytes,3,opt,name=signed,proto3" json:"signed,omitempty"`
+	// Proof that the log states the signed file (c2sp.org/tlog-proof@v1), as of GetPackageReceipt; empty until the log has stated it, or
+	// where none is kept.
+	Receipt       []byte `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1570,6 +1573,13 @@ func (x *DisposalReport) GetContent() []byte {
 func (x *DisposalReport) GetSigned() []byte {
 	if x != nil {
 		return x.Signed
+	}
+	return nil
+}
+
+func (x *DisposalReport) GetReceipt() []byte {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -1688,11 +1698,12 @@ const file_ceralacca_conservation_v1_retention_proto_rawDesc = "" +
 	"\x15ListDisposalsResponse\x12A\n" +
 	"\tdisposals\x18\x01 \x03(\v2#.ceralacca.conservation.v1.DisposalR\tdisposals\"Y\n" +
 	"\x18GetDisposalReportRequest\x12=\n" +
-	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/disposals/[^/]+$R\x04name\"^\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/disposals/[^/]+$R\x04name\"x\n" +
 	"\x0eDisposalReport\x12\x1a\n" +
 	"\bdisposal\x18\x01 \x01(\tR\bdisposal\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\x12\x16\n" +
-	"\x06signed\x18\x03 \x01(\fR\x06signed*\x81\x02\n" +
+	"\x06signed\x18\x03 \x01(\fR\x06signed\x12\x18\n" +
+	"\areceipt\x18\x04 \x01(\fR\areceipt*\x81\x02\n" +
 	"\rDisposalState\x12\x1e\n" +
 	"\x1aDISPOSAL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17DISPOSAL_STATE_PROPOSED\x10\x01\x12\x1d\n" +

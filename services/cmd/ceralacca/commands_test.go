@@ -75,7 +75,15 @@ func writeCommand(t *testing.T, b *strings.Builder, cmd *cobra.Command) {
 			fmt.Fprintf(b, "%s\n", strings.Join(strings.Fields(paragraph), " "))
 		}
 	}
-	if table := flagTable(t, cmd.CommandPath(), cmd.LocalNonPersistentFlags()); table != "" {
+	own := pflag.NewFlagSet(cmd.Name(), pflag.ContinueOnError)
+	add := func(f *pflag.Flag) {
+		if cmd.Root().PersistentFlags().Lookup(f.Name) == nil {
+			own.AddFlag(f)
+		}
+	}
+	cmd.LocalFlags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add) // of the group
+	if table := flagTable(t, cmd.CommandPath(), own); table != "" {
 		b.WriteString("\n" + table)
 	}
 }

@@ -300,18 +300,35 @@ func (p *program) busCommand() *cobra.Command {
 	return cmd
 }
 
+// streamReplicas is JetStream's code for more replicas than a server that stands alone has (JSStreamReplicasNotSupportedErr).
+const streamReplicas = 10074
+
 func (p *program) applyStreams(ctx context.Context, cfg NATSConfig) error {
-	opts := append(cfg.identity(serviceName(nil)), nats.Name("ceralaccad bus apply"))
+	ctx, stop := context.WithCancelCause(ctx) // an answer that the server keeps from us never comes
+	defer stop(nil)
+	opts := append(cfg.identity(serviceName(nil)), nats.Name("ceralaccad bus apply"),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				stop(fmt.Errorf("%w: only the user ceralaccad changes streams (deploy/nats): name its certificate in nats.cert_file", err))
+			}
+		}))
 	conn, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
-		return fmt.Errorf("NATS at %s cannot be reached: %w", serversOf(cfg.URL), err)
+		return fmt.Errorf("NATS at %s cannot be reached: %w", serversOf(cfg.URL), natsTrouble(err))
 	}
 	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err
 	}
-	if err := bus.Apply(ctx, js, bus.ApplyConfig{Replicas: cfg.Replicas}); err != nil {
+	err = bus.Apply(ctx, js, bus.ApplyConfig{Replicas: cfg.Replicas})
+	var said *jetstream.APIError
+	switch {
+	case errors.As(err, &said) && said.ErrorCode == streamReplicas:
+		return fmt.Errorf("nats.replicas is %d, and NATS at %s is one server: set 1, or make it a cluster: %w", cfg.Replicas, serversOf(cfg.URL), err)
+	case err != nil && context.Cause(ctx) != nil:
+		return context.Cause(ctx)
+	case err != nil:
 		return err
 	}
 	for s := range js.ListStreams(ctx).Info() {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -135,11 +136,32 @@ func (p *process) connect(ctx context.Context) error {
 				return fmt.Errorf("no answer within %s: %w", nats.DefaultTimeout, err)
 			}
 			if err != nil {
-				return err
+				return natsTrouble(err)
 			}
 			p.nats = conn
 			return nil
 		})
+}
+
+// natsTrouble adds to what is wrong between us and the server which key mends it.
+func natsTrouble(err error) error {
+	var key string
+	var name x509.HostnameError
+	switch text := err.Error(); {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		key = "the server knows no user by a DNS name of the certificate in nats.cert_file, or by nats.creds_file"
+	case strings.Contains(text, "certificate required"), strings.Contains(text, "after TLS handshake"):
+		key = "the server takes only who shows a certificate of its authority: set nats.cert_file and nats.key_file"
+	case errors.As(err, &name):
+		key = "dial the server in nats.url by a name that its certificate has, or give it one with this name"
+	case strings.Contains(text, "x509:"):
+		key = "nats.ca_file has to hold the authority that signed the server's certificate"
+	case errors.Is(err, nats.ErrNoServers):
+		key = "nobody listens there"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, key)
 }
 
 // identity is who a process is to the server. Answers come to subjects of its own, so that a server's permissions can

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/riverqueue/river"
@@ -143,7 +144,7 @@ func (p *process) await(ctx context.Context, what, mend string, fn func(ctx cont
 		if err.Error() != last || time.Since(said) > 10*time.Second {
 			last, said = err.Error(), time.Now()
 			p.status.waiting(what, err)
-			p.log.Warn("waiting", "what", what, "error", err, "mend", mend, "patience", p.cfg.Start.Wait)
+			p.log.Warn("waiting", "what", what, "error", err, "mend", mend, "patience", p.cfg.Start.Wait.String())
 		}
 		select {
 		case <-ctx.Done():
@@ -238,6 +239,10 @@ func (p *process) migrate(ctx context.Context, target string) error {
 		func(context.Context) error {
 			// Migrations may take longer than one attempt of await.
 			err := pg.Migrate(ctx, url, target, c.fill("{role}", target))
+			var said *pgconn.PgError
+			if errors.As(err, &said) && said.Code == "28P01" {
+				return giveUp{fmt.Errorf("%w: database.admin_password_file does not hold the password of this role", err)}
+			}
 			if err != nil && fault.Of(err).Kind != fault.KindUnavailable {
 				return giveUp{err}
 			}

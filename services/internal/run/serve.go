@@ -263,7 +263,7 @@ func (p *process) stopJobs(ctx context.Context) error {
 // calls and jobs finished. Consumers and loops saw their context end already.
 func (p *process) drain(ctx context.Context, stopJobs func(context.Context) error) {
 	p.ready.Store(false)
-	p.log.Info("draining", "patience", p.cfg.Start.Drain)
+	p.log.Info("draining", "patience", p.cfg.Start.Drain.String())
 	time.Sleep(p.cfg.Start.DrainDelay)
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Start.Drain)
 	defer cancel()

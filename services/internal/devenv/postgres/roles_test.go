@@ -15,7 +15,7 @@ import (
 	"ceralacca.dev/services/internal/pg"
 )
 
-var services = []string{"tenancy", "invoice", "signer", "sdi_gateway", "conservation", "notification"}
+var services = []string{"tenancy", "invoice", "signer", "sdi_gateway", "pec_gateway", "conservation", "notification"}
 
 // TestProductionRoles runs deploy/postgres/roles.sql as an administrator would, then
 // migrates as the owner and tries every service's role on every schema.

@@ -102,10 +102,11 @@ bench-%: prepare ## bench-AREA: pipeline, or a package of services such as fattu
 
 ## Make
 
-gen: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) proto-deps ## generated code: buf, sqlc, the texts of config docs
+gen: $(buf) $(sqlc) $(protoc_gen_go) $(protoc_gen_go_grpc) proto-deps ## generated code: buf, sqlc, the texts of config docs; tables of keys and commands
 	@cd proto && $(BIN)/buf generate
 	@cd services && $(BIN)/sqlc generate
 	@cd services && $(GO) generate ./internal/run
+	@cd services && $(GO_TEST) -run 'TestReadmesDocumentEveryKey|TestCommandsAreDocumented' ./cmd/ceralaccad ./cmd/ceralacca -update >/dev/null
 
 proto-deps: ## third-party contracts, printed from the pinned modules for buf
 	@cd deploy/protodeps && $(ALONE) $(PROGRESS) "printing third-party contracts" $(GO) run . $(ROOT)/proto/.deps

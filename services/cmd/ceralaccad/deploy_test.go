@@ -160,7 +160,7 @@ func TestDeploymentAsWritten(t *testing.T) {
 	}
 	said = i.shell(ctx, t, deploy[4])
 	require.Contains(t, said, "tenants/acme/companies/rossi")
-	key := regexp.MustCompile(`"secret": ?"(cl_live_[^"]+)"`).FindAllStringSubmatch(said, -1)
+	key := regexp.MustCompile(`"secret": *"(cl_live_[^"]+)"`).FindAllStringSubmatch(said, -1)
 	require.Len(t, key, 2, said)
 	// The customer's key reaches both processes; nothing that a stranger shows does.
 	said = i.shell(ctx, t, strings.Split(deploy[4], "\n")[0]+"\nexport CERALACCA_API_KEY="+key[1][1]+"\nceralacca invoice ls --tenant acme\nceralacca company ls --tenant acme")

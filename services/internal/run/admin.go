@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"slices"
@@ -65,11 +66,10 @@ const watchEvery = 2 * time.Second
 func (p *process) watch(ctx context.Context) {
 	told := false
 	for {
-		all, shared := true, p.lookAtShared(ctx)
-		for _, h := range p.hosts {
-			ok := p.look(ctx, h, shared, told)
-			p.rpc.SetServing(h.Name, ok)
-			all = all && ok
+		all, well := true, p.lookAll(ctx, told)
+		for i, h := range p.hosts {
+			p.rpc.SetServing(h.Name, well[i])
+			all = all && well[i]
 		}
 		p.rpc.SetServing("", all)
 		if all && !told && ctx.Err() == nil {
@@ -152,6 +152,17 @@ func (p *process) conditions(ctx context.Context, h *Host, all shared) map[strin
 	return found
 }
 
+// lookAll looks at all targets, side by side too: a database that hangs for all of them is waited for once.
+func (p *process) lookAll(ctx context.Context, told bool) []bool {
+	shared, well := p.lookAtShared(ctx), make([]bool, len(p.hosts))
+	var wg sync.WaitGroup
+	for i, h := range p.hosts {
+		wg.Go(func() { well[i] = p.look(ctx, h, shared, told) })
+	}
+	wg.Wait()
+	return well
+}
+
 // look asks every condition of a target and, once the process has been ready,
 // logs those that changed.
 func (p *process) look(ctx context.Context, h *Host, all shared, told bool) bool {
@@ -196,7 +207,7 @@ func (p *process) snapshot(target string) (ok bool, body map[string]any) {
 	ok = ok && len(targets) > 0
 	body = map[string]any{"ready": ok, "targets": targets}
 	if len(p.status.await) > 0 {
-		body["waiting_for"] = p.status.await
+		body["waiting_for"] = maps.Clone(p.status.await) // it changes while the answer is written
 	}
 	return ok, body
 }

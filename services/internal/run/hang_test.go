@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -144,4 +145,38 @@ func TestReadyzNamesWhatHangs(t *testing.T) {
 		c.wire.held.Store(false)
 	}
 	require.Eventually(t, well, 30*time.Second, 20*time.Millisecond)
+}
+
+// TestTargetsThatHangTogether: what hangs for every target of a process is waited for once, and not target after target: the state that
+// a probe reads is of a moment ago.
+func TestTargetsThatHangTogether(t *testing.T) {
+	t.Parallel()
+	const targets = 6
+	var hangs atomic.Bool
+	asked := make([]atomic.Int64, targets)
+	var list []run.Target
+	for i := range targets {
+		list = append(list, run.Target{Name: fmt.Sprint("t", i), Stateless: true, Start: func(_ context.Context, h *run.Host) error {
+			h.Check("far", func(ctx context.Context) error {
+				if !hangs.Load() {
+					return nil
+				}
+				asked[i].Add(1)
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			return nil
+		}})
+	}
+	runtest.Start(t, runtest.Options{Targets: list})
+	hangs.Store(true)
+	// Three looks are four pauses of two seconds at most with what is waited for; one after the other they were twelve seconds each.
+	require.Eventually(t, func() bool {
+		for i := range asked {
+			if asked[i].Load() < 3 {
+				return false
+			}
+		}
+		return true
+	}, 20*time.Second, 50*time.Millisecond)
 }

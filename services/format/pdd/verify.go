@@ -142,7 +142,17 @@ func (c *check) read() error {
 	})
 }
 
-func (c *check) file(name string) ([]byte, error) { return fs.ReadFile(c.fs, name) }
+// file gives what is in a file whose digest was taken: of one that is too large nothing comes into memory.
+func (c *check) file(name string) ([]byte, error) {
+	if _, taken := c.sums[name]; !taken {
+		_, err := fs.Stat(c.fs, name)
+		if err == nil {
+			err = fmt.Errorf("%s was not read to its end", name)
+		}
+		return nil, err
+	}
+	return fs.ReadFile(c.fs, name)
+}
 
 // signed judges an index with signature and time stamp, and gives what was signed.
 func (c *check) signed(code, what, signed, stamp string) []byte {

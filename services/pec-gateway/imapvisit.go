@@ -50,17 +50,23 @@ func (v *visit) session(ctx context.Context, host, address, password string) (ag
 			return false, err
 		}
 		if !v.stay() {
-			return false, c.Logout()
+			takeLeave(c)
+			return false, nil
 		}
 		err = v.await(ctx, c)
 		if err != nil {
 			return false, err
 		}
 		if time.Since(begin) >= v.s.cfg.SessionFor {
-			return true, c.Logout()
+			takeLeave(c)
+			return true, nil
 		}
 	}
 }
+
+// takeLeave ends a session of which everything is recorded: how the server says goodbye, or whether it just hangs up, is no trouble of the
+// mailbox.
+func takeLeave(c *imap.Client) { _ = c.Logout() }
 
 // leastAnswer is how long a server may take at least to end a wait: shorter pauses between looks are for tests.
 const leastAnswer = 5 * time.Second

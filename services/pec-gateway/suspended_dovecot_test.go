@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,5 +172,33 @@ func TestG5DoorsClosedAtDovecot(t *testing.T) {
 		h.kept(box)
 		require.Equal(t, i+1, h.degraded("MAILBOX_AUTH_FAILED"), "once")
 	}
+	h.invariants(box)
+}
+
+// TestServerHangsUpAtLogout: a server that closes the connection instead of saying goodbye, each time that a session has lasted for long
+// enough, is read like any other.
+func TestServerHangsUpAtLogout(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, "  session_for: 200ms\n", dovecot.Options{})
+	h.believe()
+	h.account(recipient)
+	w := h.wireTo(h.dovecot.IMAPS())
+	box := h.keep(recipient, through(w))
+	h.lookedAgain(box)
+	var left atomic.Int64
+	w.when(func(line string, near net.Conn) bool {
+		if !strings.Contains(line, " LOGOUT") {
+			return false
+		}
+		left.Add(1)
+		_ = near.Close()
+		return true
+	})
+	h.eventually("some sessions", func() bool { return left.Load() >= 4 })
+	h.deliver(recipient, plain("intanto"))
+	h.kept(box)
+	require.NotContains(t, h.log.String(), "mailbox not read")
+	require.Empty(t, h.box(box).GetProblemCode())
+	w.when(nil)
 	h.invariants(box)
 }

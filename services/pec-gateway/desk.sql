@@ -25,7 +25,7 @@ SELECT count(*) FROM message WHERE tenant_id = @tenant_id AND mailbox_id = @mail
 UPDATE message SET folder = @folder WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND id = ANY(@ids::uuid[]) AND folder <> @folder;
 
 -- name: MessagesByID :many
-SELECT * FROM message WHERE tenant_id = @tenant_id AND id = ANY(@ids::uuid[]) ORDER BY id DESC;
+SELECT * FROM message WHERE tenant_id = @tenant_id AND id = ANY(@ids::uuid[]) ORDER BY receive_time DESC, id DESC;
 
 -- name: NameFiles :batchexec
 UPDATE message SET attachments = @attachments WHERE tenant_id = @tenant_id AND id = @id;

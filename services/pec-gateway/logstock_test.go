@@ -117,7 +117,7 @@ func (s logStock) fill(t testing.TB) {
 	s.exec(t, `SET maintenance_work_mem = '512MB'; SET synchronous_commit = off; ALTER TABLE log_entry DISABLE TRIGGER USER`)
 	again := func() {}
 	if s.n > stockPage {
-		again = s.withoutIndexes(t)
+		again = s.withoutIndexes(t, "log_entry")
 	}
 	for from := 0; from < s.n; from += stockPage {
 		s.page(t, from, min(from+stockPage, s.n))
@@ -128,16 +128,27 @@ func (s logStock) fill(t testing.TB) {
 	s.exec(t, `VACUUM ANALYZE log_address`)
 }
 
-func (s logStock) withoutIndexes(t testing.TB) (again func()) {
+// withoutIndexes takes the indexes from a table that are not its key; of the log's addresses that one too.
+func (s logStock) withoutIndexes(t testing.TB, table string) (again func()) {
 	t.Helper()
-	var indexes []string
-	require.NoError(t, s.admin.QueryRow(context.Background(), `SELECT array_agg(indexdef ORDER BY indexname) FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'log_entry' AND indexname NOT LIKE '%_pkey'`).Scan(&indexes))
-	s.exec(t, `DO $$ DECLARE r record; BEGIN FOR r IN SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'log_entry' AND indexname NOT LIKE '%_pkey' LOOP
-		EXECUTE format('DROP INDEX %I', r.indexname); END LOOP; END $$;
-		ALTER TABLE log_address DROP CONSTRAINT log_address_pkey`)
+	rows, err := s.admin.Query(context.Background(), `SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1 AND indexname NOT LIKE '%\_pkey' ORDER BY 1`, table)
+	require.NoError(t, err)
+	var name, definition string
+	var names, definitions []string
+	_, err = pgx.ForEachRow(rows, []any{&name, &definition}, func() error {
+		names, definitions = append(names, name), append(definitions, definition)
+		return nil
+	})
+	require.NoError(t, err)
+	for _, name := range names {
+		s.exec(t, "DROP INDEX "+name)
+	}
+	if table == "log_entry" {
+		s.exec(t, `ALTER TABLE log_address DROP CONSTRAINT log_address_pkey`)
+		definitions = append(definitions, `ALTER TABLE log_address ADD CONSTRAINT log_address_pkey PRIMARY KEY (tenant_id, mailbox_id, address, at, number)`)
+	}
 	return func() {
-		s.exec(t, `ALTER TABLE log_address ADD CONSTRAINT log_address_pkey PRIMARY KEY (tenant_id, mailbox_id, address, at, number)`)
-		for _, definition := range indexes {
+		for _, definition := range definitions {
 			s.exec(t, definition)
 		}
 	}

@@ -745,7 +745,7 @@ func (q *Queries) MessageSealed(ctx context.Context, arg MessageSealedParams) er
 }
 
 const messagesByID = `-- name: MessagesByID :many
-SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY id DESC
+SELECT tenant_id, id, mailbox_id, direction, kind, tipo, state, message_id, reference, identificativo, from_address, certified_sender, recipients, subject, folder, proven, verification, report, doubts, quarantine_code, quarantine, about_id, contradictions, content_uri, sha256, size, certified_time, receive_time, create_time, look_at, stall_code, stall_at, attachments, destroyed_by, destroy_time FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY receive_time DESC, id DESC
 `
 
 type MessagesByIDParams struct {

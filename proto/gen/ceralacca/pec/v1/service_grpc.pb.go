@@ -50,7 +50,8 @@ type PecServiceClient interface {
 	// Sends once. A repeat with the same request_id gives the first answer.
 	SendMessage(ctx context.Context, in *SendMessageRequest, opts ...grpc.CallOption) (*Message, error)
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
-	// Newest first.
+	// Newest first. A page may hold fewer messages than were asked for, or none, and still name a next one: parts of texts are looked for
+	// among so many messages at a time.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
 	// tried, otherwise the one in Vault.
@@ -264,7 +265,8 @@ type PecServiceServer interface {
 	// Sends once. A repeat with the same request_id gives the first answer.
 	SendMessage(context.Context, *SendMessageRequest) (*Message, error)
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
-	// Newest first.
+	// Newest first. A page may hold fewer messages than were asked for, or none, and still name a next one: parts of texts are looked for
+	// among so many messages at a time.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
 	// tried, otherwise the one in Vault.

@@ -111,81 +111,99 @@ func (s *Service) tendDisposal(ctx context.Context, tenant string, id uuid.UUID)
 	return s.endDisposal(ctx, tenant, id)
 }
 
+// movedAtOnce is how many documents move in one transaction.
+const movedAtOnce = 100
+
 // moveNeighbours writes documents that were taken in together with those of a package to an object of their own, in both replicas,
-// with the same bytes: nothing else of them changes.
+// with the same bytes: nothing else of them changes. One that somebody is writing to just now moves the next time.
 func (s *Service) moveNeighbours(ctx context.Context, tenant string, pkg uuid.UUID) error {
 	for {
-		var units []db.Unit
-		files := map[uuid.UUID][]db.UnitFile{}
-		var from []uuid.UUID
-		err := s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-			q := db.New(tx)
-			var err error
+		moved, err := s.moveUnits(ctx, tenant, func(ctx context.Context, q *db.Queries) (from, units []uuid.UUID, err error) {
 			from, err = q.ObjectsOfPackage(ctx, pkg)
 			if err != nil || len(from) == 0 {
-				return err
+				return nil, nil, err
 			}
-			ids, err := q.NeighboursIn(ctx, db.NeighboursInParams{Objects: from, TenantID: tenant, Package: pkg})
-			if err != nil || len(ids) == 0 {
-				return err
-			}
-			ids = ids[:min(len(ids), 100)]
-			units, err = q.UnitsByID(ctx, db.UnitsByIDParams{TenantID: tenant, Ids: ids})
-			if err != nil {
-				return err
-			}
-			all, err := q.FilesOf(ctx, ids)
-			for _, f := range all {
-				files[f.UnitID] = append(files[f.UnitID], f)
-			}
-			return err
+			units, err = q.NeighboursIn(ctx, db.NeighboursInParams{Objects: from, TenantID: tenant, Package: pkg})
+			return from, units, err
 		})
-		if err != nil || len(units) == 0 {
-			return err
-		}
-		err = s.moveUnits(ctx, tenant, units, files, from)
 		if err != nil {
 			return fmt.Errorf("move documents that lie with those of package %s: %w", pkg, err)
+		}
+		if moved == 0 {
+			return nil
 		}
 	}
 }
 
-func (s *Service) moveUnits(ctx context.Context, tenant string, units []db.Unit, files map[uuid.UUID][]db.UnitFile, from []uuid.UUID) error {
-	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		unit := pg.UnitOf(ctx, tx)
-		bag := &satchel{r: s.replicas, tenant: tenant, ctx: ctx, wait: unit.Join}
-		c, q := cabinet{s: s}, db.New(tx)
-		for _, u := range units {
-			var f facts
-			err := json.Unmarshal(u.Facts, &f)
+// moveUnits moves the files of units out of objects. Which they are is asked, and where their files lie is read, once nobody else can move,
+// destroy or add to them: rows that are written from what was read before would lead to other bytes than those of the document, and
+// an object that is moved to twice would be left behind with all that is in it.
+func (s *Service) moveUnits(ctx context.Context, tenant string, which func(ctx context.Context, q *db.Queries) (from, units []uuid.UUID, err error)) (moved int, err error) {
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		moved = 0
+		q := db.New(tx)
+		err := q.LockDisposals(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		from, ids, err := which(ctx, q)
+		if err == nil && len(ids) > 0 {
+			ids, err = q.LockFreeUnits(ctx, db.LockFreeUnitsParams{TenantID: tenant, Ids: ids, Most: movedAtOnce})
+		}
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		units, err := q.UnitsByID(ctx, db.UnitsByIDParams{TenantID: tenant, Ids: ids})
+		if err != nil {
+			return err
+		}
+		files := map[uuid.UUID][]db.UnitFile{}
+		all, err := q.FilesOf(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			files[f.UnitID] = append(files[f.UnitID], f)
+		}
+		moved = len(units)
+		return s.moveFiles(ctx, tx, units, files, from)
+	})
+	return moved, err
+}
+
+func (s *Service) moveFiles(ctx context.Context, tx pgx.Tx, units []db.Unit, files map[uuid.UUID][]db.UnitFile, from []uuid.UUID) error {
+	bag := &satchel{r: s.replicas, tenant: pg.Tenant(ctx), ctx: ctx, wait: pg.UnitOf(ctx, tx).Join}
+	c, q := cabinet{s: s}, db.New(tx)
+	for _, u := range units {
+		var f facts
+		err := json.Unmarshal(u.Facts, &f)
+		if err != nil {
+			return fmt.Errorf("facts of unit %s: %w", u.ID, err)
+		}
+		list := files[u.ID]
+		for i := range list {
+			if list[i].ObjectID == nil || !slices.Contains(from, *list[i].ObjectID) {
+				continue
+			}
+			raw, err := c.file(ctx, list[i])
 			if err != nil {
-				return fmt.Errorf("facts of unit %s: %w", u.ID, err)
+				return err
 			}
-			list := files[u.ID]
-			for i := range list {
-				if list[i].ObjectID == nil || !slices.Contains(from, *list[i].ObjectID) {
-					continue
-				}
-				raw, err := c.file(ctx, list[i])
-				if err != nil {
-					return err
-				}
-				err = bag.add(u.ID, &list[i], raw)
-				if err != nil {
-					return err
-				}
-				err = q.MoveFile(ctx, db.MoveFileParams{Unit: u.ID, Ordinal: list[i].Ordinal, Object: list[i].ObjectID, Place: list[i].ObjectOffset})
-				if err != nil {
-					return err
-				}
+			err = bag.add(u.ID, &list[i], raw)
+			if err != nil {
+				return err
 			}
-			err = bag.note(recordOf(u, f, list))
+			err = q.MoveFile(ctx, db.MoveFileParams{Unit: u.ID, Ordinal: list[i].Ordinal, Object: list[i].ObjectID, Place: list[i].ObjectOffset})
 			if err != nil {
 				return err
 			}
 		}
-		return bag.keep(ctx, tx)
-	})
+		err = bag.note(recordOf(u, f, list))
+		if err != nil {
+			return err
+		}
+	}
+	return bag.keep(ctx, tx)
 }
 
 // unitsOfEvent keeps the answers below what the bus carries: each names all files of so many documents.

@@ -52,6 +52,10 @@ type asked struct {
 // order fixes what goes into a distribution and starts its building.
 func (s *Service) order(ctx context.Context, tx pgx.Tx, tenant string, a asked) (db.Distribution, error) {
 	var row db.Distribution
+	err := db.New(tx).LockDisposals(ctx, tenant) // what is shown is not destroyed in the meantime
+	if err != nil {
+		return row, err
+	}
 	units, err := choose(ctx, tx, tenant, a)
 	if err != nil {
 		return row, err

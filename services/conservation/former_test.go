@@ -143,23 +143,16 @@ func (h *house) waiting(t testing.TB) (waiting []*conservationv1.Unit) {
 func (h *house) moveMembers(t testing.TB, p db.Package) {
 	t.Helper()
 	ctx := context.Background()
-	var units []db.Unit
-	var from []uuid.UUID
-	files := map[uuid.UUID][]db.UnitFile{}
-	require.NoError(t, h.service.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		var err error
+	_, err := h.service.moveUnits(ctx, p.TenantID, func(ctx context.Context, q *db.Queries) (from, units []uuid.UUID, err error) {
 		from, err = q.ObjectsOfPackage(ctx, p.ID)
 		require.NoError(t, err)
-		units, err = q.Members(ctx, db.MembersParams{PackageID: p.ID, Page: 100})
-		require.NoError(t, err)
-		for _, u := range units {
-			files[u.ID], err = q.FilesOf(ctx, []uuid.UUID{u.ID})
-			require.NoError(t, err)
+		members, err := q.Members(ctx, db.MembersParams{PackageID: p.ID, Page: 100})
+		for _, u := range members {
+			units = append(units, u.ID)
 		}
-		return nil
-	}))
-	require.NoError(t, h.service.moveUnits(ctx, p.TenantID, units, files, from))
+		return from, units, err
+	})
+	require.NoError(t, err)
 }
 
 // deflatedAnew is a ZIP with the same content in the same order that no other program would write with these bytes: what was

@@ -31,6 +31,10 @@ SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, 
        correlation, causation, traceparent, created_at
 FROM unit WHERE tenant_id = @tenant_id AND unit_key = @unit_key FOR UPDATE;
 
+-- name: LockFreeUnits :many
+-- Units that nobody is writing to just now, and for the time being nobody can.
+SELECT id FROM unit WHERE tenant_id = @tenant_id AND id = ANY(@ids::uuid[]) ORDER BY id LIMIT @most FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: GetUnit :one
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
        correlation, causation, traceparent, created_at

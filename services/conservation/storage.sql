@@ -22,7 +22,7 @@ SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_
 
 -- name: LockCopiesOf :many
 -- Who locks them learns whether somebody is writing one: nobody can begin until the lock ends.
-SELECT object_id, replica, claimed_at FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) ORDER BY object_id, replica FOR UPDATE;
+SELECT object_id, replica, state, claimed_at FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) ORDER BY object_id, replica FOR UPDATE;
 
 -- name: ClaimDebt :many
 -- A copy that a replica owes, for one who makes it: others pass it over, and so does everybody for a while after it failed.

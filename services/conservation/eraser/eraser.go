@@ -20,6 +20,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -264,6 +265,9 @@ func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			return nil
 		}
 		wait, err = e.busy(ctx, q, pkg, now)
+		if err == nil && wait == "" {
+			wait, err = e.absent(ctx, q, pkg)
+		}
 		if err != nil || wait != "" {
 			said = wait
 			return err
@@ -338,18 +342,69 @@ func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, 
 // atWork is how long somebody who said that he writes a copy is believed: what is written takes less, and who was killed says nothing.
 const atWork = time.Hour
 
-// busy says whether a copy of what would go is being made just now. It locks the copies, so that nobody begins.
-func (e *Eraser) busy(ctx context.Context, q *db.Queries, pkg uuid.UUID, now time.Time) (wait string, err error) {
+// goes are the objects of a package: its own, and those that it was taken in with.
+func goes(ctx context.Context, q *db.Queries, pkg uuid.UUID) ([]uuid.UUID, error) {
 	ids, err := q.ObjectsOfPackage(ctx, pkg)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	p, err := q.GetPackage(ctx, pkg)
+	if err == nil && p.ObjectID != nil {
+		ids = append(ids, *p.ObjectID)
+	}
+	return ids, err
+}
+
+// absent says which good copy is not where the rows have it. From a disk that is not mounted everything is gone already: were it taken
+// for empty, the report would say that all is destroyed, and the disk would come back with it.
+func (e *Eraser) absent(ctx context.Context, q *db.Queries, pkg uuid.UUID) (wait string, err error) {
+	ids, err := goes(ctx, q, pkg)
 	if err != nil {
 		return "", err
 	}
-	if p.ObjectID != nil {
-		ids = append(ids, *p.ObjectID)
+	objects, err := q.GetObjects(ctx, ids)
+	if err != nil {
+		return "", err
+	}
+	copies, err := q.LockCopiesOf(ctx, ids)
+	if err != nil {
+		return "", err
+	}
+	good := map[uuid.UUID]int{}
+	for _, c := range copies {
+		good[c.ObjectID] += boolInt(c.State == "GOOD")
+	}
+	for _, o := range objects {
+		var without []string
+		for _, r := range e.Replicas {
+			held, err := r.Holds(ctx, o.Key)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", r, err)
+			}
+			if !held {
+				without = append(without, r.String())
+			}
+		}
+		if len(e.Replicas)-len(without) < good[o.ID] {
+			return fmt.Sprintf("%s should be in %d replicas, and is not in %s: mount the disk or name the right one; what is lost is made again by the service, after `ceralacca conserve check inventory`",
+				o.Key, good[o.ID], strings.Join(without, " and ")), nil
+		}
+	}
+	return "", nil
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// busy says whether a copy of what would go is being made just now. It locks the copies, so that nobody begins.
+func (e *Eraser) busy(ctx context.Context, q *db.Queries, pkg uuid.UUID, now time.Time) (wait string, err error) {
+	ids, err := goes(ctx, q, pkg)
+	if err != nil {
+		return "", err
 	}
 	copies, err := q.LockCopiesOf(ctx, ids)
 	for _, c := range copies {
@@ -362,16 +417,9 @@ func (e *Eraser) busy(ctx context.Context, q *db.Queries, pkg uuid.UUID, now tim
 
 // mark writes down what has to go and lets go of it: checks and repairs know of it no more.
 func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, now time.Time, left []stray) error {
-	p, err := q.GetPackage(ctx, pkg)
+	ids, err := goes(ctx, q, pkg)
 	if err != nil {
 		return err
-	}
-	ids, err := q.ObjectsOfPackage(ctx, pkg)
-	if err != nil {
-		return err
-	}
-	if p.ObjectID != nil {
-		ids = append(ids, *p.ObjectID)
 	}
 	err = e.list(ctx, q, tenant, disposal, pkg, ids)
 	for i := 0; err == nil && i < len(left); i++ {

@@ -519,6 +519,37 @@ func (q *Queries) ListUnits(ctx context.Context, arg ListUnitsParams) ([]Unit, e
 	return items, nil
 }
 
+const lockFreeUnits = `-- name: LockFreeUnits :many
+SELECT id FROM unit WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+`
+
+type LockFreeUnitsParams struct {
+	TenantID string
+	Ids      []uuid.UUID
+	Most     int32
+}
+
+// Units that nobody is writing to just now, and for the time being nobody can.
+func (q *Queries) LockFreeUnits(ctx context.Context, arg LockFreeUnitsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockFreeUnits, arg.TenantID, arg.Ids, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockUnitByKey = `-- name: LockUnitByKey :one
 SELECT id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, problem, package_id, position,
        correlation, causation, traceparent, created_at

@@ -472,12 +472,13 @@ func (q *Queries) ListDamages(ctx context.Context, arg ListDamagesParams) ([]Lis
 }
 
 const lockCopiesOf = `-- name: LockCopiesOf :many
-SELECT object_id, replica, claimed_at FROM archive_copy WHERE object_id = ANY($1::uuid[]) ORDER BY object_id, replica FOR UPDATE
+SELECT object_id, replica, state, claimed_at FROM archive_copy WHERE object_id = ANY($1::uuid[]) ORDER BY object_id, replica FOR UPDATE
 `
 
 type LockCopiesOfRow struct {
 	ObjectID  uuid.UUID
 	Replica   string
+	State     string
 	ClaimedAt *time.Time
 }
 
@@ -491,7 +492,12 @@ func (q *Queries) LockCopiesOf(ctx context.Context, objects []uuid.UUID) ([]Lock
 	var items []LockCopiesOfRow
 	for rows.Next() {
 		var i LockCopiesOfRow
-		if err := rows.Scan(&i.ObjectID, &i.Replica, &i.ClaimedAt); err != nil {
+		if err := rows.Scan(
+			&i.ObjectID,
+			&i.Replica,
+			&i.State,
+			&i.ClaimedAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

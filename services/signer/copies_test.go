@@ -254,3 +254,48 @@ func TestNotesOfEndedWorkAreForgotten(t *testing.T) {
 	require.GreaterOrEqual(t, turns, 4, "in pages")
 	require.ElementsMatch(t, want, left())
 }
+
+// hanging is a store that stops answering after some marks.
+type hanging struct {
+	blob.Store
+	answers int
+}
+
+func (h *hanging) Mark(ctx context.Context, ref blob.Ref) (blob.Mark, error) {
+	if h.answers == 0 {
+		<-ctx.Done()
+		return blob.Mark{}, ctx.Err()
+	}
+	h.answers--
+	return h.Store.Mark(ctx, ref)
+}
+
+// TestNotesOfAStoreThatHangs: a store that stops answering in the middle of a turn holds the sweep up for a moment only, and the next
+// turn goes on behind what was looked at.
+func TestNotesOfAStoreThatHangs(t *testing.T) {
+	t.Parallel()
+	base := pgtest.Schema(t, "signer")
+	admin := pgtest.Admin(t, base)
+	files, err := blob.OpenFS(t.TempDir())
+	require.NoError(t, err)
+	now := time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range byte(4) {
+		_, err := admin.Exec(t.Context(), `INSERT INTO made_file (tenant_id, sha256, original_sha256, size, made_at) VALUES ('acme', $1, $1, 1, $2)`, append(make([]byte, 31), i), now.AddDate(0, 0, -2))
+		require.NoError(t, err)
+	}
+	left := func() (n int) {
+		require.NoError(t, admin.QueryRow(t.Context(), `SELECT count(*) FROM made_file`).Scan(&n))
+		return n
+	}
+	store := &hanging{Store: files, answers: 3}
+	s := &Service{db: base, blobs: store, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	n := s.writtenDown()[0]
+	require.NoError(t, n.turn(t.Context(), s))
+	require.Equal(t, 1, left())
+	require.Error(t, n.turn(t.Context(), s), "it does not answer at all")
+	require.Equal(t, now.Add(notesAfterError), n.due)
+	store.answers, n.due = 1, time.Time{}
+	require.NoError(t, n.turn(t.Context(), s))
+	require.Zero(t, left())
+	require.Equal(t, now.Add(notesEvery), n.due)
+}

@@ -21,6 +21,8 @@ const (
 	noteLasts = 24 * time.Hour
 	// notesAtOnce are looked at in one turn; a store over the network answers for each.
 	notesAtOnce = 100
+	// notesPatience is how long a turn may take: a store that hangs must not keep the sweep from calls and grants.
+	notesPatience = 4 * time.Second
 	// notesEvery is the pause between two rounds through all notes, and notesAfterError the one after a store that did not answer.
 	notesEvery, notesAfterError = time.Hour, time.Minute
 )
@@ -140,36 +142,50 @@ func (n *notes) turn(ctx context.Context, s *Service) error {
 	if err != nil {
 		return fmt.Errorf("signer: notes of %s: %w", n.of, err)
 	}
-	var tenants []string
-	var sums [][]byte
-	for _, one := range found {
-		if !one.named {
-			_, err := s.blobs.Mark(ctx, blob.Ref{Tenant: one.tenant, SHA256: [32]byte(one.sum)})
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, fault.NotFound("BLOB_NOT_FOUND", "")) {
-				n.due = now.Add(notesAfterError)
-				return err
-			}
-		}
-		tenants, sums = append(tenants, one.tenant), append(sums, one.sum)
+	looked, tenants, sums, failed := n.look(ctx, s, found)
+	if len(sums) > 0 && failed == nil {
+		within, cancel := context.WithTimeout(ctx, notesPatience)
+		failed = s.blobs.Check(within) // where a disk is not mounted nothing is there
+		cancel()
 	}
-	if len(sums) > 0 {
-		err = s.blobs.Check(ctx) // where a disk is not mounted nothing is there
-		if err != nil {
-			n.due = now.Add(notesAfterError)
-			return err
-		}
+	if len(sums) > 0 && failed == nil {
 		err = s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error { return n.forget(ctx, db.New(tx), tenants, sums, before) })
 		if err != nil {
 			return fmt.Errorf("signer: forget notes of %s: %w", n.of, err)
 		}
 	}
-	if len(found) < notesAtOnce {
-		n.after, n.due = note{}, now.Add(notesEvery)
-		return nil
+	if failed != nil {
+		n.due = now.Add(notesAfterError)
+		return failed
 	}
-	n.after = found[len(found)-1]
+	if looked > 0 {
+		n.after = found[looked-1]
+	}
+	if looked == len(found) && len(found) < notesAtOnce {
+		n.after, n.due = note{}, now.Add(notesEvery)
+	}
 	return nil
+}
+
+// look asks the store for files that no row names, until all of them were asked for or the patience is over; then the next turn goes on
+// there. It gives how many notes it came by, and those that nothing needs.
+func (n *notes) look(ctx context.Context, s *Service, found []note) (looked int, tenants []string, sums [][]byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, notesPatience)
+	defer cancel()
+	for _, one := range found {
+		if !one.named {
+			_, err = s.blobs.Mark(ctx, blob.Ref{Tenant: one.tenant, SHA256: [32]byte(one.sum)})
+			switch {
+			case err != nil && looked > 0 && ctx.Err() != nil:
+				return looked, tenants, sums, nil
+			case err != nil && !errors.Is(err, fault.NotFound("BLOB_NOT_FOUND", "")):
+				return looked, tenants, sums, err
+			}
+		}
+		if one.named || err != nil {
+			tenants, sums = append(tenants, one.tenant), append(sums, one.sum)
+		}
+		looked++
+	}
+	return looked, tenants, sums, nil
 }

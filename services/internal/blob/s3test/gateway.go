@@ -2,10 +2,12 @@ package s3test
 
 import (
 	"bytes"
+	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -45,14 +47,47 @@ func binary(t testing.TB) string {
 // and gives its host:port.
 func Serve(t testing.TB, posix ...string) (endpoint string) {
 	t.Helper()
+	return serve(t, nil, posix)
+}
+
+// ServeUsers is Serve with users that may do nothing but what the policy of a bucket says.
+func ServeUsers(t testing.TB, posix ...string) (endpoint string) {
+	t.Helper()
+	return serve(t, []string{"--iam-dir", t.TempDir()}, posix)
+}
+
+// AddUser makes a user of such a gateway, with its name as access key, and allows it in the bucket what the file says: a
+// policy as it is attached to a user, made one of the bucket.
+func AddUser(t testing.TB, endpoint, name, bucket, policyFile string) (policy string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), binary(t), "admin", "-a", AccessKey, "-s", SecretKey, "-er", "http://"+endpoint, //nolint:gosec // of the test
+		"create-user", "-a", name, "-s", SecretKey, "-r", "user").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	text, err := os.ReadFile(policyFile)
+	require.NoError(t, err)
+	var doc struct {
+		Version   string           `json:"Version"`
+		Statement []map[string]any `json:"Statement"`
+	}
+	require.NoError(t, json.Unmarshal(regexp.MustCompile(`arn:aws:s3:::[a-z-]+`).ReplaceAll(text, []byte("arn:aws:s3:::"+bucket)), &doc))
+	for _, s := range doc.Statement {
+		s["Principal"] = map[string]any{"AWS": []string{name}}
+	}
+	raw, err := json.Marshal(doc)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+func serve(t testing.TB, global, posix []string) (endpoint string) {
+	t.Helper()
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	endpoint = l.Addr().String()
 	require.NoError(t, l.Close())
 	var log bytes.Buffer
-	args := append([]string{"--port", endpoint, "posix"}, posix...)
-	cmd := exec.Command(binary(t), append(args, dir)...)
+	args := append(append([]string{"--port", endpoint}, global...), "posix")
+	cmd := exec.Command(binary(t), append(append(args, posix...), dir)...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	require.NoError(t, cmd.Start())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/mail"
 	"path"
 	"slices"
@@ -165,6 +166,12 @@ func recognisePDF(raw []byte) finding {
 	return f
 }
 
+// unpacked adds what a member of a ZIP says of its size to that of those before it. A sum that is too large for a number stays the largest:
+// sizes are the sender's words, and two of them could come out as a small one.
+func unpacked(total uint64, e *zip.File) uint64 {
+	return total + min(e.UncompressedSize64, math.MaxUint64-total)
+}
+
 func recogniseZIP(raw []byte, depth int) finding {
 	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
@@ -174,7 +181,7 @@ func recogniseZIP(raw []byte, depth int) finding {
 	total := uint64(0)
 	for _, e := range z.File {
 		names[e.Name] = e
-		total += e.UncompressedSize64
+		total = unpacked(total, e)
 	}
 	f := finding{format: findFormat(formatZIP)}
 	if len(z.File) > mostInside || total > largestInside {

@@ -123,7 +123,7 @@ func openForeign(raw []byte) (*foreign, error) {
 		case f.entries[e.Name] != nil:
 			return nil, fmt.Errorf("it holds %.200q twice", e.Name)
 		}
-		total += e.UncompressedSize64
+		total = unpacked(total, e)
 		f.entries[e.Name] = e
 		f.bases[path.Base(e.Name)] = append(f.bases[path.Base(e.Name)], e.Name)
 	}

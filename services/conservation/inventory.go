@@ -2,6 +2,7 @@ package conservation
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -172,7 +173,7 @@ func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.E
 	case n.destroyed > 0:
 		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units were destroyed by a disposal: remove it by hand%s", x.name, n.destroyed, n.units, n.mixed())
 	case n.lost > 0:
-		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other: rows were lost, and check restore makes them again", x.name, n.lost, n.units)
+		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other, or lack receipts that are in it: rows were lost, and check restore makes them again", x.name, n.lost, n.units)
 	default:
 		f.note("%s replica: %s is left of an attempt that was made again", x.name, e.Key)
 	}
@@ -203,7 +204,8 @@ func (s *Service) condemned(ctx context.Context, f *findings, x *replica, e vaul
 	return true, nil
 }
 
-// fates is what became of the units in an object without a row.
+// fates is what became of the units in an object without a row. Lost are those too whose row was backed up before receipts joined them
+// that lie in it.
 type fates struct{ units, lost, destroyed int }
 
 // mixed warns of what is lost with an object that is removed.
@@ -225,11 +227,18 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 		keys[i] = u.Key
 	}
 	var known []string
-	gone := map[string]time.Time{}
+	gone, held := map[string]time.Time{}, map[string][]string{}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		known, err = db.New(tx).KeysKnown(ctx, db.KeysKnownParams{Tenant: tenant, Keys: keys})
 		if err == nil {
 			gone, err = destroyedKeys(ctx, tx, tenant, keys)
+		}
+		if err != nil {
+			return err
+		}
+		rows, err := db.New(tx).WaitingDigests(ctx, db.WaitingDigestsParams{Tenant: tenant, Keys: keys})
+		for _, r := range rows {
+			held[r.UnitKey] = append(held[r.UnitKey], hex.EncodeToString(r.Sha256))
 		}
 		return err
 	})
@@ -238,11 +247,25 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 		switch {
 		case wasDestroyed(gone, u):
 			n.destroyed++
-		case !slices.Contains(known, u.Key):
+		case !slices.Contains(known, u.Key), grewSince(held[u.Key], u):
 			n.lost++
 		}
 	}
 	return n, err
+}
+
+// grewSince says whether a unit has all that its row has, and more. What has something else is not it, but another under its key.
+func grewSince(held []string, u record) bool {
+	var listed []string
+	for _, f := range u.Files {
+		if f.Role != "metadata" {
+			listed = append(listed, f.SHA256)
+		}
+	}
+	other := func(of []string) func(string) bool {
+		return func(sum string) bool { return !slices.Contains(of, sum) }
+	}
+	return len(held) > 0 && slices.ContainsFunc(listed, other(held)) && !slices.ContainsFunc(held, other(listed))
 }
 
 // destroyedKeys gives of each of these keys whose document was destroyed when that was.

@@ -9,6 +9,11 @@ ORDER BY o.key COLLATE "C" LIMIT @page;
 -- Which of these unit keys of a tenant the archive has.
 SELECT unit_key FROM unit WHERE tenant_id = @tenant AND unit_key = ANY(@keys::text[]);
 
+-- name: WaitingDigests :many
+-- The digests of what units of these keys have that can still grow.
+SELECT u.unit_key, f.sha256 FROM unit u JOIN unit_file f ON f.unit_id = u.id
+WHERE u.tenant_id = @tenant AND u.unit_key = ANY(@keys::text[]) AND u.state = 'TAKEN_IN_CHARGE' AND f.role <> 'metadata';
+
 -- name: RestoreUnit :execrows
 INSERT INTO unit (id, tenant_id, unit_key, subject, state, class, fiscal_year, integrates, facts, created_at)
 VALUES (@id, @tenant_id, @unit_key, @subject, 'TAKEN_IN_CHARGE', @class, @fiscal_year, sqlc.narg('integrates'), @facts, @taken)

@@ -272,6 +272,17 @@ func TestRestoreBesideOlderRows(t *testing.T) {
 	require.NotContains(t, strings.Join(f.Notes, "\n"), "units are in package", "again it finds nothing to do")
 	require.Equal(t, before, h.state(t))
 
+	// The same where the backup is older than the object that the receipt came in, of which it has no row either.
+	for _, what := range []string{"archive_copy WHERE object_id", "archive_damage WHERE object_id", "archive_object WHERE id"} {
+		h.wipe(t, what+" IN (SELECT f.object_id FROM unit_file f JOIN older_unit o ON o.id = f.unit_id WHERE f.receipt_type = 'RC')")
+	}
+	older()
+	require.NotEqual(t, before, h.state(t))
+	_, f = h.runCheck(t, restoreKind, "tenants/acme")
+	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
+	require.Equal(t, before, h.state(t), "the receipt is there again")
+	h.readable(t)
+
 	// A row with another receipt is not taken for an older one.
 	older()
 	h.admin(t, `UPDATE unit_file SET file_name = 'other_MC_001.xml' WHERE receipt_type = 'MC'`)

@@ -398,3 +398,39 @@ func (q *Queries) SealAgain(ctx context.Context, arg SealAgainParams) (int64, er
 	}
 	return result.RowsAffected(), nil
 }
+
+const waitingDigests = `-- name: WaitingDigests :many
+SELECT u.unit_key, f.sha256 FROM unit u JOIN unit_file f ON f.unit_id = u.id
+WHERE u.tenant_id = $1 AND u.unit_key = ANY($2::text[]) AND u.state = 'TAKEN_IN_CHARGE' AND f.role <> 'metadata'
+`
+
+type WaitingDigestsParams struct {
+	Tenant string
+	Keys   []string
+}
+
+type WaitingDigestsRow struct {
+	UnitKey string
+	Sha256  []byte
+}
+
+// The digests of what units of these keys have that can still grow.
+func (q *Queries) WaitingDigests(ctx context.Context, arg WaitingDigestsParams) ([]WaitingDigestsRow, error) {
+	rows, err := q.db.Query(ctx, waitingDigests, arg.Tenant, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WaitingDigestsRow
+	for rows.Next() {
+		var i WaitingDigestsRow
+		if err := rows.Scan(&i.UnitKey, &i.Sha256); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -79,7 +79,7 @@ func TestRespondersAreAsked(t *testing.T) {
 			leaf := make509(&x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "leaf"}, OCSPServer: []string{srv.URL}}, root)
 			cfg := defaultRevocation()
 			cfg.AllowNetworks = []string{"127.0.0.0/8"}
-			ask, err := newIssuers(cfg, time.Now)
+			ask, err := newIssuers(cfg, func() time.Time { return now }) // the answers were made for then, and subtests wait for their turn
 			require.NoError(t, err)
 			said := ask.chain(t.Context(), []*x509.Certificate{leaf, root})
 			if c.lacks != "" {

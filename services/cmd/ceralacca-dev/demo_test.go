@@ -47,3 +47,9 @@ func TestDraftIsAnInvoice(t *testing.T) {
 func TestQuoted(t *testing.T) {
 	require.Equal(t, `'/home/a b/it'\''s'`, quoted("/home/a b/it's"))
 }
+
+// TestServerThatIsAway: a NATS_URL that leads nowhere is told at once, and not waited for.
+func TestServerThatIsAway(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, answers("nats://127.0.0.1:1"), "NATS_URL is set but its server does not answer")
+}

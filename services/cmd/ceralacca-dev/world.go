@@ -13,7 +13,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
+	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ceralacca.dev/services/internal/auth"
@@ -153,10 +155,24 @@ func (w *world) startStores(ctx context.Context, o worldOptions) error {
 	}
 	switch url := os.Getenv("NATS_URL"); {
 	case url != "" && !o.private:
+		err = answers(url)
+		if err != nil {
+			return err
+		}
 		w.natsURL = url
 	case o.nats:
 		return w.startNATS(ctx, filepath.Join(root, "deploy", "nats", "permissions.conf"), o.progress)
 	}
+	return nil
+}
+
+// answers tells at once that the server of NATS_URL is away: services would wait for it.
+func answers(url string) error {
+	conn, err := natsgo.Connect(url, natsgo.Timeout(5*time.Second))
+	if err != nil {
+		return fmt.Errorf("NATS_URL is set but its server does not answer (unset it to use one inside the process): %w", err)
+	}
+	conn.Close()
 	return nil
 }
 

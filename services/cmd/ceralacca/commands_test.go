@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/internal/fault"
 )
 
 // TestCommandsAreDocumented: COMMANDS.md has each command with its words, flags and defaults as the program has them, and
@@ -112,4 +115,24 @@ func flagTable(t *testing.T, path string, flags *pflag.FlagSet) string {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", flag, standard, strings.NewReplacer("|", "\\|", "<", "&lt;").Replace(usage))
 	})
 	return b.String()
+}
+
+// TestHints: what this tool knows beside what the server says is shown with it.
+func TestHints(t *testing.T) {
+	noNumber := fault.Invalid("DRAFT_INVALID", "no invoice can be made of it").WithField("draft.document.number", "DRAFT_INVALID", "is missing")
+	for want, err := range map[string]error{
+		"--series SERIES gives the next number": wantsNumber(repeatError{noNumber, "r"}, true),
+		"ceralacca company ls lists":            fault.NotFound("COMPANY_NOT_FOUND", "there is no company c"),
+		"ceralacca series create makes one":     fault.NotFound("SERIES_NOT_FOUND", "there is no series s"),
+		"ceralacca invoice ls lists them":       fault.NotFound("INVOICE_NOT_FOUND", "there is no invoice i"),
+	} {
+		var said bytes.Buffer
+		c := &cli{errOut: &said, format: formatText}
+		require.NotZero(t, c.fail(err))
+		require.Contains(t, said.String(), want)
+	}
+	var said bytes.Buffer
+	c := &cli{errOut: &said, format: formatText}
+	require.Equal(t, exitRefused, c.fail(wantsNumber(noNumber, false)))
+	require.NotContains(t, said.String(), "--series", "who gave a series knows it")
 }

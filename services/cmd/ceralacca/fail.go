@@ -216,6 +216,9 @@ func exitOf(k fault.Kind) int {
 var hints = map[string]string{
 	"ROLE_NOT_ALLOWED":   "operators' commands need an operator's key; invoices, documents and webhooks need a key of the tenant",
 	"FOREIGN_RESOURCE":   "the key belongs to another tenant or reseller: check --tenant and the key",
+	"COMPANY_NOT_FOUND":  "ceralacca company ls lists the companies of the tenant",
+	"SERIES_NOT_FOUND":   "ceralacca series ls lists them, ceralacca series create makes one",
+	"INVOICE_NOT_FOUND":  "ceralacca invoice ls lists them",
 	"CREDENTIAL_UNKNOWN": "look at CERALACCA_API_KEY or --key-file",
 	"API_KEY_UNKNOWN":    "is the key of this server? look at CERALACCA_SERVER, CERALACCA_API_KEY and --key-file",
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -92,6 +94,15 @@ func (c *cli) save(file string, content []byte, answer proto.Message) error {
 	return put(file, shared, content)
 }
 
+// wantsNumber says of a draft that was refused for its number where this tool has one from.
+func wantsNumber(err error, without bool) error {
+	var f *fault.Fault
+	if without && errors.As(err, &f) && slices.ContainsFunc(f.Fields, func(v fault.Field) bool { return v.Path == "draft.document.number" }) {
+		return hintedError{err, "--series SERIES gives the next number of a series (ceralacca series ls; ceralacca series create makes one)"}
+	}
+	return err
+}
+
 func (c *cli) submitCommand() *cobra.Command {
 	var company, requestID, externalID, series string
 	var validateOnly, draft bool
@@ -126,7 +137,7 @@ func (c *cli) submitCommand() *cobra.Command {
 			Parent: parent, Content: in.content, Draft: in.draft, Series: series, ExternalId: externalID, RequestId: requestID, ValidateOnly: validateOnly,
 		})
 		if err != nil {
-			return repeatError{err, requestID}
+			return wantsNumber(repeatError{err, requestID}, draft && series == "")
 		}
 		if validateOnly && c.format == formatText {
 			fmt.Fprintln(c.out, "valid; nothing was stored")

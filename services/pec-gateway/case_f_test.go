@@ -1,13 +1,18 @@
 package pecgateway_test
 
 import (
+	"archive/zip"
+	"bytes"
+	"encoding/base64"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/pec"
 )
 
 // TestF2F3F5F7WhatIsInAMessage: attachments of every odd kind are listed under safe names, dangerous ones with the reason,
@@ -96,4 +101,63 @@ func TestF4HeadersThatCannotBeRead(t *testing.T) {
 	got := h.list(box, func(r *pecv1.ListMessagesRequest) { r.Kind = pecv1.MessageKind_MESSAGE_KIND_ENVELOPE })
 	require.Equal(t, []string{recipient}, got[0].GetTo())
 	h.invariants(box)
+}
+
+// TestF6BombsAndDepth: a message nested a thousand times, and one with an archive that is a gigabyte when it is unpacked, are received
+// as they came, without taking the memory for it; the first with the finding that what is deeper was left unopened. Others come before
+// and after them. TESTPLAN F6 (more parts than the limit: TestI4OddMessagesGoAlone).
+func TestF6BombsAndDepth(t *testing.T) { // alone: what the process asks for is counted
+	h := open(t, "")
+	h.believe()
+	box := h.add(recipient)
+	deep := "From: a@b.test\nTo: " + recipient + "\nSubject: profondo\n" + strings.Repeat("Content-Type: message/rfc822\n\n", 1000) + "Subject: fondo\n\nx\n"
+	var file bytes.Buffer
+	z := zip.NewWriter(&file)
+	w, err := z.Create("zeri.txt")
+	require.NoError(t, err)
+	zeros := make([]byte, 1<<20)
+	for range 1 << 10 {
+		_, err = w.Write(zeros)
+		require.NoError(t, err)
+	}
+	require.NoError(t, z.Close())
+	bomb := "From: a@b.test\nTo: " + recipient + "\nSubject: bomba\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=M\n\n--M\nContent-Type: application/zip; name=\"zeri.zip\"\n" +
+		"Content-Disposition: attachment\nContent-Transfer-Encoding: base64\n\n" + folded(base64.StdEncoding.EncodeToString(file.Bytes())) + "--M--\n"
+	require.Less(t, len(bomb), 4<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, raw := range []string{plain("prima"), deep, bomb, plain("dopo")} {
+		h.inject(recipient, raw)
+	}
+	h.kept(box)
+	runtime.ReadMemStats(&after)
+	require.Less(t, float64(after.TotalAlloc-before.TotalAlloc)/1e6, 512.0, "MB that were asked for, sandbox and test included")
+	found := map[string]*pecv1.Message{}
+	for _, m := range h.receipts(box) {
+		found[m.GetSubject()] = h.get(m.GetName())
+	}
+	require.Len(t, found, 4)
+	require.Zero(t, h.box(box).GetCounts().GetQuarantined())
+	var codes []string
+	for _, f := range found["profondo"].GetVerification().GetFindings() {
+		codes = append(codes, f.GetCode())
+	}
+	require.Contains(t, codes, pec.CodeTooDeep)
+	require.Len(t, found["bomba"].GetParts(), 1)
+	require.Equal(t, "zeri.zip", found["bomba"].GetParts()[0].GetFileName())
+	for subject, raw := range map[string]string{"profondo": deep, "bomba": bomb} {
+		require.Equal(t, strings.ReplaceAll(raw, "\n", "\r\n"), h.content(&pecv1.GetMessageContentRequest{Name: found[subject].GetName()}).String())
+	}
+	part := h.content(&pecv1.GetMessageContentRequest{Name: found["bomba"].GetName(), What: &pecv1.GetMessageContentRequest_Part{Part: found["bomba"].GetParts()[0].GetNumber()}})
+	require.Equal(t, file.Len(), part.Len(), "the archive as it is")
+	h.invariants(box)
+}
+
+// folded is base64 in lines.
+func folded(text string) string {
+	var out strings.Builder
+	for ; len(text) > 76; text = text[76:] {
+		out.WriteString(text[:76] + "\n")
+	}
+	return out.String() + text + "\n"
 }

@@ -193,6 +193,16 @@ func TestG8EverySearchOfTheLogIsIndexed(t *testing.T) {
 						require.Contains(t, indexes, "log_address_pkey", "%s:\n%s", form.title(), plan)
 					}
 				}
+				spots, _, err := nextSpots(ctx, tx, search.trail, after, false, int(most))
+				require.NoError(t, err)
+				var numbers []int64
+				for _, s := range spots {
+					numbers = append(numbers, s.Key)
+				}
+				sql, args = search.entries(numbers, false, size+1)
+				read, indexes, plan = explained(t, ctx, tx, sql, args)
+				require.LessOrEqual(t, read, float64(2*len(numbers)), "%s, rows of page %d:\n%s", form.title(), page, plan)
+				require.NotContains(t, indexes, "no index: log_entry", "%s:\n%s", form.title(), plan)
 				rows, next, err := readLog(ctx, tx, search, after, false, size)
 				require.NoError(t, err)
 				for _, r := range rows {

@@ -17,18 +17,19 @@ import (
 	"ceralacca.dev/services/pec-gateway/internal/sinktest"
 )
 
-// smallServer is an SMTP server (go-smtp's) that says in its EHLO how little it takes, and takes no more.
+// smallServer is an SMTP server (go-smtp's) that takes little, and says so.
 type smallServer struct {
 	mu    sync.Mutex
 	begun int // MAIL commands
 	taken []string
 }
 
-func startSmall(t *testing.T, most int64) (*smallServer, string) {
+func startSmall(t *testing.T, change func(*gosmtp.Server)) (*smallServer, string) {
 	t.Helper()
 	s := &smallServer{}
 	server := gosmtp.NewServer(gosmtp.BackendFunc(func(*gosmtp.Conn) (gosmtp.Session, error) { return s, nil }))
-	server.Domain, server.MaxMessageBytes, server.ReadTimeout, server.WriteTimeout = "localhost", most, time.Minute, time.Minute
+	server.Domain, server.ReadTimeout, server.WriteTimeout = "localhost", time.Minute, time.Minute
+	change(server)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -74,7 +75,7 @@ func (s *smallServer) count() (begun, taken int) {
 func TestA15ServerSmallerThanOurLimit(t *testing.T) {
 	t.Parallel()
 	const most = 40_000
-	small, address := startSmall(t, most)
+	small, address := startSmall(t, func(s *gosmtp.Server) { s.MaxMessageBytes = most })
 	front := sinktest.Start(t)
 	front.BehindAddress(address)
 	p := openSinks(t, front)
@@ -134,6 +135,31 @@ func TestA15ServerSmallerThanOurLimit(t *testing.T) {
 	p.reaches(other, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 	require.Equal(t, "size", p.way(other).GetAttempts()[0].GetCause())
 	require.Len(t, told(), 1, "once")
+	require.Zero(t, p.alarms())
+	p.everything()
+}
+
+// TestA17ServerTakesFewerThanOurLimit: a server that says "later" to the third recipient would say so for ever. The message is REJECTED
+// after one attempt whose words have the number that it takes, nobody gets it, and what has fewer recipients leaves after it. TESTPLAN A17.
+func TestA17ServerTakesFewerThanOurLimit(t *testing.T) {
+	t.Parallel()
+	small, address := startSmall(t, func(s *gosmtp.Server) { s.MaxRecipients = 2 })
+	front := sinktest.Start(t)
+	front.BehindAddress(address)
+	p := openSinks(t, front)
+	m := p.through(sender, front, false) // to three
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	next := p.send("a@beta.test", "b@beta.test")
+	p.reaches(next, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_REJECTED, d.GetState())
+	require.Len(t, d.GetAttempts(), 1, "not again and again")
+	a := d.GetAttempts()[0]
+	require.Equal(t, []string{"refused", "rcpt", "too-many-recipients"}, []string{a.GetOutcome(), a.GetPhase(), a.GetCause()}, a)
+	require.True(t, strings.HasPrefix(a.GetText(), "the server takes at most 2 recipients in one message: 452 "), a.GetText())
+	require.Nil(t, a.GetDotTime())
+	begun, taken := small.count()
+	require.Equal(t, []int{2, 1}, []int{begun, taken})
+	require.Contains(t, small.taken[0], "Message-ID: <"+next.GetMessageId()+">")
 	require.Zero(t, p.alarms())
 	p.everything()
 }

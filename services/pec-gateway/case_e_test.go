@@ -51,7 +51,17 @@ func TestE2E5E6E8E9E13Receipts(t *testing.T) {
 				r.About, r.Kind = m.GetName(), pecv1.MessageKind_MESSAGE_KIND_ACCEPTANCE
 			})) == 1
 		})
-		require.Empty(t, p.get(m.GetName()).GetContradictions())
+		p.eventually("it is put together with the delivery", func() bool { return p.get(m.GetName()).GetProviderId() != "" })
+		got := are(m, map[string]string{"accetta-tardi": "delivered", "muta": "waiting"})
+		require.Equal(t, pecv1.MessageState_MESSAGE_STATE_ACCEPTED, got.GetState())
+		require.Empty(t, got.GetContradictions())
+		accepted := 0
+		for _, e := range heard[*pecv1.DeliveryStateChanged](p.house) {
+			if e.GetMessage() == m.GetName() && e.GetState() == "MESSAGE_STATE_ACCEPTED" {
+				accepted++
+			}
+		}
+		require.Equal(t, 1, accepted, "told by the delivery, and not once more by the acceptance")
 	})
 	t.Run("E5 delivered and not delivered", func(t *testing.T) {
 		m := p.send("contraddetta@beta.test", "doppia@beta.test")

@@ -199,10 +199,14 @@ func TestG8EverySearchOfTheLogIsIndexed(t *testing.T) {
 				for _, s := range spots {
 					numbers = append(numbers, s.Key)
 				}
-				sql, args = search.entries(numbers, false, size+1)
-				read, indexes, plan = explained(t, ctx, tx, sql, args)
-				require.LessOrEqual(t, read, float64(2*len(numbers)), "%s, rows of page %d:\n%s", form.title(), page, plan)
-				require.NotContains(t, indexes, "no index: log_entry", "%s:\n%s", form.title(), plan)
+				if len(numbers) > 0 {
+					sql, args = search.entries(numbers, false, size+1)
+					read, indexes, plan = explained(t, ctx, tx, sql, args)
+					require.LessOrEqual(t, read, float64(2*len(numbers)), "%s, rows of page %d:\n%s", form.title(), page, plan)
+					for index := range indexes {
+						require.Contains(t, []string{"log_entry_pkey", "log_address_pkey", ""}, index, "%s:\n%s", form.title(), plan)
+					}
+				}
 				rows, next, err := readLog(ctx, tx, search, after, false, size)
 				require.NoError(t, err)
 				for _, r := range rows {

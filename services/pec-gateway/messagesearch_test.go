@@ -169,10 +169,14 @@ func TestEverySearchOfMessagesIsIndexed(t *testing.T) {
 				for _, s := range spots {
 					keys = append(keys, s.Key)
 				}
-				sql, args = search.messages(keys, size+1)
-				read, indexes, plan = explained(t, ctx, tx, sql, args)
-				require.LessOrEqual(t, read, float64(len(keys)*(2+len(search.probed))), "%s, rows of page %d:\n%s", form.title(), page, plan)
-				require.NotContains(t, indexes, "no index: message_word", "%s:\n%s", form.title(), plan)
+				if len(keys) > 0 {
+					sql, args = search.messages(keys, size+1)
+					read, indexes, plan = explained(t, ctx, tx, sql, args)
+					require.LessOrEqual(t, read, float64(len(keys)*(2+len(search.probed))), "%s, rows of page %d:\n%s", form.title(), page, plan)
+					for index := range indexes {
+						require.Contains(t, []string{"message_pkey", "message_word_of", ""}, index, "%s:\n%s", form.title(), plan)
+					}
+				}
 				shown, next, err := search.page(ctx, tx, after, size)
 				require.NoError(t, err)
 				for _, m := range shown {

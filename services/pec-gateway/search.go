@@ -204,14 +204,19 @@ func (s *messageSearch) words(ctx context.Context, tx pgx.Tx, text string) (stri
 	return rare, nil
 }
 
-// messages are those of the ids that fit. The inner statement is done first: its rows are few, and known by their key.
+// searchColumns are what is asked of a message.
+const searchColumns = "id, tenant_id, mailbox_id, receive_time, quarantine_code, folder, tipo, kind, state, certified_sender, from_address, recipients, subject, attachments, proven, direction, message_id, identificativo, reference, about_id"
+
+// messages are those of the ids that fit. The inner statement knows the ids alone: with anything else beside them a planner might
+// take an index that leads to many more rows.
 func (s *messageSearch) messages(ids []uuid.UUID, most int) (string, []any) {
-	w := where{conditions: slices.Clone(s.rest.conditions), args: slices.Clone(s.rest.args)}
-	w.and("id = ANY(%s::uuid[])", ids)
+	w := where{conditions: slices.Clone(s.rest.conditions), args: append(slices.Clone(s.rest.args), ids)}
+	given := len(w.args)
 	for _, term := range s.probed { // one look for each message: with a join all that have the word might be read
 		w.and("(SELECT true FROM message_word w WHERE w.tenant_id = %s AND w.message_id = message.id AND w.word >= %s AND w.word < %s LIMIT 1)", s.tenant, term, term+lastLetter)
 	}
-	return fmt.Sprintf("SELECT * FROM (SELECT receive_time, id FROM message WHERE %s OFFSET 0) AS fitting ORDER BY receive_time DESC, id DESC LIMIT %d", w.String(), most), w.args
+	return fmt.Sprintf("SELECT receive_time, id FROM (SELECT %s FROM message WHERE tenant_id = $1 AND id = ANY($%d::uuid[]) OFFSET 0) AS message WHERE %s ORDER BY receive_time DESC, id DESC LIMIT %d",
+		searchColumns, given, w.String(), most), w.args
 }
 
 // page gives the messages of a page, and where the next one begins.

@@ -131,14 +131,34 @@ func TestE3E4NoticesAndDeliveries(t *testing.T) {
 	p.pass(30 * time.Hour)
 	are(map[string]string{"dopo-60h": "delivered"})
 	p.pass(13 * time.Hour)
-	p.state(way["muta"], pecv1.MessageState_MESSAGE_STATE_FAILED)
 	p.overdue(way["muta"], "")
-	changes := map[string]int{}
-	for _, e := range heard[*pecv1.DeliveryStateChanged](p.house) {
-		changes[e.GetMessage()+" "+e.GetState()]++
+	ends := map[string]string{}
+	for local, m := range way {
+		ends[local] = "MESSAGE_STATE_DELIVERED"
+		if !strings.HasPrefix(local, "dopo-") {
+			ends[local] = "MESSAGE_STATE_FAILED"
+		}
+		shown := p.state(m, pecv1.MessageState(pecv1.MessageState_value[ends[local]]))
+		require.Equal(t, strings.HasPrefix(local, "dopo-"), shown.GetRecipients()[0].GetLate(), local)
+		require.Empty(t, shown.GetContradictions(), "%s: what comes late contradicts nothing", local)
 	}
-	for what, n := range changes {
-		require.Equal(t, 1, n, what)
+	told := func() map[string]int {
+		changes := map[string]int{}
+		for _, e := range heard[*pecv1.DeliveryStateChanged](p.house) {
+			changes[e.GetMessage()+" "+e.GetState()]++
+		}
+		return changes
+	}
+	p.eventually("each end is told", func() bool {
+		for local, m := range way {
+			if told()[m.GetName()+" "+ends[local]] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for what, n := range told() {
+		require.Equal(t, 1, n, "%s: told more than once", what)
 	}
 	p.invariants()
 	p.house.invariants(p.mailbox())

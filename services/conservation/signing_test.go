@@ -72,7 +72,7 @@ func (h *house) credentials(t testing.TB) (names []string) {
 func TestSigningStops(t *testing.T) {
 	t.Parallel()
 	h, _ := openLogged(t)
-	ctx, s, tenant, b := context.Background(), h.service, "acme", h.openBooks(t)
+	ctx, s, tenant, b := telemetry.WithActor(context.Background(), "test"), h.service, "acme", h.openBooks(t)
 	shelve(t, h)
 	first := h.units(t, "")[0].GetName()
 	manage := signv1.NewCredentialServiceClient(h.Operator("signer"))
@@ -170,6 +170,7 @@ func TestSigningStops(t *testing.T) {
 			h.await(t, "told once", func() bool { stopped, resumed := h.told(); return stopped == n+1 && resumed == n })
 
 			ways[name].mend(t, active[0])
+			require.NoError(t, attempts[0](), "after so many attempts the package's own job comes within five minutes; the others come by themselves")
 			h.judge(t, h.awaitSealed(t, pack.GetName()))
 			h.await(t, "reported", func() bool {
 				_, err := api.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})

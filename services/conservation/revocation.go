@@ -47,7 +47,7 @@ func defaultRevocation() RevocationConfig {
 
 func (c RevocationConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute, "revocation.timeout", "must be between 10ms and 1m")
-	bad(c.MaxList < 1<<10 || c.MaxList > 64<<20, "revocation.max_list", "must be between 1024 and 67108864 bytes")
+	bad(c.MaxList < 1<<10 || c.MaxList > mostList, "revocation.max_list", "must be between 1024 and 67108864 bytes")
 	_, err := guard.New(c.AllowNetworks)
 	bad(err != nil, "revocation.allow_networks", "%v", err)
 }
@@ -309,9 +309,11 @@ func (s *Service) revocationAgain(ctx context.Context, file io.ReaderAt, size in
 	return s.keepRevocation(ctx, p, *r)
 }
 
+// mostList is the most that max_list may be, in bytes: no file of them in a package is larger.
+const mostList = 64 << 20
+
 // revocationIn reads it from the tag files of a package; nil: it has none.
 func revocationIn(file io.ReaderAt, size int64, dir string) (*revocations, error) {
-	const largest = 1 << 30
 	z, err := zip.NewReader(file, size)
 	if err != nil {
 		return nil, fmt.Errorf("no readable ZIP: %w", err)
@@ -322,7 +324,7 @@ func revocationIn(file io.ReaderAt, size int64, dir string) (*revocations, error
 		if !ok {
 			continue
 		}
-		files[revocationDir+name], err = readEntry(e, largest)
+		files[revocationDir+name], err = readEntry(e, mostList)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name, err)
 		}

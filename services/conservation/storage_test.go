@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
@@ -363,6 +365,21 @@ func TestLargeIntake(t *testing.T) {
 	for _, wait := range waits {
 		require.NoError(t, wait())
 	}
+}
+
+// TestFileWhereItIsNot: a row that says of a file what its object has not, whatever the numbers, is an error of that file.
+func TestFileWhereItIsNot(t *testing.T) {
+	t.Parallel()
+	id, whole := uuid.New(), []byte("one object")
+	c := cabinet{s: &Service{replicas: &replicas{}}, held: map[uuid.UUID][]byte{id: whole}}
+	for _, at := range []struct{ offset, size int64 }{{-1, 1}, {0, 11}, {10, 1}, {11, 0}, {math.MaxInt64, 1}, {1, math.MaxInt64}, {math.MaxInt64, math.MaxInt64}, {5, -2}, {math.MaxInt64, math.MinInt64}} {
+		_, err := c.file(context.Background(), db.UnitFile{ObjectID: &id, ObjectOffset: &at.offset, Size: at.size, Sha256: make([]byte, 32)})
+		require.Equal(t, "FILE_CORRUPT", fault.Of(err).Code, "%+v", at)
+	}
+	sum, four := sha256.Sum256(whole[4:]), int64(4)
+	raw, err := c.file(context.Background(), db.UnitFile{ObjectID: &id, ObjectOffset: &four, Size: 6, Sha256: sum[:]})
+	require.NoError(t, err)
+	require.Equal(t, "object", string(raw))
 }
 
 // TestNothingStaysInClear: a package that is read to be judged lies in a file that has no name, so that nothing of it is left when

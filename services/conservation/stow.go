@@ -297,7 +297,7 @@ func (c *cabinet) bytes(ctx context.Context, f db.UnitFile) ([]byte, error) {
 		}
 		c.held[*f.ObjectID], c.order = whole, append(c.order, *f.ObjectID)
 	}
-	if *f.ObjectOffset < 0 || *f.ObjectOffset+f.Size > int64(len(whole)) {
+	if *f.ObjectOffset < 0 || f.Size < 0 || *f.ObjectOffset > int64(len(whole))-f.Size {
 		return nil, errCorruptFile(f)
 	}
 	return whole[*f.ObjectOffset : *f.ObjectOffset+f.Size], nil

@@ -1462,8 +1462,9 @@ func (x *GetChallengeRequest) GetName() string {
 type AuthorizeChallengeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/companies/{company}/credentials/{credential}/challenges/{challenge}
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Pin           string `protobuf:"bytes,2,opt,name=pin,proto3" json:"pin,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pin  string `protobuf:"bytes,2,opt,name=pin,proto3" json:"pin,omitempty"`
+	// The one-time password. Empty for a device at a provider that asks the person itself, in its app.
 	Otp           string `protobuf:"bytes,3,opt,name=otp,proto3" json:"otp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1892,11 +1893,12 @@ const file_ceralacca_sign_v1_authorization_proto_rawDesc = "" +
 	"\ttimestamp\x18\x03 \x01(\bR\ttimestamp\x121\n" +
 	"\x03pdf\x18\x04 \x01(\v2\x1f.ceralacca.sign.v1.PdfSignatureR\x03pdf\"w\n" +
 	"\x13GetChallengeRequest\x12`\n" +
-	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+$R\x04name\"\xbf\x01\n" +
+	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+$R\x04name\"\xbc\x01\n" +
 	"\x19AuthorizeChallengeRequest\x12`\n" +
 	"\x04name\x18\x01 \x01(\tBL\xe0A\x02\xbaHFrD2B^tenants/[^/]+/companies/[^/]+/credentials/[^/]+/challenges/[^/]+$R\x04name\x12\x1f\n" +
-	"\x03pin\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03pin\x12\x1f\n" +
-	"\x03otp\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xa3\x01\n" +
+	"\x03pin\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\x04r\x02\x18@\x80\x01\x01R\x03pin\x12\x1c\n" +
+	"\x03otp\x18\x03 \x01(\tB\n" +
+	"\xbaH\x04r\x02\x18@\x80\x01\x01R\x03otp\"\xa3\x01\n" +
 	"\x1aAuthorizeChallengeResponse\x12)\n" +
 	"\rauthorization\x18\x01 \x01(\tB\x03\x80\x01\x01R\rauthorization\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

@@ -547,15 +547,25 @@ func filesOf(tenant string, u record) ([]db.UnitFile, error) {
 
 // grow adds to a unit what came after its row was backed up: what is in no package may have grown, by receipts and nothing else.
 func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.UnitFile, u record) (bool, error) {
-	lacks := func(list []recordFile, x recordFile) bool {
-		return x.Role != "metadata" && !slices.ContainsFunc(list, func(h recordFile) bool {
-			return h.Role == x.Role && h.ReceiptType == x.ReceiptType && h.FileName == x.FileName && h.SHA256 == x.SHA256
-		})
-	}
-	was := recordOf(row, facts{}, held)
-	if row.State != "TAKEN_IN_CHARGE" || !slices.ContainsFunc(u.Files, func(x recordFile) bool { return lacks(was.Files, x) }) {
+	q := db.New(tx)
+	if !outgrown(row, held, u) {
 		return false, nil
 	}
+	// Another receipt may be joining it just now, or its files be moved: nobody changes it from here on, and what is so then counts.
+	row, err := q.LockUnitByKey(ctx, db.LockUnitByKeyParams{TenantID: r.tenant, UnitKey: row.UnitKey})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil // it was destroyed meanwhile
+	}
+	if err == nil {
+		held, err = q.FilesOf(ctx, []uuid.UUID{u.Unit})
+	}
+	if err != nil {
+		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	if row.ID != u.Unit || !outgrown(row, held, u) {
+		return false, nil
+	}
+	was := recordOf(row, facts{}, held)
 	if slices.ContainsFunc(was.Files, func(x recordFile) bool { return lacks(u.Files, x) }) {
 		r.f.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
 		return false, nil
@@ -564,7 +574,6 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 	if err != nil {
 		return false, fmt.Errorf("conservation: facts of unit %s: %w", u.Unit, err)
 	}
-	q := db.New(tx)
 	err = q.DropFiles(ctx, u.Unit)
 	if err == nil {
 		err = r.files(ctx, tx, u.placedAs(was))
@@ -577,4 +586,17 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 	}
 	r.grown++
 	return true, nil
+}
+
+// outgrown says that a replica holds files of a unit that its row has not, and that it is in no package.
+func outgrown(row db.Unit, held []db.UnitFile, u record) bool {
+	was := recordOf(row, facts{}, held)
+	return row.State == "TAKEN_IN_CHARGE" && slices.ContainsFunc(u.Files, func(x recordFile) bool { return lacks(was.Files, x) })
+}
+
+// lacks says that a file is not among others; the metadata file is made anew whenever one comes.
+func lacks(list []recordFile, x recordFile) bool {
+	return x.Role != "metadata" && !slices.ContainsFunc(list, func(h recordFile) bool {
+		return h.Role == x.Role && h.ReceiptType == x.ReceiptType && h.FileName == x.FileName && h.SHA256 == x.SHA256
+	})
 }

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
@@ -16,6 +19,8 @@ import (
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 // spread takes in n invoices, one after the other, so that each lies in an object of its own.
@@ -291,4 +296,73 @@ func TestRestoreBesideOlderRows(t *testing.T) {
 	require.Len(t, f.Problems, 1, "%+v", f)
 	require.Equal(t, "the replica holds other files of it than its row, which stays as it is", f.Problems[0].Problem)
 	require.Equal(t, row, h.state(t))
+}
+
+// TestRestoreWhileAReceiptComes: a receipt that joins a unit while its row is about to be completed from the replicas is not lost, and
+// the row leads to where its files are.
+func TestRestoreWhileAReceiptComes(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx := context.Background()
+	ev := h.invoice(t, 10)
+	ev.State, ev.Receipts = "INVOICE_STATE_AVAILABLE_IN_RESERVED_AREA", []*invoicev1.Receipt{h.receipt(t, "MC", 10)}
+	h.settle(t, ctx, ev)
+	h.await(t, "taken", func() bool { return len(h.units(t, ev.GetInvoice())) == 1 })
+	h.admin(t, `CREATE TABLE older_file AS SELECT * FROM unit_file`)
+	h.admin(t, `CREATE TABLE older_unit AS SELECT id, facts FROM unit`)
+	more := proto.CloneOf(ev)
+	more.State, more.Receipts = "INVOICE_STATE_DELIVERED", append(more.Receipts, h.receipt(t, "RC", 10), h.receipt(t, "MC", 12))
+	h.settle(t, ctx, more)
+	h.await(t, "the receipts", func() bool { return len(h.units(t, ev.GetInvoice())[0].GetFiles()) == 5 })
+	var whole record // as the replicas have it
+	require.NoError(t, h.service.db.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error {
+		units, err := db.New(tx).ListUnits(ctx, db.ListUnitsParams{TenantID: "acme", Before: lastID, Page: 1})
+		require.NoError(t, err)
+		files, err := db.New(tx).FilesOf(ctx, []uuid.UUID{units[0].ID})
+		require.NoError(t, err)
+		var f facts
+		require.NoError(t, json.Unmarshal(units[0].Facts, &f))
+		whole = recordOf(units[0], f, files)
+		return nil
+	}))
+	h.wipe(t, "unit_file", "search_entry")
+	h.admin(t, `INSERT INTO unit_file SELECT * FROM older_file`)
+	h.admin(t, `UPDATE unit u SET facts = o.facts FROM older_unit o WHERE o.id = u.id`)
+
+	other := proto.CloneOf(ev)
+	other.Receipts = append(other.Receipts, h.receipt(t, "MC", 11))
+	in, err := readSettled("acme", other)
+	require.NoError(t, err)
+	contents, err := h.service.readAll(ctx, in.files)
+	require.NoError(t, err)
+	joins, commit, joined := make(chan int32, 1), make(chan struct{}), make(chan error, 1)
+	go func() {
+		joined <- h.service.db.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error {
+			_, err := h.service.takeNow(ctx, tx, in, contents)
+			joins <- int32(tx.Conn().PgConn().PID()) //nolint:gosec // a process
+			<-commit
+			return err
+		})
+	}()
+	pid := <-joins
+	r, restored := &restoring{s: h.service, tenant: "acme", f: &findings{}}, make(chan error, 1)
+	go func() {
+		restored <- h.service.db.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error { return r.page(ctx, tx, []record{whole}) })
+	}()
+	admin, waits := pgtest.Admin(t, h.DB("conservation")), false
+	for end := time.Now().Add(time.Minute); !waits && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		require.NoError(t, admin.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE NOT l.granted AND $1 = ANY(pg_blocking_pids(l.pid)))`, pid).Scan(&waits))
+	}
+	close(commit)
+	require.True(t, waits, "restore waits for the receipt")
+	require.NoError(t, <-joined)
+	require.NoError(t, <-restored)
+	require.Len(t, r.f.Problems, 1, "a person is told")
+	var names []string
+	for _, f := range h.units(t, ev.GetInvoice())[0].GetFiles() {
+		names = append(names, f.GetFileName())
+	}
+	require.Len(t, names, 4, "no files of two states: %v", names)
+	require.Contains(t, names, other.GetReceipts()[1].GetFileName())
+	h.readable(t)
 }

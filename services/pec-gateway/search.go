@@ -144,8 +144,8 @@ func (s *messageSearch) choose(ctx context.Context, tx pgx.Tx, req *pecv1.ListMe
 		}
 		s.few([]any{id}, "about_id = $2")
 	case rare != "":
-		s.few([]any{s.among, rare, rare + lastLetter},
-			"id IN (SELECT w.message_id FROM message_word w WHERE w.tenant_id = $1 AND w.mailbox_id = ANY($2::uuid[]) AND w.word >= $3 AND w.word < $4)")
+		s.condition.args = append(s.condition.args, s.among, rare, rare+lastLetter)
+		s.from, s.boxes, s.remaining = rareWord, nil, true
 	case state:
 		s.condition.and("state = %s AND direction = 2", int32(req.GetState()))
 	case req.GetFolder() != "" && req.GetFolder() != "INBOX": // where nearly everything is
@@ -176,6 +176,12 @@ const (
 	lastLetter = "\U0010FFFF" // it comes after all that begin with the same letters
 	mostRare   = 20_000       // messages that a word is in, for the search to begin with them
 )
+
+// rareWord is what a trail begins with that has such a word, one look for each message: with a join a planner that takes it for more
+// frequent than it is might read all messages there are.
+const rareWord = `(SELECT m.receive_time, m.id, m.tenant_id FROM (
+		SELECT DISTINCT message_id FROM message_word WHERE tenant_id = $1 AND mailbox_id = ANY($2::uuid[]) AND word >= $3 AND word < $4
+	) AS w, LATERAL (SELECT receive_time, id, tenant_id FROM message WHERE tenant_id = $1 AND id = w.message_id OFFSET 0) AS m OFFSET 0) AS fitting`
 
 // words asks for words; each may be the beginning of one. The one that the fewest messages have is given, if they are few enough to
 // begin with; the others are looked for among messages that fit otherwise.

@@ -13,6 +13,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/blob"
+	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
@@ -57,8 +58,45 @@ func (v *visit) receive(ctx context.Context, at place, items []*found, next uint
 	return v.admit(ctx, at, items, next)
 }
 
+// When a mailbox has many messages at a time, others wait behind it.
+const (
+	crowd       = 64  // messages of one batch that are many
+	mostBehind  = 512 // events that wait to be published before it gives way
+	giveWayLook = 20 * time.Millisecond
+	giveWayMost = 2 * time.Second // for a batch: where the broker is away, what lies at the provider is kept all the same
+)
+
+// giveWay waits while many events have still to be published. They go out in one order, so a mailbox that is flooded, or read for the
+// first time, would have the news of all others wait behind its own.
+func (s *Service) giveWay(ctx context.Context, coming int) error {
+	if coming < crowd {
+		return nil
+	}
+	for end := time.Now().Add(giveWayMost); time.Now().Before(end); {
+		behind := false
+		err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			behind, err = bus.Behind(ctx, tx, mostBehind)
+			return err
+		})
+		if err != nil || !behind {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(giveWayLook):
+		}
+	}
+	return nil
+}
+
 // admit reads and records messages that are archived.
 func (v *visit) admit(ctx context.Context, at place, items []*found, next uint32) error {
+	err := v.s.giveWay(ctx, len(items))
+	if err != nil {
+		return err
+	}
 	release, err := v.s.slot(ctx)
 	if err != nil {
 		return err

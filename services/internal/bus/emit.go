@@ -45,6 +45,16 @@ func (b *Bus) Emit(ctx context.Context, tx pgx.Tx, ev proto.Message) error {
 	return err
 }
 
+// Behind says whether at least n events of this schema have still to be published. They are in the order in which they were written, so
+// who writes many at a time has those of everybody else wait. tx sees all tenants.
+func Behind(ctx context.Context, tx pgx.Tx, n int) (behind bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT count(*) = $1 FROM (SELECT FROM outbox LIMIT $1) AS waiting`, n).Scan(&behind)
+	if err != nil {
+		return false, fmt.Errorf("bus: count what waits: %w", err)
+	}
+	return behind, nil
+}
+
 // EmitID is Emit and tells the id under which ev travels.
 func (b *Bus) EmitID(ctx context.Context, tx pgx.Tx, ev proto.Message) (uuid.UUID, error) {
 	entry, ok := catalog.ByMessage(ev.ProtoReflect().Descriptor().FullName())

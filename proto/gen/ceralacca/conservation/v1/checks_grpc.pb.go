@@ -33,6 +33,8 @@ const (
 type CheckServiceClient interface {
 	// Starts a check that else comes by itself; follow it with GetReport.
 	RunCheck(ctx context.Context, in *RunCheckRequest, opts ...grpc.CallOption) (*CheckReport, error)
+	// A report of a check with its signed bytes and its receipt, which verify without the archive. NOT_FOUND with
+	// REPORT_NOT_FOUND; FAILED_PRECONDITION with STORAGE_OFF where no storage is configured any more.
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*CheckReport, error)
 	// Newest first.
 	ListReports(ctx context.Context, in *ListReportsRequest, opts ...grpc.CallOption) (*ListReportsResponse, error)
@@ -85,6 +87,8 @@ func (c *checkServiceClient) ListReports(ctx context.Context, in *ListReportsReq
 type CheckServiceServer interface {
 	// Starts a check that else comes by itself; follow it with GetReport.
 	RunCheck(context.Context, *RunCheckRequest) (*CheckReport, error)
+	// A report of a check with its signed bytes and its receipt, which verify without the archive. NOT_FOUND with
+	// REPORT_NOT_FOUND; FAILED_PRECONDITION with STORAGE_OFF where no storage is configured any more.
 	GetReport(context.Context, *GetReportRequest) (*CheckReport, error)
 	// Newest first.
 	ListReports(context.Context, *ListReportsRequest) (*ListReportsResponse, error)

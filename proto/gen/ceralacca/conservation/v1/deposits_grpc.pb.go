@@ -47,6 +47,7 @@ type DepositServiceClient interface {
 	CreateDeposit(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CreateDepositRequest, Deposit], error)
 	// What is there of a key: where an upload goes on, or how it ended. NOT_FOUND when nothing came under it yet.
 	OpenDeposit(ctx context.Context, in *OpenDepositRequest, opts ...grpc.CallOption) (*Deposit, error)
+	// A deposit, and once it is judged its unit or the reasons of its refusal. NOT_FOUND with DEPOSIT_NOT_FOUND.
 	GetDeposit(ctx context.Context, in *GetDepositRequest, opts ...grpc.CallOption) (*Deposit, error)
 	// Newest first.
 	ListDeposits(ctx context.Context, in *ListDepositsRequest, opts ...grpc.CallOption) (*ListDepositsResponse, error)
@@ -182,6 +183,7 @@ type DepositServiceServer interface {
 	CreateDeposit(grpc.ClientStreamingServer[CreateDepositRequest, Deposit]) error
 	// What is there of a key: where an upload goes on, or how it ended. NOT_FOUND when nothing came under it yet.
 	OpenDeposit(context.Context, *OpenDepositRequest) (*Deposit, error)
+	// A deposit, and once it is judged its unit or the reasons of its refusal. NOT_FOUND with DEPOSIT_NOT_FOUND.
 	GetDeposit(context.Context, *GetDepositRequest) (*Deposit, error)
 	// Newest first.
 	ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error)

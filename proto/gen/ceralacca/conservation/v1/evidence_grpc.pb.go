@@ -45,6 +45,9 @@ type EvidenceServiceClient interface {
 	GetPackageReceipt(ctx context.Context, in *GetPackageReceiptRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// The log's name and public key: to be kept from the first day, since all offline checks rest on it.
 	GetLog(ctx context.Context, in *GetLogRequest, opts ...grpc.CallOption) (*Log, error)
+	// The signed checkpoint of a size of the log, with its cosignatures; size 0 asks for the newest. NOT_FOUND with
+	// CHECKPOINT_NOT_FOUND for a size at which none was signed; FAILED_PRECONDITION with LOG_OFF where the
+	// installation keeps no log.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*Checkpoint, error)
 	// Largest first.
 	ListCheckpoints(ctx context.Context, in *ListCheckpointsRequest, opts ...grpc.CallOption) (*ListCheckpointsResponse, error)
@@ -61,6 +64,7 @@ type EvidenceServiceClient interface {
 	//
 	// INVALID_ARGUMENT STATEMENT_MAIL_INCOMPLETE; FAILED_PRECONDITION LOG_OFF.
 	SetStatementMail(ctx context.Context, in *SetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error)
+	// By which mailbox and to whom the log's statements are sent; an empty answer when it was never set.
 	GetStatementMail(ctx context.Context, in *GetStatementMailRequest, opts ...grpc.CallOption) (*StatementMail, error)
 }
 
@@ -186,6 +190,9 @@ type EvidenceServiceServer interface {
 	GetPackageReceipt(context.Context, *GetPackageReceiptRequest) (*Receipt, error)
 	// The log's name and public key: to be kept from the first day, since all offline checks rest on it.
 	GetLog(context.Context, *GetLogRequest) (*Log, error)
+	// The signed checkpoint of a size of the log, with its cosignatures; size 0 asks for the newest. NOT_FOUND with
+	// CHECKPOINT_NOT_FOUND for a size at which none was signed; FAILED_PRECONDITION with LOG_OFF where the
+	// installation keeps no log.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*Checkpoint, error)
 	// Largest first.
 	ListCheckpoints(context.Context, *ListCheckpointsRequest) (*ListCheckpointsResponse, error)
@@ -202,6 +209,7 @@ type EvidenceServiceServer interface {
 	//
 	// INVALID_ARGUMENT STATEMENT_MAIL_INCOMPLETE; FAILED_PRECONDITION LOG_OFF.
 	SetStatementMail(context.Context, *SetStatementMailRequest) (*StatementMail, error)
+	// By which mailbox and to whom the log's statements are sent; an empty answer when it was never set.
 	GetStatementMail(context.Context, *GetStatementMailRequest) (*StatementMail, error)
 	mustEmbedUnimplementedEvidenceServiceServer()
 }

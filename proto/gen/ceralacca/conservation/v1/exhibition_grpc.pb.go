@@ -41,6 +41,7 @@ type ExhibitionServiceClient interface {
 	RebuildSearch(ctx context.Context, in *RebuildSearchRequest, opts ...grpc.CallOption) (*RebuildSearchResponse, error)
 	// Starts a pacchetto di distribuzione. FAILED_PRECONDITION with DISTRIBUTION_EMPTY or DISTRIBUTION_TOO_LARGE.
 	CreateDistribution(ctx context.Context, in *CreateDistributionRequest, opts ...grpc.CallOption) (*Distribution, error)
+	// Its state, and once it is built its size and digest. NOT_FOUND with DISTRIBUTION_NOT_FOUND.
 	GetDistribution(ctx context.Context, in *GetDistributionRequest, opts ...grpc.CallOption) (*Distribution, error)
 	// Newest first.
 	ListDistributions(ctx context.Context, in *ListDistributionsRequest, opts ...grpc.CallOption) (*ListDistributionsResponse, error)
@@ -150,6 +151,7 @@ type ExhibitionServiceServer interface {
 	RebuildSearch(context.Context, *RebuildSearchRequest) (*RebuildSearchResponse, error)
 	// Starts a pacchetto di distribuzione. FAILED_PRECONDITION with DISTRIBUTION_EMPTY or DISTRIBUTION_TOO_LARGE.
 	CreateDistribution(context.Context, *CreateDistributionRequest) (*Distribution, error)
+	// Its state, and once it is built its size and digest. NOT_FOUND with DISTRIBUTION_NOT_FOUND.
 	GetDistribution(context.Context, *GetDistributionRequest) (*Distribution, error)
 	// Newest first.
 	ListDistributions(context.Context, *ListDistributionsRequest) (*ListDistributionsResponse, error)
@@ -387,6 +389,8 @@ type InspectorServiceClient interface {
 	CreateInspector(ctx context.Context, in *CreateInspectorRequest, opts ...grpc.CallOption) (*CreateInspectorResponse, error)
 	// Newest first, ended ones too.
 	ListInspectors(ctx context.Context, in *ListInspectorsRequest, opts ...grpc.CallOption) (*ListInspectorsResponse, error)
+	// Ends an inspector's access at once; what was looked at stays written down. A repeat changes nothing. NOT_FOUND
+	// with INSPECTOR_NOT_FOUND.
 	RevokeInspector(ctx context.Context, in *RevokeInspectorRequest, opts ...grpc.CallOption) (*Inspector, error)
 	// Everything that inspectors did, newest first.
 	ListInspections(ctx context.Context, in *ListInspectionsRequest, opts ...grpc.CallOption) (*ListInspectionsResponse, error)
@@ -450,6 +454,8 @@ type InspectorServiceServer interface {
 	CreateInspector(context.Context, *CreateInspectorRequest) (*CreateInspectorResponse, error)
 	// Newest first, ended ones too.
 	ListInspectors(context.Context, *ListInspectorsRequest) (*ListInspectorsResponse, error)
+	// Ends an inspector's access at once; what was looked at stays written down. A repeat changes nothing. NOT_FOUND
+	// with INSPECTOR_NOT_FOUND.
 	RevokeInspector(context.Context, *RevokeInspectorRequest) (*Inspector, error)
 	// Everything that inspectors did, newest first.
 	ListInspections(context.Context, *ListInspectionsRequest) (*ListInspectionsResponse, error)
@@ -614,14 +620,19 @@ const (
 // and term; no other credential is asked, so that it works whatever becomes of the tenant's keys or subscription.
 // UNAUTHENTICATED with INSPECTOR_UNKNOWN, INSPECTOR_ENDED or INSPECTOR_REVOKED. Each call is written down for the tenant.
 type InspectionServiceClient interface {
+	// What the token grants: who the inspector is, the filter and the term.
 	GetInspection(ctx context.Context, in *GetInspectionRequest, opts ...grpc.CallOption) (*Inspector, error)
 	// Within the filter.
 	InspectDocuments(ctx context.Context, in *InspectDocumentsRequest, opts ...grpc.CallOption) (*SearchDocumentsResponse, error)
 	// One file of a unit, in chunks: the first one names it.
 	InspectFile(ctx context.Context, in *InspectFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InspectFileResponse], error)
+	// As GetIntegrityReport. NOT_FOUND with UNIT_NOT_FOUND for a document that the filter does not let through.
 	InspectIntegrity(ctx context.Context, in *InspectIntegrityRequest, opts ...grpc.CallOption) (*IntegrityReport, error)
+	// As CreateDistribution, of documents that the filter lets through.
 	CreateInspectionDistribution(ctx context.Context, in *CreateInspectionDistributionRequest, opts ...grpc.CallOption) (*Distribution, error)
+	// A distribution that this inspector ordered. NOT_FOUND with DISTRIBUTION_NOT_FOUND for any other.
 	GetInspectionDistribution(ctx context.Context, in *GetInspectionDistributionRequest, opts ...grpc.CallOption) (*Distribution, error)
+	// As DownloadDistribution, of a distribution that this inspector ordered.
 	DownloadInspectionDistribution(ctx context.Context, in *DownloadInspectionDistributionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadDistributionResponse], error)
 }
 
@@ -729,14 +740,19 @@ type InspectionService_DownloadInspectionDistributionClient = grpc.ServerStreami
 // and term; no other credential is asked, so that it works whatever becomes of the tenant's keys or subscription.
 // UNAUTHENTICATED with INSPECTOR_UNKNOWN, INSPECTOR_ENDED or INSPECTOR_REVOKED. Each call is written down for the tenant.
 type InspectionServiceServer interface {
+	// What the token grants: who the inspector is, the filter and the term.
 	GetInspection(context.Context, *GetInspectionRequest) (*Inspector, error)
 	// Within the filter.
 	InspectDocuments(context.Context, *InspectDocumentsRequest) (*SearchDocumentsResponse, error)
 	// One file of a unit, in chunks: the first one names it.
 	InspectFile(*InspectFileRequest, grpc.ServerStreamingServer[InspectFileResponse]) error
+	// As GetIntegrityReport. NOT_FOUND with UNIT_NOT_FOUND for a document that the filter does not let through.
 	InspectIntegrity(context.Context, *InspectIntegrityRequest) (*IntegrityReport, error)
+	// As CreateDistribution, of documents that the filter lets through.
 	CreateInspectionDistribution(context.Context, *CreateInspectionDistributionRequest) (*Distribution, error)
+	// A distribution that this inspector ordered. NOT_FOUND with DISTRIBUTION_NOT_FOUND for any other.
 	GetInspectionDistribution(context.Context, *GetInspectionDistributionRequest) (*Distribution, error)
+	// As DownloadDistribution, of a distribution that this inspector ordered.
 	DownloadInspectionDistribution(*DownloadInspectionDistributionRequest, grpc.ServerStreamingServer[DownloadDistributionResponse]) error
 	mustEmbedUnimplementedInspectionServiceServer()
 }

@@ -40,11 +40,14 @@ const (
 //
 // Retention: how long classes of documents are kept, what stops their end, and how they are destroyed by the rules (scarto).
 type RetentionServiceClient interface {
+	// One for each class, with the tenant's own term where it set one and the default elsewhere.
 	ListRetentionRules(ctx context.Context, in *ListRetentionRulesRequest, opts ...grpc.CallOption) (*ListRetentionRulesResponse, error)
 	// Lengthens the term of a class for packages that are closed from now on. INVALID_ARGUMENT with RETENTION_TOO_SHORT below the law's term.
 	SetRetentionRule(ctx context.Context, in *SetRetentionRuleRequest, opts ...grpc.CallOption) (*RetentionRule, error)
 	// Legal hold: what it covers is not destroyed, whatever its term. FAILED_PRECONDITION with UNIT_DESTROYED or DISPOSAL_UNDER_WAY when it comes too late.
 	CreateHold(ctx context.Context, in *CreateHoldRequest, opts ...grpc.CallOption) (*Hold, error)
+	// Lifts a hold, with the reason. A hold that was lifted before is answered as it is: who lifted it, why and when.
+	// NOT_FOUND with HOLD_NOT_FOUND.
 	LiftHold(ctx context.Context, in *LiftHoldRequest, opts ...grpc.CallOption) (*Hold, error)
 	// Newest first, lifted ones too.
 	ListHolds(ctx context.Context, in *ListHoldsRequest, opts ...grpc.CallOption) (*ListHoldsResponse, error)
@@ -59,6 +62,8 @@ type RetentionServiceClient interface {
 	WithdrawDisposal(ctx context.Context, in *WithdrawDisposalRequest, opts ...grpc.CallOption) (*Disposal, error)
 	// States that no backup holds the documents any more: only then is the disposal complete.
 	CompleteDisposal(ctx context.Context, in *CompleteDisposalRequest, opts ...grpc.CallOption) (*Disposal, error)
+	// A disposal with its state, its packages, and who proposed, authorised and released it. NOT_FOUND with
+	// DISPOSAL_NOT_FOUND.
 	GetDisposal(ctx context.Context, in *GetDisposalRequest, opts ...grpc.CallOption) (*Disposal, error)
 	// Newest first.
 	ListDisposals(ctx context.Context, in *ListDisposalsRequest, opts ...grpc.CallOption) (*ListDisposalsResponse, error)
@@ -210,11 +215,14 @@ func (c *retentionServiceClient) GetDisposalReport(ctx context.Context, in *GetD
 //
 // Retention: how long classes of documents are kept, what stops their end, and how they are destroyed by the rules (scarto).
 type RetentionServiceServer interface {
+	// One for each class, with the tenant's own term where it set one and the default elsewhere.
 	ListRetentionRules(context.Context, *ListRetentionRulesRequest) (*ListRetentionRulesResponse, error)
 	// Lengthens the term of a class for packages that are closed from now on. INVALID_ARGUMENT with RETENTION_TOO_SHORT below the law's term.
 	SetRetentionRule(context.Context, *SetRetentionRuleRequest) (*RetentionRule, error)
 	// Legal hold: what it covers is not destroyed, whatever its term. FAILED_PRECONDITION with UNIT_DESTROYED or DISPOSAL_UNDER_WAY when it comes too late.
 	CreateHold(context.Context, *CreateHoldRequest) (*Hold, error)
+	// Lifts a hold, with the reason. A hold that was lifted before is answered as it is: who lifted it, why and when.
+	// NOT_FOUND with HOLD_NOT_FOUND.
 	LiftHold(context.Context, *LiftHoldRequest) (*Hold, error)
 	// Newest first, lifted ones too.
 	ListHolds(context.Context, *ListHoldsRequest) (*ListHoldsResponse, error)
@@ -229,6 +237,8 @@ type RetentionServiceServer interface {
 	WithdrawDisposal(context.Context, *WithdrawDisposalRequest) (*Disposal, error)
 	// States that no backup holds the documents any more: only then is the disposal complete.
 	CompleteDisposal(context.Context, *CompleteDisposalRequest) (*Disposal, error)
+	// A disposal with its state, its packages, and who proposed, authorised and released it. NOT_FOUND with
+	// DISPOSAL_NOT_FOUND.
 	GetDisposal(context.Context, *GetDisposalRequest) (*Disposal, error)
 	// Newest first.
 	ListDisposals(context.Context, *ListDisposalsRequest) (*ListDisposalsResponse, error)

@@ -33,13 +33,16 @@ const (
 //
 // Conservation: what is in custody, and the packages that seal it.
 type ConservationServiceClient interface {
+	// A unit with its files, state and package. NOT_FOUND with UNIT_NOT_FOUND.
 	GetUnit(ctx context.Context, in *GetUnitRequest, opts ...grpc.CallOption) (*Unit, error)
 	// Newest first.
 	ListUnits(ctx context.Context, in *ListUnitsRequest, opts ...grpc.CallOption) (*ListUnitsResponse, error)
 	// Closes a package over the units that wait, of one fiscal year and class, and starts its sealing.
 	// FAILED_PRECONDITION when none waits. The answer's state moves on by itself; follow it with GetPackage.
 	ClosePackage(ctx context.Context, in *ClosePackageRequest, opts ...grpc.CallOption) (*Package, error)
+	// A package with its state, digests and times. NOT_FOUND with PACKAGE_NOT_FOUND.
 	GetPackage(ctx context.Context, in *GetPackageRequest, opts ...grpc.CallOption) (*Package, error)
+	// Newest first.
 	ListPackages(ctx context.Context, in *ListPackagesRequest, opts ...grpc.CallOption) (*ListPackagesResponse, error)
 	// One file of a package, in chunks.
 	DownloadPackageFile(ctx context.Context, in *DownloadPackageFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadPackageFileResponse], error)
@@ -128,13 +131,16 @@ type ConservationService_DownloadPackageFileClient = grpc.ServerStreamingClient[
 //
 // Conservation: what is in custody, and the packages that seal it.
 type ConservationServiceServer interface {
+	// A unit with its files, state and package. NOT_FOUND with UNIT_NOT_FOUND.
 	GetUnit(context.Context, *GetUnitRequest) (*Unit, error)
 	// Newest first.
 	ListUnits(context.Context, *ListUnitsRequest) (*ListUnitsResponse, error)
 	// Closes a package over the units that wait, of one fiscal year and class, and starts its sealing.
 	// FAILED_PRECONDITION when none waits. The answer's state moves on by itself; follow it with GetPackage.
 	ClosePackage(context.Context, *ClosePackageRequest) (*Package, error)
+	// A package with its state, digests and times. NOT_FOUND with PACKAGE_NOT_FOUND.
 	GetPackage(context.Context, *GetPackageRequest) (*Package, error)
+	// Newest first.
 	ListPackages(context.Context, *ListPackagesRequest) (*ListPackagesResponse, error)
 	// One file of a package, in chunks.
 	DownloadPackageFile(*DownloadPackageFileRequest, grpc.ServerStreamingServer[DownloadPackageFileResponse]) error

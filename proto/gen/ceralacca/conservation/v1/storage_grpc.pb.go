@@ -29,6 +29,8 @@ const (
 //
 // Storage: the two replicas of the archive, for operators.
 type StorageServiceClient interface {
+	// How the archive stores at this moment: its replicas, what is missing in each, and why signing stands still where
+	// it does.
 	GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (*Storage, error)
 	// Copies that were found damaged, newest first.
 	ListDamages(ctx context.Context, in *ListDamagesRequest, opts ...grpc.CallOption) (*ListDamagesResponse, error)
@@ -68,6 +70,8 @@ func (c *storageServiceClient) ListDamages(ctx context.Context, in *ListDamagesR
 //
 // Storage: the two replicas of the archive, for operators.
 type StorageServiceServer interface {
+	// How the archive stores at this moment: its replicas, what is missing in each, and why signing stands still where
+	// it does.
 	GetStorage(context.Context, *GetStorageRequest) (*Storage, error)
 	// Copies that were found damaged, newest first.
 	ListDamages(context.Context, *ListDamagesRequest) (*ListDamagesResponse, error)

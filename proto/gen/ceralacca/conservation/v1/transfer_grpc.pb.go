@@ -36,6 +36,7 @@ type TransferServiceClient interface {
 	// Fixes what is handed over and starts to put it together: packages as they are, what waits for one, reports, an index of all
 	// documents, and what proves them. FAILED_PRECONDITION with EXPORT_EMPTY.
 	CreateExport(ctx context.Context, in *CreateExportRequest, opts ...grpc.CallOption) (*Export, error)
+	// An export's state and what it holds so far. NOT_FOUND with EXPORT_NOT_FOUND.
 	GetExport(ctx context.Context, in *GetExportRequest, opts ...grpc.CallOption) (*Export, error)
 	// Newest first.
 	ListExports(ctx context.Context, in *ListExportsRequest, opts ...grpc.CallOption) (*ListExportsResponse, error)
@@ -122,6 +123,7 @@ type TransferServiceServer interface {
 	// Fixes what is handed over and starts to put it together: packages as they are, what waits for one, reports, an index of all
 	// documents, and what proves them. FAILED_PRECONDITION with EXPORT_EMPTY.
 	CreateExport(context.Context, *CreateExportRequest) (*Export, error)
+	// An export's state and what it holds so far. NOT_FOUND with EXPORT_NOT_FOUND.
 	GetExport(context.Context, *GetExportRequest) (*Export, error)
 	// Newest first.
 	ListExports(context.Context, *ListExportsRequest) (*ListExportsResponse, error)

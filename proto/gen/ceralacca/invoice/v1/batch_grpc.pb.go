@@ -42,7 +42,9 @@ type BatchServiceClient interface {
 	// many files or bytes arrived, and a call with the same request_id goes on there. What is sent again is
 	// compared: other bytes at the same index or offset are refused.
 	CreateInvoices(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CreateInvoicesRequest, Batch], error)
+	// A batch with its state and counts. NOT_FOUND with BATCH_NOT_FOUND.
 	GetBatch(ctx context.Context, in *GetBatchRequest, opts ...grpc.CallOption) (*Batch, error)
+	// Newest first.
 	ListBatches(ctx context.Context, in *ListBatchesRequest, opts ...grpc.CallOption) (*ListBatchesResponse, error)
 	// One row for each file, in the order of the upload.
 	ListBatchFiles(ctx context.Context, in *ListBatchFilesRequest, opts ...grpc.CallOption) (*ListBatchFilesResponse, error)
@@ -156,7 +158,9 @@ type BatchServiceServer interface {
 	// many files or bytes arrived, and a call with the same request_id goes on there. What is sent again is
 	// compared: other bytes at the same index or offset are refused.
 	CreateInvoices(grpc.ClientStreamingServer[CreateInvoicesRequest, Batch]) error
+	// A batch with its state and counts. NOT_FOUND with BATCH_NOT_FOUND.
 	GetBatch(context.Context, *GetBatchRequest) (*Batch, error)
+	// Newest first.
 	ListBatches(context.Context, *ListBatchesRequest) (*ListBatchesResponse, error)
 	// One row for each file, in the order of the upload.
 	ListBatchFiles(context.Context, *ListBatchFilesRequest) (*ListBatchFilesResponse, error)

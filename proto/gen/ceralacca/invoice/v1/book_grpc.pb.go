@@ -41,18 +41,33 @@ const (
 //
 // Address book, price list and look of documents: data of the tenant that drafts refer to.
 type BookServiceClient interface {
+	// Under an id of the caller's choice. ALREADY_EXISTS with CONTACT_EXISTS, or when another contact has the
+	// external_id.
 	CreateContact(ctx context.Context, in *CreateContactRequest, opts ...grpc.CallOption) (*Contact, error)
+	// NOT_FOUND with CONTACT_NOT_FOUND.
 	GetContact(ctx context.Context, in *GetContactRequest, opts ...grpc.CallOption) (*Contact, error)
+	// By id.
 	ListContacts(ctx context.Context, in *ListContactsRequest, opts ...grpc.CallOption) (*ListContactsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH when an etag is
+	// given and the contact was changed meanwhile. Drafts that were made from it stay as they are.
 	UpdateContact(ctx context.Context, in *UpdateContactRequest, opts ...grpc.CallOption) (*Contact, error)
+	// Documents and drafts that were made from it stay as they are. ABORTED with ETAG_MISMATCH.
 	DeleteContact(ctx context.Context, in *DeleteContactRequest, opts ...grpc.CallOption) (*DeleteContactResponse, error)
+	// Under an id of the caller's choice. ALREADY_EXISTS with ITEM_EXISTS, or when another item has the external_id.
 	CreateItem(ctx context.Context, in *CreateItemRequest, opts ...grpc.CallOption) (*Item, error)
+	// NOT_FOUND with ITEM_NOT_FOUND.
 	GetItem(ctx context.Context, in *GetItemRequest, opts ...grpc.CallOption) (*Item, error)
+	// By id.
 	ListItems(ctx context.Context, in *ListItemsRequest, opts ...grpc.CallOption) (*ListItemsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH when an etag is
+	// given and the item was changed meanwhile. Drafts that were made from it stay as they are.
 	UpdateItem(ctx context.Context, in *UpdateItemRequest, opts ...grpc.CallOption) (*Item, error)
+	// Documents and drafts that were made from it stay as they are. ABORTED with ETAG_MISMATCH.
 	DeleteItem(ctx context.Context, in *DeleteItemRequest, opts ...grpc.CallOption) (*DeleteItemResponse, error)
 	// How rendered documents of a company look; the defaults when nothing was set.
 	GetLook(ctx context.Context, in *GetLookRequest, opts ...grpc.CallOption) (*Look, error)
+	// Changes the fields of the mask, or without one those that are set. NOT_FOUND with COMPANY_NOT_FOUND; ABORTED
+	// with ETAG_MISMATCH.
 	UpdateLook(ctx context.Context, in *UpdateLookRequest, opts ...grpc.CallOption) (*Look, error)
 }
 
@@ -190,18 +205,33 @@ func (c *bookServiceClient) UpdateLook(ctx context.Context, in *UpdateLookReques
 //
 // Address book, price list and look of documents: data of the tenant that drafts refer to.
 type BookServiceServer interface {
+	// Under an id of the caller's choice. ALREADY_EXISTS with CONTACT_EXISTS, or when another contact has the
+	// external_id.
 	CreateContact(context.Context, *CreateContactRequest) (*Contact, error)
+	// NOT_FOUND with CONTACT_NOT_FOUND.
 	GetContact(context.Context, *GetContactRequest) (*Contact, error)
+	// By id.
 	ListContacts(context.Context, *ListContactsRequest) (*ListContactsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH when an etag is
+	// given and the contact was changed meanwhile. Drafts that were made from it stay as they are.
 	UpdateContact(context.Context, *UpdateContactRequest) (*Contact, error)
+	// Documents and drafts that were made from it stay as they are. ABORTED with ETAG_MISMATCH.
 	DeleteContact(context.Context, *DeleteContactRequest) (*DeleteContactResponse, error)
+	// Under an id of the caller's choice. ALREADY_EXISTS with ITEM_EXISTS, or when another item has the external_id.
 	CreateItem(context.Context, *CreateItemRequest) (*Item, error)
+	// NOT_FOUND with ITEM_NOT_FOUND.
 	GetItem(context.Context, *GetItemRequest) (*Item, error)
+	// By id.
 	ListItems(context.Context, *ListItemsRequest) (*ListItemsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH when an etag is
+	// given and the item was changed meanwhile. Drafts that were made from it stay as they are.
 	UpdateItem(context.Context, *UpdateItemRequest) (*Item, error)
+	// Documents and drafts that were made from it stay as they are. ABORTED with ETAG_MISMATCH.
 	DeleteItem(context.Context, *DeleteItemRequest) (*DeleteItemResponse, error)
 	// How rendered documents of a company look; the defaults when nothing was set.
 	GetLook(context.Context, *GetLookRequest) (*Look, error)
+	// Changes the fields of the mask, or without one those that are set. NOT_FOUND with COMPANY_NOT_FOUND; ABORTED
+	// with ETAG_MISMATCH.
 	UpdateLook(context.Context, *UpdateLookRequest) (*Look, error)
 	mustEmbedUnimplementedBookServiceServer()
 }

@@ -37,9 +37,15 @@ const (
 type SeriesServiceClient interface {
 	// ALREADY_EXISTS when a series of the company has the id.
 	CreateSeries(ctx context.Context, in *CreateSeriesRequest, opts ...grpc.CallOption) (*Series, error)
+	// A series with its years: the next number of each, and how many were given. NOT_FOUND with SERIES_NOT_FOUND.
 	GetSeries(ctx context.Context, in *GetSeriesRequest, opts ...grpc.CallOption) (*Series, error)
+	// By id.
 	ListSeries(ctx context.Context, in *ListSeriesRequest, opts ...grpc.CallOption) (*ListSeriesResponse, error)
+	// Changes the fields of the mask, or without one those that are set. FAILED_PRECONDITION with SERIES_STARTED for
+	// what would write or give numbers otherwise than those that were given; ABORTED with ETAG_MISMATCH.
 	UpdateSeries(ctx context.Context, in *UpdateSeriesRequest, opts ...grpc.CallOption) (*Series, error)
+	// FAILED_PRECONDITION with SERIES_STARTED once it gave a number: without it they could be given again. ABORTED
+	// with ETAG_MISMATCH.
 	DeleteSeries(ctx context.Context, in *DeleteSeriesRequest, opts ...grpc.CallOption) (*DeleteSeriesResponse, error)
 }
 
@@ -110,9 +116,15 @@ func (c *seriesServiceClient) DeleteSeries(ctx context.Context, in *DeleteSeries
 type SeriesServiceServer interface {
 	// ALREADY_EXISTS when a series of the company has the id.
 	CreateSeries(context.Context, *CreateSeriesRequest) (*Series, error)
+	// A series with its years: the next number of each, and how many were given. NOT_FOUND with SERIES_NOT_FOUND.
 	GetSeries(context.Context, *GetSeriesRequest) (*Series, error)
+	// By id.
 	ListSeries(context.Context, *ListSeriesRequest) (*ListSeriesResponse, error)
+	// Changes the fields of the mask, or without one those that are set. FAILED_PRECONDITION with SERIES_STARTED for
+	// what would write or give numbers otherwise than those that were given; ABORTED with ETAG_MISMATCH.
 	UpdateSeries(context.Context, *UpdateSeriesRequest) (*Series, error)
+	// FAILED_PRECONDITION with SERIES_STARTED once it gave a number: without it they could be given again. ABORTED
+	// with ETAG_MISMATCH.
 	DeleteSeries(context.Context, *DeleteSeriesRequest) (*DeleteSeriesResponse, error)
 	mustEmbedUnimplementedSeriesServiceServer()
 }

@@ -54,10 +54,14 @@ type InvoiceServiceClient interface {
 	CompareInvoices(ctx context.Context, in *CompareInvoicesRequest, opts ...grpc.CallOption) (*CompareInvoicesResponse, error)
 	// A copy for people, HTML or PDF, in the look of the company.
 	RenderInvoice(ctx context.Context, in *RenderInvoiceRequest, opts ...grpc.CallOption) (*RenderInvoiceResponse, error)
+	// A file with its documents, their states and findings. NOT_FOUND with INVOICE_NOT_FOUND.
 	GetInvoice(ctx context.Context, in *GetInvoiceRequest, opts ...grpc.CallOption) (*Invoice, error)
+	// Newest first.
 	ListInvoices(ctx context.Context, in *ListInvoicesRequest, opts ...grpc.CallOption) (*ListInvoicesResponse, error)
 	// The bytes of one document, as they were received or made.
 	GetDocument(ctx context.Context, in *GetDocumentRequest, opts ...grpc.CallOption) (*GetDocumentResponse, error)
+	// In the order in which they happened. The next page token is never empty: kept, it asks later for what came
+	// after.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Events from a position on, as they happen. A message without an event is a heartbeat.
 	StreamEvents(ctx context.Context, in *StreamEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamEventsResponse], error)
@@ -212,10 +216,14 @@ type InvoiceServiceServer interface {
 	CompareInvoices(context.Context, *CompareInvoicesRequest) (*CompareInvoicesResponse, error)
 	// A copy for people, HTML or PDF, in the look of the company.
 	RenderInvoice(context.Context, *RenderInvoiceRequest) (*RenderInvoiceResponse, error)
+	// A file with its documents, their states and findings. NOT_FOUND with INVOICE_NOT_FOUND.
 	GetInvoice(context.Context, *GetInvoiceRequest) (*Invoice, error)
+	// Newest first.
 	ListInvoices(context.Context, *ListInvoicesRequest) (*ListInvoicesResponse, error)
 	// The bytes of one document, as they were received or made.
 	GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error)
+	// In the order in which they happened. The next page token is never empty: kept, it asks later for what came
+	// after.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Events from a position on, as they happen. A message without an event is a heartbeat.
 	StreamEvents(*StreamEventsRequest, grpc.ServerStreamingServer[StreamEventsResponse]) error

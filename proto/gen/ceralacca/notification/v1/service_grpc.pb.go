@@ -42,17 +42,27 @@ const (
 type NotificationServiceClient interface {
 	// The answer is the only place, with RotateWebhookSecret, where the secret is shown.
 	CreateWebhookEndpoint(ctx context.Context, in *CreateWebhookEndpointRequest, opts ...grpc.CallOption) (*WebhookEndpoint, error)
+	// Without its secret. NOT_FOUND with WEBHOOK_ENDPOINT_NOT_FOUND.
 	GetWebhookEndpoint(ctx context.Context, in *GetWebhookEndpointRequest, opts ...grpc.CallOption) (*WebhookEndpoint, error)
+	// Oldest first, without their secrets.
 	ListWebhookEndpoints(ctx context.Context, in *ListWebhookEndpointsRequest, opts ...grpc.CallOption) (*ListWebhookEndpointsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. Enabling one that was disabled for its
+	// failures forgets them. ABORTED with ETAG_MISMATCH.
 	UpdateWebhookEndpoint(ctx context.Context, in *UpdateWebhookEndpointRequest, opts ...grpc.CallOption) (*WebhookEndpoint, error)
+	// Nothing is delivered to it any more. NOT_FOUND with WEBHOOK_ENDPOINT_NOT_FOUND.
 	DeleteWebhookEndpoint(ctx context.Context, in *DeleteWebhookEndpointRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// A new secret; for 24 hours deliveries carry signatures by both.
 	RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*WebhookEndpoint, error)
+	// Mails notices of the events to an address. FAILED_PRECONDITION with EMAIL_NOT_CONFIGURED where the installation
+	// sends no e-mail.
 	CreateEmailSubscription(ctx context.Context, in *CreateEmailSubscriptionRequest, opts ...grpc.CallOption) (*EmailSubscription, error)
+	// Oldest first.
 	ListEmailSubscriptions(ctx context.Context, in *ListEmailSubscriptionsRequest, opts ...grpc.CallOption) (*ListEmailSubscriptionsResponse, error)
+	// Nothing is mailed for it any more. NOT_FOUND with EMAIL_SUBSCRIPTION_NOT_FOUND.
 	DeleteEmailSubscription(ctx context.Context, in *DeleteEmailSubscriptionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Newest first.
 	ListDeliveries(ctx context.Context, in *ListDeliveriesRequest, opts ...grpc.CallOption) (*ListDeliveriesResponse, error)
+	// A delivery with each attempt's outcome. NOT_FOUND with DELIVERY_NOT_FOUND.
 	GetDelivery(ctx context.Context, in *GetDeliveryRequest, opts ...grpc.CallOption) (*Delivery, error)
 	// Sends the same event again, with the same webhook-id.
 	RedeliverDelivery(ctx context.Context, in *RedeliverDeliveryRequest, opts ...grpc.CallOption) (*Delivery, error)
@@ -194,17 +204,27 @@ func (c *notificationServiceClient) RedeliverDelivery(ctx context.Context, in *R
 type NotificationServiceServer interface {
 	// The answer is the only place, with RotateWebhookSecret, where the secret is shown.
 	CreateWebhookEndpoint(context.Context, *CreateWebhookEndpointRequest) (*WebhookEndpoint, error)
+	// Without its secret. NOT_FOUND with WEBHOOK_ENDPOINT_NOT_FOUND.
 	GetWebhookEndpoint(context.Context, *GetWebhookEndpointRequest) (*WebhookEndpoint, error)
+	// Oldest first, without their secrets.
 	ListWebhookEndpoints(context.Context, *ListWebhookEndpointsRequest) (*ListWebhookEndpointsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. Enabling one that was disabled for its
+	// failures forgets them. ABORTED with ETAG_MISMATCH.
 	UpdateWebhookEndpoint(context.Context, *UpdateWebhookEndpointRequest) (*WebhookEndpoint, error)
+	// Nothing is delivered to it any more. NOT_FOUND with WEBHOOK_ENDPOINT_NOT_FOUND.
 	DeleteWebhookEndpoint(context.Context, *DeleteWebhookEndpointRequest) (*emptypb.Empty, error)
 	// A new secret; for 24 hours deliveries carry signatures by both.
 	RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*WebhookEndpoint, error)
+	// Mails notices of the events to an address. FAILED_PRECONDITION with EMAIL_NOT_CONFIGURED where the installation
+	// sends no e-mail.
 	CreateEmailSubscription(context.Context, *CreateEmailSubscriptionRequest) (*EmailSubscription, error)
+	// Oldest first.
 	ListEmailSubscriptions(context.Context, *ListEmailSubscriptionsRequest) (*ListEmailSubscriptionsResponse, error)
+	// Nothing is mailed for it any more. NOT_FOUND with EMAIL_SUBSCRIPTION_NOT_FOUND.
 	DeleteEmailSubscription(context.Context, *DeleteEmailSubscriptionRequest) (*emptypb.Empty, error)
 	// Newest first.
 	ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error)
+	// A delivery with each attempt's outcome. NOT_FOUND with DELIVERY_NOT_FOUND.
 	GetDelivery(context.Context, *GetDeliveryRequest) (*Delivery, error)
 	// Sends the same event again, with the same webhook-id.
 	RedeliverDelivery(context.Context, *RedeliverDeliveryRequest) (*Delivery, error)

@@ -38,11 +38,14 @@ const (
 type OperationsServiceClient interface {
 	// Events and jobs that could not be handled; empty `service` lists those of all hosted services.
 	ListParkedEvents(ctx context.Context, in *ListParkedEventsRequest, opts ...grpc.CallOption) (*ListParkedEventsResponse, error)
+	// A parked event with what it says and why it was parked. NOT_FOUND with PARKED_NOT_FOUND, or SERVICE_NOT_HERE
+	// when its service runs in another process.
 	GetParkedEvent(ctx context.Context, in *GetParkedEventRequest, opts ...grpc.CallOption) (*ParkedEvent, error)
 	// Hands the event to its consumer again.
 	RetryParkedEvent(ctx context.Context, in *RetryParkedEventRequest, opts ...grpc.CallOption) (*ParkedEvent, error)
 	// Gives up on it. The row stays in the audit record.
 	DropParkedEvent(ctx context.Context, in *DropParkedEventRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// The circuit breakers of this process: what each guards, its state and its last error.
 	ListBreakers(ctx context.Context, in *ListBreakersRequest, opts ...grpc.CallOption) (*ListBreakersResponse, error)
 	// Newest first.
 	ListAuditEntries(ctx context.Context, in *ListAuditEntriesRequest, opts ...grpc.CallOption) (*ListAuditEntriesResponse, error)
@@ -137,11 +140,14 @@ func (c *operationsServiceClient) GetEffectiveConfig(ctx context.Context, in *Ge
 type OperationsServiceServer interface {
 	// Events and jobs that could not be handled; empty `service` lists those of all hosted services.
 	ListParkedEvents(context.Context, *ListParkedEventsRequest) (*ListParkedEventsResponse, error)
+	// A parked event with what it says and why it was parked. NOT_FOUND with PARKED_NOT_FOUND, or SERVICE_NOT_HERE
+	// when its service runs in another process.
 	GetParkedEvent(context.Context, *GetParkedEventRequest) (*ParkedEvent, error)
 	// Hands the event to its consumer again.
 	RetryParkedEvent(context.Context, *RetryParkedEventRequest) (*ParkedEvent, error)
 	// Gives up on it. The row stays in the audit record.
 	DropParkedEvent(context.Context, *DropParkedEventRequest) (*emptypb.Empty, error)
+	// The circuit breakers of this process: what each guards, its state and its last error.
 	ListBreakers(context.Context, *ListBreakersRequest) (*ListBreakersResponse, error)
 	// Newest first.
 	ListAuditEntries(context.Context, *ListAuditEntriesRequest) (*ListAuditEntriesResponse, error)

@@ -57,6 +57,8 @@ type PecDeskServiceClient interface {
 	// Puts messages into a folder that exists. The provider's mailbox is not touched. Faults: FOLDER_NOT_FOUND,
 	// MESSAGE_NOT_FOUND: then none is moved.
 	MoveMessages(ctx context.Context, in *MoveMessagesRequest, opts ...grpc.CallOption) (*MoveMessagesResponse, error)
+	// The rules of a mailbox, its notice of new mail, what it gives to conservation, its terms and its room; the
+	// defaults when nothing was set.
 	GetMailboxPolicy(ctx context.Context, in *GetMailboxPolicyRequest, opts ...grpc.CallOption) (*MailboxPolicy, error)
 	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
 	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.
@@ -316,6 +318,8 @@ type PecDeskServiceServer interface {
 	// Puts messages into a folder that exists. The provider's mailbox is not touched. Faults: FOLDER_NOT_FOUND,
 	// MESSAGE_NOT_FOUND: then none is moved.
 	MoveMessages(context.Context, *MoveMessagesRequest) (*MoveMessagesResponse, error)
+	// The rules of a mailbox, its notice of new mail, what it gives to conservation, its terms and its room; the
+	// defaults when nothing was set.
 	GetMailboxPolicy(context.Context, *GetMailboxPolicyRequest) (*MailboxPolicy, error)
 	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
 	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.

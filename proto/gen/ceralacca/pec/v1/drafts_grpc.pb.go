@@ -38,6 +38,7 @@ type PecDraftServiceClient interface {
 	// Keeps a draft. Files given as data are put into the store. Faults: DRAFT_LIMIT, DRAFT_TOO_LARGE, ATTACHMENT_CONTENT,
 	// ATTACHMENT_FOREIGN, BLOB_NOT_FOUND.
 	CreateDraft(ctx context.Context, in *CreateDraftRequest, opts ...grpc.CallOption) (*Draft, error)
+	// NOT_FOUND with DRAFT_NOT_FOUND.
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*Draft, error)
 	// Drafts of a mailbox, the last changed first, without their texts; at most 100 in a page, whatever is asked for.
 	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
@@ -129,6 +130,7 @@ type PecDraftServiceServer interface {
 	// Keeps a draft. Files given as data are put into the store. Faults: DRAFT_LIMIT, DRAFT_TOO_LARGE, ATTACHMENT_CONTENT,
 	// ATTACHMENT_FOREIGN, BLOB_NOT_FOUND.
 	CreateDraft(context.Context, *CreateDraftRequest) (*Draft, error)
+	// NOT_FOUND with DRAFT_NOT_FOUND.
 	GetDraft(context.Context, *GetDraftRequest) (*Draft, error)
 	// Drafts of a mailbox, the last changed first, without their texts; at most 100 in a page, whatever is asked for.
 	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)

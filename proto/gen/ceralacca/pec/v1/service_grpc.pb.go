@@ -45,10 +45,15 @@ type PecServiceClient interface {
 	// Makes a mailbox. Its password goes to Vault and nowhere else; nothing is made when the mailbox cannot be
 	// opened with it, unless `untested` says so. Faults: MAILBOX_EXISTS, MAILBOX_TEST_FAILED.
 	CreateMailbox(ctx context.Context, in *CreateMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// A mailbox with its state, how far it was read and its counts. NOT_FOUND with MAILBOX_NOT_FOUND, also for one
+	// that the caller may not see.
 	GetMailbox(ctx context.Context, in *GetMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
+	// By address; those that the caller may see.
 	ListMailboxes(ctx context.Context, in *ListMailboxesRequest, opts ...grpc.CallOption) (*ListMailboxesResponse, error)
 	// Sends once. A repeat with the same request_id gives the first answer.
 	SendMessage(ctx context.Context, in *SendMessageRequest, opts ...grpc.CallOption) (*Message, error)
+	// A message with its recipients' outcomes, parts and what was verified of it. NOT_FOUND also for one of a mailbox
+	// that the caller may not see.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*Message, error)
 	// Newest first. A page may hold fewer messages than were asked for, or none, and still name a next one: parts of texts are looked for
 	// among so many messages at a time.
@@ -260,10 +265,15 @@ type PecServiceServer interface {
 	// Makes a mailbox. Its password goes to Vault and nowhere else; nothing is made when the mailbox cannot be
 	// opened with it, unless `untested` says so. Faults: MAILBOX_EXISTS, MAILBOX_TEST_FAILED.
 	CreateMailbox(context.Context, *CreateMailboxRequest) (*Mailbox, error)
+	// A mailbox with its state, how far it was read and its counts. NOT_FOUND with MAILBOX_NOT_FOUND, also for one
+	// that the caller may not see.
 	GetMailbox(context.Context, *GetMailboxRequest) (*Mailbox, error)
+	// By address; those that the caller may see.
 	ListMailboxes(context.Context, *ListMailboxesRequest) (*ListMailboxesResponse, error)
 	// Sends once. A repeat with the same request_id gives the first answer.
 	SendMessage(context.Context, *SendMessageRequest) (*Message, error)
+	// A message with its recipients' outcomes, parts and what was verified of it. NOT_FOUND also for one of a mailbox
+	// that the caller may not see.
 	GetMessage(context.Context, *GetMessageRequest) (*Message, error)
 	// Newest first. A page may hold fewer messages than were asked for, or none, and still name a next one: parts of texts are looked for
 	// among so many messages at a time.
@@ -712,6 +722,7 @@ const (
 // Who may sign certified mail: the list that every verification goes by. It belongs to the platform, not to
 // a tenant. Every change is made by a person and recorded.
 type PecTrustServiceClient interface {
+	// By name, with the version of the list that counts now.
 	ListTrustedProviders(ctx context.Context, in *ListTrustedProvidersRequest, opts ...grpc.CallOption) (*ListTrustedProvidersResponse, error)
 	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
 	// certificates. Providers that it does not name stay, and are shown as absent from it.
@@ -817,6 +828,7 @@ func (c *pecTrustServiceClient) ListTrustWithdrawals(ctx context.Context, in *Li
 // Who may sign certified mail: the list that every verification goes by. It belongs to the platform, not to
 // a tenant. Every change is made by a person and recorded.
 type PecTrustServiceServer interface {
+	// By name, with the version of the list that counts now.
 	ListTrustedProviders(context.Context, *ListTrustedProvidersRequest) (*ListTrustedProvidersResponse, error)
 	// Takes an index of providers (LDIF, plain or signed) together with the authorities behind the
 	// certificates. Providers that it does not name stay, and are shown as absent from it.

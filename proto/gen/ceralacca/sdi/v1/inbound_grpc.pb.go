@@ -36,6 +36,7 @@ const (
 type InboundServiceClient interface {
 	// Newest first. The archive asks for all of a tenant, and compares it with what it keeps.
 	ListInboundInvoices(ctx context.Context, in *ListInboundInvoicesRequest, opts ...grpc.CallOption) (*ListInboundInvoicesResponse, error)
+	// A received file with its state. NOT_FOUND also for one of another tenant.
 	GetInboundInvoice(ctx context.Context, in *GetInboundInvoiceRequest, opts ...grpc.CallOption) (*InboundInvoice, error)
 	// The bytes: as received, SdI's metadata, or the invoice taken out of its signature envelope.
 	GetInboundDocument(ctx context.Context, in *GetInboundDocumentRequest, opts ...grpc.CallOption) (*GetInboundDocumentResponse, error)
@@ -136,6 +137,7 @@ func (c *inboundServiceClient) ClaimInboundDocument(ctx context.Context, in *Cla
 type InboundServiceServer interface {
 	// Newest first. The archive asks for all of a tenant, and compares it with what it keeps.
 	ListInboundInvoices(context.Context, *ListInboundInvoicesRequest) (*ListInboundInvoicesResponse, error)
+	// A received file with its state. NOT_FOUND also for one of another tenant.
 	GetInboundInvoice(context.Context, *GetInboundInvoiceRequest) (*InboundInvoice, error)
 	// The bytes: as received, SdI's metadata, or the invoice taken out of its signature envelope.
 	GetInboundDocument(context.Context, *GetInboundDocumentRequest) (*GetInboundDocumentResponse, error)

@@ -37,7 +37,9 @@ type SdiPecServiceClient interface {
 	// follow the new order; one whose outcome is unknown stays where it is. Faults: PEC_MAILBOX_FOREIGN,
 	// PEC_CHANNEL_REQUIRED, and those of the pec-gateway about the mailbox.
 	SetPecChannel(ctx context.Context, in *SetPecChannelRequest, opts ...grpc.CallOption) (*PecChannel, error)
+	// The mailbox that a company sends from. NOT_FOUND when it has none.
 	GetPecChannel(ctx context.Context, in *GetPecChannelRequest, opts ...grpc.CallOption) (*PecChannel, error)
+	// By company.
 	ListPecChannels(ctx context.Context, in *ListPecChannelsRequest, opts ...grpc.CallOption) (*ListPecChannelsResponse, error)
 	// Messages to SdI, newest first.
 	ListPecMailings(ctx context.Context, in *ListPecMailingsRequest, opts ...grpc.CallOption) (*ListPecMailingsResponse, error)
@@ -114,7 +116,9 @@ type SdiPecServiceServer interface {
 	// follow the new order; one whose outcome is unknown stays where it is. Faults: PEC_MAILBOX_FOREIGN,
 	// PEC_CHANNEL_REQUIRED, and those of the pec-gateway about the mailbox.
 	SetPecChannel(context.Context, *SetPecChannelRequest) (*PecChannel, error)
+	// The mailbox that a company sends from. NOT_FOUND when it has none.
 	GetPecChannel(context.Context, *GetPecChannelRequest) (*PecChannel, error)
+	// By company.
 	ListPecChannels(context.Context, *ListPecChannelsRequest) (*ListPecChannelsResponse, error)
 	// Messages to SdI, newest first.
 	ListPecMailings(context.Context, *ListPecMailingsRequest) (*ListPecMailingsResponse, error)

@@ -31,6 +31,7 @@ const (
 //
 // Transmissions to the Sistema di Interscambio and its messages.
 type SdiServiceClient interface {
+	// A transmission with the messages that SdI sent about it.
 	GetTransmission(ctx context.Context, in *GetTransmissionRequest, opts ...grpc.CallOption) (*Transmission, error)
 	// Newest first. For one invoice, or by state.
 	ListTransmissions(ctx context.Context, in *ListTransmissionsRequest, opts ...grpc.CallOption) (*ListTransmissionsResponse, error)
@@ -94,6 +95,7 @@ func (c *sdiServiceClient) GetUnmatchedMessage(ctx context.Context, in *GetUnmat
 //
 // Transmissions to the Sistema di Interscambio and its messages.
 type SdiServiceServer interface {
+	// A transmission with the messages that SdI sent about it.
 	GetTransmission(context.Context, *GetTransmissionRequest) (*Transmission, error)
 	// Newest first. For one invoice, or by state.
 	ListTransmissions(context.Context, *ListTransmissionsRequest) (*ListTransmissionsResponse, error)

@@ -48,6 +48,7 @@ const (
 type DeviceServiceClient interface {
 	// What waits for the answer of a device, at once or when something comes, for at most wait_seconds.
 	WaitPushRequests(ctx context.Context, in *WaitPushRequestsRequest, opts ...grpc.CallOption) (*WaitPushRequestsResponse, error)
+	// Its state, and the text that the app signs. NOT_FOUND with PUSH_REQUEST_NOT_FOUND.
 	GetPushRequest(ctx context.Context, in *GetPushRequestRequest, opts ...grpc.CallOption) (*PushRequest, error)
 	// The answer of the app: approval with the number, or refusal, signed by the key of the device. Once.
 	// A wrong number: PERMISSION_DENIED AUTHENTICATION_FAILED, and the request is over. Refused, expired and
@@ -68,6 +69,7 @@ type DeviceServiceClient interface {
 	GetSeedWrappingKey(ctx context.Context, in *GetSeedWrappingKeyRequest, opts ...grpc.CallOption) (*SeedWrappingKey, error)
 	// Takes a hardware token in. Its seed goes to Vault as it comes, wrapped. ALREADY_EXISTS TOKEN_EXISTS.
 	ImportOathToken(ctx context.Context, in *ImportOathTokenRequest, opts ...grpc.CallOption) (*OathToken, error)
+	// Last imported first, each with the device that it serves.
 	ListOathTokens(ctx context.Context, in *ListOathTokensRequest, opts ...grpc.CallOption) (*ListOathTokensResponse, error)
 	// Ends a token for good: its seed is deleted. Not while it is somebody's device.
 	RetireOathToken(ctx context.Context, in *RetireOathTokenRequest, opts ...grpc.CallOption) (*OathToken, error)
@@ -204,6 +206,7 @@ func (c *deviceServiceClient) RetireOathToken(ctx context.Context, in *RetireOat
 type DeviceServiceServer interface {
 	// What waits for the answer of a device, at once or when something comes, for at most wait_seconds.
 	WaitPushRequests(context.Context, *WaitPushRequestsRequest) (*WaitPushRequestsResponse, error)
+	// Its state, and the text that the app signs. NOT_FOUND with PUSH_REQUEST_NOT_FOUND.
 	GetPushRequest(context.Context, *GetPushRequestRequest) (*PushRequest, error)
 	// The answer of the app: approval with the number, or refusal, signed by the key of the device. Once.
 	// A wrong number: PERMISSION_DENIED AUTHENTICATION_FAILED, and the request is over. Refused, expired and
@@ -224,6 +227,7 @@ type DeviceServiceServer interface {
 	GetSeedWrappingKey(context.Context, *GetSeedWrappingKeyRequest) (*SeedWrappingKey, error)
 	// Takes a hardware token in. Its seed goes to Vault as it comes, wrapped. ALREADY_EXISTS TOKEN_EXISTS.
 	ImportOathToken(context.Context, *ImportOathTokenRequest) (*OathToken, error)
+	// Last imported first, each with the device that it serves.
 	ListOathTokens(context.Context, *ListOathTokensRequest) (*ListOathTokensResponse, error)
 	// Ends a token for good: its seed is deleted. Not while it is somebody's device.
 	RetireOathToken(context.Context, *RetireOathTokenRequest) (*OathToken, error)

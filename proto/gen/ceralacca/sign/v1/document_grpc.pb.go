@@ -44,6 +44,7 @@ type DocumentServiceClient interface {
 	SignDocuments(ctx context.Context, in *SignDocumentsRequest, opts ...grpc.CallOption) (*SignDocumentsResponse, error)
 	// Lets a credential of kind AUTOMATIC or SEAL sign documents, within limits.
 	CreateMandate(ctx context.Context, in *CreateMandateRequest, opts ...grpc.CallOption) (*Mandate, error)
+	// A mandate with what was used of it. NOT_FOUND with MANDATE_NOT_FOUND.
 	GetMandate(ctx context.Context, in *GetMandateRequest, opts ...grpc.CallOption) (*Mandate, error)
 	// Of one credential, newest first.
 	ListMandates(ctx context.Context, in *ListMandatesRequest, opts ...grpc.CallOption) (*ListMandatesResponse, error)
@@ -53,6 +54,7 @@ type DocumentServiceClient interface {
 	CreateTimestamp(ctx context.Context, in *CreateTimestampRequest, opts ...grpc.CallOption) (*CreateTimestampResponse, error)
 	// What a tenant may use in a month, and has used in this one.
 	GetStampQuota(ctx context.Context, in *GetStampQuotaRequest, opts ...grpc.CallOption) (*StampQuota, error)
+	// Sets how many time stamps a tenant may ask for in a month.
 	UpdateStampQuota(ctx context.Context, in *UpdateStampQuotaRequest, opts ...grpc.CallOption) (*StampQuota, error)
 }
 
@@ -157,6 +159,7 @@ type DocumentServiceServer interface {
 	SignDocuments(context.Context, *SignDocumentsRequest) (*SignDocumentsResponse, error)
 	// Lets a credential of kind AUTOMATIC or SEAL sign documents, within limits.
 	CreateMandate(context.Context, *CreateMandateRequest) (*Mandate, error)
+	// A mandate with what was used of it. NOT_FOUND with MANDATE_NOT_FOUND.
 	GetMandate(context.Context, *GetMandateRequest) (*Mandate, error)
 	// Of one credential, newest first.
 	ListMandates(context.Context, *ListMandatesRequest) (*ListMandatesResponse, error)
@@ -166,6 +169,7 @@ type DocumentServiceServer interface {
 	CreateTimestamp(context.Context, *CreateTimestampRequest) (*CreateTimestampResponse, error)
 	// What a tenant may use in a month, and has used in this one.
 	GetStampQuota(context.Context, *GetStampQuotaRequest) (*StampQuota, error)
+	// Sets how many time stamps a tenant may ask for in a month.
 	UpdateStampQuota(context.Context, *UpdateStampQuotaRequest) (*StampQuota, error)
 	mustEmbedUnimplementedDocumentServiceServer()
 }

@@ -55,6 +55,7 @@ const (
 type SignatureRequestServiceClient interface {
 	// Opens the request: the participants of the first step are asked.
 	CreateSignatureRequest(ctx context.Context, in *CreateSignatureRequestRequest, opts ...grpc.CallOption) (*SignatureRequest, error)
+	// A request with its participants, documents and who did what. NOT_FOUND with SIGNATURE_REQUEST_NOT_FOUND.
 	GetSignatureRequest(ctx context.Context, in *GetSignatureRequestRequest, opts ...grpc.CallOption) (*SignatureRequest, error)
 	// Newest first.
 	ListSignatureRequests(ctx context.Context, in *ListSignatureRequestsRequest, opts ...grpc.CallOption) (*ListSignatureRequestsResponse, error)
@@ -63,6 +64,9 @@ type SignatureRequestServiceClient interface {
 	ViewSignatureRequest(ctx context.Context, in *ViewSignatureRequestRequest, opts ...grpc.CallOption) (*ViewSignatureRequestResponse, error)
 	// The bytes of one document as the participant viewed it.
 	DownloadRequestDocument(ctx context.Context, in *DownloadRequestDocumentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadRequestDocumentResponse], error)
+	// Approves for a participant, or as the delegate, the documents whose digests are named. FAILED_PRECONDITION with
+	// LINK_REQUIRED where the participant must prove himself by the mailed code; PERMISSION_DENIED with LINK_INVALID
+	// for another code.
 	ApproveSignatureRequest(ctx context.Context, in *ApproveSignatureRequestRequest, opts ...grpc.CallOption) (*SignatureRequest, error)
 	// Signs all documents of the request as one participant, under an authorization of AuthorizationService.
 	// The signatures and the advance of the request are one transaction. The same request_id gives the same
@@ -292,6 +296,7 @@ type SignatureRequestService_DownloadBundleClient = grpc.ServerStreamingClient[D
 type SignatureRequestServiceServer interface {
 	// Opens the request: the participants of the first step are asked.
 	CreateSignatureRequest(context.Context, *CreateSignatureRequestRequest) (*SignatureRequest, error)
+	// A request with its participants, documents and who did what. NOT_FOUND with SIGNATURE_REQUEST_NOT_FOUND.
 	GetSignatureRequest(context.Context, *GetSignatureRequestRequest) (*SignatureRequest, error)
 	// Newest first.
 	ListSignatureRequests(context.Context, *ListSignatureRequestsRequest) (*ListSignatureRequestsResponse, error)
@@ -300,6 +305,9 @@ type SignatureRequestServiceServer interface {
 	ViewSignatureRequest(context.Context, *ViewSignatureRequestRequest) (*ViewSignatureRequestResponse, error)
 	// The bytes of one document as the participant viewed it.
 	DownloadRequestDocument(*DownloadRequestDocumentRequest, grpc.ServerStreamingServer[DownloadRequestDocumentResponse]) error
+	// Approves for a participant, or as the delegate, the documents whose digests are named. FAILED_PRECONDITION with
+	// LINK_REQUIRED where the participant must prove himself by the mailed code; PERMISSION_DENIED with LINK_INVALID
+	// for another code.
 	ApproveSignatureRequest(context.Context, *ApproveSignatureRequestRequest) (*SignatureRequest, error)
 	// Signs all documents of the request as one participant, under an authorization of AuthorizationService.
 	// The signatures and the advance of the request are one transaction. The same request_id gives the same

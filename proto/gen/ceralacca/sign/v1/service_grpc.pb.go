@@ -37,13 +37,16 @@ const (
 type SignServiceClient interface {
 	// Makes the key in Vault and its certificate request.
 	CreateCredential(ctx context.Context, in *CreateCredentialRequest, opts ...grpc.CallOption) (*Credential, error)
+	// A credential with its certificate and state. NOT_FOUND with CREDENTIAL_NOT_FOUND.
 	GetCredential(ctx context.Context, in *GetCredentialRequest, opts ...grpc.CallOption) (*Credential, error)
+	// Newest first; of all companies of the tenant for companies/-.
 	ListCredentials(ctx context.Context, in *ListCredentialsRequest, opts ...grpc.CallOption) (*ListCredentialsResponse, error)
 	// Makes the credential ready. INVALID_ARGUMENT when the certificate is not of this key,
 	// is not for signing, or is out of its validity.
 	ImportCertificate(ctx context.Context, in *ImportCertificateRequest, opts ...grpc.CallOption) (*Credential, error)
 	// Final: the credential signs no more.
 	RevokeCredential(ctx context.Context, in *RevokeCredentialRequest, opts ...grpc.CallOption) (*Credential, error)
+	// A signature with its state and what it made. NOT_FOUND with SIGNATURE_NOT_FOUND.
 	GetSignature(ctx context.Context, in *GetSignatureRequest, opts ...grpc.CallOption) (*Signature, error)
 	// By subject, newest first.
 	ListSignatures(ctx context.Context, in *ListSignaturesRequest, opts ...grpc.CallOption) (*ListSignaturesResponse, error)
@@ -147,13 +150,16 @@ func (c *signServiceClient) SignBlob(ctx context.Context, in *SignBlobRequest, o
 type SignServiceServer interface {
 	// Makes the key in Vault and its certificate request.
 	CreateCredential(context.Context, *CreateCredentialRequest) (*Credential, error)
+	// A credential with its certificate and state. NOT_FOUND with CREDENTIAL_NOT_FOUND.
 	GetCredential(context.Context, *GetCredentialRequest) (*Credential, error)
+	// Newest first; of all companies of the tenant for companies/-.
 	ListCredentials(context.Context, *ListCredentialsRequest) (*ListCredentialsResponse, error)
 	// Makes the credential ready. INVALID_ARGUMENT when the certificate is not of this key,
 	// is not for signing, or is out of its validity.
 	ImportCertificate(context.Context, *ImportCertificateRequest) (*Credential, error)
 	// Final: the credential signs no more.
 	RevokeCredential(context.Context, *RevokeCredentialRequest) (*Credential, error)
+	// A signature with its state and what it made. NOT_FOUND with SIGNATURE_NOT_FOUND.
 	GetSignature(context.Context, *GetSignatureRequest) (*Signature, error)
 	// By subject, newest first.
 	ListSignatures(context.Context, *ListSignaturesRequest) (*ListSignaturesResponse, error)

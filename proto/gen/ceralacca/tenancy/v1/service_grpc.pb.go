@@ -48,10 +48,16 @@ const (
 //
 // Resellers, tenants, companies and keys.
 type TenancyServiceClient interface {
+	// ALREADY_EXISTS with RESELLER_EXISTS.
 	CreateReseller(ctx context.Context, in *CreateResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
+	// A reseller sees itself. NOT_FOUND with RESELLER_NOT_FOUND.
 	GetReseller(ctx context.Context, in *GetResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
+	// By id.
 	ListResellers(ctx context.Context, in *ListResellersRequest, opts ...grpc.CallOption) (*ListResellersResponse, error)
+	// A reseller creates its own tenants only. FAILED_PRECONDITION with RESELLER_NOT_FOUND, or RESELLER_SUSPENDED;
+	// ALREADY_EXISTS with TENANT_EXISTS.
 	CreateTenant(ctx context.Context, in *CreateTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
+	// NOT_FOUND with TENANT_NOT_FOUND, also for one that is not the caller's.
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
 	// The archive asks for all of them, so that one of whom it holds nothing is not passed over.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
@@ -63,16 +69,25 @@ type TenancyServiceClient interface {
 	ResumeTenant(ctx context.Context, in *ResumeTenantRequest, opts ...grpc.CallOption) (*Tenant, error)
 	// The same for a reseller and, as long as it holds, for all its tenants.
 	SuspendReseller(ctx context.Context, in *SuspendResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
+	// Lifts it; what operators or the reseller suspended tenant by tenant stays. A repeat changes nothing.
 	ResumeReseller(ctx context.Context, in *ResumeResellerRequest, opts ...grpc.CallOption) (*Reseller, error)
+	// ALREADY_EXISTS with COMPANY_EXISTS, or COMPANY_IDENTITY_EXISTS when another company of the tenant has its VAT
+	// number and tax code.
 	CreateCompany(ctx context.Context, in *CreateCompanyRequest, opts ...grpc.CallOption) (*Company, error)
+	// NOT_FOUND with COMPANY_NOT_FOUND.
 	GetCompany(ctx context.Context, in *GetCompanyRequest, opts ...grpc.CallOption) (*Company, error)
+	// By id.
 	ListCompanies(ctx context.Context, in *ListCompaniesRequest, opts ...grpc.CallOption) (*ListCompaniesResponse, error)
 	// Tells the gateway which companies a document that came in may be for, over all tenants.
 	LookUpRecipients(ctx context.Context, in *LookUpRecipientsRequest, opts ...grpc.CallOption) (*LookUpRecipientsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH; ALREADY_EXISTS
+	// with COMPANY_IDENTITY_EXISTS; FAILED_PRECONDITION with COMPANY_IDENTITY_FIXED.
 	UpdateCompany(ctx context.Context, in *UpdateCompanyRequest, opts ...grpc.CallOption) (*Company, error)
 	// The answer is the only place where the secret is shown.
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
+	// Without its secret. NOT_FOUND with API_KEY_NOT_FOUND.
 	GetApiKey(ctx context.Context, in *GetApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
+	// Oldest first, without their secrets; revoked and expired ones too.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
 	// Final. The key is refused everywhere within the lifetime of the services' key caches (seconds).
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
@@ -307,10 +322,16 @@ func (c *tenancyServiceClient) GetStanding(ctx context.Context, in *GetStandingR
 //
 // Resellers, tenants, companies and keys.
 type TenancyServiceServer interface {
+	// ALREADY_EXISTS with RESELLER_EXISTS.
 	CreateReseller(context.Context, *CreateResellerRequest) (*Reseller, error)
+	// A reseller sees itself. NOT_FOUND with RESELLER_NOT_FOUND.
 	GetReseller(context.Context, *GetResellerRequest) (*Reseller, error)
+	// By id.
 	ListResellers(context.Context, *ListResellersRequest) (*ListResellersResponse, error)
+	// A reseller creates its own tenants only. FAILED_PRECONDITION with RESELLER_NOT_FOUND, or RESELLER_SUSPENDED;
+	// ALREADY_EXISTS with TENANT_EXISTS.
 	CreateTenant(context.Context, *CreateTenantRequest) (*Tenant, error)
+	// NOT_FOUND with TENANT_NOT_FOUND, also for one that is not the caller's.
 	GetTenant(context.Context, *GetTenantRequest) (*Tenant, error)
 	// The archive asks for all of them, so that one of whom it holds nothing is not passed over.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
@@ -322,16 +343,25 @@ type TenancyServiceServer interface {
 	ResumeTenant(context.Context, *ResumeTenantRequest) (*Tenant, error)
 	// The same for a reseller and, as long as it holds, for all its tenants.
 	SuspendReseller(context.Context, *SuspendResellerRequest) (*Reseller, error)
+	// Lifts it; what operators or the reseller suspended tenant by tenant stays. A repeat changes nothing.
 	ResumeReseller(context.Context, *ResumeResellerRequest) (*Reseller, error)
+	// ALREADY_EXISTS with COMPANY_EXISTS, or COMPANY_IDENTITY_EXISTS when another company of the tenant has its VAT
+	// number and tax code.
 	CreateCompany(context.Context, *CreateCompanyRequest) (*Company, error)
+	// NOT_FOUND with COMPANY_NOT_FOUND.
 	GetCompany(context.Context, *GetCompanyRequest) (*Company, error)
+	// By id.
 	ListCompanies(context.Context, *ListCompaniesRequest) (*ListCompaniesResponse, error)
 	// Tells the gateway which companies a document that came in may be for, over all tenants.
 	LookUpRecipients(context.Context, *LookUpRecipientsRequest) (*LookUpRecipientsResponse, error)
+	// Changes the fields of the mask, or without one those that are set. ABORTED with ETAG_MISMATCH; ALREADY_EXISTS
+	// with COMPANY_IDENTITY_EXISTS; FAILED_PRECONDITION with COMPANY_IDENTITY_FIXED.
 	UpdateCompany(context.Context, *UpdateCompanyRequest) (*Company, error)
 	// The answer is the only place where the secret is shown.
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*ApiKey, error)
+	// Without its secret. NOT_FOUND with API_KEY_NOT_FOUND.
 	GetApiKey(context.Context, *GetApiKeyRequest) (*ApiKey, error)
+	// Oldest first, without their secrets; revoked and expired ones too.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
 	// Final. The key is refused everywhere within the lifetime of the services' key caches (seconds).
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*ApiKey, error)

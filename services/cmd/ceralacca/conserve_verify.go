@@ -61,19 +61,24 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		if submission, p7m := openSubmission(raw); submission != nil {
 			return c.verifySubmission(filepath.Base(given[0]), submission, p7m, in, &i, key, len(receipts)+len(checkpoints) > 0)
 		}
+		// Read only where they are judged with what was given: a distribution and a submission have their own.
+		obtained := func() error {
+			if key == "" {
+				return nil
+			}
+			policy, err := c.logPolicy(key)
+			if err != nil {
+				return err
+			}
+			in.Policy, in.Policy.Quorum = policy, quorum
+			return c.readEvidence(&in, receipts, checkpoints)
+		}
 		if kind, p7m := openReport(raw); p7m != nil {
 			if complete || record != "" {
 				return usage("--complete and --evidence are for preservation packages")
 			}
-			if key != "" {
-				in.Policy, err = c.logPolicy(key)
-				in.Policy.Quorum = quorum
-				if err == nil {
-					err = c.readEvidence(&in, receipts, checkpoints)
-				}
-				if err != nil {
-					return err
-				}
+			if err := obtained(); err != nil {
+				return err
 			}
 			return c.verifyReport(filepath.Base(given[0]), kind, p7m, in, &i)
 		}
@@ -89,15 +94,10 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 			}
 			c.judgeEvidence(report, &i, filepath.Base(record), raw, content)
 		}
+		if err := obtained(); err != nil {
+			return err
+		}
 		if key != "" {
-			in.Policy, err = c.logPolicy(key)
-			in.Policy.Quorum = quorum
-			if err == nil {
-				err = c.readEvidence(&in, receipts, checkpoints)
-			}
-			if err != nil {
-				return err
-			}
 			more, err := custody.Verify(in)
 			if err != nil {
 				return err

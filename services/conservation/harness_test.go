@@ -67,6 +67,7 @@ type house struct {
 
 	role     *x509.Certificate // that signs the indexes
 	unlisted atomic.Bool       // the list of revoked certificates is not to be had
+	listed   atomic.Int32      // how often it was asked for
 
 	skew [2]atomic.Int64 // how far the clocks of the authorities are from ours
 
@@ -353,6 +354,7 @@ func prepare(t testing.TB, section string) (*house, sections) {
 
 // publish is where the authority's list of revoked certificates is to be had.
 func (h *house) publish(w http.ResponseWriter, r *http.Request) {
+	h.listed.Add(1)
 	if h.unlisted.Load() {
 		<-r.Context().Done() // it never answers
 		return

@@ -4,18 +4,22 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/crypto/ocsp"
+	"golang.org/x/sync/singleflight"
 
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
@@ -35,6 +39,9 @@ type RevocationConfig struct {
 	Fetch bool `yaml:"fetch"`
 	// Timeout is for all the questions of one signature or one time stamp together.
 	Timeout time.Duration `yaml:"timeout"`
+	// Reuse is for how long an answer serves all signatures and stamps, and never past its own end. A revocation that the issuer tells of
+	// meanwhile is heard so much later. 0s asks every time.
+	Reuse time.Duration `yaml:"reuse"`
 	// MaxList is the largest list in bytes. It goes into each package.
 	MaxList int64 `yaml:"max_list"`
 	// AllowNetworks are networks (CIDR) that may be called although they are not public.
@@ -42,11 +49,12 @@ type RevocationConfig struct {
 }
 
 func defaultRevocation() RevocationConfig {
-	return RevocationConfig{Fetch: true, Timeout: 10 * time.Second, MaxList: 4 << 20}
+	return RevocationConfig{Fetch: true, Timeout: 10 * time.Second, Reuse: 10 * time.Minute, MaxList: 4 << 20}
 }
 
 func (c RevocationConfig) check(bad func(when bool, path, format string, a ...any)) {
 	bad(c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute, "revocation.timeout", "must be between 10ms and 1m")
+	bad(c.Reuse < 0 || c.Reuse > 24*time.Hour, "revocation.reuse", "must be between 0s and 24h")
 	bad(c.MaxList < 1<<10 || c.MaxList > mostList, "revocation.max_list", "must be between 1024 and 67108864 bytes")
 	_, err := guard.New(c.AllowNetworks)
 	bad(err != nil, "revocation.allow_networks", "%v", err)
@@ -57,6 +65,7 @@ const (
 
 	revocationPoints = 4        // asked of one certificate, of each kind
 	revocationOCSP   = 64 << 10 // of one answer
+	revocationHeard  = 16       // answers are remembered at most: a platform has a credential and a few authorities
 )
 
 // Names of the tag files, which the manifest of tag files covers and the index cannot name: it is signed before they are fetched.
@@ -92,11 +101,21 @@ func (r revocations) tags() (map[string][]byte, error) {
 	return files, nil
 }
 
-// issuers fetches what issuers say of their certificates.
+// issuers fetches what issuers say of their certificates, each list and each answer once while it may be reused, whoever asks.
 type issuers struct {
 	cfg  RevocationConfig
 	http *http.Client
 	now  func() time.Time
+
+	flight singleflight.Group
+	mu     sync.Mutex
+	said   map[string]heard // by what was asked
+}
+
+// heard is an answer of an issuer.
+type heard struct {
+	raw       []byte
+	at, until time.Time // when it was asked for, and until when it may be reused
 }
 
 func newIssuers(cfg RevocationConfig, now func() time.Time) (*issuers, error) {
@@ -104,14 +123,15 @@ func newIssuers(cfg RevocationConfig, now func() time.Time) (*issuers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuers{cfg: cfg, http: reach.Client(cfg.Timeout), now: now}, nil
+	return &issuers{cfg: cfg, http: reach.Client(cfg.Timeout), now: now, said: map[string]heard{}}, nil
 }
 
-// chain asks of each certificate of a chain but its root. Nothing that goes wrong is an error: it is said what is lacking.
-func (a *issuers) chain(ctx context.Context, chain []*x509.Certificate) (said revocation.Said) {
+// chain asks of each certificate of a chain but its root. Nothing that goes wrong is an error: it is said what is lacking. at is when the
+// oldest of the answers was asked for, and zero when there are none.
+func (a *issuers) chain(ctx context.Context, chain []*x509.Certificate) (said revocation.Said, at time.Time) {
 	if !a.cfg.Fetch {
 		said.Lacks = []string{"issuers are not asked: conservation.revocation.fetch is off"}
-		return said
+		return said, at
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
@@ -123,62 +143,146 @@ func (a *issuers) chain(ctx context.Context, chain []*x509.Certificate) (said re
 			said.Lacks = append(said.Lacks, fmt.Sprintf("%s: the certificate of its issuer is not known", cert.Subject))
 			break
 		}
-		err := a.one(ctx, cert, chain[i+1], i > 0 && len(said.CRLs) == 0, &said)
-		if err != nil {
+		asked, err := a.one(ctx, cert, chain[i+1], i > 0 && len(said.CRLs) == 0, &said)
+		switch {
+		case err != nil:
 			said.Lacks = append(said.Lacks, fmt.Sprintf("%s: %v", cert.Subject, err))
+		case at.IsZero() || asked.Before(at):
+			at = asked
 		}
 	}
-	return said
+	return said, at
 }
 
 // one asks of a certificate: for the list first, which other programs can read too, then the responder. An issuer's list is of no use
 // to them without one of the signer's own certificate.
-func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respondersOnly bool, said *revocation.Said) error {
+func (a *issuers) one(ctx context.Context, cert, issuer *x509.Certificate, respondersOnly bool, said *revocation.Said) (at time.Time, err error) {
 	var errs []error
 	points := cert.CRLDistributionPoints[:min(len(cert.CRLDistributionPoints), revocationPoints)]
 	if respondersOnly {
 		points = nil
 	}
-	for _, at := range points {
-		raw, err := a.fetch(ctx, http.MethodGet, at, nil, a.cfg.MaxList)
+	for _, from := range points {
+		h, err := a.list(ctx, from, issuer)
 		var list *x509.RevocationList
 		if err == nil {
-			list, err = validation.ParseCRL(raw)
-		}
-		if err == nil {
-			err = list.CheckSignatureFrom(issuer)
+			list, err = validation.ParseCRL(h.raw)
 		}
 		if err == nil {
 			err = a.tells(validation.Evidence{CRLs: []*x509.RevocationList{list}}, cert, issuer)
 		}
 		if err == nil {
 			said.CRLs = append(said.CRLs, list.Raw)
-			return nil
+			return h.at, nil
 		}
 		errs = append(errs, fmt.Errorf("list: %w", err))
 	}
-	for _, at := range cert.OCSPServer[:min(len(cert.OCSPServer), revocationPoints)] {
-		question, err := ocsp.CreateRequest(cert, issuer, nil)
-		var raw []byte
+	for _, from := range cert.OCSPServer[:min(len(cert.OCSPServer), revocationPoints)] {
+		h, err := a.answer(ctx, from, cert, issuer)
 		if err == nil {
-			raw, err = a.fetch(ctx, http.MethodPost, at, question, revocationOCSP)
+			err = a.tells(validation.Evidence{OCSPs: [][]byte{h.raw}}, cert, issuer)
 		}
 		if err == nil {
-			_, err = ocsp.ParseResponseForCert(raw, cert, issuer)
-		}
-		if err == nil {
-			err = a.tells(validation.Evidence{OCSPs: [][]byte{raw}}, cert, issuer)
-		}
-		if err == nil {
-			said.OCSPs = append(said.OCSPs, raw)
-			return nil
+			said.OCSPs = append(said.OCSPs, h.raw)
+			return h.at, nil
 		}
 		errs = append(errs, fmt.Errorf("OCSP: %w", err))
 	}
 	if len(errs) == 0 {
-		return errors.New("it names no list and no responder")
+		return at, errors.New("it names no list and no responder")
 	}
-	return errors.Join(errs...)
+	return at, errors.Join(errs...)
+}
+
+// list is an issuer's list, with its signature.
+func (a *issuers) list(ctx context.Context, from string, issuer *x509.Certificate) (heard, error) {
+	return a.once(ctx, fmt.Sprintf("list %x %s", sha256.Sum256(issuer.Raw), from), func(ctx context.Context) ([]byte, time.Time, error) {
+		raw, err := a.fetch(ctx, http.MethodGet, from, nil, a.cfg.MaxList)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		list, err := validation.ParseCRL(raw)
+		if err == nil {
+			err = list.CheckSignatureFrom(issuer)
+		}
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return list.Raw, list.NextUpdate, nil
+	})
+}
+
+// answer is what a responder says of a certificate.
+func (a *issuers) answer(ctx context.Context, from string, cert, issuer *x509.Certificate) (heard, error) {
+	return a.once(ctx, fmt.Sprintf("answer %x %x %s", sha256.Sum256(cert.Raw), sha256.Sum256(issuer.Raw), from), func(ctx context.Context) ([]byte, time.Time, error) {
+		question, err := ocsp.CreateRequest(cert, issuer, nil)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		raw, err := a.fetch(ctx, http.MethodPost, from, question, revocationOCSP)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		answer, err := ocsp.ParseResponseForCert(raw, cert, issuer)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return raw, answer.NextUpdate, nil
+	})
+}
+
+// once asks, or gives what was heard when it may be reused; who asks the same at the same time is told the same. What went wrong is not
+// remembered. What does not say when it ends is not reused.
+func (a *issuers) once(ctx context.Context, question string, ask func(context.Context) (raw []byte, ends time.Time, err error)) (heard, error) {
+	a.mu.Lock()
+	h, ok := a.said[question]
+	a.mu.Unlock()
+	if now := a.now(); ok && now.Before(h.until) && !now.Before(h.at) { // a clock that was put back knows nothing of ends
+		return h, nil
+	}
+	result := a.flight.DoChan(question, func() (any, error) {
+		// Detached: the first asker going away must not fail the others.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Timeout)
+		defer cancel()
+		h := heard{at: a.now()}
+		var ends time.Time
+		var err error
+		h.raw, ends, err = ask(ctx)
+		if err != nil {
+			return heard{}, err
+		}
+		h.until = h.at.Add(a.cfg.Reuse)
+		if ends.Before(h.until) {
+			h.until = ends
+		}
+		a.remember(question, h)
+		return h, nil
+	})
+	select {
+	case <-ctx.Done():
+		return heard{}, ctx.Err()
+	case r := <-result:
+		h, _ := r.Val.(heard)
+		return h, r.Err
+	}
+}
+
+// remember keeps what may be reused, and of too many answers those that last the longest.
+func (a *issuers) remember(question string, h heard) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	a.said[question] = h
+	maps.DeleteFunc(a.said, func(_ string, h heard) bool { return !now.Before(h.until) })
+	for len(a.said) > revocationHeard {
+		first := question
+		for q, h := range a.said {
+			if h.until.Before(a.said[first].until) {
+				first = q
+			}
+		}
+		delete(a.said, first)
+	}
 }
 
 // tells refuses what says nothing of a certificate now: a list or an answer that was to be replaced by a newer one, as a server that nobody
@@ -258,7 +362,8 @@ func (s *Service) askRevocation(ctx context.Context, p db.Package) (*revocations
 	if err != nil {
 		return nil, fault.Internal("SIGNATURE_NOT_VERIFIED", "package %s: %v", p.ID, err)
 	}
-	r.Signature = s.issuers.chain(ctx, chain)
+	var heard [2]time.Time
+	r.Signature, heard[0] = s.issuers.chain(ctx, chain)
 	token, err := tsp.ParseToken(stamp)
 	if err == nil {
 		chain, err = s.stampChain(token)
@@ -266,7 +371,12 @@ func (s *Service) askRevocation(ctx context.Context, p db.Package) (*revocations
 	if err != nil {
 		return nil, fault.Internal("STAMP_NOT_VERIFIED", "package %s: %v", p.ID, err)
 	}
-	r.Stamp = s.issuers.chain(ctx, chain)
+	r.Stamp, heard[1] = s.issuers.chain(ctx, chain)
+	for _, at := range heard { // of what was asked for before, then
+		if at = pg.Time(at).UTC(); !at.IsZero() && at.Before(r.Asked) {
+			r.Asked = at
+		}
+	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

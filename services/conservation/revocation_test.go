@@ -46,11 +46,31 @@ func (h *house) sealOne(t *testing.T, n int) *conservationv1.Package {
 	return h.closePackage(t)
 }
 
+// askedEachTime is for tests in which the issuer changes its mind.
+const askedEachTime = "  revocation: {allow_networks: [127.0.0.0/8], timeout: 2s, reuse: 0s}\n"
+
+// TestOneListForManyPackages: the issuer is asked for its list once, by signatures and stamps of packages alike, and each package brings it.
+func TestOneListForManyPackages(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	var lists [][]byte
+	for n := range 3 {
+		p := h.awaitSealed(t, h.sealOne(t, n).GetName())
+		_, files := unzip(t, h.download(t, p.GetName(), archiveFile), path.Base(p.GetName()))
+		lists = append(lists, files[revocationDir+"PIndex.xml.p7m.crl"], files[revocationDir+"PIndex.xml.p7m.tsr.crl"])
+	}
+	require.NotEmpty(t, lists[0])
+	for _, list := range lists {
+		require.Equal(t, string(lists[0]), string(list))
+	}
+	require.Equal(t, int32(1), h.listed.Load(), "nine questions, of three packages")
+}
+
 // TestRevocation: what the issuers say when a package is sealed is in it, and others verify by it; what they do not say is noted and
 // holds nothing up; what was taken back seals nothing.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
-	h, ctx := open(t, true), context.Background()
+	h, ctx := openWith(t, true, askedEachTime), context.Background()
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	require.NoError(t, os.WriteFile(roots, h.ca.CertPEM(), 0o600))
 	contents := func(p *conservationv1.Package) (string, map[string][]byte, revocations) {
@@ -107,7 +127,7 @@ func TestRevocation(t *testing.T) {
 		chain, err := h.service.signerChain(files0[signedFile], token.Info.Time)
 		require.NoError(t, err)
 		require.True(t, chain[0].Equal(revoked))
-		said := h.service.issuers.chain(ctx, chain)
+		said, _ := h.service.issuers.chain(ctx, chain)
 		holds, problem := revocation.Beside(said.Files()[revocation.Lists], nil, chain, token.Info.Time)
 		require.Empty(t, problem)
 		require.Contains(t, holds, "none of its 1 certificates was revoked")
@@ -146,7 +166,7 @@ func TestRevocation(t *testing.T) {
 // TestRevocationIsAskedOnce: an attempt to write the archive that is made again takes what the first was told.
 func TestRevocationIsAskedOnce(t *testing.T) {
 	t.Parallel()
-	h := open(t, true)
+	h := openWith(t, true, askedEachTime)
 	p := h.awaitSealed(t, h.sealOne(t, 1).GetName())
 	tenant, id, err := parseName("name", p.GetName(), "packages", noPackage(p.GetName()))
 	require.NoError(t, err)

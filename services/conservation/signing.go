@@ -123,9 +123,9 @@ func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
 			return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer's answer: %v", err)
 		}
 		sum := sha256.Sum256(chain[0].Raw)
-		link, known := s.revokedNow(ctx, chain)
+		link, heard := s.revokedNow(ctx, chain)
 		if link == nil {
-			return result{ref: signed}, s.outages.ended(ctx, saysIssuer, at, sum[:], known)
+			return result{ref: signed}, s.outages.ended(ctx, saysIssuer, at, sum[:], heard)
 		}
 		if slices.ContainsFunc(taken, func(t []byte) bool { return bytes.Equal(t, sum[:]) }) {
 			return result{}, fault.Internal("SIGNATURE_NOT_VERIFIED", "the signer signed with a certificate that it was told not to use: %s", link.Subject)
@@ -166,7 +166,7 @@ type outages struct{ s *Service }
 func (o *outages) heard(ctx context.Context, at time.Time, err error) error {
 	switch {
 	case err == nil:
-		return o.ended(ctx, saysSigner, at, nil, true)
+		return o.ended(ctx, saysSigner, at, nil, at)
 	case cannotSign(err):
 		return o.began(ctx, saysSigner, err, nil)
 	}
@@ -203,13 +203,13 @@ func (o *outages) began(ctx context.Context, source string, cause error, certifi
 }
 
 // ended ends an outage that is older than a signature. What an issuer said is ended by a signature with another certificate, or when the
-// issuer says otherwise now.
-func (o *outages) ended(ctx context.Context, source string, at time.Time, certificate []byte, known bool) error {
+// issuer says otherwise since: heard is when it was asked last, and zero when it did not answer.
+func (o *outages) ended(ctx context.Context, source string, at time.Time, certificate []byte, heard time.Time) error {
 	var since []time.Time
 	ctx = telemetry.WithActor(ctx, "service:conservation")
 	err := o.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		since, err = db.New(tx).EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Known: known})
+		since, err = db.New(tx).EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Heard: heard})
 		if err != nil || len(since) == 0 {
 			return err
 		}
@@ -250,17 +250,21 @@ func (s *Service) reportNotReady(ctx context.Context) error {
 		stopped[0].Since.UTC().Format(time.RFC3339), stopped[0].Code).WithRetryAfter(time.Minute)
 }
 
-// revokedNow says that an issuer takes a certificate back that was just used; nil: nobody says so. known: its issuers were heard.
-func (s *Service) revokedNow(ctx context.Context, chain []*x509.Certificate) (link *validation.Link, known bool) {
-	said := s.issuers.chain(ctx, chain)
+// revokedNow says that an issuer takes a certificate back that was just used; nil: nobody says so. heard is when the issuers were asked, and
+// zero when not all of them answered.
+func (s *Service) revokedNow(ctx context.Context, chain []*x509.Certificate) (link *validation.Link, heard time.Time) {
+	said, at := s.issuers.chain(ctx, chain)
 	e, err := revocation.Read(said.Files()[revocation.Lists], said.Files()[revocation.Answers])
 	if err != nil {
-		return nil, false // nothing that could be read was said
+		return nil, time.Time{} // nothing that could be read was said
 	}
 	now := s.now()
 	links := revocation.Judge(chain, e, now)
 	if link, ok := revocation.Revoked(links, now); ok {
-		return &link, true
+		return &link, at
 	}
-	return nil, revocation.Known(links)
+	if !revocation.Known(links) {
+		return nil, time.Time{}
+	}
+	return nil, at
 }

@@ -2,6 +2,7 @@ package conservation
 
 import (
 	"context"
+	"crypto/sha256"
 	"path"
 	"strings"
 	"testing"
@@ -230,6 +231,23 @@ func TestIssuerTakesBack(t *testing.T) {
 	h.judge(t, h.awaitSealed(t, p.GetName()))
 	require.Equal(t, 2, b.orders(t, p.GetName()))
 	h.await(t, "told that it goes on", func() bool { _, resumed := h.told(); return resumed == 1 })
+	require.Empty(t, h.storageState(t).GetSigningOutages())
+}
+
+// TestOldAnswersEndNoOutage: what an issuer was heard to say before it took a certificate back does not take that back again.
+func TestOldAnswersEndNoOutage(t *testing.T) {
+	t.Parallel()
+	h, ctx := open(t, false), context.Background()
+	sum := sha256.Sum256([]byte("the certificate"))
+	require.Error(t, h.service.outages.began(ctx, saysIssuer, fault.Precondition(codeCredentialRevoked, "taken back"), sum[:]))
+	stopped := h.storageState(t).GetSigningOutages()
+	require.Len(t, stopped, 1)
+	since, signed := stopped[0].GetSince().AsTime(), time.Now().Add(time.Minute)
+	for _, heard := range []time.Time{{}, since.Add(-time.Millisecond)} {
+		require.NoError(t, h.service.outages.ended(ctx, saysIssuer, signed, sum[:], heard))
+		require.Len(t, h.storageState(t).GetSigningOutages(), 1, "heard %s", heard)
+	}
+	require.NoError(t, h.service.outages.ended(ctx, saysIssuer, signed, sum[:], since.Add(time.Millisecond)))
 	require.Empty(t, h.storageState(t).GetSigningOutages())
 }
 

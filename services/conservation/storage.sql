@@ -97,5 +97,6 @@ RETURNING (xmax = 0)::bool AS first;
 SELECT source, since, code, reason, certificate FROM signing_outage ORDER BY since, source;
 
 -- name: EndSigningOutage :many
-DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz AND (@known::bool OR certificate IS DISTINCT FROM sqlc.narg('certificate'))
+-- What was heard before it began, by this process or another, ends nothing.
+DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz AND (since < @heard::timestamptz OR certificate IS DISTINCT FROM sqlc.narg('certificate'))
 RETURNING since;

@@ -216,22 +216,23 @@ func (q *Queries) EndOutage(ctx context.Context, replica string) ([]time.Time, e
 }
 
 const endSigningOutage = `-- name: EndSigningOutage :many
-DELETE FROM signing_outage WHERE source = $1 AND since < $2::timestamptz AND ($3::bool OR certificate IS DISTINCT FROM $4)
+DELETE FROM signing_outage WHERE source = $1 AND since < $2::timestamptz AND (since < $3::timestamptz OR certificate IS DISTINCT FROM $4)
 RETURNING since
 `
 
 type EndSigningOutageParams struct {
 	Source      string
 	At          time.Time
-	Known       bool
+	Heard       time.Time
 	Certificate []byte
 }
 
+// What was heard before it began, by this process or another, ends nothing.
 func (q *Queries) EndSigningOutage(ctx context.Context, arg EndSigningOutageParams) ([]time.Time, error) {
 	rows, err := q.db.Query(ctx, endSigningOutage,
 		arg.Source,
 		arg.At,
-		arg.Known,
+		arg.Heard,
 		arg.Certificate,
 	)
 	if err != nil {

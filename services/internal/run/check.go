@@ -93,17 +93,22 @@ func (f *File) CheckServe(ctx context.Context, targets []Target) error {
 
 func (f *File) check(ctx context.Context, targets []Target, uses func(path string) bool) error {
 	c := checker{file: f, names: namesOf(targets), uses: uses}
-	errs := []error{f.decodeAll(ctx, targets)}
+	errs := []error{f.shared, f.decodeAll(ctx, targets)}
 	shared := reflect.ValueOf(f.Config)
 	for i := range shared.NumField() {
-		errs = append(errs, c.values(shared.Field(i), yamlName(shared.Type().Field(i))))
+		if name := yamlName(shared.Type().Field(i)); !f.undone[name] {
+			errs = append(errs, c.values(shared.Field(i), name))
+		}
 	}
 	for _, name := range c.names {
 		if dst, ok := f.used[name]; ok {
 			errs = append(errs, c.values(reflect.ValueOf(dst).Elem(), name))
 		}
 	}
-	return errors.Join(append(errs, f.checkDatabases(targets))...)
+	if !f.undone["database"] {
+		errs = append(errs, f.checkDatabases(targets))
+	}
+	return errors.Join(errs...)
 }
 
 // checkNATS looks at the files of the operators' own connection, ceralaccad.

@@ -162,9 +162,9 @@ func (p *program) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file, err := p.load()
+			file, err := openFile(p.config, p.names(), p.environ)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			if err := file.CheckServe(cmd.Context(), targets); err != nil {
 				return usageError{err}
@@ -231,9 +231,9 @@ func (p *program) configCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				file, err := p.load()
+				file, err := openFile(p.config, p.names(), p.environ)
 				if err != nil {
-					return err
+					return usageError{err}
 				}
 				if err := file.Check(cmd.Context(), targets); err != nil {
 					return usageError{err}

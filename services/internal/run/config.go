@@ -254,12 +254,12 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything that cannot work, by key.
-func (c *Config) Validate() error {
-	var errs []error
+// mistakes are everything that cannot work, by key.
+func (c *Config) mistakes() []*FieldError {
+	var errs []*FieldError
 	bad := func(when bool, path, format string, a ...any) {
 		if when {
-			errs = append(errs, BadField(path, format, a...))
+			errs = append(errs, &FieldError{Path: path, Message: fmt.Sprintf(format, a...)})
 		}
 	}
 	bad(c.NATS.URL == "" && c.NATS.Embedded.Dir == "", "nats",
@@ -286,7 +286,7 @@ func (c *Config) Validate() error {
 	bad(c.Breaker.Open <= 0, "breaker.open", "must be more than 0s")
 	bad(c.Start.Wait < 0 || c.Start.Drain < 0 || c.Start.DrainDelay < 0, "start", "times cannot be negative")
 	bad(c.OTLP.SampleRatio < 0 || c.OTLP.SampleRatio > 1, "otlp.sample_ratio", "must be between 0 and 1")
-	return errors.Join(errs...)
+	return errs
 }
 
 func isAddress(s string) bool {

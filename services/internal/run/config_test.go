@@ -228,6 +228,37 @@ sdi-gateway:
 	}
 }
 
+// TestConfigCheckSaysAll: a mistake in a section that all share hides none of another section, and what it kept from being read is not
+// called missing.
+func TestConfigCheckSaysAll(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	text := strings.Replace(complete, "  url: nats:", "  urll: nats:", 1)
+	require.NotEqual(t, complete, text)
+	require.NoError(t, os.WriteFile(bad, []byte(text+`log:
+  levle: debug
+breaker:
+  open: 0s
+sdi-gateway:
+  workers: -1
+invoice:
+  zzz: 1
+`), 0o600))
+	for _, command := range [][]string{{"config", "check"}, {"serve"}} {
+		code, _, errOut := execute(t, append(command, "--config", bad)...)
+		require.Equal(t, 2, code)
+		for _, want := range []string{
+			`bad.yaml:2:3: unknown key "urll": did you mean "url"?`,
+			`bad.yaml:14:3: unknown key "levle": did you mean "level"?`,
+			"bad.yaml:16:3: breaker.open must be more than 0s",
+			"bad.yaml:18:3: sdi-gateway.workers cannot be negative",
+			`bad.yaml:20:3: unknown key "zzz"`,
+		} {
+			require.Contains(t, errOut, want)
+		}
+		require.NotContains(t, errOut, "neither url nor embedded.dir")
+	}
+}
+
 // TestConfigDocs: the documentation is itself a file that can be loaded, and
 // explains every key.
 func TestConfigDocs(t *testing.T) {

@@ -24,40 +24,69 @@ type File struct {
 	keys     map[string]*token.Token // of each top-level key
 	env      environment
 	targets  []string
-	used     map[string]any // target -> its decoded section
+	used     map[string]any  // target -> its decoded section
+	shared   error           // what is wrong with the sections that all targets share
+	undone   map[string]bool // those of them that could not be decoded
 }
 
 // LoadFile reads a configuration file. targets are the names that may have a
 // section; environ is os.Environ() or a test's. Every error says file, line,
 // column and what to do.
 func LoadFile(path string, targets, environ []string) (*File, error) {
+	f, err := openFile(path, targets, environ)
+	if err == nil {
+		err = f.shared
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// openFile is LoadFile for Check, which tells what is wrong with the shared sections along with the others.
+func openFile(path string, targets, environ []string) (*File, error) {
 	source, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w (give the file with --config)", err)
 	}
-	return ParseFile(path, source, targets, environ)
+	return parseFile(path, source, targets, environ)
 }
 
 // ParseFile is LoadFile for bytes; path is only shown.
 func ParseFile(path string, source []byte, targets, environ []string) (*File, error) {
+	f, err := parseFile(path, source, targets, environ)
+	if err == nil {
+		err = f.shared
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func parseFile(path string, source []byte, targets, environ []string) (*File, error) {
 	f := &File{
 		Config: DefaultConfig(), path: path, targets: targets,
-		sections: map[string]ast.Node{}, keys: map[string]*token.Token{}, used: map[string]any{},
+		sections: map[string]ast.Node{}, keys: map[string]*token.Token{}, used: map[string]any{}, undone: map[string]bool{},
 		env: readEnvironment(environ),
 	}
 	if err := f.split(source); err != nil {
 		return nil, err
 	}
+	var wrong []error
 	shared := reflect.ValueOf(&f.Config).Elem()
 	for i := range shared.NumField() {
 		name := yamlName(shared.Type().Field(i))
 		if err := f.decode(name, shared.Field(i).Addr().Interface()); err != nil {
-			return nil, err
+			wrong, f.undone[name] = append(wrong, err), true
 		}
 	}
-	if err := f.Validate(); err != nil {
-		return nil, f.locate("", err)
+	for _, mistake := range f.mistakes() {
+		if section, _, _ := strings.Cut(mistake.Path, "."); !f.undone[section] { // else what was not decoded would be called missing
+			wrong = append(wrong, f.locate("", mistake))
+		}
 	}
+	f.shared = errors.Join(wrong...)
 	return f, nil
 }
 

@@ -282,6 +282,8 @@ assert c.fetch('1', '(FLAGS)')[1][0].count(b'\\Seen') == 1
 assert c.fetch('1', '(ENVELOPE BODYSTRUCTURE)')[0] == 'OK'
 assert c.create('Archivio')[0] == 'OK' and c.copy('1', 'Archivio')[0] == 'OK'
 print('FOLDERS', len(c.list()[1]))
+assert b' QUOTA' in c.capability()[1][-1]
+print('ROOM', c.getquotaroot('INBOX')[1][1][0].decode())
 c.logout()
 p = poplib.POP3_SSL('localhost', int(pop3s), context=ctx)
 p.user(me); p.pass_(pw)
@@ -304,6 +306,7 @@ func TestPython(t *testing.T) {
 		port(t, n.e.IMAPSAddr), port(t, n.e.POP3SAddr), sender, recipient, pec.DefaultPassword)
 	require.Contains(t, out, "REFUSED 553")
 	require.Contains(t, out, "FOLDERS 5")
+	require.Regexp(t, `ROOM "" \(STORAGE \d+ 1048576\)`, out)
 	require.Contains(t, out, "LEFT 3")
 	for i := 1; i <= 2; i++ {
 		require.Contains(t, out, fmt.Sprintf("MESSAGE accettazione <py%d@alfa.test> perché no? %d accettazione ACCETTAZIONE: perché no? %d", i, i, i))

@@ -38,7 +38,8 @@ func (w *World) newIMAP() *imapserver.Server {
 			imap.CapIMAP4rev1: {}, imap.CapNamespace: {}, imap.CapUIDPlus: {}, imap.CapMove: {}, imap.CapESearch: {},
 			imap.CapListExtended: {}, imap.CapListStatus: {}, imap.CapStatusSize: {}, imap.CapSpecialUse: {},
 		},
-		Logger: quiet{w},
+		InsecureAuth: true, // every connection has TLS already, below what tells of room
+		Logger:       quiet{w},
 	})
 }
 
@@ -86,6 +87,7 @@ func (s *session) Login(username, password string) error {
 	mb.mu.Lock()
 	mb.sessions[s] = true
 	mb.mu.Unlock()
+	tellsRoom(s.conn, mb)
 	return nil
 }
 

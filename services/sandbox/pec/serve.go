@@ -63,7 +63,7 @@ func (w *World) Serve(ctx context.Context, cert *ca.Issued, open Listeners) (*Se
 		func() { w.serveSMTP(smtps, tls.NewListener(ls[SMTPS], conf)) },
 		func() { w.serveSMTP(start, ls[Submission]) },
 		func() { w.serveSMTP(mx, ls[MX]) },
-		func() { w.serveIMAP(s.imap, tls.NewListener(ls[IMAPS], conf)) },
+		func() { w.serveIMAP(s.imap, quotaListener{tls.NewListener(ls[IMAPS], conf)}) },
 		func() { s.pop.serve(tls.NewListener(ls[POP3S], conf)) },
 	)
 	ended := make(chan struct{}, len(running))

@@ -434,7 +434,8 @@ func TestIMAPFaults(t *testing.T) {
 	require.Len(t, msgs, 1)
 }
 
-// TestIMAPAppendAndQuota: a client may put anything in; a full mailbox says so and can be tidied.
+// TestIMAPAppendAndQuota: a client may put anything in; a mailbox says how much room it has (RFC 2087), a full one that it is, and can be
+// tidied.
 func TestIMAPAppendAndQuota(t *testing.T) {
 	n := start(t)
 	_, err := n.c.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Quota: 1000})
@@ -450,6 +451,29 @@ func TestIMAPAppendAndQuota(t *testing.T) {
 	}
 	require.NoError(t, add(900))
 	require.ErrorContains(t, add(200), "full")
+	room, err := c.GetQuotaRoot("INBOX").Wait()
+	require.NoError(t, err)
+	require.Len(t, room, 1)
+	require.Equal(t, imapclient.QuotaResourceData{Usage: 1, Limit: 1}, room[0].Resources[imap.QuotaResourceStorage], "in KiB")
+	_, err = n.c.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, Quota: 100 << 10})
+	require.NoError(t, err)
+	own, err := c.GetQuota("").Wait()
+	require.NoError(t, err)
+	require.Equal(t, imapclient.QuotaResourceData{Usage: 1, Limit: 100}, own.Resources[imap.QuotaResourceStorage])
+	require.NoError(t, add(70<<10))
+	for range 3 { // in between other commands, and behind a literal that looks like one
+		text := "x1 GETQUOTAROOT INBOX\r\n"
+		w := c.Append("Drafts", int64(len(text)), nil)
+		_, err = io.Copy(w, strings.NewReader(text))
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		_, err = w.Wait()
+		require.NoError(t, err)
+		room, err = c.GetQuotaRoot("INBOX").Wait()
+		require.NoError(t, err)
+		require.EqualValues(t, 71, room[0].Resources[imap.QuotaResourceStorage].Usage)
+	}
+	require.True(t, c.Caps().Has(imap.CapQuota))
 	_, err = c.Select("INBOX", nil).Wait()
 	require.NoError(t, err)
 	_, err = c.Move(imap.SeqSetNum(1), "Trash").Wait()
@@ -457,8 +481,8 @@ func TestIMAPAppendAndQuota(t *testing.T) {
 	boxes, err := n.c.PECMailboxes(t.Context())
 	require.NoError(t, err)
 	i := slices.IndexFunc(boxes, func(b client.PECMailbox) bool { return b.Address == sender })
-	require.Equal(t, int64(900), boxes[i].Used)
-	require.Equal(t, 1, boxes[i].Messages)
+	require.Equal(t, int64(900+70<<10+3*23), boxes[i].Used)
+	require.Equal(t, 5, boxes[i].Messages)
 	require.NoError(t, c.Create("Archivio/2026", nil).Wait())
 	require.Error(t, c.Delete("INBOX").Wait())
 	require.Error(t, c.Create(strings.Repeat("x", 300), nil).Wait())

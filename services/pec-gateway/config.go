@@ -29,6 +29,8 @@ type Config struct {
 	RetryEvery time.Duration `yaml:"retry_every"`
 	// RetryMost is the longest pause after visits that failed.
 	RetryMost time.Duration `yaml:"retry_most"`
+	// LoginRetry is the pause after a visit whose login was refused; providers lock mailboxes after a few.
+	LoginRetry time.Duration `yaml:"login_retry"`
 	// Timeout is how long a provider's server may be silent before the connection is given up.
 	Timeout time.Duration `yaml:"timeout"`
 	// Lease is how long a replica presides over a mailbox without a sign of life before another takes over.
@@ -122,7 +124,7 @@ type VaultConfig struct {
 func defaultConfig() Config {
 	return Config{
 		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
-		PollEvery: time.Minute, IdleFor: 20 * time.Minute, SessionFor: time.Hour, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute,
+		PollEvery: time.Minute, IdleFor: 20 * time.Minute, SessionFor: time.Hour, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute, LoginRetry: 40 * time.Minute,
 		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
 		Desk: defaultDesk(), Revocation: defaultRevocation(), Archive: defaultArchive(),
 		// spec: RFC5321 §4.5.3.2.6: ten minutes for the answer to the final dot
@@ -155,6 +157,7 @@ func (c *Config) Validate() error {
 	bad(c.IdleFor < time.Second || c.IdleFor > 28*time.Minute, "idle_for", "%s is out of range: use 1s to 28m, for example 20m", c.IdleFor)
 	bad(c.SessionFor < 100*time.Millisecond, "session_for", "%s is too short: use 5m to 24h, for example 1h", c.SessionFor)
 	bad(c.RetryEvery <= 0 || c.RetryMost < c.RetryEvery, "retry_every", "must be more than 0s and at most retry_most")
+	bad(c.LoginRetry <= 0, "login_retry", "must be more than 0s")
 	bad(c.Timeout < 100*time.Millisecond, "timeout", "%s is too short: use 10s to 5m, for example 1m", c.Timeout)
 	bad(c.Lease < 100*time.Millisecond, "lease", "%s is too short: use 10s to 5m, for example 30s", c.Lease)
 	bad(c.Mailboxes < 1 || c.Mailboxes > 10000, "mailboxes", "must be between 1 and 10000")

@@ -233,6 +233,7 @@ func prepare(t testing.TB, extra string) *house {
   poll_every: 100ms
   retry_every: 100ms
   retry_most: 400ms
+  login_retry: 400ms
   timeout: 5s
   lease: 2s
 %s`, server.Addr, roleFile, secretFile, caFile, at.IMAPSAddr, at.POP3SAddr, at.SMTPSAddr, extra),

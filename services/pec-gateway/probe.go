@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,12 @@ const (
 	codeAnswer   = "MAILBOX_REFUSED" // the server answered NO or BAD
 )
 
+// What servers say that refuse a login for another reason than the password. spec: RFC5530 §3, RFC9051 §7.1, RFC2449 §8.1, RFC3206 §4
+var (
+	busyIMAP = []string{"UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG"}
+	busyPOP3 = []string{"[IN-USE]", "[LOGIN-DELAY]", "[SYS/TEMP]"}
+)
+
 // diagnose says what is wrong in words for its owner, and whether waiting cannot mend it.
 func diagnose(err error) (code, problem string, grave bool) {
 	var dns *net.DNSError
@@ -53,11 +60,14 @@ func diagnose(err error) (code, problem string, grave bool) {
 	case errors.As(err, &verify), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &record), errors.As(err, &alert):
 		return codeTLS, "the server's certificate or TLS is not accepted, nothing was sent to it: " + tail(err), true
 	case errors.As(err, &answered) && (answered.Command == "LOGIN" || answered.Code == "AUTHENTICATIONFAILED"):
-		if answered.Code == "UNAVAILABLE" || answered.Code == "LIMIT" || answered.Status == "BYE" {
+		if slices.Contains(busyIMAP, answered.Code) || answered.Status == "BYE" {
 			return codeAway, "the server does not let anybody in now: " + answered.Text, false
 		}
 		return codeAuth, "name or password are refused, or reading by IMAP is switched off at the provider: " + answered.Text, true
 	case errors.As(err, &popped) && (popped.Command == "PASS" || popped.Command == "USER"):
+		if slices.ContainsFunc(busyPOP3, func(code string) bool { return strings.HasPrefix(strings.ToUpper(popped.Text), code) }) {
+			return codeAway, "the server does not let anybody in now: " + popped.Text, false
+		}
 		return codeAuth, "name or password are refused, or reading by POP3 is switched off at the provider: " + popped.Text, true
 	case errors.As(err, &message):
 		return codeAnswer, message.Error(), false

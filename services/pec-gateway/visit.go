@@ -269,9 +269,9 @@ func (v *visit) fail(ctx context.Context, err error) error {
 		state = pecv1.MailboxState_MAILBOX_STATE_DEGRADED
 	}
 	pause := v.s.cfg.RetryEvery << min(failures-1, 10)
-	// A wrong password is not tried again and again: providers lock mailboxes.
-	if pause > v.s.cfg.RetryMost || code == codeAuth {
-		pause = v.s.cfg.RetryMost
+	pause = min(pause, v.s.cfg.RetryMost)
+	if code == codeAuth {
+		pause = v.s.cfg.LoginRetry // a wrong password is not tried again and again: providers lock mailboxes
 	}
 	pause += time.Duration(rand.Int64N(int64(pause)/5 + 1))
 	v.s.log.WarnContext(ctx, "mailbox not read", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "code", code, "failures", failures, "error", err)

@@ -45,7 +45,16 @@ type PECMailbox struct {
 	Used     int64  `json:"used"`
 	Messages int    `json:"messages"`
 	Ordinary string `json:"ordinary,omitempty"` // mail that is not certified: "accept", "reject"
-	State    string `json:"state,omitempty"`    // "active", "suspended" (no sending), "disabled" (no login)
+	State    string `json:"state,omitempty"`    // "active", "suspended" (no sending), "disabled" (no login), "locked" (by refused logins)
+
+	LockAfter     int               `json:"lock_after,omitempty"` // refused logins within an hour that lock the mailbox; 0 when it is made: none do
+	RefusedLogins []PECRefusedLogin `json:"refused_logins,omitempty"`
+}
+
+// PECRefusedLogin is a login that a provider refused.
+type PECRefusedLogin struct {
+	At   time.Time `json:"at"`   // virtual time
+	Door string    `json:"door"` // smtp, imap, pop3
 }
 
 // PECMessage is a message in a mailbox.

@@ -79,7 +79,7 @@ func (s *session) Close() error {
 
 // Login implements imapserver.Session.
 func (s *session) Login(username, password string) error {
-	mb, ok := s.w.login(username, password)
+	mb, ok := s.w.login(username, password, "imap")
 	if !ok {
 		return imapserver.ErrAuthFailed
 	}

@@ -22,7 +22,10 @@ const (
 
 	accept, reject = "accept", "reject"
 
-	active, suspended, disabled = "active", "suspended", "disabled"
+	active, suspended, disabled, locked = "active", "suspended", "disabled", "locked"
+
+	lockWindow = time.Hour
+	maxRefused = 1000 // refused logins remembered
 )
 
 // letter is a message in a folder. raw never changes; the rest is under mailbox.mu.
@@ -55,6 +58,8 @@ type mailbox struct {
 	used     int64
 	ordinary string
 	state    string
+	locks    int // refused logins within lockWindow that lock it; 0: none do
+	refused  []client.PECRefusedLogin
 	folders  map[string]*folder
 	sessions map[*session]bool
 }
@@ -103,19 +108,32 @@ func (w *World) find(address string) *mailbox {
 // Has says whether a mailbox exists.
 func (w *World) Has(address string) bool { return w.find(address) != nil }
 
-// login checks who asks.
-func (w *World) login(address, password string) (*mailbox, bool) {
-	if w.refusesLogin(address) {
-		return nil, false
-	}
+// login checks who asks at one of the doors. A mailbox that is locked lets nobody in, whatever the password.
+func (w *World) login(address, password, door string) (*mailbox, bool) {
+	refused := w.refusesLogin(address)
 	mb := w.find(address)
 	if mb == nil {
 		return nil, false
 	}
+	now := w.cfg.Clock.Now()
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	right := subtle.ConstantTimeCompare([]byte(mb.password), []byte(password)) == 1
-	return mb, right && mb.state != disabled
+	if !refused && right && mb.state != disabled && mb.state != locked {
+		return mb, true
+	}
+	mb.refused = append(mb.refused, client.PECRefusedLogin{At: now, Door: door})
+	mb.refused = mb.refused[max(len(mb.refused)-maxRefused, 0):]
+	recent := 0
+	for _, r := range mb.refused {
+		if now.Sub(r.At) < lockWindow {
+			recent++
+		}
+	}
+	if mb.locks > 0 && recent >= mb.locks {
+		mb.state = locked
+	}
+	return nil, false
 }
 
 // full says whether so many bytes more are too many.
@@ -278,5 +296,6 @@ func (mb *mailbox) show() client.PECMailbox {
 	for _, f := range mb.folders {
 		n += len(f.letters)
 	}
-	return client.PECMailbox{Address: mb.address, Quota: mb.quota, Used: mb.used, Messages: n, Ordinary: mb.ordinary, State: mb.state}
+	return client.PECMailbox{Address: mb.address, Quota: mb.quota, Used: mb.used, Messages: n, Ordinary: mb.ordinary, State: mb.state,
+		LockAfter: mb.locks, RefusedLogins: slices.Clone(mb.refused)}
 }

@@ -142,7 +142,7 @@ func (s *popSession) before(cmd, arg string) bool {
 		s.user = arg
 		return s.say("+OK")
 	case "PASS":
-		mb, ok := s.w.login(s.user, arg)
+		mb, ok := s.w.login(s.user, arg, "pop3")
 		if !ok {
 			return s.say("-ERR [AUTH] authentication failed")
 		}

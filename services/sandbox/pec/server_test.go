@@ -92,6 +92,44 @@ func TestA11Rate(t *testing.T) {
 	require.Len(t, n.submissions(), 7)
 }
 
+// TestA12LoginsLock: so many refused logins within an hour, at whichever door, lock a mailbox: the right password does not open it
+// any more. Spread over more time they do not.
+func TestA12LoginsLock(t *testing.T) {
+	n := start(t)
+	login := func(password string) error {
+		c := n.dial()
+		return c.Auth(sasl.NewPlainClient("", sender, password))
+	}
+	read := func(password string) error {
+		c, err := imapclient.DialTLS(n.e.IMAPSAddr, &imapclient.Options{TLSConfig: n.tls})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c.Login(sender, password).Wait()
+	}
+	_, err := n.c.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, LockAfter: 3})
+	require.NoError(t, err)
+	require.Equal(t, 535, code(t, login("sbagliata")))
+	require.Error(t, read("sbagliata"))
+	n.advance(time.Hour)
+	require.Equal(t, 535, code(t, login("sbagliata")))
+	require.NoError(t, login(pec.DefaultPassword), "the first two are an hour ago")
+	require.Error(t, read("sbagliata"))
+	require.Error(t, read("sbagliata"))
+	require.Equal(t, 535, code(t, login(pec.DefaultPassword)), "locked")
+	require.Error(t, read(pec.DefaultPassword))
+	box, err := n.c.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender})
+	require.NoError(t, err)
+	require.Equal(t, "locked", box.State)
+	var doors []string
+	for _, r := range box.RefusedLogins {
+		doors = append(doors, r.Door)
+	}
+	require.Equal(t, []string{"smtp", "imap", "smtp", "imap", "imap", "smtp", "imap"}, doors)
+	_, err = n.c.SetPECMailbox(t.Context(), client.PECMailbox{Address: sender, State: "active"})
+	require.NoError(t, err)
+	require.NoError(t, login(pec.DefaultPassword))
+}
+
 // TestA3A4A8A9A10A12SubmissionFaults: cut with the message taken and not taken, deferred, refused.
 func TestA3A4A8A9A10A12SubmissionFaults(t *testing.T) {
 	n := start(t)

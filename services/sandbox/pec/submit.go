@@ -72,7 +72,7 @@ func (s *submitter) AuthMechanisms() []string { return []string{sasl.Plain, sasl
 // Auth implements gosmtp.AuthSession.
 func (s *submitter) Auth(mech string) (sasl.Server, error) {
 	check := func(user, password string) error {
-		mb, ok := s.w.login(user, password)
+		mb, ok := s.w.login(user, password, "smtp")
 		if !ok {
 			return errLogin
 		}

@@ -116,8 +116,8 @@ func (w *World) SetMailbox(in client.PECMailbox) (client.PECMailbox, error) {
 		return client.PECMailbox{}, fmt.Errorf("ordinary is %q: give accept or reject", in.Ordinary)
 	case in.State != "" && !slices.Contains([]string{active, suspended, disabled}, in.State):
 		return client.PECMailbox{}, fmt.Errorf("state is %q: give active, suspended or disabled", in.State)
-	case in.Quota < 0:
-		return client.PECMailbox{}, errors.New("quota must not be negative")
+	case in.Quota < 0, in.LockAfter < 0:
+		return client.PECMailbox{}, errors.New("quota and lock_after must not be negative")
 	}
 	mb := w.open(in.Address)
 	mb.mu.Lock()
@@ -130,8 +130,11 @@ func (w *World) SetMailbox(in client.PECMailbox) (client.PECMailbox, error) {
 	if in.Ordinary != "" {
 		mb.ordinary = in.Ordinary
 	}
+	if in.LockAfter > 0 {
+		mb.locks = in.LockAfter
+	}
 	if in.State != "" {
-		mb.state = in.State
+		mb.state, mb.refused = in.State, nil
 	}
 	mb.mu.Unlock()
 	return mb.show(), nil

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -69,7 +70,11 @@ func AddUser(t testing.TB, endpoint, name, bucket, policyFile string) (policy st
 		Version   string           `json:"Version"`
 		Statement []map[string]any `json:"Statement"`
 	}
-	require.NoError(t, json.Unmarshal(regexp.MustCompile(`arn:aws:s3:::[a-z-]+`).ReplaceAll(text, []byte("arn:aws:s3:::"+bucket)), &doc))
+	buckets := regexp.MustCompile(`arn:aws:s3:::[a-z-]+`)
+	named := buckets.FindAllString(string(text), -1)
+	slices.Sort(named)
+	require.Len(t, slices.Compact(named), 1, "%s speaks of one bucket", policyFile)
+	require.NoError(t, json.Unmarshal(buckets.ReplaceAll(text, []byte("arn:aws:s3:::"+bucket)), &doc))
 	for _, s := range doc.Statement {
 		s["Principal"] = map[string]any{"AWS": []string{name}}
 	}

@@ -57,8 +57,8 @@ func yearsOf(name string) int32 {
 	return retentionYears
 }
 
-// retainUntil is the end of the last year of the term: it runs from the end of the year in which the documents of a fiscal year
-// are declared. spec: CC art. 2220
-func retainUntil(fiscalYear, years int32) time.Time {
-	return time.Date(int(fiscalYear+1+years), time.December, 31, 23, 59, 59, 0, time.UTC)
+// retainUntil is the end of the last year of the term: it runs from the end of the year in which the documents of a fiscal year that
+// ended in a year are declared. spec: CC art. 2220
+func retainUntil(ended, years int32) time.Time {
+	return time.Date(int(ended+1+years), time.December, 31, 23, 59, 59, 0, time.UTC)
 }

@@ -35,6 +35,75 @@ func endOfYear(year int32) time.Time {
 	return time.Date(int(year), time.December, 31, 0, 0, 0, 0, time.UTC)
 }
 
+// calendar is when the fiscal years of a tenant end, where it said so.
+type calendar map[int32]time.Time
+
+// end is the last day of a fiscal year. One of which nothing is said ends on the day of the last one before it of which something is: who
+// changed goes on so.
+func (c calendar) end(year int32) time.Time {
+	if end, ok := c[year]; ok {
+		return end
+	}
+	last := int32(0)
+	for y := range c {
+		if y < year {
+			last = max(last, y)
+		}
+	}
+	if last == 0 {
+		return endOfYear(year)
+	}
+	end, later := c[last], int(year-last)
+	if end.AddDate(0, 0, 1).Day() == 1 { // the last of its month, whatever that is then
+		return time.Date(end.Year()+later, end.Month()+1, 0, 0, 0, 0, 0, time.UTC)
+	}
+	return end.AddDate(later, 0, 0)
+}
+
+// yearOf is the fiscal year that a day belongs to: the first that has not ended before it. A year ends within its number or the next.
+func (c calendar) yearOf(day time.Time) int32 {
+	year := int32(day.Year() - 1) //nolint:gosec // a year
+	for day.After(c.end(year)) {
+		year++
+	}
+	return year
+}
+
+// calendars reads what tenants said, of one or of all ("").
+func calendars(ctx context.Context, q *db.Queries, tenant string) (map[string]calendar, error) {
+	rows, err := q.FiscalYears(ctx, tenant)
+	if err != nil {
+		return nil, fmt.Errorf("conservation: fiscal years: %w", err)
+	}
+	all := map[string]calendar{}
+	for _, row := range rows {
+		if all[row.TenantID] == nil {
+			all[row.TenantID] = calendar{}
+		}
+		all[row.TenantID][row.FiscalYear] = row.EndsOn.Time
+	}
+	return all, nil
+}
+
+// inTheirYear gives documents that come by event the fiscal year of their date, where their tenant's years are not those of the calendar. Whose
+// date is not in the year that was said of it (nobody could read it, or it cannot be true) keeps that one; a deposit says its year itself.
+func inTheirYear(ctx context.Context, tx pgx.Tx, tenant string, arrivals []arrival) error {
+	all, err := calendars(ctx, db.New(tx), tenant)
+	if err != nil || all[tenant] == nil {
+		return err
+	}
+	for _, a := range arrivals {
+		if a.facts.Deposit != nil || len(a.facts.Bodies) == 0 {
+			continue
+		}
+		day, err := time.Parse(time.DateOnly, a.facts.Bodies[0].Date)
+		if err == nil && day.Year() == int(a.year) {
+			a.year = all[tenant].yearOf(day)
+		}
+	}
+	return nil
+}
+
 // deadlineOf is the last day on which the documents of a fiscal year that ended on that day may be sealed: the
 // last of the month, thirteen months on.
 func deadlineOf(end time.Time) time.Time {
@@ -71,16 +140,20 @@ func (s *Service) fiscalYears(ctx context.Context, tx pgx.Tx, tenant string) ([]
 		tenant string
 		year   int32
 	}
+	q := db.New(tx)
+	said, err := calendars(ctx, q, tenant)
+	if err != nil {
+		return nil, err
+	}
 	found := map[key]*fiscalYear{}
 	at := func(tenant string, year int32) *fiscalYear {
 		k := key{tenant, year}
 		if found[k] == nil {
-			end := endOfYear(year)
+			end := said[tenant].end(year)
 			found[k] = &fiscalYear{tenant: tenant, year: year, end: end, deadline: deadlineOf(end)}
 		}
 		return found[k]
 	}
-	q := db.New(tx)
 	unsealed, err := q.Unsealed(ctx, tenant)
 	if err != nil {
 		return nil, err

@@ -2,13 +2,21 @@ package conservation
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/telemetry"
 )
@@ -39,6 +47,121 @@ func Test27_Deadlines(t *testing.T) {
 		months := (deadline.Year()-end.Year())*12 + int(deadline.Month()-end.Month())
 		require.Equal(t, 13, months)
 	})
+}
+
+// TestCalendar: known answers; and every day is in one year, whose end is not before it and the former's is.
+func TestCalendar(t *testing.T) {
+	t.Parallel()
+	c := calendar{2026: day0("2027-06-30"), 2029: day0("2029-12-31"), 2031: day0("2032-02-28")}
+	for day, want := range map[string]int32{
+		"2025-12-31": 2025, "2026-01-01": 2026, "2026-12-31": 2026, "2027-06-30": 2026, "2027-07-01": 2027, "2028-06-30": 2027, "2028-07-01": 2028,
+		"2029-06-30": 2028, "2029-07-01": 2029, "2029-12-31": 2029, "2030-12-31": 2030, "2031-01-01": 2031, "2032-02-28": 2031, "2032-02-29": 2032, "2033-02-28": 2032,
+	} {
+		require.Equal(t, want, c.yearOf(day0(day)), day)
+	}
+	for year, want := range map[int32]string{2020: "2020-12-31", 2027: "2028-06-30", 2028: "2029-06-30", 2030: "2030-12-31", 2032: "2033-02-28"} {
+		require.Equal(t, want, c.end(year).Format(time.DateOnly))
+	}
+	require.Equal(t, "2028-02-29", calendar{2025: day0("2026-02-28")}.end(2027).Format(time.DateOnly), "the last of the month")
+	require.Equal(t, "2028-04-05", calendar{2025: day0("2026-04-05")}.end(2027).Format(time.DateOnly))
+	rapid.Check(t, func(r *rapid.T) {
+		c := calendar{}
+		for range rapid.IntRange(0, 4).Draw(r, "years") {
+			year := rapid.Int32Range(2020, 2030).Draw(r, "year")
+			c[year] = time.Date(int(year), time.January, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, rapid.IntRange(0, 729).Draw(r, "end"))
+		}
+		day := day0("2018-01-01").AddDate(0, 0, rapid.IntRange(0, 6000).Draw(r, "day"))
+		year := c.yearOf(day)
+		require.False(r, day.After(c.end(year)))
+		require.True(r, day.After(c.end(year-1)) || year == int32(day.Year()-1))
+		require.LessOrEqual(r, year, int32(day.Year()+1))
+	})
+}
+
+// Test27_YearsThatAreNotCalendar: a company whose year ends in June. Its documents, certified mail too, are of the year of their date, that year
+// has the deadline of its end, and the term of its packages runs from the end of the year after that.
+func Test27_YearsThatAreNotCalendar(t *testing.T) {
+	t.Parallel()
+	h, ctx := open(t, true), context.Background()
+	set := func(end string) {
+		_, err := h.deadlineClient().SetFiscalYear(ctx, &conservationv1.SetFiscalYearRequest{Parent: "tenants/acme", FiscalYear: 2026, EndDate: end})
+		require.NoError(t, err)
+	}
+	settled := func(n int, date string) *invoicev1.InvoiceSettled {
+		ev := h.invoice(t, n)
+		ev.Bodies[0].IssueDate, ev.FiscalYear = date, int32(day0(date).Year())
+		return ev
+	}
+	before := settled(1, "2027-02-01") // taken in before the tenant said so: what was reported of it stays true
+	h.settle(t, ctx, before)
+	h.await(t, "taken", func() bool { return len(h.units(t, before.GetInvoice())) == 1 })
+	set("2027-06-30")
+	want := map[*invoicev1.InvoiceSettled]int32{before: 2027}
+	for n, year := range map[string]int32{"2025-12-31": 2025, "2026-01-01": 2026, "2026-12-31": 2026, "2027-06-30": 2026, "2027-07-01": 2027, "2028-06-30": 2027, "2028-07-01": 2028} {
+		want[settled(10+len(want), n)] = year
+	}
+	h.settleAll(t, slices.Collect(maps.Keys(want)))
+	rome, err := time.LoadLocation("Europe/Rome")
+	require.NoError(t, err)
+	box := "tenants/acme/mailboxes/" + uuid.NewString()
+	mail := map[string]int32{}
+	for at, year := range map[time.Time]int32{time.Date(2027, 6, 30, 23, 59, 0, 0, rome): 2026, time.Date(2027, 7, 1, 0, 1, 0, 0, rome): 2027} {
+		m := &pecv1.MessageHandedOver{
+			Message: box + "/messages/" + uuid.NewString(), Content: h.blob(t, "From: a@b.test\r\n\r\n"+at.String(), "message/rfc822"), Direction: "RECEIVED", Type: "posta-certificata", MessageId: uuid.NewString() + "@b.test",
+			MailboxAddress: "ufficio@alfa.test", Sender: "a@b.test", Recipients: []string{"ufficio@alfa.test"}, ReceiveTime: timestamppb.New(at), CertifiedTime: timestamppb.New(at), Proven: true,
+		}
+		mail[m.GetMessage()] = year
+		h.deliver(t, m)
+	}
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == len(want)+len(mail) })
+	for ev, year := range want {
+		require.Equal(t, year, h.units(t, ev.GetInvoice())[0].GetFiscalYear(), ev.GetBodies()[0].GetIssueDate())
+	}
+	for name, year := range mail {
+		require.Equal(t, year, h.unitOf(t, name).GetFiscalYear())
+	}
+	// Who hands a document over says its year.
+	head := headOf("verbale", "verbale.pdf", aPDF)
+	head.FiscalYear, head.Document.Date = 2027, "2027-03-31"
+	require.Equal(t, accepted, hand(t, h.producer(), head, aPDF).GetState())
+
+	list, err := h.deadlineClient().ListDeadlines(ctx, &conservationv1.ListDeadlinesRequest{Parent: "tenants/acme"})
+	require.NoError(t, err)
+	var board []string
+	for _, y := range list.GetFiscalYears() {
+		board = append(board, fmt.Sprint(y.GetFiscalYear(), " ends ", y.GetEndDate(), ", sealed until ", y.GetDeadline(), ": ", y.GetUnits()))
+	}
+	require.Equal(t, []string{
+		"2025 ends 2025-12-31, sealed until 2027-01-31: 1", "2026 ends 2027-06-30, sealed until 2028-07-31: 4",
+		"2027 ends 2028-06-30, sealed until 2029-07-31: 5", "2028 ends 2029-06-30, sealed until 2030-07-31: 1",
+	}, board)
+
+	closed := map[string]string{}
+	for _, c := range []struct {
+		year  int32
+		class string
+	}{{2025, "FISC"}, {2026, "FISC"}, {2026, "PEC"}, {2027, "FISC"}} {
+		p, err := h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: c.year, Class: c.class})
+		require.NoError(t, err)
+		p = h.awaitSealed(t, p.GetName())
+		h.judge(t, p)
+		until := packageRow(t, h, p).RetainUntil
+		require.NotNil(t, until)
+		closed[fmt.Sprint(c.class, " ", c.year)] = until.UTC().Format(time.DateOnly)
+	}
+	require.Equal(t, map[string]string{"FISC 2025": "2036-12-31", "FISC 2026": "2038-12-31", "PEC 2026": "2038-12-31", "FISC 2027": "2039-12-31"}, closed)
+
+	// What comes to a document later is of its year, whatever the calendar is then.
+	set("2026-12-31")
+	for ev, year := range want {
+		if year == 2026 {
+			late := proto.CloneOf(ev)
+			late.Receipts = append(late.Receipts, h.receipt(t, "AT", 900))
+			h.settle(t, ctx, late)
+			h.await(t, "integration", func() bool { return len(h.units(t, ev.GetInvoice())) == 2 })
+			require.EqualValues(t, 2026, h.units(t, ev.GetInvoice())[0].GetFiscalYear())
+		}
+	}
 }
 
 // deadlineHouse has units of two years, one of them not sealed, and a clock of its own.
@@ -117,6 +240,29 @@ func Test27_AlarmsAndBoard(t *testing.T) {
 	*clock = day0("2028-07-20")
 	require.NoError(t, s.warn(ctx))
 	require.Len(t, given(), 4, "another deadline warns anew")
+	moved, err = set("2027-08-31", "") // each of the four on its day, and not on the day before
+	require.NoError(t, err)
+	require.Equal(t, "2028-09-30", moved.GetDeadline())
+	for _, days := range []int{90, 60, 30, 7} {
+		h.admin(t, `DELETE FROM deadline_alarm WHERE deadline <> '2028-09-30'`)
+		before := len(given())
+		*clock = day0("2028-09-30").AddDate(0, 0, -days-1).Add(12 * time.Hour)
+		require.NoError(t, s.warn(ctx))
+		require.Len(t, given(), before, "%d days and one", days)
+		*clock = clock.AddDate(0, 0, 1)
+		for range 2 {
+			require.NoError(t, s.warn(ctx))
+		}
+		require.Len(t, given(), before+1)
+		require.EqualValues(t, days, given()[before])
+		h.await(t, "told", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return slices.ContainsFunc(h.alarms, func(a *conservationv1.DeadlineAtRisk) bool {
+				return a.GetDaysLeft() == int32(days) && a.GetDeadline().AsTime().Equal(day0("2028-09-30"))
+			})
+		})
+	}
 	moved, err = set("2026-12-31", "2028-03-31")
 	require.NoError(t, err)
 	require.Equal(t, "2028-03-31", moved.GetDeadline())

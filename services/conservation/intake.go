@@ -196,6 +196,10 @@ func (s *Service) write(ctx context.Context, tx pgx.Tx, t *takings) error {
 	if err != nil {
 		return err
 	}
+	err = inTheirYear(ctx, tx, pg.Tenant(ctx), arrivals)
+	if err != nil {
+		return err
+	}
 	err = s.insert(ctx, tx, arrivals, t.bag)
 	if err != nil {
 		return err
@@ -505,7 +509,7 @@ func (s *Service) extend(ctx context.Context, tx pgx.Tx, old db.Unit, held, late
 // is closed never changes.
 func (s *Service) integrate(ctx context.Context, tx pgx.Tx, old db.Unit, later []db.UnitFile, in *intake, bag *satchel) error {
 	more := *in
-	more.files, more.integrates, more.class = later, &old.ID, old.Class
+	more.files, more.integrates, more.class, more.year = later, &old.ID, old.Class, old.FiscalYear
 	more.key = in.key + "|+|" + hex.EncodeToString(later[0].Sha256)
 	more.facts.Integrates = base64.StdEncoding.EncodeToString(in.files[0].Sha256)
 	id, err := more.unitID(ctx)

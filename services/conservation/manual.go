@@ -93,7 +93,7 @@ func manualObjects() annex {
 		table{[]string{"Classe", "Oggetti", "Fondamento", "Conservazione", "Mai meno di"}, rows},
 		table{[]string{"Formato, riconosciuto dal contenuto", "Estensioni", "Ammesso"}, kinds},
 		"I byte sono conservati come ricevuti. I metadati seguono l'Allegato 5 delle Linee Guida (documento informatico), un file per unità documentaria, con impronta SHA-256 in base64. " +
-			"Il termine di conservazione decorre dal 31 dicembre dell'anno successivo al periodo d'imposta. Un file con più fatture è un solo oggetto con più chiavi di ricerca. Non si conservano le fatture scartate, che non sono emesse.",
+			"Il termine di conservazione decorre dal 31 dicembre dell'anno successivo a quello in cui termina il periodo d'imposta. Un file con più fatture è un solo oggetto con più chiavi di ricerca. Non si conservano le fatture scartate, che non sono emesse.",
 	}}
 }
 

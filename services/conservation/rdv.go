@@ -69,7 +69,10 @@ func (s *Service) orWait(ctx context.Context, err error, kind string, id uuid.UU
 }
 
 func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byte) error {
-	keep := retainUntil(row.FiscalYear, max(yearsOf(row.Class), retentionYears))
+	keep, err := s.reportKept(ctx, row.TenantID, row.FiscalYear, max(yearsOf(row.Class), retentionYears))
+	if err != nil {
+		return err
+	}
 	r, err := s.sealRDV(ctx, rdv{
 		tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content, signed: row.Unstamped,
 		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {

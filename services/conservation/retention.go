@@ -32,7 +32,8 @@ func (s *Service) wireRetention(h *run.Host) {
 	h.Go("disposals", s.disposals)
 }
 
-// retentionOf is until when a package that is closed now is kept: the term of its class, as the tenant may have lengthened it.
+// retentionOf is until when a package that is closed now is kept: the term of its class, as the tenant may have lengthened it, from the end of
+// the year after the one in which its fiscal year ends.
 func retentionOf(ctx context.Context, q *db.Queries, tenant string, year int32, class string) (time.Time, error) {
 	years, err := q.RetentionYears(ctx, db.RetentionYearsParams{TenantID: tenant, Class: class})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -41,7 +42,25 @@ func retentionOf(ctx context.Context, q *db.Queries, tenant string, year int32, 
 	if err != nil {
 		return time.Time{}, fmt.Errorf("conservation: term of class %s: %w", class, err)
 	}
-	return retainUntil(year, years), nil
+	return keptUntil(ctx, q, tenant, year, years)
+}
+
+// keptUntil is the end of a term of years for what belongs to a fiscal year of a tenant.
+func keptUntil(ctx context.Context, q *db.Queries, tenant string, year, years int32) (time.Time, error) {
+	all, err := calendars(ctx, q, tenant)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return retainUntil(int32(all[tenant].end(year).Year()), years), nil //nolint:gosec // a year
+}
+
+// reportKept is until when the report of what belongs to a fiscal year is kept.
+func (s *Service) reportKept(ctx context.Context, tenant string, year, years int32) (until time.Time, err error) {
+	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
+		until, err = keptUntil(ctx, db.New(tx), tenant, year, years)
+		return err
+	})
+	return until, err
 }
 
 func ruleMessage(c class, years int32) *conservationv1.RetentionRule {

@@ -191,8 +191,12 @@ func (b *submissionBook) prove(ctx context.Context) (text []byte, err error) {
 
 func (b *submissionBook) seal(ctx context.Context, content []byte) error {
 	row := b.row
+	keep, err := b.s.reportKept(ctx, row.TenantID, row.FiscalYear, row.Years)
+	if err != nil {
+		return err
+	}
 	r, err := b.s.sealRDV(ctx, rdv{
-		tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: retainUntil(row.FiscalYear, row.Years), content: content, signed: row.Unstamped,
+		tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content, signed: row.Unstamped,
 		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {
 			return q.KeepUnstampedSubmission(ctx, db.KeepUnstampedSubmissionParams{ID: row.ID, Signed: signed})
 		},

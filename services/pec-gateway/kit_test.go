@@ -51,6 +51,34 @@ func (h *house) authorities() string {
 // Message-ID.
 func (h *house) send(to ...string) string {
 	h.t.Helper()
+	id := h.flood(1, to...)
+	h.settle()
+	return id
+}
+
+// flood submits so many messages one after the other, over one connection and without waiting until they have arrived; it gives the
+// Message-ID of the last one.
+func (h *house) flood(n int, to ...string) string {
+	h.t.Helper()
+	pool := x509.NewCertPool()
+	require.True(h.t, pool.AppendCertsFromPEM(h.world.CAPEM()))
+	c, err := gosmtp.DialTLS(h.world.Endpoints().PEC.SMTPSAddr, &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	require.NoError(h.t, err)
+	defer c.Close()
+	require.NoError(h.t, c.Auth(sasl.NewPlainClient("", sender, h.secretOf(sender))))
+	var d *rfc.Draft
+	for range n {
+		d = h.letter(to...)
+		var raw bytes.Buffer
+		_, err = rfc.Compose(&raw, d)
+		require.NoError(h.t, err)
+		require.NoError(h.t, c.SendMail(sender, d.Recipients(), &raw))
+	}
+	return d.MessageID
+}
+
+// letter is the next message that another program of the owner writes.
+func (h *house) letter(to ...string) *rfc.Draft {
 	h.next++
 	d := &rfc.Draft{
 		From: rfc.Address{Name: "Società Esempio", Addr: sender}, Subject: fmt.Sprintf("Offerta n. %d – perché così", h.next),
@@ -60,18 +88,7 @@ func (h *house) send(to ...string) string {
 	for _, a := range to {
 		d.To = append(d.To, rfc.Address{Addr: a})
 	}
-	var raw bytes.Buffer
-	_, err := rfc.Compose(&raw, d)
-	require.NoError(h.t, err)
-	pool := x509.NewCertPool()
-	require.True(h.t, pool.AppendCertsFromPEM(h.world.CAPEM()))
-	c, err := gosmtp.DialTLS(h.world.Endpoints().PEC.SMTPSAddr, &tls.Config{RootCAs: pool, ServerName: "localhost"})
-	require.NoError(h.t, err)
-	defer c.Close()
-	require.NoError(h.t, c.Auth(sasl.NewPlainClient("", sender, h.secretOf(sender))))
-	require.NoError(h.t, c.SendMail(sender, d.Recipients(), &raw))
-	h.settle()
-	return d.MessageID
+	return d
 }
 
 func (h *house) secretOf(address string) string {

@@ -16,7 +16,7 @@ import (
 )
 
 // changeable are the fields that UpdateMailbox takes.
-var changeable = []string{"username", "servers", "access", "label", "home_provider", "ordinary_rule", "capacity"}
+var changeable = []string{"username", "servers", "servers.imap", "servers.pop3", "servers.smtp", "access", "label", "home_provider", "ordinary_rule", "capacity"}
 
 var mailboxPattern = regexp.MustCompile(`^tenants/[^/]+/mailboxes/[^/]+$`)
 

@@ -205,7 +205,7 @@ func TestE14RulesAndForward(t *testing.T) {
 	away, err := h.api.ListQuarantinedMessages(t.Context(), &pecv1.ListQuarantinedMessagesRequest{Parent: box.GetName()})
 	require.NoError(t, err)
 	require.Len(t, away.GetMessages(), 1)
-	require.Equal(t, "ORDINARY_REJECTED", away.GetMessages()[0].GetCode())
+	require.Equal(t, "ORDINARY_REJECTED mail that is not certified is kept away by rule 2 of the mailbox", away.GetMessages()[0].GetCode()+" "+away.GetMessages()[0].GetReason())
 	require.Equal(t, 1, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'message.forward'`))
 }
 
@@ -317,6 +317,52 @@ func TestMailboxAndPasswordEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, send())
 	require.Equal(t, map[string]int{"MAILBOX_EXPIRING": 2, "MAILBOX_EXPIRED": 1, "PASSWORD_EXPIRING": 1}, codes())
+	h.eventually("what was let go is delivered", func() bool {
+		h.settle()
+		return len(h.list(box, func(r *pecv1.ListMessagesRequest) { r.State = pecv1.MessageState_MESSAGE_STATE_DELIVERED })) == 1
+	})
+	h.invariants(box)
+}
+
+// TestPolicyFieldByField: who changes one thing of how a mailbox is run leaves the rest as it is; senders whom nobody can be are
+// refused, since they would fit no message for ever.
+func TestPolicyFieldByField(t *testing.T) {
+	t.Parallel()
+	h := open(t, quick)
+	box := h.add(recipient)
+	p, err := h.policy(box, &pecv1.MailboxPolicy{
+		Terms:  &pecv1.MailboxTerms{ExpireDate: "2999-12-31", PasswordDays: 90, SendingSuspended: true},
+		Notice: &pecv1.IncomingNotice{Addresses: []string{"a@o.test"}, Senders: []string{"@example.test"}, Language: "en"},
+		Room:   &pecv1.RoomRule{Enabled: true, AtPercent: 95, KeepDays: 60, PreservedOnly: true},
+	}, "terms", "notice", "room")
+	require.NoError(t, err)
+	require.NotEmpty(t, p.GetTerms().GetPasswordExpireDate())
+	p, err = h.policy(box, &pecv1.MailboxPolicy{Terms: &pecv1.MailboxTerms{ExpireDate: "2999-06-30"}, Notice: &pecv1.IncomingNotice{Senders: []string{"anna@example.test"}},
+		Room: &pecv1.RoomRule{ToPercent: 50}}, "terms.expire_date", "notice.senders", "room.to_percent")
+	require.NoError(t, err)
+	require.Equal(t, "2999-06-30 90 true", fmt.Sprint(p.GetTerms().GetExpireDate(), " ", p.GetTerms().GetPasswordDays(), " ", p.GetTerms().GetSendingSuspended()))
+	require.Equal(t, "[a@o.test] [anna@example.test] en", fmt.Sprint(p.GetNotice().GetAddresses(), p.GetNotice().GetSenders(), " ", p.GetNotice().GetLanguage()))
+	require.Equal(t, "true 95 50 60 true", fmt.Sprint(p.GetRoom().GetEnabled(), p.GetRoom().GetAtPercent(), p.GetRoom().GetToPercent(), p.GetRoom().GetKeepDays(), " ", p.GetRoom().GetPreservedOnly()))
+	p, err = h.policy(box, &pecv1.MailboxPolicy{}, "terms.password_days", "terms.sending_suspended", "notice.addresses")
+	require.NoError(t, err)
+	require.Equal(t, "2999-06-30 0 false ", fmt.Sprint(p.GetTerms().GetExpireDate(), " ", p.GetTerms().GetPasswordDays(), p.GetTerms().GetSendingSuspended(), " ", p.GetTerms().GetPasswordExpireDate()))
+	require.Empty(t, p.GetNotice().GetAddresses())
+	for _, path := range []string{"terms.password_expire_date", "terms.", "rules.senders", "terms.nothing", "name"} {
+		_, err = h.policy(box, &pecv1.MailboxPolicy{}, path)
+		requireFault(t, err, "FIELD_NOT_CHANGEABLE")
+	}
+	_, err = h.policy(box, &pecv1.MailboxPolicy{Notice: &pecv1.IncomingNotice{Addresses: []string{"a@beta.test"}}}, "notice.addresses")
+	h.believe()
+	require.NoError(t, err, "nobody said that it is certified mail")
+	_, err = h.policy(box, &pecv1.MailboxPolicy{Notice: &pecv1.IncomingNotice{Addresses: []string{"a@beta.test"}}}, "notice.addresses")
+	requireFault(t, err, "ADDRESS_CERTIFIED")
+	for _, sender := range []string{"boh", "example.test", "anna@", "a b@c.test", "<anna@example.test>", "@@x.test"} {
+		_, err = h.policy(box, &pecv1.MailboxPolicy{Notice: &pecv1.IncomingNotice{Senders: []string{sender}}}, "notice.senders")
+		requireFault(t, err, "SENDER_INVALID")
+		_, err = h.policy(box, &pecv1.MailboxPolicy{Rules: []*pecv1.MailRule{{Scope: pecv1.RuleScope_RULE_SCOPE_MAIL, Action: pecv1.RuleAction_RULE_ACTION_KEEP, Senders: []string{sender}}}}, "rules")
+		requireFault(t, err, "SENDER_INVALID")
+	}
+	h.invariants(box)
 }
 
 // TestG8LogOfMessages: everything that happened to messages, found by identifier, address, time, event and subject, exported

@@ -40,14 +40,19 @@ func (s *Service) attempt(ctx context.Context, w *handover) *submit.Result {
 	if err != nil {
 		return &submit.Result{Outcome: submit.Refused, Phase: submit.PhaseConnect, Cause: submit.CauseContent, Text: err.Error(), Err: err}
 	}
-	host, port, _ := net.SplitHostPort(address)
-	return submit.Submit(ctx, submit.Server{
-		Address: address, TLS: s.tlsFor(host), StartTLS: port == "587", Hello: s.cfg.Sending.Hello, Dialer: s.dialer, Rules: w.limits.rules, // spec: RFC8314 §3.3
-		Timeouts: submit.Timeouts{Connect: s.cfg.Timeout, TLS: s.cfg.Timeout, Command: s.cfg.Timeout, Data: s.cfg.Timeout, Block: s.cfg.Timeout, Dot: s.cfg.Sending.AnswerTimeout},
-	}, submit.Credentials{User: w.box.Username, Password: password}, submit.Message{
+	return submit.Submit(ctx, s.sendingAt(address, w.limits.rules), submit.Credentials{User: w.box.Username, Password: password}, submit.Message{
 		From: w.box.Address, To: w.to, Size: w.message.Size,
 		Open: func() (io.ReadCloser, error) { return s.blobs.Open(ctx, ref) },
 	}, submit.Hooks{BeforeDot: func(ctx context.Context) error { return s.markDot(ctx, w) }})
+}
+
+// sendingAt is the server for sending at an address, with STARTTLS where that is what its port means. spec: RFC8314 §3.3
+func (s *Service) sendingAt(address string, rules submit.Rules) submit.Server {
+	host, port, _ := net.SplitHostPort(address)
+	return submit.Server{
+		Address: address, TLS: s.tlsFor(host), StartTLS: port == "587", Hello: s.cfg.Sending.Hello, Dialer: s.dialer, Rules: rules,
+		Timeouts: submit.Timeouts{Connect: s.cfg.Timeout, TLS: s.cfg.Timeout, Command: s.cfg.Timeout, Data: s.cfg.Timeout, Block: s.cfg.Timeout, Dot: s.cfg.Sending.AnswerTimeout},
+	}
 }
 
 // markDot makes durable that the end of the content is about to leave. Once an attempt has been given

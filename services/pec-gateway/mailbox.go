@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,8 +120,21 @@ func (s *Service) setRow(row *db.Mailbox, in *pecv1.Mailbox, wanted func(field s
 	if wanted("username") {
 		row.Username = or(in.GetUsername(), row.Address)
 	}
-	if wanted("servers") {
-		row.Imap, row.Pop3, row.Smtp = in.GetServers().GetImap(), in.GetServers().GetPop3(), in.GetServers().GetSmtp()
+	for _, server := range []struct {
+		name, given, port string
+		kept              *string
+	}{
+		{"imap", in.GetServers().GetImap(), "993", &row.Imap}, {"pop3", in.GetServers().GetPop3(), "995", &row.Pop3}, {"smtp", in.GetServers().GetSmtp(), "465", &row.Smtp},
+	} {
+		if !wanted("servers") && !wanted("servers."+server.name) {
+			continue
+		}
+		if server.given != "" && !isHostPort(server.given) {
+			field := "mailbox.servers." + server.name
+			return fault.Invalid("SERVER_INVALID", "%s: %q is no host:port: write it as %s.example.com:%s", field, server.given, server.name, server.port).
+				WithField(field, "SERVER_INVALID", "is no host:port")
+		}
+		*server.kept = server.given
 	}
 	if wanted("access") {
 		row.Access = int16(max(in.GetAccess(), pecv1.MailboxAccess_MAILBOX_ACCESS_IMAP))
@@ -156,6 +170,13 @@ func (s *Service) setRow(row *db.Mailbox, in *pecv1.Mailbox, wanted func(field s
 			WithField(field, "SERVER_REQUIRED", "is empty")
 	}
 	return nil
+}
+
+// isHostPort says whether a server is written as its name or address and a port.
+func isHostPort(server string) bool {
+	host, port, err := net.SplitHostPort(server)
+	n, numeric := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && numeric == nil && n > 0
 }
 
 // mayUse keeps a mailbox with a label from keys that lack its scope. To them it is not there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
@@ -21,8 +23,11 @@ import (
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
-// partsOfPolicy are what UpdateMailboxPolicy takes.
-var partsOfPolicy = []string{"rules", "notice", "preservation", "terms", "room"}
+// partsOfPolicy are what UpdateMailboxPolicy takes: whole parts, and fields of those whose fields say something by themselves.
+var partsOfPolicy = []string{
+	"rules", "notice", "notice.addresses", "notice.senders", "notice.language", "preservation", "terms", "terms.expire_date", "terms.password_days",
+	"terms.sending_suspended", "room", "room.enabled", "room.at_percent", "room.to_percent", "room.keep_days", "room.preserved_only",
+}
 
 // policyOf reads how a mailbox is run; an empty policy when nobody said.
 func policyOf(ctx context.Context, tx pgx.Tx, box db.Mailbox) (*pecv1.MailboxPolicy, error) {
@@ -84,7 +89,10 @@ func (s *Service) UpdateMailboxPolicy(ctx context.Context, req *pecv1.UpdateMail
 	if !mailboxPattern.MatchString(name) || name == in.GetName() {
 		return nil, fault.Invalid("NAME_INVALID", "policy.name: write it as tenants/{tenant}/mailboxes/{mailbox}/policy").WithField("policy.name", "NAME_INVALID", "is no name of a policy")
 	}
-	err := s.ordinaryAddresses(ctx, in, paths)
+	err := checkSenders(in, paths)
+	if err == nil {
+		err = s.ordinaryAddresses(ctx, in, paths)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -124,21 +132,47 @@ func (s *Service) UpdateMailboxPolicy(ctx context.Context, req *pecv1.UpdateMail
 	return out, nil
 }
 
+// merge takes over what the paths name, each one of partsOfPolicy.
 func merge(now, in *pecv1.MailboxPolicy, paths []string) {
 	for _, p := range paths {
-		switch p {
-		case "rules":
-			now.Rules = in.GetRules()
-		case "notice":
-			now.Notice = in.GetNotice()
-		case "preservation":
-			now.Preservation = in.GetPreservation()
-		case "terms":
-			now.Terms = in.GetTerms()
-		case "room":
-			now.Room = in.GetRoom()
+		to, from := now.ProtoReflect(), in.ProtoReflect()
+		part, field, nested := strings.Cut(p, ".")
+		f := to.Descriptor().Fields().ByName(protoreflect.Name(part))
+		if nested {
+			to, from = to.Mutable(f).Message(), from.Get(f).Message()
+			f = to.Descriptor().Fields().ByName(protoreflect.Name(field))
+		}
+		if from.Has(f) {
+			to.Set(f, from.Get(f))
+		} else {
+			to.Clear(f)
 		}
 	}
+}
+
+// checkSenders refuses senders whom nobody can be. Faults: Invalid SENDER_INVALID.
+func checkSenders(in *pecv1.MailboxPolicy, paths []string) error {
+	lists := map[string][]string{}
+	if slices.Contains(paths, "notice") || slices.Contains(paths, "notice.senders") {
+		lists["policy.notice.senders"] = in.GetNotice().GetSenders()
+	}
+	if slices.Contains(paths, "rules") {
+		for i, r := range in.GetRules() {
+			lists[fmt.Sprintf("policy.rules[%d].senders", i)] = r.GetSenders()
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(lists)) {
+		for i, sender := range lists[field] {
+			local, domain, at := strings.Cut(strings.TrimSpace(sender), "@")
+			if at && domain != "" && !strings.ContainsAny(local+domain, "@ \t<>,;") {
+				continue
+			}
+			path := fmt.Sprintf("%s[%d]", field, i)
+			return fault.Invalid("SENDER_INVALID", "%s: %q is neither an address, such as anna@example.com, nor @ with a domain, such as @example.com", path, sender).
+				WithField(path, "SENDER_INVALID", "is neither an address nor @ with a domain")
+		}
+	}
+	return nil
 }
 
 // keepPolicy writes a policy with what the database has to ask of it. Preservation of everything begins with the day on
@@ -146,6 +180,9 @@ func merge(now, in *pecv1.MailboxPolicy, paths []string) {
 func (s *Service) keepPolicy(ctx context.Context, tx pgx.Tx, box db.Mailbox, before db.MailboxPolicy, p *pecv1.MailboxPolicy) error {
 	bare := proto.CloneOf(p)
 	bare.Name, bare.Etag = "", ""
+	if bare.Terms != nil {
+		bare.Terms.PasswordExpireDate = "" // it is computed
+	}
 	raw, err := protojson.Marshal(bare)
 	if err != nil {
 		return err
@@ -220,7 +257,7 @@ func (s *Service) checkRules(ctx context.Context, tx pgx.Tx, box db.Mailbox, rul
 // certified mail, and those of mailboxes in keeping. Faults: Invalid ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING.
 func (s *Service) ordinaryAddresses(ctx context.Context, in *pecv1.MailboxPolicy, paths []string) error {
 	at := map[string]string{} // address -> field
-	if slices.Contains(paths, "notice") {
+	if slices.Contains(paths, "notice") || slices.Contains(paths, "notice.addresses") {
 		for i, a := range in.GetNotice().GetAddresses() {
 			at[key(a)] = fmt.Sprintf("policy.notice.addresses[%d]", i)
 		}

@@ -1,11 +1,9 @@
 package pecgateway
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -20,9 +18,11 @@ import (
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/guard"
 	"ceralacca.dev/services/pec-gateway/internal/db"
 	"ceralacca.dev/services/pec-gateway/internal/imap"
 	"ceralacca.dev/services/pec-gateway/internal/pop3"
+	"ceralacca.dev/services/pec-gateway/internal/submit"
 )
 
 // Codes of what is wrong with a mailbox. They are permanent.
@@ -45,11 +45,8 @@ var (
 // diagnose says what is wrong in words for its owner, and whether waiting cannot mend it.
 func diagnose(err error) (code, problem string, grave bool) {
 	var dns *net.DNSError
-	var verify *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
 	var answered *imap.ServerError
 	var popped *pop3.ServerError
 	var ours *fault.Fault
@@ -57,8 +54,17 @@ func diagnose(err error) (code, problem string, grave bool) {
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return codeDNS, fmt.Sprintf("there is no server %s: correct its name", dns.Name), true
-	case errors.As(err, &verify), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &record), errors.As(err, &alert):
-		return codeTLS, "the server's certificate or TLS is not accepted, nothing was sent to it: " + tail(err), true
+	case errors.Is(err, guard.ErrNotPublic):
+		return codeAway, "the server is not asked: " + tail(err) + "; whoever runs the platform opens networks with pec-gateway.allow_networks", true
+	case submit.TLSProblem(err) != "":
+		problem = "nothing was sent to the server: " + submit.TLSProblem(err)
+		if errors.As(err, &unknown) {
+			problem += "; if the provider means this one, whoever runs the platform names its authority in pec-gateway.ca_file"
+		}
+		if errors.As(err, &record) {
+			problem += "; TLS from the first byte is usually at 993 (IMAP), 995 (POP3), 465 (SMTP)"
+		}
+		return codeTLS, problem, true
 	case errors.As(err, &answered) && (answered.Command == "LOGIN" || answered.Code == "AUTHENTICATIONFAILED"):
 		if slices.Contains(busyIMAP, answered.Code) || answered.Status == "BYE" {
 			return codeAway, "the server does not let anybody in now: " + answered.Text, false
@@ -131,7 +137,7 @@ func (s *Service) probe(ctx context.Context, box db.Mailbox, password string) ([
 	}
 	host, _, err := net.SplitHostPort(server)
 	if err != nil {
-		return nil, fault.Invalid("SERVER_INVALID", "mailbox.servers: %q is no host:port", server).WithField("mailbox.servers", "SERVER_INVALID", "is no host:port")
+		return nil, err
 	}
 	p.step(pecv1.ProbeStep_PROBE_STEP_DNS, host, func() (string, error) {
 		found, err := net.DefaultResolver.LookupHost(ctx, host)
@@ -145,7 +151,7 @@ func (s *Service) probe(ctx context.Context, box db.Mailbox, password string) ([
 	if all.smtp != "" {
 		reading := p.failed
 		p.failed = false // it is another server: what is wrong with it is worth knowing too
-		p.step(pecv1.ProbeStep_PROBE_STEP_SMTP, all.smtp, func() (string, error) { return s.probeSMTP(ctx, all.smtp, box.Username, password) })
+		p.step(pecv1.ProbeStep_PROBE_STEP_SMTP, all.smtp, func() (string, error) { return s.probeSMTP(ctx, all.smtp, box.Provider, box.Username, password) })
 		p.failed = p.failed || reading
 	}
 	return p.out, nil
@@ -188,57 +194,34 @@ func (s *Service) probePOP3(ctx context.Context, p *prober, server, host, userna
 	})
 }
 
-// probeSMTP logs in to the server for sending and leaves again. spec: RFC4954
-func (s *Service) probeSMTP(ctx context.Context, server, username, password string) (string, error) {
-	host, _, err := net.SplitHostPort(server)
-	if err != nil {
-		return "", err
+// probeSMTP logs in to the server for sending as sending does, and leaves again.
+func (s *Service) probeSMTP(ctx context.Context, server, provider, username, password string) (string, error) {
+	res := submit.Try(ctx, s.sendingAt(server, s.limitsOf(provider).rules), submit.Credentials{User: username, Password: password})
+	if res.Outcome == submit.Accepted {
+		return "as " + username, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	dialer := &tls.Dialer{NetDialer: s.dialer, Config: s.tlsFor(host)}
-	conn, err := dialer.DialContext(ctx, "tcp", server)
-	if err != nil {
-		return "", err
+	switch res.Cause {
+	case submit.CauseCredentials:
+		return "", fault.Precondition(codeAuth, "the server for sending refuses name or password: %s", replied(res))
+	case submit.CauseProtocol:
+		return "", fault.Precondition(codeProtocol, "this is no server for sending (SMTP), or not one that can be used: %s", res.Text)
+	case submit.CauseBusy, submit.CauseThrottled:
+		return "", fault.Precondition(codeAway, "the server for sending does not let anybody in now: %s", replied(res))
+	case submit.CauseTLS, submit.CauseNetwork, submit.CauseStopped:
+		if res.Err != nil {
+			return "", res.Err
+		}
+		return "", fault.Precondition(codeTLS, "%s", res.Text)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	r := bufio.NewReader(io.LimitReader(conn, 64<<10))
-	secret := base64.StdEncoding.EncodeToString([]byte("\x00" + username + "\x00" + password))
-	for _, say := range []struct {
-		line string
-		want string
-	}{{"", "220"}, {"EHLO ceralacca.invalid\r\n", "250"}, {"AUTH PLAIN " + secret + "\r\n", "235"}} {
-		if _, err = io.WriteString(conn, say.line); err != nil {
-			return "", err
-		}
-		code, text, err := smtpReply(r)
-		if err != nil {
-			return "", err
-		}
-		if code != say.want {
-			if say.want == "235" {
-				return "", fault.Precondition(codeAuth, "the server for sending refuses name or password: %s %s", code, text)
-			}
-			return "", fault.Precondition(codeAnswer, "the server for sending answered %s %s", code, text)
-		}
-	}
-	_, _ = io.WriteString(conn, "QUIT\r\n")
-	return "as " + username, nil
+	return "", fault.Precondition(codeAnswer, "the server for sending answered %s", replied(res))
 }
 
-// smtpReply reads one reply of possibly several lines. spec: RFC5321 §4.2.1
-func smtpReply(r *bufio.Reader) (code, text string, err error) {
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return "", "", err
-		}
-		line = strings.TrimRight(line, "\r\n")
-		if len(line) < 4 || line[3] != '-' {
-			return line[:min(len(line), 3)], trim(strings.TrimSpace(line[min(len(line), 3):]), 300), nil
-		}
+// replied is the answer of a server, with its code where it gave one.
+func replied(res *submit.Result) string {
+	if res.Code == 0 {
+		return res.Text
 	}
+	return fmt.Sprintf("%d %s", res.Code, res.Text)
 }
 
 // passes refuses a mailbox whose test fails, with the step that failed.

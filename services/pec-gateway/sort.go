@@ -2,6 +2,7 @@ package pecgateway
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -74,7 +75,7 @@ func (v *visit) sort(j *judged, folder string) sorted {
 	if j.code != "" {
 		return sorted{folder: folder}
 	}
-	for _, r := range v.policy.GetRules() {
+	for i, r := range v.policy.GetRules() {
 		if !fits(r, j) {
 			continue
 		}
@@ -83,7 +84,10 @@ func (v *visit) sort(j *judged, folder string) sorted {
 		case pecv1.RuleAction_RULE_ACTION_MOVE:
 			out.folder = r.GetFolder()
 		case pecv1.RuleAction_RULE_ACTION_REJECT:
-			j.code, j.reason = codeRejected, "mail that is not certified is kept away by a rule of the mailbox: "+r.GetDisplayName()
+			j.code, j.reason = codeRejected, fmt.Sprintf("mail that is not certified is kept away by rule %d of the mailbox", i+1)
+			if r.GetDisplayName() != "" {
+				j.reason += ": " + r.GetDisplayName()
+			}
 		case pecv1.RuleAction_RULE_ACTION_FORWARD:
 			out.forward = r.GetForwardTo()
 		}

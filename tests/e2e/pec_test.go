@@ -60,5 +60,15 @@ func TestCertifiedMailComesIn(t *testing.T) {
 		require.NoError(t, err)
 		require.NotZero(t, info.Size())
 		require.Contains(t, cli.says("pec", "mailbox", "ls"), "ACTIVE")
+
+		// Each flag changes what it names, and nothing beside it.
+		cli.does("pec", "policy", "terms", address, "--expires", "2999-12-31", "--password-days", "90")
+		require.Regexp(t, `mailbox ends +2999-06-30\n(?s:.*)password ends +2`, cli.says("pec", "policy", "terms", address, "--expires", "2999-06-30"))
+		cli.does("pec", "policy", "notice", address, "--address", "ufficio@ordinaria.example,capo@ordinaria.example", "--only-from", "@example.com")
+		require.Regexp(t, `notices to +ufficio@ordinaria.example capo@ordinaria.example\nonly from +anna@example.com\n`, cli.says("pec", "policy", "notice", address, "--only-from", "anna@example.com"))
+		require.NotContains(t, cli.says("pec", "policy", "notice", address, "--address", ""), "notices to")
+		require.Regexp(t, `from 90 % on, down to 40 %, of messages older than 99 days`, cli.says("pec", "policy", "room", address, "--to", "40", "--keep-days", "99"))
+		require.Regexp(t, `from 80 % on, down to 40 %, of messages older than 99 days`, cli.says("pec", "policy", "room", address, "--at", "80"))
+		require.NotContains(t, cli.says("pec", "message", "ls", address, "--unproven"), "SENT")
 	})
 }

@@ -44,6 +44,7 @@ func TestWrongWords(t *testing.T) {
 	require.NoError(t, os.WriteFile(empty, []byte("\n"), 0o600))
 	notes := filepath.Join(dir, "notes.txt")
 	require.NoError(t, os.WriteFile(notes, []byte("two\nlines\n"), 0o600))
+	known := map[string]string{"SERVER": "a:1", "API_KEY": key(t)}
 	for name, c := range map[string]struct {
 		env  map[string]string
 		args string
@@ -67,6 +68,10 @@ func TestWrongWords(t *testing.T) {
 		"key file huge":        {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + huge, "is larger than 64 KiB"},
 		"key file a folder":    {map[string]string{"SERVER": "a:1"}, "invoice ls --tenant acme --key-file " + dir, "--key-file: " + dir + " is a folder; a file is wanted"},
 		"verb of a verb":       {nil, "pec mailbox lsit", "did you mean ls or set?"},
+		"mailbox of nobody":    {nil, "pec mailbox add a@b.test --tenant acme", "--provider is missing: ceralacca pec providers lists them"},
+		"right missing":        {known, "pec access set tenants/acme/mailboxes/m --tenant acme --grant key:abc", "write it as key:ID=read"},
+		"no term to change":    {known, "pec policy terms tenants/acme/mailboxes/m --tenant acme", "name what is to change: --expires, --no-sending, --password-days"},
+		"no servers of ours":   {known, "pec mailbox test tenants/acme/mailboxes/m --tenant acme --imap x:993", "--imap is of an address that is not in keeping: give --provider too"},
 		"roots empty":          {nil, "inspect --roots " + empty + " " + notes, "--roots: " + empty + " is empty"},
 		"token missing":        {map[string]string{"SERVER": "a:1"}, "conserve inspect show", "--token-file is missing"},
 		"webhook of monitor":   {nil, "conserve monitor --state " + dir + " --log-key testdata/log.key --webhook nowhere", `"nowhere" is no address such as https://`},

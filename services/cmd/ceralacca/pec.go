@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -119,9 +120,8 @@ func (c *cli) pecAdd() *cobra.Command {
 	var untested bool
 	cmd := verb("add ADDRESS", "Take a mailbox into keeping", args("ADDRESS"), func(ctx context.Context, given []string) error {
 		f.m.Address = given[0]
-		err := need("provider", f.m.Provider)
-		if err != nil {
-			return err
+		if f.m.Provider == "" {
+			return usage("--provider is missing: ceralacca pec providers lists them; any other is generic, with --imap and --smtp")
 		}
 		tenant, err := c.tenantName()
 		if err != nil {
@@ -154,14 +154,23 @@ func (c *cli) pecAdd() *cobra.Command {
 
 func (c *cli) pecTest() *cobra.Command {
 	f := &mailboxFlags{}
-	cmd := verb("test MAILBOX", "Try the servers of a mailbox step by step", args("MAILBOX"), func(ctx context.Context, given []string) error {
+	var cmd *cobra.Command
+	cmd = verb("test MAILBOX", "Try the servers of a mailbox step by step", args("MAILBOX"), func(ctx context.Context, given []string) error {
 		api, err := c.pec()
 		if err != nil {
 			return err
 		}
 		req := &pecv1.TestMailboxRequest{}
 		if f.m.Provider == "" {
+			for _, flag := range []string{"username", "imap", "pop3", "smtp", "access"} {
+				if cmd.Flags().Changed(flag) {
+					return usage("--%s is of an address that is not in keeping: give --provider too. A mailbox in keeping is tried as it is; ceralacca pec mailbox set changes it", flag)
+				}
+			}
 			req.Name, err = c.pecMailbox(ctx, given[0])
+			if err == nil && f.in != "" {
+				req.Password, err = c.readPassword(ctx, f)
+			}
 		} else {
 			f.m.Address = given[0]
 			req.Parent, err = c.tenantName()
@@ -276,12 +285,18 @@ func (c *cli) pecUpdate() *cobra.Command {
 	cmd = c.pecMailboxVerb("set MAILBOX", "Change what the flags name", func(ctx context.Context, api pecv1.PecServiceClient, name string) (*pecv1.Mailbox, error) {
 		mask := &fieldmaskpb.FieldMask{}
 		for _, p := range []struct{ flag, path string }{
-			{"username", "username"}, {"imap", "servers"}, {"pop3", "servers"}, {"smtp", "servers"}, {"access", "access"}, {"label", "label"},
-			{"home-provider", "home_provider"}, {"ordinary", "ordinary_rule"}, {"capacity", "capacity"},
+			{"username", "username"}, {"imap", "servers.imap"}, {"pop3", "servers.pop3"}, {"smtp", "servers.smtp"}, {"access", "access"}, {"label", "label"},
+			{"home-provider", "home_provider"}, {"ordinary", "ordinary_rule"}, {"ordinary-folder", "ordinary_rule"}, {"capacity", "capacity"},
 		} {
-			if cmd.Flags().Changed(p.flag) {
+			if cmd.Flags().Changed(p.flag) && !slices.Contains(mask.Paths, p.path) {
 				mask.Paths = append(mask.Paths, p.path)
 			}
+		}
+		if len(mask.Paths) == 0 {
+			return nil, usage("name what is to change; see ceralacca pec mailbox set --help")
+		}
+		if cmd.Flags().Changed("ordinary-folder") && !cmd.Flags().Changed("ordinary") {
+			f.ordinary = "move"
 		}
 		m, err := f.mailbox()
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -197,16 +199,27 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 	show := func(p *pecv1.MailboxPolicy) error {
 		return c.print(p, func() { c.showPolicy(p) })
 	}
-	change := func(use, short string, paths []string, flags func(*cobra.Command, *pecv1.MailboxPolicy), fill func(p *pecv1.MailboxPolicy) error) *cobra.Command {
+	// What a flag of fields changes is the field, and nothing beside it; without fields the paths are changed.
+	change := func(use, short string, paths []string, fields map[string]string, flags func(*cobra.Command, *pecv1.MailboxPolicy), fill func(p *pecv1.MailboxPolicy) error) *cobra.Command {
 		p := &pecv1.MailboxPolicy{}
-		cmd := c.atMailbox(use, short, args("MAILBOX"), func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
+		var cmd *cobra.Command
+		cmd = c.atMailbox(use, short, args("MAILBOX"), func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
 			if fill != nil {
 				if err := fill(p); err != nil {
 					return err
 				}
 			}
+			mask := &fieldmaskpb.FieldMask{Paths: paths}
+			for _, flag := range slices.Sorted(maps.Keys(fields)) {
+				if cmd.Flags().Changed(flag) {
+					mask.Paths = append(mask.Paths, fields[flag])
+				}
+			}
+			if len(mask.Paths) == 0 {
+				return usage("name what is to change: --%s", strings.Join(slices.Sorted(maps.Keys(fields)), ", --"))
+			}
 			p.Name = mailbox + "/policy"
-			got, err := api.UpdateMailboxPolicy(ctx, &pecv1.UpdateMailboxPolicyRequest{Policy: p, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
+			got, err := api.UpdateMailboxPolicy(ctx, &pecv1.UpdateMailboxPolicyRequest{Policy: p, UpdateMask: mask})
 			if err != nil {
 				return err
 			}
@@ -216,7 +229,7 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 		return cmd
 	}
 	var file string
-	rules := change("rules MAILBOX", "Replace the rules for mail that comes in, from a file", []string{"rules"}, func(cmd *cobra.Command, _ *pecv1.MailboxPolicy) {
+	rules := change("rules MAILBOX", "Replace the rules for mail that comes in, from a file", []string{"rules"}, nil, func(cmd *cobra.Command, _ *pecv1.MailboxPolicy) {
 		cmd.Flags().StringVar(&file, "file", "", "rules as JSON: {\"rules\": [{\"scope\": \"RULE_SCOPE_ORDINARY\", \"action\": \"RULE_ACTION_FORWARD\", \"forward_to\": \"ufficio@example.com\"}]}; - for standard input")
 		cmd.Long = cmd.Short + ".\n\nThe first rule that fits counts. Scopes: RULE_SCOPE_MAIL, CERTIFIED, ORDINARY, RECEIPTS; actions: RULE_ACTION_KEEP, MOVE (folder), REJECT and FORWARD (of ORDINARY only).\n" +
 			"REJECT keeps mail in quarantine: it was delivered before anybody could refuse it. `policy get --format json` shows the present rules in this form."
@@ -235,24 +248,30 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 		p.Rules = in.GetRules()
 		return nil
 	})
-	notice := change("notice MAILBOX", "Tell ordinary addresses of mail that comes in: sender, recipient and subject only", []string{"notice"}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
+	notice := change("notice MAILBOX", "Tell ordinary addresses of mail that comes in: sender, recipient and subject only; change what the flags name", nil, map[string]string{
+		"address": "notice.addresses", "only-from": "notice.senders", "language": "notice.language",
+	}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
 		p.Notice = &pecv1.IncomingNotice{}
-		cmd.Flags().StringSliceVar(&p.Notice.Addresses, "address", nil, "address to tell, two at most; none ends the notices")
-		cmd.Flags().StringSliceVar(&p.Notice.Senders, "only-from", nil, "only of these senders, as an address or @domain")
+		cmd.Flags().StringSliceVar(&p.Notice.Addresses, "address", nil, "address to tell, two at most; \"\" ends the notices")
+		cmd.Flags().StringSliceVar(&p.Notice.Senders, "only-from", nil, "only of these senders, as an address or @domain; \"\" of all")
 		cmd.Flags().StringVar(&p.Notice.Language, "language", "", "it or en")
 	}, nil)
-	preserve := change("preserve MAILBOX", "Hand everything over to preservation, day by day", []string{"preservation"}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
+	preserve := change("preserve MAILBOX", "Hand everything over to preservation, day by day", []string{"preservation"}, nil, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
 		p.Preservation = &pecv1.PreservationRule{}
 		cmd.Flags().BoolVar(&p.Preservation.Daily, "daily", true, "day by day; --daily=false ends it")
 		cmd.Flags().BoolVar(&p.Preservation.Earlier, "earlier", false, "also what came before")
 	}, nil)
-	terms := change("terms MAILBOX", "Until when a mailbox and its password live, and whether it sends", []string{"terms"}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
+	terms := change("terms MAILBOX", "Until when a mailbox and its password live, and whether it sends; change what the flags name", nil, map[string]string{
+		"expires": "terms.expire_date", "password-days": "terms.password_days", "no-sending": "terms.sending_suspended",
+	}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
 		p.Terms = &pecv1.MailboxTerms{}
-		cmd.Flags().StringVar(&p.Terms.ExpireDate, "expires", "", "last day of the contract, as 2027-01-31; afterwards nothing is sent")
-		cmd.Flags().Int32Var(&p.Terms.PasswordDays, "password-days", 0, "days after which the provider wants another password")
-		cmd.Flags().BoolVar(&p.Terms.SendingSuspended, "no-sending", false, "send nothing, go on receiving")
+		cmd.Flags().StringVar(&p.Terms.ExpireDate, "expires", "", "last day of the contract, as 2027-01-31; afterwards nothing is sent; \"\" is none")
+		cmd.Flags().Int32Var(&p.Terms.PasswordDays, "password-days", 0, "days after which the provider wants another password; 0: it does not")
+		cmd.Flags().BoolVar(&p.Terms.SendingSuspended, "no-sending", false, "send nothing, go on receiving; --no-sending=false sends again")
 	}, nil)
-	room := change("room MAILBOX", "Remove the oldest messages at the provider before the mailbox is full; here all are kept", []string{"room"}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
+	room := change("room MAILBOX", "Remove the oldest messages at the provider before the mailbox is full; here all are kept", []string{"room.enabled"}, map[string]string{
+		"at": "room.at_percent", "to": "room.to_percent", "keep-days": "room.keep_days", "preserved-only": "room.preserved_only",
+	}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
 		p.Room = &pecv1.RoomRule{}
 		cmd.Long = cmd.Short + ".\n\nOver IMAP only. Before a message is removed it is fetched once more and compared with the archive, byte by byte by its hash."
 		cmd.Flags().BoolVar(&p.Room.Enabled, "enabled", true, "--enabled=false ends it")
@@ -321,7 +340,10 @@ func (c *cli) pecAccessCommand() *cobra.Command {
 	set := c.atMailbox("set MAILBOX", "Replace who may do what with a mailbox", args("MAILBOX"), func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
 		p := &pecv1.MailboxPermissions{Name: mailbox}
 		for _, g := range grants {
-			caller, right, _ := strings.Cut(g, "=")
+			caller, right, both := strings.Cut(g, "=")
+			if !both || right == "" {
+				return usage("--grant %q says no right: write it as key:ID=read, with read, send or manage", g)
+			}
 			n, err := enumOf("grant", "MAILBOX_RIGHT_", right, pecv1.MailboxRight_value)
 			if err != nil {
 				return err

@@ -48,6 +48,14 @@ func (c *cli) pecMessages() *cobra.Command {
 		}
 		if unproven {
 			req.Proven = new(bool)
+			if req.Direction == pecv1.MessageDirection_MESSAGE_DIRECTION_UNSPECIFIED { // what we sent is no claim of anybody
+				req.Direction = pecv1.MessageDirection_MESSAGE_DIRECTION_RECEIVED
+			}
+		}
+		if req.About != "" {
+			if req.About, err = c.pecMessageName(ctx, req.About); err != nil {
+				return err
+			}
 		}
 		api, err := c.pec()
 		if err != nil {
@@ -73,7 +81,7 @@ func (c *cli) pecMessages() *cobra.Command {
 	fs.BoolVar(&noFiles, "without-files", false, "only without files")
 	fs.StringVar(&req.Type, "type", "", "posta-certificata, accettazione, avvenuta-consegna, ...")
 	fs.StringVar(&req.MessageId, "message-id", "", "Message-ID, or the provider's identifier")
-	fs.StringVar(&req.About, "about", "", "receipts of this sent message (full name)")
+	fs.StringVar(&req.About, "about", "", "receipts of this sent message, as MAILBOX/MESSAGE or by its full name")
 	fs.StringVar(&kind, "kind", "", "envelope, acceptance, delivery, delivery-failure, anomaly, ordinary, ...")
 	fs.StringVar(&state, "state", "", "received, pending, accepted, delivered, ...")
 	fs.StringVar(&direction, "direction", "", "received or sent")
@@ -144,10 +152,13 @@ func (c *cli) pecGet() *cobra.Command {
 }
 
 func (c *cli) showPecMessage(m *pecv1.Message) {
-	v := m.GetVerification()
+	v, from, came := m.GetVerification(), "from (claimed)", "received"
+	if m.GetDirection() == pecv1.MessageDirection_MESSAGE_DIRECTION_SENT {
+		from, came = "from", "written"
+	}
 	c.fields("name", m.GetName(), "kind", strings.TrimSpace(kindOf(m)+" "+m.GetType()), "state", enum("MESSAGE_STATE_", m.GetState()),
-		"proven", m.GetProven(), "certified sender", m.GetCertifiedSender(), "certified time", when(m.GetCertifiedTime()), "from (claimed)", m.GetFrom(),
-		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), "received", when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
+		"proven", m.GetProven(), "certified sender", m.GetCertifiedSender(), "certified time", when(m.GetCertifiedTime()), from, m.GetFrom(),
+		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), came, when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
 		"provider's id", m.GetProviderId(), "about", m.GetAbout(), "signature", strings.TrimSpace(v.GetStatus()+" "+v.GetReason()), "signed by", v.GetProvider(),
 		"certificate", v.GetCertificateSha256(), "revocation", v.GetRevocation(), "trust list", v.GetTrustList())
 	if m.GetRefusal() != "" {

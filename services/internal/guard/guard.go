@@ -8,6 +8,7 @@ package guard
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -76,6 +77,9 @@ func (g Guard) Permits(ip netip.Addr) bool {
 	return true
 }
 
+// ErrNotPublic ends an attempt to connect to an address that Permits refuses.
+var ErrNotPublic = errors.New("which is no public address")
+
 // control refuses a connection before its first packet.
 func (g Guard) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
@@ -83,7 +87,7 @@ func (g Guard) control(_, address string, _ syscall.RawConn) error {
 		return fmt.Errorf("address %q cannot be read: %w", address, err)
 	}
 	if !g.Permits(ap.Addr()) {
-		return fmt.Errorf("the name resolves to %s, which is no public address", ap.Addr())
+		return fmt.Errorf("the name resolves to %s, %w", ap.Addr(), ErrNotPublic)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -110,6 +111,17 @@ func (c *Client) Logout() error {
 }
 
 func (c *Client) greeting() error {
+	begin, err := c.r.Peek(1)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("imap: %w", err)
+	}
+	if begin[0] != '*' {
+		begin, _ = c.r.Peek(min(c.r.Buffered(), 60)) // they are there
+		return fmt.Errorf("%w: it greets with %q, which is no IMAP", ErrProtocol, begin)
+	}
 	p, err := c.next()
 	if err != nil {
 		return err

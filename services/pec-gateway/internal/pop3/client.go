@@ -78,6 +78,9 @@ func New(ctx context.Context, conn net.Conn, silence time.Duration) (*Client, er
 	c := &Client{conn: timed, r: bufio.NewReaderSize(timed, 32<<10)}
 	c.stopped = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	_, err := c.answer("the server")
+	if errors.Is(err, ErrProtocol) {
+		err = fmt.Errorf("%w: this is no POP3", err)
+	}
 	if err != nil {
 		_ = c.Close()
 		return nil, err

@@ -68,9 +68,9 @@ func tooMany(r *Reply) bool {
 		r.class() >= 4 && strings.Contains(strings.ToLower(r.Text()), "too many recipients")
 }
 
-// tlsCause says what is wrong with a server's TLS in words for whoever has to mend it; "" when the
+// TLSProblem says what is wrong with a server's TLS in words for whoever has to mend it; "" when the
 // connection broke for another reason.
-func tlsCause(err error) string {
+func TLSProblem(err error) string {
 	var (
 		invalid x509.CertificateInvalidError
 		host    x509.HostnameError
@@ -89,11 +89,11 @@ func tlsCause(err error) string {
 	case errors.As(err, &host):
 		return "its certificate is for another name: " + host.Error()
 	case errors.As(err, &unknown):
-		return "its certificate comes from an authority that is not trusted: " + unknown.Error()
+		return "its certificate comes from an authority that is not trusted: " + issuerOf(unknown.Cert)
 	case errors.As(err, &verify):
 		return "its certificate cannot be verified: " + verify.Error()
 	case errors.As(err, &record):
-		return "it does not speak TLS"
+		return "it does not speak TLS at this port"
 	case errors.As(err, &alert):
 		return "it refused the handshake: " + alert.Error()
 	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls gives an alert of the other side
@@ -104,4 +104,15 @@ func tlsCause(err error) string {
 		return err.Error() // no version or no cipher in common, among others
 	}
 	return ""
+}
+
+// issuerOf names the authority that is not trusted.
+func issuerOf(c *x509.Certificate) string {
+	switch {
+	case c == nil:
+		return "it names none"
+	case c.Subject.String() == c.Issuer.String():
+		return clean(c.Subject.String(), 200) + " signed it itself"
+	}
+	return clean(c.Issuer.String(), 200)
 }

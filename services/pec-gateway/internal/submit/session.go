@@ -82,7 +82,7 @@ func (s *session) handshake(ctx context.Context) error {
 	}
 	c := tls.Client(s.conn, conf)
 	if err := c.Handshake(); err != nil {
-		if cause := tlsCause(err); cause != "" {
+		if cause := TLSProblem(err); cause != "" {
 			return fail(Deferred, CauseTLS, err, "the TLS connection to %s was not made: %s", s.srv.Address, cause)
 		}
 		return s.lost(ctx, err, "the TLS handshake was not finished")

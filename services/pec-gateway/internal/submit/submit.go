@@ -205,6 +205,21 @@ func Submit(ctx context.Context, srv Server, cred Credentials, msg Message, hook
 	return s.end(nil)
 }
 
+// Try connects as Submit does and logs in, and leaves again. Accepted means that the login is taken; nothing is submitted.
+func Try(ctx context.Context, srv Server, cred Credentials) *Result {
+	s := &session{srv: srv, cred: cred, t: srv.Timeouts.orDefaults(), res: &Result{}, phase: PhaseConnect}
+	if err := s.checkLogin(); err != nil {
+		return s.end(err)
+	}
+	defer s.close()
+	for _, step := range []func(context.Context) error{s.connect, s.hello, s.auth} {
+		if err := step(ctx); err != nil {
+			return s.end(err)
+		}
+	}
+	return s.end(nil)
+}
+
 // session is one submission under way.
 type session struct {
 	srv   Server
@@ -272,8 +287,8 @@ func (s *session) end(err error) *Result {
 
 // precheck looks at what would be wrong whatever the server says.
 func (s *session) precheck() error {
-	if s.srv.TLS == nil {
-		return fail(Refused, CauseTLS, nil, "no roots are configured for the TLS connection to %s", s.srv.Address)
+	if err := s.checkLogin(); err != nil {
+		return err
 	}
 	for _, a := range append([]string{s.msg.From}, s.msg.To...) {
 		if !pathSafe(a) {
@@ -282,9 +297,6 @@ func (s *session) precheck() error {
 	}
 	if len(s.msg.To) == 0 {
 		return fail(Refused, CauseContent, nil, "there is no recipient")
-	}
-	if !pathSafe(s.cred.User) || s.cred.Password == "" || strings.ContainsAny(s.cred.Password, "\x00\r\n") {
-		return fail(Deferred, CauseCredentials, nil, "user name or password are empty or cannot be sent")
 	}
 	in, err := s.msg.Open()
 	if err != nil {
@@ -300,6 +312,17 @@ func (s *session) precheck() error {
 		return fail(Deferred, CauseMessageSource, err, "the content cannot be read: %v", err)
 	case size != s.msg.Size:
 		return fail(Refused, CauseContent, nil, "the content has %d bytes, %d were announced", size, s.msg.Size)
+	}
+	return nil
+}
+
+// checkLogin looks at what would be wrong with the connection and the login whatever the server says.
+func (s *session) checkLogin() error {
+	if s.srv.TLS == nil {
+		return fail(Refused, CauseTLS, nil, "no roots are configured for the TLS connection to %s", s.srv.Address)
+	}
+	if !pathSafe(s.cred.User) || s.cred.Password == "" || strings.ContainsAny(s.cred.Password, "\x00\r\n") {
+		return fail(Deferred, CauseCredentials, nil, "user name or password are empty or cannot be sent")
 	}
 	return nil
 }

@@ -392,3 +392,32 @@ func TestUnreachable(t *testing.T) {
 	require.Equal(t, submit.PhaseConnect, res.Phase)
 	require.Equal(t, submit.CauseNetwork, res.Cause)
 }
+
+// TestTry: a login is tried as sending would do it, over both ways of TLS and with what the server offers, and nothing is submitted.
+func TestTry(t *testing.T) {
+	now := time.Now()
+	good := certificate(t, "localhost", now.Add(-time.Hour), now.Add(time.Hour))
+	login2 := map[string]string{"EHLO": "250-peer\n250-STARTTLS\n250 AUTH LOGIN", "AUTH": "334 VXNlcm5hbWU6", "bWl0dGVudGVAYWxmYS50ZXN0": "334 UGFzc3dvcmQ6", "czNjcmV0": "235 in"}
+	for name, tc := range map[string]struct {
+		script map[string]string
+		clear  bool
+		cause  submit.Cause
+	}{
+		"TLS": {}, "STARTTLS": {clear: true}, "LOGIN": {script: login2}, "LOGIN over STARTTLS": {script: login2, clear: true},
+		"refused": {script: map[string]string{"AUTH": "535 5.7.8 no"}, cause: submit.CauseCredentials}, "later": {script: map[string]string{"AUTH": "454 4.7.0 later"}, cause: submit.CauseBusy},
+		"no SMTP": {script: map[string]string{"CONNECT": "* OK IMAP4rev1"}, cause: submit.CauseProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeerWith(t, tc.script, &tls.Config{Certificates: []tls.Certificate{good}}, tc.clear)
+			res := submit.Try(t.Context(), p.server(), login)
+			require.Equal(t, tc.cause, res.Cause, res)
+			require.Equal(t, tc.cause == "", res.Outcome == submit.Accepted)
+			for _, line := range p.said() {
+				require.NotContains(t, line, "MAIL")
+			}
+		})
+	}
+	p := newPeer(t, nil)
+	require.Equal(t, submit.CauseCredentials, submit.Try(t.Context(), p.server(), submit.Credentials{User: "a"}).Cause)
+	require.Empty(t, p.said())
+}

@@ -60,8 +60,9 @@ type PecDeskServiceClient interface {
 	// The rules of a mailbox, its notice of new mail, what it gives to conservation, its terms and its room; the
 	// defaults when nothing was set.
 	GetMailboxPolicy(ctx context.Context, in *GetMailboxPolicyRequest, opts ...grpc.CallOption) (*MailboxPolicy, error)
-	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
-	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.
+	// Changes the parts that the mask names: rules, notice, preservation, terms, room; or single fields of notice, terms and room, such
+	// as terms.expire_date, and leaves the others as they are. Faults: RULE_INVALID, SENDER_INVALID, FOLDER_NOT_FOUND, ADDRESS_CERTIFIED,
+	// ADDRESS_IN_KEEPING, ETAG_MISMATCH.
 	UpdateMailboxPolicy(ctx context.Context, in *UpdateMailboxPolicyRequest, opts ...grpc.CallOption) (*MailboxPolicy, error)
 	// Who may do what with a mailbox.
 	GetMailboxAccess(ctx context.Context, in *GetMailboxAccessRequest, opts ...grpc.CallOption) (*MailboxPermissions, error)
@@ -321,8 +322,9 @@ type PecDeskServiceServer interface {
 	// The rules of a mailbox, its notice of new mail, what it gives to conservation, its terms and its room; the
 	// defaults when nothing was set.
 	GetMailboxPolicy(context.Context, *GetMailboxPolicyRequest) (*MailboxPolicy, error)
-	// Changes the parts that the mask names: rules, notice, preservation, terms, room. Faults: RULE_INVALID, FOLDER_NOT_FOUND,
-	// ADDRESS_CERTIFIED, ADDRESS_IN_KEEPING, ETAG_MISMATCH.
+	// Changes the parts that the mask names: rules, notice, preservation, terms, room; or single fields of notice, terms and room, such
+	// as terms.expire_date, and leaves the others as they are. Faults: RULE_INVALID, SENDER_INVALID, FOLDER_NOT_FOUND, ADDRESS_CERTIFIED,
+	// ADDRESS_IN_KEEPING, ETAG_MISMATCH.
 	UpdateMailboxPolicy(context.Context, *UpdateMailboxPolicyRequest) (*MailboxPolicy, error)
 	// Who may do what with a mailbox.
 	GetMailboxAccess(context.Context, *GetMailboxAccessRequest) (*MailboxPermissions, error)

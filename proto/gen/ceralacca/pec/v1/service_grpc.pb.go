@@ -61,7 +61,8 @@ type PecServiceClient interface {
 	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
 	// tried, otherwise the one in Vault.
 	TestMailbox(ctx context.Context, in *TestMailboxRequest, opts ...grpc.CallOption) (*TestMailboxResponse, error)
-	// Changes what the mask names: label, ordinary_rule, servers, username, access, home_provider.
+	// Changes what the mask names: label, ordinary_rule, servers or one of them (servers.imap, servers.pop3, servers.smtp), username, access,
+	// home_provider, capacity. Faults: SERVER_INVALID, SERVER_REQUIRED, FOLDER_REQUIRED, ETAG_MISMATCH.
 	UpdateMailbox(ctx context.Context, in *UpdateMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
 	// Puts the mailbox to rest.
 	SuspendMailbox(ctx context.Context, in *SuspendMailboxRequest, opts ...grpc.CallOption) (*Mailbox, error)
@@ -281,7 +282,8 @@ type PecServiceServer interface {
 	// Tries the servers of a mailbox step by step and says what is wrong. With a password the one given is
 	// tried, otherwise the one in Vault.
 	TestMailbox(context.Context, *TestMailboxRequest) (*TestMailboxResponse, error)
-	// Changes what the mask names: label, ordinary_rule, servers, username, access, home_provider.
+	// Changes what the mask names: label, ordinary_rule, servers or one of them (servers.imap, servers.pop3, servers.smtp), username, access,
+	// home_provider, capacity. Faults: SERVER_INVALID, SERVER_REQUIRED, FOLDER_REQUIRED, ETAG_MISMATCH.
 	UpdateMailbox(context.Context, *UpdateMailboxRequest) (*Mailbox, error)
 	// Puts the mailbox to rest.
 	SuspendMailbox(context.Context, *SuspendMailboxRequest) (*Mailbox, error)

@@ -180,7 +180,7 @@ func depositMetadata(f facts, file db.UnitFile) []byte {
 	d.element("ModalitaDiFormazione", formations[doc.Formation])
 	d.element("TipologiaDocumentale", doc.Type)
 	d.depositRegistration(doc)
-	d.agents(doc)
+	ids := d.agents(doc)
 	d.raw("<ChiaveDescrittiva>")
 	d.element("Oggetto", doc.Title)
 	for _, word := range doc.Keywords {
@@ -215,7 +215,7 @@ func depositMetadata(f facts, file db.UnitFile) []byte {
 	d.element("NomeDelDocumento", f.FileName)
 	d.element("VersioneDelDocumento", cmp.Or(doc.Version, "1"))
 	d.element("TempoDiConservazione", strconv.Itoa(int(dep.Years)))
-	d.depositNote(dep)
+	d.depositNote(dep, ids)
 	d.raw("</DocumentoInformatico>\n")
 	return d.Bytes()
 }
@@ -241,8 +241,8 @@ func (d *xmlText) depositRegistration(doc document) {
 	d.raw("</TipoRegistro></DatiDiRegistrazione>")
 }
 
-// agents: a person has names of his own and a code that the schema admits; everything else is an organisation.
-func (d *xmlText) agents(doc document) {
+// agents: a person has names of his own; everything else is an organisation. The identifiers that have no place there are given.
+func (d *xmlText) agents(doc document) (ids []string) {
 	d.raw("<Soggetti>")
 	for _, a := range doc.Agents {
 		text := a.Role
@@ -251,21 +251,14 @@ func (d *xmlText) agents(doc document) {
 		}
 		d.raw("<Ruolo><" + a.Role + ">")
 		d.element("TipoRuolo", text)
+		var who *person
 		if a.First != "" {
-			d.raw("<PF>")
-			d.element("Cognome", a.Last)
-			d.element("Nome", a.First)
-			if fiscalCode.MatchString(a.TaxCode) {
-				d.element("CodiceFiscale", a.TaxCode)
+			who = &person{a.First, a.Last}
+		}
+		for _, id := range d.somebody(a.party, who) {
+			if !slices.Contains(ids, id) && !slices.Contains(doc.Keywords, id) {
+				ids = append(ids, id)
 			}
-			d.raw("</PF>")
-		} else {
-			d.raw("<PG>")
-			d.element("DenominazioneOrganizzazione", a.Name)
-			if code := a.italianCode(); code != "" {
-				d.element("CodiceFiscale_PartitaIva", code)
-			}
-			d.raw("</PG>")
 		}
 		d.raw("</" + a.Role + "></Ruolo>")
 	}
@@ -274,6 +267,7 @@ func (d *xmlText) agents(doc document) {
 	d.raw("<SW>")
 	d.element("DenominazioneSistema", applicationName)
 	d.raw("</SW></Produttore></Ruolo></Soggetti>")
+	return ids
 }
 
 func (d *xmlText) depositClass(doc document) {
@@ -289,8 +283,11 @@ func (d *xmlText) depositClass(doc document) {
 	d.raw("</Classificazione>")
 }
 
-func (d *xmlText) depositNote(dep *deposited) {
+func (d *xmlText) depositNote(dep *deposited, ids []string) {
 	var notes []string
+	if len(ids) > 0 {
+		notes = append(notes, unwrittenNote(ids))
+	}
 	if dep.Document.Note != "" {
 		notes = append(notes, dep.Document.Note)
 	}

@@ -23,8 +23,15 @@ type facts struct {
 	State    string `json:"state"`
 	Signed   bool   `json:"signed"`
 	Bodies   []body `json:"bodies"`
-	Seller   party  `json:"seller"`
-	Buyer    party  `json:"buyer"`
+	// Enveloped: the signature is in the XML (XAdES), and no envelope around it.
+	Enveloped bool  `json:"enveloped,omitempty"`
+	Seller    party `json:"seller"`
+	Buyer     party `json:"buyer"`
+	// SellerPerson and BuyerPerson are set where the invoice gives them a name and a surname, and no company's name.
+	SellerPerson *person `json:"seller_person,omitempty"`
+	BuyerPerson  *person `json:"buyer_person,omitempty"`
+	// Office is the code of the public body's office that the invoice went to, in the index of public administrations.
+	Office string `json:"office,omitempty"`
 	// Imported is the id of an invoice that was issued elsewhere and taken in for preservation only: it has
 	// no IdentificativoSdI of ours, and names of such files repeat.
 	Imported string `json:"imported,omitempty"`
@@ -87,6 +94,12 @@ type party struct {
 	Name    string `json:"name"`
 	VAT     string `json:"vat"` // with its country: IT01234567897
 	TaxCode string `json:"tax_code"`
+}
+
+// person is a name in its parts.
+type person struct {
+	First string `json:"first"`
+	Last  string `json:"last"`
 }
 
 func factsOf(ev *invoicev1.InvoiceSettled) facts {
@@ -213,6 +226,24 @@ func (p party) italianCode() string {
 		return p.TaxCode
 	}
 	return ""
+}
+
+// fiscalCodeOf is the tax code of a person in the form of Allegato 5, empty when there is none: a provisional one of eleven digits does not fit.
+func (p party) fiscalCodeOf() string {
+	if fiscalCode.MatchString(p.TaxCode) {
+		return p.TaxCode
+	}
+	return ""
+}
+
+// unwritten are the identifiers of a party that have no element of their own beside a code that was written.
+func (p party) unwritten(code string) (ids []string) {
+	for _, id := range []string{p.VAT, p.TaxCode} {
+		if id != "" && id != code && id != "IT"+code {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // anyCode is what identifies the party, whatever its form.

@@ -96,7 +96,7 @@ func (s *Service) onInvoiceSettled(ctx context.Context, tx pgx.Tx, ev *invoicev1
 	if err != nil {
 		return err
 	}
-	return s.gather(ctx, tx, in, nil)
+	return s.gather(ctx, tx, in, in.look)
 }
 
 // gather reads the files of a unit and adds it to those that the transaction writes; describe, when given, says more of it from the

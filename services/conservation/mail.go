@@ -256,6 +256,9 @@ func (m *mailFacts) identifier() string {
 	return "pec:" + m.Message
 }
 
+// mostRecipients are named in the metadata of a message; all of them are in the message.
+const mostRecipients = 100
+
 // correspondents: who writes and who is written to. An address is no name of a person: it stands where the name of an
 // organisation does, and as the digital domicile.
 func (d *xmlText) correspondents(m *mailFacts) {
@@ -280,7 +283,7 @@ func (d *xmlText) correspondents(m *mailFacts) {
 		if len(recipients) == 0 {
 			recipients = []string{m.Address}
 		}
-		for _, r := range recipients[:min(len(recipients), 100)] {
+		for _, r := range recipients[:min(len(recipients), mostRecipients)] {
 			role("Destinatario", r)
 		}
 	}
@@ -303,6 +306,9 @@ func (m *mailFacts) object() string {
 
 func (m *mailFacts) note() string {
 	var notes []string
+	if more := len(m.Recipients) - mostRecipients; more > 0 {
+		notes = append(notes, fmt.Sprintf("Altri %d destinatari sono nel messaggio e non in questi metadati.", more))
+	}
 	if m.Certified != "" {
 		notes = append(notes, "Istante certificato dal gestore: "+m.Certified+".")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,8 +51,8 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 		d.element("TipologiaDocumentale", kind)
 	}
 	d.registration(f, integration)
-	d.parties(f)
-	d.key(f, document, integration)
+	ids := d.parties(f)
+	ids = d.key(f, document, integration, ids)
 	d.raw("<Allegati>")
 	d.element("NumeroAllegati", strconv.Itoa(len(attachments)))
 	for _, a := range attachments {
@@ -62,7 +63,7 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 	}
 	d.raw("</Allegati>")
 	d.element("Riservato", "false")
-	d.format(document, f.Signed && !integration)
+	d.format(document, f.Signed && !integration, f.Enveloped && !integration)
 	d.raw("<Agg/>")
 	if integration {
 		d.raw("<IdIdentificativoDocumentoPrimario>")
@@ -73,7 +74,7 @@ func metadataOf(f facts, files []db.UnitFile) []byte {
 	d.element("NomeDelDocumento", document.FileName)
 	d.element("VersioneDelDocumento", "1")
 	d.element("TempoDiConservazione", strconv.Itoa(retentionYears))
-	d.note(f)
+	d.note(f, ids)
 	d.raw("</DocumentoInformatico>\n")
 	return d.Bytes()
 }
@@ -169,31 +170,53 @@ func (d *xmlText) registration(f facts, integration bool) {
 	d.raw("</Nessuno></TipoRegistro></DatiDiRegistrazione>")
 }
 
-// parties: names come in one string, so every party is a PG; the code is written only in the form
-// that the schema admits, other identifiers go among the keywords.
-func (d *xmlText) parties(f facts) {
+// parties: who has a name and a surname is a PF, everybody else a PG, a public body too: its index (IPA) is not asked, and a PAI wants the
+// body's code and not the office's. A code is written only in the form that the schema admits; the identifiers that have no place are given.
+func (d *xmlText) parties(f facts) (ids []string) {
 	d.raw("<Soggetti>")
 	for _, p := range []struct {
 		role string
 		party
-	}{{"Mittente", f.Seller}, {"Destinatario", f.Buyer}} {
+		person *person
+	}{{"Mittente", f.Seller, f.SellerPerson}, {"Destinatario", f.Buyer, f.BuyerPerson}} {
 		d.raw("<Ruolo><" + p.role + ">")
 		d.element("TipoRuolo", p.role)
-		d.raw("<PG>")
-		d.element("DenominazioneOrganizzazione", p.Name)
-		if code := p.italianCode(); code != "" {
-			d.element("CodiceFiscale_PartitaIva", code)
-		}
-		d.raw("</PG></" + p.role + "></Ruolo>")
+		ids = append(ids, d.somebody(p.party, p.person)...)
+		d.raw("</" + p.role + "></Ruolo>")
 	}
 	d.raw("<Ruolo><Produttore>")
 	d.element("TipoRuolo", "Produttore")
 	d.raw("<SW>")
 	d.element("DenominazioneSistema", applicationName)
 	d.raw("</SW></Produttore></Ruolo></Soggetti>")
+	return ids
 }
 
-func (d *xmlText) key(f facts, document db.UnitFile, integration bool) {
+// somebody writes a person or an organisation, and gives the identifiers that have no place there.
+func (d *xmlText) somebody(p party, who *person) (unwritten []string) {
+	if who != nil {
+		d.raw("<PF>")
+		d.element("Cognome", who.Last)
+		d.element("Nome", who.First)
+		code := p.fiscalCodeOf()
+		if code != "" {
+			d.element("CodiceFiscale", code)
+		}
+		d.raw("</PF>")
+		return p.unwritten(code)
+	}
+	d.raw("<PG>")
+	d.element("DenominazioneOrganizzazione", p.Name)
+	code := p.italianCode()
+	if code != "" {
+		d.element("CodiceFiscale_PartitaIva", code)
+	}
+	d.raw("</PG>")
+	return p.unwritten(code)
+}
+
+// key gives those of the identifiers that are not among the keywords either.
+func (d *xmlText) key(f facts, document db.UnitFile, integration bool, ids []string) (left []string) {
 	const mostKeywords = 5
 	first := f.Bodies[0]
 	subject := fmt.Sprintf("Fattura n. %s del %s %s / %s", first.Number, first.Date, f.Seller.Name, f.Buyer.Name)
@@ -207,7 +230,7 @@ func (d *xmlText) key(f facts, document db.UnitFile, integration bool) {
 	d.element("Oggetto", subject)
 	seen := map[string]bool{"": true}
 	count := 0
-	for _, word := range []string{f.Seller.anyCode(), f.Buyer.anyCode(), first.Type, f.State, f.Buyer.TaxCode} {
+	for _, word := range append([]string{f.Seller.anyCode(), f.Buyer.anyCode(), first.Type, f.State}, ids...) {
 		if seen[word] || count == mostKeywords {
 			continue
 		}
@@ -216,11 +239,19 @@ func (d *xmlText) key(f facts, document db.UnitFile, integration bool) {
 		d.element("ParoleChiave", word)
 	}
 	d.raw("</ChiaveDescrittiva>")
+	for _, id := range ids {
+		if !seen[id] && !seen[strings.TrimPrefix(id, "IT")] && !slices.Contains(left, id) {
+			left = append(left, id)
+		}
+	}
+	return left
 }
 
-func (d *xmlText) format(document db.UnitFile, signed bool) {
+func (d *xmlText) format(document db.UnitFile, signed, enveloped bool) {
 	format := "XML FatturaPA"
 	switch {
+	case enveloped && !signed:
+		format = "XML FatturaPA con firma XAdES"
 	case signed:
 		format = "XML FatturaPA in busta CAdES (p7m)"
 	case document.Role == "receipt":
@@ -231,15 +262,29 @@ func (d *xmlText) format(document db.UnitFile, signed bool) {
 	d.raw("<IdentificativoDelFormato>")
 	d.element("Formato", format)
 	d.raw("</IdentificativoDelFormato><Verifica>")
-	d.element("FirmatoDigitalmente", strconv.FormatBool(signed))
+	d.element("FirmatoDigitalmente", strconv.FormatBool(signed || enveloped))
 	d.element("SigillatoElettronicamente", "false")
 	d.element("MarcaturaTemporale", "false")
 	d.element("ConformitaCopieImmagineSuSupportoInformatico", "false")
 	d.raw("</Verifica>")
 }
 
-func (d *xmlText) note(f facts) {
+// unwrittenNote tells of identifiers that the schema has no element for.
+func unwrittenNote(ids []string) string {
+	return "Identificativi dei soggetti senza un elemento proprio: " + strings.Join(ids, ", ") + "."
+}
+
+func (d *xmlText) note(f facts, ids []string) {
 	var notes []string
+	if len(ids) > 0 {
+		notes = append(notes, unwrittenNote(ids))
+	}
+	if f.Office != "" {
+		notes = append(notes, "Codice dell'ufficio destinatario (IPA): "+f.Office+".")
+	}
+	if f.Enveloped {
+		notes = append(notes, "La firma XAdES è nel documento, conservato come trasmesso; il suo livello eIDAS non è attestato da questi metadati.")
+	}
 	if f.Signed {
 		notes = append(notes, "La busta CAdES è conservata come trasmessa; il livello eIDAS della firma non è attestato da questi metadati.")
 	}

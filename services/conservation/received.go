@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"ceralacca.dev/services/format/fatturapa"
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/format/signature"
+	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 )
@@ -111,6 +113,8 @@ func (in *intake) describe(raw []byte, received time.Time) {
 		f.Seller.Name, f.Buyer.Name = unread, unread
 		f.Bodies = []body{{Number: f.FileName, Date: day}}
 	} else {
+		f.people(file)
+		f.Enveloped = enveloped(content)
 		f.Seller, f.Buyer = partyOf(&file.Header.CedentePrestatore.DatiAnagrafici), partyOf(&file.Header.CessionarioCommittente.DatiAnagrafici)
 		for i := range file.Bodies {
 			g := &file.Bodies[i].DatiGenerali.DatiGeneraliDocumento
@@ -122,6 +126,50 @@ func (in *intake) describe(raw []byte, received time.Time) {
 		}
 	}
 	in.year = receivedYear(f.Bodies[0].Date, received)
+}
+
+// look reads from an invoice that was sent what its event does not say: names of persons in their parts, the office of a public body, a signature
+// within the XML. Most have none of them, and are not taken apart.
+func (in *intake) look(raw []byte) {
+	content, _, err := signature.Unwrap(raw)
+	if err != nil {
+		return
+	}
+	in.facts.Enveloped = enveloped(content)
+	if in.class != classPublic && !bytes.Contains(content, []byte("Cognome>")) {
+		return
+	}
+	file, err := fatturapa.ParseWithin(content, receivedLimits())
+	if err == nil {
+		in.facts.people(file)
+	}
+}
+
+// enveloped says whether an XML file has a signature in it.
+func enveloped(content []byte) bool {
+	if !bytes.Contains(content, []byte("SignatureValue")) {
+		return false
+	}
+	report, err := xades.Verify(content, xades.VerifyOptions{})
+	return err == nil && len(report.Signatures) > 0
+}
+
+// noOffice is what stands for the code of an office that is not known. spec: FatturaPA-1.9 §1.1.4
+const noOffice = "999999"
+
+func (f *facts) people(file *fatturapa.File) {
+	h := &file.Header
+	f.SellerPerson, f.BuyerPerson = personOf(&h.CedentePrestatore.DatiAnagrafici.Anagrafica), personOf(&h.CessionarioCommittente.DatiAnagrafici.Anagrafica)
+	if office := h.DatiTrasmissione.CodiceDestinatario; strings.HasPrefix(h.DatiTrasmissione.FormatoTrasmissione, "FPA") && office != noOffice {
+		f.Office = office
+	}
+}
+
+func personOf(a *fatturapa.Anagrafica) *person {
+	if a.Denominazione != "" || strings.TrimSpace(a.Nome) == "" || strings.TrimSpace(a.Cognome) == "" {
+		return nil
+	}
+	return &person{strings.TrimSpace(a.Nome), strings.TrimSpace(a.Cognome)}
 }
 
 // receivedLimits admit what SdI admitted: it does not say how many bytes its 5 MB are, and our own reading of it for what is sent is

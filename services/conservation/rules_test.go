@@ -147,7 +147,8 @@ func Test13_DepositMetadata(t *testing.T) {
 	person := rapid.Custom(func(r *rapid.T) *conservationv1.DocumentAgent {
 		a := &conservationv1.DocumentAgent{
 			Role:      conservationv1.AgentRole(rapid.Int32Range(1, 5).Draw(r, "role")),
-			VatNumber: rapid.SampledFrom([]string{"IT01234567897", "DE123456789", ""}).Draw(r, "vat"), TaxCode: rapid.SampledFrom([]string{"01234567897", "RSSMRA80A01H501U", "", "RSSMRALMALMHRLMU"}).Draw(r, "code"),
+			VatNumber: rapid.SampledFrom([]string{"IT01234567897", "DE123456789", ""}).Draw(r, "vat"),
+			TaxCode:   rapid.SampledFrom([]string{"01234567897", "RSSMRA80A01H501U", "", "RSSMRALMALMHRLMU", "99012345678"}).Draw(r, "code"),
 		}
 		if rapid.Bool().Draw(r, "body") {
 			a.Name = text.Draw(r, "name")
@@ -176,7 +177,15 @@ func Test13_DepositMetadata(t *testing.T) {
 		}
 		sum := sha256.Sum256([]byte(d.Title))
 		f := factsOfDeposit("documento.pdf", &deposited{ID: "01998c5e-0000-7000-8000-000000000001", Key: "k", Kind: kindDocument, Format: formatPDFA, Signed: rapid.Bool().Draw(r, "signed"), Years: 10, Document: d}, nil)
-		return metadataOf(f, []db.UnitFile{{Role: "transmitted", FileName: "documento.pdf", MediaType: "application/pdf", Sha256: sum[:]}})
+		raw := metadataOf(f, []db.UnitFile{{Role: "transmitted", FileName: "documento.pdf", MediaType: "application/pdf", Sha256: sum[:]}})
+		for _, a := range d.Agents { // whether it has an element of its own or not
+			for _, id := range []string{strings.TrimPrefix(a.VAT, "IT"), a.TaxCode} {
+				if !bytes.Contains(raw, []byte(id)) {
+					r.Fatalf("%s is lost in %s", id, raw)
+				}
+			}
+		}
+		return raw
 	})
 	var files []string
 	for i := 0; len(files) < 500; i++ {

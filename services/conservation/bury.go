@@ -245,8 +245,7 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			func() error {
 				return q.BuryExports(ctx, db.BuryExportsParams{TenantID: tenant, Exports: exports, Said: "documents in it were destroyed by " + disposalName(tenant, disposal) + ": export again"})
 			},
-			func() error { return q.DropPartsOf(ctx, db.DropPartsOfParams{TenantID: tenant, Package: pkg}) },
-			func() error { return q.BuryDeposits(ctx, db.BuryDepositsParams{TenantID: tenant, Package: pkg}) },
+			func() error { return buryDeposits(ctx, q, tenant, pkg, at) },
 			func() error { return q.BuryUnits(ctx, pkg) },
 			func() error { return q.BuryPackage(ctx, db.BuryPackageParams{Package: pkg, At: &at}) },
 			func() error { return q.LoneParties(ctx, tenant) },
@@ -262,6 +261,19 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 		}
 		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "package.destroyed", Resource: packageName(tenant, pkg), Detail: map[string]string{"disposal": disposal.String()}})
 	})
+}
+
+// buryDeposits takes their words from the attempts under the keys of what was destroyed. What stands of them is asked once their rows are
+// locked, as it is before one is accepted.
+func buryDeposits(ctx context.Context, q *db.Queries, tenant string, pkg uuid.UUID, at time.Time) error {
+	ids, err := q.LockDepositsOf(ctx, db.LockDepositsOfParams{TenantID: tenant, Package: pkg})
+	if err == nil {
+		err = q.DropPartsOf(ctx, db.DropPartsOfParams{TenantID: tenant, Ids: ids})
+	}
+	if err == nil {
+		err = q.BuryDeposits(ctx, db.BuryDepositsParams{TenantID: tenant, Ids: ids, At: at})
+	}
+	return err
 }
 
 // disposalReport is what was destroyed, and by whose word. Its JSON is signed.

@@ -42,9 +42,6 @@ INSERT INTO deposit_part (deposit_id, place, tenant_id, sha256, size) SELECT d.i
 -- name: DepositParts :many
 SELECT * FROM deposit_part WHERE deposit_id = @deposit ORDER BY place;
 
--- name: DropDepositParts :exec
-DELETE FROM deposit_part WHERE deposit_id = @deposit;
-
 -- name: AcceptDeposit :execrows
 UPDATE deposit SET state = 'ACCEPTED', unit_id = @unit, format = @format, verification = @verification, ended_at = @at,
     resolution = @resolution, resolved_by = @resolved_by, reason = @reason

@@ -212,17 +212,21 @@ WHERE package_id = @package::uuid;
 -- name: BuryPackage :exec
 UPDATE package SET state = 'DESTROYED', destroyed_at = @at, object_id = NULL, terms = '{}', last_error = '' WHERE id = @package AND state = 'ERASING';
 
--- name: BuryDeposits :exec
--- All attempts under the keys of what was destroyed, but for those whose own document stands.
-UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
-WHERE x.tenant_id = @tenant_id AND x.client_key IN (
+-- name: LockDepositsOf :many
+-- All attempts under the keys of what was destroyed. Who locks them learns what became of one that was being accepted: a statement that
+-- waits for a row sees everything else as it was before it waited.
+SELECT x.id FROM deposit x WHERE x.tenant_id = @tenant_id AND x.client_key IN (
     SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid)
-  AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED');
+ORDER BY x.id FOR UPDATE;
+
+-- name: BuryDeposits :exec
+-- Attempts that are locked, but for those whose own document stands. One that is open ends: its key is gone, and its parts are.
+UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = '',
+    state = CASE WHEN x.state IN ('RECEIVING', 'CONFLICT') THEN 'REFUSED' ELSE x.state END, ended_at = COALESCE(x.ended_at, @at::timestamptz)
+WHERE x.tenant_id = @tenant_id AND x.id = ANY(@ids::uuid[]) AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED');
 
 -- name: DropPartsOf :exec
-DELETE FROM deposit_part WHERE deposit_id IN (
-    SELECT e.id FROM deposit e WHERE e.tenant_id = @tenant_id AND e.client_key IN (
-        SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = @tenant_id AND u.package_id = @package::uuid));
+DELETE FROM deposit_part WHERE tenant_id = @tenant_id AND deposit_id = ANY(@ids::uuid[]);
 
 -- name: PartsOfPackage :many
 SELECT p.sha256, p.size FROM deposit_part p WHERE p.deposit_id IN (

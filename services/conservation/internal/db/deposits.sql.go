@@ -164,15 +164,6 @@ func (q *Queries) DepositUnderWay(ctx context.Context, arg DepositUnderWayParams
 	return i, err
 }
 
-const dropDepositParts = `-- name: DropDepositParts :exec
-DELETE FROM deposit_part WHERE deposit_id = $1
-`
-
-func (q *Queries) DropDepositParts(ctx context.Context, deposit uuid.UUID) error {
-	_, err := q.db.Exec(ctx, dropDepositParts, deposit)
-	return err
-}
-
 const fateOfKey = `-- name: FateOfKey :one
 SELECT coalesce(u.id, '00000000-0000-0000-0000-000000000000')::uuid AS id, coalesce(u.state, '')::text AS state,
        EXISTS (SELECT 1 FROM destroyed_key d WHERE d.tenant_id = k.tenant_id AND d.key_sha256 = sha256(convert_to(k.tenant_id || E'\n' || k.unit_key, 'UTF8'))) AS destroyed

@@ -112,20 +112,20 @@ func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]Blo
 }
 
 const buryDeposits = `-- name: BuryDeposits :exec
-UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = ''
-WHERE x.tenant_id = $1 AND x.client_key IN (
-    SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = $1 AND u.package_id = $2::uuid)
-  AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED')
+UPDATE deposit AS x SET client_key = 'GONE|' || x.id::text, file_name = '(destroyed)', head = '{}', verification = NULL, problems = '[]', reason = '', deposited_by = '',
+    state = CASE WHEN x.state IN ('RECEIVING', 'CONFLICT') THEN 'REFUSED' ELSE x.state END, ended_at = COALESCE(x.ended_at, $1::timestamptz)
+WHERE x.tenant_id = $2 AND x.id = ANY($3::uuid[]) AND NOT EXISTS (SELECT 1 FROM unit s WHERE s.id = x.unit_id AND s.state <> 'DESTROYED')
 `
 
 type BuryDepositsParams struct {
+	At       time.Time
 	TenantID string
-	Package  uuid.UUID
+	Ids      []uuid.UUID
 }
 
-// All attempts under the keys of what was destroyed, but for those whose own document stands.
+// Attempts that are locked, but for those whose own document stands. One that is open ends: its key is gone, and its parts are.
 func (q *Queries) BuryDeposits(ctx context.Context, arg BuryDepositsParams) error {
-	_, err := q.db.Exec(ctx, buryDeposits, arg.TenantID, arg.Package)
+	_, err := q.db.Exec(ctx, buryDeposits, arg.At, arg.TenantID, arg.Ids)
 	return err
 }
 
@@ -548,18 +548,16 @@ func (q *Queries) DropOwedSearchOf(ctx context.Context, package_ uuid.UUID) erro
 }
 
 const dropPartsOf = `-- name: DropPartsOf :exec
-DELETE FROM deposit_part WHERE deposit_id IN (
-    SELECT e.id FROM deposit e WHERE e.tenant_id = $1 AND e.client_key IN (
-        SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = $1 AND u.package_id = $2::uuid))
+DELETE FROM deposit_part WHERE tenant_id = $1 AND deposit_id = ANY($2::uuid[])
 `
 
 type DropPartsOfParams struct {
 	TenantID string
-	Package  uuid.UUID
+	Ids      []uuid.UUID
 }
 
 func (q *Queries) DropPartsOf(ctx context.Context, arg DropPartsOfParams) error {
-	_, err := q.db.Exec(ctx, dropPartsOf, arg.TenantID, arg.Package)
+	_, err := q.db.Exec(ctx, dropPartsOf, arg.TenantID, arg.Ids)
 	return err
 }
 
@@ -1034,6 +1032,39 @@ func (q *Queries) ListHolds(ctx context.Context, arg ListHoldsParams) ([]Hold, e
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockDepositsOf = `-- name: LockDepositsOf :many
+SELECT x.id FROM deposit x WHERE x.tenant_id = $1 AND x.client_key IN (
+    SELECT d.client_key FROM deposit d JOIN unit u ON u.id = d.unit_id WHERE d.tenant_id = $1 AND u.package_id = $2::uuid)
+ORDER BY x.id FOR UPDATE
+`
+
+type LockDepositsOfParams struct {
+	TenantID string
+	Package  uuid.UUID
+}
+
+// All attempts under the keys of what was destroyed. Who locks them learns what became of one that was being accepted: a statement that
+// waits for a row sees everything else as it was before it waited.
+func (q *Queries) LockDepositsOf(ctx context.Context, arg LockDepositsOfParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockDepositsOf, arg.TenantID, arg.Package)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -77,19 +77,7 @@ func BenchmarkReport(b *testing.B) {
 // durable is a server that loses nothing at a power cut, with the archive's schema.
 func durable(b *testing.B, dir string) (*postgres.Cluster, *pg.DB) {
 	b.Helper()
-	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: dir, Private: true})
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
-	url := cluster.URL("bench")
-	require.NoError(b, pg.Migrate(ctx, url, "conservation", "bench_conservation"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("conservation"), Role: "bench_conservation", MaxConns: 16})
-	require.NoError(b, err)
-	var on string
-	require.NoError(b, db.Pool().QueryRow(ctx, "SELECT current_setting('fsync') || current_setting('synchronous_commit')").Scan(&on))
-	require.Equal(b, "onon", on)
-	return cluster, db
+	return pgtest.Durable(b, "conservation", dir, 16)
 }
 
 // openBench is a house as in production: two replicas, a log, probes at their usual pace, no spans kept.

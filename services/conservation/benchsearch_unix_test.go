@@ -49,15 +49,16 @@ func reportSearch(b *testing.B) {
 	require.NoError(b, cluster.Halt())
 	cold := coldly(b, cluster.Dir())
 	require.NoError(b, cluster.Restart(context.Background()))
-	s.ask(b, cluster, "first after a start, tables "+cold)
-	s.ask(b, cluster, "in use")
+	s.ask(b, cluster, db.Config(), "first after a start, tables "+cold)
+	s.ask(b, cluster, db.Config(), "in use")
 }
 
 // ask times searches; those of the two states of the caches are others.
-func (s stock) ask(b *testing.B, cluster *postgres.Cluster, state string) {
+func (s stock) ask(b *testing.B, cluster *postgres.Cluster, conf pg.Config, state string) {
 	b.Helper()
+	conf.URL = cluster.URL(pgtest.DurableName) // it has started anew
 	ctx := context.Background()
-	db, err := pg.Open(ctx, pg.Config{URL: cluster.URL("bench"), Schema: pg.SchemaName("conservation"), Role: "bench_conservation", MaxConns: 16})
+	db, err := pg.Open(ctx, conf)
 	require.NoError(b, err)
 	defer db.Close()
 	service, r := &Service{db: db}, rand.New(rand.NewPCG(1, uint64(len(state)))) //nolint:gosec // of a benchmark

@@ -15,8 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"ceralacca.dev/services/internal/auth"
-	"ceralacca.dev/services/internal/devenv/postgres"
-	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
@@ -33,15 +31,7 @@ func logFigure(name string, value float64, unit, target string) {
 // the wire, on the first page and on one that begins somewhere in the middle.
 func ReportLog(b *testing.B) {
 	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(b.TempDir(), "pg"), Private: true})
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
-	url := cluster.URL("bench")
-	require.NoError(b, pg.Migrate(ctx, url, "pec-gateway", "bench_pec"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("pec-gateway"), Role: "bench_pec", MaxConns: 4})
-	require.NoError(b, err)
-	defer db.Close()
+	_, db := pgtest.Durable(b, "pec-gateway", filepath.Join(b.TempDir(), "pg"), 4)
 	s := logStock{pgtest.Admin(b, db), *benchEntries}
 	began := time.Now()
 	s.boxes(b)

@@ -26,8 +26,8 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/devenv/dovecot"
-	"ceralacca.dev/services/internal/devenv/postgres"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	pecgateway "ceralacca.dev/services/pec-gateway"
@@ -47,15 +47,7 @@ func figure(name string, value float64, unit, target string) {
 // durable has the gateway on a server that loses nothing at a power cut.
 func durable(b *testing.B) func(*runtest.Options) {
 	b.Helper()
-	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(b.TempDir(), "pg"), Private: true})
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
-	url := cluster.URL("bench")
-	require.NoError(b, pg.Migrate(ctx, url, "pec-gateway", "bench_pec"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("pec-gateway"), Role: "bench_pec", MaxConns: 16})
-	require.NoError(b, err)
+	_, db := pgtest.Durable(b, "pec-gateway", filepath.Join(b.TempDir(), "pg"), 16)
 	return func(o *runtest.Options) { o.DB, o.LogLevel = map[string]*pg.DB{"pec-gateway": db}, "warn" }
 }
 

@@ -29,8 +29,8 @@ import (
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/bus"
-	"ceralacca.dev/services/internal/devenv/postgres"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/sandbox/client"
 )
 
@@ -114,18 +114,7 @@ func startSandbox(b *testing.B) client.Endpoints {
 // durable is a schema on a server that loses nothing at a power cut.
 func durable(b *testing.B) *pg.DB {
 	b.Helper()
-	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(b.TempDir(), "pg"), Private: true})
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(b, cluster.EnsureDatabase(ctx, "bench"))
-	url := cluster.URL("bench")
-	require.NoError(b, pg.Migrate(ctx, url, "sdi-gateway", "bench_gateway"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("sdi-gateway"), Role: "bench_gateway", MaxConns: 16})
-	require.NoError(b, err)
-	var on string
-	require.NoError(b, db.Pool().QueryRow(ctx, "SELECT current_setting('fsync') || current_setting('synchronous_commit')").Scan(&on))
-	require.Equal(b, "onon", on)
+	_, db := pgtest.Durable(b, "sdi-gateway", filepath.Join(b.TempDir(), "pg"), 16)
 	return db
 }
 

@@ -16,6 +16,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/devenv/postgres"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 // lazyLog is a database server whose log goes to disk only with a commit that waits for it: the process that writes it
@@ -37,7 +38,7 @@ func (l *lazyLog) halt(t *testing.T) {
 // look reads one value with a connection of its own, since those before a crash are dead.
 func (l *lazyLog) look(t *testing.T, query string, to any, args ...any) error {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), l.URL("durable"))
+	conn, err := pgx.Connect(t.Context(), l.URL(pgtest.DurableName))
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ import (
 	"ceralacca.dev/services/internal/devenv/postgres"
 	"ceralacca.dev/services/internal/devenv/vault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/ca"
@@ -278,19 +279,7 @@ var ownDatabases sync.Map // of testing.TB to map[string]*pg.DB
 // Called before the signer is opened.
 func durable(t testing.TB) *postgres.Cluster {
 	t.Helper()
-	ctx := context.Background()
-	cluster, err := postgres.Start(ctx, postgres.Options{Dir: filepath.Join(t.TempDir(), "pg"), Private: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = cluster.Stop() })
-	require.NoError(t, cluster.EnsureDatabase(ctx, "durable"))
-	url := cluster.URL("durable")
-	require.NoError(t, pg.Migrate(ctx, url, "signer", "durable_signer"))
-	db, err := pg.Open(ctx, pg.Config{URL: url, Schema: pg.SchemaName("signer"), Role: "durable_signer", MaxConns: 12})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
-	var on string
-	require.NoError(t, db.Pool().QueryRow(ctx, "SELECT current_setting('fsync') || current_setting('synchronous_commit')").Scan(&on))
-	require.Equal(t, "onon", on)
+	cluster, db := pgtest.Durable(t, "signer", filepath.Join(t.TempDir(), "pg"), 12)
 	ownDatabases.Store(t, map[string]*pg.DB{"signer": db})
 	return cluster
 }

@@ -167,35 +167,78 @@ const (
 // tried now, or the time is over (more). What cannot be made is told, and nothing waits for it. An error means that a replica is
 // away, or the database.
 func (r *replicas) settleDebt(ctx context.Context, x *replica, until time.Time) (unpaid []problem, more bool, err error) {
+	owes := false
+	err = r.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		err := dropDeadClaims(ctx, q)
+		if err == nil {
+			owes, err = q.OwesCopies(ctx, db.OwesCopiesParams{Replica: x.name, Before: pg.Time(r.now()).Add(-debtAgain)})
+		}
+		return err
+	})
+	if err != nil || !owes {
+		return nil, false, err
+	}
+	tied, t, err := r.tie(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer t.cut(ctx)
 	for !r.now().After(until) {
-		now := pg.Time(r.now())
 		var claimed []db.ArchiveObject
 		err = r.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			now := pg.Time(r.now())
 			var err error
-			claimed, err = db.New(tx).ClaimDebt(ctx, db.ClaimDebtParams{Replica: x.name, Now: now, Before: now.Add(-debtAgain)})
+			claimed, err = db.New(tx).ClaimDebt(ctx, db.ClaimDebtParams{Replica: x.name, Now: now, Before: now.Add(-debtAgain), ClaimedBy: t.key})
 			return err
 		})
 		if err != nil || len(claimed) == 0 {
 			return unpaid, false, err
 		}
 		o := claimed[0]
-		_, err = r.remake(ctx, o, x)
+		_, err = r.remake(tied, o, x)
 		switch {
 		case err == nil:
-			err = r.setGood(ctx, o, x)
-		case ctx.Err() != nil || r.away(ctx) != nil:
-			return unpaid, false, errors.Join(err, r.letGo(ctx, o, x, nil))
+			err = r.setGood(tied, o, x, t.key)
+		case tied.Err() != nil || r.away(tied) != nil:
+			return unpaid, false, errors.Join(tornBy(tied, err), r.letGo(ctx, o, x, t.key, nil))
 		default:
 			r.log.ErrorContext(ctx, "a copy that a replica owes could not be made", "object", o.Key, "replica", x.name, "error", err)
 			unpaid = append(unpaid, problem{o.Key, "the " + x.name + " replica owes it: " + fault.Of(err).Error()})
-			now = pg.Time(r.now())
-			err = r.letGo(ctx, o, x, &now)
+			now := pg.Time(r.now())
+			err = r.letGo(ctx, o, x, t.key, &now)
 		}
 		if err != nil {
 			return unpaid, false, err
 		}
 	}
 	return unpaid, true, nil
+}
+
+// tie lets it be seen that this process is at work with copies, for as long as it is.
+func (r *replicas) tie(ctx context.Context) (context.Context, *tether, error) {
+	id, err := pg.NewID()
+	if err != nil {
+		return nil, nil, err
+	}
+	tied, t, err := tie(ctx, r.db, lockKey("copies", id.String()))
+	if err == nil && t == nil {
+		err = fault.Aborted("LOCK_TAKEN", "another work has the same number: it is begun anew")
+	}
+	return tied, t, err
+}
+
+// dropDeadClaims frees copies that a process was making which is no more.
+func dropDeadClaims(ctx context.Context, q *db.Queries) error {
+	list, err := q.Claimants(ctx)
+	for i := 0; err == nil && i < len(list); i++ {
+		var gone bool
+		gone, err = q.ClaimantGone(ctx, list[i])
+		if err == nil && gone {
+			err = q.DropClaimsOf(ctx, list[i])
+		}
+	}
+	return err
 }
 
 // away says whether a replica cannot be used now.
@@ -209,18 +252,24 @@ func (r *replicas) away(ctx context.Context) error {
 	return nil
 }
 
-func (r *replicas) setGood(ctx context.Context, o db.ArchiveObject, x *replica) error {
-	return r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		now := pg.Time(r.now())
-		due := now.Add(firstCheck)
-		return db.New(tx).SetCopy(ctx, db.SetCopyParams{Object: o.ID, Replica: x.name, State: copyGood, CheckedAt: &now, CheckDue: &due})
-	})
+func (r *replicas) setGood(ctx context.Context, o db.ArchiveObject, x *replica, by int64) error {
+	return r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error { return r.made(ctx, db.New(tx), o, x, by) })
+}
+
+// made notes a copy that was made under a claim. Without the claim others may have gone on: the eraser, or who makes the copy too.
+func (r *replicas) made(ctx context.Context, q *db.Queries, o db.ArchiveObject, x *replica, by int64) error {
+	now := pg.Time(r.now())
+	n, err := q.SetCopyMade(ctx, db.SetCopyMadeParams{Object: o.ID, Replica: x.name, At: now, Due: now.Add(firstCheck), ClaimedBy: by})
+	if err == nil && n == 0 {
+		err = fault.Aborted("LOCK_LOST", "the copy of %s in the %s replica was made without a claim to it: check inventory says whether it may be there", o.Key, x.name)
+	}
+	return err
 }
 
 // letGo ends the work with a copy that was not made. failed: when that was its own fault.
-func (r *replicas) letGo(ctx context.Context, o db.ArchiveObject, x *replica, failed *time.Time) error {
+func (r *replicas) letGo(ctx context.Context, o db.ArchiveObject, x *replica, by int64, failed *time.Time) error {
 	return r.db.Tx(context.WithoutCancel(ctx), o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		return db.New(tx).LetGoOfCopy(ctx, db.LetGoOfCopyParams{Object: o.ID, Replica: x.name, TriedAt: failed})
+		return db.New(tx).LetGoOfCopy(ctx, db.LetGoOfCopyParams{Object: o.ID, Replica: x.name, ClaimedBy: by, TriedAt: failed})
 	})
 }
 
@@ -352,30 +401,58 @@ func (s *Service) mend(ctx context.Context, job *river.Job[mendArgs]) error {
 }
 
 func (r *replicas) mendCopy(ctx context.Context, o db.ArchiveObject, x *replica) error {
-	var claimed int64
-	err := r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	tied, t, err := r.tie(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.cut(ctx)
+	there := false
+	err = r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		claimed, err = db.New(tx).ClaimCopy(ctx, db.ClaimCopyParams{Object: o.ID, Replica: x.name, Now: pg.Time(r.now())})
+		there, err = r.claim(ctx, db.New(tx), o, x, t.key)
 		return err
 	})
-	if err != nil || claimed == 0 { // the eraser has begun with it
+	if err != nil || !there { // the eraser has begun with it
 		return err
 	}
 	quarantine := ""
-	if vault.Verify(ctx, x, nameOf(o)) != nil {
-		quarantine, err = r.remake(ctx, o, x)
+	if vault.Verify(tied, x, nameOf(o)) != nil {
+		quarantine, err = r.remake(tied, o, x)
 	}
 	if err != nil {
-		return errors.Join(err, r.letGo(ctx, o, x, nil))
+		return errors.Join(tornBy(tied, err), r.letGo(ctx, o, x, t.key, nil))
 	}
-	return r.repaired(ctx, o, x, quarantine)
+	return r.repaired(tied, o, x, t.key, quarantine)
 }
 
-func (r *replicas) repaired(ctx context.Context, o db.ArchiveObject, x *replica, quarantine string) error {
+// claim takes a copy into work that nobody is making. there: it has a row.
+func (r *replicas) claim(ctx context.Context, q *db.Queries, o db.ArchiveObject, x *replica, by int64) (there bool, err error) {
+	copies, err := q.LockCopiesOf(ctx, []uuid.UUID{o.ID})
+	if err != nil {
+		return false, err
+	}
+	for _, c := range copies {
+		if c.Replica != x.name {
+			continue
+		}
+		if c.ClaimedBy != nil {
+			gone, err := q.ClaimantGone(ctx, *c.ClaimedBy)
+			if err != nil {
+				return false, err
+			}
+			if !gone {
+				return false, fault.Unavailable("COPY_BUSY", "somebody is making the copy of %s in the %s replica", o.Key, x.name)
+			}
+		}
+		return true, q.ClaimCopy(ctx, db.ClaimCopyParams{Object: o.ID, Replica: x.name, Now: pg.Time(r.now()), ClaimedBy: by})
+	}
+	return false, nil
+}
+
+func (r *replicas) repaired(ctx context.Context, o db.ArchiveObject, x *replica, by int64, quarantine string) error {
 	return r.db.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		q, now := db.New(tx), pg.Time(r.now())
-		due := now.Add(firstCheck)
-		err := q.SetCopy(ctx, db.SetCopyParams{Object: o.ID, Replica: x.name, State: copyGood, CheckedAt: &now, CheckDue: &due})
+		err := r.made(ctx, q, o, x, by)
 		if err != nil {
 			return err
 		}

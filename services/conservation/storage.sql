@@ -22,27 +22,47 @@ SELECT object_id, replica, tenant_id, state, checked_at, check_due FROM archive_
 
 -- name: LockCopiesOf :many
 -- Who locks them learns whether somebody is writing one: nobody can begin until the lock ends.
-SELECT object_id, replica, state, claimed_at FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) ORDER BY object_id, replica FOR UPDATE;
+SELECT object_id, replica, state, claimed_at, claimed_by FROM archive_copy WHERE object_id = ANY(@objects::uuid[]) ORDER BY object_id, replica FOR UPDATE;
+
+-- name: ClaimantGone :one
+-- Whether nobody holds the lock of who made a claim: the process died, or ended its work.
+SELECT pg_try_advisory_xact_lock(@claimed_by::bigint)::bool AS gone;
+
+-- name: Claimants :many
+SELECT DISTINCT claimed_by::bigint AS claimed_by FROM archive_copy WHERE claimed_by IS NOT NULL;
+
+-- name: DropClaimsOf :exec
+UPDATE archive_copy SET claimed_at = NULL, claimed_by = NULL WHERE claimed_by = @claimed_by::bigint;
+
+-- name: OwesCopies :one
+SELECT EXISTS (SELECT 1 FROM archive_copy d
+    WHERE d.state = 'OWED' AND d.replica = @replica AND (d.tried_at IS NULL OR d.tried_at < @before::timestamptz)
+      AND (d.claimed_at IS NULL OR (d.claimed_by IS NULL AND d.claimed_at < @before::timestamptz)));
 
 -- name: ClaimDebt :many
 -- A copy that a replica owes, for one who makes it: others pass it over, and so does everybody for a while after it failed.
-UPDATE archive_copy c SET claimed_at = @now::timestamptz FROM archive_object o
+UPDATE archive_copy c SET claimed_at = @now::timestamptz, claimed_by = @claimed_by::bigint FROM archive_object o
 WHERE o.id = c.object_id AND (c.object_id, c.replica) = (
     SELECT d.object_id, d.replica FROM archive_copy d
-    WHERE d.state = 'OWED' AND d.replica = @replica AND (d.tried_at IS NULL OR d.tried_at < @before::timestamptz) AND (d.claimed_at IS NULL OR d.claimed_at < @before::timestamptz)
+    WHERE d.state = 'OWED' AND d.replica = @replica AND (d.tried_at IS NULL OR d.tried_at < @before::timestamptz)
+      AND (d.claimed_at IS NULL OR (d.claimed_by IS NULL AND d.claimed_at < @before::timestamptz))
     ORDER BY d.tried_at NULLS FIRST, d.object_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at;
 
--- name: ClaimCopy :execrows
-UPDATE archive_copy SET claimed_at = @now::timestamptz WHERE object_id = @object AND replica = @replica;
+-- name: ClaimCopy :exec
+UPDATE archive_copy SET claimed_at = @now::timestamptz, claimed_by = @claimed_by::bigint WHERE object_id = @object AND replica = @replica;
 
 -- name: LetGoOfCopy :exec
-UPDATE archive_copy SET claimed_at = NULL, tried_at = COALESCE(sqlc.narg('tried_at'), tried_at) WHERE object_id = @object AND replica = @replica;
+UPDATE archive_copy SET claimed_at = NULL, claimed_by = NULL, tried_at = COALESCE(sqlc.narg('tried_at'), tried_at)
+WHERE object_id = @object AND replica = @replica AND claimed_by = @claimed_by::bigint;
 
 -- name: SetCopy :exec
-UPDATE archive_copy SET state = @state, checked_at = COALESCE(sqlc.narg('checked_at'), checked_at), check_due = COALESCE(sqlc.narg('check_due'), check_due),
-    claimed_at = NULL, tried_at = NULL
-WHERE object_id = @object AND replica = @replica;
+UPDATE archive_copy SET state = @state, tried_at = NULL WHERE object_id = @object AND replica = @replica;
+
+-- name: SetCopyMade :execrows
+-- A copy that who claimed it has made and read back.
+UPDATE archive_copy SET state = 'GOOD', checked_at = @at::timestamptz, check_due = @due::timestamptz, claimed_at = NULL, claimed_by = NULL, tried_at = NULL
+WHERE object_id = @object AND replica = @replica AND claimed_by = @claimed_by::bigint;
 
 -- name: SetChecked :exec
 -- Copies that were read whole and found right.

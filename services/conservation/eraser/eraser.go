@@ -264,9 +264,16 @@ func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			said = wait
 			return nil
 		}
-		wait, err = e.busy(ctx, q, pkg, now)
+		ids, err := goes(ctx, q, pkg)
+		if err != nil {
+			return err
+		}
+		copies, err := q.LockCopiesOf(ctx, ids) // nobody begins to write one
+		if err == nil {
+			wait, err = busy(ctx, q, copies)
+		}
 		if err == nil && wait == "" {
-			wait, err = e.absent(ctx, q, pkg)
+			wait, err = e.absent(ctx, q, ids, copies)
 		}
 		if err != nil || wait != "" {
 			said = wait
@@ -277,7 +284,7 @@ func (e *Eraser) begin(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			said = wait
 			return err
 		}
-		err = e.mark(ctx, q, tenant, disposal, pkg, now, left)
+		err = e.mark(ctx, q, tenant, disposal, pkg, ids, now, left)
 		if err != nil {
 			return err
 		}
@@ -339,9 +346,6 @@ func (e *Eraser) keeps(ctx context.Context, tx pgx.Tx, tenant string, disposal, 
 	return "", fmt.Sprintf("%d other documents were taken in together with its own: the service moves them first", len(neighbours)), nil
 }
 
-// atWork is how long somebody who said that he writes a copy is believed: what is written takes less, and who was killed says nothing.
-const atWork = time.Hour
-
 // goes are the objects of a package: its own, and those that it was taken in with.
 func goes(ctx context.Context, q *db.Queries, pkg uuid.UUID) ([]uuid.UUID, error) {
 	ids, err := q.ObjectsOfPackage(ctx, pkg)
@@ -357,22 +361,16 @@ func goes(ctx context.Context, q *db.Queries, pkg uuid.UUID) ([]uuid.UUID, error
 
 // absent says which good copy is not where the rows have it. From a disk that is not mounted everything is gone already: were it taken
 // for empty, the report would say that all is destroyed, and the disk would come back with it.
-func (e *Eraser) absent(ctx context.Context, q *db.Queries, pkg uuid.UUID) (wait string, err error) {
-	ids, err := goes(ctx, q, pkg)
-	if err != nil {
-		return "", err
-	}
+func (e *Eraser) absent(ctx context.Context, q *db.Queries, ids []uuid.UUID, copies []db.LockCopiesOfRow) (wait string, err error) {
 	objects, err := q.GetObjects(ctx, ids)
-	if err != nil {
-		return "", err
-	}
-	copies, err := q.LockCopiesOf(ctx, ids)
 	if err != nil {
 		return "", err
 	}
 	good := map[uuid.UUID]int{}
 	for _, c := range copies {
-		good[c.ObjectID] += boolInt(c.State == "GOOD")
+		if c.State == "GOOD" {
+			good[c.ObjectID]++
+		}
 	}
 	for _, o := range objects {
 		var without []string
@@ -393,35 +391,27 @@ func (e *Eraser) absent(ctx context.Context, q *db.Queries, pkg uuid.UUID) (wait
 	return "", nil
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// busy says whether a copy of what would go is being made just now. It locks the copies, so that nobody begins.
-func (e *Eraser) busy(ctx context.Context, q *db.Queries, pkg uuid.UUID, now time.Time) (wait string, err error) {
-	ids, err := goes(ctx, q, pkg)
-	if err != nil {
-		return "", err
-	}
-	copies, err := q.LockCopiesOf(ctx, ids)
+// busy says whether one of the copies is being made just now. Who makes one holds a lock for as long as he lives; a claim without one is
+// of a release that had none, and the service takes it over.
+func busy(ctx context.Context, q *db.Queries, copies []db.LockCopiesOfRow) (wait string, err error) {
 	for _, c := range copies {
-		if c.ClaimedAt != nil && now.Sub(*c.ClaimedAt) < atWork {
+		if c.ClaimedAt == nil {
+			continue
+		}
+		gone := false
+		if c.ClaimedBy != nil {
+			gone, err = q.ClaimantGone(ctx, *c.ClaimedBy)
+		}
+		if err != nil || !gone {
 			return "a copy of it is being made in the " + c.Replica + " replica", err
 		}
 	}
-	return "", err
+	return "", nil
 }
 
 // mark writes down what has to go and lets go of it: checks and repairs know of it no more.
-func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, now time.Time, left []stray) error {
-	ids, err := goes(ctx, q, pkg)
-	if err != nil {
-		return err
-	}
-	err = e.list(ctx, q, tenant, disposal, pkg, ids)
+func (e *Eraser) mark(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, ids []uuid.UUID, now time.Time, left []stray) error {
+	err := e.list(ctx, q, tenant, disposal, pkg, ids)
 	for i := 0; err == nil && i < len(left); i++ {
 		err = q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{
 			Disposal: disposal, Package: pkg, TenantID: tenant, Kind: "object", Key: left[i].key, Sha256: left[i].sum[:], Size: left[i].size, What: "left of an attempt to take documents in",

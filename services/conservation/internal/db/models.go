@@ -20,6 +20,7 @@ type ArchiveCopy struct {
 	CheckDue  time.Time
 	ClaimedAt *time.Time
 	TriedAt   *time.Time
+	ClaimedBy *int64
 }
 
 type ArchiveCursor struct {

@@ -58,42 +58,52 @@ func (q *Queries) BeginSigningOutage(ctx context.Context, arg BeginSigningOutage
 	return first, err
 }
 
-const claimCopy = `-- name: ClaimCopy :execrows
-UPDATE archive_copy SET claimed_at = $1::timestamptz WHERE object_id = $2 AND replica = $3
+const claimCopy = `-- name: ClaimCopy :exec
+UPDATE archive_copy SET claimed_at = $1::timestamptz, claimed_by = $2::bigint WHERE object_id = $3 AND replica = $4
 `
 
 type ClaimCopyParams struct {
-	Now     time.Time
-	Object  uuid.UUID
-	Replica string
+	Now       time.Time
+	ClaimedBy int64
+	Object    uuid.UUID
+	Replica   string
 }
 
-func (q *Queries) ClaimCopy(ctx context.Context, arg ClaimCopyParams) (int64, error) {
-	result, err := q.db.Exec(ctx, claimCopy, arg.Now, arg.Object, arg.Replica)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) ClaimCopy(ctx context.Context, arg ClaimCopyParams) error {
+	_, err := q.db.Exec(ctx, claimCopy,
+		arg.Now,
+		arg.ClaimedBy,
+		arg.Object,
+		arg.Replica,
+	)
+	return err
 }
 
 const claimDebt = `-- name: ClaimDebt :many
-UPDATE archive_copy c SET claimed_at = $1::timestamptz FROM archive_object o
+UPDATE archive_copy c SET claimed_at = $1::timestamptz, claimed_by = $2::bigint FROM archive_object o
 WHERE o.id = c.object_id AND (c.object_id, c.replica) = (
     SELECT d.object_id, d.replica FROM archive_copy d
-    WHERE d.state = 'OWED' AND d.replica = $2 AND (d.tried_at IS NULL OR d.tried_at < $3::timestamptz) AND (d.claimed_at IS NULL OR d.claimed_at < $3::timestamptz)
+    WHERE d.state = 'OWED' AND d.replica = $3 AND (d.tried_at IS NULL OR d.tried_at < $4::timestamptz)
+      AND (d.claimed_at IS NULL OR (d.claimed_by IS NULL AND d.claimed_at < $4::timestamptz))
     ORDER BY d.tried_at NULLS FIRST, d.object_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING o.id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.retain_until, o.created_at
 `
 
 type ClaimDebtParams struct {
-	Now     time.Time
-	Replica string
-	Before  time.Time
+	Now       time.Time
+	ClaimedBy int64
+	Replica   string
+	Before    time.Time
 }
 
 // A copy that a replica owes, for one who makes it: others pass it over, and so does everybody for a while after it failed.
 func (q *Queries) ClaimDebt(ctx context.Context, arg ClaimDebtParams) ([]ArchiveObject, error) {
-	rows, err := q.db.Query(ctx, claimDebt, arg.Now, arg.Replica, arg.Before)
+	rows, err := q.db.Query(ctx, claimDebt,
+		arg.Now,
+		arg.ClaimedBy,
+		arg.Replica,
+		arg.Before,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +124,42 @@ func (q *Queries) ClaimDebt(ctx context.Context, arg ClaimDebtParams) ([]Archive
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const claimantGone = `-- name: ClaimantGone :one
+SELECT pg_try_advisory_xact_lock($1::bigint)::bool AS gone
+`
+
+// Whether nobody holds the lock of who made a claim: the process died, or ended its work.
+func (q *Queries) ClaimantGone(ctx context.Context, claimedBy int64) (bool, error) {
+	row := q.db.QueryRow(ctx, claimantGone, claimedBy)
+	var gone bool
+	err := row.Scan(&gone)
+	return gone, err
+}
+
+const claimants = `-- name: Claimants :many
+SELECT DISTINCT claimed_by::bigint AS claimed_by FROM archive_copy WHERE claimed_by IS NOT NULL
+`
+
+func (q *Queries) Claimants(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, claimants)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var claimed_by int64
+		if err := rows.Scan(&claimed_by); err != nil {
+			return nil, err
+		}
+		items = append(items, claimed_by)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -189,6 +235,15 @@ func (q *Queries) CountCopies(ctx context.Context) ([]CountCopiesRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const dropClaimsOf = `-- name: DropClaimsOf :exec
+UPDATE archive_copy SET claimed_at = NULL, claimed_by = NULL WHERE claimed_by = $1::bigint
+`
+
+func (q *Queries) DropClaimsOf(ctx context.Context, claimedBy int64) error {
+	_, err := q.db.Exec(ctx, dropClaimsOf, claimedBy)
+	return err
 }
 
 const endOutage = `-- name: EndOutage :many
@@ -400,17 +455,24 @@ func (q *Queries) InsertOutage(ctx context.Context, arg InsertOutageParams) (int
 }
 
 const letGoOfCopy = `-- name: LetGoOfCopy :exec
-UPDATE archive_copy SET claimed_at = NULL, tried_at = COALESCE($1, tried_at) WHERE object_id = $2 AND replica = $3
+UPDATE archive_copy SET claimed_at = NULL, claimed_by = NULL, tried_at = COALESCE($1, tried_at)
+WHERE object_id = $2 AND replica = $3 AND claimed_by = $4::bigint
 `
 
 type LetGoOfCopyParams struct {
-	TriedAt *time.Time
-	Object  uuid.UUID
-	Replica string
+	TriedAt   *time.Time
+	Object    uuid.UUID
+	Replica   string
+	ClaimedBy int64
 }
 
 func (q *Queries) LetGoOfCopy(ctx context.Context, arg LetGoOfCopyParams) error {
-	_, err := q.db.Exec(ctx, letGoOfCopy, arg.TriedAt, arg.Object, arg.Replica)
+	_, err := q.db.Exec(ctx, letGoOfCopy,
+		arg.TriedAt,
+		arg.Object,
+		arg.Replica,
+		arg.ClaimedBy,
+	)
 	return err
 }
 
@@ -473,7 +535,7 @@ func (q *Queries) ListDamages(ctx context.Context, arg ListDamagesParams) ([]Lis
 }
 
 const lockCopiesOf = `-- name: LockCopiesOf :many
-SELECT object_id, replica, state, claimed_at FROM archive_copy WHERE object_id = ANY($1::uuid[]) ORDER BY object_id, replica FOR UPDATE
+SELECT object_id, replica, state, claimed_at, claimed_by FROM archive_copy WHERE object_id = ANY($1::uuid[]) ORDER BY object_id, replica FOR UPDATE
 `
 
 type LockCopiesOfRow struct {
@@ -481,6 +543,7 @@ type LockCopiesOfRow struct {
 	Replica   string
 	State     string
 	ClaimedAt *time.Time
+	ClaimedBy *int64
 }
 
 // Who locks them learns whether somebody is writing one: nobody can begin until the lock ends.
@@ -498,6 +561,7 @@ func (q *Queries) LockCopiesOf(ctx context.Context, objects []uuid.UUID) ([]Lock
 			&i.Replica,
 			&i.State,
 			&i.ClaimedAt,
+			&i.ClaimedBy,
 		); err != nil {
 			return nil, err
 		}
@@ -543,6 +607,24 @@ func (q *Queries) Outages(ctx context.Context) ([]ArchiveOutage, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const owesCopies = `-- name: OwesCopies :one
+SELECT EXISTS (SELECT 1 FROM archive_copy d
+    WHERE d.state = 'OWED' AND d.replica = $1 AND (d.tried_at IS NULL OR d.tried_at < $2::timestamptz)
+      AND (d.claimed_at IS NULL OR (d.claimed_by IS NULL AND d.claimed_at < $2::timestamptz)))
+`
+
+type OwesCopiesParams struct {
+	Replica string
+	Before  time.Time
+}
+
+func (q *Queries) OwesCopies(ctx context.Context, arg OwesCopiesParams) (bool, error) {
+	row := q.db.QueryRow(ctx, owesCopies, arg.Replica, arg.Before)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const packagesWithoutObject = `-- name: PackagesWithoutObject :many
@@ -605,28 +687,46 @@ func (q *Queries) SetChecked(ctx context.Context, arg SetCheckedParams) error {
 }
 
 const setCopy = `-- name: SetCopy :exec
-UPDATE archive_copy SET state = $1, checked_at = COALESCE($2, checked_at), check_due = COALESCE($3, check_due),
-    claimed_at = NULL, tried_at = NULL
-WHERE object_id = $4 AND replica = $5
+UPDATE archive_copy SET state = $1, tried_at = NULL WHERE object_id = $2 AND replica = $3
 `
 
 type SetCopyParams struct {
-	State     string
-	CheckedAt *time.Time
-	CheckDue  *time.Time
-	Object    uuid.UUID
-	Replica   string
+	State   string
+	Object  uuid.UUID
+	Replica string
 }
 
 func (q *Queries) SetCopy(ctx context.Context, arg SetCopyParams) error {
-	_, err := q.db.Exec(ctx, setCopy,
-		arg.State,
-		arg.CheckedAt,
-		arg.CheckDue,
+	_, err := q.db.Exec(ctx, setCopy, arg.State, arg.Object, arg.Replica)
+	return err
+}
+
+const setCopyMade = `-- name: SetCopyMade :execrows
+UPDATE archive_copy SET state = 'GOOD', checked_at = $1::timestamptz, check_due = $2::timestamptz, claimed_at = NULL, claimed_by = NULL, tried_at = NULL
+WHERE object_id = $3 AND replica = $4 AND claimed_by = $5::bigint
+`
+
+type SetCopyMadeParams struct {
+	At        time.Time
+	Due       time.Time
+	Object    uuid.UUID
+	Replica   string
+	ClaimedBy int64
+}
+
+// A copy that who claimed it has made and read back.
+func (q *Queries) SetCopyMade(ctx context.Context, arg SetCopyMadeParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setCopyMade,
+		arg.At,
+		arg.Due,
 		arg.Object,
 		arg.Replica,
+		arg.ClaimedBy,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const setRepaired = `-- name: SetRepaired :exec

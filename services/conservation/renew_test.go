@@ -50,6 +50,7 @@ func newEra(t *testing.T) *era {
 		now: func() time.Time { return e.clock },
 	}
 	var err error
+	e.outages = &outages{s: e.Service}
 	e.replicas, err = newReplicas(e.Service)
 	require.NoError(t, err)
 	e.authority()

@@ -48,6 +48,8 @@ type Config struct {
 	TSA []TSAConfig `yaml:"tsa"`
 	// ClockTolerance is how far an authority's clock may be from ours.
 	ClockTolerance time.Duration `yaml:"clock_tolerance"`
+	// StampAlarm is after how long without any good time stamp it is told (signing_stopped, code TSA_UNAVAILABLE).
+	StampAlarm time.Duration `yaml:"stamp_alarm"`
 	// MaxUnits closes a package at this many units at most; above 10000 the tools of an inspector begin to hurt.
 	MaxUnits int `yaml:"max_units"`
 	// Workers is how many packages are sealed at the same time.
@@ -105,6 +107,7 @@ func DefaultConfig() Config {
 		Contract:       "Contratto di servizio e manuale di conservazione",
 		Producer:       "Ceralacca",
 		ClockTolerance: time.Minute,
+		StampAlarm:     24 * time.Hour,
 		MaxUnits:       10_000,
 		Workers:        2,
 		Log:            LogConfig{Every: 250 * time.Millisecond, Batch: 2000, CosignEvery: time.Minute},
@@ -148,6 +151,7 @@ func (c *Config) Validate() error {
 		bad(t.Timeout < 0, "tsa.timeout", "of %s is negative", t.Name)
 	}
 	bad(c.ClockTolerance <= 0, "clock_tolerance", "must be more than 0s")
+	bad(c.StampAlarm < 0, "stamp_alarm", "must not be negative; 0s tells at once")
 	bad(c.MaxUnits < 1 || c.MaxUnits > 50_000, "max_units", "must be between 1 and 50000")
 	bad(c.Workers < 1, "workers", "must be at least 1")
 	c.Log.check(bad)

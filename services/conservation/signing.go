@@ -27,10 +27,11 @@ import (
 	"ceralacca.dev/services/internal/telemetry"
 )
 
-// Who says that the credential cannot sign.
+// Who says that nothing can be signed, or stamped.
 const (
-	saysSigner = "SIGNER"
-	saysIssuer = "ISSUER" // of its certificate
+	saysSigner      = "SIGNER"
+	saysIssuer      = "ISSUER"    // of its certificate
+	saysAuthorities = "AUTHORITY" // none of them stamps
 )
 
 // credentialPause is before a report is tried again that waits for a credential.
@@ -159,7 +160,7 @@ func cannotSign(err error) bool {
 	return false
 }
 
-// outages remember why the credential cannot sign, and tell it once.
+// outages remember why nothing can be signed or stamped, and tell it once.
 type outages struct{ s *Service }
 
 // heard notes what the signer answered, and gives its error on.
@@ -173,6 +174,48 @@ func (o *outages) heard(ctx context.Context, at time.Time, err error) error {
 	return err
 }
 
+// stamped notes whether an authority stamped, and gives the error on. Told is only what has lasted for stamp_alarm. spec: DMEF-2014 art. 3 c. 2
+func (o *outages) stamped(ctx context.Context, cause error) error {
+	now := pg.Time(o.s.now())
+	if cause == nil {
+		return o.ended(ctx, saysAuthorities, now, nil, now)
+	}
+	if ctx.Err() != nil {
+		return cause // whoever asked went away: it is nobody's fault
+	}
+	ctx = telemetry.WithActor(ctx, "service:conservation")
+	f := fault.Of(cause)
+	var since []time.Time
+	err := o.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		_, err := q.BeginSigningOutage(ctx, db.BeginSigningOutageParams{Source: saysAuthorities, Since: now, Code: f.Code, Reason: f.Message})
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		since, err = q.TellSigningOutage(ctx, db.TellSigningOutageParams{Source: saysAuthorities, Since: now.Add(-o.s.cfg.StampAlarm)})
+		if err != nil || len(since) == 0 {
+			return err
+		}
+		return o.tell(ctx, tx, since[0], f)
+	})
+	if err != nil {
+		return fmt.Errorf("conservation: note that nothing can be stamped (%w): %w", cause, err)
+	}
+	if len(since) > 0 {
+		o.s.log.ErrorContext(ctx, "no authority stamps: packages and reports wait", "since", since[0], "code", f.Code, "reason", f.Message)
+	}
+	return cause
+}
+
+// tell writes down and emits that an outage is one to know of.
+func (o *outages) tell(ctx context.Context, tx pgx.Tx, since time.Time, f *fault.Fault) error {
+	err := telemetry.Audit(ctx, tx, telemetry.Act{Action: "signing.stop", Resource: o.s.cfg.Credential, Detail: map[string]string{"code": f.Code, "reason": f.Message}})
+	if err != nil {
+		return err
+	}
+	return o.s.bus.Emit(ctx, tx, &conservationv1.SigningStopped{Since: timestamppb.New(since), Code: f.Code, Reason: f.Message})
+}
+
 // began notes an outage, and tells of it when it is new. It gives its cause on.
 func (o *outages) began(ctx context.Context, source string, cause error, certificate []byte) error {
 	f, at := fault.Of(cause), pg.Time(o.s.now())
@@ -180,18 +223,14 @@ func (o *outages) began(ctx context.Context, source string, cause error, certifi
 	first := false
 	err := o.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		first, err = db.New(tx).BeginSigningOutage(ctx, db.BeginSigningOutageParams{Source: source, Since: at, Code: f.Code, Reason: f.Message, Certificate: certificate})
+		first, err = db.New(tx).BeginSigningOutage(ctx, db.BeginSigningOutageParams{Source: source, Since: at, Code: f.Code, Reason: f.Message, Certificate: certificate, Told: true})
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && !first {
 			return nil // it is known
 		}
 		if err != nil {
 			return err
 		}
-		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "signing.stop", Resource: o.s.cfg.Credential, Detail: map[string]string{"code": f.Code, "reason": f.Message}})
-		if err != nil {
-			return err
-		}
-		return o.s.bus.Emit(ctx, tx, &conservationv1.SigningStopped{Since: timestamppb.New(at), Code: f.Code, Reason: f.Message})
+		return o.tell(ctx, tx, at, f)
 	})
 	if err != nil {
 		return fmt.Errorf("conservation: note that nothing can be signed (%w): %w", cause, err)
@@ -205,25 +244,25 @@ func (o *outages) began(ctx context.Context, source string, cause error, certifi
 // ended ends an outage that is older than a signature. What an issuer said is ended by a signature with another certificate, or when the
 // issuer says otherwise since: heard is when it was asked last, and zero when it did not answer.
 func (o *outages) ended(ctx context.Context, source string, at time.Time, certificate []byte, heard time.Time) error {
-	var since []time.Time
+	var over []db.EndSigningOutageRow
 	ctx = telemetry.WithActor(ctx, "service:conservation")
 	err := o.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		since, err = db.New(tx).EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Heard: heard})
-		if err != nil || len(since) == 0 {
+		over, err = db.New(tx).EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Heard: heard})
+		if err != nil || len(over) == 0 || !over[0].Told {
 			return err
 		}
 		err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "signing.resume", Resource: o.s.cfg.Credential})
 		if err != nil {
 			return err
 		}
-		return o.s.bus.Emit(ctx, tx, &conservationv1.SigningResumed{Since: timestamppb.New(since[0])})
+		return o.s.bus.Emit(ctx, tx, &conservationv1.SigningResumed{Since: timestamppb.New(over[0].Since)})
 	})
 	if err != nil {
 		return fmt.Errorf("conservation: note that it can be signed again: %w", err)
 	}
-	if len(since) > 0 {
-		o.s.log.WarnContext(ctx, "the archive's credential signs again: what waited goes on", "credential", o.s.cfg.Credential, "since", since[0])
+	if len(over) > 0 && over[0].Told {
+		o.s.log.WarnContext(ctx, "it is signed and stamped again: what waited goes on", "credential", o.s.cfg.Credential, "source", source, "since", over[0].Since)
 	}
 	return nil
 }
@@ -246,8 +285,12 @@ func (s *Service) reportNotReady(ctx context.Context) error {
 	if len(stopped) == 0 {
 		return fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report is being signed: ask again in a second or two").WithRetryAfter(time.Second)
 	}
-	return fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report waits: since %s the archive's credential cannot sign (%s); it is made by itself when that is mended",
-		stopped[0].Since.UTC().Format(time.RFC3339), stopped[0].Code).WithRetryAfter(time.Minute)
+	why := "the archive's credential cannot sign"
+	if stopped[0].Source == saysAuthorities {
+		why = "no authority stamps"
+	}
+	return fault.Precondition("SUBMISSION_REPORT_NOT_READY", "the report waits: since %s %s (%s); it is made by itself when that is mended",
+		stopped[0].Since.UTC().Format(time.RFC3339), why, stopped[0].Code).WithRetryAfter(time.Minute)
 }
 
 // revokedNow says that an issuer takes a certificate back that was just used; nil: nobody says so. heard is when the issuers were asked, and

@@ -85,8 +85,20 @@ func (s *Service) stampDigest(ctx context.Context, digest []byte) (reply []byte,
 	return s.stampDigestBy(ctx, digest, func(*tsp.Token) error { return nil })
 }
 
-// stampDigestBy passes over authorities whose token is not admitted.
+// stampDigestBy passes over authorities whose token is not admitted, and notes when none is left.
 func (s *Service) stampDigestBy(ctx context.Context, digest []byte, admit func(*tsp.Token) error) (reply []byte, at time.Time, err error) {
+	reply, at, err = s.askAuthorities(ctx, digest, admit)
+	if err != nil && fault.Of(err).Code != "TSA_UNAVAILABLE" {
+		return nil, at, err
+	}
+	err = s.outages.stamped(ctx, err)
+	if err != nil {
+		return nil, at, err
+	}
+	return reply, at, nil
+}
+
+func (s *Service) askAuthorities(ctx context.Context, digest []byte, admit func(*tsp.Token) error) (reply []byte, at time.Time, err error) {
 	var said []string
 	var last error
 	for _, a := range s.stamps {

@@ -108,15 +108,19 @@ UPDATE package SET object_id = @object WHERE id = @id AND state = 'SEALED' AND o
 
 -- name: BeginSigningOutage :one
 -- Whether it is new; no row when nothing changes.
-INSERT INTO signing_outage AS o (source, since, code, reason, certificate) VALUES (@source, @since, @code, @reason, sqlc.narg('certificate'))
+INSERT INTO signing_outage AS o (source, since, code, reason, certificate, told) VALUES (@source, @since, @code, @reason, sqlc.narg('certificate'), @told)
 ON CONFLICT (source) DO UPDATE SET code = excluded.code, reason = excluded.reason, certificate = excluded.certificate
     WHERE (o.code, o.reason, o.certificate) IS DISTINCT FROM (excluded.code, excluded.reason, excluded.certificate)
 RETURNING (xmax = 0)::bool AS first;
 
+-- name: TellSigningOutage :many
+-- One that has lasted since a moment or longer, once.
+UPDATE signing_outage SET told = true WHERE source = @source AND NOT told AND since <= @since RETURNING since;
+
 -- name: SigningOutages :many
-SELECT source, since, code, reason, certificate FROM signing_outage ORDER BY since, source;
+SELECT source, since, code, reason, certificate, told FROM signing_outage ORDER BY since, source;
 
 -- name: EndSigningOutage :many
 -- What was heard before it began, by this process or another, ends nothing.
 DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz AND (since < @heard::timestamptz OR certificate IS DISTINCT FROM sqlc.narg('certificate'))
-RETURNING since;
+RETURNING since, told;

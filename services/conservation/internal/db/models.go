@@ -542,6 +542,7 @@ type SigningOutage struct {
 	Code        string
 	Reason      string
 	Certificate []byte
+	Told        bool
 }
 
 type StatementMail struct {

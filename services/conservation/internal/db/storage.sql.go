@@ -30,7 +30,7 @@ func (q *Queries) AdoptPackage(ctx context.Context, arg AdoptPackageParams) (int
 }
 
 const beginSigningOutage = `-- name: BeginSigningOutage :one
-INSERT INTO signing_outage AS o (source, since, code, reason, certificate) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO signing_outage AS o (source, since, code, reason, certificate, told) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (source) DO UPDATE SET code = excluded.code, reason = excluded.reason, certificate = excluded.certificate
     WHERE (o.code, o.reason, o.certificate) IS DISTINCT FROM (excluded.code, excluded.reason, excluded.certificate)
 RETURNING (xmax = 0)::bool AS first
@@ -42,6 +42,7 @@ type BeginSigningOutageParams struct {
 	Code        string
 	Reason      string
 	Certificate []byte
+	Told        bool
 }
 
 // Whether it is new; no row when nothing changes.
@@ -52,6 +53,7 @@ func (q *Queries) BeginSigningOutage(ctx context.Context, arg BeginSigningOutage
 		arg.Code,
 		arg.Reason,
 		arg.Certificate,
+		arg.Told,
 	)
 	var first bool
 	err := row.Scan(&first)
@@ -272,7 +274,7 @@ func (q *Queries) EndOutage(ctx context.Context, replica string) ([]time.Time, e
 
 const endSigningOutage = `-- name: EndSigningOutage :many
 DELETE FROM signing_outage WHERE source = $1 AND since < $2::timestamptz AND (since < $3::timestamptz OR certificate IS DISTINCT FROM $4)
-RETURNING since
+RETURNING since, told
 `
 
 type EndSigningOutageParams struct {
@@ -282,8 +284,13 @@ type EndSigningOutageParams struct {
 	Certificate []byte
 }
 
+type EndSigningOutageRow struct {
+	Since time.Time
+	Told  bool
+}
+
 // What was heard before it began, by this process or another, ends nothing.
-func (q *Queries) EndSigningOutage(ctx context.Context, arg EndSigningOutageParams) ([]time.Time, error) {
+func (q *Queries) EndSigningOutage(ctx context.Context, arg EndSigningOutageParams) ([]EndSigningOutageRow, error) {
 	rows, err := q.db.Query(ctx, endSigningOutage,
 		arg.Source,
 		arg.At,
@@ -294,13 +301,13 @@ func (q *Queries) EndSigningOutage(ctx context.Context, arg EndSigningOutagePara
 		return nil, err
 	}
 	defer rows.Close()
-	var items []time.Time
+	var items []EndSigningOutageRow
 	for rows.Next() {
-		var since time.Time
-		if err := rows.Scan(&since); err != nil {
+		var i EndSigningOutageRow
+		if err := rows.Scan(&i.Since, &i.Told); err != nil {
 			return nil, err
 		}
-		items = append(items, since)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -751,7 +758,7 @@ func (q *Queries) SetRepaired(ctx context.Context, arg SetRepairedParams) error 
 }
 
 const signingOutages = `-- name: SigningOutages :many
-SELECT source, since, code, reason, certificate FROM signing_outage ORDER BY since, source
+SELECT source, since, code, reason, certificate, told FROM signing_outage ORDER BY since, source
 `
 
 func (q *Queries) SigningOutages(ctx context.Context) ([]SigningOutage, error) {
@@ -769,10 +776,41 @@ func (q *Queries) SigningOutages(ctx context.Context) ([]SigningOutage, error) {
 			&i.Code,
 			&i.Reason,
 			&i.Certificate,
+			&i.Told,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tellSigningOutage = `-- name: TellSigningOutage :many
+UPDATE signing_outage SET told = true WHERE source = $1 AND NOT told AND since <= $2 RETURNING since
+`
+
+type TellSigningOutageParams struct {
+	Source string
+	Since  time.Time
+}
+
+// One that has lasted since a moment or longer, once.
+func (q *Queries) TellSigningOutage(ctx context.Context, arg TellSigningOutageParams) ([]time.Time, error) {
+	rows, err := q.db.Query(ctx, tellSigningOutage, arg.Source, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []time.Time
+	for rows.Next() {
+		var since time.Time
+		if err := rows.Scan(&since); err != nil {
+			return nil, err
+		}
+		items = append(items, since)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

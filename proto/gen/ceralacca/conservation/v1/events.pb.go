@@ -776,12 +776,12 @@ func (x *WitnessQuorumRestored) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
-// The archive's credential cannot sign: packages and reports wait. Told once, however often it is tried. Of the whole installation, of no
-// tenant.
+// The archive's credential cannot sign, or no authority has stamped for conservation.stamp_alarm: packages and reports wait. Told once,
+// however often it is tried. Of the whole installation, of no tenant.
 type SigningStopped struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so.
+	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so; TSA_UNAVAILABLE.
 	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -839,7 +839,7 @@ func (x *SigningStopped) GetReason() string {
 	return ""
 }
 
-// It signs again: what waited goes on by itself.
+// It signs and stamps again: what waited goes on by itself.
 type SigningResumed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`

@@ -122,7 +122,7 @@ type Storage struct {
 	// Since when it is known that the database is older than the replicas, as after a backup was put back: nothing is taken in, closed,
 	// sealed, reported or destroyed until the check RESTORE of all tenants was made.
 	BehindSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=behind_since,json=behindSince,proto3" json:"behind_since,omitempty"`
-	// Why the archive's credential cannot sign, while it cannot: packages and reports wait.
+	// Why nothing can be signed or stamped, while it cannot: packages and reports wait.
 	SigningOutages []*SigningOutage `protobuf:"bytes,4,rep,name=signing_outages,json=signingOutages,proto3" json:"signing_outages,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -189,7 +189,7 @@ func (x *Storage) GetSigningOutages() []*SigningOutage {
 type SigningOutage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so.
+	// Such as NO_ACTIVE_CREDENTIAL; CREDENTIAL_REVOKED when the certificate's issuer says so; TSA_UNAVAILABLE.
 	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields

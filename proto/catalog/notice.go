@@ -40,7 +40,7 @@ var noticeTypes = []string{
 	"inbound.received", "inbound.outcome_taken", "inbound.outcome_refused", "inbound.term_expired",
 	"inbound.taken_in_charge", "inbound.preserved", "inbound.answer_due", "inbound.answer_overdue",
 	"pec.message_received", "pec.receipt_verified", "pec.delivery_state_changed", "pec.mailbox_degraded",
-	"pec.decision_needed", "pec.delivery_stalled", "pec.delivered_content_differs", "pec.delivery_doubted",
+	"pec.decision_needed", "pec.delivery_stalled", "pec.delivered_content_differs", "pec.delivery_doubted", "pec.claim_not_proven",
 	"credential.push_requested", "credential.used", "credential.device_changed", "credential.expiring", "credential.state_changed",
 	"signature_request.created", "signature_request.viewed", "signature_request.approved", "signature_request.signed", "signature_request.refused",
 	"signature_request.withdrawn", "signature_request.expired", "signature_request.delegated", "signature_request.reassigned",
@@ -196,6 +196,9 @@ func mailNotice(ev proto.Message) Notice {
 			"receipt": e.GetReceipt(), "differences": e.GetDifferences()}}
 	case *pecv1.DeliveryDoubted:
 		return Notice{"pec.delivery_doubted", e.GetMessage(), map[string]any{"receipt": e.GetReceipt(), "description": e.GetReason()}}
+	case *pecv1.ClaimNotProven:
+		return Notice{"pec.claim_not_proven", e.GetMessage(), map[string]any{
+			"code": e.GetCode(), "claim": e.GetClaim(), "about": e.GetAbout(), "description": e.GetReason()}}
 	}
 	return Notice{}
 }

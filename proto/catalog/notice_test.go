@@ -68,6 +68,7 @@ func TestNotices(t *testing.T) {
 		"pec.delivery_stalled":          &pecv1.DeliveryStalled{Message: aMessage, Code: "ACCEPTANCE_MISSING", Recipients: 1},
 		"pec.delivered_content_differs": &pecv1.DeliveredContentDiffers{Message: aMessage, Receipt: aMessage, Differences: 2},
 		"pec.delivery_doubted":          &pecv1.DeliveryDoubted{Message: aMessage, Receipt: aMessage, Reason: "withdrawn"},
+		"pec.claim_not_proven":          &pecv1.ClaimNotProven{Message: aMessage, Code: "FALSE_CLAIM", Claim: "avvenuta-consegna", Reason: "no S/MIME signature"},
 		"credential.push_requested":     &signv1.PushRequested{Credential: aCredential, PushRequest: aCredential + "/pushRequests/p"},
 		"credential.used":               &signv1.CredentialUsed{Credential: aCredential, SignatureCount: 2},
 		"credential.device_changed":     &signv1.OtpDeviceChanged{Credential: aCredential, Change: "otp_device.confirm"},
@@ -81,7 +82,7 @@ func TestNotices(t *testing.T) {
 		n, ok := catalog.NoticeOf(ev)
 		about := map[string]string{"pec.mailbox_degraded": aMailbox, "pec.message_received": aMessage, "pec.receipt_verified": aMessage,
 			"pec.delivery_state_changed": aMessage, "pec.decision_needed": aMessage, "pec.delivery_stalled": aMessage,
-			"pec.delivered_content_differs": aMessage, "pec.delivery_doubted": aMessage, "preservation.log_stated": "tenants/t/log"}[want]
+			"pec.delivered_content_differs": aMessage, "pec.delivery_doubted": aMessage, "pec.claim_not_proven": aMessage, "preservation.log_stated": "tenants/t/log"}[want]
 		if strings.HasPrefix(want, "credential.") {
 			about = aCredential
 		}

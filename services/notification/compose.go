@@ -130,6 +130,9 @@ var phrases = map[string]map[string]phrase{
 	"pec.delivery_doubted": {
 		italian: {"Ricevuta non più provata", "Lo stato di un messaggio inviato poggia su una ricevuta la cui firma non è più riconosciuta: lo stato resta, decidete voi."},
 		english: {"Receipt not proven any more", "The state of a message sent stands on a receipt whose signature counts no more: the state stays, and you decide."}},
+	"pec.claim_not_proven": {
+		italian: {"Possibile falsa ricevuta PEC", "È giunto un messaggio che si dice ricevuta o busta di posta certificata e non è provato: può essere falso. Nessuno stato è cambiato."},
+		english: {"Certified mail that may be forged", "A message came that says that it is a receipt or an envelope of certified mail, and is not proven: it may be forged. No state has changed."}},
 	"credential.push_requested": {
 		italian: {"Richiesta di approvazione", "L'app del titolare è chiamata ad approvare una richiesta."},
 		english: {"Approval asked for", "The app of a holder is asked to approve."}},

@@ -167,6 +167,7 @@ var Target = run.Target{Name: "notification", Start: func(_ context.Context, h *
 	on[*pecv1.DeliveryStalled](h.Bus, s, "pec-stalled")
 	on[*pecv1.DeliveredContentDiffers](h.Bus, s, "pec-content")
 	on[*pecv1.DeliveryDoubted](h.Bus, s, "pec-doubted")
+	on[*pecv1.ClaimNotProven](h.Bus, s, "pec-claim")
 	on[*signv1.SignatureRequestChanged](h.Bus, s, "request-changed")
 	bus.On(h.Bus, "request-called", s.onParticipantCalled)
 	bus.On(h.Bus, "mailbox-notice", s.onIncomingNoticeDue)

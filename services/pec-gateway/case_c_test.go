@@ -2,8 +2,12 @@ package pecgateway_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,10 +52,10 @@ func (p *post) envelope(t *testing.T, address string, m *pecv1.Message) []byte {
 	return nil
 }
 
-// TestC2C3C6C14C15C16C17C18ChangedReceipts: a genuine receipt, changed, cut, wrapped or doubled in every way that the plan
+// TestC1C2C3C6C14C15C16C17C18D4ChangedReceipts: a genuine receipt, changed, cut, wrapped or doubled in every way that the plan
 // names, comes into a mailbox that waits for it. None moves anything, each is kept with its doubts; the one that only lost
 // its line ends does.
-func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
+func TestC1C2C3C6C14C15C16C17C18D4ChangedReceipts(t *testing.T) {
 	t.Parallel()
 	p := openPost(t, "")
 	p.believe()
@@ -61,6 +65,7 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 	raw := p.genuine(t, first)
 	const other = "attesa@alfa.test"
 	box := p.add(other)
+	p.eventually("read for the first time", func() bool { return p.house.box(box).GetSync().GetDone() })
 	name := p.sent(box, first.GetMessageId(), recipient)
 	r, err := pec.ReadBytes(raw)
 	require.NoError(t, err)
@@ -80,13 +85,29 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 		"Content-Type: " + r.Root.Header.Get("Content-Type") + "\r\n\r\n" + string(raw[body:]) + "\r\n--LISTA\r\nContent-Type: text/plain\r\n\r\npiede della lista\r\n--LISTA--\r\n"
 	forwarded := "From: mario@example.test\r\nSubject: I: CONSEGNA\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=FWD\r\n\r\n--FWD\r\nContent-Type: message/rfc822\r\n\r\n" +
 		string(raw) + "\r\n--FWD--\r\n"
+	p7s, err := r.P7S.Bytes(0)
+	require.NoError(t, err)
+	signed := func(change func(der []byte)) []byte { // the same message with another signature
+		der := bytes.Clone(p7s)
+		change(der)
+		require.NotEqual(t, p7s, der)
+		return slices.Concat(raw[:r.P7S.BodyStart], []byte(base64.StdEncoding.EncodeToString(der)), raw[r.P7S.End:])
+	}
+	attribute := func(oid byte, value int) func(der []byte) { // a byte of the value of a signed attribute
+		return func(der []byte) {
+			der[bytes.Index(der, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, oid})+9+value] ^= 1
+		}
+	}
 	cases := map[string][]byte{
 		"C2 cut signature":                 raw[:r.P7S.BodyStart+200],
 		"C2 placeholder":                   append(bytes.Clone(raw[:r.P7S.BodyStart]), []byte("MII...njA==\r\n--"+boundary+"--\r\n")...),
 		"C3 a byte of the text":            flip(r.Signed.BodyStart + 120),
 		"C3 a byte of daticert":            flip(int64(bytes.Index(raw, []byte("daticert.xml"))) + 120),
 		"C3 a byte of the original":        flip(r.Original.End - 20),
-		"C3 a byte of the signature":       flip(r.P7S.BodyStart + 600),
+		"C3 a byte of the signed digest":   signed(attribute(4, 10)),
+		"C3 a byte of the signing time":    signed(attribute(5, 6)),
+		"C3 a byte of the signature":       signed(func(der []byte) { der[len(der)-1] ^= 1 }),
+		"D4 a type that nobody knows":      replace("X-Ricevuta: avvenuta-consegna", "X-Ricevuta: avvenuta-lettura"),
 		"C14 never closed":                 replace("\r\n--"+boundary+"--", "\r\n"),
 		"C14 a part after the signature":   replace("\r\n--"+boundary+"--", "\r\n--"+boundary+"\r\nContent-Type: text/plain\r\n\r\nx\r\n--"+boundary+"--"),
 		"C14 another boundary's beginning": replace("\r\n--"+boundary+"--", "\r\n--"+boundary+"X\r\n--"+boundary+"--"),
@@ -119,16 +140,46 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 	p.kept(box)
 	list := p.receipts(box)
 	require.Len(t, list, len(cases)+4)
+	what := map[string]string{}
+	for name, in := range cases {
+		sum := sha256.Sum256(in)
+		what[hex.EncodeToString(sum[:])] = name
+	}
+	outcome := map[string][2]string{ // status of the signature, and what is told
+		"C1 headers alone": {"unsigned", "FALSE_CLAIM"}, "C2 cut signature": {"unparsable", "FALSE_CLAIM"}, "C2 placeholder": {"unparsable", "FALSE_CLAIM"},
+		"C3 a byte of the text": {"invalid-digest", "FALSE_CLAIM"}, "C3 a byte of daticert": {"invalid-digest", "FALSE_CLAIM"},
+		"C3 a byte of the original": {"invalid-digest", "FALSE_CLAIM"}, "C3 a byte of the signed digest": {"invalid-digest", "FALSE_CLAIM"},
+		"C3 a byte of the signing time": {"invalid-signature", "FALSE_CLAIM"}, "C3 a byte of the signature": {"invalid-signature", "FALSE_CLAIM"},
+		"C14 never closed": {"unparsable", "FALSE_CLAIM"}, "C14 a part after the signature": {"unparsable", "FALSE_CLAIM"},
+		"C14 another boundary's beginning": {"unparsable", "FALSE_CLAIM"}, "C15 two daticert": {"unparsable", "FALSE_CLAIM"},
+		"D4 a type that nobody knows": {"valid", "UNKNOWN_TYPE"},
+	}
 	wrapped := map[pecv1.MessageKind]int{}
 	for _, got := range list {
-		require.Empty(t, got.GetAbout(), got.GetSubject())
-		if kind := got.GetKind(); kind == pecv1.MessageKind_MESSAGE_KIND_ENVELOPE || kind == pecv1.MessageKind_MESSAGE_KIND_ANOMALY {
+		kind := got.GetKind()
+		if kind == pecv1.MessageKind_MESSAGE_KIND_ANOMALY { // linked for display, and no more
+			require.Equal(t, name, got.GetAbout())
+			require.Contains(t, strings.Join(p.get(got.GetName()).GetDoubts(), " "), "WRAPPED_MAIL: it holds what says that it is avvenuta-consegna")
+		} else {
+			require.Empty(t, got.GetAbout(), got.GetSubject())
+		}
+		if kind == pecv1.MessageKind_MESSAGE_KIND_ENVELOPE || kind == pecv1.MessageKind_MESSAGE_KIND_ANOMALY {
 			require.True(t, got.GetProven(), "the envelope is what it is: %v", got.GetDoubts())
 			wrapped[kind]++
 			continue
 		}
 		require.False(t, got.GetProven(), got.GetSubject())
 		require.Equal(t, pecv1.MessageKind_MESSAGE_KIND_ORDINARY, got.GetKind())
+		what := what[hex.EncodeToString(got.GetContent().GetSha256())]
+		want, claims := outcome[what]
+		require.Equal(t, claims, what != "C18 rewritten by a list" && what != "C16 forwarded", "%s: the last two claim nothing", what)
+		if !claims {
+			require.Empty(t, p.claims(got), what)
+			continue
+		}
+		require.Equal(t, want[0], got.GetVerification().GetStatus(), "%s: %s", what, got.GetVerification().GetReason())
+		p.eventually(what+": somebody is told", func() bool { return p.claims(got) != "" })
+		require.Equal(t, want[1], p.claims(got), what)
 	}
 	require.Equal(t, map[pecv1.MessageKind]int{pecv1.MessageKind_MESSAGE_KIND_ENVELOPE: 3, pecv1.MessageKind_MESSAGE_KIND_ANOMALY: 1}, wrapped)
 	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_PENDING, p.get(name).GetState())
@@ -137,6 +188,7 @@ func TestC2C3C6C14C15C16C17C18ChangedReceipts(t *testing.T) {
 	// C6: a copy that was kept with LF alone is the receipt.
 	require.NoError(t, p.sandbox.InjectPEC(t.Context(), other, client.PECInject{Data: bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))}))
 	p.state(&pecv1.Message{Name: name}, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	p.invariants()
 	p.house.invariants(box, p.mailbox())
 }
 

@@ -20,7 +20,7 @@ var wrongs = []string{
 	client.FaultPECCutBefore, client.FaultPECCutAfter, client.FaultPECDefer, client.FaultPECThrottle, client.FaultPECAuth, client.FaultPECReject, client.FaultPECMX,
 	client.FaultPECDuplicate, client.FaultPECDrop, client.FaultPECLate, client.FaultPECBadSignature, client.FaultPECUnsigned, client.FaultPECWrongSigner,
 	client.FaultPECBrokenMIME, client.FaultPECExpiredSigner, client.FaultPECOtherProvider, client.FaultPECNoSigner, client.FaultPECBareLF, client.FaultPECList,
-	client.FaultPECWrongZone, client.FaultPECNoMsgID, client.FaultPECOtherMsgID, client.FaultPECOtherTipo, client.FaultPECOtherRecipient, client.FaultPECTwoDaticert,
+	client.FaultPECWrongZone, client.FaultPECNoMsgID, client.FaultPECOtherMsgID, client.FaultPECOtherTipo, client.FaultPECUnknownTipo, client.FaultPECOtherRecipient, client.FaultPECTwoDaticert,
 	client.FaultPECIMAPCut, client.FaultPECIMAPSlow,
 }
 

@@ -13,31 +13,33 @@ import (
 	"ceralacca.dev/services/sandbox/client"
 )
 
-// TestC2C10C18D2D5D6FaultsOnCommand: the sandbox's provider of the recipient does each thing wrong that it can do on
+// TestC2C10C18D2D4D5D6FaultsOnCommand: the sandbox's provider of the recipient does each thing wrong that it can do on
 // command, and the gateway says which it was. Nothing that is doubtful moves a recipient; what a provider signed and is
 // merely odd does.
-func TestC2C10C18D2D5D6FaultsOnCommand(t *testing.T) {
+func TestC2C10C18D2D4D5D6FaultsOnCommand(t *testing.T) {
 	t.Parallel()
 	p := openPost(t, quickly+quick)
 	p.believe()
 	for kind, want := range map[string]struct {
 		status, says string // of the verification; in a doubt or a finding
 		moves        bool
+		told         string // code of ClaimNotProven
 	}{
-		client.FaultPECExpiredSigner:  {"untrusted-signer", "was not valid", false},
-		client.FaultPECEarlySigner:    {"untrusted-signer", "was not valid", false},
-		client.FaultPECOtherProvider:  {"valid", pec.CodeForeignDomain, false},
-		client.FaultPECNoSigner:       {"unparsable", "", false},
-		client.FaultPECBareLF:         {"valid", "", true},
-		client.FaultPECList:           {"unparsable", "", false},
-		client.FaultPECWrongZone:      {"valid", pec.CodeClock, true},
-		client.FaultPECNoZone:         {"valid", pec.CodeDate, false},
-		client.FaultPECNoMsgID:        {"valid", "", true},
-		client.FaultPECOtherMsgID:     {"valid", pec.CodeMsgID, false},
-		client.FaultPECOtherTipo:      {"valid", pec.CodeTipo, false},
-		client.FaultPECOtherRecipient: {"valid", pec.CodeConsegna, false},
-		client.FaultPECDoctype:        {"valid", "", true},
-		client.FaultPECTwoDaticert:    {"unparsable", pec.CodeSeveralDaticert, false},
+		client.FaultPECExpiredSigner:  {"untrusted-signer", "was not valid", false, "FALSE_CLAIM"},
+		client.FaultPECEarlySigner:    {"untrusted-signer", "was not valid", false, "FALSE_CLAIM"},
+		client.FaultPECOtherProvider:  {"valid", pec.CodeForeignDomain, false, "DOUBTFUL_CLAIM"},
+		client.FaultPECNoSigner:       {"unparsable", "", false, "FALSE_CLAIM"},
+		client.FaultPECBareLF:         {"valid", "", true, ""},
+		client.FaultPECList:           {"unparsable", "", false, "FALSE_CLAIM"},
+		client.FaultPECWrongZone:      {"valid", pec.CodeClock, true, ""},
+		client.FaultPECNoZone:         {"valid", pec.CodeDate, false, "DOUBTFUL_CLAIM"},
+		client.FaultPECNoMsgID:        {"valid", "", true, ""},
+		client.FaultPECOtherMsgID:     {"valid", pec.CodeMsgID, false, "DOUBTFUL_CLAIM"},
+		client.FaultPECOtherTipo:      {"valid", pec.CodeTipo, false, "DOUBTFUL_CLAIM"},
+		client.FaultPECUnknownTipo:    {"valid", pec.CodeUnknownTipo, false, "UNKNOWN_TYPE"},
+		client.FaultPECOtherRecipient: {"valid", pec.CodeConsegna, false, "DOUBTFUL_CLAIM"},
+		client.FaultPECDoctype:        {"valid", "", true, ""},
+		client.FaultPECTwoDaticert:    {"unparsable", pec.CodeSeveralDaticert, false, "FALSE_CLAIM"},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			known := map[string]bool{}
@@ -66,11 +68,24 @@ func TestC2C10C18D2D5D6FaultsOnCommand(t *testing.T) {
 			}
 			require.False(t, odd.GetProven())
 			require.NotEmpty(t, odd.GetDoubts())
+			p.eventually("somebody is told", func() bool { return p.claims(odd) != "" })
+			require.Equal(t, want.told, p.claims(odd))
 			require.Equal(t, "waiting", p.get(m.GetName()).GetRecipients()[0].GetState())
 		})
 	}
 	p.invariants()
 	p.house.invariants(p.mailbox())
+}
+
+// claims are the codes under which somebody was told that a message may be forged.
+func (h *house) claims(m *pecv1.Message) string {
+	var out []string
+	for _, ev := range heard[*pecv1.ClaimNotProven](h) {
+		if ev.GetMessage() == m.GetName() {
+			out = append(out, ev.GetCode())
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // TestE8DeliveryReportsAreLinked: a report of ordinary mail, by itself or as the anomaly in which the provider wraps it,

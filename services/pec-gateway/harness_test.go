@@ -171,6 +171,7 @@ func (e *ear) target() run.Target {
 		hear[*conservationv1.CopiesNeeded](h.Bus, e, "needed")
 		hear[*pecv1.DeliveredContentDiffers](h.Bus, e, "content")
 		hear[*pecv1.DeliveryDoubted](h.Bus, e, "doubted")
+		hear[*pecv1.ClaimNotProven](h.Bus, e, "claims")
 		return nil
 	}}
 }

@@ -48,6 +48,7 @@ type judged struct {
 	content    *comparison // of a delivery receipt about a message of ours
 	registered *registered // of European registered mail
 	told       *pec.DSN    // an ordinary delivery report
+	trustless  bool        // no provider was trusted when it was judged
 }
 
 // verdict is what others are told of the check.
@@ -117,6 +118,7 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 		return nil, err
 	}
 	j.reading, j.report, j.proven = r, report, r.Proven(report)
+	j.trustless = v.Trust == nil || len(v.Trust.Providers) == 0
 	j.describe()
 	j.note()
 	j.managed = j.sender != "" && report.Provider != "" && v.Trust.ManagedBy(pec.Domain(j.sender), report.Provider)

@@ -1,6 +1,7 @@
 package pecgateway_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,6 +81,7 @@ func TestC1ForgedReceiptsMoveNothing(t *testing.T) {
 	h.believe()
 	box := h.add(sender)
 	name := h.sent(box, "ours@alfa.test", recipient)
+	h.eventually("read for the first time", func() bool { return h.box(box).GetSync().GetDone() })
 	hows := map[string]string{"unsigned": "unsigned", "wrong_signer": "untrusted-signer", "bad_signature": "invalid-digest", "broken_mime": ""}
 	for how := range hows {
 		require.NoError(t, h.sandbox.ForgePEC(t.Context(), client.PECForge{Mailbox: sender, Tipo: "avvenuta-consegna", MsgID: "ours@alfa.test", Recipient: recipient, How: how}))
@@ -102,7 +104,17 @@ func TestC1ForgedReceiptsMoveNothing(t *testing.T) {
 		require.True(t, status == "" || seen[status], "%s among %v", status, seen)
 	}
 	require.Empty(t, heard[*pecv1.ReceiptVerified](h))
+	h.eventually("somebody is told of each", func() bool { return len(heard[*pecv1.ClaimNotProven](h)) == len(hows) })
+	for _, ev := range heard[*pecv1.ClaimNotProven](h) {
+		require.Equal(t, []string{"FALSE_CLAIM", "avvenuta-consegna"}, []string{ev.GetCode(), ev.GetClaim()})
+		require.True(t, slices.ContainsFunc(received, func(r *pecv1.Message) bool { return r.GetName() == ev.GetMessage() }))
+		require.NotEmpty(t, ev.GetReason())
+		require.Equal(t, name, ev.GetAbout(), "the message that it wants to be about")
+	}
+	h.inject(sender, plain("che non dice di essere altro"))
+	h.kept(box)
 	h.invariants(box)
+	require.Len(t, heard[*pecv1.ClaimNotProven](h), len(hows), "each once")
 
 	// A genuine one of the same shape does move it.
 	require.NoError(t, h.sandbox.ForgePEC(t.Context(), client.PECForge{Mailbox: sender, Tipo: "accettazione", MsgID: "ours@alfa.test", Recipient: recipient, How: "valid"}))

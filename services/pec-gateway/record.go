@@ -73,7 +73,12 @@ func (v *visit) recordAll(ctx context.Context, tx pgx.Tx, at place, items []*fou
 				return 0, err
 			}
 		}
-		err = conclusion.add(ctx, tx, id, j, about[i], f.ref)
+		if !at.sent {
+			err = v.tellClaim(ctx, tx, id, j)
+		}
+		if err == nil {
+			err = conclusion.add(ctx, tx, id, j, about[i], f.ref)
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -252,6 +252,7 @@ const (
 	FaultPECNoMsgID        = "pec_no_msgid"        // ... without msgid
 	FaultPECOtherMsgID     = "pec_other_msgid"     // ... with the msgid of another message
 	FaultPECOtherTipo      = "pec_other_tipo"      // ... of another type than the header says
+	FaultPECUnknownTipo    = "pec_unknown_tipo"    // ... of a type that the rules do not have
 	FaultPECOtherRecipient = "pec_other_recipient" // ... about somebody who is not among the recipients
 	FaultPECDoctype        = "pec_doctype"         // ... with a DOCTYPE that names a file elsewhere
 	FaultPECTwoDaticert    = "pec_two_daticert"    // two daticert.xml side by side

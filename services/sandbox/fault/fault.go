@@ -62,7 +62,7 @@ var (
 		client.FaultPECUnsigned, client.FaultPECWrongSigner, client.FaultPECBrokenMIME,
 		client.FaultPECExpiredSigner, client.FaultPECEarlySigner, client.FaultPECOtherProvider, client.FaultPECNoSigner, client.FaultPECBareLF,
 		client.FaultPECList, client.FaultPECWrongZone, client.FaultPECNoZone, client.FaultPECNoMsgID, client.FaultPECOtherMsgID,
-		client.FaultPECOtherTipo, client.FaultPECOtherRecipient, client.FaultPECDoctype, client.FaultPECTwoDaticert,
+		client.FaultPECOtherTipo, client.FaultPECUnknownTipo, client.FaultPECOtherRecipient, client.FaultPECDoctype, client.FaultPECTwoDaticert,
 	}
 	PECFetch = []string{client.FaultPECIMAPCut, client.FaultPECIMAPSlow}
 	PECOpen  = []string{client.FaultPECIMAPSlow}

@@ -170,7 +170,8 @@ var daticertFaults = map[string]func(xml string) string{
 	client.FaultPECOtherMsgID: func(x string) string {
 		return msgidElem.ReplaceAllString(x, "<msgid>&lt;altro@sandbox.invalid&gt;</msgid>")
 	},
-	client.FaultPECOtherTipo: func(x string) string { return tipoAttr.ReplaceAllString(x, `<postacert tipo="presa-in-carico"`) },
+	client.FaultPECOtherTipo:   func(x string) string { return tipoAttr.ReplaceAllString(x, `<postacert tipo="presa-in-carico"`) },
+	client.FaultPECUnknownTipo: func(x string) string { return tipoAttr.ReplaceAllString(x, `<postacert tipo="avvenuta-lettura"`) },
 	client.FaultPECOtherRecipient: func(x string) string {
 		return consegna.ReplaceAllString(x, "<consegna>nessuno@altrove.invalid</consegna>")
 	},

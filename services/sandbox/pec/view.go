@@ -221,7 +221,7 @@ var forgeries = map[string]string{
 	"expired_signer": client.FaultPECExpiredSigner, "early_signer": client.FaultPECEarlySigner, "other_provider": client.FaultPECOtherProvider,
 	"cut_signature": client.FaultPECNoSigner, "bare_lf": client.FaultPECBareLF, "mailing_list": client.FaultPECList,
 	"wrong_zone": client.FaultPECWrongZone, "no_zone": client.FaultPECNoZone, "no_msgid": client.FaultPECNoMsgID,
-	"other_msgid": client.FaultPECOtherMsgID, "other_tipo": client.FaultPECOtherTipo, "other_recipient": client.FaultPECOtherRecipient,
+	"other_msgid": client.FaultPECOtherMsgID, "other_tipo": client.FaultPECOtherTipo, "unknown_tipo": client.FaultPECUnknownTipo, "other_recipient": client.FaultPECOtherRecipient,
 	"doctype": client.FaultPECDoctype, "two_daticert": client.FaultPECTwoDaticert,
 }
 

@@ -53,7 +53,7 @@ func (q *Queries) LateReceipts(ctx context.Context, arg LateReceiptsParams) ([]L
 const linkDeliveryReports = `-- name: LinkDeliveryReports :exec
 UPDATE message SET about_id = $1
 WHERE tenant_id = $2 AND mailbox_id = $3 AND direction = 1 AND about_id IS NULL AND $4::text <> '' AND reference = $4
-  AND EXISTS (SELECT FROM unnest(doubts) d WHERE d LIKE 'DELIVERY_REPORT: %')
+  AND EXISTS (SELECT FROM unnest(doubts) d WHERE d LIKE 'DELIVERY_REPORT: %' OR d LIKE 'WRAPPED_MAIL: %')
 `
 
 type LinkDeliveryReportsParams struct {
@@ -63,8 +63,8 @@ type LinkDeliveryReportsParams struct {
 	Identificativo string
 }
 
-// A report of ordinary mail about an envelope names it by the provider's identifier, and may come before the acceptance
-// that says what message of ours that is.
+// A report of ordinary mail about an envelope, or the envelope itself that came back in an anomaly, names it by the provider's
+// identifier, and may come before the acceptance that says what message of ours that is.
 func (q *Queries) LinkDeliveryReports(ctx context.Context, arg LinkDeliveryReportsParams) error {
 	_, err := q.db.Exec(ctx, linkDeliveryReports,
 		arg.AboutID,

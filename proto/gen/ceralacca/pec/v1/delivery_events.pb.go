@@ -256,6 +256,91 @@ func (x *DeliveryDoubted) GetRequestId() string {
 	return ""
 }
 
+// A message came in that says that it is a receipt or an envelope of certified mail, and is not proven to be: it may be forged. No
+// state changes by it. Not told of what is found when a mailbox is read for the first time, nor while no provider is trusted, nor
+// of a certificate that waits for a person's approval.
+type ClaimNotProven struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The message that came: tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// FALSE_CLAIM: no listed provider signed it as it stands. DOUBTFUL_CLAIM: one did, and what it says does not agree with itself.
+	// UNKNOWN_TYPE: one did, and its type is none of the rules.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// What it says that it is, as its header has it.
+	Claim string `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`
+	// Why it is not proven.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The sent message that it names; empty when it names none of the mailbox's.
+	About         string `protobuf:"bytes,5,opt,name=about,proto3" json:"about,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimNotProven) Reset() {
+	*x = ClaimNotProven{}
+	mi := &file_ceralacca_pec_v1_delivery_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimNotProven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimNotProven) ProtoMessage() {}
+
+func (x *ClaimNotProven) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_delivery_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimNotProven.ProtoReflect.Descriptor instead.
+func (*ClaimNotProven) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_delivery_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ClaimNotProven) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ClaimNotProven) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ClaimNotProven) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *ClaimNotProven) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ClaimNotProven) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
 var File_ceralacca_pec_v1_delivery_events_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_delivery_events_proto_rawDesc = "" +
@@ -283,7 +368,14 @@ const file_ceralacca_pec_v1_delivery_events_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId:,\xaa\xbb\x18(\n" +
-	"!ceralacca.pec.delivery_doubted.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
+	"!ceralacca.pec.delivery_doubted.v1\x12\x03PEC\"\xb0\x01\n" +
+	"\x0eClaimNotProven\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x14\n" +
+	"\x05claim\x18\x03 \x01(\tR\x05claim\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05about\x18\x05 \x01(\tR\x05about:,\xaa\xbb\x18(\n" +
+	"!ceralacca.pec.claim_not_proven.v1\x12\x03PECB0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
 var (
 	file_ceralacca_pec_v1_delivery_events_proto_rawDescOnce sync.Once
@@ -297,15 +389,16 @@ func file_ceralacca_pec_v1_delivery_events_proto_rawDescGZIP() []byte {
 	return file_ceralacca_pec_v1_delivery_events_proto_rawDescData
 }
 
-var file_ceralacca_pec_v1_delivery_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_ceralacca_pec_v1_delivery_events_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_ceralacca_pec_v1_delivery_events_proto_goTypes = []any{
 	(*DeliveryStalled)(nil),         // 0: ceralacca.pec.v1.DeliveryStalled
 	(*DeliveredContentDiffers)(nil), // 1: ceralacca.pec.v1.DeliveredContentDiffers
 	(*DeliveryDoubted)(nil),         // 2: ceralacca.pec.v1.DeliveryDoubted
-	(*timestamppb.Timestamp)(nil),   // 3: google.protobuf.Timestamp
+	(*ClaimNotProven)(nil),          // 3: ceralacca.pec.v1.ClaimNotProven
+	(*timestamppb.Timestamp)(nil),   // 4: google.protobuf.Timestamp
 }
 var file_ceralacca_pec_v1_delivery_events_proto_depIdxs = []int32{
-	3, // 0: ceralacca.pec.v1.DeliveryStalled.since:type_name -> google.protobuf.Timestamp
+	4, // 0: ceralacca.pec.v1.DeliveryStalled.since:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -324,7 +417,7 @@ func file_ceralacca_pec_v1_delivery_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_delivery_events_proto_rawDesc), len(file_ceralacca_pec_v1_delivery_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

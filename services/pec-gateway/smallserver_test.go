@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/devenv/dovecot"
 	"ceralacca.dev/services/pec-gateway/internal/sinktest"
 )
 
@@ -160,6 +163,55 @@ func TestA17ServerTakesFewerThanOurLimit(t *testing.T) {
 	begun, taken := small.count()
 	require.Equal(t, []int{2, 1}, []int{begun, taken})
 	require.Contains(t, small.taken[0], "Message-ID: <"+next.GetMessageId()+">")
+	require.Zero(t, p.alarms())
+	p.everything()
+}
+
+// TestA17DovecotTakesAThousand: Dovecot as the server for sending, with Postfix's smtp-sink behind it. It says "later" to recipient 1,001,
+// and would for ever: the message is REJECTED after one attempt, with the number that it takes, and nobody gets it. A thousand pass, and
+// what arrives behind both servers is what we keep: dots, long lines and accents. TESTPLAN A17, A19.
+func TestA17DovecotTakesAThousand(t *testing.T) {
+	t.Parallel()
+	sink := sinktest.Start(t)
+	file := filepath.Join(t.TempDir(), "limits.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"generic": {"recipients": 2000, "volume": 100000000000}}`), 0o600))
+	extra := strings.Replace(quickly, "sending: {", fmt.Sprintf("sending: {limits_file: %q, ", file), 1)
+	p := &post{house: openDovecot(t, extra, dovecot.Options{Relay: sink.Plain()})}
+	p.delivery = pecv1.NewPecDeliveryServiceClient(p.Tenant("pec-gateway", tenant))
+	p.box = p.keep(sender, func(m *pecv1.Mailbox) { m.Servers.Smtp = p.dovecot.Submissions() }).GetName()
+	tested, err := p.api.TestMailbox(t.Context(), &pecv1.TestMailboxRequest{Name: p.box})
+	require.NoError(t, err)
+	require.True(t, tested.GetPassed(), "%v", tested.GetSteps())
+	many := make([]string, 1001)
+	for i := range many {
+		many[i] = fmt.Sprintf("n%d@beta.test", i)
+	}
+	text := "Buongiorno,\n.\n..\n.fine\n" + strings.Repeat("riga lunga ", 300) + "\nperché così\n"
+	for _, n := range []int{1001, 1000} {
+		req := p.request(many[:1000]...)
+		req.Cc, req.Text = many[1000:n], text
+		m, err := p.api.SendMessage(t.Context(), req)
+		require.NoError(t, err, "our limits let it pass")
+		d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+		require.Len(t, d.GetAttempts(), 1, "not again and again")
+		a := d.GetAttempts()[0]
+		if n > 1000 {
+			require.Equal(t, pecv1.MessageState_MESSAGE_STATE_REJECTED, d.GetState(), a)
+			require.Equal(t, "refused rcpt too-many-recipients", a.GetOutcome()+" "+a.GetPhase()+" "+a.GetCause())
+			require.True(t, strings.HasPrefix(a.GetText(), "the server takes at most 1000 recipients in one message: 451 4.5.3 "), a.GetText())
+			require.Nil(t, a.GetDotTime())
+			require.Zero(t, sink.Count(), "nobody got it")
+			continue
+		}
+		require.Equal(t, "accepted", a.GetOutcome(), a)
+		require.Equal(t, pecv1.MessageState_MESSAGE_STATE_SUBMITTED, d.GetState())
+		require.Equal(t, 1, sink.Count())
+		got := string(sink.Kept()[0])
+		require.Equal(t, 1000, strings.Count(got, "X-Rcpt-Args:"))
+		kept := p.content(&pecv1.GetMessageContentRequest{Name: m.GetName()}).String()
+		require.True(t, strings.HasSuffix(strings.TrimRight(strings.ReplaceAll(got, "\r\n", "\n"), "\n"), strings.TrimRight(strings.ReplaceAll(kept, "\r\n", "\n"), "\n")),
+			"what arrived is not what is kept")
+	}
 	require.Zero(t, p.alarms())
 	p.everything()
 }

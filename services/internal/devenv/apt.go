@@ -20,10 +20,11 @@ type Peer struct {
 	Service string // the service that the package would start for the whole machine: it is kept from starting
 }
 
-// The two doors of Dovecot. Tests run it themselves, on loopback; the machine's own is not to be opened by them.
+// The doors of Dovecot. Tests run it themselves, on loopback; the machine's own is not to be opened by them.
 var (
 	DovecotIMAP = Peer{File: "/usr/lib/dovecot/imap", Package: "dovecot-imapd", Service: "dovecot"}
 	DovecotPOP3 = Peer{File: "/usr/lib/dovecot/pop3", Package: "dovecot-pop3d", Service: "dovecot"}
+	DovecotSend = Peer{File: "/usr/lib/dovecot/submission", Package: "dovecot-submissiond", Service: "dovecot"}
 )
 
 // Peers are the programs that the project's tests call.
@@ -49,7 +50,7 @@ var Peers = []Peer{
 	{Command: "mutt", Package: "mutt"},
 	{Command: "script", Package: "bsdutils"}, // a terminal for mutt
 	{Command: "curl", Package: "curl"},
-	DovecotIMAP, DovecotPOP3,
+	DovecotIMAP, DovecotPOP3, DovecotSend,
 }
 
 // RequirePeers makes sure that each peer can be run. Missing ones are installed

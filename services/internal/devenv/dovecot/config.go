@@ -13,6 +13,7 @@ type settings struct {
 	user, group string // whom everything runs as
 	imaps       int
 	pop3s       int
+	submissions int
 }
 
 // services are written alike for 2.3 and 2.4. Nothing listens without TLS, nothing changes its root folder: that
@@ -63,7 +64,39 @@ service pop3-login {
     ssl = yes
   }
 }
-`, s.dir, s.user, s.group, s.imaps, s.pop3s, s.connections())
+`, s.dir, s.user, s.group, s.imaps, s.pop3s, s.connections()) + s.submission()
+}
+
+// submission is the door for sending: what it takes goes to a server behind it.
+func (s settings) submission() string {
+	if s.Relay == "" {
+		return ""
+	}
+	host, port, _ := strings.Cut(s.Relay, ":")
+	return fmt.Sprintf(`hostname = localhost
+submission_relay_host = %s
+submission_relay_port = %s
+submission_max_recipients = 1000
+submission_max_mail_size = 31457280
+service submission-login {
+  chroot =
+  inet_listener submission {
+    port = 0
+  }
+  inet_listener submissions {
+    port = %d
+    ssl = yes
+  }
+}
+`, host, port, s.submissions)
+}
+
+// protocols are the doors that are open.
+func (s settings) protocols() string {
+	if s.Relay != "" {
+		return "imap pop3 submission"
+	}
+	return "imap pop3"
 }
 
 func (s settings) connections() int {
@@ -86,7 +119,7 @@ func (s settings) namespace() string {
 func (s settings) before24() string {
 	var b strings.Builder
 	b.WriteString(s.services())
-	fmt.Fprintf(&b, `protocols = imap pop3
+	fmt.Fprintf(&b, `protocols = %[4]s
 disable_plaintext_auth = yes
 ssl_cert = <%[1]s/cert.pem
 ssl_key = <%[1]s/key.pem
@@ -99,7 +132,7 @@ userdb {
   driver = static
   args = uid=%[2]s gid=%[3]s home=%[1]s/home/%%u
 }
-`, s.dir, s.user, s.group)
+`, s.dir, s.user, s.group, s.protocols())
 	b.WriteString(s.namespace())
 	if s.ReuseUIDL {
 		b.WriteString("pop3_uidl_format = %08Xu\n")
@@ -138,7 +171,7 @@ func (s settings) since24() string {
 	var b strings.Builder
 	b.WriteString("dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n")
 	b.WriteString(s.services())
-	fmt.Fprintf(&b, `protocols = imap pop3
+	fmt.Fprintf(&b, `protocols = %[4]s
 auth_allow_cleartext = no
 ssl_server_cert_file = %[1]s/cert.pem
 ssl_server_key_file = %[1]s/key.pem
@@ -155,7 +188,7 @@ userdb static {
     home = %[1]s/home/%%{user}
   }
 }
-`, s.dir, s.user, s.group)
+`, s.dir, s.user, s.group, s.protocols())
 	b.WriteString(s.namespace())
 	if s.ReuseUIDL {
 		b.WriteString("pop3_uidl_format = %{uid | hex(8)}\n")

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type Options struct {
 	Connections int               // that one user may have at a time; zero: a hundred
 	Rights      bool              // SetRights says what users may do in their mailboxes (RFC 4314); until then everything
 	ReuseUIDL   bool              // unique ids of POP3 are given again to other messages after ChangeUIDValidity
+	Relay       string            // host:port of a server without TLS that takes what users send; empty: nobody sends here
 	Progress    io.Writer         // receives lines for slow steps; nil: none
 }
 
@@ -60,7 +62,11 @@ var Peers = []devenv.Peer{devenv.DovecotIMAP, devenv.DovecotPOP3}
 
 // Start installs Dovecot if needed, starts it in a new folder and waits until it answers. Stop removes the folder.
 func Start(ctx context.Context, o Options) (s *Server, err error) {
-	err = devenv.RequirePeers(ctx, o.Progress, Peers...)
+	peers := slices.Clone(Peers)
+	if o.Relay != "" {
+		peers = append(peers, devenv.DovecotSend)
+	}
+	err = devenv.RequirePeers(ctx, o.Progress, peers...)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +136,7 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, port := range []*int{&s.set.imaps, &s.set.pop3s} {
+	for _, port := range []*int{&s.set.imaps, &s.set.pop3s, &s.set.submissions} {
 		_, *port, err = devenv.FreeAddress()
 		if err != nil {
 			return err
@@ -278,6 +284,11 @@ func (s *Server) IMAPS() string { return net.JoinHostPort("127.0.0.1", strconv.I
 
 // POP3S is the address for reading without folders.
 func (s *Server) POP3S() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.set.pop3s)) }
+
+// Submissions is the address for sending, with TLS from the first byte; it needs Options.Relay.
+func (s *Server) Submissions() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.set.submissions))
+}
 
 // KeyPEM is the key of the servers' certificate, for who stands between them and a client.
 func (s *Server) KeyPEM() []byte { return s.key }

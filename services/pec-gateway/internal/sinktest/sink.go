@@ -38,6 +38,9 @@ type Sink struct {
 // Address is where it listens, host:port, with TLS from the first byte.
 func (s *Sink) Address() string { return s.front.addr }
 
+// Plain is where smtp-sink itself listens, without TLS.
+func (s *Sink) Plain() string { return s.address }
+
 // Certificate is what clients have to trust, PEM.
 func (s *Sink) Certificate() []byte { return s.front.pem }
 

@@ -209,6 +209,21 @@ func (p *peer) taken() [][]byte {
 	return p.ended
 }
 
+// hangUp ends the connections under everything that is being said on them.
+func (p *peer) hangUp(reset bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		tcp := c.(*net.TCPConn) //nolint:errcheck,forcetypeassert // it was accepted
+		if reset {
+			_ = tcp.SetLinger(0)
+			_ = tcp.Close()
+			continue
+		}
+		_ = tcp.CloseWrite()
+	}
+}
+
 func (p *peer) said() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -315,7 +315,8 @@ func (s *session) dot(ctx context.Context) error {
 		return fail(Deferred, CauseNetwork, err, "the connection ended before the end of the message: %v", err)
 	}
 	if _, err := io.WriteString(s.conn, ".\r\n"); err != nil {
-		return fail(Unknown, CauseNetwork, err, "the connection ended while the message was being ended: %v", err)
+		// What is not handed over whole is no record of TLS: nobody has read the dot. spec: RFC8446 §5.2
+		return s.lost(context.Background(), err, "the connection ended before the end of the message")
 	}
 	reply, err := s.in.read()
 	var nonsense *ReplyError

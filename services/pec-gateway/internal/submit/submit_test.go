@@ -93,6 +93,11 @@ func TestA1A2A3A8A9A10A12A17Outcomes(t *testing.T) {
 		{"A8 421 banner", "CONNECT", "421 4.3.2 too busy", submit.Deferred, submit.PhaseGreeting, submit.CauseBusy, 421},
 		{"A8 554 banner", "CONNECT", "554 5.7.1 not you", submit.Deferred, submit.PhaseGreeting, submit.CauseBusy, 554},
 		{"A8 421 EHLO", "EHLO", "421 4.3.2 too busy", submit.Deferred, submit.PhaseHello, submit.CauseBusy, 421},
+		{"A8 421 AUTH", "AUTH", "421 4.3.2 going down", submit.Deferred, submit.PhaseAuth, submit.CauseBusy, 421},
+		{"A8 421 MAIL", "MAIL", "421 4.3.2 going down", submit.Deferred, submit.PhaseMail, submit.CauseBusy, 421},
+		{"A8 421 RCPT", "RCPT 2", "421 4.3.2 going down", submit.Deferred, submit.PhaseRcpt, submit.CauseBusy, 421},
+		{"A8 421 DATA", "DATA", "421 4.3.2 going down", submit.Deferred, submit.PhaseData, submit.CauseBusy, 421},
+		{"A8 421 after the dot", "DOT", "421 4.3.2 going down", submit.Deferred, submit.PhaseDot, submit.CauseBusy, 421},
 		{"A8 454 AUTH", "AUTH", "454 4.7.0 temporary", submit.Deferred, submit.PhaseAuth, submit.CauseBusy, 454},
 		{"A8 451 MAIL", "MAIL", "451 4.3.0 later", submit.Deferred, submit.PhaseMail, submit.CauseBusy, 451},
 		{"A8 450 RCPT", "RCPT 2", "450 4.2.0 later", submit.Deferred, submit.PhaseRcpt, submit.CauseRecipients, 450},
@@ -306,6 +311,26 @@ func TestBeforeDot(t *testing.T) {
 	}})
 	require.Equal(t, submit.Accepted, res.Outcome, res)
 	require.Len(t, p.taken(), 1)
+}
+
+// TestA2BeforeTheDot: the connection is reset when everything but the dot has left. The dot cannot leave any more, so the message was
+// surely not taken; when the server merely says that it will say no more, it may have been. TESTPLAN A2, A3.
+func TestA2BeforeTheDot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reset   bool
+		outcome submit.Outcome
+	}{"reset": {true, submit.Deferred}, "closed": {false, submit.Unknown}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, nil)
+			res := p.submit(message(content(10)), submit.Hooks{BeforeDot: func(context.Context) error {
+				p.hangUp(tc.reset)
+				return nil
+			}})
+			require.Equal(t, tc.outcome, res.Outcome, res)
+			require.Equal(t, submit.CauseNetwork, res.Cause)
+			require.Empty(t, p.taken())
+		})
+	}
 }
 
 // TestStop: in every phase before the dot the end of the context ends the submission at once, with nothing sent.

@@ -1,0 +1,271 @@
+package pecgateway_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/pg/pgtest"
+)
+
+// cutter stands between the gateway and its provider's server for sending, ends TLS on both sides, and resets connections (RST, as a
+// machine does that knows nothing of them any more) at the moment that it is told.
+type cutter struct {
+	address string
+	far     string
+	conf    *tls.Config // as a server
+	trust   *tls.Config // as a client
+
+	mu    sync.Mutex
+	at    []string // where each of the next connections is cut; "": nowhere
+	held  net.Conn // that waits until letGo
+	free  sync.Cond
+	whole chan struct{} // everything but the dot is here
+}
+
+// newCutter gives one, and what has to be trusted to speak to it.
+func newCutter(t *testing.T, far string, roots []byte) (*cutter, []byte) {
+	t.Helper()
+	conf, text := selfSigned(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(roots))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &cutter{address: "localhost:" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port), far: far, conf: conf, whole: make(chan struct{}, 10),
+		trust: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}}
+	c.free.L = &c.mu
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { c.carry(conn) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); c.letGo(); all.Wait() })
+	return c, text
+}
+
+// cutNext says where the connections to come are cut.
+func (c *cutter) cutNext(at ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = append(c.at, at...)
+}
+
+func (c *cutter) next() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.at) == 0 {
+		return ""
+	}
+	at := c.at[0]
+	c.at = c.at[1:]
+	return at
+}
+
+// left is how many cuts are still to come.
+func (c *cutter) left() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.at)
+}
+
+func (c *cutter) letGo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = nil
+	c.free.Broadcast()
+}
+
+func reset(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+func (c *cutter) carry(raw net.Conn) {
+	at := c.next()
+	defer func() { _ = raw.Close() }()
+	switch at {
+	case "connect":
+		reset(raw)
+		return
+	case "tls":
+		_, _ = raw.Read(make([]byte, 5)) // the beginning of its hello
+		reset(raw)
+		return
+	}
+	near := tls.Server(raw, c.conf)
+	if near.Handshake() != nil {
+		return
+	}
+	if at == "greeting" {
+		reset(raw)
+		return
+	}
+	far, err := tls.Dial("tcp", c.far, c.trust)
+	if err != nil {
+		return
+	}
+	defer func() { _ = far.Close() }()
+	go func() {
+		defer func() { _ = raw.Close() }()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := far.Read(buf)
+			if _, werr := near.Write(buf[:n]); err != nil || werr != nil {
+				return
+			}
+		}
+	}()
+	in := bufio.NewReader(near)
+	rcpt, size, seen := 0, -1, 0 // size of the content that is coming; -1: none is
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		step := ""
+		if size < 0 {
+			verb, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+			step = strings.ToLower(verb)
+			if step == "rcpt" {
+				rcpt++
+				step = fmt.Sprint("rcpt ", rcpt)
+			}
+			if i := strings.Index(line, " SIZE="); i > 0 {
+				seen, _ = strconv.Atoi(strings.TrimSpace(line[i+len(" SIZE="):]))
+			}
+			if step == "data" {
+				size, seen = seen, 0
+			}
+		} else {
+			step = "body"
+			if seen == 0 {
+				step = "first"
+			}
+			seen += len(strings.TrimPrefix(line, "."))
+		}
+		if at != "" && at == step {
+			reset(raw)
+			return
+		}
+		if at == "dot" && step == "data" {
+			c.hold(raw)
+		}
+		if at == "dot" && seen == size {
+			c.whole <- struct{}{}
+		}
+		if _, err = far.Write([]byte(line)); err != nil {
+			return
+		}
+	}
+}
+
+// hold has a connection wait before its content begins.
+func (c *cutter) hold(raw net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = raw
+	for c.held != nil {
+		c.free.Wait()
+	}
+}
+
+// holding gives the connection that waits.
+func (c *cutter) holding() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
+// TestA1A2ResetInEveryPhase: the connection to the provider is reset before the banner, in the handshake, instead of an answer to each
+// command, in the content, and when everything but the final dot has left. The message was not taken: it is tried again under its
+// Message-ID after pauses that grow, each attempt is logged with its phase, and the provider accepts it once. TESTPLAN A1, A2.
+func TestA1A2ResetInEveryPhase(t *testing.T) {
+	t.Parallel()
+	h := prepare(t, strings.Replace(quickly, "retry_every: 20ms, retry_most: 50ms", "retry_every: 100ms, retry_most: 1s", 1))
+	far := h.world.Endpoints().PEC.SMTPSAddr
+	c, text := newCutter(t, far, h.world.CAPEM())
+	file := filepath.Join(h.opts.Dir, "ca.pem")
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(append(before, '\n'), text...), 0o600))
+	h.opts.Config = strings.Replace(h.opts.Config, strconv.Quote(far), strconv.Quote(c.address), 1)
+	h.start()
+	p := &post{house: h}
+	p.begin()
+	p.believe()
+	const cuts = 2
+	for _, step := range []struct{ at, phase string }{
+		{"connect", "tls"}, {"tls", "tls"}, {"greeting", "greeting"}, {"ehlo", "hello"}, {"auth", "auth"}, {"mail", "mail"}, {"rcpt 1", "rcpt"}, {"rcpt 2", "rcpt"},
+		{"data", "data"}, {"first", "body"}, {"body", "body"},
+	} {
+		for range cuts {
+			c.cutNext(step.at)
+		}
+		req := p.request(recipient, "destinatario@alfa.test")
+		if step.phase == "body" {
+			req.Attachments[0].Data = make([]byte, 2<<20)
+		}
+		m, err := p.api.SendMessage(t.Context(), req)
+		require.NoError(t, err)
+		p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+		d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+		require.Zero(t, c.left(), step.at)
+		require.Len(t, d.GetAttempts(), cuts+1, step.at)
+		for i, a := range d.GetAttempts()[:cuts] {
+			require.Equal(t, "deferred network", a.GetOutcome()+" "+a.GetCause(), "%s: %v", step.at, a)
+			require.Contains(t, []string{step.phase, map[string]string{"connect": "connect"}[step.at]}, a.GetPhase(), "%s: %v", step.at, a)
+			require.Nil(t, a.GetDotTime(), step.at)
+			least := 50 * time.Millisecond << i // half of a pause is chance
+			require.GreaterOrEqual(t, d.GetAttempts()[i+1].GetStartTime().AsTime().Sub(a.GetStartTime().AsTime()), least, "%s: pause %d", step.at, i+1)
+		}
+		require.Equal(t, "accepted", d.GetAttempts()[cuts].GetOutcome())
+		require.Equal(t, 1, p.taken(m), step.at)
+	}
+
+	// Just before the dot: the gateway waits for its database, which is to say that the dot is about to leave, when the connection goes.
+	c.cutNext("dot")
+	req := p.request(recipient)
+	m, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	p.eventually("the content is about to begin", func() bool { return c.holding() != nil })
+	conn := c.holding()
+	admin := pgtest.Admin(t, p.DB("pec-gateway"))
+	tx, err := admin.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE sending_attempt IN SHARE MODE`)
+	require.NoError(t, err)
+	c.letGo()
+	<-c.whole
+	p.eventually("the gateway is about to end the message", func() bool {
+		return p.query(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sending_attempt'::regclass`) > 0
+	})
+	reset(conn)
+	require.NoError(t, tx.Rollback(context.Background()))
+	p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Len(t, d.GetAttempts(), 2)
+	require.Equal(t, "deferred dot network", fmt.Sprint(d.GetAttempts()[0].GetOutcome(), " ", d.GetAttempts()[0].GetPhase(), " ", d.GetAttempts()[0].GetCause()), d.GetAttempts()[0])
+	require.Equal(t, 1, p.taken(m))
+	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
+	p.everything()
+}

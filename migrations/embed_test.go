@@ -13,7 +13,7 @@ var fileName = regexp.MustCompile(`^[0-9]{4}_[a-z0-9_]+\.sql$`)
 
 // The rules of every migration: numbered, forward only, and never waiting long for a lock.
 func TestEveryMigrationObeysTheRules(t *testing.T) {
-	seen := 0
+	seen, numbers := 0, map[string]string{}
 	err := fs.WalkDir(migrations.FS, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -22,6 +22,11 @@ func TestEveryMigrationObeysTheRules(t *testing.T) {
 		if !fileName.MatchString(d.Name()) {
 			t.Errorf("%s: want NNNN_verb_noun.sql", path)
 		}
+		number, _, _ := strings.Cut(path, "_")
+		if other := numbers[number]; other != "" {
+			t.Errorf("%s has the number of %s: give it the next one", path, other)
+		}
+		numbers[number] = path
 		raw, err := fs.ReadFile(migrations.FS, path)
 		if err != nil {
 			return err

@@ -316,7 +316,7 @@ func (s *session) dot(ctx context.Context) error {
 	}
 	if _, err := io.WriteString(s.conn, ".\r\n"); err != nil {
 		// What is not handed over whole is no record of TLS: nobody has read the dot. spec: RFC8446 §5.2
-		return s.lost(context.Background(), err, "the connection ended before the end of the message")
+		return s.lost(context.WithoutCancel(ctx), err, "the connection ended before the end of the message")
 	}
 	reply, err := s.in.read()
 	var nonsense *ReplyError

@@ -214,7 +214,7 @@ func (p *peer) hangUp(reset bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.conns {
-		tcp := c.(*net.TCPConn) //nolint:errcheck,forcetypeassert // it was accepted
+		tcp := c.(*net.TCPConn) //nolint:forcetypeassert // it was accepted
 		if reset {
 			_ = tcp.SetLinger(0)
 			_ = tcp.Close()

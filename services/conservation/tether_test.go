@@ -21,7 +21,7 @@ import (
 // over until then.
 func (h *house) owing(t testing.TB) (pkg, disposal string, o db.ArchiveObject, at time.Time) {
 	t.Helper()
-	pkg, _ = h.together(t, 1)
+	pkg, _ = h.ended(t, 1)
 	disposal = h.release(t, pkg)
 	row := packageRow(t, h, h.pack(t, pkg))
 	o, err := h.service.object(context.Background(), "acme", *row.ObjectID)

@@ -103,6 +103,9 @@ func reset(conn net.Conn) {
 func (c *cutter) carry(raw net.Conn) {
 	at := c.next()
 	defer func() { _ = raw.Close() }()
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(64 << 10)
+	}
 	switch at {
 	case "connect":
 		reset(raw)
@@ -223,7 +226,7 @@ func TestA1A2ResetInEveryPhase(t *testing.T) {
 		}
 		req := p.request(recipient, "destinatario@alfa.test")
 		if step.phase == "body" {
-			req.Attachments[0].Data = make([]byte, 2<<20)
+			req.Attachments[0].Data = make([]byte, 9<<20) // more than what the kernel takes from who writes and keeps from who reads
 		}
 		m, err := p.api.SendMessage(t.Context(), req)
 		require.NoError(t, err)

@@ -262,6 +262,7 @@ func TestReportIsSignedOnce(t *testing.T) {
 	d := hand(t, h.producer(), headOf("lettera", "lettera.pdf", aPDF), aPDF)
 	job := &river.Job[rdvArgs]{Args: rdvArgs{Tenant: "acme", Deposit: idOf(t, d.GetName())}}
 	h.await(t, "signed", func() bool { return b.orders(t, d.GetName()) == 1 })
+	h.await(t, "held", func() bool { return b.count(t, "deposit WHERE unstamped IS NOT NULL") == 1 })
 	for n := range 5 {
 		h.settle(t, ctx, h.invoice(t, n))
 		h.await(t, "logged", func() bool { return b.count(t, "log_leaf") >= n+2 })

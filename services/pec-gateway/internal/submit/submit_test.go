@@ -328,7 +328,9 @@ func TestA2BeforeTheDot(t *testing.T) {
 			}})
 			require.Equal(t, tc.outcome, res.Outcome, res)
 			require.Equal(t, submit.CauseNetwork, res.Cause)
-			require.Empty(t, p.taken())
+			if tc.reset { // who only says no more may still read the dot
+				require.Empty(t, p.taken())
+			}
 		})
 	}
 }

@@ -56,8 +56,12 @@ WHERE id = @id AND state IN ('RECEIVING', 'CONFLICT');
 UPDATE deposit SET state = 'CONFLICT', format = @format, verification = @verification, ended_at = @at, reason = @reason WHERE id = @id AND state = 'RECEIVING';
 
 -- name: SetDepositReport :execrows
-UPDATE deposit SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), unstamped = NULL
+UPDATE deposit SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), written = NULL, unstamped = NULL
 WHERE id = @id AND report IS NULL;
+
+-- name: KeepWrittenDeposit :one
+-- The report as it was written first; no row: it is made already.
+UPDATE deposit SET written = COALESCE(written, @content::bytea) WHERE id = @id AND report IS NULL RETURNING written;
 
 -- name: KeepUnstampedDeposit :exec
 UPDATE deposit SET unstamped = @signed WHERE id = @id AND report IS NULL AND unstamped IS NULL;

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -40,9 +41,9 @@ func (s *Service) reportDeposit(ctx context.Context, job *river.Job[rdvArgs]) er
 	if err != nil || row.Report != nil || row.State != "ACCEPTED" {
 		return err
 	}
-	var content []byte
+	content := row.Written
 	err = s.mayBegin(ctx, row.TenantID)
-	if err == nil && row.Unstamped == nil {
+	if err == nil && content == nil && row.Unstamped == nil {
 		content, err = s.writeRDV(ctx, row)
 	}
 	if err == nil {
@@ -74,7 +75,10 @@ func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byt
 		return err
 	}
 	r, err := s.sealRDV(ctx, rdv{
-		tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content, signed: row.Unstamped,
+		tenant: row.TenantID, name: depositName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, signed: row.Unstamped,
+		write: func(ctx context.Context, q *db.Queries) ([]byte, error) {
+			return q.KeepWrittenDeposit(ctx, db.KeepWrittenDepositParams{ID: row.ID, Content: content})
+		},
 		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {
 			return q.KeepUnstampedDeposit(ctx, db.KeepUnstampedDepositParams{ID: row.ID, Signed: signed})
 		},
@@ -93,13 +97,13 @@ func (s *Service) sealDeposit(ctx context.Context, row db.Deposit, content []byt
 	})
 }
 
-// rdv is a report that was written, or signed by an earlier attempt.
+// rdv is a report to be made, or that was signed by an earlier attempt.
 type rdv struct {
 	tenant, name string
 	id           uuid.UUID // of the deposit or submission
 	made, keep   time.Time
-	content      []byte
-	signed       []byte // nil: it was not
+	signed       []byte                                                   // nil: it was not
+	write        func(ctx context.Context, q *db.Queries) ([]byte, error) // keeps the content, and gives the one that was kept first
 	hold         func(ctx context.Context, q *db.Queries, signed []byte) error
 }
 
@@ -117,14 +121,18 @@ func (r *sealedRDV) objects() (report, stamp *uuid.UUID) {
 	return &r.kept[0].id, &r.kept[1].id
 }
 
-// sealRDV signs, stamps and keeps a report. What was signed and could not be stamped or kept is held in the row: written again, the report
-// would name a later checkpoint of the log, and each attempt would be another signature.
+// sealRDV signs, stamps and keeps a report. What is to be signed is in the row before the signer is asked, and what was signed and could not
+// be stamped or kept after it: written again, the report would name a later checkpoint of the log, and each attempt would be another
+// signature. The same content has one signature, however often it is asked for.
 func (s *Service) sealRDV(ctx context.Context, r rdv) (*sealedRDV, error) {
 	p7m := r.signed
 	if p7m == nil {
-		sum := sha256.Sum256(r.content)
-		var err error
-		p7m, err = s.signContent(ctx, r.tenant, r.name, mimeXML, uuid.NewSHA1(rdvSpace, append(r.id[:], sum[:]...)), r.content)
+		content, err := s.asWritten(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(content)
+		p7m, err = s.signContent(ctx, r.tenant, r.name, mimeXML, uuid.NewSHA1(rdvSpace, append(r.id[:], sum[:]...)), content)
 		if err != nil {
 			return nil, err
 		}
@@ -138,6 +146,18 @@ func (s *Service) sealRDV(ctx context.Context, r rdv) (*sealedRDV, error) {
 		return nil, fmt.Errorf("conservation: hold a signed report (%w): %w", err, held)
 	}
 	return nil, err
+}
+
+// asWritten is a report as it is to be signed: of many attempts, also of several processes, what the first one wrote.
+func (s *Service) asWritten(ctx context.Context, r rdv) (content []byte, err error) {
+	err = s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		content, err = r.write(ctx, db.New(tx))
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fault.Aborted("REPORT_MADE", "another process has made the report of %s", r.name)
+	}
+	return content, err
 }
 
 // stampRDV stamps and keeps a report that is signed.

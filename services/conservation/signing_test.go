@@ -279,3 +279,42 @@ func TestReportIsSignedOnce(t *testing.T) {
 	require.Equal(t, 1, b.orders(t, d.GetName()))
 	require.Zero(t, b.count(t, "deposit WHERE unstamped IS NOT NULL"))
 }
+
+// TestReportIsSignedOnceThroughDeath: the process is killed between the signature of a report and the row that has it, and the log goes on.
+// Who begins anew asks for the signature that there is. The reports are those of what came by event, and of a deposit.
+func TestReportIsSignedOnceThroughDeath(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	signer := pgtest.Admin(t, w.DB("signer"))
+	orders := func() (n, of int) {
+		require.NoError(t, signer.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT subject) FROM signature WHERE subject ~ '/(deposits|submissions)/'`).Scan(&n, &of))
+		return n, of
+	}
+	var d *conservationv1.Deposit
+	for n, b := range []boundary{
+		{"the report of what came by event was signed", "submission", "UPDATE", "NEW.report IS NOT NULL"},
+		{"the report of a deposit was signed", "deposit", "UPDATE", "NEW.report IS NOT NULL"},
+	} {
+		w.stopAt(b)
+		if b.table == "deposit" {
+			d = hand(t, conservationv1.NewDepositServiceClient(w.conn), headOf("lettera", "lettera.pdf", aPDF), aPDF)
+		} else {
+			w.settle(t, t.Context(), w.invoice(t, 1))
+		}
+		w.await(t, b.name, w.reached)
+		before, subjects := orders()
+		require.Positive(t, before)
+		require.Equal(t, subjects, before)
+		leaves := w.count("SELECT max(size) FROM log_checkpoint")
+		w.settle(t, t.Context(), w.invoice(t, 10+n))
+		w.await(t, "the log goes on", func() bool { return w.count("SELECT max(size) FROM log_checkpoint") > leaves })
+		w.die(b)
+		w.await(t, "reported", func() bool {
+			return w.count("SELECT count(*) FROM "+b.table+" WHERE report IS NULL") == 0 && w.count("SELECT COALESCE(sum(unit_count), 0)::int FROM submission") == 1+n+1
+		})
+		after, subjects := orders()
+		require.Equal(t, subjects, after, "one order for each report, after: "+b.name)
+	}
+	require.Equal(t, accepted, d.GetState())
+	require.Zero(t, w.count("SELECT count(*) FROM submission WHERE written IS NOT NULL OR unstamped IS NOT NULL")+w.count("SELECT count(*) FROM deposit WHERE written IS NOT NULL OR unstamped IS NOT NULL"))
+}

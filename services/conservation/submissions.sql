@@ -40,8 +40,12 @@ SELECT id, tenant_id, first_sequence, last_sequence, unit_count, created_at, sta
 WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: SetSubmissionReport :execrows
-UPDATE submission SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), unstamped = NULL
+UPDATE submission SET report = @report, stamp = @stamp, stamped_at = @at, report_id = sqlc.narg('report_object'), stamp_id = sqlc.narg('stamp_object'), written = NULL, unstamped = NULL
 WHERE id = @id AND report IS NULL;
+
+-- name: KeepWrittenSubmission :one
+-- The report as it was written first; no row: it is made already.
+UPDATE submission SET written = COALESCE(written, @content::bytea) WHERE id = @id AND report IS NULL RETURNING written;
 
 -- name: KeepUnstampedSubmission :exec
 UPDATE submission SET unstamped = @signed WHERE id = @id AND report IS NULL AND unstamped IS NULL;

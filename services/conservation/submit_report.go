@@ -35,9 +35,9 @@ func (s *Service) reportSubmission(ctx context.Context, job *river.Job[submissio
 	if err != nil || b.row.Report != nil {
 		return err
 	}
-	var content []byte
+	content := b.row.Written
 	err = s.mayBegin(ctx, b.row.TenantID)
-	if err == nil && b.row.Unstamped == nil {
+	if err == nil && content == nil && b.row.Unstamped == nil {
 		content, err = b.write(ctx)
 	}
 	if err == nil {
@@ -196,7 +196,10 @@ func (b *submissionBook) seal(ctx context.Context, content []byte) error {
 		return err
 	}
 	r, err := b.s.sealRDV(ctx, rdv{
-		tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, content: content, signed: row.Unstamped,
+		tenant: row.TenantID, name: submissionName(row.TenantID, row.ID), id: row.ID, made: row.CreatedAt, keep: keep, signed: row.Unstamped,
+		write: func(ctx context.Context, q *db.Queries) ([]byte, error) {
+			return q.KeepWrittenSubmission(ctx, db.KeepWrittenSubmissionParams{ID: row.ID, Content: content})
+		},
 		hold: func(ctx context.Context, q *db.Queries, signed []byte) error {
 			return q.KeepUnstampedSubmission(ctx, db.KeepUnstampedSubmissionParams{ID: row.ID, Signed: signed})
 		},

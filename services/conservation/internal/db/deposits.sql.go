@@ -119,7 +119,7 @@ func (q *Queries) DepositParts(ctx context.Context, deposit uuid.UUID) ([]Deposi
 }
 
 const depositUnderWay = `-- name: DepositUnderWay :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'RECEIVING' FOR UPDATE
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'RECEIVING' FOR UPDATE
 `
 
 type DepositUnderWayParams struct {
@@ -160,6 +160,7 @@ func (q *Queries) DepositUnderWay(ctx context.Context, arg DepositUnderWayParams
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
@@ -190,7 +191,7 @@ func (q *Queries) FateOfKey(ctx context.Context, arg FateOfKeyParams) (FateOfKey
 }
 
 const getDeposit = `-- name: GetDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND id = $2
 `
 
 type GetDepositParams struct {
@@ -231,12 +232,13 @@ func (q *Queries) GetDeposit(ctx context.Context, arg GetDepositParams) (Deposit
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
 
 const heldDeposit = `-- name: HeldDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
 `
 
 type HeldDepositParams struct {
@@ -278,6 +280,7 @@ func (q *Queries) HeldDeposit(ctx context.Context, arg HeldDepositParams) (Depos
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
@@ -336,8 +339,25 @@ func (q *Queries) KeepUnstampedDeposit(ctx context.Context, arg KeepUnstampedDep
 	return err
 }
 
+const keepWrittenDeposit = `-- name: KeepWrittenDeposit :one
+UPDATE deposit SET written = COALESCE(written, $1::bytea) WHERE id = $2 AND report IS NULL RETURNING written
+`
+
+type KeepWrittenDepositParams struct {
+	Content []byte
+	ID      uuid.UUID
+}
+
+// The report as it was written first; no row: it is made already.
+func (q *Queries) KeepWrittenDeposit(ctx context.Context, arg KeepWrittenDepositParams) ([]byte, error) {
+	row := q.db.QueryRow(ctx, keepWrittenDeposit, arg.Content, arg.ID)
+	var written []byte
+	err := row.Scan(&written)
+	return written, err
+}
+
 const lastDeposit = `-- name: LastDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 ORDER BY attempt DESC LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND client_key = $2 ORDER BY attempt DESC LIMIT 1
 `
 
 type LastDepositParams struct {
@@ -378,12 +398,13 @@ func (q *Queries) LastDeposit(ctx context.Context, arg LastDepositParams) (Depos
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
 
 const listConflictDeposits = `-- name: ListConflictDeposits :many
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND (state = 'CONFLICT' OR resolution <> '') ORDER BY id DESC LIMIT 1000
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND (state = 'CONFLICT' OR resolution <> '') ORDER BY id DESC LIMIT 1000
 `
 
 func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]Deposit, error) {
@@ -425,6 +446,7 @@ func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]
 			&i.Stamp,
 			&i.StampedAt,
 			&i.Unstamped,
+			&i.Written,
 		); err != nil {
 			return nil, err
 		}
@@ -437,7 +459,7 @@ func (q *Queries) ListConflictDeposits(ctx context.Context, tenantID string) ([]
 }
 
 const listDeposits = `-- name: ListDeposits :many
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id < $2 AND ($3::text = '' OR state = $3) ORDER BY id DESC LIMIT $4
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND id < $2 AND ($3::text = '' OR state = $3) ORDER BY id DESC LIMIT $4
 `
 
 type ListDepositsParams struct {
@@ -491,6 +513,7 @@ func (q *Queries) ListDeposits(ctx context.Context, arg ListDepositsParams) ([]D
 			&i.Stamp,
 			&i.StampedAt,
 			&i.Unstamped,
+			&i.Written,
 		); err != nil {
 			return nil, err
 		}
@@ -503,7 +526,7 @@ func (q *Queries) ListDeposits(ctx context.Context, arg ListDepositsParams) ([]D
 }
 
 const lockDeposit = `-- name: LockDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockDepositParams struct {
@@ -544,6 +567,7 @@ func (q *Queries) LockDeposit(ctx context.Context, arg LockDepositParams) (Depos
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
@@ -612,7 +636,7 @@ func (q *Queries) RefuseDeposit(ctx context.Context, arg RefuseDepositParams) (i
 }
 
 const sameDeposit = `-- name: SameDeposit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND sha256 = $3 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE tenant_id = $1 AND client_key = $2 AND sha256 = $3 AND state = 'ACCEPTED' ORDER BY attempt LIMIT 1
 `
 
 type SameDepositParams struct {
@@ -655,12 +679,13 @@ func (q *Queries) SameDeposit(ctx context.Context, arg SameDepositParams) (Depos
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
 
 const setDepositReport = `-- name: SetDepositReport :execrows
-UPDATE deposit SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, unstamped = NULL
+UPDATE deposit SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, written = NULL, unstamped = NULL
 WHERE id = $6 AND report IS NULL
 `
 

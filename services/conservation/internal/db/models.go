@@ -134,6 +134,7 @@ type Deposit struct {
 	Stamp        []byte
 	StampedAt    *time.Time
 	Unstamped    []byte
+	Written      []byte
 }
 
 type DepositPart struct {
@@ -570,6 +571,7 @@ type Submission struct {
 	Stamp         []byte
 	StampedAt     *time.Time
 	Unstamped     []byte
+	Written       []byte
 }
 
 type SubmissionCursor struct {

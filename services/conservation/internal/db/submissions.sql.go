@@ -94,7 +94,7 @@ func (q *Queries) ChainOf(ctx context.Context, arg ChainOfParams) ([]ChainOfRow,
 }
 
 const depositOfUnit = `-- name: DepositOfUnit :one
-SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM deposit WHERE unit_id = $1 AND state = 'ACCEPTED' ORDER BY id LIMIT 1
+SELECT id, tenant_id, client_key, attempt, kind, state, file_name, size, sha256, received, class, fiscal_year, head, format, problems, verification, unit_id, deposited_by, created_at, ended_at, resolution, resolved_by, reason, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM deposit WHERE unit_id = $1 AND state = 'ACCEPTED' ORDER BY id LIMIT 1
 `
 
 func (q *Queries) DepositOfUnit(ctx context.Context, unit *uuid.UUID) (Deposit, error) {
@@ -130,6 +130,7 @@ func (q *Queries) DepositOfUnit(ctx context.Context, unit *uuid.UUID) (Deposit, 
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
@@ -163,7 +164,7 @@ func (q *Queries) GetStatementMail(ctx context.Context, tenantID string) (Statem
 }
 
 const getSubmission = `-- name: GetSubmission :one
-SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM submission WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM submission WHERE tenant_id = $1 AND id = $2
 `
 
 type GetSubmissionParams struct {
@@ -189,6 +190,7 @@ func (q *Queries) GetSubmission(ctx context.Context, arg GetSubmissionParams) (S
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }
@@ -264,6 +266,23 @@ type KeepUnstampedSubmissionParams struct {
 func (q *Queries) KeepUnstampedSubmission(ctx context.Context, arg KeepUnstampedSubmissionParams) error {
 	_, err := q.db.Exec(ctx, keepUnstampedSubmission, arg.Signed, arg.ID)
 	return err
+}
+
+const keepWrittenSubmission = `-- name: KeepWrittenSubmission :one
+UPDATE submission SET written = COALESCE(written, $1::bytea) WHERE id = $2 AND report IS NULL RETURNING written
+`
+
+type KeepWrittenSubmissionParams struct {
+	Content []byte
+	ID      uuid.UUID
+}
+
+// The report as it was written first; no row: it is made already.
+func (q *Queries) KeepWrittenSubmission(ctx context.Context, arg KeepWrittenSubmissionParams) ([]byte, error) {
+	row := q.db.QueryRow(ctx, keepWrittenSubmission, arg.Content, arg.ID)
+	var written []byte
+	err := row.Scan(&written)
+	return written, err
 }
 
 const listSubmissions = `-- name: ListSubmissions :many
@@ -420,7 +439,7 @@ func (q *Queries) SetStatementTrouble(ctx context.Context, arg SetStatementTroub
 }
 
 const setSubmissionReport = `-- name: SetSubmissionReport :execrows
-UPDATE submission SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, unstamped = NULL
+UPDATE submission SET report = $1, stamp = $2, stamped_at = $3, report_id = $4, stamp_id = $5, written = NULL, unstamped = NULL
 WHERE id = $6 AND report IS NULL
 `
 
@@ -500,7 +519,7 @@ func (q *Queries) StatementMails(ctx context.Context, arg StatementMailsParams) 
 }
 
 const submissionAt = `-- name: SubmissionAt :one
-SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped FROM submission WHERE tenant_id = $1 AND last_sequence >= $2 ORDER BY last_sequence LIMIT 1
+SELECT id, tenant_id, first_sequence, last_sequence, unit_count, fiscal_year, years, created_at, report_id, stamp_id, report, stamp, stamped_at, unstamped, written FROM submission WHERE tenant_id = $1 AND last_sequence >= $2 ORDER BY last_sequence LIMIT 1
 `
 
 type SubmissionAtParams struct {
@@ -527,6 +546,7 @@ func (q *Queries) SubmissionAt(ctx context.Context, arg SubmissionAtParams) (Sub
 		&i.Stamp,
 		&i.StampedAt,
 		&i.Unstamped,
+		&i.Written,
 	)
 	return i, err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -170,6 +171,11 @@ func (c *cutter) carry(raw net.Conn) {
 			reset(raw)
 			return
 		}
+		if at == "early" && step == "body" { // no dot is here yet, and it says that it has the message
+			_, _ = near.Write([]byte("250 2.0.0 taken\r\n"))
+			_, _ = io.Copy(io.Discard, near)
+			return
+		}
 		if at == "dot" && step == "data" {
 			c.hold(raw)
 		}
@@ -199,12 +205,10 @@ func (c *cutter) holding() net.Conn {
 	return c.held
 }
 
-// TestA1A2ResetInEveryPhase: the connection to the provider is reset before the banner, in the handshake, instead of an answer to each
-// command, in the content, and when everything but the final dot has left. The message was not taken: it is tried again under its
-// Message-ID after pauses that grow, each attempt is logged with its phase, and the provider accepts it once. TESTPLAN A1, A2.
-func TestA1A2ResetInEveryPhase(t *testing.T) {
-	t.Parallel()
-	h := prepare(t, strings.Replace(quickly, "retry_every: 20ms, retry_most: 50ms", "retry_every: 100ms, retry_most: 1s", 1))
+// openCut is a gateway that sends through a cutter.
+func openCut(t *testing.T, extra string) (*post, *cutter) {
+	t.Helper()
+	h := prepare(t, extra)
 	far := h.world.Endpoints().PEC.SMTPSAddr
 	c, text := newCutter(t, far, h.world.CAPEM())
 	file := filepath.Join(h.opts.Dir, "ca.pem")
@@ -216,6 +220,32 @@ func TestA1A2ResetInEveryPhase(t *testing.T) {
 	p := &post{house: h}
 	p.begin()
 	p.believe()
+	return p, c
+}
+
+// TestA2TakenTooEarly: the server says in the middle of the content that it has taken the message. It may have, whatever the rules are:
+// nothing is sent again, receipts are awaited, and then a person is asked. TESTPLAN A2, I3.
+func TestA2TakenTooEarly(t *testing.T) {
+	t.Parallel()
+	p, c := openCut(t, quickly)
+	c.cutNext("early")
+	m := p.send(recipient)
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	require.Len(t, d.GetAttempts(), 1, "it was sent again without a word")
+	require.Equal(t, "unknown body protocol", fmt.Sprint(d.GetAttempts()[0].GetOutcome(), " ", d.GetAttempts()[0].GetPhase(), " ", d.GetAttempts()[0].GetCause()), d.GetAttempts()[0])
+	require.Contains(t, d.GetAttempts()[0].GetText(), "before the message was over")
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN, d.GetState())
+	p.eventually("somebody is asked", func() bool { return len(heard[*pecv1.DeliveryDecisionNeeded](p.house)) == 1 })
+	require.Zero(t, p.taken(m))
+	p.everything()
+}
+
+// TestA1A2ResetInEveryPhase: the connection to the provider is reset before the banner, in the handshake, instead of an answer to each
+// command, in the content, and when everything but the final dot has left. The message was not taken: it is tried again under its
+// Message-ID after pauses that grow, each attempt is logged with its phase, and the provider accepts it once. TESTPLAN A1, A2.
+func TestA1A2ResetInEveryPhase(t *testing.T) {
+	t.Parallel()
+	p, c := openCut(t, strings.Replace(quickly, "retry_every: 20ms, retry_most: 50ms", "retry_every: 100ms, retry_most: 1s", 1))
 	const cuts = 2
 	for _, step := range []struct{ at, phase string }{
 		{"connect", "tls"}, {"tls", "tls"}, {"greeting", "greeting"}, {"ehlo", "hello"}, {"auth", "auth"}, {"mail", "mail"}, {"rcpt 1", "rcpt"}, {"rcpt 2", "rcpt"},
@@ -267,7 +297,7 @@ func TestA1A2ResetInEveryPhase(t *testing.T) {
 	p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
 	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 	require.Len(t, d.GetAttempts(), 2)
-	require.Equal(t, "deferred dot network", fmt.Sprint(d.GetAttempts()[0].GetOutcome(), " ", d.GetAttempts()[0].GetPhase(), " ", d.GetAttempts()[0].GetCause()), d.GetAttempts()[0])
+	require.Equal(t, "deferred body network", fmt.Sprint(d.GetAttempts()[0].GetOutcome(), " ", d.GetAttempts()[0].GetPhase(), " ", d.GetAttempts()[0].GetCause()), d.GetAttempts()[0])
 	require.Equal(t, 1, p.taken(m))
 	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
 	p.everything()

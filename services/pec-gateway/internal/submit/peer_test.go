@@ -10,10 +10,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,15 +38,21 @@ type peer struct {
 	t        *testing.T
 	addr     string
 	roots    *x509.CertPool
+	root     []byte // what is in them, DER
 	script   map[string]string
 	clear    bool // begins without TLS
 	bodyPart int  // BODY is played after so many bytes
+	sloppy   bool // takes an end of the connection for the end of the message
+	counts   bool // takes the message when so many bytes are there as MAIL announced
 
 	mu    sync.Mutex
 	ended [][]byte // content with a final dot, dots undone
 	lines []string // commands
 	conns []net.Conn
+	voice net.Conn // of the last connection, inside TLS
+	read  int      // bytes of content of the last connection
 	done  sync.WaitGroup
+	busy  sync.WaitGroup // with connections
 }
 
 // certificate makes a self-signed authority that is the server's certificate too.
@@ -73,6 +81,7 @@ func newPeerWith(t *testing.T, script map[string]string, conf *tls.Config, clear
 	root, err := x509.ParseCertificate(conf.Certificates[0].Certificate[0])
 	require.NoError(t, err)
 	p.roots.AddCert(root)
+	p.root = root.Raw
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p.addr = l.Addr().String()
@@ -85,7 +94,7 @@ func newPeerWith(t *testing.T, script map[string]string, conf *tls.Config, clear
 			p.mu.Lock()
 			p.conns = append(p.conns, c)
 			p.mu.Unlock()
-			p.done.Go(func() { p.serve(c, conf) })
+			p.busy.Go(func() { p.serve(c, conf) })
 		}
 	})
 	t.Cleanup(func() {
@@ -96,6 +105,7 @@ func newPeerWith(t *testing.T, script map[string]string, conf *tls.Config, clear
 		}
 		p.mu.Unlock()
 		p.done.Wait()
+		p.busy.Wait()
 	})
 	return p
 }
@@ -111,6 +121,7 @@ func (p *peer) serve(c net.Conn, conf *tls.Config) {
 	}
 	defer func() { _ = c.Close() }()
 	in := bufio.NewReader(c)
+	p.speaks(c)
 	// answer plays one step and says whether the conversation goes on.
 	answer := func(fallback string, words ...string) bool {
 		reply := fallback
@@ -132,7 +143,7 @@ func (p *peer) serve(c net.Conn, conf *tls.Config) {
 	if !answer("220 peer", "CONNECT") {
 		return
 	}
-	rcpt := 0
+	rcpt, size := 0, 0
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -151,18 +162,21 @@ func (p *peer) serve(c net.Conn, conf *tls.Config) {
 			if on && p.script["STARTTLS"] == "" {
 				t := tls.Server(c, conf)
 				c, in = t, bufio.NewReader(t)
+				p.speaks(c)
 			}
 		case "AUTH":
 			on = answer("235 ok", "AUTH")
 		case "MAIL":
 			rcpt = 0
+			_, text, _ := strings.Cut(strings.TrimSpace(line), "SIZE=")
+			size, _ = strconv.Atoi(text)
 			on = answer("250 ok", "MAIL")
 		case "RCPT":
 			rcpt++
 			on = answer("250 ok", "RCPT", fmt.Sprintf("RCPT %d", rcpt))
 		case "DATA":
 			if on = answer("354 go on", "DATA"); on && p.script["DATA"] == "" {
-				if !p.content(in, answer) {
+				if !p.content(in, size, answer) {
 					return
 				}
 				on = answer("250 ok", "DOT")
@@ -180,26 +194,72 @@ func (p *peer) serve(c net.Conn, conf *tls.Config) {
 }
 
 // content takes a message and gives false when the script ends it before the dot.
-func (p *peer) content(in *bufio.Reader, answer func(string, ...string) bool) bool {
+func (p *peer) content(in *bufio.Reader, size int, answer func(string, ...string) bool) bool {
 	var got bytes.Buffer
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
+			if p.sloppy && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+				p.take(append(got.Bytes(), line...))
+			}
 			return false // cut before the dot: dropped
 		}
 		if line == ".\r\n" {
 			break
 		}
 		got.WriteString(strings.TrimPrefix(line, "."))
+		p.mu.Lock()
+		p.read = got.Len()
+		p.mu.Unlock()
 		if _, ok := p.script["BODY"]; ok && got.Len() >= p.bodyPart {
 			answer("", "BODY")
 			return false
 		}
+		if p.counts && got.Len() == size {
+			p.take(got.Bytes())
+			answer("250 ok", "DOT")
+			return false
+		}
 	}
-	p.mu.Lock()
-	p.ended = append(p.ended, got.Bytes())
-	p.mu.Unlock()
+	p.take(got.Bytes())
 	return true
+}
+
+func (p *peer) take(raw []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = append(p.ended, raw)
+}
+
+func (p *peer) speaks(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.voice = c
+}
+
+// say puts in words that nobody asked for.
+func (p *peer) say(words string) {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := io.WriteString(p.voice, words)
+	require.NoError(p.t, err)
+}
+
+// has waits until so much content has arrived.
+func (p *peer) has(n int) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.read >= n
+	}, 10*time.Second, time.Millisecond)
+}
+
+// rests waits until no connection is left, and gives what was taken.
+func (p *peer) rests() [][]byte {
+	p.busy.Wait()
+	return p.taken()
 }
 
 // taken gives the messages that the server saw to their end.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func (s *session) connect(ctx context.Context) error {
 	if err != nil {
 		return s.lost(ctx, err, "no connection to "+s.srv.Address)
 	}
-	s.conn = conn
+	s.conn, s.raw = conn, conn
 	s.release = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // wakes whoever waits
 	if !s.srv.StartTLS {
 		if err := s.handshake(ctx); err != nil {
@@ -199,10 +200,30 @@ func (s *session) rcpt(ctx context.Context) error {
 // maxRefused bounds how many refused recipients are asked for before giving up.
 const maxRefused = 100
 
-// data asks for the content.
+// data asks for the content. From here to the final dot the connection does not end but is reset.
 func (s *session) data(ctx context.Context) error {
 	s.enter(PhaseData)
-	return s.command(ctx, s.t.Data, 354, "DATA")
+	s.unended(true)
+	err := s.command(ctx, s.t.Data, 354, "DATA")
+	var f *failure
+	if errors.As(err, &f) && f.reply != nil {
+		s.unended(false) // it wants no content
+	}
+	return err
+}
+
+// unended says whether a message has begun that has no end yet. As long as it has none whatever ends the connection, the death of this
+// process too, resets it: where an end of the connection is taken for the end of the message, against the rule, there is none to be seen.
+// spec: RFC5321 §4.1.1.4; RFC9293 §3.10.4
+func (s *session) unended(yes bool) {
+	s.open = yes
+	after := -1 // what has been written still leaves
+	if yes {
+		after = 0
+	}
+	if tcp, ok := s.raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(after) // of a connection that is gone already there is nothing to set
+	}
 }
 
 // body sends the content up to the final dot, which it leaves out.
@@ -270,21 +291,30 @@ func (w *timedWriter) Write(p []byte) (int, error) {
 // listen looks whether the server has answered although the message is not over: an answer that was
 // given before the final dot must not be taken for the answer to it.
 func (s *session) listen(ctx context.Context) error {
-	if err := s.deadline(ctx, 2*time.Millisecond); err != nil {
-		return err
+	const look = 2 * time.Millisecond
+	for try := 1; ; try++ {
+		if err := s.deadline(ctx, look); err != nil {
+			return err
+		}
+		began := time.Now()
+		_, err := s.in.r.Peek(1)
+		var timeout net.Error
+		switch {
+		case err == nil:
+			if early := s.early(); early != nil {
+				return early
+			}
+			return fail(Deferred, CauseProtocol, nil, "the server began to answer before the message was over, and made no sense")
+		case !errors.As(err, &timeout) || !timeout.Timeout() || ctx.Err() != nil:
+			return s.lost(ctx, err, "the connection ended before the end of the message")
+		case time.Since(began) < 2*look || try == 5:
+			return nil
+		} // so late that the time may have been over before anybody looked
 	}
-	_, err := s.in.r.Peek(1)
-	var timeout net.Error
-	if err == nil {
-		return s.early()
-	}
-	if errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil {
-		return nil
-	}
-	return s.lost(ctx, err, "the connection ended before the end of the message")
 }
 
-// early reads the answer of a server that gave up in the middle of the content.
+// early reads the answer of a server that gives one before the final dot has left; nil when it gives none. One that says that it has
+// taken the message breaks the rules and may be believed all the same: it is not sent again without a word.
 func (s *session) early() error {
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
 	reply, err := s.in.read()
@@ -292,10 +322,13 @@ func (s *session) early() error {
 		return nil
 	}
 	s.last = reply
-	if reply.class() < 4 {
-		return fail(Deferred, CauseProtocol, nil, "the server answered %d before the message was over", reply.Code)
+	switch reply.class() {
+	case 4, 5:
+		return s.judge(reply)
+	case 2:
+		return fail(Unknown, CauseProtocol, nil, "the server answered %d before the message was over: it may have taken what it had", reply.Code)
 	}
-	return s.judge(reply)
+	return fail(Deferred, CauseProtocol, nil, "the server answered %d before the message was over", reply.Code)
 }
 
 // dot ends the message and waits for the answer. From here on silence means that the outcome is
@@ -306,6 +339,9 @@ func (s *session) dot(ctx context.Context) error {
 			return fail(Deferred, CauseStopped, err, "stopped before the end of the message: %v", err)
 		}
 	}
+	if err := s.listen(ctx); err != nil { // making that durable took its time
+		return err
+	}
 	if !s.release() || ctx.Err() != nil {
 		return fail(Deferred, CauseStopped, context.Cause(ctx), "stopped before the end of the message")
 	}
@@ -314,9 +350,10 @@ func (s *session) dot(ctx context.Context) error {
 	if err := s.conn.SetDeadline(time.Now().Add(s.t.Dot)); err != nil {
 		return fail(Deferred, CauseNetwork, err, "the connection ended before the end of the message: %v", err)
 	}
+	s.unended(false)
 	if _, err := io.WriteString(s.conn, ".\r\n"); err != nil {
-		// What is not handed over whole is no record of TLS: nobody has read the dot. spec: RFC8446 §5.2
-		return s.lost(context.WithoutCancel(ctx), err, "the connection ended before the end of the message")
+		s.unended(true)
+		return s.undotted(context.WithoutCancel(ctx), err)
 	}
 	reply, err := s.in.read()
 	var nonsense *ReplyError
@@ -331,9 +368,43 @@ func (s *session) dot(ctx context.Context) error {
 	case 2:
 		return nil
 	case 4, 5:
+		if more := s.leave(); more != nil && more.class() == 2 && more.Code != 221 {
+			return fail(Unknown, CauseProtocol, nil, "the server answered the message twice: %d %s, then %d %s", reply.Code, reply.Text(), more.Code, more.Text())
+		}
 		return s.judge(reply)
 	}
 	return fail(Unknown, CauseProtocol, nil, "the answer to the message makes no sense: %d %s", reply.Code, reply.Text())
+}
+
+// undotted is a final dot that could not be written. It is three bytes, so one record of TLS, and that is one write: what the kernel did
+// not take whole is no record, which nobody can open, and of a connection that is gone nothing leaves any more. Nobody has read the dot
+// then, and the message is tried again. Where the kernel says anything else, as when the time is over, that is not known for certain.
+// spec: RFC8446 §5.1, §5.2; RFC5246 §6.2.3
+func (s *session) undotted(ctx context.Context, err error) error {
+	if early := s.early(); early != nil { // what a server says that was here before it went
+		return early
+	}
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT) {
+		return s.lost(ctx, err, "the connection ended before the end of the message")
+	}
+	return fail(Unknown, CauseNetwork, err, "the end of the message could not be handed over whole: %v", err)
+}
+
+// leave says goodbye, once, and gives the answer; nil for none.
+func (s *session) leave() *Reply {
+	if s.left {
+		return nil
+	}
+	s.left = true
+	_ = s.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := io.WriteString(s.conn, "QUIT\r\n"); err != nil {
+		return nil
+	}
+	reply, err := s.in.read()
+	if err != nil {
+		return nil
+	}
+	return reply
 }
 
 // close says goodbye when that makes sense and ends the connection.
@@ -341,14 +412,15 @@ func (s *session) close() {
 	if s.conn == nil {
 		return
 	}
-	if s.in != nil && s.phase != PhaseBody && s.phase != PhaseTLS && s.res.Err == nil {
-		_ = s.conn.SetDeadline(time.Now().Add(2 * time.Second))
-		if _, err := io.WriteString(s.conn, "QUIT\r\n"); err == nil {
-			_, _ = s.in.read() // 221, or whatever: the result stands
-		}
+	if s.in != nil && !s.open && s.phase != PhaseTLS && s.res.Err == nil {
+		s.leave() // whatever it answers: the result stands
 	}
 	if s.release != nil {
 		s.release()
+	}
+	if s.open {
+		_ = s.raw.Close() // without the goodbye of TLS, which would be an end
+		return
 	}
 	_ = s.conn.Close() // everything that matters has been read
 }

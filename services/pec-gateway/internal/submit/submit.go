@@ -4,8 +4,8 @@
 //
 // It owns one attempt: connection, TLS, login, envelope, content, answer. It refuses to decide when to
 // try again, to send anything over a connection that is not encrypted, to send to some recipients of
-// a message only, and to guess: when the end of the content has left and no answer came, the outcome
-// is unknown and stays so.
+// a message only, and to guess: when the end of the content has left and no answer came, or the server
+// contradicts itself, the outcome is unknown and stays so.
 // spec: RFC5321 §4.2, §4.5.3.2; RFC3207; RFC4954; RFC1870
 package submit
 
@@ -35,7 +35,7 @@ const (
 	PhaseRcpt
 	PhaseData // DATA until 354
 	PhaseBody // content, the final dot not sent
-	PhaseDot  // the final dot has left, or may have
+	PhaseDot  // the final dot has left, or may have; or it could not, since the connection was gone
 	PhaseDone // the answer to the final dot is here
 )
 
@@ -56,7 +56,7 @@ const (
 	Accepted Outcome = iota + 1 // taken for checks: not yet the acceptance of certified mail
 	Refused                     // for good: the same message would be refused again
 	Deferred                    // for now: surely not taken, to be tried again
-	Unknown                     // the final dot may have arrived, no answer came
+	Unknown                     // the final dot may have arrived and no answer came, or two; or the server says too early that it took the message
 )
 
 var outcomeNames = [...]string{"", "accepted", "refused", "deferred", "unknown"}
@@ -231,6 +231,9 @@ type session struct {
 	phase Phase
 
 	conn    net.Conn
+	raw     net.Conn // under TLS
+	open    bool     // content has begun that has no end yet
+	left    bool     // goodbye was said
 	in      *replyReader
 	release func() bool // of the watch over ctx
 	ext     map[string]string

@@ -3,6 +3,7 @@ package pec
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,17 +86,51 @@ func (w *World) receive(from string, to []string, raw []byte, at time.Time) erro
 	for g, to := range groups {
 		switch tipo := r.Tipo(); {
 		case valid && tipo == rfc.BustaTrasporto && r.Proven(rep):
-			w.do(func() { w.takeInCharge(g, r, raw, from, to, at) })
+			named, others := addressed(r.Daticert, from, to)
+			if len(others) > 0 {
+				if err := w.anomaly(g, "la busta di trasporto non certifica questo mittente e questo destinatario", raw, others, at); err != nil {
+					return err
+				}
+			}
+			if len(named) > 0 {
+				w.do(func() { w.takeInCharge(g, r, raw, from, named, at) })
+			}
 		case valid && (tipo.BetweenProviders() && r.Daticert != nil || tipo.Receipt() && r.Proven(rep)):
 			w.heard(g, r, at)
 			w.pass(r, raw, to, at)
 		default:
-			if err := w.anomaly(g, r, rep, raw, to, at); err != nil {
+			if err := w.anomaly(g, unproven(r, rep), raw, to, at); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// addressed tells the recipients to whom the envelope certifies that the message goes from those that it does not name. An
+// envelope travels from the sender to the recipients of the message in it. One that was carried somewhere else, a bounce to its
+// sender or a copy that somebody passes on, is whole, and yet no provider sent it there: who is not named can be given no
+// delivery receipt, and gets it as an anomaly. spec: RFC6109 §3.1.5, §3.2.1, §3.2.2
+func addressed(d *rfc.Daticert, from string, to []string) (named, others []string) {
+	for _, a := range to {
+		if rfc.SameAddress(from, d.Mittente) && slices.ContainsFunc(d.Destinatari, func(x rfc.Destinatario) bool { return rfc.SameAddress(x.Indirizzo, a) }) {
+			named = append(named, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return named, others
+}
+
+// unproven says in words why a message is wrapped.
+func unproven(r *rfc.Reading, rep *rfc.Report) string {
+	switch {
+	case !r.Tipo().Certified():
+		return "il messaggio non proviene da un gestore di posta certificata"
+	case rep.Reason != "":
+		return "il messaggio non supera i controlli di firma e formato: " + rep.Reason
+	}
+	return "il messaggio non supera i controlli di firma e formato"
 }
 
 // pass brings what providers issue to its mailbox. What they tell each other reaches no user.
@@ -239,18 +274,11 @@ func (w *World) retryFull(g *gestore, since, at time.Time) time.Time {
 	return time.Time{}
 }
 
-// anomaly wraps what is not certified. spec: RFC6109 §3.2.2
-func (w *World) anomaly(g *gestore, r *rfc.Reading, rep *rfc.Report, raw []byte, to []string, at time.Time) error {
+// anomaly wraps what is not certified, or not to these recipients. spec: RFC6109 §3.2.2
+func (w *World) anomaly(g *gestore, why string, raw []byte, to []string, at time.Time) error {
 	m, err := rfc.ParseBytes(raw)
 	if err != nil {
 		return errBroken
-	}
-	why := "il messaggio non proviene da un gestore di posta certificata"
-	if r.Tipo().Certified() {
-		why = "il messaggio non supera i controlli di firma e formato"
-		if rep.Reason != "" {
-			why += ": " + rep.Reason
-		}
 	}
 	var boxes []*mailbox
 	for _, a := range to {

@@ -114,12 +114,9 @@ func (a checks) ListReports(ctx context.Context, req *conservationv1.ListReports
 		return nil, err
 	}
 	resp := &conservationv1.ListReportsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ArchiveReport) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		resp.Reports = append(resp.Reports, reportMessage(row))

@@ -222,12 +222,9 @@ func (a deposits) ListDeposits(ctx context.Context, req *conservationv1.ListDepo
 		return nil, err
 	}
 	resp := &conservationv1.ListDepositsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Deposit) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		m, err := a.message(ctx, row)

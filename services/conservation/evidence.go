@@ -256,12 +256,9 @@ func (e evidence) ListCheckpoints(ctx context.Context, req *conservationv1.ListC
 		return nil, err
 	}
 	resp := &conservationv1.ListCheckpointsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Size)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.LogCheckpoint) []any { return []any{r.Size} })
+	if err != nil {
+		return nil, err
 	}
 	resp.Checkpoints, err = e.messages(ctx, rows...)
 	if err != nil {

@@ -83,13 +83,9 @@ func (s *Service) search(ctx context.Context, tenant string, q query, asked *con
 		if err != nil {
 			return err
 		}
-		if len(places) > size {
-			places = places[:size]
-			last := places[size-1]
-			resp.NextPageToken, err = pg.EncodePageToken(filter, last.Issued, last.Unit, last.Body)
-			if err != nil {
-				return err
-			}
+		places, resp.NextPageToken, err = pg.Page(places, size, filter, func(p place) []any { return []any{p.Issued, p.Unit, p.Body} })
+		if err != nil {
+			return err
 		}
 		resp.Documents, err = show(ctx, tx, tenant, places)
 		if err == nil && behind == nil {
@@ -215,12 +211,9 @@ func (a exhibition) ListDistributions(ctx context.Context, req *conservationv1.L
 		return nil, err
 	}
 	resp := &conservationv1.ListDistributionsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Distribution) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		resp.Distributions = append(resp.Distributions, distributionMessage(row))

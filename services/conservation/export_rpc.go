@@ -185,12 +185,9 @@ func (a transfer) ListExportFiles(ctx context.Context, req *conservationv1.ListE
 		return nil, err
 	}
 	resp := &conservationv1.ListExportFilesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Path)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ExportFile) []any { return []any{r.Path} })
+	if err != nil {
+		return nil, err
 	}
 	for _, f := range rows {
 		resp.Files = append(resp.Files, &conservationv1.ExportFile{Path: f.Path, Size: f.Size, Sha256: f.Sha256})

@@ -153,12 +153,9 @@ func (a inspectors) ListInspectors(ctx context.Context, req *conservationv1.List
 		return nil, err
 	}
 	resp := &conservationv1.ListInspectorsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Inspector) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		m, err := inspectorMessage(row)
@@ -230,12 +227,9 @@ func (a inspectors) ListInspections(ctx context.Context, req *conservationv1.Lis
 		return nil, err
 	}
 	resp := &conservationv1.ListInspectionsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListInspectionsRow) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		resp.Inspections = append(resp.Inspections, &conservationv1.Inspection{

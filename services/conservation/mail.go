@@ -369,9 +369,9 @@ func (m mailDays) ListMailDays(ctx context.Context, req *conservationv1.ListMail
 		if err != nil {
 			return err
 		}
-		if len(rows) > size {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Day.Time, rows[size-1].Mailbox)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListMailDaysRow) []any { return []any{r.Day.Time, r.Mailbox} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Days = append(out.Days, &conservationv1.MailDay{

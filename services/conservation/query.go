@@ -81,12 +81,9 @@ func (s *Service) ListUnits(ctx context.Context, req *conservationv1.ListUnitsRe
 		if err != nil {
 			return err
 		}
-		if len(units) > size {
-			units = units[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(filter, units[size-1].ID)
-			if err != nil {
-				return err
-			}
+		units, resp.NextPageToken, err = pg.Page(units, size, filter, func(r db.Unit) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		resp.Units, err = withFiles(ctx, q, units)
 		return err
@@ -161,12 +158,9 @@ func (s *Service) ListPackages(ctx context.Context, req *conservationv1.ListPack
 		return nil, err
 	}
 	resp := &conservationv1.ListPackagesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Package) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range rows {
 		resp.Packages = append(resp.Packages, packageMessage(p))

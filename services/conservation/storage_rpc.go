@@ -98,12 +98,9 @@ func (a storage) ListDamages(ctx context.Context, req *conservationv1.ListDamage
 		return nil, err
 	}
 	resp := &conservationv1.ListDamagesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListDamagesRow) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, d := range rows {
 		resp.Damages = append(resp.Damages, &conservationv1.Damage{

@@ -242,12 +242,9 @@ func (a deposits) ListSubmissions(ctx context.Context, req *conservationv1.ListS
 		return nil, err
 	}
 	resp := &conservationv1.ListSubmissionsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListSubmissionsRow) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range rows {
 		resp.Submissions = append(resp.Submissions, &conservationv1.Submission{

@@ -150,12 +150,9 @@ func (b *batches) ListBatches(ctx context.Context, req *invoicev1.ListBatchesReq
 		return nil, fmt.Errorf("invoice: list batches: %w", err)
 	}
 	resp := &invoicev1.ListBatchesResponse{}
-	if len(rows) == int(p.PageSize) {
-		rows = rows[:len(rows)-1]
-		resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].Seq)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.Batch) []any { return []any{r.Seq} })
+	if err != nil {
+		return nil, err
 	}
 	for i := range rows {
 		resp.Batches = append(resp.Batches, presentBatch(&rows[i]))
@@ -190,12 +187,9 @@ func (b *batches) ListBatchFiles(ctx context.Context, req *invoicev1.ListBatchFi
 		return nil, err
 	}
 	resp := &invoicev1.ListBatchFilesResponse{}
-	if len(rows) == int(p.PageSize) {
-		resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].Idx)
-		if err != nil {
-			return nil, err
-		}
-		rows = rows[:len(rows)-1]
+	rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.BatchFile) []any { return []any{r.Idx} })
+	if err != nil {
+		return nil, err
 	}
 	for i := range rows {
 		f, err := presentBatchFile(n.tenant, &rows[i])

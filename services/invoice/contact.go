@@ -114,12 +114,9 @@ func (s *Service) ListContacts(ctx context.Context, req *invoicev1.ListContactsR
 		if err != nil {
 			return fmt.Errorf("invoice: list contacts: %w", err)
 		}
-		if len(rows) == int(p.PageSize) {
-			rows = rows[:len(rows)-1]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.Contact) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for i := range rows {
 			c := &invoicev1.Contact{}

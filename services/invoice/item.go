@@ -112,12 +112,9 @@ func (s *Service) ListItems(ctx context.Context, req *invoicev1.ListItemsRequest
 		if err != nil {
 			return fmt.Errorf("invoice: list items: %w", err)
 		}
-		if len(rows) == int(p.PageSize) {
-			rows = rows[:len(rows)-1]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.Item) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for i := range rows {
 			item := &invoicev1.Item{}

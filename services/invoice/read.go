@@ -99,12 +99,9 @@ func (s *Service) ListInvoices(ctx context.Context, req *invoicev1.ListInvoicesR
 		if err != nil {
 			return fmt.Errorf("invoice: list: %w", err)
 		}
-		if len(rows) == int(p.PageSize) {
-			rows = rows[:len(rows)-1]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.Invoice) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		resp.Invoices, err = presentAll(ctx, tx, n.tenant, rows)
 		return err

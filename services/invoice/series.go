@@ -116,11 +116,9 @@ func (s *Service) ListSeries(ctx context.Context, req *invoicev1.ListSeriesReque
 		if err != nil {
 			return fmt.Errorf("invoice: list series: %w", err)
 		}
-		if len(rows) > size {
-			rows = rows[:size]
-			if resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID); err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, size, hash, func(r db.Series) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		ids := make([]string, len(rows))
 		for i := range rows {

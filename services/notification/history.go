@@ -67,12 +67,9 @@ func (s *Service) ListDeliveries(ctx context.Context, req *notificationv1.ListDe
 		if err != nil {
 			return fmt.Errorf("notification: list deliveries: %w", err)
 		}
-		if len(rows) == int(p.PageSize) {
-			rows = rows[:len(rows)-1]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.Delivery) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for i := range rows {
 			d, err := presentDelivery(&rows[i])

@@ -72,9 +72,9 @@ func (s *Service) ListEmailSubscriptions(ctx context.Context, req *notificationv
 		if err != nil {
 			return fmt.Errorf("notification: list subscriptions: %w", err)
 		}
-		if len(rows) == int(p.PageSize) {
-			rows = rows[:len(rows)-1]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[len(rows)-1].ID)
+		rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.EmailSubscription) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for i := range rows {
 			e := &notificationv1.EmailSubscription{}

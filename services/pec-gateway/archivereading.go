@@ -316,9 +316,9 @@ func (s *Service) ListDamagedMessages(ctx context.Context, req *pecv1.ListDamage
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].DamagedMessage.MessageID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, hash, func(r db.ListDamagesRow) []any { return []any{r.DamagedMessage.MessageID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			d := r.DamagedMessage

@@ -228,10 +228,9 @@ func (s *Service) ListDrafts(ctx context.Context, req *pecv1.ListDraftsRequest) 
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			end := rows[size-1]
-			out.NextPageToken, err = pg.EncodePageToken(filter, end.UpdateTime.UnixMicro(), end.ID.String())
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListDraftsRow) []any { return []any{r.UpdateTime.UnixMicro(), r.ID.String()} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			if err != nil {

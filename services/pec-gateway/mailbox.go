@@ -276,12 +276,9 @@ func (s *Service) ListMailboxes(ctx context.Context, req *pecv1.ListMailboxesReq
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].AddressKey)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Mailbox) []any { return []any{r.AddressKey} })
+		if err != nil {
+			return err
 		}
 		out.Mailboxes, err = withCounts(ctx, tx, tenant, rows)
 		return err

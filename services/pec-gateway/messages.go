@@ -37,9 +37,9 @@ func (s *Service) ListQuarantinedMessages(ctx context.Context, req *pecv1.ListQu
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, hash, func(r db.Message) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Messages = append(out.Messages, &pecv1.QuarantinedMessage{Name: messageName(r.TenantID, r.MailboxID, r.ID), Code: r.QuarantineCode,

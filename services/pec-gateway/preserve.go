@@ -314,9 +314,9 @@ func (s *Service) ListPreservedDays(ctx context.Context, req *pecv1.ListPreserve
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].Day.Time)
+		rows, out.NextPageToken, err = pg.Page(rows, size, hash, func(r db.ListDaysRow) []any { return []any{r.Day.Time} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Days = append(out.Days, &pecv1.PreservedDay{

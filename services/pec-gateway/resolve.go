@@ -319,12 +319,9 @@ func (s *Service) ListDeliveries(ctx context.Context, req *pecv1.ListDeliveriesR
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Position)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Sending) []any { return []any{r.Position} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			d, err := s.showWay(ctx, tx, r)

@@ -215,12 +215,9 @@ func (s *Service) ListTrustedProviders(ctx context.Context, req *pecv1.ListTrust
 			return err
 		}
 		rows = slices.DeleteFunc(rows, func(r db.TrustProvider) bool { return after != "" && r.Name <= after })
-		if size := int(pageSize(req.GetPageSize())); len(rows) > size {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Name)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, int(pageSize(req.GetPageSize())), filter, func(r db.TrustProvider) []any { return []any{r.Name} })
+		if err != nil {
+			return err
 		}
 		standing, err := withdrawals(ctx, tx)
 		if err != nil {
@@ -262,9 +259,9 @@ func (s *Service) ListSeenCertificates(ctx context.Context, req *pecv1.ListSeenC
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Sha256)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.SeenCertificate) []any { return []any{r.Sha256} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Certificates = append(out.Certificates, showSeen(r))

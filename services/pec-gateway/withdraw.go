@@ -205,9 +205,9 @@ func (s *Service) ListTrustWithdrawals(ctx context.Context, req *pecv1.ListTrust
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.TrustWithdrawal) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Withdrawals = append(out.Withdrawals, showWithdrawal(r))

@@ -53,12 +53,9 @@ func (s *Service) ListSupports(ctx context.Context, req *sdiv1.ListSupportsReque
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListSupportsRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			out.Supports = append(out.Supports, &sdiv1.Support{
@@ -86,12 +83,9 @@ func (s *Service) ListSupportDifferences(ctx context.Context, req *sdiv1.ListSup
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListSupportDifferencesRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			out.Differences = append(out.Differences, &sdiv1.SupportDifference{

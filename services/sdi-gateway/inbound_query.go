@@ -57,12 +57,9 @@ func (s *inbound) ListInboundInvoices(ctx context.Context, req *sdiv1.ListInboun
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.InboundFile) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		out.InboundInvoices, err = presentInbound(ctx, tx, rows)
 		return err
@@ -147,12 +144,9 @@ func (s *inbound) ListQuarantine(ctx context.Context, req *sdiv1.ListQuarantineR
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.InboundFile) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		out.InboundFiles, err = presentInbound(ctx, tx, rows)
 		return err

@@ -82,12 +82,9 @@ func (s *inbound) ListInboundDeadlines(ctx context.Context, req *sdiv1.ListInbou
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, *rows[size-1].AnswerBy, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.InboundFile) []any { return []any{*r.AnswerBy, r.ID} })
+		if err != nil {
+			return err
 		}
 		out.InboundInvoices, err = presentInbound(ctx, tx, rows)
 		return err

@@ -76,9 +76,9 @@ func (s *Service) ListDeadlines(ctx context.Context, req *sdiv1.ListDeadlinesReq
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, *rows[size-1].DueAt, rows[size-1].ID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListDeadlinesRow) []any { return []any{*r.DueAt, r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, t := range rows {
 			d := deadline(t.DueKind, t.DueAt, now)
@@ -124,17 +124,14 @@ func (s *Service) ListPending(ctx context.Context, req *sdiv1.ListPendingRequest
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			last := rows[size-1]
-			at := endOfTime
-			if last.SendBy != nil {
-				at = *last.SendBy
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListPendingRow) []any {
+			if r.SendBy == nil {
+				return []any{endOfTime, r.ID}
 			}
-			out.NextPageToken, err = pg.EncodePageToken(filter, at, last.ID)
-			if err != nil {
-				return err
-			}
+			return []any{*r.SendBy, r.ID}
+		})
+		if err != nil {
+			return err
 		}
 		list := make([]db.ListTransmissionsRow, len(rows))
 		for i, row := range rows {

@@ -162,9 +162,9 @@ func (s *Service) ListPauses(ctx context.Context, req *sdiv1.ListPausesRequest) 
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListPausesRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			pause := &sdiv1.Pause{}

@@ -112,12 +112,9 @@ func (s *Service) ListPecChannels(ctx context.Context, req *sdiv1.ListPecChannel
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].Company)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListPecChannelsRow) []any { return []any{r.Company} })
+		if err != nil {
+			return err
 		}
 		out.Channels, err = s.showPosts(ctx, tx, rows)
 		return err
@@ -177,9 +174,9 @@ func (s *Service) ListPecMailings(ctx context.Context, req *sdiv1.ListPecMailing
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListMailingsRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			out.Mailings = append(out.Mailings, &sdiv1.PecMailing{
@@ -209,12 +206,9 @@ func (s *Service) ListPecArrivals(ctx context.Context, req *sdiv1.ListPecArrival
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListArrivalsRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			ref, err := blob.ParseURI(r.ContentUri)

@@ -62,12 +62,9 @@ func (s *Service) ListTransmissions(ctx context.Context, req *sdiv1.ListTransmis
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListTransmissionsRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		out.Transmissions, err = s.withMessages(ctx, tx, rows)
 		return err
@@ -139,12 +136,9 @@ func (s *Service) ListUnmatchedMessages(ctx context.Context, req *sdiv1.ListUnma
 		if err != nil {
 			return err
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			out.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-			if err != nil {
-				return err
-			}
+		rows, out.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListUnmatchedMessagesRow) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, m := range rows {
 			out.Messages = append(out.Messages, unmatchedMessage(m))

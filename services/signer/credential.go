@@ -219,12 +219,9 @@ func (s *Service) ListCredentials(ctx context.Context, req *signv1.ListCredentia
 		return nil, err
 	}
 	resp := &signv1.ListCredentialsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Credential) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range rows {
 		resp.Credentials = append(resp.Credentials, credentialMessage(c))

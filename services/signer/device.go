@@ -404,12 +404,9 @@ func (s *Service) ListOtpDevices(ctx context.Context, req *signv1.ListOtpDevices
 		return nil, err
 	}
 	resp := &signv1.ListOtpDevicesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.OtpDevice) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, d := range rows {
 		resp.OtpDevices = append(resp.OtpDevices, deviceMessage(c, d))

@@ -218,13 +218,9 @@ func (s *Service) ListExpiringCredentials(ctx context.Context, req *signv1.ListE
 		if err != nil {
 			return fmt.Errorf("signer: list expiring: %w", err)
 		}
-		if len(rows) > size {
-			rows = rows[:size]
-			last := rows[size-1]
-			resp.NextPageToken, err = pg.EncodePageToken(filter, last.NotAfter, last.ID)
-			if err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListExpiringRow) []any { return []any{r.NotAfter, r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, r := range rows {
 			c, err := q.GetCredential(ctx, r.ID)

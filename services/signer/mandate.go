@@ -168,12 +168,9 @@ func (s *Service) ListMandates(ctx context.Context, req *signv1.ListMandatesRequ
 		return nil, err
 	}
 	resp := &signv1.ListMandatesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Mandate) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, m := range rows {
 		resp.Mandates = append(resp.Mandates, s.mandateMessage(c, m))

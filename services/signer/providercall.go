@@ -214,11 +214,9 @@ func (s *Service) ListProviderCalls(ctx context.Context, req *signv1.ListProvide
 		return nil, err
 	}
 	resp := &signv1.ListProviderCallsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		if resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID); err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListCallsRow) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range rows {
 		resp.ProviderCalls = append(resp.ProviderCalls, callMessage(r))

@@ -124,11 +124,9 @@ func (s *Service) ListSignatureRequests(ctx context.Context, req *signv1.ListSig
 		if err != nil {
 			return fmt.Errorf("signer: list signature requests: %w", err)
 		}
-		if len(rows) > size {
-			rows = rows[:size]
-			if resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID); err != nil {
-				return err
-			}
+		rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.SigningRequest) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		resp.SignatureRequests, err = presentRequests(ctx, q, rows)
 		return err

@@ -334,12 +334,9 @@ func (s *Service) ListSignatures(ctx context.Context, req *signv1.ListSignatures
 		return nil, err
 	}
 	resp := &signv1.ListSignaturesResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.Signature) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range rows {
 		resp.Signatures = append(resp.Signatures, signatureMessage(r, qualified[r.ID]))

@@ -292,12 +292,9 @@ func (s *Service) ListOathTokens(ctx context.Context, req *signv1.ListOathTokens
 		return nil, fmt.Errorf("signer: list tokens: %w", err)
 	}
 	resp := &signv1.ListOathTokensResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken, err = pg.EncodePageToken(filter, rows[size-1].ID)
-		if err != nil {
-			return nil, err
-		}
+	rows, resp.NextPageToken, err = pg.Page(rows, size, filter, func(r db.ListTokensRow) []any { return []any{r.ID} })
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range rows {
 		device := ""

@@ -111,9 +111,9 @@ func (s *Service) ListCompanies(ctx context.Context, req *tenancyv1.ListCompanie
 		if err != nil {
 			return fmt.Errorf("tenancy: list companies of %s: %w", tenant, err)
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID)
+		rows, resp.NextPageToken, err = pg.Page(rows, size, hash, func(r db.Company) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			c := &tenancyv1.Company{}

@@ -208,9 +208,9 @@ func (s *Service) ListApiKeys(ctx context.Context, req *tenancyv1.ListApiKeysReq
 		if err != nil {
 			return fmt.Errorf("tenancy: list keys of %s: %w", o.name(), err)
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID)
+		rows, resp.NextPageToken, err = pg.Page(rows, size, hash, func(r db.ApiKey) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			k := &tenancyv1.ApiKey{}

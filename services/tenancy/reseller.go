@@ -82,9 +82,9 @@ func (s *Service) ListResellers(ctx context.Context, req *tenancyv1.ListReseller
 		if err != nil {
 			return fmt.Errorf("tenancy: list resellers: %w", err)
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].ID)
+		rows, resp.NextPageToken, err = pg.Page(rows, size, hash, func(r db.Reseller) []any { return []any{r.ID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			r := &tenancyv1.Reseller{}

@@ -99,9 +99,9 @@ func (s *Service) ListTenants(ctx context.Context, req *tenancyv1.ListTenantsReq
 		if err != nil {
 			return fmt.Errorf("tenancy: list tenants: %w", err)
 		}
-		if len(rows) > int(size) {
-			rows = rows[:size]
-			resp.NextPageToken, err = pg.EncodePageToken(hash, rows[size-1].Tenant.TenantID)
+		rows, resp.NextPageToken, err = pg.Page(rows, size, hash, func(r db.ListTenantsRow) []any { return []any{r.Tenant.TenantID} })
+		if err != nil {
+			return err
 		}
 		for _, row := range rows {
 			t := &tenancyv1.Tenant{}

@@ -161,11 +161,7 @@ func (b *Bus) ListParked(ctx context.Context, f Filter) ([]Parked, string, error
 	if err != nil {
 		return nil, "", fmt.Errorf("bus: list parked: %w", err)
 	}
-	if len(list) <= size {
-		return list, "", nil
-	}
-	token, err := pg.EncodePageToken(hash, list[size-1].ID)
-	return list[:size], token, err
+	return pg.Page(list, size, hash, func(p Parked) []any { return []any{p.ID} })
 }
 
 func scanParked(r pgx.CollectableRow) (p Parked, err error) {

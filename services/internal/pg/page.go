@@ -39,6 +39,16 @@ func EncodePageToken(filterHash string, position ...any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw), nil
 }
 
+// Page is one page of a list that was read with one row more than the page holds: the rows to show, at
+// most size, and the token of the next page, empty on the last one. position gives a row's sort keys.
+func Page[R any, N int | int32](rows []R, size N, filterHash string, position func(R) []any) ([]R, string, error) {
+	if len(rows) <= int(size) {
+		return rows, "", nil
+	}
+	token, err := EncodePageToken(filterHash, position(rows[size-1])...)
+	return rows[:size], token, err
+}
+
 // DecodePageToken reads a token into pointers of the types that were encoded. An empty token is the
 // first page: found is false and nothing is written. A token that is damaged or that belongs to
 // another filter gives fault Invalid PAGE_TOKEN_INVALID on field page_token.

@@ -38,6 +38,35 @@ func TestPageTokenRoundTrip(t *testing.T) {
 	})
 }
 
+func TestPagesShowEveryRowOnceInItsOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		all := make([]int, rapid.IntRange(0, 40).Draw(r, "rows"))
+		for i := range all {
+			all[i] = i
+		}
+		size := rapid.IntRange(1, 12).Draw(r, "size")
+		hash := pg.FilterHash("list")
+		var shown []int
+		for token := ""; ; {
+			after := -1
+			_, err := pg.DecodePageToken(token, hash, &after)
+			require.NoError(r, err)
+			read := all[after+1:]
+			page, next, err := pg.Page(read[:min(len(read), size+1)], size, hash, func(n int) []any { return []any{n} })
+			require.NoError(r, err)
+			require.LessOrEqual(r, len(page), size)
+			shown = append(shown, page...)
+			if next == "" {
+				break
+			}
+			require.NotEmpty(r, page, "a page with a successor shows something")
+			token = next
+		}
+		require.Equal(r, all, append([]int{}, shown...))
+	})
+}
+
 func TestAForeignOrDamagedPageTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	hash := pg.FilterHash("tenants/a", "")

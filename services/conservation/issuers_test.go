@@ -24,23 +24,41 @@ import (
 	"ceralacca.dev/services/format/validation"
 )
 
+// issuing is an authority of certificates that a test makes as it likes: all are of one key, and in force while the test runs.
+type issuing struct {
+	key  *ecdsa.PrivateKey
+	root *x509.Certificate
+	now  time.Time
+}
+
+func newIssuing(t testing.TB) *issuing {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	a := &issuing{key: key, now: time.Now()}
+	top := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "top"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	a.root = top
+	a.root = a.issue(t, top)
+	return a
+}
+
+// issue signs a certificate that names its lists and responders.
+func (a *issuing) issue(t testing.TB, c *x509.Certificate) *x509.Certificate {
+	t.Helper()
+	c.NotBefore, c.NotAfter = a.now.AddDate(0, -1, 0), a.now.AddDate(0, 1, 0)
+	der, err := x509.CreateCertificate(rand.Reader, c, a.root, a.key.Public(), a.key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return cert
+}
+
 // TestRespondersAreAsked: where a certificate names no list its responder is asked (RFC 6960), and what is no answer about that
 // certificate is noted and not kept.
 func TestRespondersAreAsked(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	now := time.Now()
-	make509 := func(c, parent *x509.Certificate) *x509.Certificate {
-		c.NotBefore, c.NotAfter = now.Add(-time.Hour), now.Add(time.Hour)
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), key)
-		require.NoError(t, err)
-		cert, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
-		return cert
-	}
-	top := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "top"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	root := make509(top, top)
+	a := newIssuing(t)
+	now, key, root := a.now, a.key, a.root
 	answer := ocsp.Response{SerialNumber: big.NewInt(7), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Minute)}
 	signed := func(change func(*ocsp.Response)) []byte {
 		a := answer
@@ -81,7 +99,7 @@ func TestRespondersAreAsked(t *testing.T) {
 				_, _ = w.Write(c.body)
 			}))
 			t.Cleanup(srv.Close)
-			leaf := make509(&x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "leaf"}, OCSPServer: []string{srv.URL}}, root)
+			leaf := a.issue(t, &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "leaf"}, OCSPServer: []string{srv.URL}})
 			cfg := defaultRevocation()
 			cfg.AllowNetworks = []string{"127.0.0.0/8"}
 			ask, err := newIssuers(cfg, func() time.Time { return now }) // the answers were made for then, and subtests wait for their turn
@@ -106,19 +124,8 @@ func TestRespondersAreAsked(t *testing.T) {
 // for a good word, and the responder is asked; of one that names the certificate its age does not matter.
 func TestOldListsAreNoAnswer(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	now := time.Now()
-	make509 := func(c, parent *x509.Certificate) *x509.Certificate {
-		c.NotBefore, c.NotAfter = now.AddDate(0, -1, 0), now.AddDate(0, 1, 0)
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), key)
-		require.NoError(t, err)
-		cert, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
-		return cert
-	}
-	top := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "top"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
-	root := make509(top, top)
+	a := newIssuing(t)
+	now, key, root := a.now, a.key, a.root
 	list := func(age time.Duration, revoked ...x509.RevocationListEntry) []byte {
 		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-age), NextUpdate: now.Add(-age).Add(24 * time.Hour), RevokedCertificateEntries: revoked}, root, key)
 		require.NoError(t, err)
@@ -157,7 +164,7 @@ func TestOldListsAreNoAnswer(t *testing.T) {
 			cfg.AllowNetworks = []string{"127.0.0.0/8"}
 			ask, err := newIssuers(cfg, time.Now)
 			require.NoError(t, err)
-			said, _ := ask.chain(t.Context(), []*x509.Certificate{make509(leaf, root), root})
+			said, _ := ask.chain(t.Context(), []*x509.Certificate{a.issue(t, leaf), root})
 			require.Len(t, said.CRLs, c.lists)
 			require.Len(t, said.OCSPs, c.others)
 			if c.lacks == "" {
@@ -174,19 +181,8 @@ func TestOldListsAreNoAnswer(t *testing.T) {
 // end or revocation.reuse is over. Neither silence nor what has ended is reused.
 func TestAskedOnceWhileItMayBeReused(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	began := time.Now()
-	make509 := func(c, parent *x509.Certificate) *x509.Certificate {
-		c.NotBefore, c.NotAfter = began.AddDate(0, -1, 0), began.AddDate(0, 1, 0)
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), key)
-		require.NoError(t, err)
-		cert, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
-		return cert
-	}
-	top := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "top"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
-	root := make509(top, top)
+	a := newIssuing(t)
+	began, key, root := a.now, a.key, a.root
 
 	// world is an issuer whose clock is the asker's.
 	type world struct {
@@ -240,8 +236,8 @@ func TestAskedOnceWhileItMayBeReused(t *testing.T) {
 		}))
 		srv := httptest.NewServer(mux)
 		t.Cleanup(srv.Close)
-		w.list = []*x509.Certificate{make509(&x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "listed"}, CRLDistributionPoints: []string{srv.URL + "/list"}}, root), root}
-		w.respond = []*x509.Certificate{make509(&x509.Certificate{SerialNumber: big.NewInt(8), Subject: pkix.Name{CommonName: "answered"}, OCSPServer: []string{srv.URL + "/responder"}}, root), root}
+		w.list = []*x509.Certificate{a.issue(t, &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "listed"}, CRLDistributionPoints: []string{srv.URL + "/list"}}), root}
+		w.respond = []*x509.Certificate{a.issue(t, &x509.Certificate{SerialNumber: big.NewInt(8), Subject: pkix.Name{CommonName: "answered"}, OCSPServer: []string{srv.URL + "/responder"}}), root}
 		cfg := defaultRevocation()
 		cfg.AllowNetworks, cfg.Reuse = []string{"127.0.0.0/8"}, reuse
 		var err error

@@ -337,7 +337,7 @@ func (f *foreign) signature() {
 // enveloped judges XAdES signatures within the index itself, and says whether there are some. What they cover is noted where it is
 // not all of it: other preservers signed parts.
 func (f *foreign) enveloped() bool {
-	report, err := xades.Verify(f.raw, xades.VerifyOptions{})
+	report, err := xades.Verify(f.raw, xades.VerifyOptions{OtherArchives: true})
 	if err != nil {
 		f.v.note("%s: signatures in it cannot be looked for: %v", f.v.IndexFile, err)
 		return false
@@ -345,7 +345,7 @@ func (f *foreign) enveloped() bool {
 	for i := range report.Signatures {
 		sig := &report.Signatures[i]
 		f.v.Signature = cmp.Or(f.v.Signature, f.v.IndexFile+": holds")
-		if sig.Document.Verdict == xades.Failed {
+		if sig.Document.Verdict == xades.Failed && sig.References.Verdict == xades.Passed {
 			f.v.note("%s: signature %d covers a part of it only: %s", f.v.IndexFile, i+1, sig.Document.Reason)
 			sig.Document.Verdict = xades.NotJudged
 		}

@@ -9,8 +9,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +23,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/xades"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/devenv"
 )
 
 // packageHead hands a package over: its index says the rest.
@@ -51,7 +58,7 @@ func idc2010(document, metadata, extra string) string {
 		`<VdC><ID>vdc-2011</ID></VdC><FileGroup><Label>Verbale</Label>` +
 		`<File s:encoding="binary" s:format="text/plain"><ID>1</ID><Path>./doc%20uno.txt</Path><Hash s:function="SHA-1">` + hex.EncodeToString(one[:]) + `</Hash></File>` +
 		`<MoreInfo s:XMLScheme="x.xsd"><ExternalMetadata s:format="application/xml"><ID>2</ID><Path>meta.xml</Path><Hash s:function="SHA-256">` + base64.StdEncoding.EncodeToString(two[:]) + `</Hash></ExternalMetadata></MoreInfo>` +
-		`</FileGroup><Process><Agent s:type="organization" s:role="OtherRole"><AgentName><FormalName>Gamma S.r.l.</FormalName></AgentName><Agent_ID>VATIT-09876543217</Agent_ID></Agent>` +
+		`</FileGroup><Process><Agent s:type="organization" s:role="OtherRole"><AgentName><FormalName>Gamma S.r.l.</FormalName></AgentName><Agent_ID s:scheme="VATRegistrationNumber">VATIT-09876543217</Agent_ID></Agent>` +
 		`<TimeReference><TimeInfo>2011-05-04T10:00:00+02:00</TimeInfo></TimeReference></Process>` + extra + `</IdC>`
 }
 
@@ -116,7 +123,34 @@ func TestImports(t *testing.T) {
 		require.NoError(t, err)
 		sum := sha256.Sum256(raw)
 		require.Equal(t, sum[:], u.GetFiles()[0].GetContent().GetSha256(), "as it came")
+		require.NotContains(t, string(d.GetVerification()), "breaks the schema")
 	})
+	t.Run("Test18_SchemaOf2010", func(t *testing.T) { // the indexes that the tests hand over are what the schema admits, and what they call broken is what it refuses
+		of2010 := schema(t, "sincro", "IdC-2010_parer.xsd")
+		judge := func(raw []byte) (string, error) {
+			file := filepath.Join(t.TempDir(), "IdC.xml")
+			require.NoError(t, os.WriteFile(file, raw, 0o600))
+			out, err := exec.Command("xmllint", "--nonet", "--noout", "--schema", of2010, file).CombinedOutput()
+			return string(out), err
+		}
+		said, err := judge([]byte(idc2010(text, oldMetadata, "")))
+		require.NoError(t, err, said)
+		for name, content := range realIndexes(t) {
+			said, err = judge(content)
+			f, read := sincro.ReadForeign(content)
+			require.NoError(t, read, name)
+			if name == "verSerie.xml" {
+				require.NoError(t, err, said)
+				require.Empty(t, f.Deviation)
+				continue
+			}
+			require.ErrorContains(t, err, "exit status 3", "it is no document of that schema: %s", said)
+			require.Contains(t, said, "Signature': This element is not expected")
+			require.Len(t, f.Deviation, 1, "and so says the reader")
+			require.Contains(t, f.Deviation[0], "Signature")
+		}
+	})
+	t.Run("Test18_RealIndexes", func(t *testing.T) { realPackages(t, h, api) })
 	t.Run("Test18_EnvelopedSignature", func(t *testing.T) { // breaks the schema; its content is verified all the same
 		who, err := h.ca.IssueReceiptSigner("Responsabile della conservazione")
 		require.NoError(t, err)
@@ -161,6 +195,76 @@ func TestImports(t *testing.T) {
 			require.Equal(t, problemPackage, problemCodes(d)[0])
 		}
 	})
+}
+
+// realIndexes are indexes that the archive of a region made: as they are, signed inside, and the signature by itself.
+func realIndexes(t testing.TB) map[string][]byte {
+	t.Helper()
+	root, err := devenv.Root()
+	require.NoError(t, err)
+	found := map[string][]byte{}
+	for _, name := range []string{"verSerie.xml", "verSerie_signed.xml"} {
+		raw, err := os.ReadFile(filepath.Join(root, "..", "shared", "reference", "conservation", "samples", "sincro2010", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skipf("%s is not beside this checkout (../shared/reference/conservation/samples): that real indexes are read is not shown", name)
+		}
+		require.NoError(t, err)
+		found[name] = raw
+	}
+	return found
+}
+
+// realPackages hands real indexes over, of which the one file is not to be had: its digest is all there is of it.
+func realPackages(t *testing.T, h *house, api conservationv1.DepositServiceClient) {
+	real := realIndexes(t)
+	judged := func(key string, files map[string]string) (*conservationv1.Deposit, verified) {
+		raw := zipped(t, files)
+		d := hand(t, api, packageHead(key, raw), raw)
+		var v verified
+		require.NoError(t, json.Unmarshal(d.GetVerification(), &v))
+		require.Equal(t, sincro.Edition2010, v.Standard)
+		require.Equal(t, "Sacer 4.5.4-SNAPSHOT", v.Program)
+		return d, v
+	}
+	const volume = "urn:IndiceVolumeSerie-PARER_TEST:ente_test:Test_serie:Fattura_attiva-2015:1"
+	const deviates = "the index breaks the schema of UNI 11386:2010: Signature is no element of the standard at that place; its files were compared all the same"
+	missing := volume + " is in the index and not in the package"
+	signed, plain := string(real["verSerie_signed.xml"]), string(real["verSerie.xml"])
+
+	// The signature of 2019 holds over the index; what the index names is missed, or found to be something else.
+	d, v := judged("serie", map[string]string{"IdC.xml": signed})
+	require.Equal(t, refused, d.GetState())
+	require.Equal(t, "IdC.xml: holds", v.Signature)
+	require.Equal(t, []string{deviates}, v.Notes)
+	require.Equal(t, []string{missing}, v.Problems)
+	d, v = judged("serie-altra", map[string]string{"IdC.xml": signed, volume: "<altro/>"})
+	require.Equal(t, refused, d.GetState())
+	require.Equal(t, "IdC.xml: holds", v.Signature)
+	require.Equal(t, []string{volume + " does not have the digest that the index gives it"}, v.Problems)
+	require.Contains(t, strings.Join(v.Notes, "\n"), "SHA-1")
+	d, v = judged("serie-semplice", map[string]string{"IdC.xml": plain})
+	require.Equal(t, refused, d.GetState())
+	require.Equal(t, []string{"no signature of the index is in the package"}, v.Notes)
+	require.Equal(t, []string{missing}, v.Problems)
+	d, v = judged("serie-cambiata", map[string]string{"IdC.xml": strings.Replace(signed, "<AnniConservazione>2<", "<AnniConservazione>9<", 1)})
+	require.Equal(t, refused, d.GetState())
+	require.Equal(t, "IdC.xml: does not hold", v.Signature)
+	require.Contains(t, strings.Join(v.Problems, "\n"), `what "#xpointer(/)" refers to is not what was signed`)
+
+	// The same index of a volume that there is, signed again: its content is verified, and it is taken in.
+	who, err := h.ca.IssueReceiptSigner("Responsabile della conservazione")
+	require.NoError(t, err)
+	content := "<volume/>"
+	sum := sha1.Sum([]byte(content)) //nolint:gosec // what that archive wrote
+	index, err := xades.Sign(context.Background(), []byte(strings.Replace(plain, "b54de55d777825b9e24fa1816fe6aaf008265972", hex.EncodeToString(sum[:]), 1)),
+		xades.Signer{Chain: who.Chain, Key: who.Key}, xades.Options{SigningTime: time.Now()})
+	require.NoError(t, err)
+	d, v = judged("serie-intera", map[string]string{"IdC.xml": string(index), volume: content})
+	require.Equal(t, accepted, d.GetState(), d.GetProblems())
+	require.Equal(t, "IdC.xml: holds", v.Signature)
+	require.Empty(t, v.Problems)
+	require.Contains(t, v.Notes, deviates)
+	require.Equal(t, []int{1, 1, len(content)}, []int{v.Groups, v.Files, int(v.Bytes)})
 }
 
 // searchAll counts what is found by what people see of it.

@@ -5,7 +5,8 @@
 // 1.0, 1.1 and exclusive over it, the splicing of a Signature before the root's closing tag
 // with every other byte untouched, and a report on each signature found.
 // It refuses detached and enveloping signatures, references outside the document, XSLT, XPath
-// beyond the two expressions that real files use, and trust policy, which is the caller's.
+// beyond the two expressions that real files use (three in indexes of other archives), and trust policy,
+// which is the caller's.
 //
 // The canonical form is written here rather than taken from goxmldsig because that one works on
 // elements, not documents (processing instructions before the root are lost), changes what it is

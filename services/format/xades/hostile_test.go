@@ -146,6 +146,49 @@ func TestReadsWhatXMLSecSigns(t *testing.T) {
 	}
 }
 
+// Indexes of other archives name the document by XPointer, with its comments or without, and leave out the signatures right below the
+// root alone: that is read where it is asked for, and no more of it is.
+func TestOtherArchives(t *testing.T) {
+	pki := cmstest.New(t)
+	p := pki.Issue(t, "Maria Rossi", cmstest.RSA(t))
+	const c10 = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
+	filter := `<Transform Algorithm="http://www.w3.org/2002/06/xmldsig-filter2"><XPath xmlns="http://www.w3.org/2002/06/xmldsig-filter2" xmlns:ds="http://www.w3.org/2000/09/xmldsig#" Filter="subtract">/*/ds:Signature</XPath></Transform>`
+	for name, transforms := range map[string]string{"filter": filter, "with comments": filter + `<Transform Algorithm="` + c10 + `#WithComments"/>`} {
+		t.Run(name, func(t *testing.T) {
+			doc := `<a xmlns="urn:d"><!-- c --><b>1.00</b><Signature xmlns="http://www.w3.org/2000/09/xmldsig#"><SignedInfo><CanonicalizationMethod Algorithm="` + c10 + `"/>` +
+				`<SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><Reference URI="#xpointer(/)"><Transforms>` + transforms + `</Transforms>` +
+				`<DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><DigestValue/></Reference></SignedInfo><SignatureValue/>` +
+				`<KeyInfo><X509Data><X509Certificate/></X509Data></KeyInfo></Signature></a>`
+			out := filepath.Join(t.TempDir(), "out.xml")
+			said, err := cmstest.Run(t, "xmlsec1", "xmlsec1", "--sign", "--privkey-pem", cmstest.KeyFile(t, p.Key)+","+cmstest.CertFile(t, p.Cert),
+				"--output", out, cmstest.File(t, "t.xml", []byte(doc)))
+			require.NoError(t, err, said)
+			raw, err := os.ReadFile(out)
+			require.NoError(t, err)
+			judged := func(raw []byte, o xades.VerifyOptions) error {
+				rep, err := xades.Verify(raw, o)
+				require.NoError(t, err)
+				return rep.Signatures[len(rep.Signatures)-1].Err()
+			}
+			asked := xades.VerifyOptions{Roots: pki.Pool(), At: cmstest.Now, OtherArchives: true}
+			require.NoError(t, judged(raw, asked))
+			require.ErrorContains(t, judged(raw, xades.VerifyOptions{}), "leaves the document")
+			plain := bytes.Replace(raw, []byte("#xpointer(/)"), nil, 1)
+			require.ErrorContains(t, judged(plain, xades.VerifyOptions{}), `XPath expression "/*/ds:Signature" is not supported`)
+			for old, fresh := range map[string]string{
+				"1.00": "1.01", "<b>": `<b><Signature xmlns="http://www.w3.org/2000/09/xmldsig#"/>`, // one that is not right below the root is a part of the text
+			} {
+				require.ErrorContains(t, judged(bytes.Replace(raw, []byte(old), []byte(fresh), 1), asked), "not what was signed")
+			}
+			err = judged(bytes.Replace(raw, []byte("<!-- c -->"), nil, 1), asked)
+			require.Equal(t, name == "with comments", err != nil, "%v", err)
+			for old, fresh := range map[string]string{"#xpointer(/)": "#xpointer(/a)", "/*/ds:Signature": "/*/*/ds:Signature", "*/ds:Signature": "*/ds:KeyInfo"} {
+				require.Error(t, judged(bytes.Replace(raw, []byte(old), []byte(fresh), 1), asked), fresh)
+			}
+		})
+	}
+}
+
 func xmlsecTransforms(t *testing.T) string {
 	t.Helper()
 	said, err := cmstest.Run(t, "xmlsec1", "xmlsec1", "--list-transforms")

@@ -23,6 +23,8 @@ func (d *document) resolve(ref, signature *node) (cover, error) {
 	switch {
 	case uri == "":
 		c.apex, c.whole = d.top, true
+	case uri == "#xpointer(/)" && d.lenient: // spec: XMLDSIG §4.4.3.3
+		c.apex, c.whole = d.top, true
 	case strings.HasPrefix(uri, "#") && !strings.HasPrefix(uri, "#xpointer"):
 		found := d.ids[uri[1:]]
 		if len(found) != 1 {
@@ -43,10 +45,11 @@ func (d *document) resolve(ref, signature *node) (cover, error) {
 		case algEnveloped:
 			c.leaveOut(func(n *node) bool { return n == signature })
 		case algXPath, algFilter2:
-			if err := readXPath(t, alg); err != nil {
+			below, err := d.readXPath(t, alg)
+			if err != nil {
 				return cover{}, err
 			}
-			c.leaveOut(func(n *node) bool { return n.is(nsDSig, "Signature") })
+			c.leaveOut(func(n *node) bool { return n.is(nsDSig, "Signature") && (below == nil || n.parent == below) })
 		default:
 			skip := c.canon.skip
 			if c.canon, canonSet = byAlgorithm(alg, t); !canonSet {
@@ -55,8 +58,8 @@ func (d *document) resolve(ref, signature *node) (cover, error) {
 			c.canon.skip = skip
 		}
 	}
-	// A same-document reference has no comments in it. spec: XMLDSIG §4.4.3.3
-	c.canon.comments = false
+	// A same-document reference has no comments in it, but for an XPointer. spec: XMLDSIG §4.4.3.3
+	c.canon.comments = c.canon.comments && strings.HasPrefix(uri, "#xpointer")
 	return c, nil
 }
 
@@ -69,40 +72,44 @@ func (c *cover) leaveOut(f func(*node) bool) {
 }
 
 // readXPath takes the two expressions that leave out all signatures, which is what Italian
-// software and SdI write, and no other. spec: XPFILTER2 §3; XMLDSIG §6.6.3
-func readXPath(t *node, alg string) error {
+// software and SdI write, and no other; of other archives' files also the one that leaves out those right below
+// the root, which it gives. spec: XPFILTER2 §3; XMLDSIG §6.6.3
+func (d *document) readXPath(t *node, alg string) (below *node, err error) {
 	ns := nsDSig
 	if alg == algFilter2 {
 		ns = algFilter2
 	}
 	list := t.all(ns, "XPath")
 	if len(list) != 1 {
-		return fmt.Errorf("%d XPath elements in a transform, exactly 1 is supported", len(list))
+		return nil, fmt.Errorf("%d XPath elements in a transform, exactly 1 is supported", len(list))
 	}
 	x := list[0]
 	expr := strings.Join(strings.Fields(x.value()), "")
 	if alg == algFilter2 {
 		if f, _ := x.attr("Filter"); f != "subtract" {
-			return fmt.Errorf("XPath filter %q is not supported, only subtract", f)
+			return nil, fmt.Errorf("XPath filter %q is not supported, only subtract", f)
+		}
+		if name, ok := strings.CutPrefix(expr, "/*/"); ok && d.lenient {
+			expr, below = "//"+name, d.root
 		}
 	} else {
 		inner, opened := strings.CutPrefix(expr, "not(ancestor-or-self::")
 		inner, closed := strings.CutSuffix(inner, ")")
 		if !opened || !closed {
-			return fmt.Errorf("XPath expression %q is not supported", x.value())
+			return nil, fmt.Errorf("XPath expression %q is not supported", x.value())
 		}
 		expr = "//" + inner
 	}
 	name, ok := strings.CutPrefix(expr, "/descendant::")
 	if !ok {
 		if name, ok = strings.CutPrefix(expr, "//"); !ok {
-			return fmt.Errorf("XPath expression %q is not supported", x.value())
+			return nil, fmt.Errorf("XPath expression %q is not supported", x.value())
 		}
 	}
 	prefix, local, ok := strings.Cut(name, ":")
 	uri, known := x.scope.lookup(prefix)
 	if !ok || local != "Signature" || !known || uri != nsDSig {
-		return fmt.Errorf("XPath expression %q is not supported: it does not leave out the signatures alone", x.value())
+		return nil, fmt.Errorf("XPath expression %q is not supported: it does not leave out the signatures alone", x.value())
 	}
-	return nil
+	return below, nil
 }

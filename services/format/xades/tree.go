@@ -68,6 +68,8 @@ type document struct {
 	top  *node // children: processing instructions and comments around the root, and the root
 	root *node
 	ids  map[string][]*node
+
+	lenient bool // see VerifyOptions.OtherArchives
 }
 
 // parse reads the document. Errors: *SyntaxError.

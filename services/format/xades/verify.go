@@ -62,6 +62,9 @@ type VerifyOptions struct {
 	RequireContentCommitment bool      // keyUsage nonRepudiation
 	RequireBES               bool      // a missing SigningCertificate is a failure
 	RequireSigningTime       bool      // a missing signing time is a failure (SdI code 00103)
+	// OtherArchives also reads how programs of other archives name the document and its signature: the reference
+	// "#xpointer(/)" and a filter that subtracts "/*/ds:Signature". SdI takes neither.
+	OtherArchives bool
 }
 
 // SignatureReport is what is true of one signature.
@@ -145,6 +148,7 @@ func Verify(doc []byte, o VerifyOptions) (*Report, error) {
 	if len(found) > maxSignatures {
 		return nil, fmt.Errorf("xades: %d signatures, the limit is %d", len(found), maxSignatures)
 	}
+	tree.lenient = o.OtherArchives
 	r := &Report{}
 	for _, sig := range found {
 		r.Signatures = append(r.Signatures, tree.judge(sig, o))

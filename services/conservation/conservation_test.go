@@ -182,40 +182,6 @@ func TestPackageIsSealedAndVerifiesWithoutUs(t *testing.T) {
 	h.judge(t, h.awaitSealed(t, pa.GetName()))
 }
 
-func TestSameDocumentManyTimesIsOneUnit(t *testing.T) {
-	t.Parallel()
-	h := open(t, true)
-	ev := h.invoice(t, 1)
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			for range 10 {
-				h.settle(t, context.Background(), proto.CloneOf(ev))
-			}
-		})
-	}
-	wg.Wait()
-	other := h.invoice(t, 2)
-	h.settle(t, context.Background(), other)
-	h.await(t, "the last one is there", func() bool { return len(h.units(t, other.GetInvoice())) == 1 })
-	time.Sleep(500 * time.Millisecond)
-	require.Len(t, h.units(t, ev.GetInvoice()), 1)
-	taken, _, _ := h.counts()
-	require.Equal(t, 2, taken)
-	require.Zero(t, h.parked(t, codeConflict))
-
-	tampered := proto.CloneOf(ev)
-	tampered.Transmitted = h.put(t, "<FatturaElettronica n='1' totale='999'/>")
-	h.settle(t, context.Background(), tampered)
-	h.await(t, "parked for a person", func() bool { return h.parked(t, codeConflict) == 1 })
-	stolen := proto.CloneOf(ev)
-	stolen.Invoice = company + "/invoices/" + uuid.NewString()
-	h.settle(t, context.Background(), stolen)
-	h.await(t, "parked for a person", func() bool { return h.parked(t, codeConflict) == 2 })
-	unit := h.units(t, ev.GetInvoice())[0]
-	require.Equal(t, ev.GetTransmitted().GetSha256(), unit.GetFiles()[0].GetContent().GetSha256(), "nothing was replaced")
-}
-
 func TestAdmission(t *testing.T) {
 	t.Parallel()
 	h := open(t, true)

@@ -102,23 +102,74 @@ func (s *Service) openReceiving(ctx context.Context, tenant, by string, head *co
 	}
 	var row db.Deposit
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		var err error
-		row, err = q.DepositUnderWay(ctx, db.DepositUnderWayParams{TenantID: tenant, ClientKey: want.ClientKey})
-		if err == nil {
-			if sameUpload(row, want) {
-				return nil
-			}
-			return fault.Conflict("UPLOAD_DIFFERS", "head: an upload of other bytes or with another description is under way under key %q since %s: send the same again to end it, or use another key",
-				want.ClientKey, row.CreatedAt.UTC().Format(time.RFC3339)).WithField("head.key", "UPLOAD_DIFFERS", "another upload is under way")
+		var attempt int32
+		row, attempt, err = s.priorDeposit(ctx, db.New(tx), want)
+		if err == nil && attempt > 0 {
+			row, err = s.beginReceiving(ctx, tx, want, attempt)
 		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return err
-		}
-		row, err = s.beginReceiving(ctx, tx, want)
 		return err
 	})
 	return row, err
+}
+
+// priorDeposit says what the history of its key makes of an upload: which attempt it is, or, as attempt 0, the deposit that it is already. It
+// is refused when another upload is under way under the key, or the key is spent.
+func (s *Service) priorDeposit(ctx context.Context, q *db.Queries, want db.Deposit) (row db.Deposit, attempt int32, err error) {
+	row, err = q.DepositUnderWay(ctx, db.DepositUnderWayParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+	if err == nil {
+		if sameUpload(row, want) {
+			return row, 0, nil
+		}
+		return row, 0, fault.Conflict("UPLOAD_DIFFERS", "head: an upload of other bytes or with another description is under way under key %q since %s: send the same again to end it, or use another key",
+			want.ClientKey, row.CreatedAt.UTC().Format(time.RFC3339)).WithField("head.key", "UPLOAD_DIFFERS", "another upload is under way")
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return row, 0, err
+	}
+	same, err := q.SameDeposit(ctx, db.SameDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey, Sha256: want.Sha256})
+	if err == nil || !errors.Is(err, pgx.ErrNoRows) {
+		return same, 0, err
+	}
+	last, err := q.LastDeposit(ctx, db.LastDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+	switch {
+	case err == nil && last.State == "CONFLICT" && bytes.Equal(last.Sha256, want.Sha256):
+		return last, 0, nil
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return last, 0, err
+	}
+	refused, err := q.CountRefusals(ctx, db.CountRefusalsParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+	if err != nil {
+		return want, 0, err
+	}
+	if int(refused) >= s.cfg.Deposits.Attempts {
+		return want, 0, fault.Precondition("DEPOSIT_ATTEMPTS_SPENT", "key %q was refused %d times: the archive takes it no more under this key; mend the document and hand it over under another", want.ClientKey, refused)
+	}
+	return want, last.Attempt + 1, nil
+}
+
+// foreseen says whether a key holds other bytes, so that an upload which is good in itself would wait for a person.
+func (s *Service) foreseen(ctx context.Context, want db.Deposit) (contested string, err error) {
+	err = s.db.Tx(ctx, want.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		row, attempt, err := s.priorDeposit(ctx, q, want)
+		if err != nil || attempt == 0 && row.State == "ACCEPTED" {
+			return err
+		}
+		held, err := q.HeldDeposit(ctx, db.HeldDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil
+		case err == nil:
+			contested = holdsOther(want, held)
+		}
+		return err
+	})
+	return contested, err
+}
+
+// holdsOther is the reason of a conflict.
+func holdsOther(row, held db.Deposit) string {
+	return fmt.Sprintf("key %q holds other bytes since %s (%x, now %x)", row.ClientKey, held.CreatedAt.UTC().Format(time.RFC3339), held.Sha256, row.Sha256)
 }
 
 func sameUpload(a, b db.Deposit) bool {
@@ -130,28 +181,11 @@ func sameUpload(a, b db.Deposit) bool {
 		a.FileName == b.FileName && a.Kind == b.Kind && a.Class == b.Class && a.FiscalYear == b.FiscalYear
 }
 
-// beginReceiving makes the row of a new attempt; one whose bytes are held already is the answer itself.
-func (s *Service) beginReceiving(ctx context.Context, tx pgx.Tx, want db.Deposit) (db.Deposit, error) {
+// beginReceiving makes the row of a new attempt.
+func (s *Service) beginReceiving(ctx context.Context, tx pgx.Tx, want db.Deposit, attempt int32) (db.Deposit, error) {
 	q := db.New(tx)
-	same, err := q.SameDeposit(ctx, db.SameDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey, Sha256: want.Sha256})
-	if err == nil || !errors.Is(err, pgx.ErrNoRows) {
-		return same, err
-	}
-	last, err := q.LastDeposit(ctx, db.LastDepositParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
-	switch {
-	case err == nil && last.State == "CONFLICT" && bytes.Equal(last.Sha256, want.Sha256):
-		return last, nil
-	case err != nil && !errors.Is(err, pgx.ErrNoRows):
-		return last, err
-	}
-	refused, err := q.CountRefusals(ctx, db.CountRefusalsParams{TenantID: want.TenantID, ClientKey: want.ClientKey})
-	if err != nil {
-		return want, err
-	}
-	if int(refused) >= s.cfg.Deposits.Attempts {
-		return want, fault.Precondition("DEPOSIT_ATTEMPTS_SPENT", "key %q was refused %d times: the archive takes it no more under this key; mend the document and hand it over under another", want.ClientKey, refused)
-	}
-	want.Attempt = last.Attempt + 1
+	want.Attempt = attempt
+	var err error
 	want.ID, err = pg.NewID()
 	if err != nil {
 		return want, err

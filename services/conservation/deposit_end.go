@@ -125,8 +125,7 @@ func (s *Service) acceptDeposit(ctx context.Context, row db.Deposit, j *judgemen
 }
 
 func (s *Service) contest(ctx context.Context, tx pgx.Tx, row db.Deposit, j *judgement, held db.Deposit, at time.Time) error {
-	reason := fmt.Sprintf("key %q holds other bytes since %s (%x, now %x)", row.ClientKey, held.CreatedAt.UTC().Format(time.RFC3339), held.Sha256, row.Sha256)
-	_, err := db.New(tx).ContestDeposit(ctx, db.ContestDepositParams{ID: row.ID, Format: j.finding.format.name, Verification: j.verification, At: &at, Reason: reason})
+	_, err := db.New(tx).ContestDeposit(ctx, db.ContestDepositParams{ID: row.ID, Format: j.finding.format.name, Verification: j.verification, At: &at, Reason: holdsOther(row, held)})
 	if err != nil {
 		return fmt.Errorf("conservation: contest deposit: %w", err)
 	}

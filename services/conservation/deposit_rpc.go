@@ -82,6 +82,10 @@ func (a deposits) judgeOnly(ctx context.Context, tenant string, head *conservati
 	if err != nil {
 		return nil, err
 	}
+	contested, err := a.s.foreseen(ctx, row)
+	if err != nil {
+		return nil, err
+	}
 	done, err := a.s.holdBytes(ctx, a.s.tried, row.Size) // all of it is held while it comes
 	if err != nil {
 		return nil, err
@@ -106,6 +110,10 @@ func (a deposits) judgeOnly(ctx context.Context, tenant string, head *conservati
 	for _, p := range j.problems {
 		m.State = conservationv1.DepositState_DEPOSIT_STATE_REFUSED
 		m.Problems = append(m.Problems, &conservationv1.DepositProblem{Code: p.Code, Message: p.Message})
+	}
+	if contested != "" && len(m.GetProblems()) == 0 {
+		m.State = conservationv1.DepositState_DEPOSIT_STATE_CONFLICT
+		m.Problems = append(m.Problems, &conservationv1.DepositProblem{Code: problemConflict, Message: contested})
 	}
 	return m, nil
 }

@@ -127,18 +127,7 @@ func TestDeposits(t *testing.T) {
 		d = hand(t, api, headOf("impronta", "a.pdf", aPDF), aPDF) // the right to try again
 		require.Equal(t, accepted, d.GetState(), d.GetProblems())
 	})
-	t.Run("Test04_RefusalLimit", func(t *testing.T) {
-		bad := []byte("MZ\x90\x00 this is no document")
-		for left := int32(2); left >= 0; left-- {
-			d := hand(t, api, headOf("programma", "contratto.pdf", bad), bad)
-			require.Equal(t, refused, d.GetState())
-			require.Contains(t, problemCodes(d), problemFormat)
-			require.Equal(t, left, d.GetAttemptsLeft())
-		}
-		_, err := upload(t, api, headOf("programma", "contratto.pdf", aPDF), aPDF, 0, len(aPDF))
-		require.Equal(t, "DEPOSIT_ATTEMPTS_SPENT", code(err))
-		h.await(t, "told", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.lastRefusal("programma") == 0 })
-	})
+	t.Run("Test04_RefusalLimit", func(t *testing.T) { refusalLimit(t, h, api) })
 	t.Run("Test11_HostileContent", func(t *testing.T) { hostileDeposits(t, api) })
 	t.Run("Conflict", func(t *testing.T) { depositConflict(t, h, api) })
 	t.Run("Incomplete", func(t *testing.T) {
@@ -170,27 +159,7 @@ func TestDeposits(t *testing.T) {
 			}
 		}
 	})
-	t.Run("Test19_DryRun", func(t *testing.T) {
-		const kept = `SELECT concat((SELECT count(*) FROM deposit), ' ', (SELECT count(*) FROM deposit_part), ' ', (SELECT count(*) FROM unit), ' ', (SELECT count(*) FROM archive_object), ' ', (SELECT count(*) FROM log_pending), ' ', (SELECT count(*) FROM log_leaf))`
-		h.await(t, "reports", func() bool {
-			var open int
-			h.rowsOf(t, `SELECT count(*) FROM deposit WHERE state = 'ACCEPTED' AND report IS NULL`, &open)
-			return open == 0
-		})
-		var before, after string
-		h.rowsOf(t, kept, &before)
-		keys := len(keysOn(t, h.disks[0]))
-		for name, want := range map[string]conservationv1.DepositState{"prova.pdf": accepted, "prova.xml": refused} {
-			head := headOf("prova", name, aPDF)
-			head.ValidateOnly = true
-			d := hand(t, api, head, aPDF)
-			require.Equal(t, want, d.GetState(), d.GetProblems())
-			require.Empty(t, d.GetName())
-		}
-		h.rowsOf(t, kept, &after)
-		require.Equal(t, before, after)
-		require.Len(t, keysOn(t, h.disks[0]), keys)
-	})
+	t.Run("Test19_DryRun", func(t *testing.T) { dryRunKeepsNothing(t, h, api) })
 	t.Run("BytesAtATime", func(t *testing.T) { // files that are judged together weigh so much at most: the next one waits
 		room := h.service.cfg.Deposits.JudgedBytes
 		require.NoError(t, h.service.judged.Acquire(context.Background(), room))

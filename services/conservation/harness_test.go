@@ -91,17 +91,6 @@ type house struct {
 	held                     holding // what the probe has in the platform's store
 }
 
-// lastRefusal is how often a key may still be tried, as the last event of it said; -1: none came.
-func (h *house) lastRefusal(key string) int32 {
-	left := int32(-1)
-	for _, ev := range h.refusals {
-		if ev.GetKey() == key && (left < 0 || ev.GetAttemptsLeft() < left) {
-			left = ev.GetAttemptsLeft()
-		}
-	}
-	return left
-}
-
 func (h *house) probeTarget() run.Target {
 	return run.Target{Name: "probe", Start: func(_ context.Context, host *run.Host) error {
 		h.probe = host

@@ -417,13 +417,29 @@ func (s *Service) merge(ctx context.Context, tx pgx.Tx, in *intake, bag *satchel
 			old.ID, old.Subject, old.State, in.facts.State, in.receiptTypes())
 	}
 	later, err := in.unheld(old, held)
-	if err != nil || len(later) == 0 || old.State == "REFUSED" {
+	if err != nil {
 		return err
+	}
+	if in.late(held) {
+		return fault.Unavailable("UNIT_IN_HAND", "unit %s was written just now by another transaction: try again", old.ID)
+	}
+	if len(later) == 0 || old.State == "REFUSED" {
+		return nil
 	}
 	if old.State == "TAKEN_IN_CHARGE" {
 		return s.extend(ctx, tx, old, held, later, in, bag)
 	}
 	return s.integrate(ctx, tx, old, later, in, bag)
+}
+
+// late says that a file, which nobody held when it was read, was taken in by another transaction meanwhile. Its bytes lie here beside
+// documents of this transaction, where no disposal would look for them.
+func (in *intake) late(held []db.UnitFile) bool {
+	return slices.ContainsFunc(in.files, func(f db.UnitFile) bool {
+		return f.ObjectID != nil && slices.ContainsFunc(held, func(h db.UnitFile) bool {
+			return sameFile(h, f) && (h.ObjectID == nil || *h.ObjectID != *f.ObjectID)
+		})
+	})
 }
 
 func (in *intake) receiptTypes() (types []string) {

@@ -2,6 +2,7 @@ package pecgateway
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 
@@ -136,14 +137,24 @@ func (s *Service) ChangeMailboxPassword(ctx context.Context, req *pecv1.ChangeMa
 			return nil, err
 		}
 	}
+	// The same one once more, for example because its provider refused it for a while, is as old as before.
+	former, err := s.keys.get(ctx, tenant, id)
+	if err != nil && !errors.Is(err, fault.Precondition(codeNoPassword, "")) {
+		return nil, err
+	}
 	err = s.keys.put(ctx, tenant, id, req.GetPassword())
 	if err != nil {
 		return nil, err
 	}
 	return s.change(ctx, req.GetName(), "mailbox.password", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
-		err := q(tx).PasswordGiven(ctx, db.PasswordGivenParams{TenantID: row.TenantID, MailboxID: row.ID, At: pg.Time(s.now())})
-		if err != nil || row.Paused {
-			return err
+		if former != req.GetPassword() {
+			err := q(tx).PasswordGiven(ctx, db.PasswordGivenParams{TenantID: row.TenantID, MailboxID: row.ID, At: pg.Time(s.now())})
+			if err != nil {
+				return err
+			}
+		}
+		if row.Paused {
+			return nil
 		}
 		return s.resume(ctx, tx, row)
 	})

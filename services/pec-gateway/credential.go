@@ -66,8 +66,11 @@ func (k *keyring) get(ctx context.Context, tenant string, mailbox uuid.UUID) (st
 			return password, nil
 		}
 	}
-	return "", fault.Precondition("MAILBOX_NO_PASSWORD", "Vault has no password of this mailbox: give it one with ChangeMailboxPassword")
+	return "", fault.Precondition(codeNoPassword, "Vault has no password of this mailbox: give it one with ChangeMailboxPassword")
 }
+
+// codeNoPassword: a mailbox whose password Vault does not have.
+const codeNoPassword = "MAILBOX_NO_PASSWORD"
 
 // drop forgets a password with all its versions.
 func (k *keyring) drop(ctx context.Context, tenant string, mailbox uuid.UUID) error {

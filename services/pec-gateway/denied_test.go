@@ -17,7 +17,7 @@ func TestG9DenialsAreRecorded(t *testing.T) {
 	h.believe()
 	open, labelled := h.add(recipient), h.add(sender, func(m *pecv1.Mailbox) { m.Label = "direzione" })
 	caller := func(id string, scopes ...string) pecv1.PecServiceClient {
-		return pecv1.NewPecServiceClient(h.DialKey("pec-gateway", h.Key(auth.Caller{ID: id, Role: auth.RoleTenant, Tenant: tenant, Scopes: scopes})))
+		return pecv1.NewPecServiceClient(h.DialKey("pec-gateway", h.Key(auth.Caller{ID: parent + "/apiKeys/" + id, Role: auth.RoleTenant, Tenant: tenant, Scopes: scopes})))
 	}
 	desk := pecv1.NewPecDeskServiceClient(h.Tenant("pec-gateway", tenant))
 	_, err := desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: &pecv1.MailboxPermissions{Name: open.GetName(), Grants: []*pecv1.MailboxGrant{
@@ -38,14 +38,14 @@ func TestG9DenialsAreRecorded(t *testing.T) {
 
 	times := func(actor, mailbox, method, code string) int {
 		return h.query(`SELECT coalesce(sum((detail->>'times')::int), 0) FROM audit_entry WHERE action = 'mailbox.denied' AND outcome = 'denied' AND tenant_id = $1
-			AND actor = $2 AND resource = $3 AND detail->>'method' = $4 AND detail->>'code' = $5`, tenant, "key:"+actor, mailbox, method, code)
+			AND actor = $2 AND resource = $3 AND detail->>'method' = $4 AND detail->>'code' = $5`, tenant, "key:"+parent+"/apiKeys/"+actor, mailbox, method, code)
 	}
 	h.eventually("all are recorded", func() bool {
 		return times("lettore", labelled.GetName(), pecv1.PecService_GetMailbox_FullMethodName, "MAILBOX_NOT_FOUND") == 20 &&
 			times("lettore", open.GetName(), pecv1.PecService_SuspendMailbox_FullMethodName, "MAILBOX_RIGHT_MISSING") == 1 &&
 			times("nessuno", open.GetName(), pecv1.PecService_GetMailbox_FullMethodName, "MAILBOX_NOT_FOUND") == 1
 	})
-	require.Zero(t, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'mailbox.denied' AND actor NOT IN ('key:lettore', 'key:nessuno')`))
+	require.Zero(t, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'mailbox.denied' AND actor NOT IN ($1, $2)`, "key:"+parent+"/apiKeys/lettore", "key:"+parent+"/apiKeys/nessuno"))
 	require.Less(t, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'mailbox.denied' AND resource = $1`, labelled.GetName()), 20, "equal refusals make one record")
 	h.invariants(open, labelled)
 }

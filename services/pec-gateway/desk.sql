@@ -60,10 +60,16 @@ INSERT INTO mailbox_policy (tenant_id, mailbox_id, policy, daily, since, expire_
 VALUES (@tenant_id, @mailbox_id, @policy, @daily, sqlc.narg(since), sqlc.narg(expire_on), @password_days, sqlc.narg(password_time), @sending_suspended)
 ON CONFLICT (tenant_id, mailbox_id) DO UPDATE SET policy = excluded.policy, daily = excluded.daily, since = excluded.since,
     expire_on = excluded.expire_on, password_days = excluded.password_days, password_time = excluded.password_time,
-    sending_suspended = excluded.sending_suspended, warned_mailbox = NULL, warned_password = NULL, version = mailbox_policy.version + 1;
+    sending_suspended = excluded.sending_suspended, version = mailbox_policy.version + 1,
+    warned_mailbox = CASE WHEN mailbox_policy.expire_on IS NOT DISTINCT FROM excluded.expire_on THEN mailbox_policy.warned_mailbox END,
+    warned_password = CASE WHEN mailbox_policy.password_days = excluded.password_days AND mailbox_policy.password_time IS NOT DISTINCT FROM excluded.password_time
+        THEN mailbox_policy.warned_password END;
 
 -- name: PasswordGiven :exec
-UPDATE mailbox_policy SET password_time = @at::timestamptz, warned_password = NULL WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id;
+WITH given AS (
+    UPDATE mailbox m SET password_time = @at::timestamptz WHERE m.tenant_id = @tenant_id AND m.id = @mailbox_id
+)
+UPDATE mailbox_policy p SET password_time = @at::timestamptz, warned_password = NULL WHERE p.tenant_id = @tenant_id AND p.mailbox_id = @mailbox_id;
 
 -- name: PoliciesWithTerms :many
 SELECT p.*, m.address FROM mailbox_policy p JOIN mailbox m ON m.tenant_id = p.tenant_id AND m.id = p.mailbox_id

@@ -308,7 +308,7 @@ func TestMailboxAndPasswordEnd(t *testing.T) {
 	requireFault(t, send(), "MAILBOX_SENDING_SUSPENDED")
 	h.ahead.Add(int64(60 * 24 * time.Hour)) // 85 days after the password was given
 	h.eventually("the password ends", func() bool { return codes()["PASSWORD_EXPIRING"] == 1 })
-	_, err = h.api.ChangeMailboxPassword(t.Context(), &pecv1.ChangeMailboxPasswordRequest{Name: box.GetName(), Password: h.secretOf(recipient)})
+	_, err = h.api.ChangeMailboxPassword(t.Context(), &pecv1.ChangeMailboxPasswordRequest{Name: box.GetName(), Password: h.password(recipient)})
 	require.NoError(t, err)
 	got, err := h.desk().GetMailboxPolicy(t.Context(), &pecv1.GetMailboxPolicyRequest{Name: box.GetName() + "/policy"})
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ import (
 
 // partsOfPolicy are what UpdateMailboxPolicy takes: whole parts, and fields of those whose fields say something by themselves.
 var partsOfPolicy = []string{
-	"rules", "notice", "notice.addresses", "notice.senders", "notice.language", "preservation", "terms", "terms.expire_date", "terms.password_days",
+	"rules", "notice", "notice.addresses", "notice.senders", "notice.language", "preservation", "terms", "terms.expire_date", "terms.password_days", "terms.password_set_date",
 	"terms.sending_suspended", "room", "room.enabled", "room.at_percent", "room.to_percent", "room.keep_days", "room.preserved_only",
 }
 
@@ -53,8 +53,11 @@ func showPolicy(box db.Mailbox, row db.MailboxPolicy) (*pecv1.MailboxPolicy, err
 	if p.Preservation != nil {
 		p.Preservation.StartTime = stamp(row.Since)
 	}
-	if p.Terms != nil && row.PasswordDays > 0 && row.PasswordTime != nil {
-		p.Terms.PasswordExpireDate = passwordEnd(row.PasswordTime, row.PasswordDays).Format(time.DateOnly)
+	if p.Terms != nil && row.PasswordTime != nil {
+		p.Terms.PasswordSetDate = dayOf(*row.PasswordTime).Format(time.DateOnly)
+		if row.PasswordDays > 0 {
+			p.Terms.PasswordExpireDate = passwordEnd(row.PasswordTime, row.PasswordDays).Format(time.DateOnly)
+		}
 	}
 	return p, nil
 }
@@ -181,16 +184,20 @@ func (s *Service) keepPolicy(ctx context.Context, tx pgx.Tx, box db.Mailbox, bef
 	bare := proto.CloneOf(p)
 	bare.Name, bare.Etag = "", ""
 	if bare.Terms != nil {
-		bare.Terms.PasswordExpireDate = "" // it is computed
+		bare.Terms.PasswordExpireDate, bare.Terms.PasswordSetDate = "", "" // the row has it
 	}
 	raw, err := protojson.Marshal(bare)
 	if err != nil {
 		return err
 	}
 	now := pg.Time(s.now())
+	set, err := s.passwordSet(box, before, p.GetTerms().GetPasswordSetDate())
+	if err != nil {
+		return err
+	}
 	row := db.PutPolicyParams{
 		TenantID: box.TenantID, MailboxID: box.ID, Policy: raw, Daily: p.GetPreservation().GetDaily(), Since: before.Since,
-		PasswordDays: p.GetTerms().GetPasswordDays(), PasswordTime: before.PasswordTime, SendingSuspended: p.GetTerms().GetSendingSuspended(),
+		PasswordDays: p.GetTerms().GetPasswordDays(), PasswordTime: &set, SendingSuspended: p.GetTerms().GetSendingSuspended(),
 	}
 	switch {
 	case p.GetPreservation().GetEarlier():
@@ -198,9 +205,6 @@ func (s *Service) keepPolicy(ctx context.Context, tx pgx.Tx, box db.Mailbox, bef
 	case row.Daily && (!before.Daily || before.Since == nil):
 		start := startOfDay(now)
 		row.Since = &start
-	}
-	if row.PasswordDays > 0 && row.PasswordTime == nil {
-		row.PasswordTime = &now
 	}
 	if end := p.GetTerms().GetExpireDate(); end != "" {
 		day, err := time.Parse(time.DateOnly, end)
@@ -214,6 +218,27 @@ func (s *Service) keepPolicy(ctx context.Context, tx pgx.Tx, box db.Mailbox, bef
 		_, err = s.wakeSending(ctx, tx, box.ID)
 	}
 	return err
+}
+
+// passwordSet is the moment from which the days of a password count: the day that its owner states, or the moment at which it was given.
+func (s *Service) passwordSet(box db.Mailbox, before db.MailboxPolicy, stated string) (time.Time, error) {
+	switch {
+	case stated == "" && box.PasswordTime != nil:
+		return *box.PasswordTime, nil
+	case stated == "":
+		return box.CreateTime, nil
+	case before.PasswordTime != nil && dayOf(*before.PasswordTime).Format(time.DateOnly) == stated:
+		return *before.PasswordTime, nil
+	}
+	const field = "policy.terms.password_set_date"
+	day, err := time.Parse(time.DateOnly, stated)
+	if err != nil {
+		return day, fault.Invalid("DATE_INVALID", "%s: %q is no date such as 2026-11-30", field, stated).WithField(field, "DATE_INVALID", "is no date")
+	}
+	if day.After(dayOf(s.now())) {
+		return day, fault.Invalid("DATE_INVALID", "%s: %s is still to come: give the day on which the password was made", field, stated).WithField(field, "DATE_INVALID", "is still to come")
+	}
+	return time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, rome), nil
 }
 
 func badRule(i int, field, format string, a ...any) error {

@@ -85,7 +85,7 @@ func diagnose(err error) (code, problem string, grave bool) {
 		return codeProtocol, err.Error(), false
 	case errors.As(err, &ours):
 		// Ours: Vault, the archive, the database. The mailbox is well.
-		return ours.Code, ours.Message, ours.Code == "MAILBOX_NO_PASSWORD"
+		return ours.Code, ours.Message, ours.Code == codeNoPassword
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, context.DeadlineExceeded):
 		return codeAway, "the server was silent too long or hung up: " + tail(err), false
 	}

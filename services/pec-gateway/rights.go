@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -78,6 +79,20 @@ func grantee(ctx context.Context) string {
 	return c.Actor()
 }
 
+// granted is a caller of a list as grantee names him: an API key is one of the mailbox's tenant, by its id or its name. Faults: Invalid
+// CALLER_INVALID.
+func granted(tenant, caller, field string) (string, error) {
+	id, isKey := strings.CutPrefix(caller, "key:")
+	keys := "tenants/" + tenant + "/apiKeys/"
+	if !isKey {
+		return caller, nil
+	}
+	if id = strings.TrimPrefix(id, keys); strings.Contains(id, "/") {
+		return "", fault.Invalid("CALLER_INVALID", "%s: %s is no key of %s: write it as key:{id} or key:%s{id}", field, caller, tenant, keys).WithField(field, "CALLER_INVALID", "is no key of the tenant")
+	}
+	return "key:" + keys + id, nil
+}
+
 // permit lets a caller at a mailbox: by its label, and by its grants when it has any. To whom may not even read it the
 // mailbox is not there. Faults: NotFound MAILBOX_NOT_FOUND; Denied MAILBOX_RIGHT_MISSING.
 func (s *Service) permit(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
@@ -148,26 +163,34 @@ func showGrants(name string, rows []db.ListGrantsRow) *pecv1.MailboxPermissions 
 	return out
 }
 
-// SetMailboxAccess replaces who may do what with a mailbox. Faults: Invalid CALLER_TWICE; Precondition ACCESS_LOCKED_OUT.
+// SetMailboxAccess replaces who may do what with a mailbox. Faults: Invalid CALLER_TWICE, CALLER_INVALID; Precondition ACCESS_LOCKED_OUT.
 func (s *Service) SetMailboxAccess(ctx context.Context, req *pecv1.SetMailboxAccessRequest) (*pecv1.MailboxPermissions, error) {
 	p := db.InsertGrantsParams{}
 	managed := len(req.GetPermissions().GetGrants()) == 0
-	seen := map[string]bool{}
+	name := req.GetPermissions().GetName()
+	tenant, _, err := splitMailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	out := &pecv1.MailboxPermissions{Name: name}
 	for i, g := range req.GetPermissions().GetGrants() {
-		if seen[g.GetCaller()] {
-			field := fmt.Sprintf("permissions.grants[%d].caller", i)
+		field := fmt.Sprintf("permissions.grants[%d].caller", i)
+		caller, err := granted(tenant, g.GetCaller(), field)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(p.Callers, caller) {
 			return nil, fault.Invalid("CALLER_TWICE", "%s: %s is named twice", field, g.GetCaller()).WithField(field, "CALLER_TWICE", "is named twice")
 		}
-		seen[g.GetCaller()] = true
 		managed = managed || g.GetRight() == mayManage
-		p.Callers, p.Entitled = append(p.Callers, g.GetCaller()), append(p.Entitled, int16(g.GetRight()))
+		p.Callers, p.Entitled = append(p.Callers, caller), append(p.Entitled, int16(g.GetRight()))
+		out.Grants = append(out.Grants, &pecv1.MailboxGrant{Caller: caller, Right: g.GetRight()})
 	}
 	if !managed {
 		return nil, fault.Precondition("ACCESS_LOCKED_OUT", "nobody on the list may manage the mailbox: give one the right MANAGE, or empty the list").
 			WithField("permissions.grants", "ACCESS_LOCKED_OUT", "nobody manages")
 	}
-	name := req.GetPermissions().GetName()
-	err := s.at(ctx, name, func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
+	err = s.at(ctx, name, func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		p.TenantID, p.MailboxID = box.TenantID, box.ID
 		err := q(tx).DropGrants(ctx, db.DropGrantsParams{TenantID: box.TenantID, MailboxID: box.ID})
 		if err == nil && len(p.Callers) > 0 {
@@ -176,12 +199,12 @@ func (s *Service) SetMailboxAccess(ctx context.Context, req *pecv1.SetMailboxAcc
 		if err != nil {
 			return err
 		}
-		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "mailbox.access", Resource: name, Detail: map[string]string{"grants": grantText(req.GetPermissions().GetGrants())}})
+		return telemetry.Audit(ctx, tx, telemetry.Act{Action: "mailbox.access", Resource: name, Detail: map[string]string{"grants": grantText(out.GetGrants())}})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return req.GetPermissions(), nil
+	return out, nil
 }
 
 func grantText(list []*pecv1.MailboxGrant) string {

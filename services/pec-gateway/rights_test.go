@@ -112,6 +112,14 @@ func invoke(ctx context.Context, conn grpc.ClientConnInterface, m protoreflect.M
 	return err
 }
 
+func said(p *pecv1.MailboxPermissions) []string {
+	var out []string
+	for _, g := range p.GetGrants() {
+		out = append(out, g.GetCaller()+" "+g.GetRight().String())
+	}
+	return out
+}
+
 // TestG9WhoMayDoWhat: every method of the five services that names a mailbox, for a caller of each right and for one
 // without. To whom may not read it the mailbox is not there; who may read and not do this is told so; nobody else is kept
 // from anything. A method that the table lacks fails the test.
@@ -124,14 +132,18 @@ func TestG9WhoMayDoWhat(t *testing.T) {
 	message := h.list(box)[0].GetName()
 	draft := h.draft(box.GetName(), &pecv1.Draft{Subject: "Bozza"}).GetName()
 	caller := func(id string, scopes ...string) grpc.ClientConnInterface {
-		return h.DialKey("pec-gateway", h.Key(auth.Caller{ID: id, Role: auth.RoleTenant, Tenant: tenant, Scopes: scopes}))
+		return h.DialKey("pec-gateway", h.Key(auth.Caller{ID: parent + "/apiKeys/" + id, Role: auth.RoleTenant, Tenant: tenant, Scopes: scopes}))
 	}
 	conns := map[pecv1.MailboxRight]grpc.ClientConnInterface{}
 	grants := &pecv1.MailboxPermissions{Name: box.GetName()}
 	for right, id := range map[pecv1.MailboxRight]string{0: "stranger", 1: "reader", 2: "sender", 3: "manager"} {
 		conns[right] = caller(id, "pec.read", "pec.write")
 		if right > 0 {
-			grants.Grants = append(grants.Grants, &pecv1.MailboxGrant{Caller: "key:" + id, Right: right})
+			name := id // of a key: its id, or the whole name
+			if id == "sender" {
+				name = parent + "/apiKeys/" + id
+			}
+			grants.Grants = append(grants.Grants, &pecv1.MailboxGrant{Caller: "key:" + name, Right: right})
 		}
 	}
 	desk := pecv1.NewPecDeskServiceClient(caller("admin", "*"))
@@ -140,8 +152,20 @@ func TestG9WhoMayDoWhat(t *testing.T) {
 	_, err = desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: &pecv1.MailboxPermissions{Name: box.GetName(),
 		Grants: []*pecv1.MailboxGrant{{Caller: "key:reader", Right: pecv1.MailboxRight_MAILBOX_RIGHT_READ}}}})
 	requireFault(t, err, "ACCESS_LOCKED_OUT")
-	_, err = desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: grants})
+	for code, callers := range map[string][]string{"CALLER_TWICE": {"key:manager", "key:" + parent + "/apiKeys/manager"}, "CALLER_INVALID": {"key:manager", "key:tenants/beta/apiKeys/manager"}} {
+		wrong := &pecv1.MailboxPermissions{Name: box.GetName()}
+		for _, c := range callers {
+			wrong.Grants = append(wrong.Grants, &pecv1.MailboxGrant{Caller: c, Right: pecv1.MailboxRight_MAILBOX_RIGHT_MANAGE})
+		}
+		_, err = desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: wrong})
+		requireFault(t, err, code)
+	}
+	set, err := desk.SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: grants})
 	require.NoError(t, err)
+	shown, err := desk.GetMailboxAccess(t.Context(), &pecv1.GetMailboxAccessRequest{Name: box.GetName()})
+	require.NoError(t, err)
+	require.ElementsMatch(t, said(set), said(shown), "what is answered is what is kept")
+	require.Contains(t, said(shown), "key:"+parent+"/apiKeys/reader MAILBOX_RIGHT_READ", "as audit records name it")
 
 	calls := everyCall(box.GetName(), message, draft)
 	change := calls["PecDeskService/SetMailboxAccess"]

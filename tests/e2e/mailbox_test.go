@@ -48,8 +48,15 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		require.Contains(t, cli.says("pec", "policy", "rules", box.GetAddress(), "--file", rules), "FORWARD ufficio@example.com")
 		require.Contains(t, cli.says("pec", "policy", "notice", box.GetAddress(), "--address", "a@example.com"), "a@example.com")
 		require.Contains(t, cli.says("pec", "policy", "preserve", box.GetAddress()), "every day")
-		cli.does("pec", "access", "set", box.GetAddress(), "--grant", "key:nobody=manage")
-		require.Contains(t, cli.says("pec", "access", "get", box.GetAddress()), "key:nobody")
+		reader, sender, stranger := cli.other("reader"), cli.other("sender"), cli.other("stranger")
+		require.Contains(t, stranger.says("pec", "message", "ls", box.GetAddress()), id, "without a list every key with the scopes has all rights")
+		cli.does("pec", "access", "set", box.GetAddress(), "--grant", "key:"+reader.id+"=read", "--grant", "key:"+c.Tenant+"/apiKeys/"+sender.id+"=manage")
+		require.Contains(t, cli.says("pec", "access", "get", box.GetAddress()), "key:"+c.Tenant+"/apiKeys/"+reader.id)
+		require.Contains(t, reader.says("pec", "message", "ls", box.GetAddress()), id)
+		reader.refused(4, "MAILBOX_RIGHT_MISSING", "pec", "send", box.GetAddress(), "--to", "destinatario@beta.test", "--subject", "x", "--text", "y")
+		require.Contains(t, sender.says("pec", "policy", "terms", box.GetAddress(), "--password-days", "90"), "password ends")
+		stranger.refused(3, "MAILBOX_NOT_FOUND", "pec", "message", "ls", box.GetAddress())
+		require.Contains(t, stranger.says("pec", "hub"), "0 mailboxes")
 
 		cli.does("pec", "message", "download", box.GetAddress()+"/"+id, "-o", filepath.Join(dir, "message.eml"))
 		original, err := os.ReadFile(filepath.Join(dir, "message.eml"))
@@ -86,4 +93,21 @@ func TestCertifiedMailIsPreserved(t *testing.T) {
 		}
 		require.True(t, same, "the message is in the package as it came")
 	})
+}
+
+// scoped is a terminal with a key of its own, which may read and write certified mail and nothing else.
+type scoped struct {
+	terminal
+	id string
+}
+
+func (s terminal) other(what string) scoped {
+	s.t.Helper()
+	made := s.does("key", "create", "--display-name", what, "--scopes", "pec.read,pec.write")
+	name := regexp.MustCompile(`apiKeys/([0-9a-f-]{36})`).FindStringSubmatch(made)
+	secret := regexp.MustCompile(`cl_test_\w+`).FindString(made)
+	require.NotNil(s.t, name, made)
+	require.Contains(s.t, s.says("key", "ls"), what, "whoever looks for a key's id knows it by what it is for")
+	s.key = secret
+	return scoped{s, name[1]}
 }

@@ -63,9 +63,9 @@ func (c *cli) keyCommand() *cobra.Command {
 		return c.print(page, func() {
 			var rows [][]string
 			for _, k := range page.GetApiKeys() {
-				rows = append(rows, []string{k.GetName(), k.GetPrefix() + "...", strings.Join(k.GetScopes(), " "), when(k.GetLastUseTime()), when(k.GetExpireTime()), when(k.GetRevokeTime())})
+				rows = append(rows, []string{k.GetName(), k.GetDisplayName(), k.GetPrefix() + "...", strings.Join(k.GetScopes(), " "), when(k.GetLastUseTime()), when(k.GetExpireTime()), when(k.GetRevokeTime())})
 			}
-			c.table([]string{"KEY", "BEGINS", "SCOPES", "LAST USED", "EXPIRES", "REVOKED"}, rows)
+			c.table([]string{"KEY", "WHAT FOR", "BEGINS", "SCOPES", "LAST USED", "EXPIRES", "REVOKED"}, rows)
 		})
 	}))
 	revoke := verb("revoke KEY", "Revoke a key; it is final", args("KEY"), func(ctx context.Context, given []string) error {

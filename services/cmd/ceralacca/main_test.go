@@ -70,6 +70,8 @@ func TestWrongWords(t *testing.T) {
 		"verb of a verb":       {nil, "pec mailbox lsit", "did you mean ls or set?"},
 		"mailbox of nobody":    {nil, "pec mailbox add a@b.test --tenant acme", "--provider is missing: ceralacca pec providers lists them"},
 		"right missing":        {known, "pec access set tenants/acme/mailboxes/m --tenant acme --grant key:abc", "write it as key:ID=read"},
+		"right of nobody":      {known, "pec access set tenants/acme/mailboxes/m --tenant acme", "or --everybody, which empties the list"},
+		"right of all and one": {known, "pec access set tenants/acme/mailboxes/m --tenant acme --everybody --grant key:abc=read", "or --everybody, which empties the list"},
 		"no term to change":    {known, "pec policy terms tenants/acme/mailboxes/m --tenant acme", "name what is to change: --expires, --no-sending, --password-days"},
 		"no servers of ours":   {known, "pec mailbox test tenants/acme/mailboxes/m --tenant acme --imap x:993", "--imap is of an address that is not in keeping: give --provider too"},
 		"roots empty":          {nil, "inspect --roots " + empty + " " + notes, "--roots: " + empty + " is empty"},

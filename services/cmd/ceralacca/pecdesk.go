@@ -165,9 +165,9 @@ func (c *cli) pecHub() *cobra.Command {
 					read = fmt.Sprintf("first reading, %d of %d", s.GetFetched(), s.GetTotal())
 				}
 				rows = append(rows, []string{e.GetAddress(), enum("MAILBOX_STATE_", e.GetState()), read, when(e.GetLastSendTime()), fmt.Sprint(e.GetWaiting()), quotaText(e.GetQuota()),
-					e.GetExpireDate(), e.GetSendingHeld(), strings.Join(e.GetTroubles(), " ")})
+					e.GetExpireDate(), e.GetPasswordExpireDate(), e.GetSendingHeld(), strings.Join(e.GetTroubles(), " ")})
 			}
-			c.table([]string{"MAILBOX", "STATE", "LAST LOOK", "LAST SENT", "WAITING", "ROOM", "ENDS", "SENDING", "TROUBLE"}, rows)
+			c.table([]string{"MAILBOX", "STATE", "LAST LOOK", "LAST SENT", "WAITING", "ROOM", "ENDS", "PASSWORD ENDS", "SENDING", "TROUBLE"}, rows)
 			fmt.Fprintf(c.out, "%d mailboxes, %d need somebody; %d messages wait, %d want a decision, %d are in quarantine\n", hub.GetMailboxes(), hub.GetTroubled(), hub.GetWaiting(),
 				hub.GetUndecided(), hub.GetQuarantined())
 		})
@@ -262,11 +262,12 @@ func (c *cli) pecPolicyCommand() *cobra.Command {
 		cmd.Flags().BoolVar(&p.Preservation.Earlier, "earlier", false, "also what came before")
 	}, nil)
 	terms := change("terms MAILBOX", "Until when a mailbox and its password live, and whether it sends; change what the flags name", nil, map[string]string{
-		"expires": "terms.expire_date", "password-days": "terms.password_days", "no-sending": "terms.sending_suspended",
+		"expires": "terms.expire_date", "password-days": "terms.password_days", "password-set": "terms.password_set_date", "no-sending": "terms.sending_suspended",
 	}, func(cmd *cobra.Command, p *pecv1.MailboxPolicy) {
 		p.Terms = &pecv1.MailboxTerms{}
 		cmd.Flags().StringVar(&p.Terms.ExpireDate, "expires", "", "last day of the contract, as 2027-01-31; afterwards nothing is sent; \"\" is none")
 		cmd.Flags().Int32Var(&p.Terms.PasswordDays, "password-days", 0, "days after which the provider wants another password; 0: it does not")
+		cmd.Flags().StringVar(&p.Terms.PasswordSetDate, "password-set", "", "day on which the password was made at the provider, as 2026-11-30; \"\" is the one on which it was given here")
 		cmd.Flags().BoolVar(&p.Terms.SendingSuspended, "no-sending", false, "send nothing, go on receiving; --no-sending=false sends again")
 	}, nil)
 	room := change("room MAILBOX", "Remove the oldest messages at the provider before the mailbox is full; here all are kept", []string{"room.enabled"}, map[string]string{
@@ -300,7 +301,7 @@ func (c *cli) showPolicy(p *pecv1.MailboxPolicy) {
 		}
 	}
 	c.fields("preservation", daily, "notices to", strings.Join(n.GetAddresses(), " "), "only from", strings.Join(n.GetSenders(), " "), "mailbox ends", t.GetExpireDate(),
-		"room at the provider", roomText(p.GetRoom()), "password ends", t.GetPasswordExpireDate(), "sending", map[bool]string{true: "suspended by its owner"}[t.GetSendingSuspended()])
+		"room at the provider", roomText(p.GetRoom()), "password set", t.GetPasswordSetDate(), "password ends", t.GetPasswordExpireDate(), "sending", map[bool]string{true: "suspended by its owner"}[t.GetSendingSuspended()])
 	var rows [][]string
 	for i, r := range p.GetRules() {
 		rows = append(rows, []string{fmt.Sprint(i + 1), r.GetDisplayName(), enum("RULE_SCOPE_", r.GetScope()), strings.Join(r.GetSenders(), " "), r.GetSubject(),
@@ -337,8 +338,12 @@ func (c *cli) pecAccessCommand() *cobra.Command {
 		})
 	}
 	var grants []string
+	var everybody bool
 	set := c.atMailbox("set MAILBOX", "Replace who may do what with a mailbox", args("MAILBOX"), func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
 		p := &pecv1.MailboxPermissions{Name: mailbox}
+		if everybody == (len(grants) > 0) {
+			return usage("say who may do what: --grant key:ID=manage, once for each, or --everybody, which empties the list and opens the mailbox to every key of the tenant with the scopes")
+		}
 		for _, g := range grants {
 			caller, right, both := strings.Cut(g, "=")
 			if !both || right == "" {
@@ -356,7 +361,8 @@ func (c *cli) pecAccessCommand() *cobra.Command {
 		}
 		return show(got)
 	})
-	set.Flags().StringSliceVar(&grants, "grant", nil, "key:ID=read, oidc:SUBJECT=send, key:ID=manage; none opens the mailbox to all keys with the scopes")
+	set.Flags().StringSliceVar(&grants, "grant", nil, "key:ID=read, oidc:SUBJECT=send, key:ID=manage")
+	set.Flags().BoolVar(&everybody, "everybody", false, "empty the list: every key of the tenant with the scopes may do everything")
 	return group("access", "Which keys and persons may read, send and manage", c.atMailbox("get MAILBOX", "Show it", args("MAILBOX"),
 		func(ctx context.Context, api pecv1.PecDeskServiceClient, mailbox string, _ []string) error {
 			p, err := api.GetMailboxAccess(ctx, &pecv1.GetMailboxAccessRequest{Name: mailbox})

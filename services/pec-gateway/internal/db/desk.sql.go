@@ -373,7 +373,7 @@ func (q *Queries) GetPolicy(ctx context.Context, arg GetPolicyParams) (MailboxPo
 }
 
 const hubRows = `-- name: HubRows :many
-SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only,
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving')) AS waiting,
     coalesce((SELECT s.create_time FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving') ORDER BY s.position LIMIT 1), 'epoch')::timestamptz AS waiting_since,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step = 'decide') AS undecided,
@@ -457,6 +457,7 @@ func (q *Queries) HubRows(ctx context.Context, arg HubRowsParams) ([]HubRowsRow,
 			&i.Mailbox.UpdateTime,
 			&i.Mailbox.Capacity,
 			&i.Mailbox.ReadOnly,
+			&i.Mailbox.PasswordTime,
 			&i.Waiting,
 			&i.WaitingSince,
 			&i.Undecided,
@@ -985,7 +986,10 @@ func (q *Queries) OweNotice(ctx context.Context, arg OweNoticeParams) error {
 }
 
 const passwordGiven = `-- name: PasswordGiven :exec
-UPDATE mailbox_policy SET password_time = $1::timestamptz, warned_password = NULL WHERE tenant_id = $2 AND mailbox_id = $3
+WITH given AS (
+    UPDATE mailbox m SET password_time = $1::timestamptz WHERE m.tenant_id = $2 AND m.id = $3
+)
+UPDATE mailbox_policy p SET password_time = $1::timestamptz, warned_password = NULL WHERE p.tenant_id = $2 AND p.mailbox_id = $3
 `
 
 type PasswordGivenParams struct {
@@ -1088,7 +1092,10 @@ INSERT INTO mailbox_policy (tenant_id, mailbox_id, policy, daily, since, expire_
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (tenant_id, mailbox_id) DO UPDATE SET policy = excluded.policy, daily = excluded.daily, since = excluded.since,
     expire_on = excluded.expire_on, password_days = excluded.password_days, password_time = excluded.password_time,
-    sending_suspended = excluded.sending_suspended, warned_mailbox = NULL, warned_password = NULL, version = mailbox_policy.version + 1
+    sending_suspended = excluded.sending_suspended, version = mailbox_policy.version + 1,
+    warned_mailbox = CASE WHEN mailbox_policy.expire_on IS NOT DISTINCT FROM excluded.expire_on THEN mailbox_policy.warned_mailbox END,
+    warned_password = CASE WHEN mailbox_policy.password_days = excluded.password_days AND mailbox_policy.password_time IS NOT DISTINCT FROM excluded.password_time
+        THEN mailbox_policy.warned_password END
 `
 
 type PutPolicyParams struct {

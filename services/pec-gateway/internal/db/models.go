@@ -171,6 +171,7 @@ type Mailbox struct {
 	UpdateTime      time.Time
 	Capacity        int64
 	ReadOnly        bool
+	PasswordTime    *time.Time
 }
 
 type MailboxGrant struct {

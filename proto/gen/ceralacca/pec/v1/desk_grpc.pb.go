@@ -67,7 +67,7 @@ type PecDeskServiceClient interface {
 	// Who may do what with a mailbox.
 	GetMailboxAccess(ctx context.Context, in *GetMailboxAccessRequest, opts ...grpc.CallOption) (*MailboxPermissions, error)
 	// Replaces the list. An empty one opens the mailbox to every key with the scopes. Faults: ACCESS_LOCKED_OUT when
-	// nobody who manages would be left.
+	// nobody who manages would be left, CALLER_TWICE, CALLER_INVALID.
 	SetMailboxAccess(ctx context.Context, in *SetMailboxAccessRequest, opts ...grpc.CallOption) (*MailboxPermissions, error)
 	// All mailboxes of a tenant at a glance, those that need somebody first.
 	GetHub(ctx context.Context, in *GetHubRequest, opts ...grpc.CallOption) (*Hub, error)
@@ -329,7 +329,7 @@ type PecDeskServiceServer interface {
 	// Who may do what with a mailbox.
 	GetMailboxAccess(context.Context, *GetMailboxAccessRequest) (*MailboxPermissions, error)
 	// Replaces the list. An empty one opens the mailbox to every key with the scopes. Faults: ACCESS_LOCKED_OUT when
-	// nobody who manages would be left.
+	// nobody who manages would be left, CALLER_TWICE, CALLER_INVALID.
 	SetMailboxAccess(context.Context, *SetMailboxAccessRequest) (*MailboxPermissions, error)
 	// All mailboxes of a tenant at a glance, those that need somebody first.
 	GetHub(context.Context, *GetHubRequest) (*Hub, error)

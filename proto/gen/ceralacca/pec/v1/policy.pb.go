@@ -623,8 +623,11 @@ type MailboxTerms struct {
 	// Nothing is sent, what comes is received.
 	SendingSuspended   bool   `protobuf:"varint,3,opt,name=sending_suspended,json=sendingSuspended,proto3" json:"sending_suspended,omitempty"`
 	PasswordExpireDate string `protobuf:"bytes,4,opt,name=password_expire_date,json=passwordExpireDate,proto3" json:"password_expire_date,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// YYYY-MM-DD, the day on which the password was made at the provider, from which its days count. Empty: that on which it was given
+	// to the platform; a new password given begins its days anew, the same one once more does not.
+	PasswordSetDate string `protobuf:"bytes,5,opt,name=password_set_date,json=passwordSetDate,proto3" json:"password_set_date,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MailboxTerms) Reset() {
@@ -685,10 +688,17 @@ func (x *MailboxTerms) GetPasswordExpireDate() string {
 	return ""
 }
 
+func (x *MailboxTerms) GetPasswordSetDate() string {
+	if x != nil {
+		return x.PasswordSetDate
+	}
+	return ""
+}
+
 // What one key or person may do with a mailbox.
 type MailboxGrant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// key:{id} of an API key, or oidc:{subject} of a person.
+	// key:{id} of an API key of the tenant, or key: and its whole name, as it is answered; or oidc:{subject} of a person.
 	Caller        string       `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
 	Right         MailboxRight `protobuf:"varint,2,opt,name=right,proto3,enum=ceralacca.pec.v1.MailboxRight" json:"right,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -839,14 +849,15 @@ const file_ceralacca_pec_v1_policy_proto_rawDesc = "" +
 	"to_percent\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18c(\x00R\ttoPercent\x12'\n" +
 	"\tkeep_days\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xc2\x1c(\x00R\bkeepDays\x12%\n" +
-	"\x0epreserved_only\x18\x05 \x01(\bR\rpreservedOnly\"\xec\x01\n" +
+	"\x0epreserved_only\x18\x05 \x01(\bR\rpreservedOnly\"\xc0\x02\n" +
 	"\fMailboxTerms\x12G\n" +
 	"\vexpire_date\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\n" +
 	"expireDate\x12/\n" +
 	"\rpassword_days\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xc2\x1c(\x00R\fpasswordDays\x12+\n" +
 	"\x11sending_suspended\x18\x03 \x01(\bR\x10sendingSuspended\x125\n" +
-	"\x14password_expire_date\x18\x04 \x01(\tB\x03\xe0A\x03R\x12passwordExpireDate\"\x8a\x01\n" +
+	"\x14password_expire_date\x18\x04 \x01(\tB\x03\xe0A\x03R\x12passwordExpireDate\x12R\n" +
+	"\x11password_set_date\x18\x05 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x0fpasswordSetDate\"\x8a\x01\n" +
 	"\fMailboxGrant\x128\n" +
 	"\x06caller\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^(key|oidc):[^\\s]{1,200}$R\x06caller\x12@\n" +
 	"\x05right\x18\x02 \x01(\x0e2\x1e.ceralacca.pec.v1.MailboxRightB\n" +

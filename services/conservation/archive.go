@@ -61,13 +61,14 @@ func (s *Service) writeArchive(ctx context.Context, p db.Package) (result, error
 	o := packageObject(p, [32]byte(sum.Sum(nil)), size)
 	s.replicas.place(o)
 	err = s.replicas.write(ctx, o, file)
+	var displaced []spooled
 	if vault.Conflicting(err) {
-		o, err = s.storedArchive(ctx, p, o, file, err)
+		o, displaced, err = s.storedArchive(ctx, p, o, file, err)
 	}
 	if err != nil {
-		return result{}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
+		return result{displaced: displaced}, fmt.Errorf("conservation: archive of %s: %w", p.ID, err)
 	}
-	return result{ref: blob.Ref{Tenant: p.TenantID, SHA256: o.SHA256, Size: o.Size}, object: o}, nil
+	return result{ref: blob.Ref{Tenant: p.TenantID, SHA256: o.SHA256, Size: o.Size}, object: o, displaced: displaced}, nil
 }
 
 // revocationTags are the tag files by which the certificates of a package's signature and stamp are judged later.

@@ -13,25 +13,26 @@ import (
 	"strings"
 
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/fault"
 )
 
 // storedArchive ends a conflict: a former attempt stored the package, died before its row said so, and the same package has other
 // bytes now (another release of the compressor, or a layout that told where files lie). What is stored is the package when it
 // holds what the package holds; then every replica gets these bytes. Other content under the key stays, and is for a person.
-func (s *Service) storedArchive(ctx context.Context, p db.Package, o *object, file *os.File, conflict error) (*object, error) {
+func (s *Service) storedArchive(ctx context.Context, p db.Package, o *object, file *os.File, conflict error) (former *object, displaced []spooled, err error) {
 	t, err := decodeTerms(p.Terms)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ours, err := contentsOf(file, o.Size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, x := range o.to {
 		former, stored, err := s.borrowArchive(ctx, p, o, x)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if former == nil {
 			continue
@@ -39,48 +40,118 @@ func (s *Service) storedArchive(ctx context.Context, p db.Package, o *object, fi
 		err = ours.compare(stored, p.ID.String(), t.Layout)
 		if err != nil {
 			drop(stored.file)
-			return nil, otherArchive(o, x, err)
+			return nil, nil, otherArchive(o, x, err)
 		}
-		s.log.WarnContext(ctx, "a package was stored before with the same content and other bytes: these are taken", "package", p.ID, "replica", x.name)
-		former.to = o.to
-		for _, y := range o.to {
-			_, err = y.Replace(ctx, former.Object, stored.file, former.lock()) // what is there already stays
-			y.saw(err, s.now())
-			if err != nil {
-				break
-			}
+		sealed, err := s.sealedAs(ctx, p)
+		if err == nil && sealed != nil {
+			err = fault.Aborted("SEALED_MEANWHILE", "package %s was sealed by another process: what it stored stays", p.ID)
+		}
+		if err == nil {
+			s.log.WarnContext(ctx, "a package was stored before with the same content and other bytes: these are taken", "package", p.ID, "replica", x.name)
+			former.to = o.to
+			displaced, err = s.takeFormer(ctx, p, former, stored)
 		}
 		drop(stored.file)
-		return former, err
+		return former, displaced, err
 	}
-	return nil, conflict
+	return nil, nil, conflict
 }
 
-// borrowArchive reads what a replica holds under the key of an archive; nil when it is nothing, or the same bytes.
-func (s *Service) borrowArchive(ctx context.Context, p db.Package, o *object, x *replica) (*object, *contents, error) {
-	for e, err := range x.List(ctx, o.Key) {
-		if err != nil {
-			return nil, nil, err
+// spooled is an object whose bytes are at hand.
+type spooled struct {
+	o    *object
+	file *os.File
+}
+
+// takeFormer makes what a former attempt stored what every replica holds, and gives what it took the place of.
+func (s *Service) takeFormer(ctx context.Context, p db.Package, former *object, stored *contents) (displaced []spooled, err error) {
+	for _, x := range former.to {
+		was, err := s.archiveIn(ctx, p, former.Key, x)
+		switch {
+		case err != nil && !vault.Damaged(err):
+			return displaced, err
+		case err == nil && was.file != nil && was.o.SHA256 == former.SHA256:
+			drop(was.file)
+		case err == nil && was.file != nil:
+			displaced = append(displaced, was)
 		}
-		if e.Key != o.Key {
+		err = s.putInPlace(ctx, former, stored.file, x)
+		if err != nil {
+			return displaced, err
+		}
+	}
+	return displaced, nil
+}
+
+// putBack puts what was displaced in its place again when it is what the package was sealed with: by a process that holds no lock, since it is
+// of a release before it, or has lost it.
+func (s *Service) putBack(ctx context.Context, p db.Package, displaced []spooled) error {
+	sealed, err := s.sealedAs(ctx, p)
+	if err != nil || sealed == nil {
+		return err
+	}
+	for _, d := range displaced {
+		if bytes.Equal(sealed, d.o.SHA256[:]) {
+			s.log.WarnContext(ctx, "a package was sealed by another process with bytes that were replaced: they are put back", "package", p.ID)
+			s.replicas.place(d.o) // one that is out owes it
+			return s.putInPlace(ctx, d.o, d.file, d.o.to...)
+		}
+	}
+	return nil
+}
+
+// putInPlace makes an object what replicas hold under its key; where it is that already nothing is done.
+func (s *Service) putInPlace(ctx context.Context, o *object, file *os.File, replicas ...*replica) error {
+	for _, x := range replicas {
+		_, err := x.Replace(ctx, o.Object, file, o.lock())
+		x.saw(err, s.now())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealedAs is the digest that the row of a package has once it is sealed; nil before.
+func (s *Service) sealedAs(ctx context.Context, p db.Package) ([]byte, error) {
+	row, err := s.pack(ctx, p.TenantID, SealArgs{Tenant: p.TenantID, Package: p.ID})
+	return row.ArchiveSha256, err
+}
+
+// archiveIn reads what a replica holds under the key of an archive; no file when it is nothing.
+func (s *Service) archiveIn(ctx context.Context, p db.Package, key string, x *replica) (spooled, error) {
+	for e, err := range x.List(ctx, key) {
+		if err != nil {
+			return spooled{}, err
+		}
+		if e.Key != key {
 			continue
 		}
 		file, sum, err := s.borrow(ctx, x, e)
 		if err != nil {
-			return nil, nil, err
+			return spooled{}, err
 		}
-		if sum == o.SHA256 {
-			drop(file)
-			return nil, nil, nil
-		}
-		stored, err := contentsOf(file, e.Size)
-		if err != nil {
-			drop(file)
-			return nil, nil, otherArchive(o, x, err)
-		}
-		return packageObject(p, sum, e.Size), stored, nil
+		return spooled{packageObject(p, sum, e.Size), file}, nil
 	}
-	return nil, nil, nil
+	return spooled{}, nil
+}
+
+// borrowArchive is archiveIn of what may be the package; nil when it is nothing, or the same bytes.
+func (s *Service) borrowArchive(ctx context.Context, p db.Package, o *object, x *replica) (*object, *contents, error) {
+	held, err := s.archiveIn(ctx, p, o.Key, x)
+	if err != nil || held.file == nil {
+		return nil, nil, err
+	}
+	if held.o.SHA256 == o.SHA256 {
+		drop(held.file)
+		return nil, nil, nil
+	}
+	stored, err := contentsOf(held.file, held.o.Size)
+	if err != nil {
+		drop(held.file)
+		return nil, nil, otherArchive(o, x, err)
+	}
+	return held.o, stored, nil
 }
 
 func otherArchive(o *object, x *replica, err error) error {

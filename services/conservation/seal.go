@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,28 +28,33 @@ type result struct {
 	ref    blob.Ref
 	time   time.Time // that the stamp attests
 	object *object   // of the archive; nil: in the platform's store
+
+	displaced []spooled // by the object; until it is known that the record names none of it
 }
 
 // step leads from one state of a package to the next: an act whose output bytes are stored, then a
 // transaction that keeps them and moves the state. A crash between the two repeats the act; the
 // transaction takes the first output and no other.
 type step struct {
-	name string
-	act  func(s *Service, ctx context.Context, p db.Package) (result, error)
-	keep func(s *Service, ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error)
+	name  string
+	alone bool // its output has one name, whoever makes it: one process at a time
+	act   func(s *Service, ctx context.Context, p db.Package) (result, error)
+	keep  func(s *Service, ctx context.Context, tx pgx.Tx, p db.Package, r result) (int64, error)
 }
 
 // steps by the state they start from. There is no other way for a package to move.
 var steps = map[string]step{
-	"CLOSED":  {"index", (*Service).writeIndex, (*Service).keepIndex},
-	"INDEXED": {"sign", (*Service).signIndex, (*Service).keepSignature},
-	"SIGNED":  {"stamp", (*Service).stampIndex, (*Service).keepStamp},
-	"STAMPED": {"archive", (*Service).writeArchive, (*Service).keepArchive},
+	"CLOSED":  {"index", false, (*Service).writeIndex, (*Service).keepIndex},
+	"INDEXED": {"sign", false, (*Service).signIndex, (*Service).keepSignature},
+	"SIGNED":  {"stamp", false, (*Service).stampIndex, (*Service).keepStamp},
+	"STAMPED": {"archive", true, (*Service).writeArchive, (*Service).keepArchive},
 }
 
 const (
 	sealTime = 10 * time.Minute // of one turn of sealing a package
 	noteTime = 10 * time.Second // to write down that it was over
+
+	sealElection = time.Second // between two looks at whether another process still does a step
 )
 
 // seal brings a package from wherever it stands to SEALED.
@@ -90,20 +96,65 @@ func (s *Service) take(ctx context.Context, p db.Package, next step) error {
 	ctx, span := telemetry.Tracer().Start(ctx, "conservation."+next.name,
 		trace.WithAttributes(attribute.String("package", p.ID.String()), attribute.Int("units", int(p.UnitCount))))
 	defer span.End()
+	err := s.takeAlone(ctx, p, next)
+	if err != nil {
+		span.SetStatus(codes.Error, fault.Of(err).Code)
+	}
+	return err
+}
+
+// takeAlone does a step while nobody else does it, where it has to be so: two processes of different releases may write the same package
+// with other bytes, and each would replace what the other has stored.
+func (s *Service) takeAlone(ctx context.Context, p db.Package, next step) error {
+	if !next.alone || s.replicas == nil {
+		return s.actAndKeep(ctx, p, next)
+	}
+	key := lockKey("seal", s.db.Schema(), p.ID.String())
+	tied, t, err := tie(ctx, s.db, key)
+	for err == nil && t == nil { // another process does it
+		pause(ctx, sealElection)
+		err = ctx.Err()
+		if err == nil {
+			tied, t, err = tie(ctx, s.db, key)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer t.cut(ctx)
+	now, err := s.pack(tied, p.TenantID, SealArgs{Tenant: p.TenantID, Package: p.ID})
+	if err == nil && now.State == p.State {
+		err = s.actAndKeep(tied, p, next)
+	}
+	return tornBy(tied, err)
+}
+
+func (s *Service) actAndKeep(ctx context.Context, p db.Package, next step) error {
 	r, err := next.act(s, ctx, p)
+	for _, d := range r.displaced {
+		defer drop(d.file)
+	}
+	kept := int64(0)
 	if err == nil {
 		err = s.db.Tx(ctx, p.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-			n, err := next.keep(s, ctx, tx, p, r)
-			if err == nil && n == 0 {
+			var err error
+			kept, err = next.keep(s, ctx, tx, p, r)
+			if err == nil && kept == 0 {
 				s.log.InfoContext(ctx, "another run was first: this output is not used", "package", p.ID, "step", next.name)
 			}
 			return err
 		})
 	}
-	if err != nil {
-		span.SetStatus(codes.Error, fault.Of(err).Code)
+	if len(r.displaced) == 0 || err == nil && kept > 0 {
+		return err
 	}
-	return err
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTime) // also when its turn is over
+	defer cancel()
+	back := s.putBack(ctx, p, r.displaced)
+	if back != nil && err != nil {
+		return fmt.Errorf("%w (%w)", err, back)
+	}
+	return cmp.Or(err, back)
 }
 
 // trouble notes why a step failed where everybody can read it, and says when to try again. What

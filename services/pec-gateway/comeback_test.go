@@ -54,10 +54,16 @@ func TestC17EnvelopesThatComeBack(t *testing.T) {
 		"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; example.test\r\n\r\nFinal-Recipient: rfc822; " + silent + "\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n" +
 		"--DSN\r\nContent-Type: message/rfc822\r\n\r\n" + string(whole) + "\r\n--DSN--\r\n")
 	told := func() [3]int {
-		return [3]int{len(heard[*pecv1.DeliveryStateChanged](p.house)), len(heard[*pecv1.ReceiptVerified](p.house)), len(heard[*pecv1.ClaimNotProven](p.house))}
+		changes := 0 // whether the answer to the hand-over or the acceptance is recorded first is nobody's matter
+		for _, ev := range heard[*pecv1.DeliveryStateChanged](p.house) {
+			if ev.GetState() != "MESSAGE_STATE_SUBMITTED" {
+				changes++
+			}
+		}
+		return [3]int{changes, len(heard[*pecv1.ReceiptVerified](p.house)), len(heard[*pecv1.ClaimNotProven](p.house))}
 	}
-	p.eventually("the acceptance is told", func() bool { return told()[1] == 1 && p.query(`SELECT count(*) FROM outbox`) == 0 })
-	before := told()
+	before := [3]int{1, 1, 0}
+	p.eventually("the acceptance is told", func() bool { return told() == before })
 	way := p.get(m.GetName())
 	for what, c := range map[string]struct {
 		from  string

@@ -114,6 +114,16 @@ func (l *TrustList) find(cert *x509.Certificate, at time.Time) (*Provider, *With
 	return ended, by
 }
 
+// serviceMailbox is whom providers sign as, each in a domain of its own. spec: RFC6109 §3.1.2, §5.5
+const serviceMailbox = "posta-certificata@"
+
+// signsAs says whether an address can be that of a provider, listed or not yet: authorities issue certificates to anybody, so that
+// the chain of a person's holds as well as that of a provider's.
+func (l *TrustList) signsAs(addr string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(addr)), serviceMailbox) ||
+		l != nil && slices.ContainsFunc(l.Providers, func(p Provider) bool { return containsFold(p.Signers, addr) })
+}
+
 // having gives the providers that list a certificate, by SHA-256 before SHA-1.
 func (l *TrustList) having(long, short string) []*Provider {
 	if l.certificates != nil {

@@ -11,8 +11,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,35 +38,81 @@ func readAll(t testing.TB, raw []byte) *Reading {
 	return r
 }
 
-// TestC3AlteredBytes: wherever a byte changes, no receipt is proven. TESTPLAN C3.
+// TestC3AlteredBytes: wherever a byte changes, no receipt is proven, and openssl refuses it too. A byte of the text, of daticert or of
+// the original makes the digest wrong, one of the signed attributes or of the value makes the signature wrong. TESTPLAN C3.
 func TestC3AlteredBytes(t *testing.T) {
 	w := newWorld(t)
-	in := arrived(t, w, draft())
-	act, err := in.Consegna(at, "protocollo@beta.test")
+	act, err := arrived(t, w, draft()).Consegna(at, "protocollo@beta.test")
 	require.NoError(t, err)
 	raw, r := written(t, w.beta, act)
 	require.True(t, r.Proven(verified(t, w, r)))
-	start, end := r.Signed.Start, r.Signed.End
-	step := int64(37)
-	for i := start; i < end; i += step {
-		mutant := bytes.Clone(raw)
-		mutant[i] ^= 1
+	said, ok := opensslSays(t, raw)
+	require.True(t, ok, said)
+	refused := func(what string, mutant []byte) *Report {
+		t.Helper()
 		m, err := ReadBytes(mutant)
 		require.NoError(t, err)
 		rep := verified(t, w, m)
-		require.False(t, m.Proven(rep), "byte %d of %d", i, len(raw))
-		require.NotEqual(t, StatusValid, rep.Status, "byte %d of %d", i, len(raw))
+		require.False(t, m.Proven(rep), what)
+		require.NotEqual(t, StatusValid, rep.Status, what)
+		said, ok := opensslSays(t, mutant)
+		require.False(t, ok, "%s: openssl takes what is refused here: %s", what, rep.Reason)
+		if rep.Status != StatusUnparsable {
+			require.Contains(t, said, "Verification failure", what)
+		}
+		return rep
 	}
-	// signed attributes: flip a byte of the digest inside the signature itself
+	require.Len(t, r.Signed.Parts, 3)
+	within := func(i int64) string {
+		for n, p := range r.Signed.Parts {
+			if i >= p.BodyStart && i < p.End {
+				return []string{"the text", "daticert", "the original"}[n]
+			}
+		}
+		return ""
+	}
+	seen := map[string]int{}
+	for i := r.Signed.Start; i < r.Signed.End; i += 97 {
+		mutant := bytes.Clone(raw)
+		mutant[i] ^= 1
+		part := within(i)
+		rep := refused(fmt.Sprintf("byte %d of %d, in %q", i, len(raw), part), mutant)
+		if seen[part]++; part != "" {
+			require.Equal(t, StatusInvalidDigest, rep.Status, "byte %d, in %s: %s", i, part, rep.Reason)
+		}
+	}
+	for _, part := range []string{"", "the text", "daticert", "the original"} {
+		require.NotZero(t, seen[part], "no byte of %q was changed", part)
+	}
 	p7s, err := r.P7S.Bytes(0)
 	require.NoError(t, err)
-	digest := p7s[bytes.Index(p7s, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x04})+15:]
-	digest[0] ^= 1
-	content, err := io.ReadAll(r.Signed.Raw())
-	require.NoError(t, err)
-	head := string(raw[:bytes.Index(raw, []byte("MIME-Version"))])
-	rep := verified(t, w, readAll(t, signedWith(head, string(content), p7s)))
-	require.Equal(t, StatusInvalidDigest, rep.Status)
+	signed := func(p7s []byte) []byte { // the same message with another signature, in lines as openssl wants them
+		var b bytes.Buffer
+		lines := &base64Lines{w: &b, width: 57}
+		_, err := lines.Write(p7s)
+		require.NoError(t, err)
+		require.NoError(t, lines.Close())
+		return slices.Concat(raw[:r.P7S.BodyStart], bytes.TrimSuffix(b.Bytes(), []byte("\r\n")), raw[r.P7S.End:])
+	}
+	said, ok = opensslSays(t, signed(p7s))
+	require.True(t, ok, said)
+	require.True(t, r.Proven(verified(t, w, readAll(t, signed(p7s)))))
+	attribute := func(oid byte, value int) int { // of PKCS #9, and a byte of its value behind two tags and lengths
+		return bytes.Index(p7s, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, oid}) + 9 + 4 + value
+	}
+	for what, c := range map[string]struct {
+		at   int
+		want Status
+	}{
+		"the digest among the signed attributes": {attribute(4, 3), StatusInvalidDigest},
+		"the signing time":                       {attribute(5, 3), StatusInvalidSignature},
+		"the content type that was signed":       {attribute(3, 8), StatusInvalidSignature},
+		"the value of the signature":             {len(p7s) - 1, StatusInvalidSignature},
+	} {
+		other := bytes.Clone(p7s)
+		other[c.at] ^= 1
+		require.Equal(t, c.want, refused(what, signed(other)).Status, what)
+	}
 }
 
 // TestC8C10Signers: who signed decides, not that somebody did. TESTPLAN C8 to C11.
@@ -73,6 +121,12 @@ func TestC8C10Signers(t *testing.T) {
 	tr := transit(t, draft())
 	receipt := func(g *Gestore) *Reading { _, r := written(t, g, tr.Accettazione(at)); return r }
 	asAlfa := func(from, to time.Time) *Gestore { return w.renewed(t, from, to) }
+	signing := func(address string) *Gestore { // under an authority of the list, and not in the list
+		g := w.renewed(t, at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0), address)
+		g.Address = address
+		return g
+	}
+	otherwise := &TrustList{Roots: w.trust.Roots, Providers: []Provider{w.trust.Providers[0], {Name: w.beta.Name, Signers: []string{"Ricevute@pec.beta.test"}, Domains: []string{"beta.test"}}}}
 	impostor := *w.person
 	impostor.Address = w.alfa.Address // the certificate still says the person
 	other := *w.beta
@@ -86,7 +140,10 @@ func TestC8C10Signers(t *testing.T) {
 		want Status
 	}{
 		{"the provider", w.alfa, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusValid},
-		{"a person's certificate", w.person, Verification{Trust: w.trust, At: at}, StatusUnlisted},
+		{"a person's certificate", w.person, Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"a provider that is in no list yet", signing("posta-certificata@pec.nuovo.test"), Verification{Trust: w.trust, At: at}, StatusUnlisted},
+		{"a name that only ends as a provider's does", signing("non.posta-certificata@alfa.test"), Verification{Trust: w.trust, At: at}, StatusUntrusted},
+		{"a listed provider that signs by another name, renewed", signing("ricevute@pec.beta.test"), Verification{Trust: otherwise, At: at}, StatusUnlisted},
 		{"a person as the provider", &impostor, Verification{Trust: w.trust, At: at}, StatusUntrusted},
 		{"two addresses in a certificate that is listed", two, Verification{Trust: w.trust, At: at}, StatusUntrusted},
 		{"another provider accepts", &other, Verification{Trust: w.trust, At: at, Home: w.alfa.Name}, StatusUntrusted},

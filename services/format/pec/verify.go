@@ -358,10 +358,13 @@ func soleAddress(list []Address) (string, bool) {
 func (r *Reading) judgeProvider(rep *Report, v Verification, from string) {
 	p, withdrawn := v.Trust.find(rep.Certificate, rep.JudgedAt)
 	if p == nil {
-		if strings.HasPrefix(rep.Chain, string(cms.Passed)) {
-			rep.fail(StatusUnlisted, "the certificate is not in the trust list")
-		} else {
+		switch {
+		case !strings.HasPrefix(rep.Chain, string(cms.Passed)):
 			rep.fail(StatusUntrusted, "the certificate is not in the trust list and its chain is %s", rep.Chain)
+		case r.Claim.Tipo != TipoREM && !v.Trust.signsAs(from): // registered mail names its service otherwise
+			rep.fail(StatusUntrusted, "the certificate is not in the trust list, and is for %q, as which no provider signs", from)
+		default:
+			rep.fail(StatusUnlisted, "the certificate is not in the trust list")
 		}
 		return
 	}

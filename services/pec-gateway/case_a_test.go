@@ -2,16 +2,22 @@ package pecgateway_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/devenv/nats"
@@ -224,4 +230,92 @@ func TestA15SizesAreThoseOfTheProvider(t *testing.T) {
 		p.state(m, pecv1.MessageState_MESSAGE_STATE_REFUSED)
 	}
 	p.everything()
+}
+
+// TestA18RefusedBeforeConnecting: a message with a copy and no recipient, or with recipients that are none, is refused at each door (the
+// call, a draft, another service's request) with the field that is wrong and what to mend. Nothing is written down and the provider's
+// server is not even called. What the access point would do with a message without To the sandbox's tests show. TESTPLAN A18.
+func TestA18RefusedBeforeConnecting(t *testing.T) {
+	t.Parallel()
+	h := prepare(t, quickly)
+	conf, text := selfSigned(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	f := newFront(t, h.world.Endpoints().PEC.SMTPSAddr, h.world.CAPEM(), conf)
+	file := filepath.Join(h.opts.Dir, "ca.pem")
+	trusted, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(append(trusted, '\n'), text...), 0o600))
+	h.opts.Config = strings.Replace(h.opts.Config, strconv.Quote(h.world.Endpoints().PEC.SMTPSAddr), strconv.Quote(f.address), 1)
+	h.start()
+	p := &post{house: h}
+	p.begin()
+	p.believe()
+	before := f.visited() // when the mailbox was tried
+	for name, c := range map[string]struct {
+		to, cc []string
+		field  string
+		code   string
+	}{
+		"a copy alone":           {nil, []string{recipient}, "to", "TO_MISSING"},
+		"nobody":                 {nil, nil, "to", "TO_MISSING"},
+		"a recipient injected":   {[]string{"a@beta.test>\r\nRCPT TO:<b@beta.test"}, nil, "to[0]", "RECIPIENT_INVALID"},
+		"a copy with a new line": {[]string{recipient}, []string{"a@beta.test\r\nBcc: b@beta.test"}, "cc[0]", "RECIPIENT_INVALID"},
+	} {
+		req := p.request(c.to...)
+		req.Cc = c.cc
+		_, err := p.api.SendMessage(t.Context(), req)
+		require.Error(t, err, name)
+		require.True(t, fault.Permanent(err), name)
+		named := func(fields []fault.Field, path string) bool {
+			return slices.ContainsFunc(fields, func(f fault.Field) bool { return f.Path == path && f.Message != "" })
+		}
+		require.True(t, named(fault.Of(err).Fields, c.field), "%s: %v %v", name, err, fault.Of(err).Fields)
+
+		d := p.draft(p.box, &pecv1.Draft{Subject: "Bozza", Text: "x", To: c.to, Cc: c.cc})
+		_, err = p.drafts().SendDraft(t.Context(), &pecv1.SendDraftRequest{Name: d.GetName(), RequestId: uuid.NewString()})
+		requireFault(t, err, "MESSAGE_NOT_ACCEPTABLE")
+		fields := fault.Of(err).Fields
+		require.True(t, named(fields, c.field), "%s: %v", name, fields)
+		require.True(t, slices.ContainsFunc(fields, func(f fault.Field) bool { return f.Code == c.code }), "%s: %v", name, fields)
+
+		req.RequestId = uuid.NewString()
+		p.requested(req)
+		refused := func() *pecv1.MessageRequestRefused {
+			for _, e := range heard[*pecv1.MessageRequestRefused](h) {
+				if e.GetRequestId() == req.GetRequestId() {
+					return e
+				}
+			}
+			return nil
+		}
+		p.eventually(name+": who asked is told", func() bool { return refused() != nil })
+		require.Equal(t, "MESSAGE_NOT_ACCEPTABLE", refused().GetCode(), name)
+		require.Equal(t, fault.Of(err).Message, refused().GetReason(), name)
+	}
+	require.Zero(t, p.query(`SELECT count(*) FROM message WHERE direction = 2`))
+	require.Zero(t, p.query(`SELECT count(*) FROM sending_attempt`))
+	require.Equal(t, before, f.visited(), "the provider's server was called")
+	require.Empty(t, p.submissions())
+
+	good := p.request(recipient)
+	good.Cc = []string{"destinatario@alfa.test"}
+	m, err := p.api.SendMessage(t.Context(), good)
+	require.NoError(t, err)
+	p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	require.Greater(t, f.visited(), before)
+	p.everything()
+}
+
+// requested asks for a message as another service does.
+func (p *post) requested(req *pecv1.SendMessageRequest) {
+	p.t.Helper()
+	raw, err := proto.Marshal(req)
+	require.NoError(p.t, err)
+	probe := p.Host("probe")
+	ref, err := probe.Blobs.Put(p.t.Context(), tenant, raw)
+	require.NoError(p.t, err)
+	require.NoError(p.t, probe.DB.Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+		return probe.Bus.Emit(ctx, tx, &pecv1.MessageRequested{
+			Mailbox: p.box, RequestId: req.GetRequestId(), Request: &eventv1.Blob{Uri: ref.URI(), Sha256: ref.SHA256[:], Size: ref.Size},
+		})
+	}))
 }

@@ -120,8 +120,9 @@ type house struct {
 	opts    runtest.Options
 	secrets map[string]string // passwords by address
 	next    int
-	ahead   atomic.Int64 // of the gateway's clock, in nanoseconds
-	outside *pg.DB       // of a gateway in a process of its own
+	others  map[string]bool // Message-IDs of what another program of the owner sent
+	ahead   atomic.Int64    // of the gateway's clock, in nanoseconds
+	outside *pg.DB          // of a gateway in a process of its own
 }
 
 type ear struct {

@@ -73,6 +73,10 @@ func (h *house) flood(n int, to ...string) string {
 		_, err = rfc.Compose(&raw, d)
 		require.NoError(h.t, err)
 		require.NoError(h.t, c.SendMail(sender, d.Recipients(), &raw))
+		if h.others == nil {
+			h.others = map[string]bool{}
+		}
+		h.others[d.MessageID] = true
 	}
 	return d.MessageID
 }

@@ -54,4 +54,5 @@ func TestAnswersAreOfOneMoment(t *testing.T) {
 			p.exec(s)
 		}
 	}
+	p.everything()
 }

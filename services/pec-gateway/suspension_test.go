@@ -42,4 +42,6 @@ func TestSuspendedTenant(t *testing.T) {
 
 	p.Resume(tenant)
 	p.reaches(p.send(recipient), pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	p.everything()
+	p.house.invariants(box)
 }

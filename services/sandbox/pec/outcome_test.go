@@ -209,6 +209,8 @@ func TestA18Refusals(t *testing.T) {
 		"recipient not named": {string(good), []string{recipient, at("altro")}, "neither in To nor in Cc"},
 		"other From":          {strings.Replace(string(good), sender, "altri@alfa.test", 1), []string{recipient}, "reverse path"},
 		"Bcc":                 {"Bcc: x@beta.test\r\n" + string(good), []string{recipient}, "Bcc"},
+		"Cc without To":       {strings.Replace(string(good), "\r\nTo: ", "\r\nCc: ", 1), []string{recipient}, "To"},
+		"two From":            {"From: altri@alfa.test\r\n" + string(good), []string{recipient}, "From"},
 		"no header":           {"ciao\r\n", []string{recipient}, "From"},
 	} {
 		require.NoError(t, n.submit(sender, c.to, []byte(c.raw)), name)
@@ -223,7 +225,7 @@ func TestA18Refusals(t *testing.T) {
 	require.Empty(t, n.about(recipient, ""))
 	log, err := n.c.PECSubmissions(t.Context(), sender)
 	require.NoError(t, err)
-	require.Len(t, log, 4)
+	require.Len(t, log, 6)
 	for _, s := range log {
 		require.False(t, s.Accepted)
 	}

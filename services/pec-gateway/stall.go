@@ -29,11 +29,15 @@ const (
 	silentSending = "SENDING_SILENT"
 )
 
+// implicitPatience is how long the acceptance may come after a receipt about a recipient, which shows that there is one.
+const implicitPatience = time.Hour
+
 // stall is what is amiss with a sent message although no receipt says so.
 type stall struct {
 	code       string
 	since      time.Time
 	recipients int
+	implicit   bool // the acceptance is missing of a message that was accepted
 }
 
 // stallOf says what time alone says of a message, and when it says more; zero: never. It invents no state.
@@ -45,8 +49,8 @@ func stallOf(state pec.State, known []pec.Fact, patience time.Duration, now time
 		if due := submitted.Add(patience); now.Before(due) {
 			return stall{}, due
 		}
-		return stall{stalledAcceptance, submitted, len(state.Recipients)}, time.Time{}
-	case pec.SendAccepted:
+		return stall{code: stalledAcceptance, since: submitted, recipients: len(state.Recipients)}, time.Time{}
+	case pec.SendAccepted, pec.SendDelivered, pec.SendPartly, pec.SendNotDelivered:
 	default:
 		return stall{}, time.Time{}
 	}
@@ -59,15 +63,15 @@ func stallOf(state pec.State, known []pec.Fact, patience time.Duration, now time
 		}
 	}
 	missing := state.MissingNotices(accepted, now)
-	switch due := accepted.Add(patience); {
+	switch due := accepted.Add(min(patience, implicitPatience)); {
 	case overdue.recipients > 0:
 		return overdue, next
 	case len(missing) > 0:
-		return stall{stalledNotice, accepted, len(missing)}, next
+		return stall{code: stalledNotice, since: accepted, recipients: len(missing)}, next
 	case state.Implicit && now.Before(due):
 		return stall{}, sooner(next, due)
 	case state.Implicit:
-		return stall{stalledAcceptance, accepted, len(state.Recipients)}, next
+		return stall{code: stalledAcceptance, since: accepted, recipients: len(state.Recipients), implicit: true}, next
 	}
 	return stall{}, next
 }
@@ -108,6 +112,18 @@ var stallAdvice = map[string]string{
 		"term depends on it use another way now: without a delivery receipt nothing was served.",
 	stalledNotice: "The message was accepted, and neither a delivery receipt nor a notice of missing delivery has come, which is due within 24 hours. Ask the provider " +
 		"by the identifier of the acceptance; when a term depends on it use another way.",
+}
+
+// implicitAdvice takes the place of that for ACCEPTANCE_MISSING when there is a receipt about a recipient.
+const implicitAdvice = "A receipt shows that the provider accepted the message, and the acceptance itself has not come: it is the proof of when it was sent. Look for it in the " +
+	"mailbox, a rule there may have moved or deleted it, and ask the provider for its log by our Message-ID. Do not send it again."
+
+// adviceOn says what a person does about a code.
+func adviceOn(code string, implicit bool) string {
+	if code == stalledAcceptance && implicit {
+		return implicitAdvice
+	}
+	return stallAdvice[code]
 }
 
 // watch keeps what is amiss with a message and when to look again, and tells what is new. The caller has
@@ -154,7 +170,7 @@ func (s *Service) tellStall(ctx context.Context, tx pgx.Tx, row db.Message, st s
 	}
 	err = s.bus.Emit(bus.WithCorrelation(ctx, row.ID.String()), tx, &pecv1.DeliveryStalled{
 		Message: messageName(row.TenantID, row.MailboxID, row.ID), Code: st.code, Since: timestamppb.New(st.since),
-		Recipients: int32(min(st.recipients, 1<<30)), Advice: stallAdvice[st.code], RequestId: request, //nolint:gosec // bounded
+		Recipients: int32(min(st.recipients, 1<<30)), Advice: adviceOn(st.code, st.implicit), RequestId: request, //nolint:gosec // bounded
 	})
 	if err != nil || st.code != stalledAcceptance {
 		return err
@@ -163,9 +179,13 @@ func (s *Service) tellStall(ctx context.Context, tx pgx.Tx, row db.Message, st s
 	if err != nil || others > 0 {
 		return err
 	}
+	what := "a message was handed over at %s"
+	if st.implicit {
+		what = "the first receipt about a message is of %s"
+	}
 	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{
 		Mailbox: mailboxName(row.TenantID, row.MailboxID), Code: silentSending,
-		Reason: fmt.Sprintf("%s: a message was handed over at %s and no acceptance has come", silentSending, st.since.UTC().Format(time.RFC3339)),
+		Reason: fmt.Sprintf("%s: "+what+" and no acceptance has come", silentSending, st.since.UTC().Format(time.RFC3339)),
 	})
 }
 
@@ -262,7 +282,7 @@ func stallShown(m db.Message, out *pecv1.Delivery) {
 	}
 	out.StallCode, out.StallTime = m.StallCode, stamp(m.StallAt)
 	if out.GetAdvice() == "" {
-		out.Advice = stallAdvice[m.StallCode]
+		out.Advice = adviceOn(m.StallCode, pecv1.MessageState(m.State) != pecv1.MessageState_MESSAGE_STATE_SUBMITTED)
 	}
 }
 

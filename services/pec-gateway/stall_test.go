@@ -84,6 +84,57 @@ func TestE10Silence(t *testing.T) {
 	p.house.invariants(p.mailbox())
 }
 
+// TestE2E10AcceptanceMissingAfterADelivery: a receipt shows that a message was accepted, and the acceptance itself has not come an hour
+// later. Somebody is told, once, whether all recipients have the message, one of them or none; the state is what it was. The acceptance
+// that comes after all ends it. TESTPLAN E2, E10.
+func TestE2E10AcceptanceMissingAfterADelivery(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, watching)
+	p.believe()
+	p.fault(client.FaultPECLate, func(f *client.Fault) { f.Type, f.Count, f.After = "accettazione", 2, "90m" })
+	all, some := p.send(recipient), p.send(recipient, "muta@beta.test")
+	p.state(all, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	p.state(some, pecv1.MessageState_MESSAGE_STATE_ACCEPTED)
+	p.fault(client.FaultPECDrop, func(f *client.Fault) { f.Type, f.Count = "accettazione", 1 })
+	none := p.send("inesistente@beta.test")
+	p.state(none, pecv1.MessageState_MESSAGE_STATE_FAILED)
+	p.pass(58 * time.Minute)
+	p.turn()
+	require.Empty(t, heard[*pecv1.DeliveryStalled](p.house), "it is early")
+	p.pass(3 * time.Minute)
+	for m, state := range map[*pecv1.Message]pecv1.MessageState{all: pecv1.MessageState_MESSAGE_STATE_DELIVERED,
+		some: pecv1.MessageState_MESSAGE_STATE_ACCEPTED, none: pecv1.MessageState_MESSAGE_STATE_FAILED} {
+		d := p.overdue(m, "ACCEPTANCE_MISSING")
+		require.Equal(t, state, d.GetState())
+		require.Contains(t, d.GetAdvice(), "the proof of when it was sent")
+		p.eventually("it is told", func() bool { return len(p.stalls(m)) == 1 })
+	}
+	for _, ev := range heard[*pecv1.DeliveryStalled](p.house) {
+		require.Contains(t, ev.GetAdvice(), "the proof of when it was sent")
+	}
+	p.eventually("one alarm for the mailbox", func() bool { return p.alarms() == 1 })
+	list, err := p.delivery.ListDeliveries(t.Context(), &pecv1.ListDeliveriesRequest{Parent: p.box})
+	require.NoError(t, err)
+	require.Len(t, list.GetDeliveries(), 3, "they are shown among what waits, also what is delivered")
+
+	p.pass(30 * time.Minute) // the late acceptances
+	p.overdue(all, "")
+	p.overdue(some, "")
+	p.overdue(none, "ACCEPTANCE_MISSING")
+	p.state(all, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	require.NoError(t, p.sandbox.ForgePEC(t.Context(), client.PECForge{Mailbox: sender, Tipo: "accettazione", MsgID: none.GetMessageId(),
+		Identificativo: p.get(none.GetName()).GetProviderId(), Recipient: "inesistente@beta.test", How: "valid"}))
+	p.overdue(none, "")
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_FAILED, p.get(none.GetName()).GetState())
+	p.turn()
+	for _, m := range []*pecv1.Message{all, some, none} {
+		require.Equal(t, []string{"ACCEPTANCE_MISSING"}, p.stalls(m), "told once")
+		require.Empty(t, p.get(m.GetName()).GetContradictions())
+	}
+	require.Equal(t, 1, p.alarms())
+	p.everything()
+}
+
 // turn waits until overdue messages were looked at once more.
 func (p *post) turn() {
 	p.t.Helper()

@@ -118,7 +118,7 @@ type Recipient struct {
 type State struct {
 	State          SendState
 	Final          bool
-	Implicit       bool // accepted as a receipt of a recipient shows, the acceptance itself is missing
+	Implicit       bool // accepted as a receipt about a recipient shows, the acceptance itself is missing; in any state
 	Identificativo string
 	Recipients     []Recipient
 	Settled        int
@@ -155,7 +155,7 @@ func Derive(recipients []string, facts []Fact, now time.Time) State {
 		s.Identificativo = b.ids[0]
 	}
 	s.State, s.Final = b.overall(final, delivered)
-	s.Implicit = s.State == SendAccepted && !b.has[FactAccepted]
+	s.Implicit = b.receipts() && !b.has[FactAccepted]
 	return s
 }
 
@@ -287,8 +287,13 @@ func (b *book) second(notices []time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// receipts says whether there is a receipt about a recipient, which only a message has that was accepted.
+func (b *book) receipts() bool {
+	return b.has[FactDelivered] || b.has[FactFailed] || b.has[FactNotice]
+}
+
 func (b *book) overall(final, delivered int) (SendState, bool) {
-	receipts := b.has[FactDelivered] || b.has[FactFailed] || b.has[FactNotice]
+	receipts := b.receipts()
 	switch {
 	case b.has[FactRefused] && !b.has[FactAccepted] && !receipts:
 		return SendRefused, true

@@ -189,6 +189,11 @@ func TestE2E3E4E8DeriveTable(t *testing.T) {
 	require.True(t, Derive([]string{"a"}, []Fact{acc, to(FactNotice, 23, "a")}, h(23+49)).Final)
 	require.True(t, Derive([]string{"a"}, []Fact{to(FactDelivered, 1, "a")}, h(2)).Recipients[0].Final)
 	require.True(t, Derive([]string{"a", "b"}, []Fact{to(FactDelivered, 1, "a")}, h(2)).Implicit)
+	for _, kind := range []FactKind{FactDelivered, FactFailed, FactNotice} { // whatever the state
+		require.True(t, Derive([]string{"a"}, []Fact{to(kind, 1, "a")}, h(2)).Implicit)
+		require.False(t, Derive([]string{"a"}, []Fact{acc, to(kind, 1, "a")}, h(2)).Implicit)
+	}
+	require.False(t, Derive([]string{"a"}, []Fact{{Kind: FactRefused, At: at}}, h(2)).Implicit)
 	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, to(FactDelivered, 1, "a"), to(FactFailed, 1, "a")}, h(2)).Contradictions)
 	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, {Kind: FactAccepted, At: at, Identificativo: "2"}}, h(2)).Contradictions)
 	require.NotEmpty(t, Derive([]string{"a"}, []Fact{acc, to(FactDelivered, 1, "z")}, h(2)).Contradictions)

@@ -4,21 +4,31 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
+	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 func field(f conservationv1.SearchField, value string) *conservationv1.SearchQuery {
@@ -46,6 +56,12 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	conn := h.DialKey("conservation", "")
 	api := conservationv1.NewInspectionServiceClient(conn)
 	who, as := grant(field(conservationv1.SearchField_SEARCH_FIELD_NAME, "bianchi"))
+	admin := pgtest.Admin(t, h.DB("conservation"))
+	holds := func() map[string]string { // all that there is but for what is noted of visits, and packages that visitors ordered
+		return h.everything(t, admin, "inspection", "inspector", "distribution", "audit_entry", "request_log", "archive_copy", "archive_cursor", "archive_position", "archive_timer",
+			"river_client", "river_client_queue", "river_job", "river_leader", "river_queue")
+	}
+	before := holds()
 
 	got, err := api.GetInspection(as, &conservationv1.GetInspectionRequest{})
 	require.NoError(t, err)
@@ -94,11 +110,7 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	_, files := unpack(t, drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err }))
 	silent(t, files, "Verdi")
 
-	// It is no key: no other method takes it, as metadata or as bearer, and none of its own writes documents.
-	_, err = conservationv1.NewConservationServiceClient(conn).ClosePackage(as, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year})
-	require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind)
-	_, err = conservationv1.NewExhibitionServiceClient(conn).SearchDocuments(as, &conservationv1.SearchDocumentsRequest{Parent: "tenants/acme"})
-	require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind)
+	h.noKey(t, as)
 	_, err = api.GetInspection(metadata.AppendToOutgoingContext(ctx, inspectorHeader, "ci_wrong"), &conservationv1.GetInspectionRequest{})
 	require.Equal(t, "INSPECTOR_UNKNOWN", code(err))
 	_, err = api.GetInspection(ctx, &conservationv1.GetInspectionRequest{})
@@ -117,8 +129,9 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	_, err = api.InspectDocuments(asOther, &conservationv1.InspectDocumentsRequest{})
 	require.Equal(t, "INSPECTOR_REVOKED", code(err))
 	h.admin(t, `UPDATE inspector SET begins_at = begins_at - interval '49 hours', ends_at = ends_at - interval '49 hours' WHERE revoked_at IS NULL`)
-	_, err = api.InspectDocuments(as, &conservationv1.InspectDocumentsRequest{})
-	require.Equal(t, "INSPECTOR_ENDED", code(err))
+	late := every(t, as, conn, d.GetName(), units["bianchi"], "INSPECTOR_ENDED")
+	every(t, asOther, conn, d.GetName(), units["bianchi"], "INSPECTOR_REVOKED")
+	require.Equal(t, before, holds(), "nothing was written in all of this")
 
 	logged, err := tenant.ListInspections(ctx, &conservationv1.ListInspectionsRequest{Parent: "tenants/acme", Inspector: who.GetName()})
 	require.NoError(t, err)
@@ -128,7 +141,8 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 		actions = append(actions, i.GetAction())
 	}
 	slices.Reverse(actions)
-	require.Equal(t, []string{"grant", "search", "search", "view", "denied", "denied", "integrity", "denied", "distribution", "distribution", "download", "denied"}, actions)
+	shown := []string{"grant", "search", "search", "view", "denied", "denied", "integrity", "denied", "distribution", "distribution", "download"}
+	require.Equal(t, append(shown, slices.Repeat([]string{"denied"}, late)...), actions, "what came too late too")
 	refused := logged.GetInspections()[len(actions)-1-4]
 	require.Equal(t, []string{units["verdi"], "UNIT_NOT_FOUND"}, []string{refused.GetResource(), refused.GetDetail()}, "what was asked for in vain")
 	var kept int
@@ -142,6 +156,42 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 		_, err = tenant.CreateInspector(ctx, &conservationv1.CreateInspectorRequest{Parent: "tenants/acme", Inspector: &conservationv1.Inspector{FullName: "x", ExpireTime: timestamppb.New(time.Now().Add(bad))}})
 		require.Equal(t, "INSPECTOR_TERM", code(err))
 	}
+}
+
+// noKey: an inspector's token opens no method but those of inspections, neither as what it is nor as a bearer.
+func (h *house) noKey(t testing.TB, as context.Context) {
+	t.Helper()
+	sent, _ := metadata.FromOutgoingContext(as)
+	bearer := h.DialKey("conservation", sent.Get(inspectorHeader)[0])
+	none := h.DialKey("conservation", "")
+	others := methods(t, func(name string) bool { return !strings.Contains(name, ".InspectionService.") })
+	require.Greater(t, len(others), 50)
+	for _, m := range others {
+		err := call(as, none, m, nil)
+		require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind, "%s: %v", m.FullName(), err)
+		err = call(as, bearer, m, nil)
+		require.Equal(t, fault.KindUnauthenticated, fault.Of(err).Kind, "%s: %v", m.FullName(), err)
+	}
+}
+
+// every calls all methods of inspections, which are all refused for one reason, and says how many there are.
+func every(t testing.TB, as context.Context, conn grpc.ClientConnInterface, distribution, unit, want string) int {
+	t.Helper()
+	requests := map[protoreflect.Name]proto.Message{
+		"InspectFile": &conservationv1.InspectFileRequest{Unit: unit}, "InspectIntegrity": &conservationv1.InspectIntegrityRequest{Unit: unit},
+		"GetInspectionDistribution":      &conservationv1.GetInspectionDistributionRequest{Name: distribution},
+		"DownloadInspectionDistribution": &conservationv1.DownloadInspectionDistributionRequest{Name: distribution},
+	}
+	all := methods(t, func(name string) bool { return strings.Contains(name, ".InspectionService.") })
+	require.Len(t, all, 7)
+	for _, m := range all {
+		var request any
+		if r := requests[m.Name()]; r != nil {
+			request = r
+		}
+		require.Equal(t, want, code(call(as, conn, m, request)), m.FullName())
+	}
+	return len(all)
 }
 
 // breakCopies changes a byte of each file below a folder whose path has a part in it, in the middle of the content looked for.
@@ -232,6 +282,8 @@ func Test48_IntegrityReport(t *testing.T) {
 		h.await(t, "mended from the other copy", func() bool { r, _ := ask(); return r.GetIntact() })
 	}
 
+	reportOfAny(t, h)
+
 	// Before there is a package, what was taken in is looked at.
 	fresh := h.invoice(t, 50)
 	h.settle(t, ctx, fresh)
@@ -245,3 +297,96 @@ func Test48_IntegrityReport(t *testing.T) {
 	require.False(t, r.GetIntact())
 	require.Contains(t, bad, "the files of the document in the second replica")
 }
+
+// measured is a replica that counts what is asked of it.
+type measured struct {
+	vault.Vault
+	opened, bytes, listed, written atomic.Int64
+}
+
+func (c *measured) Open(ctx context.Context, o vault.Object) (io.ReadCloser, error) {
+	c.opened.Add(1)
+	r, err := c.Vault.Open(ctx, o)
+	return &measuredReader{r, c}, err
+}
+
+func (c *measured) List(ctx context.Context, prefix string) iter.Seq2[vault.Entry, error] {
+	c.listed.Add(1)
+	return c.Vault.List(ctx, prefix)
+}
+
+func (c *measured) Put(ctx context.Context, o vault.Object, r io.ReaderAt, lock vault.Lock) error {
+	c.written.Add(1)
+	return c.Vault.Put(ctx, o, r, lock)
+}
+
+type measuredReader struct {
+	io.ReadCloser
+	c *measured
+}
+
+func (r *measuredReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.c.bytes.Add(int64(n))
+	return n, err
+}
+
+// reportOfAny: the work that a report takes does not grow with the archive. Of a package of forty documents as of one of three each replica is
+// read once, from end to end; the database is asked in as many
+// transactions; one signature is made, and no time stamp.
+func reportOfAny(t *testing.T, h *house) {
+	t.Helper()
+	const many = 40
+	taken, _, _ := h.counts()
+	var events []*invoicev1.InvoiceSettled
+	for i := range many {
+		ev := h.invoice(t, 1000+i)
+		ev.FiscalYear = year - 1
+		events = append(events, ev)
+	}
+	small := h.units(t, "")[0]
+	h.settleAll(t, events)
+	h.await(t, "taken", func() bool { now, _, _ := h.counts(); return now == taken+many })
+	closed, err := h.client.ClosePackage(context.Background(), &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: year - 1})
+	require.NoError(t, err)
+	large := h.awaitSealed(t, closed.GetName())
+	require.EqualValues(t, many, large.GetUnitCount())
+	unit := h.units(t, events[many/2].GetInvoice())[0]
+	receiptOf(t, h, conservationv1.NewEvidenceServiceClient(h.Operator("conservation")), unit.GetName())
+	h.await(t, "the log has the package", func() bool { return h.counted(t, "log_pending") == 0 })
+
+	asked := func(n byte, u *conservationv1.Unit) (transactions int64) {
+		ctx, trace := traced(n)
+		own, err := pg.Open(ctx, h.DB("conservation").Config())
+		require.NoError(t, err)
+		defer own.Close()
+		first, second := &measured{Vault: h.service.replicas.all[0].Vault}, &measured{Vault: h.service.replicas.all[1].Vault}
+		s := h.another(first, second)
+		s.db = own
+		stamped := h.stamps()
+		tenant, id, err := parseName("name", u.GetName(), "units", noUnit(u.GetName()))
+		require.NoError(t, err)
+		r, err := s.integrity(ctx, tenant, id)
+		require.NoError(t, err)
+		require.True(t, r.GetIntact(), "%s", r.GetContent())
+		size := h.pack(t, u.GetPackage()).GetArchive().GetSize()
+		for _, c := range []*measured{first, second} {
+			require.Equal(t, []int64{1, size, 0, 0}, []int64{c.opened.Load(), c.bytes.Load(), c.listed.Load(), c.written.Load()}, "one pass over the package")
+		}
+		signed := 0
+		for _, span := range h.spans.GetSpans() {
+			if span.Name == "signer.sign" && span.SpanContext.TraceID().String() == trace {
+				signed++
+			}
+		}
+		require.Equal(t, 1, signed)
+		require.Equal(t, stamped, h.stamps())
+		transactions = own.Pool().Stat().AcquireCount()
+		require.Positive(t, transactions)
+		return transactions
+	}
+	require.Equal(t, asked(41, small), asked(42, unit))
+}
+
+// stamps is how many time stamps the authorities gave.
+func (h *house) stamps() int { return h.authority(0).Granted() + h.authority(1).Granted() }

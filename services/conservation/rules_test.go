@@ -12,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
@@ -24,45 +26,78 @@ import (
 	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
-// Test38_SwappedPackage puts a whole, valid package in the place of another. On one disk the other one mends it. Where an operator
-// swaps both and mends his rows too, the log contradicts him, and so does the owner's receipt.
+// Test38_SwappedPackage puts a whole, valid package in the place of another: one of the same tenant, and one of another tenant. On one disk
+// the other one mends it. Where an operator swaps both and mends his rows too, the log contradicts him, and so does the owner's receipt.
 func Test38_SwappedPackage(t *testing.T) {
 	t.Parallel()
+	for _, of := range []string{"acme", "beta"} {
+		t.Run(of, func(t *testing.T) {
+			t.Parallel()
+			swappedPackage(t, of)
+		})
+	}
+}
+
+// sealedOf is a package of one invoice of a tenant, sealed.
+func (h *house) sealedOf(t *testing.T, tenant string, n int, y int32) *conservationv1.Package {
+	t.Helper()
+	ctx := context.Background()
+	taken, _, _ := h.counts()
+	ev := h.invoice(t, n)
+	ev.FiscalYear, ev.Invoice = y, strings.Replace(ev.GetInvoice(), "tenants/acme/", "tenants/"+tenant+"/", 1)
+	for _, b := range []*eventv1.Blob{ev.GetTransmitted(), ev.GetReceipts()[0].GetContent()} {
+		ref, err := blob.ParseURI(b.GetUri())
+		require.NoError(t, err)
+		raw, err := h.probe.Blobs.Get(ctx, ref)
+		require.NoError(t, err)
+		ref, err = h.probe.Blobs.Put(ctx, tenant, raw)
+		require.NoError(t, err)
+		b.Uri = ref.URI()
+	}
+	require.NoError(t, h.probe.DB.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error { return h.probe.Bus.Emit(ctx, tx, ev) }))
+	h.await(t, "taken", func() bool { now, _, _ := h.counts(); return now == taken+1 })
+	p, err := h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/" + tenant, FiscalYear: y})
+	require.NoError(t, err)
+	return h.awaitSealed(t, p.GetName())
+}
+
+func swappedPackage(t *testing.T, of string) {
 	ctx := context.Background()
 	h, api := openLogged(t)
-	var packages [2]*conservationv1.Package
-	for i, y := range []int32{2024, 2025} {
-		ev := h.invoice(t, i)
-		ev.FiscalYear = y
-		h.settle(t, ctx, ev)
-		h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == i+1 })
-		p, err := h.client.ClosePackage(ctx, &conservationv1.ClosePackageRequest{Parent: "tenants/acme", FiscalYear: y})
-		require.NoError(t, err)
-		packages[i] = h.awaitSealed(t, p.GetName())
+	as := func(tenant string) conservationv1.ConservationServiceClient {
+		return conservationv1.NewConservationServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: tenant, Scopes: []string{"archive.read"}})))
 	}
+	own, other := h.sealedOf(t, "acme", 0, 2024), h.sealedOf(t, of, 1, 2025)
 	var receipt *tlog.Receipt
 	h.await(t, "receipt of the package", func() bool {
-		r, err := api.GetPackageReceipt(ctx, &conservationv1.GetPackageReceiptRequest{Name: packages[0].GetName(), Latest: true})
+		r, err := api.GetPackageReceipt(ctx, &conservationv1.GetPackageReceiptRequest{Name: own.GetName(), Latest: true})
 		if err == nil {
 			receipt, err = tlog.ParseReceipt(r.GetReceipt())
 			require.NoError(t, err)
 		}
 		return err == nil
 	})
-	first, second := h.download(t, packages[0].GetName(), archiveFile), h.download(t, packages[1].GetName(), archiveFile)
+	first, err := fetchPackage(as("acme"), own.GetName())
+	require.NoError(t, err)
+	second, err := fetchPackage(as(of), other.GetName())
+	require.NoError(t, err)
+	h.judgeBytes(t, other, second) // it is a good one, where it belongs
 	put := func(disk string) {
-		path := filepath.Join(disk, "objects", "tenants", "acme", "packages", lastOf(packages[0].GetName())+".zip")
+		path := filepath.Join(disk, "objects", "tenants", "acme", "packages", lastOf(own.GetName())+".zip")
 		require.NoError(t, os.Chmod(path, 0o600))
 		require.NoError(t, os.WriteFile(path, second, 0o600))
 	}
 	put(h.disks[0])
-	tenant := conservationv1.NewConservationServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
 	h.await(t, "the other copy is read", func() bool { // the one that comes upon the wrong bytes does not end well
-		raw, err := fetchPackage(tenant, packages[0].GetName())
-		return err == nil && bytes.Equal(first, raw)
+		raw, err := fetchPackage(as("acme"), own.GetName())
+		if err == nil {
+			require.Equal(t, first, raw, "never the bytes of another")
+		}
+		return err == nil
 	})
 	h.await(t, "mended", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.repairs) > 0 })
 
@@ -74,13 +109,20 @@ func Test38_SwappedPackage(t *testing.T) {
 		`UPDATE archive_object SET sha256 = $1, size = $2 WHERE key LIKE '%/packages/' || $3 || '.zip'`,
 		`UPDATE package SET archive_sha256 = $1, archive_size = $2 WHERE id::text = $3`,
 	} {
-		_, err := admin.Exec(ctx, statement, sum[:], len(second), lastOf(packages[0].GetName()))
+		_, err := admin.Exec(ctx, statement, sum[:], len(second), lastOf(own.GetName()))
 		require.NoError(t, err)
 	}
-	require.Equal(t, second, h.download(t, packages[0].GetName(), archiveFile), "the service itself believes its rows")
+	raw, err := fetchPackage(as("acme"), own.GetName())
+	require.NoError(t, err)
+	require.Equal(t, second, raw, "the service itself believes its rows")
 	_, f := h.runCheck(t, deepKind, "")
 	require.Equal(t, "PROBLEMS", f.Verdict)
-	require.Contains(t, fmt.Sprint(f.Problems), lastOf(packages[0].GetName()))
+	require.Contains(t, fmt.Sprint(f.Problems), lastOf(own.GetName()))
+	list, err := as("acme").ListUnits(ctx, &conservationv1.ListUnitsRequest{Parent: "tenants/acme", Package: own.GetName()})
+	require.NoError(t, err)
+	report, err := h.reader().GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: list.GetUnits()[0].GetName()})
+	require.NoError(t, err)
+	require.False(t, report.GetIntact(), "%s", report.GetContent())
 	p, err := custody.ReadPackage(second)
 	require.NoError(t, err)
 	signer, err := tlog.NewSigner(origin, logSeed())

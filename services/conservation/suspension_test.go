@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/fault"
 )
@@ -33,6 +36,14 @@ func test56SuspendedTenant(t *testing.T, h *house, units map[string]string) {
 	}
 
 	deposits := conservationv1.NewDepositServiceClient(conn)
+	for _, m := range methods(t, func(string) bool { return true }) { // whoever may read goes on reading, by every method
+		access, _ := proto.GetExtension(m.Options(), tenancyv1.E_Access).(*tenancyv1.Access)
+		if access.GetScope() == "" || access.GetPublic() {
+			continue
+		}
+		goesOn := strings.HasSuffix(access.GetScope(), ".read") || access.GetWhileSuspended()
+		require.Equal(t, goesOn, code(call(ctx, conn, m, nil)) != "TENANT_SUSPENDED", m.FullName())
+	}
 	stream, err := deposits.CreateDeposit(ctx)
 	require.NoError(t, err)
 	_, err = stream.CloseAndRecv() // refused before anything is said

@@ -169,15 +169,16 @@ func collect[P page](c *cli, ask func(token string, size int32) (P, error)) (P, 
 	return all, nil
 }
 
-// repeated finds the rows of a page and its token.
+// repeated finds the rows of a page, which are its first list, and its token.
 func repeated(m proto.Message) (count func() int, token protoreflect.FieldDescriptor) {
 	fields := m.ProtoReflect().Descriptor().Fields()
-	count = func() int { return 0 }
+	var rows protoreflect.FieldDescriptor
+	count = func() int { return m.ProtoReflect().Get(rows).List().Len() }
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		switch {
-		case field.IsList():
-			count = func() int { return m.ProtoReflect().Get(field).List().Len() }
+		case field.IsList() && rows == nil:
+			rows = field
 		case field.Name() == "next_page_token":
 			token = field
 		}

@@ -43,7 +43,7 @@ func (a inspections) InspectDocuments(ctx context.Context, req *conservationv1.I
 	}
 	q, err := v.within(req.GetQuery())
 	if err != nil {
-		return nil, err
+		return nil, v.refuse(ctx, "tenants/"+v.who.TenantID, err)
 	}
 	asked := "" // for all that may be seen
 	if req.GetQuery() != nil {
@@ -127,12 +127,11 @@ func (a inspections) CreateInspectionDistribution(ctx context.Context, req *cons
 	}
 	order := asked{by: "inspector:" + v.who.ID.String(), inspector: &v.who.ID, purpose: v.who.Body + ", " + v.who.FullName}
 	order.query, err = v.within(req.GetQuery())
-	if err != nil {
-		return nil, err
+	if err == nil {
+		order.units, err = unitIDs(v.who.TenantID, req.GetUnits())
 	}
-	order.units, err = unitIDs(v.who.TenantID, req.GetUnits())
 	if err != nil {
-		return nil, err
+		return nil, v.refuse(ctx, "tenants/"+v.who.TenantID, err)
 	}
 	err = v.note(ctx, "distribution", "tenants/"+v.who.TenantID, protojson.Format(req))
 	if err != nil {
@@ -144,7 +143,7 @@ func (a inspections) CreateInspectionDistribution(ctx context.Context, req *cons
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, v.refuse(ctx, "tenants/"+v.who.TenantID, err)
 	}
 	return distributionMessage(row), nil
 }

@@ -141,7 +141,7 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 		actions = append(actions, i.GetAction())
 	}
 	slices.Reverse(actions)
-	shown := []string{"grant", "search", "search", "view", "denied", "denied", "integrity", "denied", "distribution", "distribution", "download"}
+	shown := []string{"grant", "search", "search", "view", "denied", "denied", "integrity", "denied", "distribution", "distribution", "denied", "download"}
 	require.Equal(t, append(shown, slices.Repeat([]string{"denied"}, late)...), actions, "what came too late too")
 	refused := logged.GetInspections()[len(actions)-1-4]
 	require.Equal(t, []string{units["verdi"], "UNIT_NOT_FOUND"}, []string{refused.GetResource(), refused.GetDetail()}, "what was asked for in vain")

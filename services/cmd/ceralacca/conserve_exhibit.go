@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,6 +78,36 @@ func (c *cli) expression(given []string) (*conservationv1.SearchQuery, error) {
 		}
 	}
 	return q, nil
+}
+
+// expressionText is what a query asks, as expression reads it.
+func expressionText(q *conservationv1.SearchQuery) string {
+	var words []string
+	for i, a := range q.GetAnyOf() {
+		if i > 0 {
+			words = append(words, "or")
+		}
+		for _, n := range a.GetAllOf() {
+			key := ""
+			for _, k := range slices.Sorted(maps.Keys(searchKeys)) {
+				if searchKeys[k] == n.GetField() && (key == "" || k == "name") {
+					key = k
+				}
+			}
+			if n.GetSide() != conservationv1.PartySide_PARTY_SIDE_UNSPECIFIED {
+				key = strings.ToLower(enum("PARTY_SIDE_", n.GetSide())) + "." + key
+			}
+			for _, w := range [][2]string{{key, n.GetValue()}, {"from", n.GetFrom()}, {"to", n.GetTo()}} {
+				if strings.ContainsAny(w[1], " \t\n\"") {
+					w[1] = strconv.Quote(w[1])
+				}
+				if w[1] != "" {
+					words = append(words, w[0]+"="+w[1])
+				}
+			}
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func (c *cli) condition(a *conservationv1.SearchAlternative, key string, n *conservationv1.SearchCondition) error {

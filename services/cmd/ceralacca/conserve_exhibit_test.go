@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
@@ -37,6 +38,24 @@ func TestExpression(t *testing.T) {
 		_, err = c.expression(strings.Split(given, "|"))
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// TestAskedText: what an inspector asked for stands in the log on one line, as a person would ask for it, however it was written down.
+func TestAskedText(t *testing.T) {
+	c := &cli{tenant: "acme"}
+	for _, typed := range []string{"surname=rossi|from=2026-01-01|or|buyer.vat=01234567897|type=TD04", "date=2026-02-03|class=FISC", "from=2026-01-01|to=2026-01-31|seller.company=De Rossi & C.", "unit=1"} {
+		q, err := c.expression(strings.Split(typed, "|"))
+		require.NoError(t, err)
+		want := strings.NewReplacer("surname", "name", "company=De Rossi & C.", `name="De Rossi & C."`, "unit=1", "unit=tenants/acme/units/1", "from=2026-01-01|to=2026-01-31", "from=2026-01-01|to=2026-01-31").Replace(typed)
+		for _, detail := range []string{protojson.Format(q), protojson.Format(&conservationv1.CreateInspectionDistributionRequest{Query: q})} {
+			require.Equal(t, strings.ReplaceAll(want, "|", " "), askedText(detail))
+		}
+	}
+	require.Equal(t, "unit=tenants/acme/units/1", askedText(protojson.Format(&conservationv1.CreateInspectionDistributionRequest{Units: []string{"tenants/acme/units/1"}})))
+	require.Empty(t, askedText("{}"))
+	require.Empty(t, askedText(""))
+	require.Equal(t, "UNIT_NOT_FOUND", askedText("UNIT_NOT_FOUND"))
+	require.Equal(t, "a b.xml", askedText("a\n b.xml"), "one line")
 }
 
 // TestVerifyOfDistribution: what looks like a PdD is judged as one, and a broken one is named so.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
@@ -135,13 +137,30 @@ func (c *cli) inspectorLogCommand() *cobra.Command {
 		return c.print(page, func() {
 			var rows [][]string
 			for _, i := range page.GetInspections() {
-				rows = append(rows, []string{when(i.GetTime()), i.GetFullName(), i.GetBody(), i.GetAction(), i.GetResource(), i.GetDetail()})
+				rows = append(rows, []string{when(i.GetTime()), i.GetFullName(), i.GetBody(), i.GetAction(), i.GetResource(), askedText(i.GetDetail())})
 			}
 			c.table([]string{"TIME", "NAME", "BODY", "ACTION", "RESOURCE", "DETAIL"}, rows)
 		})
 	}))
 	cmd.Flags().StringVar(&of, "inspector", "", "only of this one")
 	return cmd
+}
+
+// askedText is what an inspector asked for, as a person would ask for it.
+func askedText(detail string) string {
+	var q conservationv1.SearchQuery
+	if protojson.Unmarshal([]byte(detail), &q) == nil {
+		return expressionText(&q)
+	}
+	var d conservationv1.CreateInspectionDistributionRequest
+	if protojson.Unmarshal([]byte(detail), &d) == nil {
+		words := []string{expressionText(d.GetQuery())}
+		for _, u := range d.GetUnits() {
+			words = append(words, "unit="+u)
+		}
+		return strings.TrimSpace(strings.Join(words, " "))
+	}
+	return strings.Join(strings.Fields(detail), " ")
 }
 
 // visitCommand is the inspector's own side: a token in place of a key.
@@ -159,6 +178,27 @@ func (c *cli) visitCommand() *cobra.Command {
 		api = conservationv1.NewInspectionServiceClient(conn)
 		return metadata.AppendToOutgoingContext(ctx, "inspector-token", strings.TrimSpace(string(raw))), err
 	}
+	// named admits, and learns from the token whose documents are shown where a word that is given names one by its id alone.
+	named := func(ctx context.Context, given ...string) (context.Context, error) {
+		ctx, err := admitted(ctx)
+		if err != nil || c.tenant != "" || !slices.ContainsFunc(given, func(w string) bool { return !strings.Contains(w, "/") }) {
+			return ctx, err
+		}
+		in, err := api.GetInspection(ctx, &conservationv1.GetInspectionRequest{})
+		if err == nil {
+			c.tenant = strings.Join(strings.Split(in.GetName(), "/")[:2], "/")
+		}
+		return ctx, err
+	}
+	// asked reads an expression, in which units may be named.
+	asked := func(ctx context.Context, given []string) (context.Context, *conservationv1.SearchQuery, error) {
+		ctx, err := named(ctx, slices.DeleteFunc(slices.Clone(given), func(w string) bool { return !strings.HasPrefix(w, "unit=") })...)
+		if err != nil {
+			return ctx, nil, err
+		}
+		q, err := c.expression(given)
+		return ctx, q, err
+	}
 	show := verb("show", "What the token stands for", args(), func(ctx context.Context, _ []string) error {
 		ctx, err := admitted(ctx)
 		if err != nil {
@@ -171,11 +211,7 @@ func (c *cli) visitCommand() *cobra.Command {
 		return c.print(in, func() { c.showInspectors(in) })
 	})
 	search := c.lister(verb("search [EXPRESSION...]", "Find documents among those that are shown", nil, func(ctx context.Context, given []string) error {
-		q, err := c.expression(given)
-		if err != nil {
-			return err
-		}
-		ctx, err = admitted(ctx)
+		ctx, q, err := asked(ctx, given)
 		if err != nil {
 			return err
 		}
@@ -194,11 +230,11 @@ func (c *cli) visitCommand() *cobra.Command {
 		if output == "" {
 			return usage("-o is needed: the file to write")
 		}
-		unit, err := c.within("units", given[0])
+		ctx, err := named(ctx, given[0])
 		if err != nil {
 			return err
 		}
-		ctx, err = admitted(ctx)
+		unit, err := c.within("units", given[0])
 		if err != nil {
 			return err
 		}
@@ -210,19 +246,19 @@ func (c *cli) visitCommand() *cobra.Command {
 	})
 	file.Flags().Int32Var(&ordinal, "ordinal", 0, "0 is the document, then come receipts and metadata")
 	file.Flags().StringVarP(&output, "output", "o", "", "file to write")
-	cmd := group("inspect", "Look at documents with an inspector's token", show, search, file, c.inspectIntegrityCommand(admitted, &api), c.inspectExhibitCommand(admitted, &api))
+	cmd := group("inspect", "Look at documents with an inspector's token", show, search, file, c.inspectIntegrityCommand(named, &api), c.inspectExhibitCommand(asked, &api))
 	cmd.PersistentFlags().StringVar(&tokenFile, "token-file", "", "file that holds the inspector's token")
 	return cmd
 }
 
-func (c *cli) inspectIntegrityCommand(admitted func(context.Context) (context.Context, error), api *conservationv1.InspectionServiceClient) *cobra.Command {
+func (c *cli) inspectIntegrityCommand(named func(context.Context, ...string) (context.Context, error), api *conservationv1.InspectionServiceClient) *cobra.Command {
 	var output, page string
 	cmd := verb("integrity UNIT", "Verify a document now, and get the signed report", args("UNIT"), func(ctx context.Context, given []string) error {
-		unit, err := c.within("units", given[0])
+		ctx, err := named(ctx, given[0])
 		if err != nil {
 			return err
 		}
-		ctx, err = admitted(ctx)
+		unit, err := c.within("units", given[0])
 		if err != nil {
 			return err
 		}
@@ -237,18 +273,14 @@ func (c *cli) inspectIntegrityCommand(admitted func(context.Context) (context.Co
 	return cmd
 }
 
-func (c *cli) inspectExhibitCommand(admitted func(context.Context) (context.Context, error), api *conservationv1.InspectionServiceClient) *cobra.Command {
+func (c *cli) inspectExhibitCommand(asked func(context.Context, []string) (context.Context, *conservationv1.SearchQuery, error), api *conservationv1.InspectionServiceClient) *cobra.Command {
 	var output string
 	var wait time.Duration
 	cmd := verb("exhibit [EXPRESSION...]", "Get a package (PdD) of what is found among the documents that are shown", nil, func(ctx context.Context, given []string) error {
 		if output == "" {
 			return usage("-o is needed: the file for the ZIP")
 		}
-		q, err := c.expression(given)
-		if err != nil {
-			return err
-		}
-		ctx, err = admitted(ctx)
+		ctx, q, err := asked(ctx, given)
 		if err != nil {
 			return err
 		}

@@ -164,6 +164,9 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	if m.GetRefusal() != "" {
 		fmt.Fprintln(c.out, "refused:", m.GetRefusal())
 	}
+	if p := m.GetPreservation(); p != nil {
+		fmt.Fprintln(c.out, "preservation:", preservationText(p))
+	}
 	if at := m.GetProviderRemoveTime(); at != nil {
 		fmt.Fprintln(c.out, "removed at the provider:", when(at))
 	}
@@ -194,6 +197,21 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 		fmt.Fprintln(c.out)
 		c.table([]string{"PART", "FILE", "TYPE", "BYTES", "DANGER"}, rows)
 	}
+}
+
+// preservationText says how far the archive is with a message.
+func preservationText(p *pecv1.MessagePreservation) string {
+	text := "handed over " + when(p.GetHandOverTime())
+	if p.GetDay() != "" {
+		text += " in the set of " + p.GetDay()
+	}
+	switch {
+	case p.GetPackage() != "":
+		return text + ", sealed in " + p.GetPackage()
+	case p.GetUnit() != "":
+		return text + ", in custody as " + p.GetUnit()
+	}
+	return text + ", not in custody yet"
 }
 
 func (c *cli) pecDownload() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -65,7 +66,13 @@ func (c Catalog) Script() ([]byte, error) {
 const longestName = 120
 
 // endings that a file may keep: nothing that a browser or a system would run by itself.
-var endings = []string{".xml.p7m", ".xml", ".p7m", ".pdf", ".eml", ".zip", ".tsr", ".txt"}
+var endings = []string{
+	".xml.p7m", ".xml", ".p7m", ".p7s", ".pdf", ".eml", ".zip", ".tsr", ".tst", ".txt", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
+	".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".asice", ".asics", ".sce", ".scs",
+}
+
+// texts are endings of plain text that programs make more of than text, such as formulas: everybody opens it as what it is.
+var texts = []string{".csv", ".json", ".md", ".log"}
 
 // Names gives files of unknown origin names that are safe on every system, and different from each other also where case
 // does not count.
@@ -98,6 +105,9 @@ func clean(name string) (base, ending string) {
 			name, ending = name[:len(rest)], e
 			break
 		}
+	}
+	if slices.Contains(texts, strings.ToLower(path.Ext(name))) {
+		ending = ".txt"
 	}
 	base = strings.Trim(strings.Map(func(r rune) rune {
 		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-') {

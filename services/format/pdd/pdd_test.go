@@ -22,7 +22,7 @@ func TestNamesAreSafe(t *testing.T) {
 		var names pdd.Names
 		seen := map[string]bool{}
 		given := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
-			"../../etc/passwd", `..\..\x.xml`, "CON", "nul.xml", "a.XML", "A.xml", "a-2.xml", ".hidden", "-rf", "x.html", "x.svg", "x.xml.p7m", "x.P7M", "\u202Elmx.exe", "a\x00b.xml", strings.Repeat("é", 500) + ".xml", "",
+			"../../etc/passwd", `..\..\x.xml`, "CON", "nul.xml", "a.XML", "A.xml", "a-2.xml", ".hidden", "-rf", "x.html", "x.svg", "x.csv", "x.docx", "x.csv.exe", "x.xml.p7m", "x.P7M", "\u202Elmx.exe", "a\x00b.xml", strings.Repeat("é", 500) + ".xml", "",
 		})), 1, 30).Draw(rt, "names")
 		for _, name := range given {
 			got := names.In("documenti", name)
@@ -31,11 +31,25 @@ func TestNamesAreSafe(t *testing.T) {
 			require.Regexp(rt, `^[A-Za-z0-9][A-Za-z0-9._-]*$`, base)
 			require.NotContains(rt, base, "..")
 			require.LessOrEqual(rt, len(base), 140)
-			require.Contains(rt, []string{".xml", ".p7m", ".pdf", ".eml", ".zip", ".tsr", ".txt", ".bin"}, path.Ext(base))
+			require.Contains(rt, []string{".xml", ".p7m", ".p7s", ".pdf", ".eml", ".zip", ".tsr", ".tst", ".txt", ".bin", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
+				".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".asice", ".asics", ".sce", ".scs"}, path.Ext(base))
 			require.False(rt, seen[strings.ToLower(got)], got)
 			seen[strings.ToLower(got)] = true
 		}
 	})
+}
+
+// TestNamesTellHowToOpen: what a system opens without running it keeps its ending, text is called text, and all the rest is not opened
+// by a click.
+func TestNamesTellHowToOpen(t *testing.T) {
+	var names pdd.Names
+	for given, want := range map[string]string{
+		"Fattura 1.XML.P7M": "Fattura_1.xml.p7m", "foto.PNG": "foto.png", "atto.docx": "atto.docx", "busta.asice": "busta.asice", "firma.p7s": "firma.p7s", "marca.tst": "marca.tst",
+		"registro-2026-11-22.csv": "registro-2026-11-22_csv.txt", "dati.json": "dati_json.txt",
+		"a.csv.exe": "a_csv_exe.bin", "a.html": "a_html.bin", "a.svg": "a_svg.bin", "a.docm": "a_docm.bin", "a.url": "a_url.bin", "a": "a.bin",
+	} {
+		require.Equal(t, "documenti/"+want, names.In("documenti", given))
+	}
 }
 
 // TestScriptCannotBeLeft: data.js is one assignment of JSON; no text in it ends the script or a line of it.

@@ -176,6 +176,10 @@ SELECT m.* FROM preserved_message p JOIN message m ON m.tenant_id = p.tenant_id 
 WHERE p.tenant_id = @tenant_id AND p.mailbox_id = @mailbox_id AND p.day = @day::date AND p.message_id > @after
 ORDER BY p.message_id LIMIT @most;
 
+-- name: RegisterBefore :one
+SELECT day, register_sha256 FROM preserved_day
+WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND day < @day::date AND close_time IS NOT NULL ORDER BY day DESC LIMIT 1;
+
 -- name: CloseDay :exec
 UPDATE preserved_day SET close_time = @now::timestamptz, messages = @messages, register_uri = @register_uri, register_sha256 = @register_sha256
 WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND day = @day;

@@ -1,7 +1,9 @@
 package pecgateway_test
 
 import (
+	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/blob"
 )
 
 // TestG1KilledWhileADayIsHandedOver: the gateway, a process of its own, is killed while it hands over a day of 450
@@ -51,14 +54,27 @@ func TestG1KilledWhileADayIsHandedOver(t *testing.T) {
 	w.eventually("all are told", func() bool {
 		return len(heard[*pecv1.MessageHandedOver](w.house)) >= messages && w.query(`SELECT count(*) FROM outbox`) == 0
 	})
-	once := map[string]bool{}
+	once := map[string]string{}
 	for _, ev := range heard[*pecv1.MessageHandedOver](w.house) {
-		require.False(t, once[ev.GetMessage()], "handed over twice")
-		once[ev.GetMessage()] = true
+		require.Empty(t, once[ev.GetMessage()], "handed over twice")
+		once[ev.GetMessage()] = hex.EncodeToString(ev.GetContent().GetSha256())
 	}
 	require.Len(t, once, messages)
 	closed := heard[*pecv1.MailboxDayClosed](w.house)
 	require.Len(t, closed, 1, "closed twice")
 	require.EqualValues(t, messages, closed[0].GetMessageCount())
 	require.Equal(t, messages, w.query(`SELECT count(*) FROM preserved_message`))
+	w.kill()
+	store, err := blob.OpenFS(filepath.Join(w.opts.Dir, "blobs"))
+	require.NoError(t, err)
+	ref, err := blob.ParseURI(closed[0].GetRegister().GetUri())
+	require.NoError(t, err)
+	raw, err := store.Get(t.Context(), ref)
+	require.NoError(t, err)
+	rows, err := registerChain([]string{closed[0].GetDay()}, [][]byte{raw})
+	require.NoError(t, err)
+	require.Len(t, rows[0], messages)
+	for _, l := range rows[0] {
+		require.Equal(t, once[l[1]], l[13], l[1])
+	}
 }

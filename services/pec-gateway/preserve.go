@@ -181,8 +181,13 @@ func direction(r db.Message) string {
 	return strings.TrimPrefix(pecv1.MessageDirection(r.Direction).String(), "MESSAGE_DIRECTION_")
 }
 
-// register writes the list of the set into the store: the same set gives the same bytes.
+// register writes the list of the set into the store: the same set gives the same bytes. Its first line names the register before
+// it, which is closed and stays as it is: whoever has one of them can tell whether any before it was changed or left out.
 func (d *daySet) register(ctx context.Context) (blob.Ref, int64, error) {
+	before, err := d.registerBefore(ctx)
+	if err != nil {
+		return blob.Ref{}, 0, err
+	}
 	read, write := io.Pipe()
 	lines := int64(0)
 	go func() {
@@ -190,6 +195,9 @@ func (d *daySet) register(ctx context.Context) (blob.Ref, int64, error) {
 		out.UseCRLF = true
 		err := out.Write([]string{"number", "message", "direction", "type", "message_id", "provider_id", "sender", "recipients", "subject", "receive_time",
 			"certified_time", "proven", "size", "sha256"})
+		if err == nil && before != nil {
+			err = out.Write(before)
+		}
 		for after := uuid.Nil; err == nil; {
 			var rows []db.Message
 			err = d.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -214,6 +222,20 @@ func (d *daySet) register(ctx context.Context) (blob.Ref, int64, error) {
 	ref, err := d.s.blobs.PutReader(ctx, d.box.TenantID, read)
 	_ = read.Close() // ends the writer when the store gave up first
 	return ref, lines, err
+}
+
+// registerBefore is the line about the register of the closed day before this one; nil when there is none.
+func (d *daySet) registerBefore(ctx context.Context) (line []string, err error) {
+	err = d.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		row, err := q(tx).RegisterBefore(ctx, db.RegisterBeforeParams{TenantID: d.box.TenantID, MailboxID: d.box.ID, Day: dateOf(d.day)})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		name := mailboxName(d.box.TenantID, d.box.ID) + "/days/" + row.Day.Time.Format(time.DateOnly)
+		line = []string{"0", name, "", "register", "", "", "", "", "", "", "", "", "", hex.EncodeToString(row.RegisterSha256)}
+		return err
+	})
+	return line, err
 }
 
 func registerLine(n int64, r db.Message) []string {

@@ -1165,6 +1165,29 @@ func (q *Queries) ReachableMailboxes(ctx context.Context, arg ReachableMailboxes
 	return items, nil
 }
 
+const registerBefore = `-- name: RegisterBefore :one
+SELECT day, register_sha256 FROM preserved_day
+WHERE tenant_id = $1 AND mailbox_id = $2 AND day < $3::date AND close_time IS NOT NULL ORDER BY day DESC LIMIT 1
+`
+
+type RegisterBeforeParams struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Day       pgtype.Date
+}
+
+type RegisterBeforeRow struct {
+	Day            pgtype.Date
+	RegisterSha256 []byte
+}
+
+func (q *Queries) RegisterBefore(ctx context.Context, arg RegisterBeforeParams) (RegisterBeforeRow, error) {
+	row := q.db.QueryRow(ctx, registerBefore, arg.TenantID, arg.MailboxID, arg.Day)
+	var i RegisterBeforeRow
+	err := row.Scan(&i.Day, &i.RegisterSha256)
+	return i, err
+}
+
 const takeChosen = `-- name: TakeChosen :many
 INSERT INTO preserved_message (tenant_id, message_id, mailbox_id, hand_over_time)
 SELECT m.tenant_id, m.id, m.mailbox_id, $1::timestamptz FROM message m

@@ -29,7 +29,8 @@ type DeliveryStalled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// ACCEPTANCE_MISSING: handed over, and the provider has neither accepted nor refused it.
+	// ACCEPTANCE_MISSING: handed over, and the provider has neither accepted nor refused it; or a receipt about a recipient is an
+	// hour old, and the acceptance that it presupposes has not come.
 	// DELIVERY_OVERDUE: the provider gave notice that it could not be delivered within 24 hours.
 	// NOTICE_MISSING: neither delivered nor a notice of why not, although one was due by then.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`

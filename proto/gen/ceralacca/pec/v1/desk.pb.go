@@ -2068,7 +2068,7 @@ type PreservedDay struct {
 	// The set is closed: its register names every message of it, and nothing is added.
 	Closed    bool                   `protobuf:"varint,5,opt,name=closed,proto3" json:"closed,omitempty"`
 	CloseTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
-	// SHA-256 of the register, hexadecimal.
+	// SHA-256 of the register, hexadecimal; the register of the next day names it.
 	RegisterSha256 string `protobuf:"bytes,7,opt,name=register_sha256,json=registerSha256,proto3" json:"register_sha256,omitempty"`
 	// Closed, and the register and every message are in custody.
 	Complete      bool `protobuf:"varint,8,opt,name=complete,proto3" json:"complete,omitempty"`

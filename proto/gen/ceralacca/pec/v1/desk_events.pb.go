@@ -214,7 +214,8 @@ type MailboxDayClosed struct {
 	Day string `protobuf:"bytes,3,opt,name=day,proto3" json:"day,omitempty"`
 	// Messages of the set: each has its MessageHandedOver.
 	MessageCount int64 `protobuf:"varint,4,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
-	// The register: CSV, a line for each message, with its SHA-256.
+	// The register: CSV, a line for each message, with its SHA-256, and before them one numbered 0 that names the register of the
+	// day before with its SHA-256. The first register of a mailbox has none before it.
 	Register      *v1.Blob               `protobuf:"bytes,5,opt,name=register,proto3" json:"register,omitempty"`
 	CloseTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
 	unknownFields protoimpl.UnknownFields

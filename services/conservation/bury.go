@@ -43,6 +43,7 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 	}
 	var released []db.ReleasedDisposalsRow
 	var unsigned []db.UnsignedDisposalsRow
+	var late []db.LateNeighboursRow
 	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
 		var err error
@@ -50,15 +51,24 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 		if err == nil {
 			unsigned, err = q.UnsignedDisposals(ctx)
 		}
+		if err == nil {
+			late, err = q.LateNeighbours(ctx)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if len(released)+len(unsigned) > 0 {
+	if len(released)+len(unsigned)+len(late) > 0 {
 		err = s.mayBegin(ctx, s.keeper())
 		if err != nil {
 			return err
+		}
+	}
+	for _, o := range late {
+		err = s.emptyObject(ctx, o.TenantID, o.ID)
+		if err != nil {
+			return fmt.Errorf("move documents out of object %s: %w", o.ID, err)
 		}
 	}
 	for _, d := range released {
@@ -135,6 +145,19 @@ func (s *Service) moveNeighbours(ctx context.Context, tenant string, pkg uuid.UU
 	}
 }
 
+// emptyObject writes what of an object stands, and lies in it beside what was destroyed, to an object of its own.
+func (s *Service) emptyObject(ctx context.Context, tenant string, object uuid.UUID) error {
+	for {
+		moved, err := s.moveUnits(ctx, tenant, func(ctx context.Context, q *db.Queries) (from, units []uuid.UUID, err error) {
+			units, err = q.UnitsIn(ctx, db.UnitsInParams{Object: object, TenantID: tenant})
+			return []uuid.UUID{object}, units, err
+		})
+		if err != nil || moved == 0 {
+			return err
+		}
+	}
+}
+
 // moveUnits moves the files of units out of objects. Which they are is asked, and where their files lie is read, once nobody else can move,
 // destroy or add to them: rows that are written from what was read before would lead to other bytes than those of the document, and
 // an object that is moved to twice would be left behind with all that is in it.
@@ -171,7 +194,9 @@ func (s *Service) moveUnits(ctx context.Context, tenant string, which func(ctx c
 	return moved, err
 }
 
+// moveFiles also notes which bytes stay where the files were: the object may outlive the reason for which they were moved.
 func (s *Service) moveFiles(ctx context.Context, tx pgx.Tx, units []db.Unit, files map[uuid.UUID][]db.UnitFile, from []uuid.UUID) error {
+	left := db.LeaveBytesParams{TenantID: pg.Tenant(ctx)}
 	bag := &satchel{r: s.replicas, tenant: pg.Tenant(ctx), ctx: ctx, wait: pg.UnitOf(ctx, tx).Join}
 	c, q := cabinet{s: s}, db.New(tx)
 	for _, u := range units {
@@ -189,6 +214,7 @@ func (s *Service) moveFiles(ctx context.Context, tx pgx.Tx, units []db.Unit, fil
 			if err != nil {
 				return err
 			}
+			left.Objects, left.Units = append(left.Objects, *list[i].ObjectID), append(left.Units, u.ID)
 			err = bag.add(u.ID, &list[i], raw)
 			if err != nil {
 				return err
@@ -202,6 +228,10 @@ func (s *Service) moveFiles(ctx context.Context, tx pgx.Tx, units []db.Unit, fil
 		if err != nil {
 			return err
 		}
+	}
+	err := q.LeaveBytes(ctx, left)
+	if err != nil {
+		return err
 	}
 	return bag.keep(ctx, tx)
 }

@@ -64,6 +64,9 @@ func erase(ctx context.Context, in run.Invocation) error {
 		return err
 	}
 	fmt.Fprintf(in.Out, "%d packages destroyed, %d wait; %d copies erased, those of %d packages are being asked for\n", done.Erased, done.Waiting, done.Copies, done.Asking)
+	if done.Late > 0 {
+		fmt.Fprintf(in.Out, "%d objects destroyed that were found to hold documents of packages destroyed before\n", done.Late)
+	}
 	if done.Waiting > 0 {
 		return fmt.Errorf("%d packages could not be destroyed now: ceralacca conserve scarto get says why", done.Waiting)
 	}

@@ -522,12 +522,32 @@ func (s *Service) adoptPackage(ctx context.Context, tenant string, id uuid.UUID)
 		return err
 	}
 	return s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		err := s.replicas.record(ctx, tx, tenant, []*object{o})
+		q := db.New(tx)
+		err := q.LockDisposals(ctx, tenant)
 		if err != nil {
 			return err
 		}
-		_, err = db.New(tx).AdoptPackage(ctx, db.AdoptPackageParams{Object: &o.id, ID: id})
+		n, err := q.AdoptPackage(ctx, db.AdoptPackageParams{Object: &o.id, ID: id})
+		if err == nil && n == 0 {
+			return s.tooLate(ctx, tx, p.ID, o)
+		}
+		if err != nil {
+			return err
+		}
+		return s.replicas.record(ctx, tx, tenant, []*object{o})
+	})
+}
+
+// tooLate: another process has brought the package into the replicas, or the eraser began with it while it was written there; then what was
+// written goes too.
+func (s *Service) tooLate(ctx context.Context, tx pgx.Tx, id uuid.UUID, o *object) error {
+	q := db.New(tx)
+	p, err := q.GetPackage(ctx, id)
+	if err != nil || p.DisposalID == nil || (p.State != "ERASING" && p.State != "DESTROYED") {
 		return err
+	}
+	return q.CondemnObject(ctx, db.CondemnObjectParams{
+		Disposal: *p.DisposalID, Package: id, TenantID: p.TenantID, Key: o.Key, Sha256: o.SHA256[:], Size: o.Size, What: "brought into the replicas while it was being destroyed",
 	})
 }
 

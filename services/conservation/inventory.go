@@ -227,6 +227,7 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 		keys[i] = u.Key
 	}
 	var known []string
+	var places []db.PlacesOfKeysRow
 	gone, held := map[string]time.Time{}, map[string][]string{}
 	err = s.db.Tx(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
 		known, err = db.New(tx).KeysKnown(ctx, db.KeysKnownParams{Tenant: tenant, Keys: keys})
@@ -236,22 +237,60 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 		if err != nil {
 			return err
 		}
+		places, err = db.New(tx).PlacesOfKeys(ctx, db.PlacesOfKeysParams{Tenant: tenant, Keys: keys})
+		if err != nil {
+			return err
+		}
 		rows, err := db.New(tx).WaitingDigests(ctx, db.WaitingDigestsParams{Tenant: tenant, Keys: keys})
 		for _, r := range rows {
 			held[r.UnitKey] = append(held[r.UnitKey], hex.EncodeToString(r.Sha256))
 		}
 		return err
 	})
+	if err != nil {
+		return n, err
+	}
+	here, err := s.onlyHere(ctx, e, units, places)
 	n.units = len(units)
 	for _, u := range units {
 		switch {
 		case wasDestroyed(gone, u):
 			n.destroyed++
-		case !slices.Contains(known, u.Key), grewSince(held[u.Key], u):
+		case !slices.Contains(known, u.Key), grewSince(held[u.Key], u), here[u.Key]:
 			n.lost++
 		}
 	}
 	return n, err
+}
+
+// onlyHere tells of which units files lie in an object without a row, by its list, and nowhere else: their rows lead to it, or to one that no
+// replica holds, since they were backed up before the files were moved.
+func (s *Service) onlyHere(ctx context.Context, e vault.Entry, units []record, places []db.PlacesOfKeysRow) (map[string]bool, error) {
+	type file struct{ key, sum string }
+	listed, here, there := map[file]bool{}, map[string]bool{}, map[string]bool{}
+	for _, u := range units {
+		for _, x := range u.Files {
+			if x.Object != nil && path.Base(e.Key) == x.Object.String()+".zip" {
+				listed[file{u.Key, x.SHA256}] = true
+			}
+		}
+	}
+	for _, p := range places {
+		if here[p.UnitKey] || !listed[file{p.UnitKey, hex.EncodeToString(p.Sha256)}] {
+			continue
+		}
+		held, asked := there[p.Key]
+		if !asked && p.Key != "" {
+			var err error
+			held, err = s.replicas.hold(ctx, p.Key)
+			if err != nil {
+				return nil, err
+			}
+			there[p.Key] = held
+		}
+		here[p.UnitKey] = !held
+	}
+	return here, nil
 }
 
 // grewSince says whether a unit has all that its row has, and more. What has something else is not it, but another under its key.

@@ -328,6 +328,9 @@ func (s *Service) restoreTenants(ctx context.Context, f *findings, c *cursor, fr
 		}
 		f.note("tenant %s: %d of %d units had no row and have one now, %d have receipts again that came after their row was backed up", tenant, r.made, r.seen, r.grown)
 		f.note("tenant %s: %d packages had no row and have one now", tenant, r.packages)
+		if r.moved > 0 {
+			f.note("tenant %s: %d files were moved after their rows were backed up, and are found where they lie", tenant, r.moved)
+		}
 		if err != nil || c.more {
 			return err
 		}
@@ -343,15 +346,22 @@ type restoring struct {
 	f                           *findings
 	c                           *cursor
 	seen, made, grown, packages int
-	waiting                     []uuid.UUID // units of the object in hand that wait for the one that they belong to
+	moved                       int                // files whose object is not there any more, and which lie in a later one
+	away                        map[uuid.UUID]bool // objects that no replica holds
+	o                           db.ArchiveObject   // in hand
+	waiting                     []uuid.UUID        // units of it that wait for the one that they belong to
+	destroyed                   []string           // keys of units that it tells of
 }
 
 // object makes the rows again that an object tells of and that are not there.
 func (r *restoring) object(ctx context.Context, o db.ArchiveObject) error {
-	r.waiting = nil
+	r.o, r.waiting, r.destroyed = o, nil, nil
 	err := r.make(ctx, o)
 	if err == nil && len(r.waiting) > 0 && !slices.Contains(r.c.Again, o.ID) {
 		r.c.Again = append(r.c.Again, o.ID)
+	}
+	if err == nil && len(r.waiting) == 0 && len(r.destroyed) > 0 {
+		err = r.condemn(ctx)
 	}
 	return err
 }
@@ -432,6 +442,10 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 			ids = append(ids, *u.Integrates)
 		}
 	}
+	err := db.New(tx).LockDisposals(ctx, r.tenant) // nobody moves files meanwhile
+	if err != nil {
+		return err
+	}
 	gone, err := destroyedKeys(ctx, tx, r.tenant, keys)
 	if err != nil {
 		return err
@@ -445,12 +459,19 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 	for _, u := range page {
 		r.seen++
 		r.f.Checked++
-		if wasDestroyed(gone, u) {
-			continue // its bytes lie beside those of others
+		if wasDestroyed(gone, u) { // its bytes lie beside those of others
+			if r.o.Kind == kindIntake {
+				r.destroyed = append(r.destroyed, u.Key)
+			}
+			continue
 		}
 		row, ok := rows[u.Unit]
 		if ok {
 			more, err := r.grow(ctx, tx, row, files[u.Unit], u)
+			if err != nil {
+				return err
+			}
+			err = r.place(ctx, tx, row, files[u.Unit], u)
 			if err != nil {
 				return err
 			}
@@ -468,8 +489,12 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 			if err != nil {
 				return err
 			}
-			if !made {
-				continue // its key is another unit's
+			if !made { // its key is another unit's
+				err = r.repeat(ctx, tx, u)
+				if err != nil {
+					return err
+				}
+				continue
 			}
 			r.made++
 			row = db.Unit{ID: u.Unit, TenantID: r.tenant, State: "TAKEN_IN_CHARGE"}
@@ -566,6 +591,18 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 		return false, nil
 	}
 	was := recordOf(row, facts{}, held)
+	for i, x := range was.Files { // where nothing is any more nothing is looked for
+		if x.Object == nil {
+			continue
+		}
+		away, err := r.isAway(ctx, tx, *x.Object)
+		if err != nil {
+			return false, err
+		}
+		if away {
+			was.Files[i].Object, was.Files[i].Offset = nil, nil
+		}
+	}
 	if slices.ContainsFunc(was.Files, func(x recordFile) bool { return lacks(u.Files, x) }) {
 		r.f.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
 		return false, nil

@@ -139,8 +139,17 @@ DELETE FROM search_entry WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.packa
 DELETE FROM search_owed WHERE unit_id IN (SELECT u.id FROM unit u WHERE u.package_id = @package::uuid);
 
 -- name: ObjectsOfPackage :many
--- What was taken in for the units of a package.
-SELECT DISTINCT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = @package::uuid AND f.object_id IS NOT NULL;
+-- What was taken in for the units of a package, and what else holds bytes of them.
+SELECT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = @package::uuid AND f.object_id IS NOT NULL
+UNION
+SELECT l.object_id FROM bytes_left l JOIN unit v ON v.id = l.unit_id WHERE v.package_id = @package::uuid;
+
+-- name: LeaveBytes :exec
+-- What of a unit stays in an object to which none of its files leads any more.
+INSERT INTO bytes_left (object_id, unit_id, tenant_id)
+SELECT x.object_id, x.unit_id, @tenant_id FROM (SELECT unnest(@objects::uuid[]) AS object_id, unnest(@units::uuid[]) AS unit_id) AS x
+WHERE NOT EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = x.unit_id AND f.object_id = x.object_id)
+ON CONFLICT DO NOTHING;
 
 -- name: KeysAndBytesOf :many
 -- By what documents of a package are known again wherever they lie: their keys, and the digests of their files.
@@ -175,6 +184,39 @@ UPDATE unit_file SET object_id = @object, object_offset = @place WHERE unit_id =
 -- name: InsertDisposalObject :exec
 INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES (@disposal, @package, @tenant_id, @kind, @key, @sha256, @size, @what, '{conservation}')
 ON CONFLICT DO NOTHING;
+
+-- name: InsertAbsentObject :exec
+-- A key under which nothing was: what comes to lie there all the same is known.
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, state, gone) VALUES (@disposal, @package, @tenant_id, 'object', @key, @sha256, @size, @what, 'ABSENT', true)
+ON CONFLICT DO NOTHING;
+
+-- name: CondemnObject :exec
+-- What was found when its disposal had gone past it: the eraser destroys it all the same.
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES (@disposal, @package, @tenant_id, 'object', @key, @sha256, @size, @what, '{conservation}')
+ON CONFLICT (disposal_id, package_id, kind, key) DO UPDATE SET gone = false, state = '';
+
+-- name: DisposalsOfKeys :many
+-- By which disposals documents of these keys were destroyed, and in which packages.
+SELECT DISTINCT p.disposal_id::uuid AS disposal_id, p.id AS package_id
+FROM destroyed_key d JOIN unit u ON u.id = d.unit_id JOIN package p ON p.id = u.package_id
+WHERE d.tenant_id = @tenant AND d.key_sha256 IN (SELECT sha256(convert_to(@tenant || E'\n' || k.unit_key, 'UTF8')) FROM (SELECT unnest(@keys::text[]) AS unit_key) AS k) AND p.disposal_id IS NOT NULL;
+
+-- name: LateObjects :many
+-- Objects that have to go, of packages that the eraser is done with.
+SELECT o.* FROM disposal_object o JOIN disposal_item i ON i.disposal_id = o.disposal_id AND i.package_id = o.package_id
+WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED') ORDER BY o.tenant_id, o.key LIMIT 1000;
+
+-- name: LateNeighbours :many
+-- Objects that have to go in which files lie that rows lead to.
+SELECT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
+WHERE d.kind = 'object' AND NOT d.gone AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED') ORDER BY o.id LIMIT 1000;
+
+-- name: UnitsIn :many
+-- Units whose files an object holds.
+SELECT DISTINCT u.id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = @object::uuid AND u.tenant_id = @tenant_id AND u.state <> 'DESTROYED' ORDER BY u.id;
+
+-- name: ObjectOfKey :many
+SELECT id FROM archive_object WHERE key = @key;
 
 -- name: DisposalObjects :many
 SELECT * FROM disposal_object WHERE disposal_id = @disposal AND package_id = @package ORDER BY kind, key;
@@ -271,11 +313,11 @@ SELECT (SELECT count(*) FROM export e WHERE e.tenant_id = @tenant_id AND e.state
         AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units)));
 
 -- name: BlobsOfPackage :many
--- What the platform's store may have of a package: what the sealing left, and the bytes that its documents came from, which invoice,
+-- What the platform's store may have of a package: what the sealing left, the package itself where it was sealed before there were replicas, and the bytes that its documents came from, which invoice,
 -- sdi-gateway and pec-gateway hold by the same digest. Who needs them is asked before they go.
 SELECT b.sha256::bytea AS sha256, b.size::bigint AS size, b.what::text AS what FROM package p,
-LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp')) AS b (sha256, size, what)
-WHERE p.id = @package AND b.sha256 IS NOT NULL
+LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp'), (p.archive_sha256, p.archive_size, 'package')) AS b (sha256, size, what)
+WHERE p.id = @package AND b.sha256 IS NOT NULL AND b.size IS NOT NULL
 UNION
 SELECT r.sha256, r.size, 'revocation' FROM package_revocation r WHERE r.package_id = @package
 UNION

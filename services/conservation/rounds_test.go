@@ -338,7 +338,7 @@ func TestRestoreWhileAReceiptComes(t *testing.T) {
 	joins, commit, joined := make(chan int32, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		joined <- h.service.db.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error {
-			_, err := h.service.takeNow(ctx, tx, in, contents)
+			err := h.service.join(ctx, tx, in, contents)
 			joins <- int32(tx.Conn().PgConn().PID()) //nolint:gosec // a process
 			<-commit
 			return err

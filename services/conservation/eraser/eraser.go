@@ -77,6 +77,7 @@ type Done struct {
 	Erased  int // packages
 	Waiting int // that could not be erased now; their disposals say why
 	Copies  int // of destroyed documents, in the platform's store
+	Late    int // objects that were found to hold what was destroyed before
 	Asking  int // packages whose copies the other services have not been asked for, or have not answered for
 }
 
@@ -102,6 +103,10 @@ func (e *Eraser) Run(ctx context.Context) (Done, error) {
 		if err != nil {
 			return done, fmt.Errorf("eraser: disposal %s: %w", d.ID, err)
 		}
+	}
+	err = e.late(ctx, &done)
+	if err != nil {
+		return done, fmt.Errorf("eraser: %w", err)
 	}
 	return done, nil
 }
@@ -224,6 +229,10 @@ func (e *Eraser) item(ctx context.Context, tenant string, disposal uuid.UUID, it
 		return "", err
 	}
 	list = slices.DeleteFunc(list, func(o db.DisposalObject) bool { return o.Kind != "object" }) // of blobs others are asked first
+	list, err = e.forgotten(ctx, tenant, list)
+	if err != nil {
+		return "", err
+	}
 	for _, o := range list {
 		err = e.destroy(ctx, o)
 		if err != nil {
@@ -458,6 +467,13 @@ func moved(n int64, err error) error {
 func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposal, pkg uuid.UUID, ids []uuid.UUID) error {
 	add := func(kind, key string, sum []byte, size int64, what string) error {
 		return q.InsertDisposalObject(ctx, db.InsertDisposalObjectParams{Disposal: disposal, Package: pkg, TenantID: tenant, Kind: kind, Key: key, Sha256: sum, Size: size, What: what})
+	}
+	p, err := q.GetPackage(ctx, pkg)
+	if err == nil && p.ObjectID == nil {
+		err = e.listUnadopted(ctx, q, disposal, p, add)
+	}
+	if err != nil {
+		return err
 	}
 	objects, err := q.GetObjects(ctx, ids)
 	for i := 0; err == nil && i < len(objects); i++ {

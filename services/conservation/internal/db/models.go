@@ -96,6 +96,12 @@ type AuditEntry struct {
 	TraceID  string
 }
 
+type BytesLeft struct {
+	ObjectID uuid.UUID
+	UnitID   uuid.UUID
+	TenantID string
+}
+
 type DeadlineAlarm struct {
 	TenantID   string
 	FiscalYear int32

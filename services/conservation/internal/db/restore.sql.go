@@ -179,6 +179,49 @@ func (q *Queries) ObjectsByKey(ctx context.Context, arg ObjectsByKeyParams) ([]O
 	return items, nil
 }
 
+const placesOfKeys = `-- name: PlacesOfKeys :many
+SELECT u.unit_key, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id
+WHERE u.tenant_id = $1 AND u.unit_key = ANY($2::text[]) AND f.object_id IS NOT NULL
+`
+
+type PlacesOfKeysParams struct {
+	Tenant string
+	Keys   []string
+}
+
+type PlacesOfKeysRow struct {
+	UnitKey  string
+	Sha256   []byte
+	ObjectID uuid.UUID
+	Key      string
+}
+
+// Where the files of units of these keys lie: the object, and its key when it has a row.
+func (q *Queries) PlacesOfKeys(ctx context.Context, arg PlacesOfKeysParams) ([]PlacesOfKeysRow, error) {
+	rows, err := q.db.Query(ctx, placesOfKeys, arg.Tenant, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PlacesOfKeysRow
+	for rows.Next() {
+		var i PlacesOfKeysRow
+		if err := rows.Scan(
+			&i.UnitKey,
+			&i.Sha256,
+			&i.ObjectID,
+			&i.Key,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const restoreFile = `-- name: RestoreFile :exec
 INSERT INTO unit_file (unit_id, ordinal, tenant_id, role, receipt_type, file_name, media_type, sha256, size, object_id, object_offset)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

@@ -75,8 +75,8 @@ func (q *Queries) BeginObject(ctx context.Context, tenantID string) error {
 
 const blobsOfPackage = `-- name: BlobsOfPackage :many
 SELECT b.sha256::bytea AS sha256, b.size::bigint AS size, b.what::text AS what FROM package p,
-LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp')) AS b (sha256, size, what)
-WHERE p.id = $1 AND b.sha256 IS NOT NULL
+LATERAL (VALUES (p.index_sha256, p.index_size, 'index'), (p.signed_sha256, p.signed_size, 'signed index'), (p.stamp_sha256, p.stamp_size, 'time stamp'), (p.archive_sha256, p.archive_size, 'package')) AS b (sha256, size, what)
+WHERE p.id = $1 AND b.sha256 IS NOT NULL AND b.size IS NOT NULL
 UNION
 SELECT r.sha256, r.size, 'revocation' FROM package_revocation r WHERE r.package_id = $1
 UNION
@@ -89,7 +89,7 @@ type BlobsOfPackageRow struct {
 	What   string
 }
 
-// What the platform's store may have of a package: what the sealing left, and the bytes that its documents came from, which invoice,
+// What the platform's store may have of a package: what the sealing left, the package itself where it was sealed before there were replicas, and the bytes that its documents came from, which invoice,
 // sdi-gateway and pec-gateway hold by the same digest. Who needs them is asked before they go.
 func (q *Queries) BlobsOfPackage(ctx context.Context, package_ uuid.UUID) ([]BlobsOfPackageRow, error) {
 	rows, err := q.db.Query(ctx, blobsOfPackage, package_)
@@ -198,6 +198,35 @@ type CompleteDisposalParams struct {
 
 func (q *Queries) CompleteDisposal(ctx context.Context, arg CompleteDisposalParams) error {
 	_, err := q.db.Exec(ctx, completeDisposal, arg.By, arg.Completion, arg.ID)
+	return err
+}
+
+const condemnObject = `-- name: CondemnObject :exec
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES ($1, $2, $3, 'object', $4, $5, $6, $7, '{conservation}')
+ON CONFLICT (disposal_id, package_id, kind, key) DO UPDATE SET gone = false, state = ''
+`
+
+type CondemnObjectParams struct {
+	Disposal uuid.UUID
+	Package  uuid.UUID
+	TenantID string
+	Key      string
+	Sha256   []byte
+	Size     int64
+	What     string
+}
+
+// What was found when its disposal had gone past it: the eraser destroys it all the same.
+func (q *Queries) CondemnObject(ctx context.Context, arg CondemnObjectParams) error {
+	_, err := q.db.Exec(ctx, condemnObject,
+		arg.Disposal,
+		arg.Package,
+		arg.TenantID,
+		arg.Key,
+		arg.Sha256,
+		arg.Size,
+		arg.What,
+	)
 	return err
 }
 
@@ -495,6 +524,43 @@ func (q *Queries) DisposalObjects(ctx context.Context, arg DisposalObjectsParams
 	return items, nil
 }
 
+const disposalsOfKeys = `-- name: DisposalsOfKeys :many
+SELECT DISTINCT p.disposal_id::uuid AS disposal_id, p.id AS package_id
+FROM destroyed_key d JOIN unit u ON u.id = d.unit_id JOIN package p ON p.id = u.package_id
+WHERE d.tenant_id = $1 AND d.key_sha256 IN (SELECT sha256(convert_to($1 || E'\n' || k.unit_key, 'UTF8')) FROM (SELECT unnest($2::text[]) AS unit_key) AS k) AND p.disposal_id IS NOT NULL
+`
+
+type DisposalsOfKeysParams struct {
+	Tenant string
+	Keys   []string
+}
+
+type DisposalsOfKeysRow struct {
+	DisposalID uuid.UUID
+	PackageID  uuid.UUID
+}
+
+// By which disposals documents of these keys were destroyed, and in which packages.
+func (q *Queries) DisposalsOfKeys(ctx context.Context, arg DisposalsOfKeysParams) ([]DisposalsOfKeysRow, error) {
+	rows, err := q.db.Query(ctx, disposalsOfKeys, arg.Tenant, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DisposalsOfKeysRow
+	for rows.Next() {
+		var i DisposalsOfKeysRow
+		if err := rows.Scan(&i.DisposalID, &i.PackageID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const distributionsOf = `-- name: DistributionsOf :many
 SELECT d.id, d.state, d.sha256, d.size FROM distribution d
 WHERE d.tenant_id = $1 AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = $2::uuid AND u.id = ANY(d.units))
@@ -747,6 +813,35 @@ func (q *Queries) HoldOver(ctx context.Context, arg HoldOverParams) ([]Hold, err
 	return items, nil
 }
 
+const insertAbsentObject = `-- name: InsertAbsentObject :exec
+INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, state, gone) VALUES ($1, $2, $3, 'object', $4, $5, $6, $7, 'ABSENT', true)
+ON CONFLICT DO NOTHING
+`
+
+type InsertAbsentObjectParams struct {
+	Disposal uuid.UUID
+	Package  uuid.UUID
+	TenantID string
+	Key      string
+	Sha256   []byte
+	Size     int64
+	What     string
+}
+
+// A key under which nothing was: what comes to lie there all the same is known.
+func (q *Queries) InsertAbsentObject(ctx context.Context, arg InsertAbsentObjectParams) error {
+	_, err := q.db.Exec(ctx, insertAbsentObject,
+		arg.Disposal,
+		arg.Package,
+		arg.TenantID,
+		arg.Key,
+		arg.Sha256,
+		arg.Size,
+		arg.What,
+	)
+	return err
+}
+
 const insertDisposal = `-- name: InsertDisposal :exec
 INSERT INTO disposal (id, tenant_id, state, needs_authority, proposed_by, proposed_at) VALUES ($1, $2, 'PROPOSED', $3, $4, $5)
 `
@@ -923,6 +1018,96 @@ func (q *Queries) KeysDestroyed(ctx context.Context, arg KeysDestroyedParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const lateNeighbours = `-- name: LateNeighbours :many
+SELECT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
+WHERE d.kind = 'object' AND NOT d.gone AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED') ORDER BY o.id LIMIT 1000
+`
+
+type LateNeighboursRow struct {
+	ID       uuid.UUID
+	TenantID string
+}
+
+// Objects that have to go in which files lie that rows lead to.
+func (q *Queries) LateNeighbours(ctx context.Context) ([]LateNeighboursRow, error) {
+	rows, err := q.db.Query(ctx, lateNeighbours)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LateNeighboursRow
+	for rows.Next() {
+		var i LateNeighboursRow
+		if err := rows.Scan(&i.ID, &i.TenantID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lateObjects = `-- name: LateObjects :many
+SELECT o.disposal_id, o.package_id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.gone, o.what, o.found_by, o.state, o.mark, o.note FROM disposal_object o JOIN disposal_item i ON i.disposal_id = o.disposal_id AND i.package_id = o.package_id
+WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED') ORDER BY o.tenant_id, o.key LIMIT 1000
+`
+
+// Objects that have to go, of packages that the eraser is done with.
+func (q *Queries) LateObjects(ctx context.Context) ([]DisposalObject, error) {
+	rows, err := q.db.Query(ctx, lateObjects)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DisposalObject
+	for rows.Next() {
+		var i DisposalObject
+		if err := rows.Scan(
+			&i.DisposalID,
+			&i.PackageID,
+			&i.TenantID,
+			&i.Kind,
+			&i.Key,
+			&i.Sha256,
+			&i.Size,
+			&i.Gone,
+			&i.What,
+			&i.FoundBy,
+			&i.State,
+			&i.Mark,
+			&i.Note,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const leaveBytes = `-- name: LeaveBytes :exec
+INSERT INTO bytes_left (object_id, unit_id, tenant_id)
+SELECT x.object_id, x.unit_id, $1 FROM (SELECT unnest($2::uuid[]) AS object_id, unnest($3::uuid[]) AS unit_id) AS x
+WHERE NOT EXISTS (SELECT 1 FROM unit_file f WHERE f.unit_id = x.unit_id AND f.object_id = x.object_id)
+ON CONFLICT DO NOTHING
+`
+
+type LeaveBytesParams struct {
+	TenantID string
+	Objects  []uuid.UUID
+	Units    []uuid.UUID
+}
+
+// What of a unit stays in an object to which none of its files leads any more.
+func (q *Queries) LeaveBytes(ctx context.Context, arg LeaveBytesParams) error {
+	_, err := q.db.Exec(ctx, leaveBytes, arg.TenantID, arg.Objects, arg.Units)
+	return err
 }
 
 const liftHold = `-- name: LiftHold :execrows
@@ -1215,11 +1400,37 @@ func (q *Queries) ObjectKeysKnown(ctx context.Context, keys []string) ([]string,
 	return items, nil
 }
 
-const objectsOfPackage = `-- name: ObjectsOfPackage :many
-SELECT DISTINCT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = $1::uuid AND f.object_id IS NOT NULL
+const objectOfKey = `-- name: ObjectOfKey :many
+SELECT id FROM archive_object WHERE key = $1
 `
 
-// What was taken in for the units of a package.
+func (q *Queries) ObjectOfKey(ctx context.Context, key string) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, objectOfKey, key)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const objectsOfPackage = `-- name: ObjectsOfPackage :many
+SELECT f.object_id::uuid AS object_id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE u.package_id = $1::uuid AND f.object_id IS NOT NULL
+UNION
+SELECT l.object_id FROM bytes_left l JOIN unit v ON v.id = l.unit_id WHERE v.package_id = $1::uuid
+`
+
+// What was taken in for the units of a package, and what else holds bytes of them.
 func (q *Queries) ObjectsOfPackage(ctx context.Context, package_ uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, objectsOfPackage, package_)
 	if err != nil {
@@ -1577,6 +1788,36 @@ func (q *Queries) StandingIntegrations(ctx context.Context, arg StandingIntegrat
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const unitsIn = `-- name: UnitsIn :many
+SELECT DISTINCT u.id FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = $1::uuid AND u.tenant_id = $2 AND u.state <> 'DESTROYED' ORDER BY u.id
+`
+
+type UnitsInParams struct {
+	Object   uuid.UUID
+	TenantID string
+}
+
+// Units whose files an object holds.
+func (q *Queries) UnitsIn(ctx context.Context, arg UnitsInParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, unitsIn, arg.Object, arg.TenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

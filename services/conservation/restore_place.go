@@ -1,0 +1,151 @@
+package conservation
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/telemetry"
+)
+
+// place compares where a unit's row has its files with the object in hand, whose list has them too. Files whose object no replica holds were moved
+// here after the row was backed up. Where no file leads here all the same, it is written down that the object tells of the unit.
+func (r *restoring) place(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.UnitFile, u record) error {
+	if r.o.Kind != kindIntake || row.State == "DESTROYED" || row.State == "REFUSED" || r.leads(held, u) {
+		return nil
+	}
+	q := db.New(tx)
+	row, err := q.LockUnitByKey(ctx, db.LockUnitByKeyParams{TenantID: r.tenant, UnitKey: row.UnitKey}) // receipts may be joining it
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && row.ID != u.Unit {
+		return nil
+	}
+	if err == nil {
+		held, err = q.FilesOf(ctx, []uuid.UUID{u.Unit})
+	}
+	if err != nil {
+		return fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	for _, h := range held {
+		x := r.elsewhere(h, u)
+		if x == nil {
+			continue
+		}
+		away, err := r.isAway(ctx, tx, *h.ObjectID)
+		if err == nil && away {
+			r.moved++
+			err = q.MoveFile(ctx, db.MoveFileParams{Unit: u.Unit, Ordinal: h.Ordinal, Object: x.Object, Place: x.Offset})
+		}
+		if err != nil {
+			return fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+		}
+	}
+	return r.leave(ctx, q, u.Unit)
+}
+
+// leads says that a unit's row leads to the object in hand for all that its list has here.
+func (r *restoring) leads(held []db.UnitFile, u record) bool {
+	return slices.ContainsFunc(held, func(h db.UnitFile) bool { return h.ObjectID != nil && *h.ObjectID == r.o.ID }) &&
+		!slices.ContainsFunc(held, func(h db.UnitFile) bool { return r.elsewhere(h, u) != nil })
+}
+
+// elsewhere gives the file as the object in hand lists it, where its row leads to another; nil: it does not.
+func (r *restoring) elsewhere(h db.UnitFile, u record) *recordFile {
+	if h.ObjectID == nil || *h.ObjectID == r.o.ID {
+		return nil
+	}
+	for _, x := range u.Files {
+		if x.Object != nil && *x.Object == r.o.ID && h.Role == x.Role && h.ReceiptType == x.ReceiptType && h.FileName == x.FileName && hex.EncodeToString(h.Sha256) == x.SHA256 {
+			return &x
+		}
+	}
+	return nil
+}
+
+// repeat is a unit under another id of which an attempt left bytes: they go with the one that holds its key.
+func (r *restoring) repeat(ctx context.Context, tx pgx.Tx, u record) error {
+	if r.o.Kind != kindIntake {
+		return nil
+	}
+	q := db.New(tx)
+	holder, err := q.UnitOfKey(ctx, db.UnitOfKeyParams{TenantID: r.tenant, UnitKey: u.Key})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.leave(ctx, q, holder.ID)
+}
+
+func (r *restoring) leave(ctx context.Context, q *db.Queries, unit uuid.UUID) error {
+	return q.LeaveBytes(ctx, db.LeaveBytesParams{TenantID: r.tenant, Objects: []uuid.UUID{r.o.ID}, Units: []uuid.UUID{unit}})
+}
+
+// isAway says that no replica holds an object: files were moved out of it, and it was destroyed, after the rows were backed up that lead there.
+func (r *restoring) isAway(ctx context.Context, tx pgx.Tx, id uuid.UUID) (bool, error) {
+	away, known := r.away[id]
+	if known {
+		return away, nil
+	}
+	o, err := db.New(tx).GetObject(ctx, id)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, err
+	}
+	there := false
+	if err == nil {
+		there, err = r.s.replicas.hold(ctx, o.Key)
+		if err != nil {
+			return false, err
+		}
+	}
+	if r.away == nil {
+		r.away = map[uuid.UUID]bool{}
+	}
+	r.away[id] = !there
+	return !there, nil
+}
+
+// hold says whether a replica lists an object. Of one that does not answer nothing is known.
+func (r *replicas) hold(ctx context.Context, key string) (bool, error) {
+	for _, x := range r.all {
+		for e, err := range x.List(ctx, key) {
+			if err != nil {
+				return false, err
+			}
+			if e.Key == key {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// condemn leaves the object in hand to the eraser: it lists what was destroyed beside what stands. All that stands has its rows now, and is moved
+// out of it by and by, as it is before any destruction.
+func (r *restoring) condemn(ctx context.Context) error {
+	ctx = telemetry.WithActor(ctx, "service:conservation")
+	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		q := db.New(tx)
+		err := q.LockDisposals(ctx, r.tenant)
+		if err != nil {
+			return err
+		}
+		by, err := q.DisposalsOfKeys(ctx, db.DisposalsOfKeysParams{Tenant: r.tenant, Keys: r.destroyed})
+		for i := 0; err == nil && i < len(by); i++ {
+			err = q.CondemnObject(ctx, db.CondemnObjectParams{
+				Disposal: by[i].DisposalID, Package: by[i].PackageID, TenantID: r.tenant, Key: r.o.Key, Sha256: r.o.Sha256, Size: r.o.Size, What: "found by a restore beside what stands",
+			})
+			if err == nil {
+				err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "object.condemn", Resource: r.o.Key, Detail: map[string]string{"disposal": disposalName(r.tenant, by[i].DisposalID), "report": r.f.Report}})
+			}
+			r.f.note("%s holds bytes of documents that %s destroyed: what stands in it is moved, and the eraser destroys it", r.o.Key, disposalName(r.tenant, by[i].DisposalID))
+		}
+		return err
+	})
+}

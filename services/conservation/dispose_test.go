@@ -27,7 +27,9 @@ import (
 	"ceralacca.dev/services/conservation/eraser"
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/pades"
+	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg"
@@ -98,6 +100,8 @@ func TestDisposal(t *testing.T) {
 	zip := h.download(t, packages["2010"], conservationv1.PackageFile_PACKAGE_FILE_ARCHIVE)
 	first, fresh := unit[events[0].GetFileName()], unit[events[3].GetFileName()]
 	receipt := receiptOf(t, h, log, first)
+	before, err := log.GetCheckpoint(ctx, &conservationv1.GetCheckpointRequest{})
+	require.NoError(t, err)
 
 	// A hold keeps, whatever it covers; the term keeps what is of 2026.
 	hold, err := tenant.CreateHold(ctx, &conservationv1.CreateHoldRequest{Parent: "tenants/acme", Hold: &conservationv1.Hold{Unit: unit[events[2].GetFileName()], Reason: "accertamento 3/2026"}})
@@ -183,8 +187,61 @@ func TestDisposal(t *testing.T) {
 	require.NoError(t, err, "the report of the deposit stays")
 	require.NotContains(t, string(rdv.GetContent()), "Zappaterra")
 	require.NotContains(t, string(rdv.GetContent()), head.GetKey(), "nor does it keep the producer's key")
-	_, err = one.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: d.GetName(), Statement: "la generazione più vecchia è del 3 marzo"})
+	h.completed(t, one, d.GetName(), before)
+}
+
+// completed: once the backups are said to be clean the disposal is complete, of which an event told what was destroyed; what is left names
+// nobody, and the log is one history with what its owner saw before, with every leaf that it had.
+func (h *house) completed(t *testing.T, one conservationv1.RetentionServiceClient, name string, before *conservationv1.Checkpoint) {
+	t.Helper()
+	ctx := context.Background()
+	_, err := one.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: name, Statement: " "})
+	require.Error(t, err, "nobody has said that the backups are clean")
+	d, err := one.GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
 	require.NoError(t, err)
+	require.Equal(t, conservationv1.DisposalState_DISPOSAL_STATE_PARTIAL, d.GetState())
+	d, err = one.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: name, Statement: "la generazione più vecchia è del 3 marzo"})
+	require.NoError(t, err)
+	require.Equal(t, conservationv1.DisposalState_DISPOSAL_STATE_COMPLETE, d.GetState())
+	d, err = h.retainer().GetDisposal(ctx, &conservationv1.GetDisposalRequest{Name: name})
+	require.NoError(t, err)
+	require.Equal(t, conservationv1.DisposalState_DISPOSAL_STATE_COMPLETE, d.GetState(), "and stays so")
+	_, err = one.CompleteDisposal(ctx, &conservationv1.CompleteDisposalRequest{Name: name, Statement: "di nuovo"})
+	require.Equal(t, "DISPOSAL_STATE", code(err))
+	h.mu.Lock()
+	destroyed := map[string]bool{}
+	for _, ev := range h.destroyed {
+		for _, s := range ev.GetSubjects() {
+			require.False(t, destroyed[s], "told once")
+			destroyed[s] = true
+		}
+	}
+	h.mu.Unlock()
+	require.Len(t, destroyed, 3)
+	h.nothingOf(t, "Zappaterra 2010", "Sesto2010", "2010ZAPPA", "02010900000")
+
+	h.await(t, "everything is stated", func() bool { return h.counted(t, "log_pending") == 0 })
+	api := conservationv1.NewEvidenceServiceClient(h.Operator("conservation"))
+	signer, err := tlog.NewSigner(origin, logSeed())
+	require.NoError(t, err)
+	policy := tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&signer.Verifier}}
+	var grown *conservationv1.ConsistencyProof
+	leaves := h.counted(t, "log_leaf")
+	h.await(t, "in a checkpoint", func() bool {
+		grown, err = api.GetConsistencyProof(ctx, &conservationv1.GetConsistencyProofRequest{OldSize: before.GetSize()})
+		require.NoError(t, err)
+		return grown.GetCheckpoint().GetSize() == int64(leaves)
+	})
+	require.Greater(t, int64(leaves), before.GetSize(), "the destruction is stated too")
+	now := custody.Seen{Name: "now", Note: grown.GetCheckpoint().GetNote(), Old: before.GetSize(), Proof: []tlog.Hash{}}
+	for _, hash := range grown.GetHashes() {
+		now.Proof = append(now.Proof, tlog.Hash(hash))
+	}
+	r, err := custody.Verify(custody.Input{Checkpoints: []custody.Seen{{Name: "before", Note: before.GetNote()}, now}, Policy: policy})
+	require.NoError(t, err)
+	require.Empty(t, r.Problems)
+	require.Empty(t, r.Unshown)
+	checkLog(t, h.DB("conservation"), leaves)
 }
 
 // eraseWithCrashes ends the eraser at each boundary, once each, until it comes through.

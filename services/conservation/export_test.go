@@ -82,20 +82,47 @@ func Test52_ExportAndImport(t *testing.T) {
 	manifestOf(t, files)
 	raw := exportedPackage(t, files)
 
-	other := conservationv1.NewDepositServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "beta", Scopes: []string{"archive.read", "archive.write"}})))
-	head := packageHead("da-acme", raw)
-	head.Parent = "tenants/beta"
-	d := hand(t, other, head, raw)
-	require.Equal(t, accepted, d.GetState(), d.GetProblems())
 	want := searchAll(t, h)
 	for line := range want { // what waited was in no package
 		if strings.Contains(line, "lettera.pdf") {
 			delete(want, line)
 		}
 	}
-	require.Equal(t, want, searchOf(t, h, "beta"))
+	takenElsewhere(t, raw, want)
 	_, err = api.CreateExport(ctx, &conservationv1.CreateExportRequest{Parent: "tenants/beta"})
 	require.Error(t, err, "of another tenant")
+}
+
+// takenElsewhere hands an exported package to another installation, which has nothing: its own database, replicas, authorities and log. It is
+// found there by the same searches, sealed, verified by that installation and by others, and comes out as it came in.
+func takenElsewhere(t *testing.T, raw []byte, want map[string]int) {
+	t.Helper()
+	ctx := context.Background()
+	h, _ := openLogged(t)
+	require.Empty(t, searchAll(t, h))
+	require.Zero(t, h.counted(t, "unit"))
+	d := hand(t, h.producer(), packageHead("da-un-altro", raw), raw)
+	require.Equal(t, accepted, d.GetState(), d.GetProblems())
+	require.Contains(t, string(d.GetVerification()), "PIndex.xml.p7m: holds")
+	require.Equal(t, want, searchAll(t, h))
+	p := h.awaitSealed(t, h.closePackage(t).GetName())
+	held := h.judge(t, p)
+	sum, found := sha256.Sum256(raw), false
+	for _, content := range held {
+		found = found || sha256.Sum256(content) == sum
+	}
+	require.True(t, found, "the package is in a package of its new preserver, byte for byte")
+	report, err := h.reader().GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: d.GetUnit()})
+	for code(err) == "RECEIPT_NOT_READY" {
+		report, err = h.reader().GetIntegrityReport(ctx, &conservationv1.GetIntegrityReportRequest{Name: d.GetUnit()})
+	}
+	require.NoError(t, err)
+	require.True(t, report.GetIntact(), "%s", report.GetContent())
+	require.Equal(t, want, searchAll(t, h), "when it is sealed too")
+	for _, kind := range []conservationv1.CheckKind{deepKind, sumKind} {
+		_, f := h.runCheck(t, kind, "")
+		require.Equal(t, "GOOD", f.Verdict, "%v", f.Problems)
+	}
 }
 
 // manifestOf: every file below data is in the signed manifest with its digest, and nothing else is.

@@ -75,6 +75,7 @@ type house struct {
 	degraded  []*conservationv1.StorageDegraded
 	restored  []*conservationv1.StorageRestored
 	repairs   []*conservationv1.CopyRepaired
+	damages   []*conservationv1.CopyDamaged
 	alarms    []*conservationv1.DeadlineAtRisk
 	taken     []*conservationv1.UnitTakenInCharge
 	heard     []time.Time // when each of taken came
@@ -153,6 +154,12 @@ func (h *house) probeTarget() run.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.repairs = append(h.repairs, ev)
+			return nil
+		})
+		bus.On(host.Bus, "damaged", func(_ context.Context, _ pgx.Tx, ev *conservationv1.CopyDamaged) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.damages = append(h.damages, ev)
 			return nil
 		})
 		bus.On(host.Bus, "unsigned", func(_ context.Context, _ pgx.Tx, ev *conservationv1.SigningStopped) error {

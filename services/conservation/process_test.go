@@ -91,7 +91,8 @@ type ward struct {
 	log      *os.File
 }
 
-func newWard(t *testing.T) *ward {
+// newWard starts one; more goes into the section of its log.
+func newWard(t *testing.T, more ...string) *ward {
 	t.Helper()
 	server, err := nats.Start(t.Context(), nats.Options{Dir: t.TempDir()})
 	require.NoError(t, err)
@@ -100,7 +101,7 @@ func newWard(t *testing.T) *ward {
 	require.NoError(t, err)
 	key := filepath.Join(t.TempDir(), "log.key")
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}), 0o600))
-	h, config := prepare(t, fmt.Sprintf("  log: {origin: %s, key_file: %q, every: 20ms}\n  deposits: {event_reports: 20ms}\n", origin, key))
+	h, config := prepare(t, fmt.Sprintf("  log: {origin: %s, key_file: %q, every: 20ms%s}\n  deposits: {event_reports: 20ms}\n", origin, key, strings.Join(more, "")))
 	w := &ward{house: h, t: t, db: pgtest.Schema(t, "conservation"), nats: server.URL()}
 	w.admin = pgtest.Admin(t, w.db)
 	dir := filepath.Join(h.dir, "process")

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -256,6 +257,24 @@ func Test37_BitFlipIsRepairedFromTheOtherReplica(t *testing.T) {
 	require.Len(t, list.GetDamages(), 1)
 	require.NotNil(t, list.GetDamages()[0].GetRepairTime())
 	require.Equal(t, "package", list.GetDamages()[0].GetKind())
+	h.await(t, "the damage is told too", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.damages) == 1 })
+	require.Equal(t, []string{primaryReplica, h.repairs[0].GetObject()}, []string{h.damages[0].GetReplica(), h.damages[0].GetObject()})
+
+	// So it is the other way about, where nobody reads: the check finds it, its report names it, and the first replica mends it.
+	spoil(t, paths[1], flip)
+	h.admin(t, `UPDATE archive_copy SET check_due = now() - interval '1 day'`)
+	_, f := h.runCheck(t, scrubKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict, "%+v", f)
+	require.Contains(t, fmt.Sprint(f.Problems), last(p.GetName()))
+	h.await(t, "repaired", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.repairs) == 2 && len(h.damages) == 2 })
+	require.Equal(t, secondReplica, h.repairs[1].GetReplica())
+	kept, err = os.ReadFile(filepath.Join(h.disks[1], filepath.FromSlash(h.repairs[1].GetQuarantine())))
+	require.NoError(t, err)
+	flip(kept)
+	require.Equal(t, good, kept)
+	mended, err := os.ReadFile(paths[1])
+	require.NoError(t, err)
+	require.Equal(t, good, mended)
 
 	for _, path := range paths {
 		spoil(t, path, flip)
@@ -271,6 +290,10 @@ func Test37_BitFlipIsRepairedFromTheOtherReplica(t *testing.T) {
 		flip(raw)
 		require.Equal(t, good, raw, "nothing was touched")
 	}
+	h.await(t, "both are told", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.damages) == 4 })
+	h.mu.Lock()
+	require.Len(t, h.repairs, 2, "and nothing is said to be mended")
+	h.mu.Unlock()
 	state := h.storageState(t)
 	require.EqualValues(t, 1, state.GetReplicas()[0].GetDamagedCopies())
 	require.EqualValues(t, 1, state.GetReplicas()[1].GetDamagedCopies())

@@ -33,7 +33,8 @@ type monitor struct {
 	packages bool
 	silence  time.Duration
 
-	heard time.Time // when a round last came to its end
+	heard time.Time         // when a round last came to its end
+	named map[string]string // packages by the names of their receipts, as rounds found them
 }
 
 // Files in the folder of a monitor.
@@ -51,7 +52,7 @@ const (
 )
 
 func (c *cli) monitorCommand() *cobra.Command {
-	m := &monitor{c: c}
+	m := &monitor{c: c, named: map[string]string{}}
 	var key string
 	var witnesses []string
 	var quorum int
@@ -309,7 +310,7 @@ func (m *monitor) comparePackages(ctx context.Context, r *custody.Round, receipt
 			}
 			sum, err := hashPackage(ctx, api, p.GetName())
 			name, _, same := custody.SealedAs(sealed, last(p.GetName()), sum)
-			seen[name] = true
+			seen[name], m.named[name] = true, p.GetName()
 			said := func(code, format string) {
 				r.Problems = append(r.Problems, custody.Problem{Code: code, What: name, Message: fmt.Sprintf(format, p.GetName(), err)})
 			}
@@ -331,7 +332,11 @@ func (m *monitor) comparePackages(ctx context.Context, r *custody.Round, receipt
 	}
 	for _, s := range sealed {
 		if !seen[s.Name] {
-			r.Problems = append(r.Problems, custody.Problem{Code: packageMissing, What: s.Name, Message: "a package was sealed with this receipt, and the archive does not show it"})
+			which := "a package" // a receipt has its name as a digest
+			if name := m.named[s.Name]; name != "" {
+				which = name
+			}
+			r.Problems = append(r.Problems, custody.Problem{Code: packageMissing, What: s.Name, Message: which + " was sealed with this receipt, and the archive does not show it"})
 		}
 	}
 	return nil

@@ -65,6 +65,7 @@ func (k *keeper) packageRemovedUnderMonitor() {
 		require.LessOrEqual(t, good(), before+1, "one round may have been under way: %s", out)
 		require.Contains(t, out.String(), code)
 		require.Contains(t, out.String(), "removed.receipt")
+		require.Contains(t, out.String(), id, "it is named")
 		require.NotContains(t, out.String(), "not reached")
 	}
 	admin := pgtest.Admin(t, k.DB("conservation"))

@@ -44,49 +44,69 @@ func TestBucket(t *testing.T) {
 	})
 }
 
-// Test39_ObjectLock: what is locked cannot be deleted, overwritten or have its retention shortened, not even
-// by the owner of the store.
+// Test39_ObjectLock: what is locked cannot be deleted, overwritten or have its retention shortened or weakened, neither by the owner of the
+// store nor by the archive's own user, which may do what deploy/archive/s3-policy.json says; it can be locked for longer.
 func Test39_ObjectLock(t *testing.T) {
-	owner, cfg := gateway(t)
-	v, err := vault.OpenBucket(cfg)
+	endpoint := s3test.ServeUsers(t, "--versioning-dir", t.TempDir())
+	as := func(name string) *minio.Client {
+		c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4(name, s3test.SecretKey, ""), Region: "us-east-1"})
+		require.NoError(t, err)
+		return c
+	}
+	owner, service := as(s3test.AccessKey), as("service")
+	require.NoError(t, owner.MakeBucket(t.Context(), bucketName, minio.MakeBucketOptions{ObjectLocking: true}))
+	require.NoError(t, owner.SetBucketPolicy(t.Context(), bucketName, s3test.AddUser(t, endpoint, "service", bucketName, "../../../../deploy/archive/s3-policy.json")))
+	v, err := vault.OpenBucket(vault.BucketConfig{Endpoint: endpoint, Bucket: bucketName, Prefix: "archive/", Region: "us-east-1", AccessKey: "service", SecretKey: s3test.SecretKey, Insecure: true})
 	require.NoError(t, err)
-	data := []byte("kept for ten years")
-	o := object("tenants/acme/packages/x.zip", data)
+	data, other := []byte("kept for ten years"), []byte("KEPT FOR TEN YEARS")
 	until := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
-	require.NoError(t, v.Put(t.Context(), o, bytes.NewReader(data), vault.Lock{Until: until, Final: true}))
-	key := cfg.Prefix + o.Key
-	info, err := owner.StatObject(t.Context(), bucketName, key, minio.StatObjectOptions{})
-	require.NoError(t, err)
-	mode, weaker := minio.Compliance, minio.Governance
-	require.Equal(t, mode.String(), info.Metadata.Get("X-Amz-Object-Lock-Mode"))
-	require.Equal(t, until.Format(time.RFC3339), info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
-	for name, opts := range map[string]minio.RemoveObjectOptions{
-		"delete the version":              {VersionID: info.VersionID},
-		"delete it with the bypass right": {VersionID: info.VersionID, GovernanceBypass: true},
-	} {
-		require.Error(t, owner.RemoveObject(t.Context(), bucketName, key, opts), name)
+	for who, client := range map[string]*minio.Client{"admin": owner, "service": service} {
+		t.Run(who, func(t *testing.T) {
+			o := object("tenants/acme/packages/"+who+".zip", data)
+			key := "archive/" + o.Key
+			require.NoError(t, v.Put(t.Context(), o, bytes.NewReader(data), vault.Lock{Until: until, Final: true}))
+			info, err := owner.StatObject(t.Context(), bucketName, key, minio.StatObjectOptions{})
+			require.NoError(t, err)
+			mode, weaker := minio.Compliance, minio.Governance
+			require.Equal(t, mode.String(), info.Metadata.Get("X-Amz-Object-Lock-Mode"))
+			require.Equal(t, until.Format(time.RFC3339), info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+			retain := func(mode minio.RetentionMode, until time.Time) error {
+				return client.PutObjectRetention(t.Context(), bucketName, key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &until, GovernanceBypass: true, VersionID: info.VersionID})
+			}
+			for act, err := range map[string]error{
+				"delete the version":              client.RemoveObject(t.Context(), bucketName, key, minio.RemoveObjectOptions{VersionID: info.VersionID}),
+				"delete it with the bypass right": client.RemoveObject(t.Context(), bucketName, key, minio.RemoveObjectOptions{VersionID: info.VersionID, GovernanceBypass: true}),
+				"shorten":                         retain(mode, time.Now().Add(time.Hour)),
+				"weaken":                          retain(weaker, until),
+				"suspend the versions":            client.SuspendVersioning(t.Context(), bucketName),
+				"remove the bucket":               client.RemoveBucket(t.Context(), bucketName),
+			} {
+				require.Error(t, err, act)
+			}
+			// A deletion without a version is a mark over the sealed bytes at most, and of the archive's own user not even that; another object
+			// over them is a newer version. They stay, and the vault says that what it finds is not them.
+			err = client.RemoveObject(t.Context(), bucketName, key, minio.RemoveObjectOptions{})
+			if who == "service" {
+				require.Equal(t, "AccessDenied", minio.ToErrorResponse(err).Code, "%v", err)
+				require.NoError(t, vault.Verify(t.Context(), v, o))
+			}
+			_, err = client.PutObject(t.Context(), bucketName, key, bytes.NewReader(other), int64(len(other)), minio.PutObjectOptions{SendContentMd5: true})
+			if err == nil {
+				require.True(t, vault.Damaged(vault.Verify(t.Context(), v, o)))
+			}
+			former, err := owner.GetObject(t.Context(), bucketName, key, minio.GetObjectOptions{VersionID: info.VersionID})
+			require.NoError(t, err)
+			var kept bytes.Buffer
+			_, err = kept.ReadFrom(former)
+			require.NoError(t, err)
+			require.Equal(t, data, kept.Bytes())
+			require.Error(t, owner.RemoveObject(t.Context(), bucketName, key, minio.RemoveObjectOptions{VersionID: info.VersionID, GovernanceBypass: true}), "locked as before")
+			require.NoError(t, retain(mode, until.Add(time.Hour)), "longer is allowed")
+			_, err = v.Replace(t.Context(), o, bytes.NewReader(data), vault.Lock{Until: until, Final: true})
+			require.NoError(t, err)
+			require.NoError(t, vault.Verify(t.Context(), v, o))
+		})
 	}
-	sooner := time.Now().Add(time.Hour)
-	require.Error(t, owner.PutObjectRetention(t.Context(), bucketName, key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &sooner, GovernanceBypass: true}), "shorten")
-	require.Error(t, owner.PutObjectRetention(t.Context(), bucketName, key, minio.PutObjectRetentionOptions{Mode: &weaker, RetainUntilDate: &until, GovernanceBypass: true}), "weaken")
-	later := until.Add(time.Hour)
-	require.NoError(t, owner.PutObjectRetention(t.Context(), bucketName, key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &later}), "longer is allowed")
-
-	// Another object over it is a newer version at most: the sealed bytes stay, and the vault says that what it finds is not them.
-	other := []byte("KEPT FOR TEN YEARS")
-	_, err = owner.PutObject(t.Context(), bucketName, key, bytes.NewReader(other), int64(len(other)), minio.PutObjectOptions{SendContentMd5: true})
-	if err == nil {
-		require.True(t, vault.Damaged(vault.Verify(t.Context(), v, o)))
-	}
-	former, err := owner.GetObject(t.Context(), bucketName, key, minio.GetObjectOptions{VersionID: info.VersionID})
-	require.NoError(t, err)
-	var kept bytes.Buffer
-	_, err = kept.ReadFrom(former)
-	require.NoError(t, err)
-	require.Equal(t, data, kept.Bytes())
-	_, err = v.Replace(t.Context(), o, bytes.NewReader(data), vault.Lock{Until: until, Final: true})
-	require.NoError(t, err)
-	require.NoError(t, vault.Verify(t.Context(), v, o))
 }
 
 func TestBucketTrouble(t *testing.T) {

@@ -130,6 +130,22 @@ func Test40_TwoProcessesRaceOnOneKey(t *testing.T) {
 		wins += len(won)
 	}
 	require.Equal(t, 50, wins, "each key has one winner")
+	whole := map[string]bool{strings.Repeat("a", 50_000): true, strings.Repeat("b", 50_000): true}
+	v, err := vault.OpenFolder(dir, time.Now)
+	require.NoError(t, err)
+	keys := 0
+	for entry, err := range v.List(t.Context(), "") {
+		require.NoError(t, err)
+		raw, err := os.ReadFile(filepath.Join(dir, "objects", entry.Key))
+		require.NoError(t, err)
+		require.True(t, whole[string(raw)], "%s has the bytes of one of them, and all of them", entry.Key)
+		require.NoError(t, vault.Verify(t.Context(), v, object(entry.Key, raw)))
+		keys++
+	}
+	require.Equal(t, 50, keys)
+	left, err := os.ReadDir(filepath.Join(dir, "incoming"))
+	require.NoError(t, err)
+	require.Empty(t, left, "nothing of the other one is left")
 }
 
 // TestFolderRemovedBelow: a folder that somebody removed is made again; the vault's own are not, since a disk that is

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -206,6 +207,8 @@ type wire struct {
 	frozen  map[net.Conn]bool
 	open    map[net.Conn]bool
 	dialled int
+	times   []time.Time // of each connection
+	most    int         // connections at a time
 }
 
 // wireTo opens a wire to a server of Dovecot.
@@ -282,6 +285,7 @@ func (w *wire) carry(near net.Conn, target string, conf *tls.Config) {
 	change := w.change
 	w.dialled++
 	w.open[near] = true
+	w.times, w.most = append(w.times, time.Now()), max(w.most, len(w.open))
 	w.mu.Unlock()
 	defer func() {
 		_ = near.Close()

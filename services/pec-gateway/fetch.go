@@ -102,7 +102,8 @@ type collected struct {
 	ours  error // what went wrong here, not at the server
 }
 
-// collect fetches messages; full is called when so many bytes are there that they should be handed on.
+// collect fetches messages; full is called when so many bytes are there that they should be handed on. With an error comes what was
+// whole before it; the caller closes it.
 func collect(c *imap.Client, uids []uint32, full func([]*found) error) (*collected, error) {
 	got := &collected{got: make(map[uint32]bool, len(uids))}
 	size := int64(0)
@@ -128,11 +129,19 @@ func collect(c *imap.Client, uids []uint32, full func([]*found) error) (*collect
 		return got.ours
 	})
 	last.close()
-	if err != nil {
-		batch{items: got.items}.close()
-		got.items = nil
-	}
 	return got, err
+}
+
+// behind is the number behind those that came without a gap, 0 when the first did not.
+func (c *collected) behind(uids []uint32) uint32 {
+	next := uint32(0)
+	for _, u := range uids {
+		if !c.got[u] {
+			break
+		}
+		next = u + 1
+	}
+	return next
 }
 
 // fetch takes some messages in and moves the cursor behind them.
@@ -154,18 +163,29 @@ func (v *visit) fetch(ctx context.Context, c *imap.Client, in *intake, at place,
 		return in.put(batch{at: at, items: got.items, next: next})
 	}
 	if err != nil && !imap.Refused(err) {
-		if alone && ctx.Err() == nil && got.ours == nil {
+		if got.ours != nil {
+			batch{items: got.items}.close()
+			return err
+		}
+		if alone && ctx.Err() == nil {
 			v.s.stuck.count(v.box.ID, at, name)
 		}
-		return err
+		next = got.behind(uids) // what came whole before the connection ended is not asked for again
+		if at.still {
+			next = 0
+		}
+		return errors.Join(err, in.put(batch{at: at, items: got.items, next: next}))
 	}
 	failed := in.put(batch{at: at, items: got.items})
 	if failed != nil {
 		return failed
 	}
-	err = v.missing(ctx, c, in, at, slices.DeleteFunc(uids, func(u uint32) bool { return got.got[u] }), err)
-	if err != nil {
-		return err
+	missed := slices.DeleteFunc(slices.Clone(uids), func(u uint32) bool { return got.got[u] })
+	if len(missed) > 0 {
+		err = v.missing(ctx, c, in, at, missed, alone, err)
+		if err != nil {
+			return err
+		}
 	}
 	return in.put(batch{at: at, next: next})
 }
@@ -173,18 +193,19 @@ func (v *visit) fetch(ctx context.Context, c *imap.Client, in *intake, at place,
 // missing looks why messages did not come although the connection is well. What another program deleted or moved in
 // between is passed; a server that has a message and does not give it is asked again, for that message alone.
 // spec: RFC5530 §3 (EXPUNGEISSUED)
-func (v *visit) missing(ctx context.Context, c *imap.Client, in *intake, at place, uids []uint32, refusal error) error {
+func (v *visit) missing(ctx context.Context, c *imap.Client, in *intake, at place, uids []uint32, alone bool, refusal error) error {
 	held, err := c.Held(uids)
 	if err != nil {
 		return err
 	}
-	if len(held) < len(uids) {
-		v.s.log.InfoContext(ctx, "messages went before they were fetched", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "folder", at.shown, "messages", len(uids)-len(held))
+	err = v.gone(ctx, at, slices.DeleteFunc(slices.Clone(uids), func(u uint32) bool { return slices.Contains(held, u) }))
+	if err != nil {
+		return err
 	}
 	if len(held) == 0 {
 		return nil
 	}
-	if len(uids) > 1 {
+	if !alone {
 		for i := range held {
 			err = v.fetch(ctx, c, in, at, held[i:i+1])
 			if err != nil {
@@ -223,11 +244,17 @@ func (v *visit) retry(ctx context.Context, c *imap.Client, at place, b db.ListUn
 	}
 	got, err := collect(c, []uint32{uint32(uid)}, nil)
 	defer batch{items: got.items}.close()
+	if imap.Refused(err) && len(got.items) > 0 {
+		err = nil // it came before the refusal
+	}
 	if imap.Refused(err) || err == nil && len(got.items) == 0 {
 		var held []uint32
 		held, err = c.Held([]uint32{uint32(uid)})
 		if err == nil && len(held) > 0 {
 			return nil
+		}
+		if err == nil {
+			err = v.gone(ctx, at, []uint32{uint32(uid)})
 		}
 	}
 	if err == nil {

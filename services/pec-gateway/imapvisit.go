@@ -231,6 +231,10 @@ func (v *visit) fetchFrom(ctx context.Context, c *imap.Client, in *intake, at pl
 	if err != nil {
 		return err
 	}
+	err = v.passedBy(ctx, at, next, uids)
+	if err != nil {
+		return err
+	}
 	return v.fetchEach(ctx, c, in, at, uids)
 }
 

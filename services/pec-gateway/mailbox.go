@@ -329,6 +329,7 @@ func showMailbox(r db.Mailbox, counts *pecv1.MailboxCounts, standing db.Standing
 	if counts == nil {
 		counts = &pecv1.MailboxCounts{}
 	}
+	counts.Gone, counts.GoneTime = r.Gone, stamp(r.GoneTime)
 	out := &pecv1.Mailbox{
 		Name: mailboxName(r.TenantID, r.ID), Address: r.Address, Provider: r.Provider, State: state, Problem: r.Problem, ProblemCode: r.ProblemCode,
 		ProblemTime: stamp(r.ProblemTime), CreateTime: timestamppb.New(r.CreateTime), Etag: etag(r.Version), Username: r.Username,

@@ -47,3 +47,12 @@ SELECT folder, uid_validity, uid, times, next_time FROM unfetched WHERE tenant_i
 
 -- name: DropUnfetched :exec
 DELETE FROM unfetched WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND folder = @folder AND uid_validity = @uid_validity AND uid = ANY(@uids::text[]);
+
+-- name: InsertGone :many
+INSERT INTO gone (tenant_id, mailbox_id, folder, uid_validity, uid, missed_time)
+SELECT @tenant_id, @mailbox_id, @folder, @uid_validity, unnest(@uids::bigint[]), @now
+ON CONFLICT DO NOTHING
+RETURNING uid;
+
+-- name: CountGone :exec
+UPDATE mailbox SET gone = gone + @gone::bigint, gone_time = @now::timestamptz WHERE tenant_id = @tenant_id AND id = @id;

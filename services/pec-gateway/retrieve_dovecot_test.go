@@ -7,11 +7,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
@@ -53,7 +57,7 @@ func TestB1UIDValidityAtDovecot(t *testing.T) {
 }
 
 // TestB3AnotherProgramDeletes: between our search and our fetch another program deletes one message and moves
-// another; they are passed over, nobody is alarmed, and the cursor is behind them.
+// another; they are passed over, nobody is alarmed, the cursor is behind them, and who looks at the mailbox sees that they were there.
 func TestB3AnotherProgramDeletes(t *testing.T) {
 	t.Parallel()
 	// The fetch waits for the other program. On a machine without a processor to spare that takes longer than a gateway of these
@@ -65,8 +69,25 @@ func TestB3AnotherProgramDeletes(t *testing.T) {
 	require.GreaterOrEqual(t, len(h.list(box)), 10, "two were deleted before they were fetched, unless the server still had them")
 	require.Equal(t, 13, h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
 	require.Equal(t, 1, w.connections(), "one visit")
+	require.Equal(t, []string{"INBOX 3", "INBOX 5", "INBOX 12"}, h.went(box))
 	h.deliver(recipient, plain("dopo"))
 	h.kept(box)
+
+	// What comes and goes between two looks leaves a gap, and is seen by it.
+	require.NoError(t, h.pauseReading(box))
+	other := h.stranger(recipient)
+	for _, subject := range []string{"fugace", "fugace anch'essa", "resta"} {
+		h.deliver(recipient, plain(subject))
+	}
+	other.say("SELECT INBOX")
+	other.say(`UID STORE 14:15 +FLAGS.SILENT (\Deleted)`)
+	other.say("UID EXPUNGE 14:15")
+	other.say("LOGOUT")
+	_, err := h.api.ResumeMailbox(t.Context(), &pecv1.ResumeMailboxRequest{Name: box.GetName()})
+	require.NoError(t, err)
+	h.kept(box)
+	require.Equal(t, []string{"INBOX 3", "INBOX 5", "INBOX 12", "INBOX 14", "INBOX 15"}, h.went(box))
+	require.Equal(t, 17, h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
 	require.Empty(t, heard[*pecv1.MailboxDegraded](h), "a message that somebody deleted is no fault of the mailbox")
 	h.invariants(box)
 }
@@ -84,8 +105,39 @@ func TestB3VisitRepeated(t *testing.T) {
 	h.kept(box)
 	require.Len(t, h.list(box), 11)
 	require.Equal(t, 14, h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
+	require.Equal(t, []string{"INBOX 12"}, h.went(box), "the others went before the first reading was over: who knows since when")
 	require.Empty(t, heard[*pecv1.MailboxDegraded](h))
 	h.invariants(box)
+}
+
+// went are the numbers that the gateway never got; what is shown of the mailbox counts them, and the audit trail names each once.
+func (h *house) went(box *pecv1.Mailbox) []string {
+	h.t.Helper()
+	id := box.GetName()[strings.LastIndex(box.GetName(), "/")+1:]
+	var out []string
+	var named int
+	require.NoError(h.t, h.DB("pec-gateway").System(h.t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT folder || ' ' || uid FROM gone WHERE mailbox_id = $1 ORDER BY folder, uid`, uuid.MustParse(id))
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT count(*) FROM audit_entry, regexp_split_to_table(detail->>'uids', ' ') WHERE action = 'mailbox.gone' AND resource = $1`, box.GetName()).Scan(&named)
+	}))
+	got := h.box(box).GetCounts()
+	require.EqualValues(h.t, len(out), got.GetGone())
+	require.Equal(h.t, len(out), named)
+	require.Equal(h.t, len(out) > 0, got.GetGoneTime() != nil)
+	return out
+}
+
+// pauseReading puts a mailbox to rest and waits until nobody reads it.
+func (h *house) pauseReading(box *pecv1.Mailbox) error {
+	_, err := h.api.SuspendMailbox(h.t.Context(), &pecv1.SuspendMailboxRequest{Name: box.GetName()})
+	return err
 }
 
 // deletedMeanwhile has twelve messages read over a wire. When they are fetched, another program deletes the third and the last
@@ -415,10 +467,12 @@ func TestB13QuotaAtDovecot(t *testing.T) {
 }
 
 // TestB15LoginThrottled: the provider lets in no more connections of this user. The password is not doubted, pauses
-// grow, and when there is room again the mailbox is read.
+// grow to the longest, there is never more than one connection, somebody is told once, and when there is room again the mailbox is read.
 func TestB15LoginThrottled(t *testing.T) {
 	t.Parallel()
-	h := openDovecot(t, "", dovecot.Options{Connections: 1})
+	h := openDovecot(t, "", dovecot.Options{Connections: 1}, func(o *runtest.Options) {
+		o.Config = strings.NewReplacer("retry_every: 100ms", "retry_every: 60ms", "retry_most: 400ms", "retry_most: 480ms").Replace(o.Config)
+	})
 	h.believe()
 	h.account(recipient)
 	h.deliver(recipient, plain("attesa"))
@@ -428,14 +482,26 @@ func TestB15LoginThrottled(t *testing.T) {
 	h.eventually("it is not let in", func() bool { return h.box(box).GetProblemCode() != "" })
 	require.Equal(t, "MAILBOX_SERVER_AWAY", h.box(box).GetProblemCode(), h.box(box).GetProblem())
 	require.Empty(t, h.list(box))
+	h.eventually("it is tried again and again", func() bool { return w.connections() >= 6 })
+	w.mu.Lock()
+	times, most := slices.Clone(w.times), w.most
+	w.mu.Unlock()
+	for i, least := range []time.Duration{60, 120, 240, 480, 480} {
+		require.GreaterOrEqual(t, times[i+1].Sub(times[i]), least*time.Millisecond, "pause %d", i+1)
+	}
+	require.Equal(t, 1, most, "one connection at a time")
+	require.Equal(t, pecv1.MailboxState_MAILBOX_STATE_DEGRADED, h.box(box).GetState())
+	h.eventually("somebody is told", func() bool { return h.degraded("MAILBOX_SERVER_AWAY") == 1 })
+	require.Zero(t, h.degraded("MAILBOX_AUTH_FAILED"), "the password is not doubted")
 	other.say("LOGOUT")
 	h.kept(box)
 	h.eventually("active", func() bool { return h.box(box).GetState() == pecv1.MailboxState_MAILBOX_STATE_ACTIVE })
 	require.Equal(t, 1, h.query(`SELECT count(*) FROM mailbox WHERE quota_level = 0`), "no GETQUOTA: unknown")
-	// One connection for each look is all that the gateway ever asks for.
+	h.lookedAgain(box)
 	w.mu.Lock()
-	require.LessOrEqual(t, len(w.open), 1)
+	require.Equal(t, 1, w.most, "one connection is all that the gateway ever asks for")
 	w.mu.Unlock()
+	require.Equal(t, 1, h.degraded("MAILBOX_SERVER_AWAY"))
 	h.invariants(box)
 }
 

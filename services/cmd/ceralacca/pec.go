@@ -258,6 +258,7 @@ func (c *cli) showMailbox(m *pecv1.Mailbox) {
 		"problem", strings.TrimSpace(m.GetProblemCode()+" "+m.GetProblem()), "label", m.GetLabel(), "first reading", sync, "compared with the provider", when(s.GetWholeTime()), "last look", when(m.GetLastPollTime()),
 		"last message", when(m.GetLastReceiveTime()), "room", quotaText(m.GetQuota()), "messages", m.GetCounts().GetMessages(),
 		"quarantined", m.GetCounts().GetQuarantined(), "unproven", m.GetCounts().GetUnproven(),
+		"gone before they were fetched", strings.TrimSpace(fmt.Sprint(m.GetCounts().GetGone(), " ", when(m.GetCounts().GetGoneTime()))),
 		"not certified", strings.ToLower(enum("ORDINARY_ACTION_", m.GetOrdinaryRule().GetAction()))+" "+m.GetOrdinaryRule().GetFolder())
 }
 

@@ -373,7 +373,7 @@ func (q *Queries) GetPolicy(ctx context.Context, arg GetPolicyParams) (MailboxPo
 }
 
 const hubRows = `-- name: HubRows :many
-SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time,
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time, m.gone, m.gone_time,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving')) AS waiting,
     coalesce((SELECT s.create_time FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step IN ('queued', 'leaving') ORDER BY s.position LIMIT 1), 'epoch')::timestamptz AS waiting_since,
     (SELECT count(*) FROM sending s WHERE s.tenant_id = m.tenant_id AND s.mailbox_id = m.id AND s.step = 'decide') AS undecided,
@@ -458,6 +458,8 @@ func (q *Queries) HubRows(ctx context.Context, arg HubRowsParams) ([]HubRowsRow,
 			&i.Mailbox.Capacity,
 			&i.Mailbox.ReadOnly,
 			&i.Mailbox.PasswordTime,
+			&i.Mailbox.Gone,
+			&i.Mailbox.GoneTime,
 			&i.Waiting,
 			&i.WaitingSince,
 			&i.Undecided,

@@ -18,7 +18,7 @@ FROM (SELECT c.tenant_id, c.id FROM mailbox c
       WHERE NOT c.paused AND c.next_poll_time <= $3::timestamptz AND (c.lease_until IS NULL OR c.lease_until <= $3::timestamptz)
       ORDER BY c.next_poll_time LIMIT $4 FOR UPDATE SKIP LOCKED) due
 WHERE m.tenant_id = due.tenant_id AND m.id = due.id
-RETURNING m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time
+RETURNING m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time, m.gone, m.gone_time
 `
 
 type ClaimMailboxesParams struct {
@@ -83,6 +83,8 @@ func (q *Queries) ClaimMailboxes(ctx context.Context, arg ClaimMailboxesParams) 
 			&i.Capacity,
 			&i.ReadOnly,
 			&i.PasswordTime,
+			&i.Gone,
+			&i.GoneTime,
 		); err != nil {
 			return nil, err
 		}
@@ -162,7 +164,7 @@ func (q *Queries) GetFolder(ctx context.Context, arg GetFolderParams) (Folder, e
 }
 
 const getMailbox = `-- name: GetMailbox :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time FROM mailbox WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time, gone, gone_time FROM mailbox WHERE tenant_id = $1 AND id = $2
 `
 
 type GetMailboxParams struct {
@@ -213,12 +215,14 @@ func (q *Queries) GetMailbox(ctx context.Context, arg GetMailboxParams) (Mailbox
 		&i.Capacity,
 		&i.ReadOnly,
 		&i.PasswordTime,
+		&i.Gone,
+		&i.GoneTime,
 	)
 	return i, err
 }
 
 const getMailboxByAddress = `-- name: GetMailboxByAddress :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time FROM mailbox WHERE tenant_id = $1 AND address_key = $2
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time, gone, gone_time FROM mailbox WHERE tenant_id = $1 AND address_key = $2
 `
 
 type GetMailboxByAddressParams struct {
@@ -269,6 +273,8 @@ func (q *Queries) GetMailboxByAddress(ctx context.Context, arg GetMailboxByAddre
 		&i.Capacity,
 		&i.ReadOnly,
 		&i.PasswordTime,
+		&i.Gone,
+		&i.GoneTime,
 	)
 	return i, err
 }
@@ -340,7 +346,7 @@ func (q *Queries) InsertMailbox(ctx context.Context, arg InsertMailboxParams) er
 }
 
 const listMailboxes = `-- name: ListMailboxes :many
-SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time FROM mailbox m
+SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.imap, m.pop3, m.smtp, m.access, m.label, m.home_provider, m.ordinary_action, m.ordinary_folder, m.paused, m.state, m.problem_code, m.problem, m.problem_time, m.last_poll_time, m.last_receive_time, m.sync_total, m.sync_fetched, m.sync_start_time, m.sync_end_time, m.quota_used, m.quota_limit, m.quota_level, m.failures, m.next_poll_time, m.lease_holder, m.lease_until, m.fence, m.version, m.create_time, m.update_time, m.capacity, m.read_only, m.password_time, m.gone, m.gone_time FROM mailbox m
 WHERE m.tenant_id = $1 AND ($2::text IS NULL OR m.address_key > $2)
   AND ($3::boolean OR m.label = '' OR m.label = ANY($4::text[]))
   AND ($5::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
@@ -413,6 +419,8 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 			&i.Capacity,
 			&i.ReadOnly,
 			&i.PasswordTime,
+			&i.Gone,
+			&i.GoneTime,
 		); err != nil {
 			return nil, err
 		}
@@ -425,7 +433,7 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 }
 
 const lockMailbox = `-- name: LockMailbox :one
-SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE
+SELECT tenant_id, id, address, address_key, provider, username, imap, pop3, smtp, access, label, home_provider, ordinary_action, ordinary_folder, paused, state, problem_code, problem, problem_time, last_poll_time, last_receive_time, sync_total, sync_fetched, sync_start_time, sync_end_time, quota_used, quota_limit, quota_level, failures, next_poll_time, lease_holder, lease_until, fence, version, create_time, update_time, capacity, read_only, password_time, gone, gone_time FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE
 `
 
 type LockMailboxParams struct {
@@ -476,6 +484,8 @@ func (q *Queries) LockMailbox(ctx context.Context, arg LockMailboxParams) (Mailb
 		&i.Capacity,
 		&i.ReadOnly,
 		&i.PasswordTime,
+		&i.Gone,
+		&i.GoneTime,
 	)
 	return i, err
 }

@@ -89,6 +89,15 @@ type Folder struct {
 	NextUid     int64
 }
 
+type Gone struct {
+	TenantID    string
+	MailboxID   uuid.UUID
+	Folder      string
+	UidValidity int64
+	Uid         int64
+	MissedTime  time.Time
+}
+
 type Inbox struct {
 	EventID  uuid.UUID
 	Consumer string
@@ -172,6 +181,8 @@ type Mailbox struct {
 	Capacity        int64
 	ReadOnly        bool
 	PasswordTime    *time.Time
+	Gone            int64
+	GoneTime        *time.Time
 }
 
 type MailboxGrant struct {

@@ -12,6 +12,27 @@ import (
 	"github.com/google/uuid"
 )
 
+const countGone = `-- name: CountGone :exec
+UPDATE mailbox SET gone = gone + $1::bigint, gone_time = $2::timestamptz WHERE tenant_id = $3 AND id = $4
+`
+
+type CountGoneParams struct {
+	Gone     int64
+	Now      time.Time
+	TenantID string
+	ID       uuid.UUID
+}
+
+func (q *Queries) CountGone(ctx context.Context, arg CountGoneParams) error {
+	_, err := q.db.Exec(ctx, countGone,
+		arg.Gone,
+		arg.Now,
+		arg.TenantID,
+		arg.ID,
+	)
+	return err
+}
+
 const dropUnfetched = `-- name: DropUnfetched :exec
 DELETE FROM unfetched WHERE tenant_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid_validity = $4 AND uid = ANY($5::text[])
 `
@@ -33,6 +54,49 @@ func (q *Queries) DropUnfetched(ctx context.Context, arg DropUnfetchedParams) er
 		arg.Uids,
 	)
 	return err
+}
+
+const insertGone = `-- name: InsertGone :many
+INSERT INTO gone (tenant_id, mailbox_id, folder, uid_validity, uid, missed_time)
+SELECT $1, $2, $3, $4, unnest($5::bigint[]), $6
+ON CONFLICT DO NOTHING
+RETURNING uid
+`
+
+type InsertGoneParams struct {
+	TenantID    string
+	MailboxID   uuid.UUID
+	Folder      string
+	UidValidity int64
+	Uids        []int64
+	Now         time.Time
+}
+
+func (q *Queries) InsertGone(ctx context.Context, arg InsertGoneParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, insertGone,
+		arg.TenantID,
+		arg.MailboxID,
+		arg.Folder,
+		arg.UidValidity,
+		arg.Uids,
+		arg.Now,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var uid int64
+		if err := rows.Scan(&uid); err != nil {
+			return nil, err
+		}
+		items = append(items, uid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const insertLocations = `-- name: InsertLocations :exec

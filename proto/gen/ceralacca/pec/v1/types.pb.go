@@ -817,7 +817,12 @@ type MailboxCounts struct {
 	// Could not be read and wait for a person.
 	Quarantined int64 `protobuf:"varint,2,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// Claim to be certified and are not proven so.
-	Unproven      int64 `protobuf:"varint,3,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	Unproven int64 `protobuf:"varint,3,opt,name=unproven,proto3" json:"unproven,omitempty"`
+	// Were at the provider and went before they were fetched: another program of the owner deleted them, or moved them and they are
+	// counted where they are now. Which numbers of which folder, and when, is in the audit trail as mailbox.gone.
+	Gone int64 `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	// When the last of them was missed.
+	GoneTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=gone_time,json=goneTime,proto3" json:"gone_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -871,6 +876,20 @@ func (x *MailboxCounts) GetUnproven() int64 {
 		return x.Unproven
 	}
 	return 0
+}
+
+func (x *MailboxCounts) GetGone() int64 {
+	if x != nil {
+		return x.Gone
+	}
+	return 0
+}
+
+func (x *MailboxCounts) GetGoneTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GoneTime
+	}
+	return nil
 }
 
 // What becomes of mail that is not certified. It is kept in any case.
@@ -2087,11 +2106,13 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x122\n" +
 	"\x05level\x18\x03 \x01(\x0e2\x1c.ceralacca.pec.v1.QuotaLevelR\x05level\x12\x1a\n" +
-	"\bcomputed\x18\x04 \x01(\bR\bcomputed\"i\n" +
+	"\bcomputed\x18\x04 \x01(\bR\bcomputed\"\xb6\x01\n" +
 	"\rMailboxCounts\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x03R\bmessages\x12 \n" +
 	"\vquarantined\x18\x02 \x01(\x03R\vquarantined\x12\x1a\n" +
-	"\bunproven\x18\x03 \x01(\x03R\bunproven\"s\n" +
+	"\bunproven\x18\x03 \x01(\x03R\bunproven\x12\x12\n" +
+	"\x04gone\x18\x04 \x01(\x03R\x04gone\x127\n" +
+	"\tgone_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bgoneTime\"s\n" +
 	"\fOrdinaryRule\x12B\n" +
 	"\x06action\x18\x01 \x01(\x0e2 .ceralacca.pec.v1.OrdinaryActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12\x1f\n" +
 	"\x06folder\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06folder\"\xaa\t\n" +
@@ -2332,47 +2353,48 @@ var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
 	23, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
 	23, // 2: ceralacca.pec.v1.MailboxSync.whole_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
-	3,  // 4: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
-	0,  // 5: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
-	23, // 6: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 7: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
-	1,  // 8: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
-	13, // 9: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
-	23, // 10: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
-	23, // 11: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
-	23, // 12: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
-	10, // 13: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
-	11, // 14: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
-	12, // 15: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
-	4,  // 16: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
-	5,  // 17: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
-	24, // 18: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
-	6,  // 19: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
-	7,  // 20: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
-	25, // 21: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	23, // 22: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 23: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
-	18, // 24: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
-	23, // 25: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
-	23, // 26: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
-	20, // 27: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	21, // 28: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
-	22, // 29: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
-	17, // 30: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
-	26, // 31: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
-	27, // 32: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
-	23, // 33: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
-	28, // 34: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
-	23, // 35: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
-	23, // 36: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	23, // 37: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	19, // 38: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	23, // 39: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	23, // 4: ceralacca.pec.v1.MailboxCounts.gone_time:type_name -> google.protobuf.Timestamp
+	3,  // 5: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
+	0,  // 6: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
+	23, // 7: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 8: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
+	1,  // 9: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
+	13, // 10: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
+	23, // 11: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
+	23, // 12: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
+	23, // 13: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
+	10, // 14: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
+	11, // 15: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
+	12, // 16: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
+	4,  // 17: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
+	5,  // 18: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
+	24, // 19: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
+	6,  // 20: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
+	7,  // 21: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
+	25, // 22: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	23, // 23: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 24: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
+	18, // 25: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
+	23, // 26: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
+	23, // 27: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	20, // 28: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	21, // 29: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
+	22, // 30: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
+	17, // 31: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
+	26, // 32: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
+	27, // 33: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
+	23, // 34: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
+	28, // 35: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
+	23, // 36: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	23, // 37: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	23, // 38: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	19, // 39: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	23, // 40: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }

@@ -170,6 +170,7 @@ func TestDistributions(t *testing.T) {
 	h, _ := openLogged(t)
 	units := shelve(t, h)
 	t.Run("Test44_DistributionVerifiesWithoutUs", func(t *testing.T) { test44DistributionVerifiesWithoutUs(t, h) })
+	t.Run("SmallSystems", func(t *testing.T) { testScriptOnSmallSystems(t, h) })
 	t.Run("Test45_HostileTextIsInert", func(t *testing.T) { test45HostileTextIsInert(t, h, units) })
 	t.Run("TheSameAgain", func(t *testing.T) { distributionIsTheSameAgain(t, h) })
 	t.Run("Refused", func(t *testing.T) { distributionsAreRefused(t, h, units) })

@@ -32,6 +32,7 @@ var Peers = []Peer{
 	{Command: "openssl", Package: "openssl"},
 	{Command: "xmlsec1", Package: "xmlsec1"},
 	{Command: "xmllint", Package: "libxml2-utils"},
+	{Command: "busybox", Package: "busybox"}, // a shell with commands that have no options of GNU's
 	{Command: "pdfsig", Package: "poppler-utils"},
 	{Command: "qpdf", Package: "qpdf"},
 	// BouncyCastle, and the compiler that runs a source file: without a screen 126 MB to fetch, 275 MB on disk.

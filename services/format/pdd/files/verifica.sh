@@ -1,18 +1,28 @@
 #!/bin/sh
 # verifica.sh [RADICI.pem]
 #
-# Verifica questo pacchetto di distribuzione senza rete e senza chi lo ha prodotto: servono sh, openssl, xmllint e coreutils.
-# Verifies this package without network and without whoever made it: sh, openssl, xmllint and coreutils are needed.
+# Verifica questo pacchetto di distribuzione senza rete e senza chi lo ha prodotto: servono sh con i comandi di POSIX, openssl e xmllint.
+# Verifies this package without network and without whoever made it: sh with the commands of POSIX, openssl and xmllint are needed.
 #
 # RADICI.pem: certificati fidati di chi firma e di chi marca (PEM). Senza, si verifica l'integrità ma non l'identità.
-# Esce con 0 solo se tutto regge. Exits with 0 only if everything holds.
+# Esce con 0 solo se tutto regge, con 98 se manca un comando. Exits with 0 only if everything holds, with 98 if a command is missing.
 
 LC_ALL=C
 export LC_ALL
 radici=${1-}
 case $radici in '' | /*) ;; *) radici=$PWD/$radici ;; esac
+manca=
+for c in openssl xmllint dirname basename mkdir rmdir rm cat head wc tr sed sort cut paste fold od xargs cmp uniq; do
+	command -v "$c" >/dev/null 2>&1 || manca="$manca $c"
+done
+if [ -n "$manca" ]; then
+	echo "mancano:$manca"
+	echo "VERIFICA NON ESEGUITA"
+	exit 98
+fi
 cd "$(dirname "$0")" || exit 99
-lavoro=$(mktemp -d) || exit 99
+lavoro=${TMPDIR:-/tmp}/verifica-$$-$(openssl rand -hex 8)
+mkdir -m 700 "$lavoro" || exit 99
 male=
 guasto=
 
@@ -32,9 +42,10 @@ passo() {
 # "revoche" l'opzione che la fa usare.
 fiducia() {
 	fidati=$radici revoche=
-	[ -f "$1.crl" ] || return 0
-	cat "$radici" "$1.crl" >"$lavoro/fidati" || return 1
-	fidati=$lavoro/fidati revoche=-crl_check
+	if [ -f "$1.crl" ]; then
+		cat "$radici" "$1.crl" >"$lavoro/fidati" || return 1
+		fidati=$lavoro/fidati revoche=-crl_check
+	fi
 }
 
 # firma P7M CONTENUTO: la firma regge, e quello che firma va in CONTENUTO.
@@ -69,12 +80,19 @@ coppie() {
 # righe non vuote
 grep_pieni() { tr -s '\n'; }
 
+# soltanto A B: le righe di A che non sono in B.
+soltanto() { sort -u "$1" | sort - "$2" "$2" | uniq -u; }
+
+# impronte: l'impronta e il nome dei file che si leggono in entrata, una riga per ciascuno.
+impronte() { sed 's,^,./,' | xargs openssl dgst -sha256 -r | sed 's, \*\./, ,'; }
+
 # La base64 di 32 byte finisce con un solo segno di riempimento: letto come A, ogni impronta diventa di 33 byte.
 elenco() {
 	grep_pieni <"$lavoro/coppie" | paste -d ' ' - - >"$lavoro/righe" &&
 		cut -d ' ' -f 1 "$lavoro/righe" >"$lavoro/percorsi" &&
-		cut -d ' ' -f 2 "$lavoro/righe" | tr -d '\n' | tr '=' 'A' | base64 -d | od -An -v -tx1 -w33 | tr -d ' ' | cut -c 1-64 >"$lavoro/impronte" &&
-		paste -d ' ' "$lavoro/impronte" /dev/null "$lavoro/percorsi" >"$lavoro/elenco" &&
+		{ cut -d ' ' -f 2 "$lavoro/righe" | tr -d '\n' | tr '=' 'A' | fold -w 64 && echo; } | openssl base64 -d >"$lavoro/byte" &&
+		{ od -A n -v -t x1 "$lavoro/byte" | tr -d ' \t\n' | fold -w 66 && echo; } | cut -c 1-64 >"$lavoro/impronte" &&
+		paste -d ' ' "$lavoro/impronte" "$lavoro/percorsi" | sort >"$lavoro/elenco" &&
 		cut -d ' ' -f 2 "$lavoro/righe" | paste -d ' ' - "$lavoro/percorsi" | sort >"$lavoro/ordinate" &&
 		[ -s "$lavoro/elenco" ]
 }
@@ -88,14 +106,22 @@ nessuno_in_piu() {
 	sort "$lavoro/percorsi" | cmp - "$lavoro/presenti"
 }
 
-controllo() { sha256sum PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr | cmp - PdD.sha256; }
+controllo() { printf '%s\n' PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr | impronte | sed 's, ,  ,' | cmp - PdD.sha256; }
+
+# Ogni file che l'indice nomina c'è e ha la sua impronta; se no, dice quali.
+indicati() {
+	impronte <"$lavoro/percorsi" | sort >"$lavoro/calcolate"
+	soltanto "$lavoro/elenco" "$lavoro/calcolate"
+	cmp -s "$lavoro/calcolate" "$lavoro/elenco"
+}
 
 # I documenti di un pacchetto di archiviazione sono quelli che il suo indice firmato nomina, con il nome che hanno qui.
 provenienza() {
 	xmllint --nonet --xpath "//*[local-name()='FileGroup']//*[local-name()='Hash']/text()" "$lavoro/origine" | tr -s '\n' | sort -u >"$lavoro/conservati" || return 1
 	[ -s "$1/elenco.txt" ] || return 1
-	cut -d ' ' -f 1 "$1/elenco.txt" | sort -u | comm -23 - "$lavoro/conservati" >"$lavoro/estranei"
-	sort "$1/elenco.txt" | comm -23 - "$lavoro/ordinate" >>"$lavoro/estranei"
+	cut -d ' ' -f 1 "$1/elenco.txt" >"$lavoro/provenienti"
+	soltanto "$lavoro/provenienti" "$lavoro/conservati" >"$lavoro/estranei"
+	soltanto "$1/elenco.txt" "$lavoro/ordinate" >>"$lavoro/estranei"
 	[ ! -s "$lavoro/estranei" ]
 }
 
@@ -105,8 +131,8 @@ passo "l'indice è quello firmato" cmp "$lavoro/PdD.xml" PdD.xml
 passo "marca temporale dell'indice" marca PdD.xml.p7m.tsr PdD.xml.p7m
 passo "l'indice si legge" coppie PdD.xml
 passo "le impronte si leggono" elenco
-passo "ogni file è quello dell'indice" sha256sum --strict --quiet -c "$lavoro/elenco"
-sha256sum --strict --status -c "$lavoro/elenco" || guasto=$guasto.
+passo "ogni file è quello dell'indice" indicati
+impronte <"$lavoro/percorsi" | sort | cmp -s - "$lavoro/elenco" || guasto=$guasto.
 passo "nessun file in più" nessuno_in_piu
 for p in prove/*/PIndex.xml.p7m; do
 	[ -f "$p" ] || continue
@@ -116,7 +142,7 @@ for p in prove/*/PIndex.xml.p7m; do
 	passo "i documenti vengono da lì" provenienza "$d"
 done
 
-for f in detto fidati token certificati coppie righe percorsi impronte elenco ordinate presenti conservati estranei origine PdD.xml; do
+for f in detto fidati token certificati coppie righe percorsi byte impronte elenco calcolate ordinate presenti conservati provenienti estranei origine PdD.xml; do
 	rm -f "$lavoro/$f"
 done
 rmdir "$lavoro"
@@ -126,4 +152,5 @@ if [ -z "$male$guasto" ] && [ "x$male$guasto" = x ]; then
 	exit 0
 fi
 echo "VERIFICA NON RIUSCITA"
+exit 99
 exit 99

@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ const usage = `usage: ceralacca-witness init  --dir DIR --name NAME
        ceralacca-witness serve --dir DIR [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE]
        ceralacca-witness show  --dir DIR
 
-LOGKEY is a verifier key, name+id+key, as ceralacca conserve log writes it. Give the key that init prints to the
+LOGKEY is a verifier key, name+id+key, or the file with it that ceralacca conserve log -o writes. Give the key that init prints to the
 log's operator (conservation.log.witnesses) and to everybody who checks receipts.
 The folder is never restored from a backup: a witness that goes back signs two histories. Make a new one.
 
@@ -93,7 +94,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	case args[0] == "init" && o.name == "":
 		return wrong("--name is missing: the name of the witness, such as witness.example")
 	case args[0] == "trust" && fs.NArg() == 0:
-		return wrong("LOGKEY is missing: the verifier key of the log, name+id+key, the first line of what ceralacca conserve log writes")
+		return wrong("LOGKEY is missing: the verifier key of the log, name+id+key, or the file that ceralacca conserve log -o writes")
 	case args[0] != "trust" && fs.NArg() > 0:
 		return wrong("%q is one argument too many: %s takes flags only", fs.Arg(0), args[0])
 	case (o.cert == "") != (o.key == ""):
@@ -125,12 +126,29 @@ func trust(_ context.Context, o *options, keys []string, _, _ io.Writer) (err er
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	for _, k := range keys {
+		k, err = logKey(k)
+		if err != nil {
+			return err
+		}
 		err = f.Trust(k)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// logKey is a verifier key that is given, or the first line of the file that is: the log's own stands before those of its witnesses.
+func logKey(given string) (string, error) {
+	if strings.Contains(given, "+") {
+		return given, nil
+	}
+	raw, err := os.ReadFile(given)
+	if err != nil {
+		return "", fmt.Errorf("%q is neither a verifier key, name+id+key, nor a file with one: %w", given, err)
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	return strings.TrimSpace(line), nil
 }
 
 func show(_ context.Context, o *options, _ []string, out, _ io.Writer) (err error) {

@@ -70,6 +70,7 @@ func TestWrongWords(t *testing.T) {
 		"verb of a verb":       {nil, "pec mailbox lsit", "did you mean ls or set?"},
 		"mailbox of nobody":    {nil, "pec mailbox add a@b.test --tenant acme", "--provider is missing: ceralacca pec providers lists them"},
 		"right missing":        {known, "pec access set tenants/acme/mailboxes/m --tenant acme --grant key:abc", "write it as key:ID=read"},
+		"trust of nothing":     {known, "pec trust import", "nothing to import: give INDEX, --authorities or --crl"},
 		"right of nobody":      {known, "pec access set tenants/acme/mailboxes/m --tenant acme", "or --everybody, which empties the list"},
 		"right of all and one": {known, "pec access set tenants/acme/mailboxes/m --tenant acme --everybody --grant key:abc=read", "or --everybody, which empties the list"},
 		"no term to change":    {known, "pec policy terms tenants/acme/mailboxes/m --tenant acme", "name what is to change: --expires, --no-sending, --password-days"},

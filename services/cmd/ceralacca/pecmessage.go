@@ -98,6 +98,8 @@ func (c *cli) messageTable(list []*pecv1.Message) {
 		switch {
 		case m.GetDirection() == pecv1.MessageDirection_MESSAGE_DIRECTION_SENT:
 			proof = "ours"
+		case m.GetKind() == pecv1.MessageKind_MESSAGE_KIND_REGISTERED: // proof of another kind, and none of certified mail
+			proof = map[bool]string{true: "REM verified", false: "REM NOT VERIFIED"}[m.GetRegisteredMail().GetVerified()]
 		case m.GetKind() == pecv1.MessageKind_MESSAGE_KIND_ORDINARY && len(m.GetDoubts()) == 0:
 			proof = "-"
 		case !m.GetProven():

@@ -46,10 +46,11 @@ func (c *cli) pecTrustCommand() *cobra.Command {
 func (c *cli) pecTrustImport() *cobra.Command {
 	var authorities, indexAuthority string
 	var revoked []string
-	cmd := verb("import INDEX", "Take providers from an index (LDIF, plain or signed) and authorities from a file", args("INDEX"), func(ctx context.Context, given []string) error {
+	cmd := verb("import [INDEX]", "Take providers from an index (LDIF, plain or signed) and authorities from a file", args("[INDEX]"), func(ctx context.Context, given []string) error {
 		req := &pecv1.ImportTrustListRequest{}
 		var err error
-		if given[0] != "-" {
+		noIndex := len(given) == 0 || given[0] == "-"
+		if !noIndex {
 			if req.Index, err = c.readFlag("INDEX", given[0], largestFile); err != nil {
 				return err
 			}
@@ -67,8 +68,8 @@ func (c *cli) pecTrustImport() *cobra.Command {
 			}
 			*f.to = string(text)
 		}
-		if given[0] == "-" && authorities == "" && len(revoked) == 0 {
-			return usage("nothing to import: INDEX is -, and neither --authorities nor --crl is given")
+		if noIndex && authorities == "" && len(revoked) == 0 {
+			return usage("nothing to import: give INDEX, --authorities or --crl")
 		}
 		for _, path := range revoked {
 			list, err := c.readFlag("--crl", path, largestFile)
@@ -91,7 +92,7 @@ func (c *cli) pecTrustImport() *cobra.Command {
 				"named by it and withdrawn", strings.Join(got.GetStandingWithdrawals(), ", "))
 		})
 	})
-	cmd.Long = cmd.Short + ".\n\nINDEX is - when there are authorities or lists of revoked certificates only. What is known stays: a renewal keeps the earlier certificates, for old receipts stay true."
+	cmd.Long = cmd.Short + ".\n\nWithout INDEX (or with -) authorities and lists of revoked certificates are taken alone: those of registered mail (REM), for example. What is known stays: a renewal keeps the earlier certificates, for old receipts stay true."
 	cmd.Flags().StringVar(&authorities, "authorities", "", "authorities behind the providers' certificates, PEM")
 	cmd.Flags().StringArrayVar(&revoked, "crl", nil, "list of revoked certificates of one of the authorities, DER or PEM; may be repeated")
 	cmd.Flags().StringVar(&indexAuthority, "index-authority", "", "authority behind the signature of a signed index, PEM")

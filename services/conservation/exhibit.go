@@ -3,9 +3,7 @@ package conservation
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,7 +143,12 @@ func (s *Service) buildDistribution(ctx context.Context, job *river.Job[exhibitA
 	if err != nil || row.State != "BUILDING" {
 		return err
 	}
-	file, err := s.build(ctx, row)
+	var file *os.File
+	if row.HeldSha256 != nil {
+		file, err = s.goOn(ctx, row)
+	} else {
+		file, err = s.build(ctx, row)
+	}
 	if err == nil {
 		defer drop(file)
 		err = s.deliver(ctx, row, file)
@@ -268,40 +271,6 @@ func (s *Service) stories(ctx context.Context, tenant string, ids []uuid.UUID) (
 		err = fault.NotFound("UNIT_NOT_FOUND", "a unit of the distribution is not there any more")
 	}
 	return out, err
-}
-
-// finish writes the index of everything that the ZIP holds, its signature and its time stamp.
-func (b *builder) finish(ctx context.Context) error {
-	index, err := b.index()
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(index)
-	p7m, err := b.s.signContent(ctx, b.row.TenantID, distributionName(b.row.TenantID, b.row.ID), mimeXML, uuid.NewSHA1(distributionSpace, append(b.row.ID[:], sum[:]...)), index)
-	if err != nil {
-		return err
-	}
-	signed := sha256.Sum256(p7m)
-	tsr, _, err := b.s.stampDigest(ctx, signed[:])
-	if err != nil {
-		return err
-	}
-	stamped := sha256.Sum256(tsr)
-	sums := fmt.Sprintf("%s  %s\n%s  %s\n%s  %s\n", hex.EncodeToString(sum[:]), pdd.IndexFile, hex.EncodeToString(signed[:]), pdd.SignedFile, hex.EncodeToString(stamped[:]), pdd.StampFile)
-	for _, f := range []struct {
-		name    string
-		content []byte
-	}{{pdd.IndexFile, index}, {pdd.SignedFile, p7m}, {pdd.StampFile, tsr}, {pdd.SumsFile, []byte(sums)}} {
-		err = b.write(f.name, f.content)
-		if err != nil {
-			return err
-		}
-	}
-	err = b.zip.Close()
-	if err != nil {
-		return fmt.Errorf("conservation: zip: %w", err)
-	}
-	return nil
 }
 
 // index is PdD.xml: a group for each unit, and one for what shows and proves them. spec: UNI11386-2020

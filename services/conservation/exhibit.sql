@@ -3,15 +3,18 @@ INSERT INTO distribution (id, tenant_id, state, purpose, units, terms, asked_by,
 VALUES (@id, @tenant_id, 'BUILDING', @purpose, @units, @terms, @asked_by, sqlc.narg('inspector'), @asked_at);
 
 -- name: GetDistribution :one
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
 FROM distribution WHERE id = @id AND tenant_id = @tenant_id;
 
 -- name: ListDistributions :many
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
 FROM distribution WHERE tenant_id = @tenant_id AND id < @before ORDER BY id DESC LIMIT @page;
 
 -- name: SetDistributionReady :execrows
 UPDATE distribution SET state = 'READY', ready_at = @at, sha256 = @sha256, size = @size, last_error = '' WHERE id = @id AND state = 'BUILDING';
+
+-- name: HoldDistribution :exec
+UPDATE distribution SET held_sha256 = @sha256, held_size = @size WHERE id = @id AND state = 'BUILDING' AND held_sha256 IS NULL;
 
 -- name: SetDistributionTrouble :exec
 UPDATE distribution SET state = @state, last_error = @last_error WHERE id = @id AND state = 'BUILDING';

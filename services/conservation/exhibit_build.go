@@ -34,6 +34,7 @@ import (
 type builder struct {
 	s       *Service
 	row     db.Distribution
+	file    *os.File
 	zip     *zip.Writer
 	names   pdd.Names
 	files   cabinet
@@ -61,7 +62,7 @@ func (s *Service) build(ctx context.Context, row db.Distribution) (*os.File, err
 		return nil, err
 	}
 	b := &builder{
-		s: s, row: row, zip: zip.NewWriter(file), files: cabinet{s: s}, origins: map[uuid.UUID]*provenance{}, holders: map[string]party{},
+		s: s, row: row, file: file, zip: zip.NewWriter(file), files: cabinet{s: s}, origins: map[uuid.UUID]*provenance{}, holders: map[string]party{},
 		catalog: pdd.Catalog{Made: row.AskedAt.In(s.rome).Format(time.DateOnly), Purpose: row.Purpose},
 	}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })

@@ -3,7 +3,11 @@ package conservation
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"maps"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +20,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
@@ -317,4 +322,61 @@ func TestReportIsSignedOnceThroughDeath(t *testing.T) {
 	}
 	require.Equal(t, accepted, d.GetState())
 	require.Zero(t, w.count("SELECT count(*) FROM submission WHERE written IS NOT NULL OR unstamped IS NOT NULL")+w.count("SELECT count(*) FROM deposit WHERE written IS NOT NULL OR unstamped IS NOT NULL"))
+}
+
+// TestShownAndHandedOverAreSignedOnce: a distribution and an export that wait for a time stamp alone are not signed again, whatever the log says
+// meanwhile. What was held of the distribution until then goes with its documents.
+func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
+	t.Parallel()
+	h, _ := openLogged(t)
+	ctx, b := telemetry.WithActor(context.Background(), "test"), h.openBooks(t)
+	pkg, events := h.ended(t, 1)
+	unit := h.units(t, events[0].GetInvoice())[0].GetName()
+	for i := range h.skew {
+		h.skew[i].Store(int64(2 * time.Minute))
+	}
+	api := h.reader()
+	shown, err := api.CreateDistribution(ctx, &conservationv1.CreateDistributionRequest{Parent: "tenants/acme", Units: []string{unit}})
+	require.NoError(t, err)
+	transfer := conservationv1.NewTransferServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	export, err := transfer.CreateExport(ctx, &conservationv1.CreateExportRequest{Parent: "tenants/acme"})
+	require.NoError(t, err)
+	h.await(t, "both wait", func() bool {
+		return b.count(t, "distribution WHERE held_sha256 IS NOT NULL") == 1 && b.orders(t, export.GetName()) == 1
+	})
+	for n := range 3 {
+		leaves := b.count(t, "log_leaf")
+		h.settle(t, ctx, h.invoice(t, 20+n))
+		h.await(t, "the log goes on", func() bool { return b.count(t, "log_leaf") > leaves && b.count(t, "log_pending") == 0 })
+		require.Error(t, h.service.buildDistribution(ctx, &river.Job[exhibitArgs]{Args: exhibitArgs{Tenant: "acme", Distribution: idOf(t, shown.GetName())}}))
+		require.Error(t, h.service.buildExport(ctx, &river.Job[exportArgs]{Args: exportArgs{Tenant: "acme", Export: idOf(t, export.GetName())}}))
+	}
+	for i := range h.skew {
+		h.skew[i].Store(0)
+	}
+	h.await(t, "both are ready", func() bool {
+		d, err := api.GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: shown.GetName()})
+		require.NoError(t, err)
+		e, err := transfer.GetExport(ctx, &conservationv1.GetExportRequest{Name: export.GetName()})
+		require.NoError(t, err)
+		return d.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_READY && e.GetState() == conservationv1.ExportState_EXPORT_STATE_READY
+	})
+	require.Equal(t, 1, b.orders(t, shown.GetName()))
+	require.Equal(t, 1, b.orders(t, export.GetName()))
+	stream, err := api.DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: shown.GetName()})
+	require.NoError(t, err)
+	dir, files := unpack(t, drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err }))
+	said, ok := script(t, dir, filepath.Join(h.dir, "ca.pem"))
+	require.True(t, ok, said)
+	require.Contains(t, fmt.Sprint(slices.Collect(maps.Keys(files))), "PdD.xml.p7m.tsr")
+
+	var sum []byte
+	var size int64
+	h.rowsOf(t, `SELECT held_sha256, held_size FROM distribution`, &sum, &size)
+	held := h.blobPath(blob.Ref{Tenant: "acme", SHA256: [32]byte(sum), Size: size})
+	require.FileExists(t, held)
+	name := h.release(t, pkg)
+	h.destroy(t, name)
+	require.NoFileExists(t, held)
+	require.Zero(t, b.count(t, "distribution WHERE held_sha256 IS NOT NULL"))
 }

@@ -512,6 +512,9 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 		if shown[i].Sha256 != nil {
 			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size, "distribution")
 		}
+		if err == nil && shown[i].HeldSha256 != nil {
+			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].HeldSha256), shown[i].HeldSha256, *shown[i].HeldSize, "distribution that waited for its time stamp")
+		}
 	}
 	return err
 }

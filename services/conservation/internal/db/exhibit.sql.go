@@ -13,7 +13,7 @@ import (
 )
 
 const getDistribution = `-- name: GetDistribution :one
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
 FROM distribution WHERE id = $1 AND tenant_id = $2
 `
 
@@ -39,6 +39,8 @@ func (q *Queries) GetDistribution(ctx context.Context, arg GetDistributionParams
 		&i.Sha256,
 		&i.Size,
 		&i.LastError,
+		&i.HeldSha256,
+		&i.HeldSize,
 	)
 	return i, err
 }
@@ -71,6 +73,21 @@ func (q *Queries) GetInspector(ctx context.Context, arg GetInspectorParams) (Ins
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const holdDistribution = `-- name: HoldDistribution :exec
+UPDATE distribution SET held_sha256 = $1, held_size = $2 WHERE id = $3 AND state = 'BUILDING' AND held_sha256 IS NULL
+`
+
+type HoldDistributionParams struct {
+	Sha256 []byte
+	Size   *int64
+	ID     uuid.UUID
+}
+
+func (q *Queries) HoldDistribution(ctx context.Context, arg HoldDistributionParams) error {
+	_, err := q.db.Exec(ctx, holdDistribution, arg.Sha256, arg.Size, arg.ID)
+	return err
 }
 
 const insertDistribution = `-- name: InsertDistribution :exec
@@ -193,7 +210,7 @@ func (q *Queries) InspectorByToken(ctx context.Context, token []byte) (Inspector
 }
 
 const listDistributions = `-- name: ListDistributions :many
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
 FROM distribution WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -226,6 +243,8 @@ func (q *Queries) ListDistributions(ctx context.Context, arg ListDistributionsPa
 			&i.Sha256,
 			&i.Size,
 			&i.LastError,
+			&i.HeldSha256,
+			&i.HeldSize,
 		); err != nil {
 			return nil, err
 		}

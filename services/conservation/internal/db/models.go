@@ -235,19 +235,21 @@ type DisposalObject struct {
 }
 
 type Distribution struct {
-	ID        uuid.UUID
-	TenantID  string
-	State     string
-	Purpose   string
-	Units     []uuid.UUID
-	Terms     []byte
-	AskedBy   string
-	Inspector *uuid.UUID
-	AskedAt   time.Time
-	ReadyAt   *time.Time
-	Sha256    []byte
-	Size      *int64
-	LastError string
+	ID         uuid.UUID
+	TenantID   string
+	State      string
+	Purpose    string
+	Units      []uuid.UUID
+	Terms      []byte
+	AskedBy    string
+	Inspector  *uuid.UUID
+	AskedAt    time.Time
+	ReadyAt    *time.Time
+	Sha256     []byte
+	Size       *int64
+	LastError  string
+	HeldSha256 []byte
+	HeldSize   *int64
 }
 
 type Export struct {

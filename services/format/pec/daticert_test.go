@@ -2,10 +2,12 @@ package pec
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"ceralacca.dev/services/format/cms"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -103,6 +105,71 @@ func TestD2D3D4D5HostileDaticert(t *testing.T) {
 				require.Empty(t, fs)
 				require.Equal(t, "Prova & città", d.Oggetto)
 			}
+		})
+	}
+}
+
+// TestD3BombsAndLargeXML: entities that grow by the power, in one step and in ten, and 10 MB of XML of every kind are refused before they
+// cost anything: no memory in proportion to what they would become, or to what they are. The same in a receipt that is signed: it is
+// not proven, whoever signed it. TESTPLAN D3.
+func TestD3BombsAndLargeXML(t *testing.T) {
+	const large = 10 << 20
+	laughs := "<?xml version=\"1.0\"?>\n<!DOCTYPE postacert [\n<!ENTITY a0 \"lol\">\n"
+	for i := range 10 {
+		laughs += fmt.Sprintf("<!ENTITY a%d \"%s\">\n", i+1, strings.Repeat(fmt.Sprintf("&a%d;", i), 10))
+	}
+	laughs += "]>\n"
+	body := sampleDaticert[strings.Index(sampleDaticert, "<postacert"):]
+	used := strings.Replace(body, "Prova", "&a10;", 1)
+	filled := func(before, unit, after string) string { // around the sample's recipient
+		one := `<destinatari tipo="certificato">protocollo@beta.test</destinatari>`
+		n := (large - len(sampleDaticert)) / len(unit)
+		return strings.Replace(sampleDaticert, one, one+before+strings.Repeat(unit, n+1)+after, 1)
+	}
+	for name, xml := range map[string]string{
+		"billion laughs":                          laughs + used,
+		"billion laughs that nobody uses":         laughs + body,
+		"quadratic":                               "<!DOCTYPE postacert [<!ENTITY a \"" + strings.Repeat("x", 50_000) + "\">]>\n" + strings.Replace(body, "Prova", strings.Repeat("&a;", 50_000), 1),
+		"an entity of itself":                     "<!DOCTYPE postacert [<!ENTITY a \"&b;\"><!ENTITY b \"&a;\">]>\n" + strings.Replace(body, "Prova", "&a;", 1),
+		"an external entity":                      "<!DOCTYPE postacert [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>\n" + strings.Replace(body, "Prova", "&a;", 1),
+		"a parameter entity from outside":         "<!DOCTYPE postacert [<!ENTITY % p SYSTEM \"http://example.test/x.dtd\"> %p;]>\n" + body,
+		"references to characters":                strings.Replace(body, "Prova", strings.Repeat("&#120;", 50_000), 1),
+		"10 MB of recipients":                     filled("", `<destinatari tipo="certificato">protocollo@beta.test</destinatari>`, ""),
+		"10 MB of one text":                       filled("<nuovo>", "x", "</nuovo>"),
+		"10 MB of comments":                       filled("", "<!-- x -->", ""),
+		"10 MB of blanks":                         filled("", "\n", ""),
+		"10 MB of elements within each other":     filled("", "<a>", ""),
+		"10 MB of attributes":                     filled("<nuovo", ` a=""`, "/>"),
+		"10 MB of processing instructions":        filled("", "<?x y?>", ""),
+		"10 MB of what only begins as recipients": filled("", "<destinatarix/>", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := []byte(xml)
+			var err error
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			begin := time.Now()
+			_, _, err = ParseDaticert(raw)
+			took := time.Since(begin)
+			runtime.ReadMemStats(&after)
+			var refused *DaticertError
+			require.ErrorAs(t, err, &refused)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2<<20), "bytes of memory")
+			require.Less(t, took, time.Second)
+		})
+		t.Run(name+", signed", func(t *testing.T) {
+			w := newWorld(t)
+			root := strings.Index(xml, "<postacert")
+			accepted := xml[:root] + strings.Replace(xml[root:], "avvenuta-consegna", "accettazione", 1)
+			content := "Content-Type: multipart/mixed; boundary=IN\r\n\r\n--IN\r\nContent-Type: text/plain\r\n\r\ntesto\r\n--IN\r\n" +
+				"Content-Type: application/xml; name=daticert.xml\r\n\r\n" + strings.ReplaceAll(accepted, "\n", "\r\n") + "\r\n--IN--\r\n"
+			p7s, err := cms.SignDetached(t.Context(), sha256Of(content), w.alfa.Key, cms.Options{Certificate: w.alfa.Certificate, SigningTime: at})
+			require.NoError(t, err)
+			r := readAll(t, signedWith(receiptHeader, content, p7s))
+			rep := verified(t, w, r)
+			require.Equal(t, StatusValid, rep.Status, rep.Reason)
+			require.False(t, r.Proven(rep), codes(r.Findings))
+			require.Nil(t, r.Daticert)
 		})
 	}
 }

@@ -154,12 +154,27 @@ func TestG6FullMailboxOfARecipient(t *testing.T) {
 		p.eventually(state+" "+cause, func() bool { r := recipientOf(m); return r.GetState() == state && r.GetCause() == cause })
 	}
 	at(full("error", "piena0@beta.test"), "not-delivered", "mailbox-full")
+	day, gone := full("retry24h", "piena20@beta.test"), full("retry24h", "mai24@beta.test")
+	p.pass(20 * time.Hour)
+	at(day, "waiting", "") // taken in charge, so that the notice of 12 hours is not due. spec: RFC6109 §3.1.6
+	at(gone, "waiting", "")
+	_, err := p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: "piena20@beta.test", Quota: 1 << 20})
+	require.NoError(t, err)
+	p.pass(2 * time.Hour)
+	at(day, "delivered", "")
+	require.False(t, recipientOf(day).GetLate(), "no notice came before")
+	at(gone, "waiting", "")
+	p.pass(3 * time.Hour) // the second notice, and the end of the day
+	at(gone, "not-delivered", "mailbox-full")
+	p.state(gone, pecv1.MessageState_MESSAGE_STATE_FAILED)
+	p.state(day, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+
 	late, never := full("retry48h", "piena30@beta.test"), full("retry48h", "mai@beta.test")
 	p.pass(24 * time.Hour)
 	at(late, "not-delivered-in-time", "")
 	at(never, "not-delivered-in-time", "")
 	p.pass(6 * time.Hour)
-	_, err := p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: "piena30@beta.test", Quota: 1 << 20})
+	_, err = p.sandbox.SetPECMailbox(t.Context(), client.PECMailbox{Address: "piena30@beta.test", Quota: 1 << 20})
 	require.NoError(t, err)
 	p.pass(2 * time.Hour)
 	at(late, "delivered", "")

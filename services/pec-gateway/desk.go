@@ -181,8 +181,12 @@ func (s *Service) warnOfTerms(ctx context.Context) error {
 			ctx := pg.WithTenant(ctx, r.TenantID)
 			told := db.TermsToldParams{TenantID: r.TenantID, MailboxID: r.MailboxID, WarnedMailbox: r.WarnedMailbox, WarnedPassword: r.WarnedPassword}
 			if r.ExpireOn.Valid {
+				before := r.WarnedMailbox
 				told.WarnedMailbox, err = s.warn(ctx, tx, r, r.ExpireOn.Time, today, r.WarnedMailbox, codeMailboxEnds, codeMailboxEnded,
-					"the contract of the mailbox", "renew it with the provider and give the new date; nothing is sent after the end, and providers delete mailboxes some time later")
+					"the contract of the mailbox", "renew it with the provider and give the new date; nothing is sent after the end, and providers delete mailboxes some time later. What is there is fetched")
+				if err == nil && told.WarnedMailbox != before && *told.WarnedMailbox < 0 {
+					err = askWhole(ctx, tx, r.MailboxID, codeMailboxEnded, pg.Time(s.now()))
+				}
 			}
 			if err == nil && r.PasswordDays > 0 && r.PasswordTime != nil {
 				told.WarnedPassword, err = s.warn(ctx, tx, r, passwordEnd(r.PasswordTime, r.PasswordDays), today, r.WarnedPassword, codePasswordEnds, codePasswordEnded,

@@ -267,7 +267,8 @@ func TestE15NoticesOfIncomingMail(t *testing.T) {
 }
 
 // TestMailboxAndPasswordEnd: its owner is told before and after, each time once; after the end nothing is sent and what
-// comes is received; a new password begins its time anew.
+// comes is received; when the contract ends everything that the provider has is compared with what is here, and what was passed over
+// is fetched, as the provider will delete it; a new password begins its time anew. TESTPLAN G5.
 func TestMailboxAndPasswordEnd(t *testing.T) {
 	h := open(t, quick)
 	h.believe()
@@ -291,8 +292,21 @@ func TestMailboxAndPasswordEnd(t *testing.T) {
 		_, err := h.api.SendMessage(t.Context(), &pecv1.SendMessageRequest{Parent: box.GetName(), To: []string{sender}, Subject: "x", Text: "y", RequestId: uuid.NewString()})
 		return err
 	}
+	h.inject(recipient, plain("prima"))
+	h.kept(box)
+	h.lookedAgain(box)
+	require.Equal(t, 1, h.query(`WITH passed AS (UPDATE folder SET next_uid = next_uid + 5 WHERE name = 'INBOX' RETURNING 1) SELECT count(*) FROM passed`))
+	h.inject(recipient, plain("passata oltre"))
+	h.lookedAgain(box)
+	h.lookedAgain(box)
+	require.Len(t, h.list(box), 1)
+	require.Nil(t, h.box(box).GetSync().GetWholeTime())
 	h.ahead.Add(int64(15 * 24 * time.Hour))
 	h.eventually("after the end", func() bool { return codes()["MAILBOX_EXPIRED"] == 1 })
+	h.eventually("everything was compared", func() bool { return h.box(box).GetSync().GetWholeTime() != nil })
+	h.kept(box)
+	require.Len(t, h.list(box), 2)
+	require.Equal(t, 1, h.query(`SELECT count(*) FROM whole_reading WHERE reason = 'MAILBOX_EXPIRED'`))
 	requireFault(t, send(), "MAILBOX_EXPIRED")
 	h.inject(recipient, plain("arriva"))
 	h.kept(box)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 
@@ -46,6 +47,25 @@ func (s *Service) noteDenial(ctx context.Context, row db.Mailbox, err error) {
 	}
 	method, _ := grpc.Method(ctx)
 	s.denied.note(denial{tenant: row.TenantID, mailbox: mailboxName(row.TenantID, row.ID), actor: c.Actor(), method: method, code: f.Code}, 1)
+}
+
+// guessed is the answer to a caller who named what is not in a mailbox that he may read. When it is in another one that he may not,
+// the refusal of that one is remembered. What he named is not there in any case.
+func (s *Service) guessed(ctx context.Context, tx pgx.Tx, named db.Mailbox, answer error, ids ...uuid.UUID) error {
+	others, err := q(tx).MailboxesOf(ctx, db.MailboxesOfParams{TenantID: named.TenantID, Ids: ids, MailboxID: named.ID})
+	if err != nil {
+		return err
+	}
+	for _, id := range others {
+		_, err = s.mailbox(ctx, tx, named.TenantID, id, false)
+		if err == nil {
+			continue // it is his, and not where he looks for it
+		}
+		if kind := fault.Of(err).Kind; kind != fault.KindNotFound && kind != fault.KindDenied {
+			return err
+		}
+	}
+	return answer
 }
 
 func (d *denials) note(one denial, times int64) {

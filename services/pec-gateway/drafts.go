@@ -193,7 +193,7 @@ func (s *Service) GetDraft(ctx context.Context, req *pecv1.GetDraftRequest) (*pe
 	err = s.look(ctx, req.GetName(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
 		row, err := q(tx).GetDraft(ctx, db.GetDraftParams{TenantID: box.TenantID, MailboxID: box.ID, ID: id})
 		if errors.Is(err, pgx.ErrNoRows) {
-			return noDraft(req.GetName())
+			return s.guessed(ctx, tx, box, noDraft(req.GetName()), id)
 		}
 		if err == nil {
 			out, err = showDraft(box, row)
@@ -247,10 +247,10 @@ func (s *Service) ListDrafts(ctx context.Context, req *pecv1.ListDraftsRequest) 
 
 // lockDraft reads a draft that is about to change. given is the etag that the caller has read, empty for any.
 // Faults: NotFound DRAFT_NOT_FOUND; Aborted ETAG_MISMATCH.
-func lockDraft(ctx context.Context, tx pgx.Tx, box db.Mailbox, id uuid.UUID, given string) (db.Draft, error) {
+func (s *Service) lockDraft(ctx context.Context, tx pgx.Tx, box db.Mailbox, id uuid.UUID, given string) (db.Draft, error) {
 	row, err := q(tx).LockDraft(ctx, db.LockDraftParams{TenantID: box.TenantID, MailboxID: box.ID, ID: id})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return row, noDraft(mailboxName(box.TenantID, box.ID) + "/drafts/" + id.String())
+		return row, s.guessed(ctx, tx, box, noDraft(mailboxName(box.TenantID, box.ID)+"/drafts/"+id.String()), id)
 	}
 	if err == nil && given != "" && given != etag(row.Version) {
 		err = fault.Aborted("ETAG_MISMATCH", "the draft was changed in between: read it again").WithField("etag", "ETAG_MISMATCH", "is not the current one")
@@ -288,7 +288,7 @@ func (s *Service) UpdateDraft(ctx context.Context, req *pecv1.UpdateDraftRequest
 	}
 	var out *pecv1.Draft
 	err = s.at(ctx, in.GetName(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
-		row, err := lockDraft(ctx, tx, box, id, in.GetEtag())
+		row, err := s.lockDraft(ctx, tx, box, id, in.GetEtag())
 		if err != nil {
 			return err
 		}
@@ -318,7 +318,7 @@ func (s *Service) DeleteDraft(ctx context.Context, req *pecv1.DeleteDraftRequest
 		return nil, err
 	}
 	err = s.at(ctx, req.GetName(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
-		_, err := lockDraft(ctx, tx, box, id, req.GetEtag())
+		_, err := s.lockDraft(ctx, tx, box, id, req.GetEtag())
 		if err == nil {
 			err = q(tx).DropDraft(ctx, db.DropDraftParams{TenantID: box.TenantID, ID: id})
 		}
@@ -348,7 +348,7 @@ func (s *Service) SendDraft(ctx context.Context, req *pecv1.SendDraftRequest) (*
 	out := &pecv1.Message{}
 	err = s.db.Tx(ctx, box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 		return rpc.Once(ctx, tx, "SendDraft", req.GetRequestId(), req, out, func() error {
-			_, err := lockDraft(ctx, tx, box, id, version)
+			_, err := s.lockDraft(ctx, tx, box, id, version)
 			if err == nil && len(letters) == 0 {
 				err = noDraft(req.GetName()) // it was not there when it was to be composed
 			}

@@ -159,7 +159,7 @@ func (s *Service) DeleteFolder(ctx context.Context, req *pecv1.DeleteFolderReque
 func (s *Service) MoveMessages(ctx context.Context, req *pecv1.MoveMessagesRequest) (*pecv1.MoveMessagesResponse, error) {
 	out := &pecv1.MoveMessagesResponse{}
 	err := s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
-		ids, err := messagesIn(ctx, tx, box, req.GetMessages())
+		ids, err := s.messagesIn(ctx, tx, box, req.GetMessages())
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func shortList(names []string) string {
 }
 
 // messagesIn are the ids of messages that are all in the mailbox. Faults: NotFound MESSAGE_NOT_FOUND.
-func messagesIn(ctx context.Context, tx pgx.Tx, box db.Mailbox, names []string) ([]uuid.UUID, error) {
+func (s *Service) messagesIn(ctx context.Context, tx pgx.Tx, box db.Mailbox, names []string) ([]uuid.UUID, error) {
 	var ids []uuid.UUID
 	for _, name := range names {
 		tenant, mailbox, id, err := splitMessage(name)
@@ -202,15 +202,15 @@ func messagesIn(ctx context.Context, tx pgx.Tx, box db.Mailbox, names []string) 
 			return nil, err
 		}
 		if tenant != box.TenantID || mailbox != box.ID {
-			return nil, noMessage(name)
+			return nil, s.guessed(ctx, tx, box, noMessage(name), id)
 		}
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
 	n, err := q(tx).MessagesIn(ctx, db.MessagesInParams{TenantID: box.TenantID, MailboxID: box.ID, Ids: ids})
-	if err == nil && int(n) != len(ids) {
-		err = fault.NotFound("MESSAGE_NOT_FOUND", "%d of the %d messages are not in the mailbox, or in quarantine: nothing was done", len(ids)-int(n), len(ids))
+	if err != nil || int(n) == len(ids) {
+		return ids, err
 	}
-	return ids, err
+	return nil, s.guessed(ctx, tx, box, fault.NotFound("MESSAGE_NOT_FOUND", "%d of the %d messages are not in the mailbox, or in quarantine: nothing was done", len(ids)-int(n), len(ids)), ids...)
 }

@@ -116,7 +116,7 @@ func (s *Service) message(ctx context.Context, tx pgx.Tx, name string) (db.Mailb
 	}
 	row, err := q(tx).GetMessage(ctx, db.GetMessageParams{TenantID: tenant, MailboxID: box, ID: id})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return mailbox, row, noMessage(name)
+		return mailbox, row, s.guessed(ctx, tx, mailbox, noMessage(name), id)
 	}
 	return mailbox, row, err
 }

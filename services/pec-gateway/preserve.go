@@ -280,7 +280,7 @@ func (d *daySet) end(ctx context.Context, tx pgx.Tx, ref blob.Ref, lines int64) 
 func (s *Service) PreserveMessages(ctx context.Context, req *pecv1.PreserveMessagesRequest) (*pecv1.PreserveMessagesResponse, error) {
 	out := &pecv1.PreserveMessagesResponse{}
 	err := s.at(ctx, req.GetParent(), func(ctx context.Context, tx pgx.Tx, box db.Mailbox) error {
-		ids, err := messagesIn(ctx, tx, box, req.GetMessages())
+		ids, err := s.messagesIn(ctx, tx, box, req.GetMessages())
 		if err != nil {
 			return err
 		}

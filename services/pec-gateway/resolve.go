@@ -180,7 +180,7 @@ func (s *Service) decide(ctx context.Context, name string, fn func(ctx context.C
 		}
 		r, err := q(tx).LockSending(ctx, db.LockSendingParams{TenantID: tenant, MessageID: id})
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && r.MailboxID != mailbox {
-			return noSent(name)
+			return s.guessed(ctx, tx, db.Mailbox{TenantID: tenant, ID: mailbox}, noSent(name), id)
 		}
 		if err != nil {
 			return err
@@ -214,7 +214,7 @@ func (s *Service) GetDelivery(ctx context.Context, req *pecv1.GetDeliveryRequest
 		}
 		r, err := q(tx).GetSending(ctx, db.GetSendingParams{TenantID: tenant, MessageID: id})
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && r.MailboxID != mailbox {
-			return noSent(req.GetName())
+			return s.guessed(ctx, tx, db.Mailbox{TenantID: tenant, ID: mailbox}, noSent(req.GetName()), id)
 		}
 		if err != nil {
 			return err

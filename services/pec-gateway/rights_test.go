@@ -3,7 +3,9 @@ package pecgateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -222,4 +224,72 @@ func TestG9WhoMayDoWhat(t *testing.T) {
 	_, err = h.api.GetMailbox(t.Context(), &pecv1.GetMailboxRequest{Name: box.GetName()})
 	require.NoError(t, err, "a key with all scopes is not bound by grants")
 	require.True(t, strings.HasPrefix(box.GetName(), parent))
+}
+
+// TestG9MessageUnderAnotherMailbox: whoever manages mailbox A names a message, or a draft, of mailbox B as if it were A's, in every method that
+// names one: it is not there, nothing is shown of it or changed, and who may not read B is in the audit records with the mailbox that was
+// guessed at. Who may use both is told the same and stands in no record. TESTPLAN G9.
+func TestG9MessageUnderAnotherMailbox(t *testing.T) {
+	t.Parallel()
+	h := open(t, "")
+	h.believe()
+	a, b := h.add(sender), h.add(recipient)
+	h.inject(recipient, plain("riservata"))
+	h.kept(a, b)
+	secret := h.list(b)[0]
+	message := a.GetName() + "/messages/" + last(secret.GetName())
+	draft := a.GetName() + "/drafts/" + last(h.draft(b.GetName(), &pecv1.Draft{Subject: "Bozza riservata"}).GetName())
+	for box, who := range map[*pecv1.Mailbox]string{a: "curioso", b: "altro"} {
+		_, err := h.desk().SetMailboxAccess(t.Context(), &pecv1.SetMailboxAccessRequest{Permissions: &pecv1.MailboxPermissions{Name: box.GetName(),
+			Grants: []*pecv1.MailboxGrant{{Caller: "key:" + who, Right: pecv1.MailboxRight_MAILBOX_RIGHT_MANAGE}}}})
+		require.NoError(t, err)
+	}
+	guesser := h.DialKey("pec-gateway", h.Key(auth.Caller{ID: parent + "/apiKeys/curioso", Role: auth.RoleTenant, Tenant: tenant, Scopes: []string{"pec.read", "pec.write"}}))
+	before := h.dumped("message", "draft", "sending", "preserved_message")
+	tried := map[string]int{}
+	for short, c := range everyCall(a.GetName(), message, draft) {
+		if c.req == nil || !strings.Contains(fmt.Sprint(c.req), last(message)) && !strings.Contains(fmt.Sprint(c.req), last(draft)) {
+			continue
+		}
+		service, method, _ := strings.Cut(short, "/")
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName("ceralacca.pec.v1." + service))
+		require.NoError(t, err)
+		m := d.(protoreflect.ServiceDescriptor).Methods().ByName(protoreflect.Name(method))
+		for _, conn := range []grpc.ClientConnInterface{guesser, h.Tenant("pec-gateway", tenant)} {
+			err = invoke(t.Context(), conn, m, c.req)
+			require.Error(t, err, short)
+			require.Contains(t, []string{"MESSAGE_NOT_FOUND", "DRAFT_NOT_FOUND"}, fault.Of(err).Code, "%s: %v", short, err)
+			require.NotContains(t, err.Error(), "riservata", short)
+		}
+		tried["/ceralacca.pec.v1."+short]++
+	}
+	require.Len(t, tried, 14, "%v", tried)
+	list, err := pecv1.NewPecServiceClient(guesser).ListMessages(t.Context(), &pecv1.ListMessagesRequest{Parent: a.GetName(), About: message})
+	require.NoError(t, err)
+	require.Empty(t, list.GetMessages())
+	require.Equal(t, before, h.dumped("message", "draft", "sending", "preserved_message"), "nothing was changed")
+	actor := "key:" + parent + "/apiKeys/curioso"
+	for method := range tried {
+		h.eventually(method+" is recorded", func() bool {
+			return h.query(`SELECT coalesce(sum((detail->>'times')::int), 0) FROM audit_entry WHERE action = 'mailbox.denied' AND outcome = 'denied' AND actor = $1
+				AND resource = $2 AND detail->>'method' = $3 AND detail->>'code' = 'MAILBOX_NOT_FOUND'`, actor, b.GetName(), method) == 1
+		})
+	}
+	require.Zero(t, h.query(`SELECT count(*) FROM audit_entry WHERE action = 'mailbox.denied' AND actor <> $1`, actor))
+	h.invariants(a, b)
+}
+
+// last is the last part of a name.
+func last(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
+// dumped is every row of some tables.
+func (h *house) dumped(tables ...string) []string {
+	var out []string
+	for line := range strings.Lines(h.dump()) {
+		if table, _, _ := strings.Cut(line, " "); slices.Contains(tables, table) {
+			out = append(out, line)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -115,9 +115,9 @@ var phrases = map[string]map[string]phrase{
 	"pec.delivery_state_changed": {
 		italian: {"Stato della PEC", "Lo stato di un messaggio inviato è cambiato."},
 		english: {"State of certified mail", "The state of a message sent changed."}},
-	"pec.mailbox_degraded": {
-		italian: {"Casella PEC da verificare", "La casella non può essere presidiata finché qualcuno non interviene."},
-		english: {"Mailbox needs attention", "The mailbox cannot be presided over until somebody acts."}},
+	mailboxEvent: {
+		italian: {"Casella PEC da verificare", "La casella richiede attenzione: il motivo è indicato qui sotto."},
+		english: {"Mailbox needs attention", "Somebody has to look after the mailbox: the reason is below."}},
 	"pec.decision_needed": {
 		italian: {"PEC di esito ignoto: occorre decidere", "Non si sa se il gestore abbia preso il messaggio e nessuna ricevuta è giunta. Non viene inviato di nuovo da solo."},
 		english: {"Outcome of certified mail unknown: decide", "Nobody knows whether the provider took the message, and no receipt has come. It is not sent again by itself."}},
@@ -222,10 +222,7 @@ func compose(row db.Delivery, language string) (subject, text string, err error)
 	if err := json.Unmarshal(row.Payload, &payload); err != nil {
 		return "", "", fmt.Errorf("notification: payload of %s: %w", row.ID, err)
 	}
-	p, ok := phrases[row.EventType][language]
-	if !ok {
-		p = phrase{row.EventType, row.EventType}
-	}
+	p := phraseOf(row.EventType, language, payload.Data)
 	labels := map[string]string{"invoice": "Fattura", "time": "Data", "footer": "Messaggio automatico. Il documento si legge con l'API o con la riga di comando."}
 	if language == english {
 		labels = map[string]string{"invoice": "Invoice", "time": "Time", "footer": "Automatic message. The document can be read through the API or the command line."}

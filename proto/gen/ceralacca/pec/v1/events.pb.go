@@ -425,12 +425,15 @@ func (x *DeliveryStateChanged) GetCertifiedTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// A mailbox cannot be presided over until somebody acts.
+// Somebody should look after a mailbox; `code` says why. Told once, until it is over and comes again.
 type MailboxDegraded struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Mailbox string                 `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	Reason  string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// For example MAILBOX_AUTH_FAILED.
+	// It cannot be read: MAILBOX_AUTH_FAILED, MAILBOX_TLS_REFUSED, MAILBOX_SERVER_UNKNOWN, MAILBOX_SERVER_AWAY, MAILBOX_NOT_OPENED,
+	// MAILBOX_PROTOCOL, MAILBOX_REFUSED, MAILBOX_NO_PASSWORD. Nothing leaves: SENDING_LOGIN_REFUSED, SENDING_SUSPENDED, SENDING_TLS. It goes
+	// on, and somebody should act: PASSWORD_EXPIRING, PASSWORD_EXPIRED, MAILBOX_EXPIRING, MAILBOX_EXPIRED, MAILBOX_QUOTA,
+	// MAILBOX_ROOM_IMPOSSIBLE, MAILBOX_READ_ONLY, SENDING_SILENT, MESSAGE_UNFETCHABLE, ARCHIVE_DAMAGED.
 	Code          string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

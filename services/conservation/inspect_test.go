@@ -61,6 +61,7 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 		return h.everything(t, admin, "inspection", "inspector", "distribution", "audit_entry", "request_log", "archive_copy", "archive_cursor", "archive_position", "archive_timer",
 			"river_client", "river_client_queue", "river_job", "river_leader", "river_queue")
 	}
+	h.still(t, holds)
 	before := holds()
 
 	got, err := api.GetInspection(as, &conservationv1.GetInspectionRequest{})

@@ -91,6 +91,18 @@ func (h *house) everything(t testing.TB, admin *pgx.Conn, passing ...string) map
 	return all
 }
 
+// still waits until what the archive does by itself has come to rest: events are handed over, and nothing changes any more.
+func (h *house) still(t testing.TB, rows func() map[string]string) {
+	t.Helper()
+	last := rows()
+	h.await(t, "nothing else is under way", func() bool {
+		time.Sleep(100 * time.Millisecond)
+		before := last
+		last = rows()
+		return maps.Equal(before, last)
+	})
+}
+
 // filesIn are all files below a folder, with their bytes. That a disk can be written is tried with a file which comes and goes.
 func filesIn(t testing.TB, dir string) map[string][32]byte {
 	t.Helper()
@@ -129,13 +141,8 @@ func dryRunKeepsNothing(t *testing.T, h *house, api conservationv1.DepositServic
 		rows["jobs that a deposit could order"] = jobs
 		return rows, files
 	}
+	h.still(t, func() map[string]string { rows, _ := kept(); return rows })
 	before, files := kept()
-	h.await(t, "nothing else is under way", func() bool {
-		last := before
-		time.Sleep(100 * time.Millisecond)
-		before, files = kept()
-		return maps.Equal(last, before)
-	})
 	require.NotEmpty(t, files)
 
 	other := []byte("altro\n")

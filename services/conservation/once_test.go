@@ -57,6 +57,7 @@ func TestSameDocumentManyTimesIsOneUnit(t *testing.T) {
 	key, err := tlog.NewSigner(origin, logSeed())
 	require.NoError(t, err)
 	h.checkReports(t, map[string]*conservationv1.SubmissionReport{first.GetSubmission(): first}, tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&key.Verifier}})
+	h.await(t, "both are told", func() bool { taken, _, _ := h.counts(); return taken >= 2 })
 	once := func() {
 		t.Helper()
 		require.Zero(t, h.counted(t, "log_pending"), "nothing waits for a place in the log, of which there could be a report")

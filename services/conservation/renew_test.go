@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
@@ -161,6 +162,12 @@ func Test36_ThirtyYears(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, last.Number, int32(6))
 	require.Len(t, record.Chains, 2, "one chain with SHA-256, one with SHA-512")
+	for i, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA512} {
+		require.GreaterOrEqual(t, len(record.Chains[i].Stamps), 3, "each is renewed by stamps over stamps: chain %d", i)
+		for _, stamp := range record.Chains[i].Stamps {
+			require.Equal(t, hash, stamp.Hash, "chain %d", i)
+		}
+	}
 	rows, err := pgtest.Admin(t, e.db).Query(context.Background(), `SELECT renewal, count(*) FROM package_evidence WHERE package_id = $1 GROUP BY renewal`, first.ID)
 	require.NoError(t, err)
 	var kind string

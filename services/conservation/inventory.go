@@ -264,11 +264,12 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 }
 
 // onlyHere tells of which units files lie in an object without a row, by its list, and nowhere else: their rows lead to it, or to one that no
-// replica holds, since they were backed up before the files were moved.
+// replica holds, since they were backed up before the files were moved; or it has the metadata with which they were taken in first.
 func (s *Service) onlyHere(ctx context.Context, e vault.Entry, units []record, places []db.PlacesOfKeysRow) (map[string]bool, error) {
 	type file struct{ key, sum string }
-	listed, here, there := map[file]bool{}, map[string]bool{}, map[string]bool{}
+	listed, here, there, of := map[file]bool{}, map[string]bool{}, map[string]bool{}, map[uuid.UUID]record{}
 	for _, u := range units {
+		of[u.Unit] = u
 		for _, x := range u.Files {
 			if x.Object != nil && path.Base(e.Key) == x.Object.String()+".zip" {
 				listed[file{u.Key, x.SHA256}] = true
@@ -276,6 +277,9 @@ func (s *Service) onlyHere(ctx context.Context, e vault.Entry, units []record, p
 		}
 	}
 	for _, p := range places {
+		if u, ok := of[p.ID]; ok && p.Role == "metadata" && takenBefore(p.State, p.CreatedAt, p.Sha256, u) {
+			here[p.UnitKey] = true
+		}
 		if here[p.UnitKey] || !listed[file{p.UnitKey, hex.EncodeToString(p.Sha256)}] {
 			continue
 		}

@@ -328,6 +328,9 @@ func (s *Service) restoreTenants(ctx context.Context, f *findings, c *cursor, fr
 		}
 		f.note("tenant %s: %d of %d units had no row and have one now, %d have receipts again that came after their row was backed up", tenant, r.made, r.seen, r.grown)
 		f.note("tenant %s: %d packages had no row and have one now", tenant, r.packages)
+		if r.twice > 0 {
+			f.note("tenant %s: %d units were taken in twice, since the database had forgotten the first time, and have the metadata of that again", tenant, r.twice)
+		}
 		if r.moved > 0 {
 			f.note("tenant %s: %d files were moved after their rows were backed up, and are found where they lie", tenant, r.moved)
 		}
@@ -346,6 +349,7 @@ type restoring struct {
 	f                           *findings
 	c                           *cursor
 	seen, made, grown, packages int
+	twice                       int                // units that were taken in a second time, after the first was forgotten
 	moved                       int                // files whose object is not there any more, and which lie in a later one
 	away                        map[uuid.UUID]bool // objects that no replica holds
 	o                           db.ArchiveObject   // in hand
@@ -471,10 +475,14 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 			if err != nil {
 				return err
 			}
-			err = r.place(ctx, tx, row, files[u.Unit], u)
+			first, err := r.first(ctx, tx, row, files[u.Unit], u)
+			if err == nil && !first {
+				err = r.place(ctx, tx, row, files[u.Unit], u)
+			}
 			if err != nil {
 				return err
 			}
+			more = more || first
 			if !more {
 				continue
 			}

@@ -11,8 +11,12 @@ SELECT unit_key FROM unit WHERE tenant_id = @tenant AND unit_key = ANY(@keys::te
 
 -- name: PlacesOfKeys :many
 -- Where the files of units of these keys lie: the object, and its key when it has a row.
-SELECT u.unit_key, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id
+SELECT u.id, u.unit_key, u.state, u.created_at, f.role, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id
 WHERE u.tenant_id = @tenant AND u.unit_key = ANY(@keys::text[]) AND f.object_id IS NOT NULL;
+
+-- name: TakenFirst :exec
+-- What a unit was when it was taken in first.
+UPDATE unit SET facts = @facts, created_at = @taken WHERE id = @id;
 
 -- name: WaitingDigests :many
 -- The digests of what units of these keys have that can still grow.

@@ -3,14 +3,17 @@ package conservation
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
 )
 
@@ -147,5 +150,77 @@ func (r *restoring) condemn(ctx context.Context) error {
 			r.f.note("%s holds bytes of documents that %s destroyed: what stands in it is moved, and the eraser destroys it", r.o.Key, disposalName(r.tenant, by[i].DisposalID))
 		}
 		return err
+	})
+}
+
+// takenBefore says that a record tells of an earlier taking of a unit than its row does, with other metadata: a database that was put back had
+// forgotten it, and the event came again to a release that writes them in another way. What joins a unit later leaves the time of its taking.
+func takenBefore(state string, taken time.Time, metadata []byte, u record) bool {
+	return state == "TAKEN_IN_CHARGE" && u.Taken.Before(taken) &&
+		slices.ContainsFunc(u.Files, func(x recordFile) bool { return x.Role == "metadata" && x.SHA256 != hex.EncodeToString(metadata) })
+}
+
+// first gives a unit the metadata with which it was taken in first: they are in the receipt that its owner has, and in the package if it was sealed.
+func (r *restoring) first(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.UnitFile, u record) (bool, error) {
+	if !r.tellsOfFirst(row, held, u) {
+		return false, nil
+	}
+	q := db.New(tx)
+	row, err := q.LockUnitByKey(ctx, db.LockUnitByKeyParams{TenantID: r.tenant, UnitKey: row.UnitKey})
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && row.ID != u.Unit {
+		return false, nil
+	}
+	if err == nil {
+		held, err = q.FilesOf(ctx, []uuid.UUID{u.Unit})
+	}
+	if err != nil {
+		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	if !r.tellsOfFirst(row, held, u) {
+		return false, nil
+	}
+	was := recordOf(row, facts{}, held)
+	lacking := func(a, b []recordFile) bool {
+		return slices.ContainsFunc(b, func(x recordFile) bool { return lacks(a, x) })
+	}
+	if lacking(was.Files, u.Files) || lacking(u.Files, was.Files) { // its metadata tell of what came later too
+		r.f.note("%s was taken in twice, with other files: its row keeps the metadata of the second time", unitName(r.tenant, u.Unit))
+		return false, nil
+	}
+	raw, err := json.Marshal(u.Facts)
+	if err != nil {
+		return false, fmt.Errorf("conservation: facts of unit %s: %w", u.Unit, err)
+	}
+	u.Files = slices.Clone(u.Files)
+	for i, x := range u.Files { // what lies in an object that is gone since lies where the second time put it
+		at := slices.IndexFunc(was.Files, func(h recordFile) bool { return !lacks([]recordFile{h}, x) })
+		if x.Object == nil || x.Role == "metadata" || at < 0 {
+			continue
+		}
+		away, err := r.isAway(ctx, tx, *x.Object)
+		if err != nil {
+			return false, err
+		}
+		if away {
+			u.Files[i].Object, u.Files[i].Offset = was.Files[at].Object, was.Files[at].Offset
+		}
+	}
+	err = q.DropFiles(ctx, u.Unit)
+	if err == nil {
+		err = r.files(ctx, tx, u)
+	}
+	if err == nil {
+		err = q.TakenFirst(ctx, db.TakenFirstParams{ID: u.Unit, Facts: raw, Taken: pg.Time(u.Taken)})
+	}
+	if err != nil {
+		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
+	}
+	r.twice++
+	return true, nil
+}
+
+func (r *restoring) tellsOfFirst(row db.Unit, held []db.UnitFile, u record) bool {
+	return r.o.Kind == kindIntake && slices.ContainsFunc(held, func(h db.UnitFile) bool {
+		return h.Role == "metadata" && takenBefore(row.State, row.CreatedAt, h.Sha256, u)
 	})
 }

@@ -180,7 +180,7 @@ func (q *Queries) ObjectsByKey(ctx context.Context, arg ObjectsByKeyParams) ([]O
 }
 
 const placesOfKeys = `-- name: PlacesOfKeys :many
-SELECT u.unit_key, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id
+SELECT u.id, u.unit_key, u.state, u.created_at, f.role, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id
 WHERE u.tenant_id = $1 AND u.unit_key = ANY($2::text[]) AND f.object_id IS NOT NULL
 `
 
@@ -190,10 +190,14 @@ type PlacesOfKeysParams struct {
 }
 
 type PlacesOfKeysRow struct {
-	UnitKey  string
-	Sha256   []byte
-	ObjectID uuid.UUID
-	Key      string
+	ID        uuid.UUID
+	UnitKey   string
+	State     string
+	CreatedAt time.Time
+	Role      string
+	Sha256    []byte
+	ObjectID  uuid.UUID
+	Key       string
 }
 
 // Where the files of units of these keys lie: the object, and its key when it has a row.
@@ -207,7 +211,11 @@ func (q *Queries) PlacesOfKeys(ctx context.Context, arg PlacesOfKeysParams) ([]P
 	for rows.Next() {
 		var i PlacesOfKeysRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.UnitKey,
+			&i.State,
+			&i.CreatedAt,
+			&i.Role,
 			&i.Sha256,
 			&i.ObjectID,
 			&i.Key,
@@ -440,6 +448,22 @@ func (q *Queries) SealAgain(ctx context.Context, arg SealAgainParams) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const takenFirst = `-- name: TakenFirst :exec
+UPDATE unit SET facts = $1, created_at = $2 WHERE id = $3
+`
+
+type TakenFirstParams struct {
+	Facts []byte
+	Taken time.Time
+	ID    uuid.UUID
+}
+
+// What a unit was when it was taken in first.
+func (q *Queries) TakenFirst(ctx context.Context, arg TakenFirstParams) error {
+	_, err := q.db.Exec(ctx, takenFirst, arg.Facts, arg.Taken, arg.ID)
+	return err
 }
 
 const waitingDigests = `-- name: WaitingDigests :many

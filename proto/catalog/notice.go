@@ -17,7 +17,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 )
 
-// Notice is what a customer is told of an event: in the tenant's log, by webhook and by e-mail, the
+// Notice is what a customer is told of an event: by webhook and by e-mail, and of invoices in the tenant's log, the
 // same in all three. Types and fields of Data are public and only ever added to.
 type Notice struct {
 	// Type is the public name of the fact, for example invoice.delivered.

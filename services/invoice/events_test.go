@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
+	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 )
 
 // Many writers, some of whose transactions fail: a reader that follows the log sees the positions
@@ -152,4 +154,31 @@ func TestStreamEndsWhenTheProcessDrains(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the stream holds up the end of the process")
 	}
+}
+
+// TestDeadlinesAreLogged: terms about which a customer can do something stand in the log, and change no state; those that are the
+// platform's own do not.
+func TestDeadlinesAreLogged(t *testing.T) {
+	w := start(t)
+	inv := w.create(file("1"))
+	at := func(kind sdiv1.DeadlineKind, passed bool) *sdiv1.DeadlineReached {
+		return &sdiv1.DeadlineReached{Invoice: inv.GetName(), SdiId: "1", Kind: kind, Passed: passed, DueTime: timestamppb.Now(), Format: inv.GetFormat()}
+	}
+	w.state("acme", at(sdiv1.DeadlineKind_DEADLINE_KIND_ATTESTATION, true), at(sdiv1.DeadlineKind_DEADLINE_KIND_RECEIPT, true), at(sdiv1.DeadlineKind_DEADLINE_KIND_RESEND, false),
+		at(sdiv1.DeadlineKind_DEADLINE_KIND_RESEND, true), at(sdiv1.DeadlineKind_DEADLINE_KIND_OUTCOME, true))
+	types := func(filter string) (out []string) {
+		log, err := w.api.ListEvents(t.Context(), &invoicev1.ListEventsRequest{Parent: "tenants/acme", Filter: filter})
+		require.NoError(t, err)
+		for _, e := range log.GetEvents() {
+			require.Equal(t, inv.GetName(), e.GetInvoice())
+			out = append(out, e.GetType())
+		}
+		return out
+	}
+	w.eventually(func() bool { return len(types("")) == 5 }, "the terms are logged")
+	require.ElementsMatch(t, []string{"invoice.accepted", "invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent"}, types(""))
+	for _, one := range []string{"invoice.receipt_overdue", "invoice.resend_due", "invoice.resend_expired", "invoice.pa_silent"} {
+		require.Equal(t, []string{one}, types(`type = "`+one+`"`))
+	}
+	require.Equal(t, inv.GetState(), w.get(inv.GetName()).GetState())
 }

@@ -74,12 +74,23 @@ func TestEventFilter(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "01890000-0000-7000-8000-000000000000", p.InvoiceID.String())
 	require.Equal(t, "invoice.delivered", *p.Type)
+	_, err = eventFilter(`type = invoice.eaten`, "acme")
+	require.NotContains(t, err.Error(), "pec.", "what the log has not is not offered")
+	for _, has := range []string{"invoice.accepted", "invoice.resend_due", "preservation.sealed", "inbound.received"} {
+		require.Contains(t, err.Error(), has)
+		_, err := eventFilter("type = "+has, "acme")
+		require.NoError(t, err)
+	}
 	for filter, says := range map[string]string{
-		`type = invoice.eaten`:               `there is no type`,
-		`invoice = "tenants/acme"`:           `is no invoice of tenants/acme`,
-		`invoice != "` + inv + `"`:           `= only`,
-		`time = 1`:                           `there are invoice and type`,
-		strings.ReplaceAll(inv, "acme", "x"): `expected one of`,
+		`type = invoice.eaten`:                                        `there is no type`,
+		`type = pec.message_received`:                                 `ceralacca pec log`,
+		`type = credential.used`:                                      `ceralacca credential ls`,
+		`type = signature_request.signed`:                             `stands in no line of this log`,
+		`type = preservation.log_stated`:                              `ceralacca conserve log`,
+		`invoice = "tenants/acme"`:                                    `is no invoice of tenants/acme`,
+		`invoice != "` + inv + `"`:                                    `= only`,
+		`time = 1`:                                                    `there are invoice and type`,
+		strings.ReplaceAll(inv, "acme", "x"):                          `expected one of`,
 		`invoice = "` + strings.ReplaceAll(inv, "acme", "brio") + `"`: `is no invoice of tenants/acme`,
 	} {
 		_, err := eventFilter(filter, "acme")

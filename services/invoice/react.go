@@ -93,6 +93,11 @@ func (s *Service) onInvoiceAttested(ctx context.Context, tx pgx.Tx, ev *sdiv1.In
 	return s.receipt(ctx, tx, ev, factAT, ev.GetReceipt(), ev.GetSdiId(), nil)
 }
 
+// onDeadlineReached writes the terms about which a customer can do something into the log. They change no state.
+func (s *Service) onDeadlineReached(ctx context.Context, tx pgx.Tx, ev *sdiv1.DeadlineReached) error {
+	return s.record(ctx, tx, ev, 0, nil, nil)
+}
+
 func (s *Service) onUnitTakenInCharge(ctx context.Context, tx pgx.Tx, ev *conservationv1.UnitTakenInCharge) error {
 	if isInbound(ev.GetSubject()) {
 		return s.logInbound(ctx, tx, ev)

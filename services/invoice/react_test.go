@@ -98,6 +98,8 @@ func (w *world) dispatch(ctx context.Context, tx pgx.Tx, ev proto.Message) error
 		return w.s.onInvoiceTermExpired(ctx, tx, e)
 	case *sdiv1.InvoiceAttested:
 		return w.s.onInvoiceAttested(ctx, tx, e)
+	case *sdiv1.DeadlineReached:
+		return w.s.onDeadlineReached(ctx, tx, e)
 	case *conservationv1.UnitTakenInCharge:
 		return w.s.onUnitTakenInCharge(ctx, tx, e)
 	case *conservationv1.UnitPreserved:

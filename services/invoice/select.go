@@ -155,10 +155,10 @@ func eventFilter(filter, tenant string) (db.ListEventsParams, error) {
 	for _, c := range conditions {
 		switch c.field {
 		case "type":
-			if !slices.Contains(catalog.NoticeTypes(), c.value) {
-				return p, filterFault(c.at, "there is no type %q; there are %s", c.value, strings.Join(catalog.NoticeTypes(), ", "))
+			err = logged(c)
+			if err == nil {
+				err = equals(&p.Type, c)
 			}
-			err = equals(&p.Type, c)
 		case "invoice":
 			err = oneInvoice(&p.InvoiceID, c, tenant)
 		default:
@@ -169,6 +169,33 @@ func eventFilter(filter, tenant string) (db.ListEventsParams, error) {
 		}
 	}
 	return p, nil
+}
+
+// elsewhere says of types of notices that stand in no line of the log where their facts are read. The log is read by whoever may read
+// invoices, and may not be told of mailboxes, credentials and signature requests, whose own lists ask who may see each.
+var elsewhere = []struct{ prefix, where string }{
+	{"pec.", "what happens in mailboxes is in their own log, ceralacca pec log, for those who may read each"},
+	{"credential.", "ceralacca credential ls and get have the credentials and their state"},
+	{"signature_request.", "ceralacca request show has what happened to a request"},
+	{"preservation.log_stated", "ceralacca conserve log has the log of the archive"},
+}
+
+// logged refuses a type that no line of the log has: an empty answer would pass for nothing having happened.
+func logged(c condition) error {
+	var types []string
+	for _, t := range catalog.NoticeTypes() {
+		i := slices.IndexFunc(elsewhere, func(e struct{ prefix, where string }) bool { return strings.HasPrefix(t, e.prefix) })
+		switch {
+		case i < 0:
+			types = append(types, t)
+		case t == c.value:
+			return filterFault(c.at, "%s is told by webhook and by mail and stands in no line of this log, which is that of invoices: %s", t, elsewhere[i].where)
+		}
+	}
+	if !slices.Contains(types, c.value) {
+		return filterFault(c.at, "there is no type %q; there are %s", c.value, strings.Join(types, ", "))
+	}
+	return nil
 }
 
 func oneInvoice(dst **uuid.UUID, c condition, tenant string) error {

@@ -100,6 +100,7 @@ func (s *Service) register(h *run.Host) {
 	bus.On(h.Bus, "outcome", s.onInvoiceOutcomeReceived)
 	bus.On(h.Bus, "term-expired", s.onInvoiceTermExpired)
 	bus.On(h.Bus, "attested", s.onInvoiceAttested)
+	bus.On(h.Bus, "deadline", s.onDeadlineReached)
 	bus.On(h.Bus, "taken-in-charge", s.onUnitTakenInCharge)
 	bus.On(h.Bus, "preserved", s.onUnitPreserved)
 	bus.On(h.Bus, "destroyed", s.onUnitsDestroyed)

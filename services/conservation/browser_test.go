@@ -19,6 +19,7 @@ import (
 func Test43_DistributionOpensInABrowser(t *testing.T) {
 	h := open(t, true)
 	shelve(t, h)
+	h.hostileUnits(t)
 	_, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{Purpose: hostile})
 	dir, _ := unpack(t, raw)
 	bin, err := exec.LookPath("chromium")
@@ -33,11 +34,12 @@ func Test43_DistributionOpensInABrowser(t *testing.T) {
 		return string(out)
 	}
 	all := show("")
-	require.Contains(t, all, "3 di 3 documenti")
+	require.Contains(t, all, "6 di 6 documenti")
 	require.Contains(t, all, "Bianchi Carla")
 	require.NotContains(t, all, "<img src")
+	require.Contains(t, all, "&lt;img src=x onerror=alert(2)&gt;", "it is shown as it is")
 	one := show("#q=segreta%20VERDI&en")
-	require.Contains(t, one, "1 of 3 documents")
+	require.Contains(t, one, "1 of 6 documents")
 	require.Contains(t, one, "Verdi Segreta")
 	require.NotContains(t, one, "Bianchi Carla")
 }

@@ -514,7 +514,8 @@ type DepositHead struct {
 	FiscalYear int32  `protobuf:"varint,8,opt,name=fiscal_year,json=fiscalYear,proto3" json:"fiscal_year,omitempty"`
 	// Needed for a document; of a package it says who hands it over, when set.
 	Document *Document `protobuf:"bytes,9,opt,name=document,proto3" json:"document,omitempty"`
-	// Only judge: nothing is kept, no attempt is counted, and the answer has no name. The upload must come whole.
+	// Only judge: nothing is kept, no attempt is counted, and the answer has no name. The upload must come whole. A key that holds other bytes is
+	// said to be a CONFLICT, one that is spent or under which another upload is under way is refused as that upload would be.
 	ValidateOnly  bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

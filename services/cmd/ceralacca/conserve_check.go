@@ -157,7 +157,7 @@ func (c *cli) reportCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.showReport(r, output)
+		return c.showReport(r, strings.Join(strings.Fields(output+" "+page+" "+receipt), " "))
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the signed report (.p7m)")
 	cmd.Flags().StringVar(&page, "page", "", "file for a page to print (.html)")

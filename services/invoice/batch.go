@@ -187,7 +187,7 @@ func (b *batches) ListBatchFiles(ctx context.Context, req *invoicev1.ListBatchFi
 		return nil, err
 	}
 	resp := &invoicev1.ListBatchFilesResponse{}
-	rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.BatchFile) []any { return []any{r.Idx} })
+	rows, resp.NextPageToken, err = pg.Page(rows, p.PageSize-1, hash, func(r db.BatchFile) []any { return []any{r.Idx + 1} }) // the query has it from there on
 	if err != nil {
 		return nil, err
 	}

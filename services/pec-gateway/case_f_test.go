@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,22 +33,34 @@ func TestF2F3F5F7WhatIsInAMessage(t *testing.T) {
 		part("Content-Type: text/plain; name=\"prova.txt\"\nContent-Disposition: attachment", "di nuovo lo stesso nome") +
 		part("Content-Type: application/pkcs7-mime; name=\"f.xml.p7m.p7m\"\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment", "MIAGCSqGSIb3DQEHAqCA") +
 		part("Content-Type: application/ms-tnef; name=\"winmail.dat\"\nContent-Disposition: attachment", "x") +
+		part("Content-Type: application/pdf; name*=utf-8''con%00nullo.pdf\nContent-Disposition: attachment", "%PDF") +
+		part("Content-Type: application/pdf; name=\"nullo\x00vero.pdf\"\nContent-Disposition: attachment", "%PDF") +
+		part("Content-Type: application/pdf; name=\"=?utf-8?Q?perch=C3=83=C2=A8=0Dfine.pdf?=\"\nContent-Disposition: attachment", "%PDF") +
 		part("Content-Type: message/rfc822; name=\"dentro.eml\"", "Subject: dentro\n\nciao") +
 		part("Content-Type: message/rfc822; name=\"scatola.eml\"", strings.Repeat("Subject: scatola\nContent-Type: message/rfc822\n\n", 5)+"Subject: fondo\n\nciao") +
 		part("Content-Type: message/partial; id=\"x@example.test\"; number=1; total=2; name=\"pezzo.eml\"", "Subject: a meta\n\nmeta") +
 		part("Content-Type: message/external-body; access-type=URL; URL=\"http://x.test/altrove.pdf\"; name=\"altrove.pdf\"", "Content-Type: application/pdf\n\n") +
 		part("Content-Type: multipart/appledouble; boundary=A", "--A\nContent-Type: application/applefile; name=\"._foglio.pdf\"\n\nrisorse\n--A\nContent-Type: application/pdf; name=\"foglio.pdf\"\n\n%PDF\n--A--") +
-		part("Content-Type: application/zip; name=\""+strings.Repeat("n", 400)+".zip\"\nContent-Disposition: attachment", "PK\x03\x04\x14\x00\x01\x00segreto") + "--M--\n"
+		part("Content-Type: application/zip; name=\""+strings.Repeat("n", 500)+".zip\"\nContent-Disposition: attachment", "PK\x03\x04\x14\x00\x01\x00segreto") + "--M--\n"
 	p.inject(recipient, odd)
 	p.kept(in)
 	m := p.get(p.receipts(in)[0].GetName())
-	danger, seen := map[string]string{}, map[string]bool{}
+	danger, seen, sent := map[string]string{}, map[string]bool{}, map[string]string{}
 	for _, f := range m.GetParts() {
 		require.NotContains(t, f.GetFileName(), "/")
 		require.NotContains(t, f.GetFileName(), "\u202e")
 		require.LessOrEqual(t, len(f.GetFileName()), 200)
 		require.False(t, seen[f.GetFileName()], "two files of one name: %s", f.GetFileName())
+		require.False(t, strings.ContainsFunc(f.GetFileName(), unicode.IsControl), "%q", f.GetFileName())
 		seen[f.GetFileName()], danger[f.GetFileName()] = true, f.GetDanger()
+		sent[f.GetFileName()] = f.GetSentName()
+	}
+	for safe, name := range map[string]string{
+		"passwd": "../../etc/passwd", "fatturafdp.exe": "fattura\u202efdp.exe", "connullo.pdf": "con\x00nullo.pdf", "nullovero.pdf": "nullo\x00vero.pdf",
+		"perchÃ¨ fine.pdf": "perchÃ¨\rfine.pdf", "prova.txt": "prova.txt", "prova (2).txt": "prova.txt", strings.Repeat("n", 196) + ".zip": strings.Repeat("n", 500) + ".zip",
+	} {
+		require.True(t, seen[safe], "%q: %v", safe, sent)
+		require.Equal(t, name, sent[safe])
 	}
 	require.True(t, seen["passwd"] && seen["f.xml.p7m.p7m"] && seen["winmail.dat"] && seen["dentro.eml"], fmt.Sprint(seen))
 	require.True(t, seen["scatola.eml"] && seen["pezzo.eml"] && seen["altrove.pdf"] && seen["foglio.pdf"], fmt.Sprint(seen))

@@ -41,7 +41,7 @@ func partsOf(r *pec.Reading) []piece {
 			}
 			out = append(out, piece{part: a.Part, shown: &pecv1.MessagePart{
 				Number: int32(len(out) + 1), FileName: a.Name, MediaType: trim(a.Part.MediaType, 200), Size: a.Size,
-				Danger: danger, Original: original,
+				Danger: danger, Original: original, SentName: sentName(a.Raw),
 			}})
 		}
 	}
@@ -50,6 +50,13 @@ func partsOf(r *pec.Reading) []piece {
 		add(original, true)
 	}
 	return out
+}
+
+// sentName is a name with whatever characters it has, NUL too: it goes out and is stored nowhere.
+func sentName(raw string) string {
+	const most = 2000
+	raw = strings.ToValidUTF8(raw, "\uFFFD")
+	return strings.ToValidUTF8(raw[:min(most, len(raw))], "")
 }
 
 // chunk is how many bytes travel in one answer.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -193,11 +194,15 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 	}
 	rows = nil
 	for _, p := range m.GetParts() {
-		rows = append(rows, []string{fmt.Sprint(p.GetNumber()), p.GetFileName(), p.GetMediaType(), fmt.Sprint(p.GetSize()), p.GetDanger()})
+		sent := ""
+		if p.GetSentName() != "" && p.GetSentName() != p.GetFileName() {
+			sent = strconv.QuoteToASCII(p.GetSentName()) // it may control a terminal
+		}
+		rows = append(rows, []string{fmt.Sprint(p.GetNumber()), p.GetFileName(), p.GetMediaType(), fmt.Sprint(p.GetSize()), p.GetDanger(), sent})
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(c.out)
-		c.table([]string{"PART", "FILE", "TYPE", "BYTES", "DANGER"}, rows)
+		c.table([]string{"PART", "FILE", "TYPE", "BYTES", "DANGER", "SENT AS"}, rows)
 	}
 }
 

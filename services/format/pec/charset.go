@@ -63,9 +63,12 @@ func guess(raw []byte) string {
 // DecodeText reads the value of a field as text: encoded words, raw bytes above 127, and no
 // control characters (a CR or LF in a name is how headers are forged). It never fails: what
 // cannot be decoded stands as it came. spec: RFC2047 §6
-func DecodeText(s string) string {
+func DecodeText(s string) string { return cleanText(decodeText(s)) }
+
+// decodeText is DecodeText with whatever characters stand there.
+func decodeText(s string) string {
 	if !strings.Contains(s, "=?") {
-		return cleanText(guess([]byte(s)))
+		return guess([]byte(s))
 	}
 	var out strings.Builder
 	var pending []byte // bytes of adjacent words of one charset: a character may be split over words
@@ -105,7 +108,7 @@ func DecodeText(s string) string {
 	}
 	flush()
 	out.WriteString(guess([]byte(s)))
-	return cleanText(out.String())
+	return out.String()
 }
 
 // maxWord bounds an encoded word: 75 by the rules, far more in real mail.

@@ -92,10 +92,13 @@ func (p *Part) Body() *io.SectionReader {
 
 // FileName is the name that the sender gave, decoded, "" when there is none. It is not safe as a
 // path: see SafeName. Content-Disposition goes before Content-Type. spec: RFC2183 §2.3
-func (p *Part) FileName() string {
+func (p *Part) FileName() string { return cleanText(p.rawName()) }
+
+// rawName is FileName with control characters and those that turn the direction of reading.
+func (p *Part) rawName() string {
 	for _, v := range []string{p.DispParams["filename"], p.Params["name"]} {
 		if v != "" {
-			return DecodeText(v)
+			return decodeText(v)
 		}
 	}
 	return ""
@@ -118,7 +121,8 @@ func (p *Part) Walk(fn func(*Part) bool) bool {
 type Attachment struct {
 	Part *Part
 	Name string // safe and unique within the message
-	Sent string // the name as sent, "" when there was none
+	Sent string // the name as sent, without control characters, "" when there was none
+	Raw  string // and with them: to say what was sent, never to be printed as it is
 	Size int64  // bytes of the encoded body
 }
 
@@ -142,7 +146,7 @@ func (p *Part) Attachments() []Attachment {
 			if q.MediaType == "message/rfc822" && q == p {
 				return
 			}
-			out = append(out, Attachment{Part: q, Name: unique(SafeName(fallbackName(q, sent)), used), Sent: sent, Size: q.End - q.BodyStart})
+			out = append(out, Attachment{Part: q, Name: unique(SafeName(fallbackName(q, sent)), used), Sent: sent, Raw: q.rawName(), Size: q.End - q.BodyStart})
 		}
 	}
 	if p.MediaType == "message/rfc822" && len(p.Parts) == 1 {

@@ -2007,7 +2007,10 @@ type MessagePart struct {
 	// Why it should not be opened without thought; empty when nothing is known against it.
 	Danger string `protobuf:"bytes,5,opt,name=danger,proto3" json:"danger,omitempty"`
 	// Of the original inside the envelope, not of the envelope itself.
-	Original      bool `protobuf:"varint,6,opt,name=original,proto3" json:"original,omitempty"`
+	Original bool `protobuf:"varint,6,opt,name=original,proto3" json:"original,omitempty"`
+	// The name as the message gives it, decoded and no more: it may be a path, or have characters that control a terminal or turn the
+	// direction of reading. Empty when it gives none. Show it as data, and name a file by file_name.
+	SentName      string `protobuf:"bytes,7,opt,name=sent_name,json=sentName,proto3" json:"sent_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2082,6 +2085,13 @@ func (x *MessagePart) GetOriginal() bool {
 		return x.Original
 	}
 	return false
+}
+
+func (x *MessagePart) GetSentName() string {
+	if x != nil {
+		return x.SentName
+	}
+	return ""
 }
 
 var File_ceralacca_pec_v1_types_proto protoreflect.FileDescriptor
@@ -2227,7 +2237,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x06detail\x18\a \x01(\tR\x06detail\"7\n" +
 	"\vHeaderField\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xa9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc6\x01\n" +
 	"\vMessagePart\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x1b\n" +
 	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12\x1d\n" +
@@ -2235,7 +2245,8 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06danger\x18\x05 \x01(\tR\x06danger\x12\x1a\n" +
-	"\boriginal\x18\x06 \x01(\bR\boriginal*\xb5\x01\n" +
+	"\boriginal\x18\x06 \x01(\bR\boriginal\x12\x1b\n" +
+	"\tsent_name\x18\a \x01(\tR\bsentName*\xb5\x01\n" +
 	"\fMailboxState\x12\x1d\n" +
 	"\x19MAILBOX_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MAILBOX_STATE_ACTIVE\x10\x01\x12\x1b\n" +

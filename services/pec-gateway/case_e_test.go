@@ -11,8 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/sandbox/client"
 )
 
@@ -40,6 +42,31 @@ func TestE2E5E6E8E9E13Receipts(t *testing.T) {
 			return fmt.Sprint(outcomes(got)) == fmt.Sprint(want)
 		}, within, tick, "%v", want)
 		return got
+	}
+	// deliveries are the kinds of the receipts of delivery about a message, by the recipient that each is about.
+	deliveries := func(m *pecv1.Message) map[string]string {
+		out := map[string]string{}
+		for _, r := range p.list(p.mailbox(), func(r *pecv1.ListMessagesRequest) {
+			r.About, r.Kind = m.GetName(), pecv1.MessageKind_MESSAGE_KIND_DELIVERY
+		}) {
+			xml := p.content(&pecv1.GetMessageContentRequest{Name: r.GetName(), What: &pecv1.GetMessageContentRequest_Certification{Certification: true}})
+			d, _, err := pec.ParseDaticert(xml.Bytes())
+			require.NoError(t, err)
+			require.NotContains(t, out, strings.ToLower(d.Consegna), "two receipts about one recipient")
+			out[strings.ToLower(d.Consegna)] = p.get(r.GetName()).GetContentCheck().GetReceiptType()
+		}
+		return out
+	}
+	statesOf := func(m *pecv1.Message, addresses ...string) []string {
+		var out []string
+		for _, a := range addresses {
+			for _, r := range m.GetRecipients() {
+				if strings.EqualFold(r.GetAddress(), a) {
+					out = append(out, r.GetState())
+				}
+			}
+		}
+		return out
 	}
 	t.Run("E2 delivered before it was accepted", func(t *testing.T) {
 		m := p.send("accetta-tardi@beta.test", "muta@beta.test")
@@ -121,12 +148,42 @@ func TestE2E5E6E8E9E13Receipts(t *testing.T) {
 			}
 			return n == 2 && len(got.GetRecipients()) == 3
 		})
+		p.kept(p.mailbox())
+		require.Equal(t, map[string]string{recipient: "completa", "destinatario@alfa.test": "completa"}, deliveries(m))
+		require.Equal(t, "delivered waiting delivered", strings.Join(statesOf(p.get(m.GetName()), recipient, "muta@beta.test", "destinatario@alfa.test"), " "))
+	})
+	t.Run("E13 a recipient in copy has a receipt without the content", func(t *testing.T) {
+		for kind, full := range map[pecv1.ReceiptType]string{pecv1.ReceiptType_RECEIPT_TYPE_COMPLETE: "completa", pecv1.ReceiptType_RECEIPT_TYPE_BRIEF: "breve"} {
+			req := p.request(recipient)
+			req.Cc, req.ReceiptType = []string{"destinatario@alfa.test", "inesistente@beta.test"}, kind
+			m, err := p.api.SendMessage(t.Context(), req)
+			require.NoError(t, err)
+			p.state(m, pecv1.MessageState_MESSAGE_STATE_PARTLY_DELIVERED)
+			p.eventually("both receipts are here", func() bool { return len(deliveries(m)) == 2 })
+			require.Equal(t, map[string]string{recipient: full, "destinatario@alfa.test": "sintetica"}, deliveries(m))
+			require.Equal(t, []string{"delivered", "delivered", "not-delivered"}, statesOf(p.get(m.GetName()), recipient, "destinatario@alfa.test", "inesistente@beta.test"))
+			for _, r := range p.list(p.mailbox(), func(r *pecv1.ListMessagesRequest) {
+				r.About, r.Kind = m.GetName(), pecv1.MessageKind_MESSAGE_KIND_DELIVERY
+			}) {
+				check, parts := p.get(r.GetName()).GetContentCheck(), 0
+				for _, f := range p.get(r.GetName()).GetParts() {
+					if f.GetOriginal() {
+						parts++
+					}
+				}
+				require.Equal(t, check.GetReceiptType() != "sintetica", parts > 0, "what was sent comes back in it: %v", p.get(r.GetName()).GetParts())
+				require.Equal(t, check.GetReceiptType() == "sintetica", check.GetVerdict() == pecv1.ContentVerdict_CONTENT_VERDICT_NOT_COMPARED, check)
+				require.True(t, r.GetProven(), r.GetDoubts())
+			}
+			require.Empty(t, p.get(m.GetName()).GetContradictions())
+		}
 	})
 	p.invariants()
 	p.house.invariants(p.mailbox())
 }
 
-// TestE11HalfAYearLater: a delivery that comes long after the message was given up reopens it, once.
+// TestE11HalfAYearLater: a delivery that comes long after the message was given up, and after the message was sealed in conservation,
+// reopens it, once. What is sealed stays as it is and is not handed over again; the receipt follows it there and names it by its hash.
 func TestE11HalfAYearLater(t *testing.T) {
 	t.Parallel()
 	p := openPost(t, watching)
@@ -137,10 +194,46 @@ func TestE11HalfAYearLater(t *testing.T) {
 	p.eventually("the second notice is there", func() bool { return p.way(m).GetRecipients()[0].GetState() == "not-delivered-in-time" })
 	p.pass(72 * time.Hour)
 	p.state(m, pecv1.MessageState_MESSAGE_STATE_FAILED)
+	handOver := func(name string) int32 {
+		out, err := p.desk().PreserveMessages(t.Context(), &pecv1.PreserveMessagesRequest{Parent: p.box, Messages: []string{name}})
+		require.NoError(t, err)
+		return out.GetHandedOver()
+	}
+	handed := func(name string) (out []*pecv1.MessageHandedOver) {
+		for _, ev := range heard[*pecv1.MessageHandedOver](p.house) {
+			if ev.GetMessage() == name {
+				out = append(out, ev)
+			}
+		}
+		return out
+	}
+	require.EqualValues(t, 1, handOver(m.GetName()))
+	p.eventually("it is handed over", func() bool { return len(handed(m.GetName())) == 1 })
+	p.inCustody(m.GetName(), parent+"/units/"+m.GetName()[len(m.GetName())-36:], true)
+	p.eventually("it is sealed", func() bool { return p.get(m.GetName()).GetPreservation().GetPackage() != "" })
+	before, bytes := p.get(m.GetName()).GetPreservation(), p.content(&pecv1.GetMessageContentRequest{Name: m.GetName()}).String()
+
 	p.pass(183 * 24 * time.Hour)
 	got := p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
 	require.True(t, got.GetRecipients()[0].GetLate())
 	require.Empty(t, got.GetContradictions())
+	require.True(t, proto.Equal(before, got.GetPreservation()), "%v %v", before, got.GetPreservation())
+	require.Equal(t, bytes, p.content(&pecv1.GetMessageContentRequest{Name: m.GetName()}).String())
+	require.Zero(t, handOver(m.GetName()), "it is there already")
+	receipt := p.delivered(m)
+	require.EqualValues(t, 1, handOver(receipt.GetName()))
+	p.eventually("the receipt is handed over", func() bool { return len(handed(receipt.GetName())) == 1 })
+	require.Equal(t, m.GetName(), handed(receipt.GetName())[0].GetAbout())
+	require.Equal(t, m.GetContent().GetSha256(), handed(receipt.GetName())[0].GetAboutSha256())
+	require.Len(t, handed(m.GetName()), 1)
+	reopened := 0
+	for _, ev := range heard[*pecv1.DeliveryStateChanged](p.house) {
+		if ev.GetMessage() == m.GetName() && ev.GetState() == "MESSAGE_STATE_DELIVERED" {
+			reopened++
+		}
+	}
+	require.Equal(t, 1, reopened)
+	p.invariants()
 	p.house.invariants(p.mailbox())
 }
 

@@ -109,10 +109,10 @@ func (c *comparison) hashes(original, sent *pec.Part) error {
 	if err != nil {
 		return err
 	}
-	c.Compared = true
-	if rep.Whole {
-		c.Note = "there is no attachment to be hashed"
+	if rep.Whole { // nothing was replaced by a hash, as in a message without attachments: all of it came back
+		return c.whole(original, sent)
 	}
+	c.Compared = true
 	for _, f := range rep.Checks {
 		f.Name = trim(f.Name, 300)
 		if !f.Match {

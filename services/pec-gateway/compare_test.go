@@ -58,6 +58,15 @@ func TestE12ReceiptsAgainstWhatWasSent(t *testing.T) {
 				}
 			}
 		}
+		// Without attachments there is nothing to be hashed, and what comes back is all of it.
+		req := p.request(recipient)
+		req.ReceiptType, req.Attachments = pecv1.ReceiptType_RECEIPT_TYPE_BRIEF, nil
+		m, err := p.api.SendMessage(t.Context(), req)
+		require.NoError(t, err)
+		check := p.delivered(m).GetContentCheck()
+		require.Equal(t, "breve", check.GetReceiptType(), profile.Name)
+		require.Equal(t, pecv1.ContentVerdict_CONTENT_VERDICT_SAME, check.GetVerdict(), "%s: %v", profile.Name, check)
+		require.Empty(t, check.GetFiles())
 	}
 	require.Empty(t, heard[*pecv1.DeliveredContentDiffers](p.house))
 	p.everything()
@@ -69,19 +78,31 @@ func TestE12AnotherContent(t *testing.T) {
 	t.Parallel()
 	p := openPost(t, "")
 	p.believe()
-	for kind, says := range map[pecv1.ReceiptType]string{
-		pecv1.ReceiptType_RECEIPT_TYPE_BRIEF:    `the hash of "contratto.pdf" is not that of the file that was sent`,
-		pecv1.ReceiptType_RECEIPT_TYPE_COMPLETE: "the content is not the one that was sent",
+	for _, c := range []struct {
+		kind pecv1.ReceiptType
+		bare bool // without attachments
+		says string
+	}{
+		{pecv1.ReceiptType_RECEIPT_TYPE_BRIEF, false, `the hash of "contratto.pdf" is not that of the file that was sent`},
+		{pecv1.ReceiptType_RECEIPT_TYPE_BRIEF, true, "the content is not the one that was sent"},
+		{pecv1.ReceiptType_RECEIPT_TYPE_COMPLETE, false, "the content is not the one that was sent"},
 	} {
+		kind, says := c.kind, c.says
 		p.suspend(true)
 		req := p.request(recipient)
 		req.ReceiptType = kind
+		if c.bare {
+			req.Attachments = nil
+		}
 		m, err := p.api.SendMessage(t.Context(), req)
 		require.NoError(t, err)
 		p.eventually("the queue is held", func() bool { return p.way(m).GetHeld() != "" })
 		// The provider gets one content; by the time of its receipt another one stands for what was sent.
 		other := p.request(recipient)
 		other.ReceiptType, other.Attachments[0].Data = kind, []byte("%PDF-1.4 un altro")
+		if c.bare {
+			other.Attachments, other.Text = nil, "un altro testo"
+		}
 		o, err := p.api.SendMessage(t.Context(), other)
 		require.NoError(t, err)
 		p.fault(client.FaultPECLate, func(f *client.Fault) { f.Type, f.After, f.Count = "avvenuta-consegna", "1h", 2 })

@@ -166,7 +166,8 @@ func TestE12CheckOriginal(t *testing.T) {
 	}
 }
 
-// TestE12BreveOfSigned: an original with a signature of its own keeps it; an attached .p7m is a file.
+// TestE12BreveOfSigned: an original with a signature of its own keeps it; an attached .p7m is a file. Both are found again in what was
+// sent, by the hash or whole, and not in what is another. TESTPLAN E12.
 func TestE12BreveOfSigned(t *testing.T) {
 	raw := "Content-Type: multipart/signed; boundary=S\r\n\r\n--S\r\nContent-Type: multipart/mixed; boundary=M\r\n\r\n--M\r\nContent-Type: application/pkcs7-mime; name=f.xml.p7m\r\n\r\nMIIB\r\n--M--\r\n\r\n--S\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIIC\r\n--S--\r\n"
 	m, err := ParseBytes([]byte(raw))
@@ -176,12 +177,36 @@ func TestE12BreveOfSigned(t *testing.T) {
 	require.Contains(t, out.String(), "f.xml.p7m.hash")
 	require.Contains(t, out.String(), sha1Hex([]byte("MIIB")))
 	require.NotContains(t, out.String(), "smime.p7s.hash")
+	check := func(receipt, sent string) *BreveReport {
+		r, err := ParseBytes([]byte(receipt))
+		require.NoError(t, err)
+		s, err := ParseBytes([]byte(sent))
+		require.NoError(t, err)
+		rep, err := CheckBreve(r.Root, s.Root)
+		require.NoError(t, err)
+		return rep
+	}
+	rep := check(out.String(), raw)
+	require.True(t, rep.Proven(), rep)
+	require.False(t, rep.Whole)
+	require.Equal(t, []BreveCheck{{Name: "f.xml.p7m", Hash: sha1Hex([]byte("MIIB")), Match: true, Variant: "encoded"}}, rep.Checks)
+	require.False(t, check(out.String(), strings.Replace(raw, "MIIB", "MIIX", 1)).Proven(), "another file")
 	opaque := "Content-Type: application/pkcs7-mime; name=smime.p7m\r\n\r\nMIIB\r\n"
 	m, err = ParseBytes([]byte(opaque))
 	require.NoError(t, err)
 	out.Reset()
 	require.NoError(t, WriteBreve(&out, m.Root))
 	require.Equal(t, opaque, out.String())
+	rep = check(out.String(), opaque)
+	require.True(t, rep.Whole, "there is no hash: it is for CheckOriginal to compare")
+	same, err := CheckOriginal(m.Root, m.Root)
+	require.NoError(t, err)
+	require.True(t, same.Same())
+	other, err := ParseBytes([]byte(strings.Replace(opaque, "MIIB", "MIIX", 1)))
+	require.NoError(t, err)
+	same, err = CheckOriginal(other.Root, m.Root)
+	require.NoError(t, err)
+	require.False(t, same.Same())
 }
 
 // TestA15A17A18CheckSubmission: the formal checks of the access point. TESTPLAN A15, A17, A18.

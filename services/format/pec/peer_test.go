@@ -323,6 +323,56 @@ func TestSdI(t *testing.T) {
 	}
 }
 
+// TestE16WhatSdISends: each file that it sends is told apart by its name, whatever the words around it are; the address in its words, in
+// Italian and in English; words alone are a courtesy; what is no test of the exchange is not called one. A receipt of certified mail
+// about what we sent it is not from it, though its subject may read like its notice. TESTPLAN E16.
+func TestE16WhatSdISends(t *testing.T) {
+	w := newWorld(t)
+	const italian = "Il nuovo indirizzo da utilizzare per inviare le prossime fatture al Sistema di Interscambio e' sdi48@pec.fatturapa.it"
+	for _, c := range []struct {
+		subject, text string
+		files         []string
+		kind          SdIKind
+		code          string // of the first file
+		assigned      string
+		simulation    bool
+	}{
+		{"Ricevuta di consegna 123", italian, []string{"IT01234567890_00001_RC_001.xml"}, SdINotice, "RC", "sdi48@pec.fatturapa.it", false},
+		{"Notifica di scarto 123", "scartata", []string{"IT01234567890_00001_NS_001.xml"}, SdINotice, "NS", "", false},
+		{"Notifica di mancata consegna 123 (SIMULAZIONE)", "x", []string{"IT01234567890_00001_MC_1.xml"}, SdINotice, "MC", "", true},
+		{"Invio File 123", "x", []string{"IT01234567890_00001.xml.p7m", "IT01234567890_00001_MT_001.xml"}, SdIInvoice, "", "", false},
+		{"Ricevuta di consegna 123", "metadati", []string{"IT01234567890_00001_MT_001.xml"}, SdIInvoice, "MT", "", false},
+		{"Ricevuta di consegna 123", "nessun allegato nel messaggio", nil, SdICourtesy, "", "", false},
+		{"Notifica di scarto 1", "The new address to be used for the next invoices is sdi07@pec.fatturapa.it", nil, SdICourtesy, "", "sdi07@pec.fatturapa.it", false},
+		{"Risposta", "scrivere a sdi48@pec.fatturapa.it", nil, SdICourtesy, "", "", false},
+	} {
+		d := draft()
+		d.From, d.Subject, d.Text, d.HTML, d.Attachments = Address{Addr: "sdi01@pec.fatturapa.it"}, c.subject, c.text, "", nil
+		for _, f := range c.files {
+			d.Attachments = append(d.Attachments, BytesFile(f, "text/xml", []byte("<x/>")))
+		}
+		_, r := written(t, w.alfa, transit(t, d).Busta(at))
+		m, err := r.ReadSdI()
+		require.NoError(t, err)
+		require.Equal(t, c.kind, m.Kind, c.subject)
+		require.Len(t, m.Files, len(c.files), c.subject)
+		if len(c.files) > 0 {
+			require.Equal(t, c.code, m.Files[0].Code, c.subject)
+		}
+		require.Equal(t, c.assigned, m.Assigned, c.subject)
+		require.Equal(t, c.simulation, m.Simulation, c.subject)
+	}
+	d := draft()
+	d.To, d.Subject = []Address{{Addr: SdIFirst}}, "Ricevuta di consegna 123"
+	act, err := arrived(t, w, d).Consegna(at, SdIFirst)
+	require.NoError(t, err)
+	_, r := written(t, w.beta, act)
+	require.False(t, r.FromSdI(verified(t, w, r)))
+	m, err := r.ReadSdI()
+	require.NoError(t, err)
+	require.Nil(t, m)
+}
+
 func TestCheckToSdI(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -135,9 +135,22 @@ func (c *cli) uploadAttachments(ctx context.Context, mailbox string, files []str
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, &pecv1.Attachment{FileName: filepath.Base(file), Content: content})
+		out = append(out, &pecv1.Attachment{FileName: filepath.Base(file), Content: content, MediaType: mediaTypeOf(file)})
 	}
 	return out, nil
+}
+
+// mediaTypeOf is what a file is by its name's ending, so that the reader's mail program opens it; empty when the ending says nothing.
+// Texts stay without: their charset is not known. The table is ours: that of the machine differs from one to the next. spec: RFC5751 §3.2.1 (.p7m), IANA's registry of media types
+func mediaTypeOf(file string) string {
+	return map[string]string{
+		".pdf": "application/pdf", ".xml": "application/xml", ".p7m": "application/pkcs7-mime", ".p7s": "application/pkcs7-signature",
+		".tsr": "application/timestamp-reply", ".zip": "application/zip", ".json": "application/json",
+		".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff",
+		".odt": "application/vnd.oasis.opendocument.text", ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+		".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+		".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+	}[strings.ToLower(filepath.Ext(file))]
 }
 
 // uploadAttachment sends a file in pieces.

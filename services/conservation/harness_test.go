@@ -533,11 +533,7 @@ func reference(t testing.TB, path ...string) string {
 
 func lint(t testing.TB, file, schema string) {
 	t.Helper()
-	args := []string{"--nonet", "--noout"}
-	if schema != "" {
-		args = append(args, "--schema", schema)
-	}
-	tool(t, "xmllint", append(args, file)...)
+	lintAll(t, []string{file}, schema)
 }
 
 // TestSchemas is skipped where packages and metadata are judged without their schemas by all tests that look at one on their way.
@@ -555,7 +551,11 @@ func TestSchemas(t *testing.T) {
 // lintAll is lint for many files, in one process.
 func lintAll(t testing.TB, files []string, schema string) {
 	t.Helper()
-	tool(t, "xmllint", append([]string{"--nonet", "--noout", "--schema", schema}, files...)...)
+	args := []string{"--nonet", "--noout"}
+	if schema != "" {
+		args = append(args, "--schema", schema)
+	}
+	tool(t, "xmllint", append(args, files...)...)
 }
 
 func traced(n byte) (context.Context, string) {

@@ -69,12 +69,19 @@ func TestB3AnotherProgramDeletes(t *testing.T) {
 	require.GreaterOrEqual(t, len(h.list(box)), 10, "two were deleted before they were fetched, unless the server still had them")
 	require.Equal(t, 13, h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
 	require.Equal(t, 1, w.connections(), "one visit")
-	require.Equal(t, []string{"INBOX 3", "INBOX 5", "INBOX 12"}, h.went(box))
+	var missed []string // the server may still give what it was told to remove
+	for _, uid := range []int{3, 5, 12} {
+		if h.query(`SELECT count(*) FROM location WHERE folder = 'INBOX' AND uid = $1`, fmt.Sprint(uid)) == 0 {
+			missed = append(missed, fmt.Sprint("INBOX ", uid))
+		}
+	}
+	require.Equal(t, missed, h.went(box))
 	h.deliver(recipient, plain("dopo"))
 	h.kept(box)
 
 	// What comes and goes between two looks leaves a gap, and is seen by it.
 	require.NoError(t, h.pauseReading(box))
+	h.eventually("nobody reads it", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.open) == 0 })
 	other := h.stranger(recipient)
 	for _, subject := range []string{"fugace", "fugace anch'essa", "resta"} {
 		h.deliver(recipient, plain(subject))
@@ -86,7 +93,7 @@ func TestB3AnotherProgramDeletes(t *testing.T) {
 	_, err := h.api.ResumeMailbox(t.Context(), &pecv1.ResumeMailboxRequest{Name: box.GetName()})
 	require.NoError(t, err)
 	h.kept(box)
-	require.Equal(t, []string{"INBOX 3", "INBOX 5", "INBOX 12", "INBOX 14", "INBOX 15"}, h.went(box))
+	require.Equal(t, append(missed, "INBOX 14", "INBOX 15"), h.went(box))
 	require.Equal(t, 17, h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
 	require.Empty(t, heard[*pecv1.MailboxDegraded](h), "a message that somebody deleted is no fault of the mailbox")
 	h.invariants(box)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	rfc "ceralacca.dev/services/format/pec"
-	"ceralacca.dev/services/sandbox/client"
 	"ceralacca.dev/services/sandbox/sdi"
 )
 
@@ -35,8 +34,8 @@ func (s *Server) connectPost() {
 			d.Attachments = append(d.Attachments, rfc.BytesFile(f.Name, "application/octet-stream", f.Data))
 		}
 		how := ""
-		if l.Forged {
-			how = client.FaultPECUnsigned
+		if l.Forged != "" {
+			how = "pec_" + l.Forged
 		}
 		return s.pec.Post(d, how)
 	}, s.pec.Has)

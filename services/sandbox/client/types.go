@@ -215,8 +215,10 @@ const (
 	FaultOutcomeCut      = "outcome_cut"            // take the outcome, cut the connection
 	FaultOutcomeES00     = "outcome_es00"           // answer ES00 without SE (by certified mail: an SE), outcome not taken
 
-	FaultLetterForged = "letter_forged" // before SdI's next answer by certified mail a forged one comes, with another address
-	FaultLetterAstray = "letter_astray" // the answer assigns an address that is not SdI's
+	FaultLetterForged     = "letter_forged"     // before SdI's next answer by certified mail a forged one comes, with another address; Mode says what is wrong with it
+	FaultLetterAstray     = "letter_astray"     // the answer assigns an address that is not SdI's
+	FaultLetterChanged    = "letter_changed"    // SdI's next letter assigns another address, and what goes to the one before is not looked at any more
+	FaultLetterSimulation = "letter_simulation" // the subject of SdI's next letter says (SIMULAZIONE), as those of its test environment do
 
 	FaultMailReject = "mail_reject" // 550 to RCPT
 	FaultMailDefer  = "mail_defer"  // 451 to DATA
@@ -267,7 +269,7 @@ type Fault struct {
 	Kind        string `json:"kind"`
 	Count       int    `json:"count,omitempty"`       // default 1; what is left, in answers
 	DelayMS     int    `json:"delay_ms,omitempty"`    // for the delay kinds
-	Mode        string `json:"mode,omitempty"`        // for tsa
+	Mode        string `json:"mode,omitempty"`        // for tsa and letter_forged
 	Name        string `json:"name,omitempty"`        // only for this file name; "" any
 	Transmitter string `json:"transmitter,omitempty"` // only for this fiscal id; "" any
 	Type        string `json:"type,omitempty"`        // only for receipts of this type; "" any

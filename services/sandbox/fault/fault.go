@@ -4,6 +4,7 @@
 package fault
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,8 +41,15 @@ var (
 	Outcomes   = []string{client.FaultOutcomeES02, client.FaultOutcomeES02Kept, client.FaultOutcomeCut, client.FaultOutcomeES00}
 )
 
-// Letters are the kinds that hit what SdI answers by certified mail.
-var Letters = []string{client.FaultLetterForged, client.FaultLetterAstray}
+// Answers are the kinds that hit what SdI answers by certified mail, Letters those that hit each letter that it writes,
+// asked or not.
+var (
+	Answers = []string{client.FaultLetterForged, client.FaultLetterAstray}
+	Letters = []string{client.FaultLetterChanged, client.FaultLetterSimulation}
+)
+
+// Forgeries are the modes of forged letters, which are what certified mail calls its own with pec_ before them.
+var Forgeries = []string{"unsigned", "bad_signature", "wrong_signer", "other_provider", "expired_signer", "early_signer"}
 
 // MailRecipients are the kinds that hit RCPT commands, MailData those that hit DATA.
 var (
@@ -83,7 +91,7 @@ const maxCount = 1_000_000
 // Add takes an order and returns it with its ID. Faults of the time-stamp authority are not
 // kept here: the caller gives them to it.
 func (r *Registry) Add(f client.Fault) (client.Fault, error) {
-	kinds := slices.Concat(Requests, Receipts, Deliveries, Outcomes, FTPTake, FTPSeal, FTPPut, Letters, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
+	kinds := slices.Concat(Requests, Receipts, Deliveries, Outcomes, FTPTake, FTPSeal, FTPPut, Answers, Letters, MailRecipients, MailData, PECAuth, PECMail, PECRecipients, PECData, PECHop, PECReceipts, PECFetch)
 	if !slices.Contains(kinds, f.Kind) {
 		return client.Fault{}, fmt.Errorf("kind %q is unknown; give one of %s, tsa", f.Kind, strings.Join(kinds, ", "))
 	}
@@ -94,6 +102,11 @@ func (r *Registry) Add(f client.Fault) (client.Fault, error) {
 		return client.Fault{}, fmt.Errorf("count must be 1 to %d, is %d", maxCount, f.Count)
 	}
 	switch f.Kind {
+	case client.FaultLetterForged:
+		f.Mode = cmp.Or(f.Mode, Forgeries[0])
+		if !slices.Contains(Forgeries, f.Mode) {
+			return client.Fault{}, fmt.Errorf("mode %q is unknown; give one of %s", f.Mode, strings.Join(Forgeries, ", "))
+		}
 	case client.FaultPECLate:
 		if f.After == "" {
 			f.After = "1h"

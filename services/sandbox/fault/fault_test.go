@@ -43,6 +43,7 @@ func TestBadOrders(t *testing.T) {
 		"unknown":  {Kind: "explode"},
 		"count":    {Kind: client.FaultEI02, Count: -1},
 		"delay_ms": {Kind: client.FaultDelay},
+		"mode":     {Kind: client.FaultLetterForged, Mode: "explode"},
 	} {
 		_, err := r.Add(f)
 		require.ErrorContains(t, err, want)

@@ -26,8 +26,8 @@ func (w *World) agentOf(address string) Agent {
 	return w.agents[strings.ToLower(rfc.Domain(address))]
 }
 
-// Post submits a message as the user of its mailbox does. With a kind of spoiling (pec_unsigned, pec_wrong_signer,
-// pec_bad_signature) it is a forgery instead: put beside into the mailboxes of its recipients, by nobody's provider.
+// Post submits a message as the user of its mailbox does. With a kind of spoiling (such as pec_unsigned) it is a forgery
+// instead: put beside into the mailboxes of its recipients, by nobody's provider.
 func (w *World) Post(d rfc.Draft, how string) error {
 	var raw bytes.Buffer
 	if _, err := rfc.Compose(&raw, &d); err != nil {

@@ -95,7 +95,7 @@ type transmitter struct {
 	node      *ftpNode    // its codes are brought there instead; nil when they are not
 
 	mail      *correspondent // one that writes from a mailbox, and is written to
-	mailFault string         // of its next answer; guarded by Exchange.mu
+	mailFault client.Fault   // of its next answer; guarded by Exchange.mu
 }
 
 // New starts an exchange that lives until ctx ends or Close is called.

@@ -19,7 +19,7 @@ type Letter struct {
 	From, To      string
 	Subject, Text string
 	Files         []LetterFile
-	Forged        bool // put into the mailbox by somebody else, without a provider's signature
+	Forged        string // put into the mailbox by somebody else: what is wrong with its signature, one of fault.Forgeries
 }
 
 // LetterFile is a file in it.
@@ -28,11 +28,21 @@ type LetterFile struct {
 	Data []byte
 }
 
+// answers says whether there are outcomes in it and nothing else.
+func (l *Letter) answers() bool {
+	other := func(f LetterFile) bool {
+		name, err := sdi.ParseMessageName(f.Name)
+		return err != nil || name.Type != sdi.EC
+	}
+	return len(l.Files) > 0 && !slices.ContainsFunc(l.Files, other)
+}
+
 // correspondent is a mailbox that SdI has to do with, by its address.
 type correspondent struct {
 	mailbox  string
-	assigned string // the address that the mailbox has to write to
-	told     bool   // it was told so in a message of SdI
+	assigned string   // the address that the mailbox has to write to
+	earlier  []string // those before it
+	told     bool     // it was told so in a message of SdI
 }
 
 // SetPost says how letters leave, and which mailboxes are there. Without it SdI has no mailbox.
@@ -63,34 +73,50 @@ func (e *Exchange) correspond(mailbox string) *correspondent {
 	key := strings.ToLower(mailbox)
 	c := e.correspondents[key]
 	if c == nil {
-		c = &correspondent{mailbox: key, assigned: fmt.Sprintf("sdi%02d@%s", 2+e.rng.Uint64N(98), pec.SdIDomain)}
+		c = &correspondent{mailbox: key, assigned: e.newAddress("")}
 		e.correspondents[key] = c
 	}
 	return c
 }
 
+// forgedAddress is the one that forged letters assign, and SdI never does.
+const forgedAddress = "sdi66@" + pec.SdIDomain
+
+// newAddress is one of SdI's but its first, the one that forged letters assign, and another one. mu held.
+func (e *Exchange) newAddress(but string) string {
+	for {
+		a := fmt.Sprintf("sdi%02d@%s", 2+e.rng.Uint64N(98), pec.SdIDomain)
+		if a != forgedAddress && a != but {
+			return a
+		}
+	}
+}
+
 // TakeLetter takes one message that was delivered to a mailbox of SdI. Only the first one may go to sdi01; what goes
-// to another address than the assigned one is not looked at, and counted: the texts promise nothing for it.
+// to another address than the assigned one is not looked at, and counted: the texts promise nothing for it. Outcomes
+// go to where their invoice came from, which may be one that was assigned before.
 // spec: AllA-1.9 §1.3.1
 func (e *Exchange) TakeLetter(l Letter, at time.Time) {
-	order, _ := e.cfg.Faults.Take(fault.Event{Kinds: fault.Letters, Name: l.From, Transmitter: l.From})
+	order, _ := e.cfg.Faults.Take(fault.Event{Kinds: fault.Answers, Name: l.From, Transmitter: l.From})
 	e.mu.Lock()
 	c := e.correspond(l.From)
 	e.counts.Letters++
-	right := strings.EqualFold(l.To, c.assigned) || !c.told && strings.EqualFold(l.To, pec.SdIFirst)
+	right := strings.EqualFold(l.To, c.assigned) || !c.told && strings.EqualFold(l.To, pec.SdIFirst) ||
+		l.answers() && slices.Contains(c.earlier, strings.ToLower(l.To))
 	if !right {
 		e.counts.LettersAstray++
 	}
+	assigned := c.assigned
 	e.mu.Unlock()
 	if !right {
-		e.log.Warn("letter to an address that was not assigned", "from", l.From, "to", l.To, "assigned", c.assigned)
+		e.log.Warn("letter to an address that was not assigned", "from", l.From, "to", l.To, "assigned", assigned)
 		return
 	}
 	if len(l.Files) == 0 {
-		e.answerTo(c, Letter{Subject: "Messaggio senza allegati", Text: "Il messaggio non contiene file da elaborare (" + note + ").\n"}, order.Kind)
+		e.answerTo(c, Letter{Subject: "Messaggio senza allegati", Text: "Il messaggio non contiene file da elaborare (" + note + ").\n"}, order)
 		return
 	}
-	tx := &transmitter{fiscalID: c.mailbox, mail: c, mailFault: order.Kind}
+	tx := &transmitter{fiscalID: c.mailbox, mail: c, mailFault: order}
 	for _, f := range l.Files {
 		e.mu.Lock()
 		e.counts.Requests++
@@ -133,45 +159,54 @@ func (e *Exchange) takeMailedOutcome(c *correspondent, f LetterFile) {
 		return
 	}
 	e.answerTo(c, Letter{Subject: "Scarto esito " + id, Text: "In allegato lo scarto dell'esito (" + note + ").\n",
-		Files: []LetterFile{{Name: answer.ScartoEsito.NomeFile, Data: answer.ScartoEsito.File}}}, "")
+		Files: []LetterFile{{Name: answer.ScartoEsito.NomeFile, Data: answer.ScartoEsito.File}}}, client.Fault{})
 }
 
 // answerTo sends a letter that nobody waits for.
-func (e *Exchange) answerTo(c *correspondent, l Letter, order string) {
+func (e *Exchange) answerTo(c *correspondent, l Letter, order client.Fault) {
 	err := e.mailTo(c, l, order)
 	if err != nil {
 		e.log.Error("letter not sent", "to", c.mailbox, "error", err.Error())
 	}
 }
 
-// mailTo sends a letter to a mailbox; the first one says which address to use from now on. A forged one that was
-// ordered comes before it and assigns another.
-func (e *Exchange) mailTo(c *correspondent, l Letter, order string) error {
+// mailTo sends a letter to a mailbox; the first one says which address to use from now on, and so does one that was
+// ordered to change it. A forged one that was ordered comes before it and assigns another.
+// spec: AllA-1.9 §1.3.1
+func (e *Exchange) mailTo(c *correspondent, l Letter, order client.Fault) error {
+	own, _ := e.cfg.Faults.Take(fault.Event{Kinds: fault.Letters, Name: c.mailbox, Transmitter: c.mailbox})
 	e.mu.Lock()
-	send, first, address := e.sendLetter, !c.told, c.assigned
+	send, tells, from := e.sendLetter, !c.told, c.assigned
+	if own.Kind == client.FaultLetterChanged {
+		tells, c.earlier, c.assigned = true, append(c.earlier, c.assigned), e.newAddress(c.assigned)
+	}
+	address := c.assigned
 	c.told = true
 	e.mu.Unlock()
 	if send == nil {
 		return errors.New("SdI has no mailbox here")
 	}
-	l.From, l.To = address, c.mailbox
+	l.From, l.To = from, c.mailbox
 	tell := func(address string) string {
 		return "\nIl nuovo indirizzo da utilizzare per inviare le prossime fatture al Sistema di Interscambio e' " + address + "\n"
 	}
-	if order == client.FaultLetterForged {
+	if own.Kind == client.FaultLetterSimulation {
+		l.Subject += " (SIMULAZIONE)"
+	}
+	if order.Kind == client.FaultLetterForged {
 		forged := l
-		forged.From, forged.Text, forged.Forged = "sdi66@"+pec.SdIDomain, l.Text+tell("sdi66@"+pec.SdIDomain), true
+		forged.From, forged.Text, forged.Forged = forgedAddress, l.Text+tell(forgedAddress), order.Mode
 		if err := send(forged); err != nil {
 			return err
 		}
 	}
 	switch {
-	case first && order == client.FaultLetterAstray:
+	case tells && order.Kind == client.FaultLetterAstray:
 		l.Text += tell("sdi77@pec.fatturapa.invalid")
 		e.mu.Lock()
 		c.told = false // it was told nothing that counts
 		e.mu.Unlock()
-	case first:
+	case tells:
 		l.Text += tell(address)
 	}
 	return send(l)
@@ -181,7 +216,7 @@ func (e *Exchange) mailTo(c *correspondent, l Letter, order string) error {
 func (e *Exchange) mailReceipt(r *receipt) error {
 	e.mu.Lock()
 	data, order := slices.Clone(r.data), r.file.tx.mailFault
-	r.file.tx.mailFault = "" // once
+	r.file.tx.mailFault = client.Fault{} // once
 	e.mu.Unlock()
 	return e.mailTo(r.file.tx.mail, Letter{
 		Subject: subjects[r.tipo] + " " + r.id, Text: "In allegato il messaggio del Sistema di Interscambio (" + note + ").\n",
@@ -200,13 +235,13 @@ func (e *Exchange) mailDelivery(d *delivery, f sdi.FileSdIConMetadati) error {
 	return e.mailTo(d.to.mail, Letter{
 		Subject: "Invio File " + f.IdentificativoSdI, Text: "In allegato la fattura e i suoi metadati (" + note + ").\n",
 		Files: []LetterFile{{Name: f.NomeFile, Data: f.File}, {Name: f.NomeFileMetadati, Data: f.Metadati}},
-	}, "")
+	}, client.Fault{})
 }
 
 // mailTerm brings the notice that the term of a passive invoice has passed.
 func (e *Exchange) mailTerm(d *delivery, f sdi.FileSdI) error {
 	return e.mailTo(d.to.mail, Letter{Subject: subjects[sdi.DT] + " " + f.IdentificativoSdI, Text: "In allegato la notifica (" + note + ").\n",
-		Files: []LetterFile{{Name: f.NomeFile, Data: f.File}}}, "")
+		Files: []LetterFile{{Name: f.NomeFile, Data: f.File}}}, client.Fault{})
 }
 
 // mailReceiver makes a mailbox the receiver of a passive invoice.

@@ -36,7 +36,7 @@ const (
 	codeMailUnreadable = "PEC_UNREADABLE"
 	codeMailUnproven   = "PEC_NOT_PROVEN"  // no signature of a listed provider, or doubts
 	codeMailForeign    = "PEC_FOREIGN"     // proven, and its provider does not manage SdI's domain
-	codeMailNotSdI     = "PEC_NOT_SDI"     // proven, and certified for another sender
+	codeMailNotSdI     = "PEC_NOT_SDI"     // proven, and certified for another sender or for none
 	codeMailUnexpected = "PEC_UNEXPECTED"  // a file that SdI does not send
 	codeMailNoMetadata = "PEC_NO_METADATA" // an invoice without its MT
 )
@@ -131,12 +131,16 @@ func (s *Service) readArrival(ctx context.Context, job *river.Job[readArrivalArg
 // openMail reads a message and gives the files that it brings, none of one that is not proven to be of SdI.
 func (s *Service) openMail(r *mailReading, raw []byte) []sdiftp.Documento {
 	if !r.row.Proven {
-		code := codeMailUnproven
 		if strings.HasPrefix(r.row.Doubts, codeMailForeign) {
+			// Ordinary mail is wrapped by the provider of who gets it, and certified for no sender: no trust list is wrong.
+			if reading, err := pec.ReadBytes(raw); err == nil && reading.Tipo() == pec.BustaAnomalia {
+				r.problem(codeMailNotSdI, "it is %s, not a message that somebody sent by certified mail", reading.Tipo())
+				return nil
+			}
 			r.problems = append(r.problems, r.row.Doubts)
 			return nil
 		}
-		r.problem(code, "it says that it comes from SdI and that is not proven (%s): nothing in it counts; when the trust list lacks the provider, mend it and read the message again", r.row.Doubts)
+		r.problem(codeMailUnproven, "it says that it comes from SdI and that is not proven (%s): nothing in it counts; when the trust list lacks the provider, mend it and read the message again", r.row.Doubts)
 		return nil
 	}
 	reading, err := pec.ReadBytes(raw)

@@ -242,6 +242,42 @@ func TestNothingDestroyedIsAdopted(t *testing.T) {
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 }
 
+// TestUnclearIsNotCondemned: in an object that a killed attempt left lie a document that was destroyed, one that is lost, and one that is there as
+// other files than its row has. Which are the right ones is for a person: their bytes do not go with those of the first.
+func TestUnclearIsNotCondemned(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 2, 2011)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 3, 2012)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 3 })
+	name := h.release(t, h.closed(t, 2010, "FISC"))
+	key := h.attempt(t)
+	all := objectsOn(t, h.disks[1])[key]
+	h.destroy(t, name)
+	h.nowhere(t, key)
+	h.admin(t, `DELETE FROM disposal_object WHERE key = '`+key+`'`)
+	h.lay(t, key, all, 1)
+	lost := h.holding(t, 0, textOf("2"))
+	require.Len(t, lost, 1)
+	h.forget(t, 2011)
+	for i := range h.disks {
+		require.NoError(t, os.Remove(h.objectPath(i, lost[0])))
+	}
+	h.admin(t, `UPDATE unit_file SET file_name = 'altro.xml' FROM unit u WHERE u.id = unit_id AND u.fiscal_year = 2012 AND role = 'transmitted'`)
+	require.Equal(t, 1, h.counted(t, "unit_file WHERE file_name = 'altro.xml'"))
+
+	_, f := h.runCheck(t, restoreKind, "")
+	require.Contains(t, fmt.Sprint(f.Problems), "holds other files of it than its row")
+	require.Contains(t, strings.Join(f.Notes, "\n"), key+" holds bytes of destroyed documents and is left alone")
+	require.Equal(t, 1, h.counted(t, "unit WHERE fiscal_year = 2011"), "the lost one is there again")
+	_, err := h.eraser(t).Run(context.Background())
+	require.NoError(t, err)
+	require.Contains(t, h.holding(t, 1, textOf("3")), key)
+}
+
 // TestAdoptedBesideWhatIsToGo: in an object that a killed attempt left lie a document that is to be destroyed, whose row leads elsewhere, and one that is
 // lost. With the first the object goes too; the other is moved out of it before.
 func TestAdoptedBesideWhatIsToGo(t *testing.T) {

@@ -355,19 +355,30 @@ type restoring struct {
 	o                           db.ArchiveObject   // in hand
 	waiting                     []uuid.UUID        // units of it that wait for the one that they belong to
 	destroyed                   []string           // keys of units that it tells of
+	unclear                     bool               // its list is damaged, or says of a unit what its row does not
 }
 
 // object makes the rows again that an object tells of and that are not there.
 func (r *restoring) object(ctx context.Context, o db.ArchiveObject) error {
-	r.o, r.waiting, r.destroyed = o, nil, nil
+	r.o, r.waiting, r.destroyed, r.unclear = o, nil, nil, false
 	err := r.make(ctx, o)
 	if err == nil && len(r.waiting) > 0 && !slices.Contains(r.c.Again, o.ID) {
 		r.c.Again = append(r.c.Again, o.ID)
 	}
-	if err == nil && len(r.waiting) == 0 && len(r.destroyed) > 0 {
+	switch {
+	case err != nil || len(r.waiting) > 0 || len(r.destroyed) == 0:
+	case r.unclear: // it may hold the only bytes of what no row leads to
+		r.f.note("%s holds bytes of destroyed documents and is left alone, since it is not known what else is in it", o.Key)
+	default:
 		err = r.condemn(ctx)
 	}
 	return err
+}
+
+// bad tells what is wrong with the object in hand.
+func (r *restoring) bad(what, format string, a ...any) {
+	r.unclear = true
+	r.f.bad(what, format, a...)
 }
 
 func (r *restoring) make(ctx context.Context, o db.ArchiveObject) error {
@@ -427,9 +438,9 @@ func (r *restoring) units(ctx context.Context, o db.ArchiveObject, file *os.File
 	case missed != nil:
 		return missed
 	case err != nil:
-		r.f.bad(o.Key, "%v", err)
+		r.bad(o.Key, "%v", err)
 	case !listed && o.Kind == kindIntake:
-		r.f.bad(o.Key, "it has no %s", intakeList)
+		r.bad(o.Key, "it has no %s", intakeList)
 	case !listed:
 		r.f.note("packages of layout 1 carry no %s: their units are made again from what was taken in", intakeList)
 	}
@@ -612,7 +623,7 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 		}
 	}
 	if slices.ContainsFunc(was.Files, func(x recordFile) bool { return lacks(u.Files, x) }) {
-		r.f.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
+		r.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
 		return false, nil
 	}
 	raw, err := json.Marshal(u.Facts)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -65,28 +66,29 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 			return err
 		}
 	}
+	var errs []error // of one object or disposal: the others go on
 	for _, o := range late {
 		err = s.emptyObject(ctx, o.TenantID, o.ID)
 		if err != nil {
-			return fmt.Errorf("move documents out of object %s: %w", o.ID, err)
+			errs = append(errs, fmt.Errorf("move documents out of object %s: %w", o.ID, err))
 		}
 	}
 	for _, d := range released {
 		err = s.tendDisposal(ctx, d.TenantID, d.ID)
 		if err != nil {
-			return fmt.Errorf("disposal %s: %w", d.ID, err)
+			errs = append(errs, fmt.Errorf("disposal %s: %w", d.ID, err))
 		}
 	}
 	for _, d := range unsigned {
 		err = s.keepDisposalReport(ctx, d.TenantID, d.ID)
 		if err != nil && cannotSign(err) {
-			return nil // which was told: the reports wait, and are tried again
+			break // which was told: the reports wait, and are tried again
 		}
 		if err != nil {
-			return fmt.Errorf("report of disposal %s: %w", d.ID, err)
+			errs = append(errs, fmt.Errorf("report of disposal %s: %w", d.ID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s *Service) tendDisposal(ctx context.Context, tenant string, id uuid.UUID) error {

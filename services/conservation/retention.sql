@@ -111,6 +111,10 @@ UPDATE disposal SET state = 'WITHDRAWN', ended_at = @at WHERE id = @id;
 -- name: SetDisposalTrouble :exec
 UPDATE disposal SET last_error = @last_error WHERE id = @id;
 
+-- name: EndObjectTrouble :exec
+-- What was said of an object is over; what is said of anything else stays.
+UPDATE disposal SET last_error = '' WHERE id = @id AND position(@key::text IN last_error) > 0;
+
 -- name: EndDisposal :execrows
 UPDATE disposal SET state = 'PARTIAL', ended_at = @at, last_error = '', report = @report WHERE id = @id AND state = 'RELEASED';
 

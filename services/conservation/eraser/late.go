@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -35,11 +36,14 @@ func (e *Eraser) late(ctx context.Context, done *Done) error {
 			said = f.Error()
 		}
 		if said != "" {
+			if !strings.Contains(said, o.Key) {
+				said = o.Key + ": " + said
+			}
 			err = e.waits(ctx, o.TenantID, o.DisposalID, db.DisposalItemsRow{PackageID: o.PackageID}, said, done)
 		} else {
 			done.Late++
 			err = e.DB.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-				return db.New(tx).SetDisposalTrouble(ctx, db.SetDisposalTroubleParams{ID: o.DisposalID})
+				return db.New(tx).EndObjectTrouble(ctx, db.EndObjectTroubleParams{ID: o.DisposalID, Key: o.Key})
 			})
 		}
 		if err != nil {

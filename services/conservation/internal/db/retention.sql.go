@@ -658,6 +658,21 @@ func (q *Queries) EndDisposal(ctx context.Context, arg EndDisposalParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const endObjectTrouble = `-- name: EndObjectTrouble :exec
+UPDATE disposal SET last_error = '' WHERE id = $1 AND position($2::text IN last_error) > 0
+`
+
+type EndObjectTroubleParams struct {
+	ID  uuid.UUID
+	Key string
+}
+
+// What was said of an object is over; what is said of anything else stays.
+func (q *Queries) EndObjectTrouble(ctx context.Context, arg EndObjectTroubleParams) error {
+	_, err := q.db.Exec(ctx, endObjectTrouble, arg.ID, arg.Key)
+	return err
+}
+
 const forgetCopies = `-- name: ForgetCopies :exec
 DELETE FROM archive_copy WHERE object_id = ANY($1::uuid[])
 `

@@ -142,10 +142,6 @@ func (s *Service) ChangeMailboxPassword(ctx context.Context, req *pecv1.ChangeMa
 	if err != nil && !errors.Is(err, fault.Precondition(codeNoPassword, "")) {
 		return nil, err
 	}
-	err = s.keys.put(ctx, tenant, id, req.GetPassword())
-	if err != nil {
-		return nil, err
-	}
 	return s.change(ctx, req.GetName(), "mailbox.password", func(ctx context.Context, tx pgx.Tx, row db.Mailbox) error {
 		if former != req.GetPassword() {
 			err := q(tx).PasswordGiven(ctx, db.PasswordGivenParams{TenantID: row.TenantID, MailboxID: row.ID, At: pg.Time(s.now())})
@@ -153,10 +149,14 @@ func (s *Service) ChangeMailboxPassword(ctx context.Context, req *pecv1.ChangeMa
 				return err
 			}
 		}
-		if row.Paused {
-			return nil
+		if !row.Paused {
+			err := s.resume(ctx, tx, row)
+			if err != nil {
+				return err
+			}
 		}
-		return s.resume(ctx, tx, row)
+		// Last of all: when nothing was written down the next attempt has to find the former one, or the new one would be as old as that.
+		return s.keys.put(ctx, tenant, id, req.GetPassword())
 	})
 }
 

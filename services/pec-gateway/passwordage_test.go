@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 // TestPasswordAge: the days of a password count from when it was given, or made at the provider, and not from when somebody said how
@@ -70,5 +71,34 @@ func TestPasswordAge(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{after(85), after(205)}, []string{p.GetTerms().GetPasswordSetDate(), p.GetTerms().GetPasswordExpireDate()})
 	require.Equal(t, after(205), terms(&pecv1.MailboxTerms{PasswordDays: 120}, "terms").GetPasswordExpireDate(), "also when its terms are said anew")
+	h.invariants(box)
+}
+
+// TestPasswordIsGivenAgain: a new password could not be written down, and is given once more. It is new all the same.
+func TestPasswordIsGivenAgain(t *testing.T) {
+	h := open(t, quick)
+	box := h.add(recipient)
+	h.eventually("read for the first time", func() bool { return h.box(box).GetSync().GetDone() })
+	p, err := h.policy(box, &pecv1.MailboxPolicy{Terms: &pecv1.MailboxTerms{PasswordDays: 90}}, "terms.password_days")
+	require.NoError(t, err)
+	before := p.GetTerms().GetPasswordSetDate()
+	h.ahead.Add(int64(10 * 24 * time.Hour))
+	admin := pgtest.Admin(t, h.DB("pec-gateway"))
+	exec := func(statement string) {
+		t.Helper()
+		_, err := admin.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the disk is full''; END'`)
+	exec(`CREATE TRIGGER refuse BEFORE UPDATE OF password_time ON mailbox_policy FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	give := &pecv1.ChangeMailboxPasswordRequest{Name: box.GetName(), Password: h.password(recipient)}
+	_, err = h.api.ChangeMailboxPassword(t.Context(), give)
+	require.Error(t, err)
+	exec(`DROP TRIGGER refuse ON mailbox_policy`)
+	_, err = h.api.ChangeMailboxPassword(t.Context(), give)
+	require.NoError(t, err)
+	p, err = h.desk().GetMailboxPolicy(t.Context(), &pecv1.GetMailboxPolicyRequest{Name: box.GetName() + "/policy"})
+	require.NoError(t, err)
+	require.NotEqual(t, before, p.GetTerms().GetPasswordSetDate(), "its days begin when it was given")
 	h.invariants(box)
 }

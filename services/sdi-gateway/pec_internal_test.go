@@ -34,6 +34,17 @@ func TestPostHealth(t *testing.T) {
 	}
 }
 
+// TestWarningsKeepNothingBack: documents do not leave a mailbox that sends, since its password or contract ends in a month.
+func TestWarningsKeepNothingBack(t *testing.T) {
+	for _, code := range []string{"MAILBOX_QUOTA", "MAILBOX_ROOM_IMPOSSIBLE", "MESSAGE_UNFETCHABLE", "PASSWORD_EXPIRING", "MAILBOX_EXPIRING", "ARCHIVE_DAMAGED"} {
+		require.True(t, keepsSending(code), code)
+	}
+	for _, code := range []string{"MAILBOX_AUTH_FAILED", "MAILBOX_SERVER_AWAY", "MAILBOX_NO_PASSWORD", "MAILBOX_READ_ONLY", "SENDING_LOGIN_REFUSED", "SENDING_SUSPENDED", "SENDING_TLS",
+		"SENDING_SILENT", "PASSWORD_EXPIRED", "MAILBOX_EXPIRED", "SOMETHING_NEW"} {
+		require.False(t, keepsSending(code), code)
+	}
+}
+
 func TestOrderOf(t *testing.T) {
 	s := &Service{cfg: defaultConfig(), health: &healthBoard{}, posts: &postBoard{}}
 	s.health.latest.Store(&[]channelHealth{{name: channelCoop}})

@@ -104,10 +104,15 @@ func (s *Service) retryFailed(failures int32) time.Duration {
 	return d
 }
 
-// onMailboxDegraded keeps new documents from a mailbox that somebody has to look after. Warnings about its room
-// are no reason.
+// keepsSending says of a code of MailboxDegraded that the mailbox sends as before: what is said of its room, of its archive, of
+// single messages and of terms that are not over yet.
+func keepsSending(code string) bool {
+	return strings.Contains(code, "QUOTA") || strings.HasPrefix(code, "MESSAGE_") || strings.HasSuffix(code, "_EXPIRING") || code == "MAILBOX_ROOM_IMPOSSIBLE" || code == "ARCHIVE_DAMAGED"
+}
+
+// onMailboxDegraded keeps new documents from a mailbox that may not send until somebody has looked after it.
 func (s *Service) onMailboxDegraded(ctx context.Context, tx pgx.Tx, ev *pecv1.MailboxDegraded) error {
-	if strings.Contains(ev.GetCode(), "QUOTA") || strings.HasPrefix(ev.GetCode(), "MESSAGE_") {
+	if keepsSending(ev.GetCode()) {
 		return nil
 	}
 	now := pg.Time(s.now())

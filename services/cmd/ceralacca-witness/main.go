@@ -140,10 +140,10 @@ func trust(_ context.Context, o *options, keys []string, _, _ io.Writer) (err er
 
 // logKey is a verifier key that is given, or the first line of the file that is: the log's own stands before those of its witnesses.
 func logKey(given string) (string, error) {
-	if strings.Contains(given, "+") {
-		return given, nil
-	}
 	raw, err := os.ReadFile(given)
+	if err != nil && strings.Contains(given, "+") {
+		return given, nil // what is wrong with it is said by who takes it
+	}
 	if err != nil {
 		return "", fmt.Errorf("%q is neither a verifier key, name+id+key, nor a file with one: %w", given, err)
 	}

@@ -39,12 +39,12 @@ func TestLife(t *testing.T) {
 	require.Contains(t, said, "not of a log")
 	second, err := tlog.NewSigner("second.test/log", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)))
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "log.key") // as the tool writes it: keys of witnesses follow
+	file := filepath.Join(t.TempDir(), "a+b+c.key") // as the tool writes it: keys of witnesses follow
 	require.NoError(t, os.WriteFile(file, []byte(second.String()+"\n"+key.String()+"\n"), 0o600))
 	do(0, "trust", "--dir", dir, file)
 	text, _ = do(0, "show", "--dir", dir)
 	require.Contains(t, text, "\n0 second.test/log\n")
-	_, said = do(1, "trust", "--dir", dir, file+".away")
+	_, said = do(1, "trust", "--dir", dir, filepath.Join(dir, "away"))
 	require.Contains(t, said, "neither a verifier key, name+id+key, nor a file with one")
 	_, said = do(1, "init", "--dir", dir, "--name", "testimone.test")
 	require.Contains(t, said, "already")

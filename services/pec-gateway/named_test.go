@@ -14,7 +14,7 @@ import (
 func TestReadmeNamesTests(t *testing.T) {
 	t.Parallel()
 	var source strings.Builder
-	for _, dir := range []string{".", "internal/submit", "internal/imap", "internal/pop3", "../format/pec", "../format/cms", "../sandbox/pec", "../../tests/pecdiff", "../../tests/e2e"} {
+	for _, dir := range []string{".", "internal/submit", "internal/imap", "internal/pop3", "../format/pec", "../format/cms", "../sandbox/pec", "../sdi-gateway", "../../tests/pecdiff", "../../tests/e2e"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		require.NoError(t, err)
 		for _, f := range files {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,6 +19,9 @@ import (
 	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/internal/fault"
 )
+
+// holdTime is what the keeping of a signed distribution may take.
+const holdTime = 10 * time.Second
 
 // finish writes the index of everything that the ZIP holds, its signature and its time stamp. What is signed and cannot be stamped is held: built
 // anew it would hold what the log proves then, and each attempt would be another signature.
@@ -43,9 +47,8 @@ func (b *builder) finish(ctx context.Context) error {
 	if err == nil {
 		return b.close(index, p7m, tsr)
 	}
-	if ctx.Err() != nil {
-		return err
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), holdTime) // also when the process is being stopped
+	defer cancel()
 	held := b.hold(ctx)
 	if held != nil {
 		return fmt.Errorf("conservation: hold a signed distribution (%w): %w", err, held)

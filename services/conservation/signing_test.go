@@ -3,8 +3,11 @@ package conservation
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"path"
 	"path/filepath"
 	"slices"
@@ -23,6 +26,7 @@ import (
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg/pgtest"
+	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/telemetry"
 )
 
@@ -351,6 +355,18 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 		require.Error(t, h.service.buildDistribution(ctx, &river.Job[exhibitArgs]{Args: exhibitArgs{Tenant: "acme", Distribution: idOf(t, shown.GetName())}}))
 		require.Error(t, h.service.buildExport(ctx, &river.Job[exportArgs]{Args: exportArgs{Tenant: "acme", Export: idOf(t, export.GetName())}}))
 	}
+	// So does a process that is being stopped while it waits for the stamp.
+	h.admin(t, `UPDATE distribution SET held_sha256 = NULL, held_size = NULL`)
+	ending, end := context.WithCancel(ctx)
+	tsa := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { end() }))
+	t.Cleanup(tsa.Close)
+	stopped := *h.service
+	stopped.stamps = []*authority{newAuthority(TSAConfig{Name: "slow", URL: tsa.URL}, x509.NewCertPool(), time.Minute,
+		run.NewBreaker("slow", run.BreakerConfig{Failures: 5, Open: time.Second}, time.Now), time.Now)}
+	require.ErrorIs(t, stopped.buildDistribution(ending, &river.Job[exhibitArgs]{Args: exhibitArgs{Tenant: "acme", Distribution: idOf(t, shown.GetName())}}), context.Canceled)
+	require.Equal(t, 1, b.count(t, "distribution WHERE held_sha256 IS NOT NULL"))
+	require.Equal(t, 2, b.orders(t, shown.GetName()), "what was held was taken away")
+	h.settle(t, ctx, h.invoice(t, 30))
 	for i := range h.skew {
 		h.skew[i].Store(0)
 	}
@@ -361,7 +377,7 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 		require.NoError(t, err)
 		return d.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_READY && e.GetState() == conservationv1.ExportState_EXPORT_STATE_READY
 	})
-	require.Equal(t, 1, b.orders(t, shown.GetName()))
+	require.Equal(t, 2, b.orders(t, shown.GetName()))
 	require.Equal(t, 1, b.orders(t, export.GetName()))
 	stream, err := api.DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: shown.GetName()})
 	require.NoError(t, err)

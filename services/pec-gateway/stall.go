@@ -161,8 +161,8 @@ func sameMoment(a, b *time.Time) bool {
 	return (a == nil) == (b == nil) && (a == nil || a.Equal(*b))
 }
 
-// tellStall tells of a message that is late. When no acceptance comes it is the mailbox that somebody has to look
-// after, and that is told once, not for every message.
+// tellStall tells of a message that is late. When no acceptance comes and nothing else it is the mailbox that somebody has to look
+// after, and that is told once, not for every message; a mailbox whose messages are delivered sends.
 func (s *Service) tellStall(ctx context.Context, tx pgx.Tx, row db.Message, st stall) error {
 	request, err := requestOf(ctx, tx, row)
 	if err != nil {
@@ -172,20 +172,18 @@ func (s *Service) tellStall(ctx context.Context, tx pgx.Tx, row db.Message, st s
 		Message: messageName(row.TenantID, row.MailboxID, row.ID), Code: st.code, Since: timestamppb.New(st.since),
 		Recipients: int32(min(st.recipients, 1<<30)), Advice: adviceOn(st.code, st.implicit), RequestId: request, //nolint:gosec // bounded
 	})
-	if err != nil || st.code != stalledAcceptance {
+	if err != nil || st.code != stalledAcceptance || st.implicit {
 		return err
 	}
-	others, err := q(tx).StalledInMailbox(ctx, db.StalledInMailboxParams{TenantID: row.TenantID, MailboxID: row.MailboxID, Code: st.code, ID: row.ID})
+	others, err := q(tx).StalledInMailbox(ctx, db.StalledInMailboxParams{
+		TenantID: row.TenantID, MailboxID: row.MailboxID, Code: st.code, State: int16(pecv1.MessageState_MESSAGE_STATE_SUBMITTED), ID: row.ID,
+	})
 	if err != nil || others > 0 {
 		return err
 	}
-	what := "a message was handed over at %s"
-	if st.implicit {
-		what = "the first receipt about a message is of %s"
-	}
 	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{
 		Mailbox: mailboxName(row.TenantID, row.MailboxID), Code: silentSending,
-		Reason: fmt.Sprintf("%s: "+what+" and no acceptance has come", silentSending, st.since.UTC().Format(time.RFC3339)),
+		Reason: fmt.Sprintf("%s: a message was handed over at %s and no acceptance has come", silentSending, st.since.UTC().Format(time.RFC3339)),
 	})
 }
 

@@ -107,13 +107,14 @@ func (q *Queries) SetLook(ctx context.Context, arg SetLookParams) error {
 }
 
 const stalledInMailbox = `-- name: StalledInMailbox :one
-SELECT count(*) FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND stall_code = $3 AND id <> $4
+SELECT count(*) FROM message WHERE tenant_id = $1 AND mailbox_id = $2 AND stall_code = $3 AND state = $4 AND id <> $5
 `
 
 type StalledInMailboxParams struct {
 	TenantID  string
 	MailboxID uuid.UUID
 	Code      string
+	State     int16
 	ID        uuid.UUID
 }
 
@@ -122,6 +123,7 @@ func (q *Queries) StalledInMailbox(ctx context.Context, arg StalledInMailboxPara
 		arg.TenantID,
 		arg.MailboxID,
 		arg.Code,
+		arg.State,
 		arg.ID,
 	)
 	var count int64

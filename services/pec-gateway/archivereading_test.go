@@ -61,9 +61,13 @@ func (h *house) readThrough() {
 		require.NoError(h.t, err)
 		return got.GetReading()
 	}
-	round := reading().GetRound()
-	h.eventually("two rounds", func() bool { return reading().GetRound() >= round+2 })
-	require.False(h.t, reading().GetLastEndTime().AsTime().Before(reading().GetLastStartTime().AsTime()))
+	last := reading()
+	round := last.GetRound()
+	h.eventually("two rounds", func() bool {
+		last = reading()
+		return last.GetRound() >= round+2
+	})
+	require.False(h.t, last.GetLastEndTime().AsTime().Before(last.GetLastStartTime().AsTime()))
 }
 
 // bytesOf reads a message from the archive.

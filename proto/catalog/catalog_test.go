@@ -86,6 +86,7 @@ func TestPersonalData(t *testing.T) {
 		"ceralacca.pec.incoming_notice_due.v1 sender",
 		"ceralacca.pec.incoming_notice_due.v1 title",
 		"ceralacca.pec.mailbox_day_closed.v1 mailbox_address",
+		"ceralacca.pec.mailbox_degraded.v1 mailbox_address",
 		"ceralacca.pec.message_handed_over.v1 mailbox_address",
 		"ceralacca.pec.message_handed_over.v1 recipients",
 		"ceralacca.pec.message_handed_over.v1 sender",

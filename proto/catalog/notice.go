@@ -184,7 +184,11 @@ func mailNotice(ev proto.Message) Notice {
 	case *pecv1.DeliveryStateChanged:
 		return Notice{"pec.delivery_state_changed", e.GetMessage(), map[string]any{"state": e.GetState()}}
 	case *pecv1.MailboxDegraded:
-		return Notice{"pec.mailbox_degraded", e.GetMailbox(), map[string]any{"code": e.GetCode(), "description": e.GetReason()}}
+		data := map[string]any{"code": e.GetCode(), "description": e.GetReason()}
+		if e.GetMailboxAddress() != "" {
+			data["mailbox_address"] = e.GetMailboxAddress()
+		}
+		return Notice{"pec.mailbox_degraded", e.GetMailbox(), data}
 	case *pecv1.DeliveryDecisionNeeded:
 		return Notice{"pec.decision_needed", e.GetMessage(), map[string]any{
 			"unknown_time": timeData(e.GetUnknownTime()), "description": e.GetAdvice()}}

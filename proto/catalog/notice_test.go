@@ -111,6 +111,18 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// TestNoticeNamesTheMailbox: a customer knows a mailbox by its address; an event of before has none to give.
+func TestNoticeNamesTheMailbox(t *testing.T) {
+	n, _ := catalog.NoticeOf(&pecv1.MailboxDegraded{Mailbox: aMailbox, Code: "MAILBOX_QUOTA", MailboxAddress: "fatture@pec.alfa.test"})
+	if got := n.Data["mailbox_address"]; got != "fatture@pec.alfa.test" {
+		t.Errorf("the mailbox is named %v", got)
+	}
+	n, _ = catalog.NoticeOf(&pecv1.MailboxDegraded{Mailbox: aMailbox, Code: "MAILBOX_QUOTA"})
+	if got, ok := n.Data["mailbox_address"]; ok {
+		t.Errorf("an event without an address gives %q", got)
+	}
+}
+
 func TestEventsThatNobodyIsToldOf(t *testing.T) {
 	for _, ev := range []proto.Message{
 		&invoicev1.InvoiceSettled{Invoice: anInvoice},

@@ -197,6 +197,7 @@ var phrases = map[string]map[string]phrase{
 
 // details are the fields of the payload that a mail shows, with their names.
 var details = []struct{ field, italian, english string }{
+	{"mailbox_address", "Casella", "Mailbox"},
 	{"sdi_id", "Identificativo SdI", "SdI id"},
 	{"file_name", "Nome del file", "File name"},
 	{"code", "Codice", "Code"},
@@ -258,8 +259,11 @@ func compose(row db.Delivery, language string) (subject, text string, err error)
 		fmt.Fprintf(&b, "- %s\r\n", oneLine(fmt.Sprint(m["code"], " ", m["message"])))
 	}
 	fmt.Fprintf(&b, "\r\n%s\r\n", labels["footer"])
-	id := row.Invoice[strings.LastIndexByte(row.Invoice, '/')+1:]
-	return p.subject + " (" + id + ")", b.String(), nil
+	called := row.Invoice[strings.LastIndexByte(row.Invoice, '/')+1:]
+	if address, _ := payload.Data["mailbox_address"].(string); address != "" { // events of before do not say it
+		called = oneLine(address)
+	}
+	return p.subject + " (" + called + ")", b.String(), nil
 }
 
 // oneLine keeps a text that came from outside from breaking the layout of a mail.

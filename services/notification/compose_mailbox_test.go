@@ -2,6 +2,7 @@ package notification
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,15 @@ func TestMailAboutAMailbox(t *testing.T) {
 			require.NotContains(t, text, "non può essere presidiata")
 			require.NotContains(t, text, "cannot be presided over")
 		}
+	}
+	named := db.Delivery{EventType: "pec.mailbox_degraded", Invoice: "tenants/acme/mailboxes/m1",
+		Payload: []byte(`{"type":"pec.mailbox_degraded","data":{"code":"MAILBOX_QUOTA","description":"x","mailbox_address":"fatture@pec.alfa.test"}}`)}
+	for language, label := range map[string]string{italian: "Casella", english: "Mailbox"} {
+		subject, text, err := compose(named, language)
+		require.NoError(t, err)
+		require.True(t, strings.HasSuffix(subject, " (fatture@pec.alfa.test)"), subject)
+		require.Contains(t, text, "\r\n"+label+": fatture@pec.alfa.test\r\n")
+		require.Contains(t, text, "PEC: tenants/acme/mailboxes/m1\r\n", "commands take the name")
 	}
 	_, text := mail("PASSWORD_EXPIRING", italian)
 	require.Contains(t, text, "Fino ad allora la casella è presidiata.")

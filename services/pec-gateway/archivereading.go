@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
-	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/telemetry"
@@ -231,10 +230,8 @@ func (s *Service) noteDamage(ctx context.Context, m db.MessagesToReadRow, bad *f
 		if err != nil || before > 0 {
 			return err
 		}
-		return s.bus.Emit(bus.WithCorrelation(ctx, m.MailboxID.String()), tx, &pecv1.MailboxDegraded{
-			Mailbox: mailboxName(m.TenantID, m.MailboxID), Code: codeDamaged, Reason: codeDamaged +
-				": the archive does not give back a message as it came (and perhaps more: ceralacca pec damaged). What its provider still has is fetched again; for the rest restore the store",
-		})
+		return s.tellMailbox(ctx, tx, m.TenantID, m.MailboxID, codeDamaged,
+			"the archive does not give back a message as it came (and perhaps more: ceralacca pec damaged). What its provider still has is fetched again; for the rest restore the store")
 	})
 }
 

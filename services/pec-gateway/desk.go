@@ -213,8 +213,17 @@ func (s *Service) warn(ctx context.Context, tx pgx.Tx, r db.PoliciesWithTermsRow
 	if due < 0 {
 		code, text = passed, fmt.Sprintf("%s of %s ended on %s: %s", what, r.Address, end.Format(time.DateOnly), mend)
 	}
-	return &due, s.bus.Emit(bus.WithCorrelation(ctx, r.MailboxID.String()), tx, &pecv1.MailboxDegraded{
-		Mailbox: mailboxName(r.TenantID, r.MailboxID), Reason: code + ": " + text, Code: code,
+	return &due, s.tellMailbox(ctx, tx, r.TenantID, r.MailboxID, code, text)
+}
+
+// tellMailbox says that somebody should look after a mailbox, and names it by the address that people know.
+func (s *Service) tellMailbox(ctx context.Context, tx pgx.Tx, tenant string, mailbox uuid.UUID, code, why string) error {
+	box, err := q(tx).GetMailbox(ctx, db.GetMailboxParams{TenantID: tenant, ID: mailbox})
+	if err != nil {
+		return err
+	}
+	return s.bus.Emit(bus.WithCorrelation(ctx, mailbox.String()), tx, &pecv1.MailboxDegraded{
+		Mailbox: mailboxName(tenant, mailbox), MailboxAddress: box.Address, Code: code, Reason: code + ": " + why,
 	})
 }
 

@@ -280,7 +280,7 @@ func TestMailboxAndPasswordEnd(t *testing.T) {
 	require.NotEmpty(t, p.GetTerms().GetPasswordExpireDate())
 	codes := func() map[string]int {
 		out := map[string]int{}
-		for _, ev := range heard[*pecv1.MailboxDegraded](h) {
+		for _, ev := range h.unwell() {
 			if ev.GetCode() != "MAILBOX_AUTH_FAILED" { // a look between the change at the provider and the one here is refused
 				out[ev.GetCode()]++
 			}

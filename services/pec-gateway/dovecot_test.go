@@ -134,10 +134,22 @@ func (h *house) renumber(box *pecv1.Mailbox) {
 	require.NoError(h.t, err)
 }
 
+// unwell is what was told of mailboxes that somebody has to look after: each by the address that its owner knows.
+func (h *house) unwell() []*pecv1.MailboxDegraded {
+	h.t.Helper()
+	told := heard[*pecv1.MailboxDegraded](h)
+	for _, ev := range told {
+		box, err := h.api.GetMailbox(h.t.Context(), &pecv1.GetMailboxRequest{Name: ev.GetMailbox()})
+		require.NoError(h.t, err)
+		require.Equal(h.t, box.GetAddress(), ev.GetMailboxAddress(), ev.GetReason())
+	}
+	return told
+}
+
 // degraded says how often a mailbox was said to be unwell for a reason.
 func (h *house) degraded(code string) int {
 	n := 0
-	for _, ev := range heard[*pecv1.MailboxDegraded](h) {
+	for _, ev := range h.unwell() {
 		if ev.GetCode() == code {
 			n++
 		}

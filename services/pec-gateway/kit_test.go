@@ -252,6 +252,7 @@ func (h *house) lookedAgain(box *pecv1.Mailbox) {
 func (h *house) invariants(boxes ...*pecv1.Mailbox) {
 	h.t.Helper()
 	h.kept(boxes...) // I1
+	h.unwell()
 	h.othersRest(boxes)
 	// I2: a state other than waiting stands on a proven receipt, or on one that was proven when it counted and whose loss of proof
 	// is shown as a contradiction; on none that a person struck out.

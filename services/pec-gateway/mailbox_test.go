@@ -223,7 +223,7 @@ func TestG5PasswordChanged(t *testing.T) {
 	require.NoError(t, h.sandbox.ChangePECUIDValidity(t.Context(), recipient)) // cuts the session
 	h.eventually("degraded", func() bool { return h.box(box).GetState() == pecv1.MailboxState_MAILBOX_STATE_DEGRADED })
 	require.Equal(t, "MAILBOX_AUTH_FAILED", h.box(box).GetProblemCode())
-	h.eventually("told", func() bool { return len(heard[*pecv1.MailboxDegraded](h)) == 1 })
+	h.eventually("told", func() bool { return len(h.unwell()) == 1 })
 	_, err := h.api.ChangeMailboxPassword(t.Context(), &pecv1.ChangeMailboxPasswordRequest{Name: box.GetName(), Password: "no"})
 	requireFault(t, err, "MAILBOX_TEST_FAILED")
 	_, err = h.api.ChangeMailboxPassword(t.Context(), &pecv1.ChangeMailboxPasswordRequest{Name: box.GetName(), Password: fresh})
@@ -239,6 +239,6 @@ func TestG5PasswordChanged(t *testing.T) {
 	_, err = h.api.ResumeMailbox(t.Context(), &pecv1.ResumeMailboxRequest{Name: box.GetName()})
 	require.NoError(t, err)
 	h.kept(box)
-	require.Len(t, heard[*pecv1.MailboxDegraded](h), 1)
+	require.Len(t, h.unwell(), 1)
 	h.invariants(box)
 }

@@ -239,7 +239,7 @@ func TestA14ServerThatIsNotTrusted(t *testing.T) {
 		require.Equal(t, "deferred tls", d.GetAttempts()[0].GetOutcome()+" "+d.GetAttempts()[0].GetCause(), c.name)
 		require.Empty(t, d.GetAttempts()[0].GetTls(), c.name)
 		alarms := func() (out []string) {
-			for _, e := range heard[*pecv1.MailboxDegraded](h) {
+			for _, e := range h.unwell() {
 				if e.GetMailbox() == p.box {
 					out = append(out, e.GetCode()+" "+e.GetReason())
 				}

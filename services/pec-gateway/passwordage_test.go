@@ -25,7 +25,7 @@ func TestPasswordAge(t *testing.T) {
 	}
 	codes := func() map[string]int {
 		out := map[string]int{}
-		for _, ev := range heard[*pecv1.MailboxDegraded](h) {
+		for _, ev := range h.unwell() {
 			out[ev.GetCode()]++
 		}
 		return out

@@ -110,7 +110,7 @@ func TestB13RoomOverPOP3(t *testing.T) {
 		h.lookedAgain(box)
 		h.eventually("it is told", func() bool { return h.degraded("MAILBOX_QUOTA") == step.told })
 	}
-	last := heard[*pecv1.MailboxDegraded](h)
+	last := h.unwell()
 	require.Contains(t, last[len(last)-1].GetReason(), "computed")
 	hub, err := h.desk().GetHub(t.Context(), &pecv1.GetHubRequest{Parent: parent})
 	require.NoError(t, err)

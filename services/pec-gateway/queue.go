@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
-	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
@@ -320,5 +319,5 @@ func (s *Service) hold(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, cod
 			return err
 		}
 	}
-	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{Mailbox: mailboxName(row.TenantID, row.MailboxID), Reason: code + ": " + why, Code: code})
+	return s.tellMailbox(ctx, tx, row.TenantID, row.MailboxID, code, why)
 }

@@ -48,7 +48,7 @@ func TestB13QuotaAtTheSandbox(t *testing.T) {
 	require.EqualValues(t, 1, hub.GetTroubled())
 	fill("pieno", 110<<10)
 	level(pecv1.QuotaLevel_QUOTA_LEVEL_FULL, 3)
-	said := heard[*pecv1.MailboxDegraded](h)
+	said := h.unwell()
 	for i, percent := range []int{70, 90, 100} {
 		require.Regexp(t, fmt.Sprintf(`^MAILBOX_QUOTA.*\b%d`, percent/10), said[i].GetCode()+" "+said[i].GetReason())
 	}

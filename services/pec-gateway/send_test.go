@@ -409,7 +409,7 @@ func (p *post) resume() {
 // alarms counts how often somebody was told that nothing leaves.
 func (p *post) alarms() int {
 	n := 0
-	for _, e := range heard[*pecv1.MailboxDegraded](p.house) {
+	for _, e := range p.unwell() {
 		if strings.HasPrefix(e.GetReason(), "SENDING_") {
 			n++
 		}

@@ -181,10 +181,8 @@ func (s *Service) tellStall(ctx context.Context, tx pgx.Tx, row db.Message, st s
 	if err != nil || others > 0 {
 		return err
 	}
-	return s.bus.Emit(ctx, tx, &pecv1.MailboxDegraded{
-		Mailbox: mailboxName(row.TenantID, row.MailboxID), Code: silentSending,
-		Reason: fmt.Sprintf("%s: a message was handed over at %s and no acceptance has come", silentSending, st.since.UTC().Format(time.RFC3339)),
-	})
+	return s.tellMailbox(ctx, tx, row.TenantID, row.MailboxID, silentSending,
+		fmt.Sprintf("a message was handed over at %s and no acceptance has come", st.since.UTC().Format(time.RFC3339)))
 }
 
 // lookArgs is the promise to look at messages of which time says something new, again and again: one job for

@@ -3,7 +3,6 @@ package pecgateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
-	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
@@ -295,7 +293,5 @@ func (v *visit) fail(ctx context.Context, err error) error {
 
 // tell says that somebody has to look after the mailbox.
 func (v *visit) tell(ctx context.Context, tx pgx.Tx, code, problem string) error {
-	return v.s.bus.Emit(bus.WithCorrelation(ctx, v.box.ID.String()), tx, &pecv1.MailboxDegraded{
-		Mailbox: mailboxName(v.box.TenantID, v.box.ID), Reason: fmt.Sprintf("%s: %s", code, problem), Code: code,
-	})
+	return v.s.tellMailbox(ctx, tx, v.box.TenantID, v.box.ID, code, problem)
 }

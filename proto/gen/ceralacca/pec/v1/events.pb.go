@@ -434,9 +434,11 @@ type MailboxDegraded struct {
 	// MAILBOX_PROTOCOL, MAILBOX_REFUSED, MAILBOX_NO_PASSWORD. Nothing leaves: SENDING_LOGIN_REFUSED, SENDING_SUSPENDED, SENDING_TLS. It goes
 	// on, and somebody should act: PASSWORD_EXPIRING, PASSWORD_EXPIRED, MAILBOX_EXPIRING, MAILBOX_EXPIRED, MAILBOX_QUOTA,
 	// MAILBOX_ROOM_IMPOSSIBLE, MAILBOX_READ_ONLY, SENDING_SILENT, MESSAGE_UNFETCHABLE, ARCHIVE_DAMAGED.
-	Code          string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Code string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
+	// By which people know the mailbox. Absent in events from before this field.
+	MailboxAddress string `protobuf:"bytes,4,opt,name=mailbox_address,json=mailboxAddress,proto3" json:"mailbox_address,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *MailboxDegraded) Reset() {
@@ -486,6 +488,13 @@ func (x *MailboxDegraded) GetReason() string {
 func (x *MailboxDegraded) GetCode() string {
 	if x != nil {
 		return x.Code
+	}
+	return ""
+}
+
+func (x *MailboxDegraded) GetMailboxAddress() string {
+	if x != nil {
+		return x.MailboxAddress
 	}
 	return ""
 }
@@ -797,11 +806,12 @@ const file_ceralacca_pec_v1_events_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12&\n" +
 	"\x0fsurely_not_sent\x18\x04 \x01(\bR\rsurelyNotSent\x12A\n" +
 	"\x0ecertified_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rcertifiedTime:2\xaa\xbb\x18.\n" +
-	"'ceralacca.pec.delivery_state_changed.v1\x12\x03PEC\"\x85\x01\n" +
+	"'ceralacca.pec.delivery_state_changed.v1\x12\x03PEC\"\xb4\x01\n" +
 	"\x0fMailboxDegraded\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04code\x18\x03 \x01(\tR\x04code:,\xaa\xbb\x18(\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12-\n" +
+	"\x0fmailbox_address\x18\x04 \x01(\tB\x04\xa8\xbb\x18\x01R\x0emailboxAddress:,\xaa\xbb\x18(\n" +
 	"!ceralacca.pec.mailbox_degraded.v1\x12\x03PEC\"\xae\x01\n" +
 	"\x10MessageRequested\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x1d\n" +

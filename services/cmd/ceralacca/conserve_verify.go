@@ -218,7 +218,7 @@ func (c *cli) judgePackage(report *custody.Report, i *inspection, name string, r
 			problem(packageInvalid, fmt.Sprintf("the signature of the index by %s does not hold: %v", s.Signer, s.Checks))
 		}
 	}
-	if t := d.TimeStamp; t != nil && t.Holds != "" && t.Holds != "yes" {
+	if t := d.TimeStamp; t != nil && t.Holds != stampHolds {
 		problem(packageInvalid, "the time stamp of the index does not hold: "+t.Holds)
 	}
 	if len(report.Problems) == 0 && d.Package != nil {

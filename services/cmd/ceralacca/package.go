@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
@@ -152,21 +153,42 @@ func (i *inspection) archive(d *description, b *bag) {
 		}
 	}
 	d.Package, d.Problems = p, append(d.Problems, problems...)
-	inner := (&inspection{at: i.at, roots: i.roots, content: index}).describe("PIndex.xml.p7m", signed)
-	d.Signatures = inner.Signatures
-	d.Problems = append(d.Problems, inner.Problems...)
 	token, err := tsp.ParseToken(stamp)
 	if err != nil {
 		d.Problems = append(d.Problems, "no readable time stamp: "+err.Error())
 	} else {
-		(&inspection{at: i.at, roots: i.roots, data: signed}).stamp(d, token)
+		(&inspection{roots: i.roots, data: slices.Concat([]byte{}, signed)}).stamp(d, token)
 		d.Kind = "preservation package"
 	}
+	at := i.at
+	if d.TimeStamp != nil && d.TimeStamp.Holds == stampHolds {
+		at = token.Info.Time // certificates end long before packages do
+	}
+	i.signedIndex(d, signed, index, at)
 	if token != nil {
 		i.revocation(d, b, signed, token)
 	}
 	if p != nil && !d.bad() {
 		p.Checked = fmt.Sprintf("%d files against manifest and index, signature of the index, time stamp of the signed index", p.Files)
+	}
+}
+
+// signedIndex judges the signature of an index. Nothing but a signed file that has this index in it will do, whatever else describe can tell
+// of what lies in its place.
+func (i *inspection) signedIndex(d *description, p7m, index []byte, at time.Time) {
+	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{Roots: i.roots, TSARoots: i.roots, At: at})
+	if err != nil {
+		d.Problems = append(d.Problems, "no readable signature of the index: "+plain(err))
+		return
+	}
+	for n := range report.Signers {
+		d.Signatures = append(d.Signatures, describeSigner(&report.Signers[n]))
+	}
+	switch {
+	case len(report.Signers) == 0:
+		d.Problems = append(d.Problems, "nobody signed the index")
+	case sd.Detached || !bytes.Equal(index, sd.Content()):
+		d.Problems = append(d.Problems, "what was signed is not the file beside it")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/custody"
@@ -82,6 +83,9 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 	if len(e.report.Problems) == 0 {
 		e.report.Holds = append(e.report.Holds, fmt.Sprintf("%d files have the digests of the signed manifest; %d packages hold in themselves and by their receipts", len(e.listed), packages))
 	}
+	if i.roots == nil {
+		e.report.Holds = append(e.report.Holds, noRoots)
+	}
 	return c.verdict(e.report, filepath.Base(dir))
 }
 
@@ -125,29 +129,36 @@ func (e *exported) manifest() {
 		e.bad(exportUnsigned, exportManifest+".p7m", "%v", err)
 		return
 	}
-	sd, judged, err := cades.Verify(p7m, cades.VerifyOptions{Roots: e.i.roots})
+	at := e.stamped(p7m)
+	sd, judged, err := cades.Verify(p7m, cades.VerifyOptions{Roots: e.i.roots, TSARoots: e.i.roots, At: at})
 	if err == nil {
 		err = judged.Err()
 	}
 	switch {
 	case err != nil:
 		e.bad(exportUnsigned, exportManifest+".p7m", "%v", err)
-	case !bytes.Equal(sd.Content(), raw):
+	case sd.Detached || !bytes.Equal(sd.Content(), raw):
 		e.bad(exportUnsigned, exportManifest+".p7m", "another manifest is signed than the one in the folder")
 	}
+}
+
+// stamped judges the time stamp of the signed manifest, and gives the time to judge its signer at: the stamp's, and now when it does not
+// hold.
+func (e *exported) stamped(p7m []byte) time.Time {
 	tsr, err := e.read(exportManifest + ".p7m.tsr")
-	if err != nil {
-		e.bad(exportUnstamped, exportManifest+".p7m.tsr", "%v", err)
-		return
-	}
-	digest := sha256.Sum256(p7m)
-	token, err := tsp.ParseToken(tsr)
+	var token *tsp.Token
 	if err == nil {
+		token, err = tsp.ParseToken(tsr)
+	}
+	if err == nil {
+		digest := sha256.Sum256(p7m)
 		err = token.Verify(tsp.VerifyOptions{Digest: digest[:], Roots: e.i.roots})
 	}
 	if err != nil {
 		e.bad(exportUnstamped, exportManifest+".p7m.tsr", "%v", err)
+		return e.i.at
 	}
+	return token.Info.Time
 }
 
 // inserted names files below data that no manifest lists.

@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
@@ -80,7 +81,7 @@ func (c *check) bad(code, what, format string, a ...any) {
 	c.Problems = append(c.Problems, custody.Problem{Code: code, What: what, Message: fmt.Sprintf(format, a...)})
 }
 
-// Verify judges a package by its bytes: its index with signature and time stamp, every file against the index both ways, the
+// Verify judges a package by its bytes: its index with signature and time stamp (of the signer's certificate what holds at the time of the stamp), every file against the index both ways, the
 // signed indexes of the packages of origin and that the documents stand in them, and the proofs of the log when its key is
 // given. The verdict without the log is that of verifica.sh.
 func Verify(content fs.FS, o Options) *custody.Report {
@@ -161,29 +162,31 @@ func (c *check) signed(code, what, signed, stamp string) []byte {
 		c.bad(FileMissing, signed, "%v", err)
 		return nil
 	}
-	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{Roots: c.o.Roots})
+	at := c.stamped(code, stamp, p7m)
+	sd, report, err := cades.Verify(p7m, cades.VerifyOptions{Roots: c.o.Roots, TSARoots: c.o.Roots, At: at})
 	if err == nil {
 		err = report.Err()
 	}
 	if err != nil {
 		c.bad(code, signed, "the signature does not hold: %v", err)
 	}
-	c.stamped(code, stamp, p7m)
-	if sd == nil {
+	if sd == nil || sd.Detached {
 		c.bad(code, what, "there is nothing in the signature")
 		return nil
 	}
 	return sd.Content()
 }
 
-func (c *check) stamped(code, stamp string, p7m []byte) {
+// stamped judges a time stamp and gives its time, at which the signer's certificate is judged: it ends long before packages do. Zero: the
+// stamp does not hold, which is said.
+func (c *check) stamped(code, stamp string, p7m []byte) time.Time {
 	if code == SignatureBad {
 		code = StampBad
 	}
 	raw, err := c.file(stamp)
 	if err != nil {
 		c.bad(FileMissing, stamp, "%v", err)
-		return
+		return time.Time{}
 	}
 	token, err := tsp.ParseToken(raw)
 	if err == nil {
@@ -192,7 +195,9 @@ func (c *check) stamped(code, stamp string, p7m []byte) {
 	}
 	if err != nil {
 		c.bad(code, stamp, "the time stamp does not hold: %v", err)
+		return time.Time{}
 	}
+	return token.Info.Time
 }
 
 // control compares the file against accidents, which covers what no signature does.

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/pdd"
+	"ceralacca.dev/services/format/sincro"
+	"ceralacca.dev/services/format/tsp"
+	"ceralacca.dev/services/sandbox/ca"
+	"ceralacca.dev/services/sandbox/tsa"
+)
+
+// workshop has what somebody needs who makes packages of their own: a key with a certificate, and an authority that stamps whatever it
+// is given, which is what authorities do.
+type workshop struct {
+	t         *testing.T
+	authority *ca.CA
+	signer    cades.Signer
+	stamps    *tsp.Client
+	roots     string // file of who signs and of who stamps
+}
+
+// openWorkshop has its own authorities; stamps come from those of another one when it is given.
+func openWorkshop(t *testing.T, honest *workshop) *workshop {
+	t.Helper()
+	now := func() time.Time { return day }
+	authority, err := ca.New(ca.Options{Now: now})
+	require.NoError(t, err)
+	w := &workshop{t: t, authority: authority, roots: filepath.Join(t.TempDir(), "roots.pem")}
+	require.NoError(t, os.WriteFile(w.roots, authority.CertPEM(), 0o600))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "Responsabile"}}, key)
+	require.NoError(t, err)
+	cert, err := authority.SignCSR(csr, ca.ProfileRole)
+	require.NoError(t, err)
+	w.signer = cades.Signer{Chain: []*x509.Certificate{cert, authority.Certificate()}, Key: key}
+	if honest != nil {
+		w.stamps = honest.stamps
+		return w
+	}
+	stamps, err := tsa.New(tsa.Options{CA: authority, Now: now})
+	require.NoError(t, err)
+	web := httptest.NewServer(stamps)
+	t.Cleanup(web.Close)
+	w.stamps = &tsp.Client{URL: web.URL, HTTP: web.Client(), Roots: authority.Pool(), Now: now}
+	return w
+}
+
+func (w *workshop) sign(content []byte) []byte {
+	p7m, err := cades.Sign(context.Background(), content, w.signer, cades.Options{SigningTime: day})
+	require.NoError(w.t, err)
+	return p7m
+}
+
+func (w *workshop) stamp(content []byte) []byte {
+	sum := sha256.Sum256(content)
+	token, err := w.stamps.Stamp(context.Background(), sum[:])
+	require.NoError(w.t, err)
+	return token.Raw
+}
+
+// zipped writes files in the order of their names.
+func zipped(t *testing.T, files map[string][]byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := w.Create(name)
+		require.NoError(t, err)
+		_, err = f.Write(files[name])
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return out.Bytes()
+}
+
+// later runs the tool at another time.
+func later(at time.Time, args ...string) answer {
+	var out, errOut bytes.Buffer
+	c := &cli{in: strings.NewReader(""), out: &out, errOut: &errOut, now: func() time.Time { return at }}
+	code := c.run(context.Background(), args)
+	return answer{out.String(), errOut.String(), code}
+}
+
+// TestForgedPackages: what an archive, or whoever has its packages, could hand out as one that verifies. Roots are given, and every
+// stamp is a good one, since authorities stamp what they are given.
+func TestForgedPackages(t *testing.T) {
+	honest := openWorkshop(t, nil)
+	stranger := openWorkshop(t, honest)
+	raw, err := os.ReadFile("testdata/inspect/package.zip")
+	require.NoError(t, err)
+	detached, err := cades.SignDetached(context.Background(), func() []byte { sum := sha256.Sum256(nil); return sum[:] }(), honest.signer, cades.Options{SigningTime: day})
+	require.NoError(t, err)
+	const index, signed, stamp = "data/PIndex.xml", "data/PIndex.xml.p7m", "data/PIndex.xml.p7m.tsr"
+	for name, c := range map[string]struct {
+		p7m  func(index []byte) []byte
+		good bool
+	}{
+		"as it should be":        {honest.sign, true},
+		"by a stranger":          {stranger.sign, false},
+		"over something else":    {func([]byte) []byte { return honest.sign([]byte("<x/>")) }, false},
+		"detached, over nothing": {func([]byte) []byte { return detached }, false},
+		"the index itself":       {func(index []byte) []byte { return index }, false},
+		"a time stamp":           {func(index []byte) []byte { return honest.stamp(index) }, false},
+		"a certificate":          {func([]byte) []byte { return honest.authority.CertPEM() }, false},
+		"a mail":                 {func([]byte) []byte { return []byte("From: a@b.example\r\nMessage-ID: <a@b.example>\r\n\r\n") }, false},
+		"nothing":                {func([]byte) []byte { return []byte{} }, false},
+		"another package":        {func([]byte) []byte { return raw }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "package.zip")
+			require.NoError(t, os.WriteFile(file, rebagged(t, raw, func(files map[string][]byte) {
+				for other := range files {
+					if strings.HasPrefix(other, "revocation/") {
+						delete(files, other)
+					}
+				}
+				files[signed] = c.p7m(files[index])
+				files[stamp] = honest.stamp(files[signed])
+			}), 0o600))
+			got := command(t, "", "conserve", "verify", file, "--roots", honest.roots)
+			require.Equal(t, c.good, got.code == exitOK, got.out+got.errOut)
+			require.Equal(t, c.good, command(t, "", "inspect", file, "--roots", honest.roots).code == exitOK)
+		})
+	}
+	t.Run("when its certificate ended", func(t *testing.T) {
+		got := later(day.AddDate(9, 0, 0), "conserve", "verify", "testdata/inspect/package.zip", "--roots", "testdata/inspect/roots.pem")
+		require.Equal(t, exitOK, got.code, "the stamp says that it was signed before: "+got.out+got.errOut)
+	})
+}
+
+// forgedDistribution is a PdD of one document and nothing else, signed and stamped.
+func forgedDistribution(t *testing.T, w *workshop) map[string][]byte {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/inspect/PIndex.xml")
+	require.NoError(t, err)
+	var group sincro.FileGroup
+	head, err := sincro.Read(bytes.NewReader(raw), func(g sincro.FileGroup) error { group = g; return nil })
+	require.NoError(t, err)
+	document := []byte("<x/>")
+	group.Files, group.Metadata = group.Files[:1], nil
+	group.Files[0].Path, group.Files[0].Hash = "documenti/x.xml", sincro.HashOf(sha256.Sum256(document))
+	var index bytes.Buffer
+	require.NoError(t, sincro.Write(&index, head, func(yield func(sincro.FileGroup, error) bool) { yield(group, nil) }))
+	files := map[string][]byte{pdd.IndexFile: index.Bytes(), "documenti/x.xml": document, pdd.SignedFile: w.sign(index.Bytes())}
+	files[pdd.StampFile] = w.stamp(files[pdd.SignedFile])
+	var sums strings.Builder
+	for _, name := range []string{pdd.IndexFile, pdd.SignedFile, pdd.StampFile} {
+		sum := sha256.Sum256(files[name])
+		fmt.Fprintf(&sums, "%s  %s\n", hex.EncodeToString(sum[:]), name)
+	}
+	files[pdd.SumsFile] = []byte(sums.String())
+	return files
+}
+
+// TestForgedDistributions: a PdD that a stranger signed, also when a good authority stamped it.
+func TestForgedDistributions(t *testing.T) {
+	honest := openWorkshop(t, nil)
+	stranger := openWorkshop(t, honest)
+	pack := func(w *workshop) string {
+		files := map[string][]byte{}
+		for name, content := range forgedDistribution(t, w) {
+			files["PdD/"+name] = content
+		}
+		file := filepath.Join(t.TempDir(), "PdD.zip")
+		require.NoError(t, os.WriteFile(file, zipped(t, files), 0o600))
+		return file
+	}
+	good := pack(honest)
+	for _, at := range []time.Time{day, day.AddDate(9, 0, 0)} {
+		got := later(at, "conserve", "verify", good, "--roots", honest.roots)
+		require.Equal(t, exitOK, got.code, got.out+got.errOut)
+	}
+	got := command(t, "", "conserve", "verify", pack(stranger), "--roots", honest.roots)
+	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, pdd.SignatureBad)
+}
+
+// TestForgedExports: a folder that a stranger signed as an export.
+func TestForgedExports(t *testing.T) {
+	honest := openWorkshop(t, nil)
+	stranger := openWorkshop(t, honest)
+	write := func(w *workshop) string {
+		dir, document := t.TempDir(), []byte("<x/>")
+		manifest := fmt.Appendf(nil, "%x  data/x.xml\n", sha256.Sum256(document))
+		p7m := w.sign(manifest)
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "data"), 0o700))
+		for name, content := range map[string][]byte{"data/x.xml": document, exportManifest: manifest, exportManifest + ".p7m": p7m, exportManifest + ".p7m.tsr": w.stamp(p7m)} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+		}
+		return dir
+	}
+	good := write(honest)
+	for _, at := range []time.Time{day, day.AddDate(9, 0, 0)} {
+		got := later(at, "conserve", "verify", good, "--roots", honest.roots)
+		require.Equal(t, exitOK, got.code, got.out+got.errOut)
+	}
+	require.Contains(t, command(t, "", "conserve", "verify", good).out, noRoots)
+	got := command(t, "", "conserve", "verify", write(stranger), "--roots", honest.roots)
+	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, exportUnsigned)
+}

@@ -146,6 +146,9 @@ func (c *ChainCache) revocation(cert *x509.Certificate, issuers []*x509.Certific
 			}
 			state = RevocationGood // it was still good then
 		}
+		if partial(list) || list.ThisUpdate.After(cert.NotAfter) && !keepsEnded(list, cert) {
+			continue // that it names nobody says nothing
+		}
 		// a list speaks for the moment when it was issued after it, or was current at it
 		if !list.ThisUpdate.Before(at) || !list.NextUpdate.IsZero() && !at.After(list.NextUpdate) {
 			state = RevocationGood

@@ -1,6 +1,9 @@
 package pec
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Severity says what a finding means for trust.
 type Severity uint8
@@ -38,6 +41,8 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Offset   int64    `json:"offset"` // in the message; -1 when it has no place
 	Message  string   `json:"message"`
+
+	deep bool // it is inside an original
 }
 
 func (f Finding) String() string {
@@ -51,10 +56,35 @@ func (f Finding) String() string {
 type Findings []Finding
 
 func (l *Findings) add(code string, s Severity, offset int64, format string, args ...any) {
+	l.put(false, code, s, offset, format, args...)
+}
+
+// put is add for what may be inside an original. A full list gives up what weighs least, so that an original, which its sender writes
+// as he likes, cannot hide what is odd around it.
+func (l *Findings) put(deep bool, code string, s Severity, offset int64, format string, args ...any) {
+	f := Finding{Code: code, Severity: s, Offset: offset, deep: deep}
 	if len(*l) >= maxFindings {
-		return
+		least := len(*l) - 1
+		for i := least; i >= 0; i-- {
+			if (*l)[i].weight() < (*l)[least].weight() {
+				least = i
+			}
+		}
+		if (*l)[least].weight() >= f.weight() {
+			return
+		}
+		*l = slices.Delete(*l, least, least+1)
 	}
-	*l = append(*l, Finding{Code: code, Severity: s, Offset: offset, Message: fmt.Sprintf(format, args...)})
+	f.Message = fmt.Sprintf(format, args...)
+	*l = append(*l, f)
+}
+
+// weight orders findings by what depends on them: none inside an original bears on what is proven.
+func (f *Finding) weight() int {
+	if f.deep {
+		return int(f.Severity)
+	}
+	return int(f.Severity) + int(Ambiguous)
 }
 
 // maxFindings keeps a hostile message from filling memory with complaints.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -36,7 +37,7 @@ func Read(src io.ReaderAt, size int64, lim Limits) (*Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reading{Message: m, Findings: m.Findings}
+	r := &Reading{Message: m, Findings: slices.Clone(m.Findings)}
 	claim, fs := Classify(m)
 	r.Claim = claim
 	r.Findings = append(r.Findings, fs...)

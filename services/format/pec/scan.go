@@ -172,8 +172,8 @@ func (s *scanner) run() error {
 
 // take decides what a line is: delimiter, header or body.
 func (s *scanner) take(l line) error {
-	if len(s.stack) > 0 && s.cur.depth <= 2 && bytes.Contains(l.text, []byte("\r--")) {
-		s.m.Findings.add(CodeBoundaryAmbiguous, Ambiguous, l.at, "a carriage return alone stands before what may be a delimiter")
+	if len(s.stack) > 0 && s.cur.depth <= aroundOriginal && bytes.Contains(l.text, []byte("\r--")) {
+		s.odd(s.cur, CodeBoundaryAmbiguous, Ambiguous, l.at, "a carriage return alone stands before what may be a delimiter")
 	}
 	if !l.cont && len(l.text) > 2 && l.text[0] == '-' && l.text[1] == '-' && len(s.stack) > 0 {
 		if k, closing, is := s.delimiter(l); is {
@@ -185,7 +185,7 @@ func (s *scanner) take(l line) error {
 	}
 	if !s.nul && bytes.IndexByte(l.text, 0) >= 0 {
 		s.nul = true
-		s.m.Findings.add(CodeNUL, Notice, l.at, "zero bytes")
+		s.odd(s.cur, CodeNUL, Notice, l.at, "zero bytes")
 	}
 	return nil
 }
@@ -208,14 +208,14 @@ func (s *scanner) delimiter(l line) (k int, closing, is bool) {
 			return k, len(rest) > 0, true
 		}
 		if exact {
-			s.m.Findings.add(CodeAfterClose, Ambiguous, o.part.Start, "at byte %d stands a delimiter of %q after its closing one", l.at, o.delim[2:])
+			s.odd(o.part, CodeAfterClose, Ambiguous, o.part.Start, "at byte %d stands a delimiter of %q after its closing one", l.at, o.delim[2:])
 			return 0, false, false
 		}
 		ambiguous = k
 	}
 	if ambiguous >= 0 {
 		o := &s.stack[ambiguous]
-		s.m.Findings.add(CodeBoundaryAmbiguous, Ambiguous, o.part.Start, "the line at byte %d begins with the boundary %q and goes on", l.at, o.delim[2:])
+		s.odd(o.part, CodeBoundaryAmbiguous, Ambiguous, o.part.Start, "the line at byte %d begins with the boundary %q and goes on", l.at, o.delim[2:])
 	}
 	return 0, false, false
 }
@@ -223,7 +223,7 @@ func (s *scanner) delimiter(l line) (k int, closing, is bool) {
 // delimit ends the current part and everything below the multipart k.
 func (s *scanner) delimit(k int, closing bool, l line) error {
 	if s.header {
-		s.m.Findings.add(CodeHeaderUnended, Notice, l.at, "a header ends at a delimiter, without an empty line")
+		s.odd(s.cur, CodeHeaderUnended, Notice, l.at, "a header ends at a delimiter, without an empty line")
 		if err := s.endHeader(l.at, l.at); err != nil {
 			return err
 		}
@@ -254,7 +254,7 @@ func (s *scanner) delimit(k int, closing bool, l line) error {
 // unclosed, like all findings about boundaries, is said of the part that the boundary belongs to:
 // what is odd inside an original is its sender's matter, what is odd around it is not.
 func (s *scanner) unclosed(o *open) {
-	s.m.Findings.add(CodeUnclosed, Ambiguous, o.part.Start, "the multipart %q has no closing delimiter", o.delim[2:])
+	s.odd(o.part, CodeUnclosed, Ambiguous, o.part.Start, "the multipart %q has no closing delimiter", o.delim[2:])
 }
 
 // start begins a part whose header is at offset at.
@@ -278,7 +278,7 @@ func (s *scanner) headerLine(l line) error {
 		return &LimitError{"the size of a header", int64(s.lim.Header)}
 	}
 	if bytes.IndexByte(l.text, '\r') >= 0 { // Python's parser ends a line there. spec: RFC5322 §2.2
-		s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), l.at, "a carriage return stands inside a line of the header")
+		s.odd(s.cur, CodeHeaderBroken, s.brokenSeverity(), l.at, "a carriage return stands inside a line of the header")
 	}
 	switch {
 	case l.cont:
@@ -290,7 +290,7 @@ func (s *scanner) headerLine(l line) error {
 			return s.endHeader(l.at, s.pos) // a line of blanks right away: no header at all
 		}
 		if !s.inField {
-			s.m.Findings.add(CodeHeaderBroken, Ambiguous, l.at, "a header begins with a continuation line")
+			s.odd(s.cur, CodeHeaderBroken, Ambiguous, l.at, "a header begins with a continuation line")
 		}
 		s.more(l.text)
 	case fieldName(l.text) < 0:
@@ -298,7 +298,7 @@ func (s *scanner) headerLine(l line) error {
 			return nil
 		}
 		// Python's parser, and this one, begin the body here; others go on. spec: RFC5322 §2.1
-		s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), l.at, "a line of the header is no field: the body begins here")
+		s.odd(s.cur, CodeHeaderBroken, s.brokenSeverity(), l.at, "a line of the header is no field: the body begins here")
 		if err := s.endHeader(l.at, l.at); err != nil {
 			return err
 		}
@@ -311,9 +311,17 @@ func (s *scanner) headerLine(l line) error {
 	return nil
 }
 
+// aroundOriginal is how deep the parts are that a provider writes around an original: the whole, what is signed, and what is in it.
+const aroundOriginal = 2
+
+// odd reports something about a part.
+func (s *scanner) odd(p *Part, code string, severity Severity, at int64, format string, args ...any) {
+	s.m.Findings.put(p.depth > aroundOriginal, code, severity, at, format, args...)
+}
+
 // brokenSeverity: inside an original that somebody sent it is no matter of trust.
 func (s *scanner) brokenSeverity() Severity {
-	if s.cur.depth <= 2 {
+	if s.cur.depth <= aroundOriginal {
 		return Ambiguous
 	}
 	return Notice
@@ -324,7 +332,7 @@ func (s *scanner) mboxLine(l line) bool {
 	if s.cur.Parent != nil || !(bytes.HasPrefix(l.text, []byte("From ")) || bytes.HasPrefix(l.text, []byte(">From "))) {
 		return false
 	}
-	s.m.Findings.add(CodeHeaderMbox, Notice, l.at, "a line of a mailbox file stands before the header")
+	s.odd(s.cur, CodeHeaderMbox, Notice, l.at, "a line of a mailbox file stands before the header")
 	return true
 }
 
@@ -370,7 +378,7 @@ func (s *scanner) endField() {
 	}
 	if i := fieldName(s.field); i > 0 {
 		if oddName(s.field[:i]) {
-			s.m.Findings.add(CodeHeaderBroken, s.brokenSeverity(), s.fieldAt, "the name %.40q is none of a field: some readers end the header here", s.field[:i])
+			s.odd(s.cur, CodeHeaderBroken, s.brokenSeverity(), s.fieldAt, "the name %.40q is none of a field: some readers end the header here", s.field[:i])
 		}
 		text := string(s.field)
 		s.cur.Header = append(s.cur.Header, Field{Name: strings.TrimSpace(text[:i]), Value: text[i+1:], Offset: s.fieldAt})
@@ -388,12 +396,12 @@ func (s *scanner) endHeader(at, body int64) error {
 	p.readType()
 	for _, name := range []string{"Content-Type", "Content-Transfer-Encoding", "Content-Disposition"} {
 		if n := p.Header.Count(name); n > 1 && p.depth > 0 {
-			s.m.Findings.add(CodeHeaderDuplicate, s.brokenSeverity(), p.Start, "%s stands %d times in a part", name, n)
+			s.odd(p, CodeHeaderDuplicate, s.brokenSeverity(), p.Start, "%s stands %d times in a part", name, n)
 		}
 	}
 	if p.depth >= s.lim.Depth {
 		if p.IsMultipart() || p.MediaType == "message/rfc822" {
-			s.m.Findings.add(CodeTooDeep, Notice, at, "parts nested deeper than %d are left unopened", s.lim.Depth)
+			s.odd(p, CodeTooDeep, Notice, at, "parts nested deeper than %d are left unopened", s.lim.Depth)
 		}
 		return nil
 	}
@@ -401,16 +409,16 @@ func (s *scanner) endHeader(at, body int64) error {
 	case p.IsMultipart():
 		boundary := p.Params["boundary"]
 		if boundary == "" {
-			s.m.Findings.add(CodeNoBoundary, s.brokenSeverity(), at, "%s without a boundary is left unopened", p.MediaType)
+			s.odd(p, CodeNoBoundary, s.brokenSeverity(), at, "%s without a boundary is left unopened", p.MediaType)
 			return nil
 		}
 		if value, _ := p.Header.Lookup("Content-Type"); !oneBoundary(value) {
-			s.m.Findings.add(CodeBoundaryAmbiguous, s.brokenSeverity(), at, "the Content-Type of a multipart names its boundary in more than one way: %.200q", value)
+			s.odd(p, CodeBoundaryAmbiguous, s.brokenSeverity(), at, "the Content-Type of a multipart names its boundary in more than one way: %.200q", value)
 		}
 		delim := []byte("--" + boundary)
 		for i := range s.stack {
 			if bytes.Equal(s.stack[i].delim, delim) {
-				s.m.Findings.add(CodeBoundaryReused, Ambiguous, s.stack[i].part.Start, "at byte %d the boundary %q is used again", at, boundary)
+				s.odd(s.stack[i].part, CodeBoundaryReused, Ambiguous, s.stack[i].part.Start, "at byte %d the boundary %q is used again", at, boundary)
 			}
 		}
 		s.stack = append(s.stack, open{part: p, delim: delim})

@@ -10,6 +10,8 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -246,7 +248,23 @@ func TestC10Revocation(t *testing.T) {
 		require.NoError(t, err)
 		return l
 	}
-	before, after := at.AddDate(0, 0, -2), at.AddDate(0, 0, 2)
+	before, after, ended := at.AddDate(0, 0, -2), at.AddDate(0, 0, 2), w.alfa.Certificate.NotAfter.AddDate(0, 1, 0)
+	with := func(from time.Time, critical bool, id int, value any, params string, revoked ...x509.RevocationListEntry) *x509.RevocationList {
+		raw, err := asn1.MarshalWithParams(value, params)
+		require.NoError(t, err)
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: from, NextUpdate: from.AddDate(0, 0, 7), RevokedCertificateEntries: revoked,
+			ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, id}, Critical: critical, Value: raw}}}, w.caAlfa, w.caKey)
+		require.NoError(t, err)
+		l, err := x509.ParseRevocationList(der)
+		require.NoError(t, err)
+		return l
+	}
+	keeping := func(from, since time.Time) *x509.RevocationList { // spec: X.509 §9.5.2.8 (expiredCertsOnCRL)
+		return with(from, false, 60, since.UTC(), "generalized")
+	}
+	delta := func(from time.Time, revoked ...x509.RevocationListEntry) *x509.RevocationList {
+		return with(from, true, 27, 1, "", revoked...)
+	} // spec: RFC5280 §5.2.4
 	forger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	tpl := *w.caAlfa
@@ -268,6 +286,12 @@ func TestC10Revocation(t *testing.T) {
 		{"revoked after", []*x509.RevocationList{list(w.caKey, w.caAlfa, after.AddDate(0, 1, 0), &after)}, RevocationGood, StatusValid},
 		{"another authority's list", []*x509.RevocationList{list(w.caKey, w.caBeta, before, &before)}, RevocationUnknown, StatusValid},
 		{"a forged list", []*x509.RevocationList{list(forger, fake, before, &before)}, RevocationUnknown, StatusValid},
+		{"list of after the certificate's end, which need not name it any more", []*x509.RevocationList{list(w.caKey, w.caAlfa, ended, nil)}, RevocationUnknown, StatusValid},
+		{"list of after its end that names it", []*x509.RevocationList{list(w.caKey, w.caAlfa, ended, &before)}, RevocationRevoked, StatusUntrusted},
+		{"list of after its end that keeps what has ended", []*x509.RevocationList{keeping(ended, at.AddDate(-9, 0, 0))}, RevocationGood, StatusValid},
+		{"delta without it", []*x509.RevocationList{delta(after)}, RevocationUnknown, StatusValid},
+		{"delta that names it", []*x509.RevocationList{delta(after, x509.RevocationListEntry{SerialNumber: w.alfa.Certificate.SerialNumber, RevocationTime: before})}, RevocationRevoked, StatusUntrusted},
+		{"list that keeps what ended later", []*x509.RevocationList{keeping(ended, ended)}, RevocationUnknown, StatusValid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rep, err := r.Verify(Verification{Trust: w.trust, At: at, Revocations: c.lists})

@@ -2,6 +2,8 @@ package pec
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,5 +32,42 @@ func TestC14ReadInTwoWays(t *testing.T) {
 		r, err := ReadBytes(changed)
 		require.NoError(t, err, what)
 		require.Equal(t, StatusUnparsable, verified(t, w, r).Status, what)
+	}
+}
+
+// TestC14OddOriginalHidesNothing: however much is odd about an original, which its sender writes as he likes, what is odd or doubtful
+// around it is found and counts.
+func TestC14OddOriginalHidesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	head := "From: mittente@alfa.test\r\nTo: protocollo@beta.test\r\nSubject: x\r\nDate: Mon, 14 Sep 2026 10:30:05 +0200\r\nMessage-ID: <c0ffee.1@alfa.test>\r\nMIME-Version: 1.0\r\n"
+	var fields, parts strings.Builder
+	for i := range 2 * maxFindings {
+		fmt.Fprintf(&fields, "X field %d: y\r\n", i)
+		fmt.Fprintf(&parts, "--B\r\nContent-Type: multipart/mixed; boundary=I%d.\r\n\r\n--I%d.\r\n\r\nx\r\n", i, i) // none of them is closed
+	}
+	for what, original := range map[string]string{
+		"notices":     head + fields.String() + "\r\nx\r\n",
+		"ambiguities": head + "Content-Type: multipart/mixed; boundary=B\r\n\r\n" + parts.String() + "--B--\r\n",
+	} {
+		m, err := ParseBytes([]byte(original))
+		require.NoError(t, err)
+		e := Envelope{MailFrom: "mittente@alfa.test", Recipients: []string{"protocollo@beta.test"}}
+		raw, r := written(t, w.alfa, NewTransito(m, e, "0001.20260914103005@pec.alfa.test", nil).Busta(at))
+		require.True(t, r.Proven(verified(t, w, r)), "%s: %s", what, codes(r.Findings))
+
+		after := append(bytes.Clone(raw), "\r\n--"+r.Root.Params["boundary"]+"\r\n\r\nmore\r\n"...)
+		r = readAll(t, after)
+		require.Equal(t, StatusUnparsable, verified(t, w, r).Status, "%s: a part after the end", what)
+		require.True(t, r.Findings.Has(CodeAfterClose), "%s: %s", what, codes(r.Findings))
+		require.LessOrEqual(t, len(r.Findings), maxFindings)
+
+		other := bytes.Replace(raw, []byte(HeaderRiferimento+": <c0ffee.1@"), []byte(HeaderRiferimento+": <another@"), 1)
+		require.NotEqual(t, raw, other)
+		r = readAll(t, other)
+		rep := verified(t, w, r)
+		require.Equal(t, StatusValid, rep.Status)
+		require.True(t, r.Findings.Has(CodeMsgID), "%s: %s", what, codes(r.Findings))
+		require.False(t, r.Proven(rep), "%s: header and daticert name different messages", what)
 	}
 }

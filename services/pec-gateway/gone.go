@@ -23,7 +23,7 @@ func (v *visit) gone(ctx context.Context, at place, uids []uint32) error {
 	for i, u := range uids {
 		numbers[i] = int64(u)
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		err := v.hold(ctx, tx)
 		if err != nil {
 			return err

@@ -181,7 +181,7 @@ func inboxLast(f imap.Folder) int {
 
 // foundSoMany begins the first reading of everything, or goes on with it.
 func (v *visit) foundSoMany(ctx context.Context, total int64) error {
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return q(tx).RecordSync(ctx, db.RecordSyncParams{TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence, Total: total, Now: pg.Time(v.s.now())})
 	})
 }
@@ -256,7 +256,7 @@ func (v *visit) fetchEach(ctx context.Context, c *imap.Client, in *intake, at pl
 // cursor is the first number that was not read yet.
 func (v *visit) cursor(ctx context.Context, folder string, validity uint32) (uint32, error) {
 	next := uint32(1)
-	err := v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := q(tx).GetFolder(ctx, db.GetFolderParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Name: folder})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil

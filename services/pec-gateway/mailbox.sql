@@ -58,8 +58,9 @@ UPDATE mailbox SET lease_until = @until
 WHERE lease_holder = @holder AND id = ANY(@ids::uuid[])
 RETURNING id, fence;
 
+-- A look has two transactions at a time, which change the row afterwards: if both could have it, each would wait for the other.
 -- name: HoldFence :one
-SELECT fence FROM mailbox WHERE tenant_id = @tenant_id AND id = @id FOR SHARE;
+SELECT fence FROM mailbox WHERE tenant_id = @tenant_id AND id = @id FOR NO KEY UPDATE;
 
 -- name: ReleaseMailbox :exec
 UPDATE mailbox SET lease_holder = NULL, lease_until = NULL, next_poll_time = @next_poll_time

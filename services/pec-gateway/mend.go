@@ -23,7 +23,7 @@ const mendInALook = 20
 // asked for is written down first: one that cuts the connection does not do so at each visit.
 func (v *visit) damagesHere(ctx context.Context) ([]db.DamagesAtProviderRow, error) {
 	var list []db.DamagesAtProviderRow
-	err := v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		now := pg.Time(v.s.now())
 		var err error
 		list, err = q(tx).DamagesAtProvider(ctx, db.DamagesAtProviderParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Before: now.Add(-v.s.cfg.Archive.AskEvery), Most: mendInALook})
@@ -118,7 +118,7 @@ func (v *visit) putBack(ctx context.Context, d db.DamagesAtProviderRow, sp *spoo
 	if err != nil {
 		return err
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		row, err := q(tx).LockMessage(ctx, db.LockMessageParams{TenantID: v.box.TenantID, ID: d.MessageID})
 		if err != nil || row.DestroyedBy != "" {
 			return err // what was destroyed by the rules does not come back

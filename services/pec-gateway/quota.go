@@ -75,7 +75,7 @@ func (v *visit) recordRoom(ctx context.Context, used, limit int64, how string) e
 		return nil
 	}
 	v.box.QuotaUsed, v.box.QuotaLimit, v.box.QuotaLevel = used, limit, int16(level)
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		err := q(tx).RecordQuota(ctx, db.RecordQuotaParams{TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence, Used: used, QuotaLimit: limit, Level: int16(level)})
 		if err != nil || level <= before || level < pecv1.QuotaLevel_QUOTA_LEVEL_WARNING {
 			return err

@@ -121,7 +121,7 @@ func (v *visit) judgeAndRecord(ctx context.Context, at place, items []*found, ne
 	if err != nil {
 		return err
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		err := v.hold(ctx, tx)
 		if err == nil {
 			err = v.s.holdTrust(ctx, tx, trust.version)

@@ -87,7 +87,7 @@ func (v *visit) makeRoom(ctx context.Context, c *imap.Client) error {
 	var list []removable
 	var version string
 	full := false
-	err := v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		policy, err := policyOf(ctx, tx, v.box)
 		rule, version = policy.GetRoom(), policy.GetEtag()
 		if err != nil || v.s.roomWaits(v.box.ID, version) {
@@ -154,7 +154,7 @@ func nextOf(list []removable, over int64) (some, rest []removable) {
 // tellNoRoom says, once a day, that the provider's server cannot remove single messages.
 func (v *visit) tellNoRoom(ctx context.Context, version string) error {
 	v.s.noRoom.Store(v.box.ID, roomPause{version, v.s.now().Add(refusedRemoval)})
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return v.tell(ctx, tx, codeNoRoom, "the provider's server cannot remove single messages (UIDPLUS): make room at the provider's own pages")
 	})
 }
@@ -207,7 +207,7 @@ func (v *visit) intend(ctx context.Context, list []removable) error {
 	for _, m := range list {
 		p.Uids, p.MessageIds, p.Sizes = append(p.Uids, m.Uid), append(p.MessageIds, m.ID), append(p.Sizes, m.Size)
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		err := v.hold(ctx, tx)
 		if err != nil {
 			return err
@@ -280,7 +280,7 @@ func (s *Service) checkKept(ctx context.Context, uri string) error {
 // recordRemovals ends what was intended; what has no end is tried again.
 func (v *visit) recordRemovals(ctx context.Context, list []removable, ends map[string]string) error {
 	name := mailboxName(v.box.TenantID, v.box.ID)
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		count := map[string]string{"folder": list[0].Folder}
 		for _, outcome := range []string{"removed", "gone", "differs", "kept"} {
 			p := db.EndRemovalsParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Folder: list[0].Folder, UidValidity: list[0].UidValidity, Outcome: outcome, Now: pg.Time(v.s.now())}

@@ -17,7 +17,7 @@ const unfetchedMost = 24 * time.Hour
 // at growing intervals.
 func (v *visit) leaveBehind(ctx context.Context, at place, uid string) error {
 	v.s.log.ErrorContext(ctx, "a message cannot be fetched and is left behind", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "folder", at.shown, "uid", uid)
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		times, err := v.postpone(ctx, tx, at, uid)
 		if err != nil || times > 1 {
 			return err
@@ -54,7 +54,7 @@ type unfetchedKey struct {
 
 // lookBehind reads what was left behind, and whether everything is to be compared.
 func (v *visit) lookBehind(ctx context.Context) error {
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := q(tx).ListUnfetched(ctx, db.ListUnfetchedParams{TenantID: v.box.TenantID, MailboxID: v.box.ID})
 		v.behind = make(map[unfetchedKey]db.ListUnfetchedRow, len(rows))
 		for _, r := range rows {
@@ -102,7 +102,7 @@ func (v *visit) caughtUp(ctx context.Context, folder string, validity int64, uid
 	if len(behind) == 0 {
 		return nil
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return q(tx).DropUnfetched(ctx, db.DropUnfetchedParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Folder: folder, UidValidity: validity, Uids: behind})
 	})
 }

@@ -231,17 +231,35 @@ func (v *visit) stay() bool {
 	return len(v.s.boxes.held) < v.s.cfg.Mailboxes
 }
 
+// tx runs fn in a transaction of the mailbox's tenant. When others hold the same rows it is run again: that is no trouble of the mailbox,
+// and what lasts is told as any other.
+func (v *visit) tx(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	const most = 4
+	for try := 1; ; try++ {
+		err := v.s.db.Tx(ctx, v.box.TenantID, fn)
+		if try == most || !pg.Contended(err) {
+			return err
+		}
+		v.s.log.DebugContext(ctx, "others hold the rows of a mailbox", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "try", try, "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(try) * (10*time.Millisecond + rand.N(20*time.Millisecond))):
+		}
+	}
+}
+
 // good records a look into the whole mailbox that went well.
 func (v *visit) good(ctx context.Context) error {
 	now := pg.Time(v.s.now())
-	err := v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err := v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return q(tx).VisitEnded(ctx, db.VisitEndedParams{TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence,
 			State: int16(pecv1.MailboxState_MAILBOX_STATE_ACTIVE), Now: now, SyncEndTime: &now})
 	})
 	if v.box.SyncEndTime == nil {
 		v.box.SyncEndTime = &now
 	}
-	v.box.Failures, v.box.ProblemCode = 0, ""
+	v.box.State, v.box.Failures, v.box.ProblemCode = int16(pecv1.MailboxState_MAILBOX_STATE_ACTIVE), 0, ""
 	return err
 }
 
@@ -251,7 +269,7 @@ func (v *visit) release(ctx context.Context, err error) error {
 	if err == nil {
 		next = next.Add(v.s.cfg.PollEvery)
 	}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return q(tx).ReleaseMailbox(ctx, db.ReleaseMailboxParams{TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence, NextPollTime: pg.Time(next)})
 	})
 }
@@ -273,7 +291,7 @@ func (v *visit) fail(ctx context.Context, err error) error {
 	}
 	pause += time.Duration(rand.Int64N(int64(pause)/5 + 1))
 	v.s.log.WarnContext(ctx, "mailbox not read", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "code", code, "failures", failures, "error", err)
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := q(tx).VisitFailed(ctx, db.VisitFailedParams{
 			TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence, State: int16(state), ProblemCode: code, Problem: trim(problem, 1000),
 			Now: pg.Time(v.s.now()), NextPollTime: pg.Time(v.s.now().Add(pause)),

@@ -27,7 +27,7 @@ func (v *visit) restricted(ctx context.Context, c *imap.Client) error {
 	if err != nil || !known || readOnly == v.box.ReadOnly {
 		return err
 	}
-	err = v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err = v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		n, err := q(tx).RecordReadOnly(ctx, db.RecordReadOnlyParams{TenantID: v.box.TenantID, ID: v.box.ID, Fence: v.box.Fence, ReadOnly: readOnly})
 		if err == nil && n == 0 {
 			err = errFenced
@@ -67,7 +67,7 @@ func (v *visit) fetchMissed(ctx context.Context, c *imap.Client, in *intake, at 
 		return err
 	}
 	var located []string
-	err = v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err = v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		located, err = q(tx).LocatedUids(ctx, db.LocatedUidsParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, Folder: at.folder, UidValidity: int64(at.validity)})
 		return err
@@ -102,7 +102,7 @@ func (v *visit) readWhole(ctx context.Context) error {
 		return nil
 	}
 	p := db.EndWholeParams{TenantID: v.box.TenantID, MailboxID: v.box.ID, AskTime: *v.whole, Now: pg.Time(v.s.now())}
-	return v.s.db.Tx(ctx, v.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	return v.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		err := v.hold(ctx, tx)
 		if err != nil {
 			return err

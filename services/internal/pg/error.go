@@ -94,3 +94,6 @@ func Constraint(err error) string {
 
 // Away tells whether err says that the database itself is away, as opposed to refusing a statement; also what was made of such an error.
 func Away(err error) bool { return errors.Is(err, fault.Unavailable(CodeUnavailable, "")) }
+
+// Contended tells whether err says that others held the same rows: the same transaction may well succeed at once.
+func Contended(err error) bool { return errors.Is(err, fault.Unavailable("DATABASE_CONTENTION", "")) }

@@ -280,7 +280,7 @@ func (q *Queries) GetMailboxByAddress(ctx context.Context, arg GetMailboxByAddre
 }
 
 const holdFence = `-- name: HoldFence :one
-SELECT fence FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR SHARE
+SELECT fence FROM mailbox WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE
 `
 
 type HoldFenceParams struct {
@@ -288,6 +288,7 @@ type HoldFenceParams struct {
 	ID       uuid.UUID
 }
 
+// A look has two transactions at a time, which change the row afterwards: if both could have it, each would wait for the other.
 func (q *Queries) HoldFence(ctx context.Context, arg HoldFenceParams) (int64, error) {
 	row := q.db.QueryRow(ctx, holdFence, arg.TenantID, arg.ID)
 	var fence int64

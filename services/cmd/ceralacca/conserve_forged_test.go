@@ -12,6 +12,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"net/http/httptest"
 	"os"
@@ -221,4 +223,130 @@ func TestForgedExports(t *testing.T) {
 	got := command(t, "", "conserve", "verify", write(stranger), "--roots", honest.roots)
 	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
 	require.Contains(t, got.out, exportUnsigned)
+}
+
+// odd is an entry of a ZIP that no honest program writes.
+type odd struct {
+	name    string
+	mode    fs.FileMode
+	content string
+}
+
+// withOdd is a ZIP with entries more.
+func withOdd(t *testing.T, raw []byte, more ...odd) []byte {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range z.File {
+		require.NoError(t, w.Copy(f))
+	}
+	for _, o := range more {
+		h := &zip.FileHeader{Name: o.name}
+		h.SetMode(o.mode)
+		f, err := w.CreateHeader(h)
+		require.NoError(t, err)
+		_, err = f.Write([]byte(o.content))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return out.Bytes()
+}
+
+// TestPackedTwice: a ZIP from which programs unpack something else than what was verified: a second file that takes the place of the
+// first by another spelling of its name, or by calling itself a folder, and what lies beside the package.
+func TestPackedTwice(t *testing.T) {
+	honest := openWorkshop(t, nil)
+	raw, err := os.ReadFile("testdata/inspect/package.zip")
+	require.NoError(t, err)
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	folder, _, _ := strings.Cut(z.File[0].Name, "/")
+	document := ""
+	for _, f := range z.File {
+		if _, name, _ := strings.Cut(f.Name, "/"); strings.HasPrefix(name, "data/units/u000001/doc") {
+			document = name
+		}
+	}
+	require.NotEmpty(t, document)
+	// Tag files are in a list that nobody signs, so whoever adds one adds its line.
+	tagged := func(name, content string) odd { return odd{folder + "/" + name, 0o644, content} }
+	pack := func(more ...odd) []byte {
+		listed := rebagged(t, raw, func(files map[string][]byte) {
+			for _, m := range more {
+				_, name, _ := strings.Cut(m.name, "/")
+				files[name] = []byte(m.content)
+			}
+		})
+		return withOdd(t, without(t, listed, more...), more...)
+	}
+	distribution := map[string][]byte{}
+	for name, content := range forgedDistribution(t, honest) {
+		distribution["PdD/"+name] = content
+	}
+	shown := zipped(t, distribution)
+	for name, c := range map[string]struct {
+		raw  []byte
+		good bool
+	}{
+		"package":                       {pack(), true},
+		"package, a folder is named":    {withOdd(t, raw, odd{folder + "/data/", fs.ModeDir | 0o755, ""}), true},
+		"package, ./":                   {pack(tagged("./"+document, "<y/>")), false},
+		"package, other case":           {pack(tagged("DATA/"+strings.TrimPrefix(document, "data/"), "<y/>")), false},
+		"package, backslash":            {pack(tagged(strings.ReplaceAll(document, "/", `\`), "<y/>")), false},
+		"package, ..":                   {pack(tagged("x/../"+document, "<y/>")), false},
+		"package, a dot at the end":     {pack(tagged("data./x", "<y/>")), false},
+		"package, a link":               {pack(odd{folder + "/fatture", fs.ModeSymlink | 0o777, "data/units"}), false},
+		"package, a folder with bytes":  {withOdd(t, raw, odd{folder + "/" + document, fs.ModeDir | 0o755, "<y/>"}), false},
+		"package, beside it":            {pack(odd{"altro/LEGGIMI.html", 0o644, "<y/>"}), false},
+		"PdD":                           {shown, true},
+		"PdD, ./":                       {withOdd(t, shown, odd{"PdD/./documenti/x.xml", 0o644, "<y/>"}), false},
+		"PdD, a folder with bytes":      {withOdd(t, shown, odd{"PdD/documenti/x.xml", fs.ModeDir | 0o755, "<y/>"}), false},
+		"PdD, beside it":                {withOdd(t, shown, odd{"index.html", 0o644, "<y/>"}), false},
+		"PdD, another one before it":    {withOdd(t, zipped(t, map[string][]byte{"A/documenti/x.xml": []byte("<y/>")}), entries(t, shown)...), false},
+		"PdD, backslash":                {withOdd(t, shown, odd{`PdD\documenti\x.xml`, 0o644, "<y/>"}), false},
+		"PdD, the same name once again": {withOdd(t, shown, odd{"PdD/documenti/x.xml", 0o644, "<y/>"}), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "given.zip")
+			require.NoError(t, os.WriteFile(file, c.raw, 0o600))
+			args := []string{"conserve", "verify", file}
+			if strings.HasPrefix(name, "PdD") {
+				args = append(args, "--roots", honest.roots)
+			}
+			got := command(t, "", args...)
+			require.Equal(t, c.good, got.code == exitOK, got.out+got.errOut)
+		})
+	}
+}
+
+// entries are the files of a ZIP, to be put into another one.
+func entries(t *testing.T, raw []byte) (list []odd) {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	for _, f := range z.File {
+		r, err := f.Open()
+		require.NoError(t, err)
+		content, err := io.ReadAll(r)
+		require.NoError(t, err)
+		list = append(list, odd{f.Name, 0o644, string(content)})
+	}
+	return list
+}
+
+// without takes from a ZIP what has the names of others below its folder.
+func without(t *testing.T, raw []byte, others ...odd) []byte {
+	t.Helper()
+	kept := map[string][]byte{}
+	for _, e := range entries(t, raw) {
+		kept[e.name] = []byte(e.content)
+	}
+	folder, _, _ := strings.Cut(slices.Sorted(maps.Keys(kept))[0], "/")
+	for _, o := range others {
+		_, name, _ := strings.Cut(o.name, "/")
+		delete(kept, folder+"/"+name)
+	}
+	return zipped(t, kept)
 }

@@ -55,7 +55,10 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if content, isPDD, err := pdd.Open(raw); err == nil && isPDD {
+		if content, isPDD, err := pdd.Open(raw); isPDD {
+			if err != nil {
+				return c.verdict(&custody.Report{Problems: []custody.Problem{{Code: pdd.Unreadable, What: filepath.Base(given[0]), Message: plain(err)}}}, filepath.Base(given[0]))
+			}
 			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, len(receipts)+len(checkpoints) > 0)
 		}
 		if submission, p7m := openSubmission(raw); submission != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,6 +17,7 @@ import (
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/revocation"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
@@ -49,30 +51,27 @@ func openBag(raw []byte) (*bag, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no readable ZIP (%w): it is another kind of file, or was cut: fetch it again", err)
 	}
+	if !slices.ContainsFunc(archive.File, func(f *zip.File) bool { return path.Base(f.Name) == "bagit.txt" }) {
+		return nil, nil // of another archive the names are nobody's business here
+	}
+	_, members, err := custody.Members(raw)
+	if err != nil {
+		return nil, err
+	}
 	b := &bag{sums: map[string]string{}, kept: map[string][]byte{}}
-	for _, entry := range archive.File {
-		if entry.FileInfo().IsDir() {
-			continue
-		}
-		_, name, ok := strings.Cut(entry.Name, "/") // the folder that a bag is in
-		if !ok {
-			name = entry.Name
-		}
+	for name, entry := range members {
 		err = b.add(name, entry)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", entry.Name, err)
 		}
 	}
 	if b.kept["bagit.txt"] == nil {
-		return nil, nil
+		return nil, errors.New("bagit.txt is not where a bag has it, in the one folder of the archive")
 	}
 	return b, nil
 }
 
 func (b *bag) add(name string, entry *zip.File) error {
-	if _, twice := b.sums[name]; twice {
-		return fmt.Errorf("the archive holds it twice")
-	}
 	f, err := entry.Open()
 	if err != nil {
 		return err

@@ -157,7 +157,8 @@ func TestReadPackage(t *testing.T) {
 	}
 	for want, raw := range map[string][]byte{
 		"no readable ZIP": []byte("PK"), "no preservation package": pack("a/bagit.txt"),
-		"twice": pack("a/data/x", "b/data/x"), "index": pack("a/data/PIndex.xml"),
+		"twice": pack("a/data/x", "a/data/x"), "case alone": pack("a/data/x", "a/data/X"), "beside the folder": pack("a/data/x", "b/data/x"),
+		"no name of a file": pack("a/data/./x"), "index": pack("a/data/PIndex.xml"),
 	} {
 		_, err := custody.ReadPackage(raw)
 		require.ErrorContains(t, err, want)

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"path"
-	"strings"
 
 	"ceralacca.dev/services/format/sincro"
 )
@@ -40,23 +39,13 @@ const (
 // ReadPackage reads the ZIP of a package. Errors: what makes it unreadable; that it was tampered with is
 // no error here.
 func ReadPackage(raw []byte) (*Package, error) {
-	archive, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	folder, members, err := Members(raw)
 	if err != nil {
-		return nil, fmt.Errorf("custody: no readable ZIP (%w): it is another kind of file, or was cut: fetch it again", err)
+		return nil, err
 	}
 	sums, index := map[string][sha256.Size]byte{}, []byte(nil)
 	h := sha256.New()
-	for _, f := range archive.File {
-		if f.FileInfo().IsDir() {
-			continue
-		}
-		_, name, ok := strings.Cut(f.Name, "/") // the folder that the bag is in
-		if !ok {
-			name = f.Name
-		}
-		if _, twice := sums[name]; twice {
-			return nil, fmt.Errorf("custody: the package holds %.200q twice", name)
-		}
+	for name, f := range members {
 		content, err := sum(f, h, name == indexName)
 		if err != nil {
 			return nil, fmt.Errorf("custody: %.200q: %w", name, err)
@@ -65,6 +54,9 @@ func ReadPackage(raw []byte) (*Package, error) {
 		if name == indexName {
 			index = content
 		}
+	}
+	if index == nil && folder == "" {
+		return nil, errors.New("custody: there is no " + indexName + ": it is no preservation package, or something lies beside the folder that a package is in")
 	}
 	if index == nil {
 		return nil, errors.New("custody: there is no " + indexName + ": it is no preservation package")

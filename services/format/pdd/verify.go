@@ -49,21 +49,28 @@ type Options struct {
 // largestFile is what is read of one file at most.
 const largestFile = 1 << 30
 
-// Open gives the content of a package's ZIP, below the one folder that it has. ok is false when it is no package.
+// Open gives the content of a package's ZIP, below the one folder that it has. ok is false when it is no package; a package with an error
+// unpacks to something else than what would be verified.
 func Open(raw []byte) (content fs.FS, ok bool, err error) {
 	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
 		return nil, false, fmt.Errorf("pdd: no readable ZIP: %w", err)
 	}
-	for _, f := range z.File {
+	if !slices.ContainsFunc(z.File, func(f *zip.File) bool {
 		dir, name := path.Split(f.Name)
-		if (name != SignedFile && name != IndexFile) || strings.Count(dir, "/") > 1 {
-			continue
-		}
-		content, err = fs.Sub(z, path.Clean("./"+dir))
-		return content, err == nil, err
+		return (name == SignedFile || name == IndexFile) && strings.Count(dir, "/") <= 1
+	}) {
+		return nil, false, nil
 	}
-	return nil, false, nil
+	folder, members, err := custody.Members(raw)
+	if err != nil {
+		return nil, true, fmt.Errorf("pdd: %w", err)
+	}
+	if members[SignedFile] == nil && members[IndexFile] == nil {
+		return nil, true, errors.New("pdd: something lies beside the folder that the package is in")
+	}
+	content, err = fs.Sub(z, path.Clean("./"+folder))
+	return content, true, err
 }
 
 // check is one verification.

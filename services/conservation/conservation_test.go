@@ -532,7 +532,7 @@ func TestCrashAtEachStep(t *testing.T) {
 			},
 		}
 	}
-	h.service.steps = crashing
+	h.steps.set(crashing)
 	p := h.closePackage(t)
 	for range 4 { // and the same job several times at once
 		require.NoError(t, h.service.db.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {

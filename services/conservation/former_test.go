@@ -42,7 +42,7 @@ func TestStoredBeforeItDied(t *testing.T) {
 			}
 			return r, err
 		}}
-		h.service.steps = dying
+		h.steps.set(dying)
 		return h.closePackage(t).GetName()
 	}
 	stored := func(disk, name string) string {
@@ -65,7 +65,7 @@ func TestStoredBeforeItDied(t *testing.T) {
 	})
 	t.Run("files moved, layout 2", func(t *testing.T) {
 		var was []byte
-		h.service.steps = nil // it waits where it was closed
+		h.steps.set(nil) // it waits where it was closed
 		h.settle(t, context.Background(), h.invoice(t, 2))
 		h.await(t, "taken", func() bool { return len(h.waiting(t)) == 1 })
 		name := h.closePackage(t).GetName()
@@ -83,7 +83,7 @@ func TestStoredBeforeItDied(t *testing.T) {
 			}
 			return r, err
 		}}
-		h.service.steps = dying
+		h.steps.set(dying)
 		require.NoError(t, h.service.db.Tx(context.Background(), "acme", func(ctx context.Context, tx pgx.Tx) error {
 			return h.service.jobs.InsertTx(ctx, tx, sealArgs(t, name), nil)
 		}))

@@ -64,6 +64,7 @@ type house struct {
 	disks   [2]string // of the replicas; empty when there are none
 	dir     string
 	ledger  *ledger
+	steps   practice
 
 	role     *x509.Certificate // that signs the indexes
 	unlisted atomic.Bool       // the list of revoked certificates is not to be had
@@ -196,6 +197,28 @@ func (h *house) probeTarget() run.Target {
 	}}
 }
 
+// practice is by which steps packages are sealed: those of the service, until a test sets others while it runs.
+type practice struct {
+	others atomic.Pointer[map[string]step]
+}
+
+func (p *practice) set(others map[string]step) { p.others.Store(&others) }
+
+func (p *practice) from(state string) (step, bool) {
+	if others := p.others.Load(); others != nil {
+		return among(*others)(state)
+	}
+	return stepFrom(state)
+}
+
+// among gives the steps of a process that has these.
+func among(list map[string]step) func(state string) (step, bool) {
+	return func(state string) (step, bool) {
+		next, ok := list[state]
+		return next, ok
+	}
+}
+
 func (h *house) counts() (taken, preserved, sealed int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -265,8 +288,11 @@ func openWith(t testing.TB, certified bool, section string, more ...func(*runtes
 	h, sections := prepare(t, section)
 	own := run.Target{Name: "conservation", Start: func(_ context.Context, host *run.Host) error {
 		s, err := wire(host)
-		h.service = s
-		return err
+		if err != nil {
+			return err
+		}
+		h.service, s.steps = s, h.steps.from // before anything runs
+		return nil
 	}}
 	opts := runtest.Options{
 		Dir: filepath.Join(h.dir, "process"), Targets: []run.Target{own, signer.Target, h.probeTarget(), h.books()},

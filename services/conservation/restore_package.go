@@ -32,7 +32,7 @@ func (r *restoring) sealed(ctx context.Context, o db.ArchiveObject) error {
 			members, err = db.New(tx).CountMembers(ctx, id)
 			return err
 		})
-		_, open := r.s.steps[row.State]
+		_, open := r.s.steps(row.State)
 		switch {
 		case err == nil && open && r.s.bearings.behind.Load(): // nobody is sealing it now
 			return r.sealAgain(ctx, o, row)

@@ -50,6 +50,12 @@ var steps = map[string]step{
 	"STAMPED": {"archive", true, (*Service).writeArchive, (*Service).keepArchive},
 }
 
+// stepFrom is the step that leads on from a state; false: the package is sealed.
+func stepFrom(state string) (step, bool) {
+	next, ok := steps[state]
+	return next, ok
+}
+
 const (
 	sealTime = 10 * time.Minute // of one turn of sealing a package
 	noteTime = 10 * time.Second // to write down that it was over
@@ -64,7 +70,7 @@ func (s *Service) seal(ctx context.Context, job *river.Job[SealArgs]) error {
 		if err != nil {
 			return err
 		}
-		next, ok := s.steps[p.State]
+		next, ok := s.steps(p.State)
 		if !ok {
 			return nil // sealed
 		}

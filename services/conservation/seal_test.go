@@ -19,7 +19,7 @@ func TestTurnIsOver(t *testing.T) {
 	t.Parallel()
 	h := open(t, true)
 	h.intake(t, 1)
-	h.service.steps = nil
+	h.steps.set(nil)
 	name := h.closePackage(t).GetName()
 	endless := maps.Clone(steps)
 	endless["CLOSED"] = step{name: "index", keep: steps["CLOSED"].keep, act: func(_ *Service, ctx context.Context, _ db.Package) (result, error) {
@@ -27,7 +27,7 @@ func TestTurnIsOver(t *testing.T) {
 		return result{}, ctx.Err()
 	}}
 	s := *h.service // a process of its own, so to say: the job of closing may not have run yet
-	s.steps = endless
+	s.steps = among(endless)
 	ctx, drain := context.WithCancel(context.Background())
 	drain()
 	job := &river.Job[SealArgs]{Args: sealArgs(t, name)}

@@ -51,7 +51,7 @@ func TestSealedByTwo(t *testing.T) {
 			h.intake(t, 2)
 			upTo := maps.Clone(steps)
 			delete(upTo, "STAMPED")
-			h.service.steps = upTo
+			h.steps.set(upTo)
 			pack := h.closePackage(t).GetName()
 			job := &river.Job[SealArgs]{Args: sealArgs(t, pack)}
 			var p db.Package
@@ -72,8 +72,9 @@ func TestSealedByTwo(t *testing.T) {
 			both := h.service.replicas.all
 			other := h.another(both[0].Vault, both[1].Vault)
 			other.replicas.all[0].out = true
-			other.steps = maps.Clone(steps)
-			other.steps["STAMPED"] = step{name: "archive", alone: locked, keep: steps["STAMPED"].keep, act: steps["STAMPED"].act}
+			own := maps.Clone(steps)
+			own["STAMPED"] = step{name: "archive", alone: locked, keep: steps["STAMPED"].keep, act: steps["STAMPED"].act}
+			other.steps = among(own)
 			sealed, once := make(chan error, 1), sync.Once{}
 			held := h.another(&slow{Vault: both[0].Vault, during: func(string) {
 				once.Do(func() {
@@ -87,7 +88,7 @@ func TestSealedByTwo(t *testing.T) {
 					}
 				})
 			}}, both[1].Vault)
-			held.steps = steps
+			held.steps = stepFrom
 			require.NoError(t, held.seal(ctx, job))
 			require.NoError(t, <-sealed)
 

@@ -183,10 +183,10 @@ type Service struct {
 	deedRoots       *x509.CertPool // of those who sign authorisations; nil: not configured
 	issuers         *issuers
 	outages         *outages
-	book            *logbook            // nil: no log is configured
-	bearings        *bearings           // nil: as replicas
-	replicas        *replicas           // nil: no storage is configured, documents rest on blobs alone
-	steps           map[string]step     // by the state they start from
+	book            *logbook  // nil: no log is configured
+	bearings        *bearings // nil: as replicas
+	replicas        *replicas // nil: no storage is configured, documents rest on blobs alone
+	steps           func(state string) (step, bool)
 	judged          *semaphore.Weighted // bytes of deposits that are judged
 	tried           *semaphore.Weighted // the same of those that are to be judged only: a slow sender holds up none of the others
 	log             *slog.Logger
@@ -217,7 +217,7 @@ func wire(h *run.Host) (*Service, error) {
 	}
 	s := &Service{
 		db: h.DB, bus: h.Bus, jobs: h.Jobs, blobs: h.Blobs, log: h.Log, now: h.Now, round: roundTime, cfg: cfg,
-		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: steps,
+		signer: signv1.NewSignServiceClient(h.Dial("signer")), invoices: invoicev1.NewInvoiceServiceClient(h.Dial("invoice")), steps: stepFrom,
 	}
 	// A configuration of before does not say where they are: what is not compared for that is in the report.
 	if h.Reaches("sdi-gateway") {

@@ -42,53 +42,75 @@ func (s *Service) tendDisposals(ctx context.Context) error {
 	if s.replicas == nil {
 		return nil
 	}
-	var released []db.ReleasedDisposalsRow
-	var unsigned []db.UnsignedDisposalsRow
-	var late []db.LateNeighboursRow
-	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		var err error
-		released, err = q.ReleasedDisposals(ctx)
-		if err == nil {
-			unsigned, err = q.UnsignedDisposals(ctx)
-		}
-		if err == nil {
-			late, err = q.LateNeighbours(ctx)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(released)+len(unsigned)+len(late) > 0 {
-		err = s.mayBegin(ctx, s.keeper())
-		if err != nil {
+	return errors.Join(
+		sweep(ctx, s, func(ctx context.Context, q *db.Queries, after uuid.UUID) ([]db.LateNeighboursRow, error) {
+			return q.LateNeighbours(ctx, db.LateNeighboursParams{After: after, Page: sweepPage})
+		}, func(o db.LateNeighboursRow) (uuid.UUID, error) {
+			err := s.emptyObject(ctx, o.TenantID, o.ID)
+			if err != nil {
+				err = fmt.Errorf("move documents out of object %s: %w", o.ID, err)
+			}
+			return o.ID, err
+		}),
+		sweep(ctx, s, func(ctx context.Context, q *db.Queries, after uuid.UUID) ([]db.ReleasedDisposalsRow, error) {
+			return q.ReleasedDisposals(ctx, db.ReleasedDisposalsParams{After: after, Page: sweepPage})
+		}, func(d db.ReleasedDisposalsRow) (uuid.UUID, error) {
+			err := s.tendDisposal(ctx, d.TenantID, d.ID)
+			if err != nil {
+				err = fmt.Errorf("disposal %s: %w", d.ID, err)
+			}
+			return d.ID, err
+		}),
+		sweep(ctx, s, func(ctx context.Context, q *db.Queries, after uuid.UUID) ([]db.UnsignedDisposalsRow, error) {
+			return q.UnsignedDisposals(ctx, db.UnsignedDisposalsParams{After: after, Page: sweepPage})
+		}, func(d db.UnsignedDisposalsRow) (uuid.UUID, error) {
+			err := s.keepDisposalReport(ctx, d.TenantID, d.ID)
+			if err != nil && cannotSign(err) {
+				return d.ID, errStopped // which was told: the reports wait, and are tried again
+			}
+			if err != nil {
+				err = fmt.Errorf("report of disposal %s: %w", d.ID, err)
+			}
+			return d.ID, err
+		}))
+}
+
+// sweepPage is how many rows of a sweep are read at a time.
+const sweepPage = 100
+
+var errStopped = errors.New("the rest waits")
+
+// sweep goes through all rows of a query, in the order of the ids that each gives: what cannot be done now keeps nothing that comes after it
+// waiting.
+func sweep[R any](ctx context.Context, s *Service, read func(ctx context.Context, q *db.Queries, after uuid.UUID) ([]R, error), each func(R) (uuid.UUID, error)) error {
+	var errs []error
+	for after := uuid.Nil; ; {
+		var list []R
+		err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			list, err = read(ctx, db.New(tx), after)
 			return err
-		}
-	}
-	var errs []error // of one object or disposal: the others go on
-	for _, o := range late {
-		err = s.emptyObject(ctx, o.TenantID, o.ID)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("move documents out of object %s: %w", o.ID, err))
-		}
-	}
-	for _, d := range released {
-		err = s.tendDisposal(ctx, d.TenantID, d.ID)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("disposal %s: %w", d.ID, err))
-		}
-	}
-	for _, d := range unsigned {
-		err = s.keepDisposalReport(ctx, d.TenantID, d.ID)
-		if err != nil && cannotSign(err) {
-			break // which was told: the reports wait, and are tried again
+		})
+		if err == nil && len(list) > 0 {
+			err = s.mayBegin(ctx, s.keeper())
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("report of disposal %s: %w", d.ID, err))
+			return errors.Join(append(errs, err)...)
+		}
+		for _, row := range list {
+			after, err = each(row)
+			if err == nil {
+				continue
+			}
+			if errors.Is(err, errStopped) || ctx.Err() != nil {
+				return errors.Join(errs...)
+			}
+			errs = append(errs, err)
+		}
+		if len(list) < sweepPage {
+			return errors.Join(errs...)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 func (s *Service) tendDisposal(ctx context.Context, tenant string, id uuid.UUID) error {

@@ -1,6 +1,7 @@
 package conservation
 
 import (
+	"archive/zip"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -171,7 +172,11 @@ func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.E
 	case err != nil:
 		f.bad(e.Key, "%s replica: no row knows it and it cannot be read: %v", x.name, fault.Of(err).Error())
 	case n.destroyed > 0:
-		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units were destroyed by a disposal: remove it by hand%s", x.name, n.destroyed, n.units, n.mixed())
+		done, err := s.condemnStray(ctx, f, e, n)
+		if err != nil {
+			return err
+		}
+		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units were destroyed by a disposal: %s", x.name, n.destroyed, n.units, n.remedy(x, done))
 	case n.lost > 0:
 		f.bad(e.Key, "%s replica: no row knows it, and %d of its %d units are in no other, or lack receipts that are in it: rows were lost, and check restore makes them again", x.name, n.lost, n.units)
 	default:
@@ -180,45 +185,34 @@ func (s *Service) orphan(ctx context.Context, f *findings, x *replica, e vault.E
 	return nil
 }
 
-// condemned says of an object without a row whether a disposal destroys it or did, and tells what that means: while a lock or an
-// absent disk keeps the bytes from the eraser, they are nobody's loss.
-func (s *Service) condemned(ctx context.Context, f *findings, x *replica, e vault.Entry) (bool, error) {
-	p := strings.Split(e.Key, "/")
-	if len(p) < 2 {
-		return false, nil
-	}
-	var by []db.CondemnedByRow
-	err := s.db.Tx(ctx, p[1], func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		by, err = db.New(tx).CondemnedBy(ctx, db.CondemnedByParams{Tenant: p[1], Key: e.Key})
-		return err
-	})
-	switch {
-	case err != nil || len(by) == 0:
-		return false, err
-	case by[0].Gone:
-		f.bad(e.Key, "%s replica: it was destroyed by %s and is there again, such as from a backup: remove it by hand", x.name, disposalName(p[1], by[0].DisposalID))
-	default:
-		f.note("%s replica: %s has no row, since %s destroys it: the eraser has not ended with it", x.name, e.Key, disposalName(p[1], by[0].DisposalID))
-	}
-	return true, nil
-}
-
 // fates is what became of the units in an object without a row. Lost are those too whose row was backed up before receipts joined them
 // that lie in it.
-type fates struct{ units, lost, destroyed int }
+type fates struct {
+	units, lost, destroyed int
+	keys, standing         []string // of what was destroyed, and of the rest
+	sum                    [32]byte // of the object
+	unclear                bool     // something is in it that its list does not tell of, or that a unit's row has not
+}
 
-// mixed warns of what is lost with an object that is removed.
-func (n fates) mixed() string {
-	if n.lost == 0 {
-		return ""
+// remedy says what becomes of an object with destroyed documents in it. done: the eraser has it.
+func (n fates) remedy(x *replica, done bool) string {
+	switch {
+	case done:
+		return "the eraser destroys it"
+	case n.lost > 0 && x.name == secondReplica:
+		return fmt.Sprintf("check restore makes rows of the %d that are in no other object, and leaves it to the eraser", n.lost)
+	case n.lost > 0:
+		return fmt.Sprintf("remove it by hand, once it is known why %d of them are in no other object", n.lost)
 	}
-	return fmt.Sprintf(", after check restore has made rows of the %d that are in no other object, and their package is sealed", n.lost)
+	if n.unclear {
+		return "remove it by hand, once it is known what else is in it"
+	}
+	return "remove it by hand, once what stands of it has a good copy elsewhere"
 }
 
 // fates looks for the units of an intake object among the rows, under whatever id, and among what was destroyed.
 func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates, err error) {
-	units, err := s.unitsIn(ctx, x, e)
+	units, err := s.unitsIn(ctx, x, e, &n)
 	if err != nil {
 		return n, err
 	}
@@ -250,9 +244,19 @@ func (s *Service) fates(ctx context.Context, x *replica, e vault.Entry) (n fates
 	if err != nil {
 		return n, err
 	}
+	rows := map[string][]string{} // digests by keys
+	for _, p := range places {
+		rows[p.UnitKey] = append(rows[p.UnitKey], hex.EncodeToString(p.Sha256))
+	}
 	here, err := s.onlyHere(ctx, e, units, places)
 	n.units = len(units)
 	for _, u := range units {
+		if wasDestroyed(gone, u) {
+			n.keys = append(n.keys, u.Key)
+		} else {
+			n.standing = append(n.standing, u.Key)
+			n.unclear = n.unclear || slices.ContainsFunc(u.Files, func(f recordFile) bool { return f.Role != "metadata" && !slices.Contains(rows[u.Key], f.SHA256) })
+		}
 		switch {
 		case wasDestroyed(gone, u):
 			n.destroyed++
@@ -327,9 +331,9 @@ func wasDestroyed(gone map[string]time.Time, u record) bool {
 	return ok && !u.Taken.After(at)
 }
 
-// unitsIn reads the list of units of an object of which only name and size are known.
-func (s *Service) unitsIn(ctx context.Context, x *replica, e vault.Entry) ([]record, error) {
-	file, _, err := s.borrow(ctx, x, e)
+// unitsIn reads the list of units of an object of which only name and size are known; n is told its digest, and whether the list tells of all.
+func (s *Service) unitsIn(ctx context.Context, x *replica, e vault.Entry, n *fates) ([]record, error) {
+	file, sum, err := s.borrow(ctx, x, e)
 	if err != nil {
 		return nil, err
 	}
@@ -337,6 +341,17 @@ func (s *Service) unitsIn(ctx context.Context, x *replica, e vault.Entry) ([]rec
 	units, err := unitsListed(file, e.Size, strings.Split(e.Key, "/")[1])
 	if err != nil {
 		return nil, err
+	}
+	z, err := zip.NewReader(file, e.Size)
+	if err != nil {
+		return nil, fmt.Errorf("no readable ZIP: %w", err)
+	}
+	n.sum = sum
+	for _, f := range z.File {
+		of, _, _ := strings.Cut(f.Name, "/")
+		id, err := uuid.Parse(of)
+		_, listed := units[id]
+		n.unclear = n.unclear || f.Name != intakeList && (err != nil || !listed)
 	}
 	return slices.Collect(maps.Values(units)), nil
 }

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,6 +21,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	"ceralacca.dev/services/conservation/internal/db"
+	"ceralacca.dev/services/conservation/internal/vault"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/telemetry"
@@ -242,19 +246,30 @@ func TestNothingDestroyedIsAdopted(t *testing.T) {
 	require.Equal(t, "GOOD", f.Verdict, "%+v", f)
 }
 
+// openBeside has a document of each year, taken in by itself; that of 2010 is to be destroyed, and an attempt that was killed left all of them in one
+// object.
+func openBeside(t *testing.T, years ...int32) (h *house, disposal, key string) {
+	t.Helper()
+	h = open(t, true)
+	h.oneEach(t, years...)
+	disposal = h.release(t, h.closed(t, 2010, "FISC"))
+	return h, disposal, h.attempt(t)
+}
+
+// oneEach takes a document of each year in, each in an object of its own.
+func (h *house) oneEach(t *testing.T, years ...int32) {
+	t.Helper()
+	for i, year := range years {
+		h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, i+1, year)})
+		h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == i+1 })
+	}
+}
+
 // TestUnclearIsNotCondemned: in an object that a killed attempt left lie a document that was destroyed, one that is lost, and one that is there as
 // other files than its row has. Which are the right ones is for a person: their bytes do not go with those of the first.
 func TestUnclearIsNotCondemned(t *testing.T) {
 	t.Parallel()
-	h := open(t, true)
-	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010)})
-	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
-	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 2, 2011)})
-	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
-	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 3, 2012)})
-	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 3 })
-	name := h.release(t, h.closed(t, 2010, "FISC"))
-	key := h.attempt(t)
+	h, name, key := openBeside(t, 2010, 2011, 2012)
 	all := objectsOn(t, h.disks[1])[key]
 	h.destroy(t, name)
 	h.nowhere(t, key)
@@ -282,13 +297,7 @@ func TestUnclearIsNotCondemned(t *testing.T) {
 // lost. With the first the object goes too; the other is moved out of it before.
 func TestAdoptedBesideWhatIsToGo(t *testing.T) {
 	t.Parallel()
-	h := open(t, true)
-	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010)})
-	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
-	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 2, 2011)})
-	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
-	name := h.release(t, h.closed(t, 2010, "FISC"))
-	key := h.attempt(t)
+	h, name, key := openBeside(t, 2010, 2011)
 	own := h.holding(t, 0, textOf("2"))
 	h.forget(t, 2011)
 	for _, lost := range own {
@@ -316,6 +325,18 @@ func TestAdoptedBesideWhatIsToGo(t *testing.T) {
 // that. Their rows lead to an object that is no more; what was moved lies in another, which no row knows.
 func TestMovedWhileForgotten(t *testing.T) {
 	t.Parallel()
+	h, want := openMoved(t)
+	_, f := h.runCheck(t, restoreKind, "")
+	require.Equal(t, "PROBLEMS", f.Verdict, "what is in no replica is told")
+	require.Contains(t, strings.Join(f.Notes, "\n"), "were moved after their rows were backed up")
+	require.Equal(t, want, h.counted(t, "unit_file"), "the receipt is there again")
+	h.readable(t)
+	h.judge(t, h.awaitSealed(t, h.closed(t, year, "FISC")))
+}
+
+// openMoved is that database; files is how many there were before it was put back.
+func openMoved(t *testing.T) (h *house, files int) {
+	t.Helper()
 	h, pkg, events := openTogether(t, 6)
 	ctx := context.Background()
 	admin := pgtest.Admin(t, h.DB("conservation"))
@@ -333,16 +354,53 @@ func TestMovedWhileForgotten(t *testing.T) {
 	late.Receipts = append(late.Receipts, h.receipt(t, "MC", 77))
 	h.settle(t, ctx, late)
 	h.await(t, "it grew", func() bool { return h.counted(t, "unit_file WHERE receipt_type = 'MC'") == 1 })
-	want := h.counted(t, "unit_file")
+	files = h.counted(t, "unit_file")
 	exec(`SET session_replication_role = replica`, `DELETE FROM bytes_left`, `DELETE FROM unit_file WHERE unit_id IN `+standing, `INSERT INTO unit_file SELECT * FROM old_file`,
 		`UPDATE unit u SET facts = o.facts FROM old_unit o WHERE o.id = u.id`, `DELETE FROM archive_copy WHERE object_id IN (SELECT id FROM archive_object WHERE kind IN ('intake', 'package'))`,
 		`DELETE FROM archive_object WHERE kind IN ('intake', 'package')`, `INSERT INTO archive_object SELECT * FROM old_object WHERE kind IN ('intake', 'package')`,
 		`INSERT INTO archive_copy SELECT c.* FROM old_copy c JOIN old_object o ON o.id = c.object_id WHERE o.kind IN ('intake', 'package')`)
+	return h, files
+}
 
-	_, f := h.runCheck(t, restoreKind, "")
-	require.Equal(t, "PROBLEMS", f.Verdict, "what is in no replica is told")
-	require.Contains(t, strings.Join(f.Notes, "\n"), "were moved after their rows were backed up")
-	require.Equal(t, want, h.counted(t, "unit_file"), "the receipt is there again")
-	h.readable(t)
-	h.judge(t, h.awaitSealed(t, h.closed(t, year, "FISC")))
+// overheard is a vault that tells when it is asked what it holds.
+type overheard struct {
+	vault.Vault
+	asked func()
+}
+
+func (v *overheard) List(ctx context.Context, prefix string) iter.Seq2[vault.Entry, error] {
+	v.asked()
+	return v.Vault.List(ctx, prefix)
+}
+
+// TestRestoreHoldsUpNoDisposal: a restore asks the replicas for objects of which its rows tell while it has no lock of the tenant's disposals, for
+// which holds and the eraser wait; and what it says that it made is counted once, though it begins anew with what it was told.
+func TestRestoreHoldsUpNoDisposal(t *testing.T) {
+	t.Parallel()
+	h, want := openMoved(t)
+	admin := pgtest.Admin(t, h.DB("conservation"))
+	asked, locked := 0, 0
+	watch := func() {
+		var n int
+		require.NoError(t, admin.QueryRow(context.Background(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND (classid::bigint << 32 | objid::bigint) = hashtextextended('conservation disposal acme', 0)`).Scan(&n))
+		asked, locked = asked+1, locked+n
+	}
+	both := h.service.replicas.all
+	s := h.another(&overheard{both[0].Vault, watch}, &overheard{both[1].Vault, watch})
+	restore := func() string {
+		f := &findings{Report: "platform/reports/x", Kind: "restore", Began: time.Now()}
+		require.NoError(t, s.restore(telemetry.WithActor(context.Background(), "test"), f))
+		return strings.Join(f.Notes, "\n")
+	}
+	said := restore()
+	require.Greater(t, asked, 3, "beside what it lists")
+	require.Zero(t, locked)
+	require.Equal(t, want, h.counted(t, "unit_file"))
+	counts := regexp.MustCompile(`tenant acme: 0 of (\d+) units had no row and have one now, (\d+) have`)
+	first, second := counts.FindStringSubmatch(said), counts.FindStringSubmatch(restore())
+	require.NotNil(t, first, said)
+	require.Equal(t, "1", first[2])
+	require.Equal(t, "0", second[2])
+	require.Equal(t, second[1], first[1], "as many as there are")
 }

@@ -130,7 +130,15 @@ func (s *Service) adoptObject(ctx context.Context, f *findings, x *replica, e va
 	if p[2] == "intake" {
 		n, err := s.fates(ctx, x, e)
 		if err == nil && n.destroyed > 0 {
-			f.bad(e.Key, "no rows are made of %d units in it: they were destroyed by a disposal", n.destroyed)
+			done, err := s.condemnStray(ctx, f, e, n)
+			if err != nil {
+				return false, err
+			}
+			what := ""
+			if n.lost == 0 {
+				what = ": " + n.remedy(x, done)
+			}
+			f.bad(e.Key, "no rows are made of %d units in it: they were destroyed by a disposal%s", n.destroyed, what)
 		}
 		if err == nil && n.lost == 0 {
 			return false, nil // left of an attempt that was made again
@@ -326,13 +334,13 @@ func (s *Service) restoreTenants(ctx context.Context, f *findings, c *cursor, fr
 		if err == nil && !c.more {
 			err = s.restoreRecords(ctx, f, tenant, from)
 		}
-		f.note("tenant %s: %d of %d units had no row and have one now, %d have receipts again that came after their row was backed up", tenant, r.made, r.seen, r.grown)
+		f.note("tenant %s: %d of %d units had no row and have one now, %d have receipts again that came after their row was backed up", tenant, r.done.made, r.done.seen, r.done.grown)
 		f.note("tenant %s: %d packages had no row and have one now", tenant, r.packages)
-		if r.twice > 0 {
-			f.note("tenant %s: %d units were taken in twice, since the database had forgotten the first time, and have the metadata of that again", tenant, r.twice)
+		if r.done.twice > 0 {
+			f.note("tenant %s: %d units were taken in twice, since the database had forgotten the first time, and have the metadata of that again", tenant, r.done.twice)
 		}
-		if r.moved > 0 {
-			f.note("tenant %s: %d files were moved after their rows were backed up, and are found where they lie", tenant, r.moved)
+		if r.done.moved > 0 {
+			f.note("tenant %s: %d files were moved after their rows were backed up, and are found where they lie", tenant, r.done.moved)
 		}
 		if err != nil || c.more {
 			return err
@@ -343,30 +351,28 @@ func (s *Service) restoreTenants(ctx context.Context, f *findings, c *cursor, fr
 
 // restoring makes rows of a tenant again, from one object at a time.
 type restoring struct {
-	s                           *Service
-	from                        *replica
-	tenant                      string
-	f                           *findings
-	c                           *cursor
-	seen, made, grown, packages int
-	twice                       int                // units that were taken in a second time, after the first was forgotten
-	moved                       int                // files whose object is not there any more, and which lie in a later one
-	away                        map[uuid.UUID]bool // objects that no replica holds
-	o                           db.ArchiveObject   // in hand
-	waiting                     []uuid.UUID        // units of it that wait for the one that they belong to
-	destroyed                   []string           // keys of units that it tells of
-	unclear                     bool               // its list is damaged, or says of a unit what its row does not
+	s        *Service
+	from     *replica
+	tenant   string
+	f        *findings
+	c        *cursor
+	done     tally
+	try      tally // of the transaction that is being tried
+	packages int
+	away     map[uuid.UUID]bool // whether no replica holds an object
+	o        db.ArchiveObject   // in hand
+	unclear  bool               // its list is damaged, or says of a unit what its row does not
 }
 
 // object makes the rows again that an object tells of and that are not there.
 func (r *restoring) object(ctx context.Context, o db.ArchiveObject) error {
-	r.o, r.waiting, r.destroyed, r.unclear = o, nil, nil, false
+	r.o, r.done.waiting, r.done.destroyed, r.unclear = o, nil, nil, false
 	err := r.make(ctx, o)
-	if err == nil && len(r.waiting) > 0 && !slices.Contains(r.c.Again, o.ID) {
+	if err == nil && len(r.done.waiting) > 0 && !slices.Contains(r.c.Again, o.ID) {
 		r.c.Again = append(r.c.Again, o.ID)
 	}
 	switch {
-	case err != nil || len(r.waiting) > 0 || len(r.destroyed) == 0:
+	case err != nil || len(r.done.waiting) > 0 || len(r.done.destroyed) == 0:
 	case r.unclear: // it may hold the only bytes of what no row leads to
 		r.f.note("%s holds bytes of destroyed documents and is left alone, since it is not known what else is in it", o.Key)
 	default:
@@ -396,7 +402,7 @@ func (r *restoring) make(ctx context.Context, o db.ArchiveObject) error {
 // again reads objects once more with units that belong to one of which there was no row yet: what was moved lies in a later object.
 func (r *restoring) again(ctx context.Context) error {
 	for len(r.c.Again) > 0 {
-		before, list := r.made, r.c.Again
+		before, list := r.done.made, r.c.Again
 		r.c.Again = nil
 		var orphans []uuid.UUID
 		for i, id := range list {
@@ -410,13 +416,13 @@ func (r *restoring) again(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			orphans = append(orphans, r.waiting...)
+			orphans = append(orphans, r.done.waiting...)
 			if r.s.over(r.c) {
 				r.c.Again = append(r.c.Again, list[i+1:]...)
 				return nil
 			}
 		}
-		if r.made == before {
+		if r.done.made == before {
 			for _, id := range orphans {
 				r.f.bad(unitName(r.tenant, id), "its row is not made again: there is none of the unit that it belongs to")
 			}
@@ -431,7 +437,7 @@ func (r *restoring) units(ctx context.Context, o db.ArchiveObject, file *os.File
 	r.f.Bytes += o.Size
 	missed := error(nil)
 	listed, err := recordPages(o, file, r.tenant, func(page []record) error {
-		missed = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error { return r.page(ctx, tx, page) })
+		missed = r.page(ctx, page)
 		return missed
 	})
 	switch {
@@ -447,9 +453,9 @@ func (r *restoring) units(ctx context.Context, o db.ArchiveObject, file *os.File
 	return nil
 }
 
-// page makes the rows of units again, with their files and their entries in the search. A unit of which there is an older row gets the
+// rows makes the rows of units again, with their files and their entries in the search. A unit of which there is an older row gets the
 // receipts that came later.
-func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
+func (r *restoring) rows(ctx context.Context, tx pgx.Tx, page []record) error {
 	ids, keys := make([]uuid.UUID, 0, 2*len(page)), make([]string, len(page))
 	for i, u := range page {
 		ids, keys[i] = append(ids, u.Unit), u.Key
@@ -472,11 +478,10 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 	slices.SortStableFunc(page, func(a, b record) int { return boolInt(a.Integrates != nil) - boolInt(b.Integrates != nil) }) // what is integrated first
 	var list []listed
 	for _, u := range page {
-		r.seen++
-		r.f.Checked++
+		r.try.seen++
 		if wasDestroyed(gone, u) { // its bytes lie beside those of others
 			if r.o.Kind == kindIntake {
-				r.destroyed = append(r.destroyed, u.Key)
+				r.try.destroyed = append(r.try.destroyed, u.Key)
 			}
 			continue
 		}
@@ -500,7 +505,7 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 		} else {
 			if u.Integrates != nil {
 				if _, ok := rows[*u.Integrates]; !ok {
-					r.waiting = append(r.waiting, u.Unit)
+					r.try.waiting = append(r.try.waiting, u.Unit)
 					continue
 				}
 			}
@@ -515,7 +520,7 @@ func (r *restoring) page(ctx context.Context, tx pgx.Tx, page []record) error {
 				}
 				continue
 			}
-			r.made++
+			r.try.made++
 			row = db.Unit{ID: u.Unit, TenantID: r.tenant, State: "TAKEN_IN_CHARGE"}
 		}
 		rows[u.Unit] = row
@@ -623,7 +628,9 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 		}
 	}
 	if slices.ContainsFunc(was.Files, func(x recordFile) bool { return lacks(u.Files, x) }) {
-		r.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
+		r.try.say(func() {
+			r.bad(unitName(r.tenant, u.Unit), "the replica holds other files of it than its row, which stays as it is")
+		})
 		return false, nil
 	}
 	raw, err := json.Marshal(u.Facts)
@@ -640,7 +647,7 @@ func (r *restoring) grow(ctx context.Context, tx pgx.Tx, row db.Unit, held []db.
 	if err != nil {
 		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
 	}
-	r.grown++
+	r.try.grown++
 	return true, nil
 }
 

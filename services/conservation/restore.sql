@@ -9,6 +9,11 @@ ORDER BY o.key COLLATE "C" LIMIT @page;
 -- Which of these unit keys of a tenant the archive has.
 SELECT unit_key FROM unit WHERE tenant_id = @tenant AND unit_key = ANY(@keys::text[]);
 
+-- name: KeysInGoodHands :many
+-- Which of these unit keys the archive has with a good copy of every file.
+SELECT u.unit_key FROM unit u WHERE u.tenant_id = @tenant AND u.unit_key = ANY(@keys::text[]) AND NOT EXISTS (
+    SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.object_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM archive_copy c WHERE c.object_id = f.object_id AND c.state = 'GOOD'));
+
 -- name: PlacesOfKeys :many
 -- Where the files of units of these keys lie: the object, and its key when it has a row.
 SELECT u.id, u.unit_key, u.state, u.created_at, f.role, f.sha256, f.object_id::uuid AS object_id, COALESCE(o.key, '')::text AS key FROM unit u JOIN unit_file f ON f.unit_id = u.id LEFT JOIN archive_object o ON o.id = f.object_id

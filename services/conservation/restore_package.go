@@ -87,34 +87,40 @@ func (r *restoring) sealAgain(ctx context.Context, o db.ArchiveObject, row db.Pa
 	if err != nil {
 		return err
 	}
-	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	sealed := int64(0)
+	err = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
 		q := db.New(tx)
-		n, err := q.SealAgain(ctx, db.SealAgainParams{
+		var err error
+		sealed, err = q.SealAgain(ctx, db.SealAgainParams{
 			ID: p.ID, IndexSha256: p.IndexSha256, IndexSize: p.IndexSize, SignedSha256: p.SignedSha256, SignedSize: p.SignedSize, StampSha256: p.StampSha256, StampSize: p.StampSize,
 			StampTime: p.StampTime, ArchiveSha256: p.ArchiveSha256, ArchiveSize: p.ArchiveSize, Object: p.ObjectID,
 		})
-		if err == nil && n > 0 {
+		if err == nil && sealed > 0 {
 			_, err = q.PreserveMembers(ctx, p.ID)
-			r.f.note("package %s was %s when the database was backed up, and is sealed", p.ID, row.State)
 		}
 		return err
 	})
+	if err == nil && sealed > 0 {
+		r.f.note("package %s was %s when the database was backed up, and is sealed", p.ID, row.State)
+	}
+	return err
 }
 
 // members writes the row of a package, when it is not known, and which units are in it.
 func (r *restoring) members(ctx context.Context, o db.ArchiveObject, file *os.File, p db.Package, known bool) error {
-	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+	found := int64(0)
+	err := r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		found = 0
 		q := db.New(tx)
 		if !known {
 			err := r.packageRow(ctx, q, p)
 			if err != nil {
 				return fmt.Errorf("conservation: restore package %s: %w", p.ID, err)
 			}
-			r.packages++
 		}
-		position, found := int32(0), int64(0)
+		position := int32(0)
 		missed := error(nil)
-		_, err := recordPages(o, file, r.tenant, func(page []record) error {
+		_, _ = recordPages(o, file, r.tenant, func(page []record) error { // a damaged list was told with its units
 			m := db.RestoreMembersParams{Package: p.ID, Tenant: r.tenant}
 			for _, u := range page {
 				position++
@@ -128,11 +134,15 @@ func (r *restoring) members(ctx context.Context, o db.ArchiveObject, file *os.Fi
 		if missed != nil {
 			return fmt.Errorf("conservation: restore package %s: %w", p.ID, missed)
 		}
-		if err == nil && known && found > 0 {
-			r.f.note("%d units are in package %s again, whose row was there", found, p.ID)
-		}
 		return nil
 	})
+	switch {
+	case err == nil && !known:
+		r.packages++
+	case err == nil && found > 0:
+		r.f.note("%d units are in package %s again, whose row was there", found, p.ID)
+	}
+	return err
 }
 
 func (r *restoring) packageRow(ctx context.Context, q *db.Queries, p db.Package) error {

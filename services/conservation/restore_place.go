@@ -41,7 +41,7 @@ func (r *restoring) place(ctx context.Context, tx pgx.Tx, row db.Unit, held []db
 		}
 		away, err := r.isAway(ctx, tx, *h.ObjectID)
 		if err == nil && away {
-			r.moved++
+			r.try.moved++
 			err = q.MoveFile(ctx, db.MoveFileParams{Unit: u.Unit, Ordinal: h.Ordinal, Object: x.Object, Place: x.Offset})
 		}
 		if err != nil {
@@ -90,30 +90,6 @@ func (r *restoring) leave(ctx context.Context, q *db.Queries, unit uuid.UUID) er
 	return q.LeaveBytes(ctx, db.LeaveBytesParams{TenantID: r.tenant, Objects: []uuid.UUID{r.o.ID}, Units: []uuid.UUID{unit}})
 }
 
-// isAway says that no replica holds an object: files were moved out of it, and it was destroyed, after the rows were backed up that lead there.
-func (r *restoring) isAway(ctx context.Context, tx pgx.Tx, id uuid.UUID) (bool, error) {
-	away, known := r.away[id]
-	if known {
-		return away, nil
-	}
-	o, err := db.New(tx).GetObject(ctx, id)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return false, err
-	}
-	there := false
-	if err == nil {
-		there, err = r.s.replicas.hold(ctx, o.Key)
-		if err != nil {
-			return false, err
-		}
-	}
-	if r.away == nil {
-		r.away = map[uuid.UUID]bool{}
-	}
-	r.away[id] = !there
-	return !there, nil
-}
-
 // hold says whether a replica lists an object. Of one that does not answer nothing is known.
 func (r *replicas) hold(ctx context.Context, key string) (bool, error) {
 	for _, x := range r.all {
@@ -132,25 +108,18 @@ func (r *replicas) hold(ctx context.Context, key string) (bool, error) {
 // condemn leaves the object in hand to the eraser: it lists what was destroyed beside what stands. All that stands has its rows now, and is moved
 // out of it by and by, as it is before any destruction.
 func (r *restoring) condemn(ctx context.Context) error {
-	ctx = telemetry.WithActor(ctx, "service:conservation")
-	return r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		err := q.LockDisposals(ctx, r.tenant)
-		if err != nil {
-			return err
-		}
-		by, err := q.DisposalsOfKeys(ctx, db.DisposalsOfKeysParams{Tenant: r.tenant, Keys: r.destroyed})
-		for i := 0; err == nil && i < len(by); i++ {
-			err = q.CondemnObject(ctx, db.CondemnObjectParams{
-				Disposal: by[i].DisposalID, Package: by[i].PackageID, TenantID: r.tenant, Key: r.o.Key, Sha256: r.o.Sha256, Size: r.o.Size, What: "found by a restore beside what stands",
-			})
-			if err == nil {
-				err = telemetry.Audit(ctx, tx, telemetry.Act{Action: "object.condemn", Resource: r.o.Key, Detail: map[string]string{"disposal": disposalName(r.tenant, by[i].DisposalID), "report": r.f.Report}})
-			}
-			r.f.note("%s holds bytes of documents that %s destroyed: what stands in it is moved, and the eraser destroys it", r.o.Key, disposalName(r.tenant, by[i].DisposalID))
+	var names []string
+	err := r.s.db.Tx(telemetry.WithActor(ctx, "service:conservation"), r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		err := db.New(tx).LockDisposals(ctx, r.tenant)
+		if err == nil {
+			names, err = condemn(ctx, tx, r.f, r.tenant, nameOf(r.o), r.done.destroyed, "found by a restore beside what stands")
 		}
 		return err
 	})
+	for i := 0; err == nil && i < len(names); i++ {
+		r.f.note("%s holds bytes of documents that %s destroyed: what stands in it is moved, and the eraser destroys it", r.o.Key, names[i])
+	}
+	return err
 }
 
 // takenBefore says that a record tells of an earlier taking of a unit than its row does, with other metadata: a database that was put back had
@@ -184,7 +153,9 @@ func (r *restoring) first(ctx context.Context, tx pgx.Tx, row db.Unit, held []db
 		return slices.ContainsFunc(b, func(x recordFile) bool { return lacks(a, x) })
 	}
 	if lacking(was.Files, u.Files) || lacking(u.Files, was.Files) { // its metadata tell of what came later too
-		r.f.note("%s was taken in twice, with other files: its row keeps the metadata of the second time", unitName(r.tenant, u.Unit))
+		r.try.say(func() {
+			r.f.note("%s was taken in twice, with other files: its row keeps the metadata of the second time", unitName(r.tenant, u.Unit))
+		})
 		return false, nil
 	}
 	raw, err := json.Marshal(u.Facts)
@@ -215,7 +186,7 @@ func (r *restoring) first(ctx context.Context, tx pgx.Tx, row db.Unit, held []db
 	if err != nil {
 		return false, fmt.Errorf("conservation: restore unit %s: %w", u.Unit, err)
 	}
-	r.twice++
+	r.try.twice++
 	return true, nil
 }
 

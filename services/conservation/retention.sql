@@ -87,7 +87,7 @@ SELECT * FROM disposal WHERE id = @id AND tenant_id = @tenant_id;
 SELECT * FROM disposal WHERE tenant_id = @tenant_id ORDER BY id DESC LIMIT 1000;
 
 -- name: ReleasedDisposals :many
-SELECT id, tenant_id FROM disposal WHERE state = 'RELEASED' ORDER BY id LIMIT 1000;
+SELECT id, tenant_id FROM disposal WHERE state = 'RELEASED' AND id > @after ORDER BY id LIMIT @page;
 
 -- name: DisposalItems :many
 SELECT i.*, p.fiscal_year, p.class, p.state AS package_state, p.object_id
@@ -122,7 +122,7 @@ UPDATE disposal SET state = 'PARTIAL', ended_at = @at, last_error = '', report =
 UPDATE disposal SET state = 'COMPLETE', completed_by = @by, completion = @completion WHERE id = @id;
 
 -- name: UnsignedDisposals :many
-SELECT id, tenant_id FROM disposal WHERE report IS NOT NULL AND report_id IS NULL ORDER BY id LIMIT 100;
+SELECT id, tenant_id FROM disposal WHERE report IS NOT NULL AND report_id IS NULL AND id > @after ORDER BY id LIMIT @page;
 
 -- name: SetDisposalReport :execrows
 UPDATE disposal SET report_id = @object WHERE id = @id AND report_id IS NULL;
@@ -199,6 +199,11 @@ ON CONFLICT DO NOTHING;
 INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES (@disposal, @package, @tenant_id, 'object', @key, @sha256, @size, @what, '{conservation}')
 ON CONFLICT (disposal_id, package_id, kind, key) DO UPDATE SET gone = false, state = '';
 
+-- name: CondemnAgain :execrows
+-- What was destroyed and has come back, such as from a backup of its disk, goes as it went.
+UPDATE disposal_object AS d SET gone = false, state = '' WHERE d.tenant_id = @tenant AND d.kind = 'object' AND d.key = @key AND d.gone
+  AND NOT EXISTS (SELECT 1 FROM disposal_object o WHERE o.tenant_id = @tenant AND o.kind = 'object' AND o.key = @key AND NOT o.gone);
+
 -- name: DisposalsOfKeys :many
 -- By which disposals documents of these keys were destroyed, and in which packages.
 SELECT DISTINCT p.disposal_id::uuid AS disposal_id, p.id AS package_id
@@ -208,12 +213,15 @@ WHERE d.tenant_id = @tenant AND d.key_sha256 IN (SELECT sha256(convert_to(@tenan
 -- name: LateObjects :many
 -- Objects that have to go, of packages that the eraser is done with.
 SELECT o.* FROM disposal_object o JOIN disposal_item i ON i.disposal_id = o.disposal_id AND i.package_id = o.package_id
-WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED') ORDER BY o.tenant_id, o.key LIMIT 1000;
+WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED')
+  AND (o.tenant_id, o.key, o.disposal_id, o.package_id) > (@tenant::text, @key::text, @disposal::uuid, @package::uuid)
+ORDER BY o.tenant_id, o.key, o.disposal_id, o.package_id LIMIT @page;
 
 -- name: LateNeighbours :many
 -- Objects that have to go in which files lie that rows lead to.
-SELECT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
-WHERE d.kind = 'object' AND NOT d.gone AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED') ORDER BY o.id LIMIT 1000;
+SELECT DISTINCT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
+WHERE d.kind = 'object' AND NOT d.gone AND o.id > @after AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED')
+ORDER BY o.id LIMIT @page;
 
 -- name: UnitsIn :many
 -- Units whose files an object holds.

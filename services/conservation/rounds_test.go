@@ -347,7 +347,7 @@ func TestRestoreWhileAReceiptComes(t *testing.T) {
 	pid := <-joins
 	r, restored := &restoring{s: h.service, tenant: "acme", f: &findings{}}, make(chan error, 1)
 	go func() {
-		restored <- h.service.db.Tx(ctx, "acme", func(ctx context.Context, tx pgx.Tx) error { return r.page(ctx, tx, []record{whole}) })
+		restored <- r.page(ctx, []record{whole})
 	}()
 	admin, waits := pgtest.Admin(t, h.DB("conservation")), false
 	for end := time.Now().Add(time.Minute); !waits && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

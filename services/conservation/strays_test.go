@@ -9,6 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,19 +165,23 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	h.lay(t, strayKey(4), both, 1)
 	units, objects, found := h.counted(t, "unit"), h.counted(t, "archive_object WHERE kind <> 'report'"), h.counted(t, "search_entry")
 	text := func(f findings) string { return fmt.Sprint(f.Problems) }
-	_, f = h.runCheck(t, inventoryKind, "")
-	require.Equal(t, "PROBLEMS", f.Verdict)
-	require.Contains(t, text(f), strayKey(1)+" second replica: it was destroyed by tenants/acme/disposals/")
-	require.Contains(t, text(f), strayKey(3)+" second replica: no row knows it, and 1 of its 1 units were destroyed")
-	require.Contains(t, text(f), strayKey(4)+" second replica: no row knows it, and 1 of its 2 units were destroyed")
 	_, f = h.runCheck(t, restoreKind, "")
 	require.Equal(t, "PROBLEMS", f.Verdict)
-	require.Contains(t, text(f), strayKey(3)+" no rows are made of 1 units in it")
+	require.Contains(t, text(f), strayKey(1)+" second replica: it was destroyed by tenants/acme/disposals/")
+	require.Contains(t, text(f), strayKey(3)+" no rows are made of 1 units in it: they were destroyed by a disposal: the eraser destroys it")
+	require.Contains(t, text(f), strayKey(4)+" no rows are made of 1 units in it: they were destroyed by a disposal: the eraser destroys it")
 	require.Equal(t, units, h.counted(t, "unit"))
 	require.Equal(t, objects, h.counted(t, "archive_object WHERE kind <> 'report'"))
 	require.Equal(t, found, h.counted(t, "search_entry"))
+	_, f = h.runCheck(t, inventoryKind, "")
+	require.Equal(t, "GOOD", f.Verdict, "it is the eraser's now: %+v", f)
+	h.eraseUntil(t, "all are gone", func() bool { return h.counted(t, "disposal_object WHERE kind = 'object' AND NOT gone") == 0 })
+	for _, n := range []int{1, 3, 4} {
+		h.nowhere(t, strayKey(n))
+	}
 
 	// What is lost is made again, and what was destroyed beside it is not.
+	h.lay(t, strayKey(5), both, 1)
 	h.admin(t, `SET session_replication_role = replica`)
 	h.admin(t, `DELETE FROM search_entry`)
 	h.admin(t, `DELETE FROM unit_file WHERE unit_id IN (SELECT id FROM unit WHERE fiscal_year = 2011)`)
@@ -184,6 +191,120 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	require.Equal(t, units, h.counted(t, "unit"))
 	require.Equal(t, 2, h.counted(t, "unit WHERE state = 'DESTROYED'"))
 	require.Equal(t, 1, h.counted(t, "search_entry"))
+}
+
+// TestStraysOfTheDestroyed: objects that no row knows hold documents that were destroyed, in either replica. Where all else in them stands elsewhere
+// the inventory leaves them to the eraser; one whose neighbour's own bytes are damaged stays for a person, and so does one that came back when those
+// of its neighbour are lost.
+func TestStraysOfTheDestroyed(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	h.settleAll(t, []*invoicev1.InvoiceSettled{h.old(t, 1, 2010), h.old(t, 2, 2011)})
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
+	both := h.bundle(t)
+	h.destroy(t, h.release(t, h.closed(t, 2010, "FISC")))
+	own := h.holding(t, 0, textOf("2"))
+	require.Len(t, own, 1)
+	inventory := func(want string, keys ...string) {
+		t.Helper()
+		_, f := h.runCheck(t, inventoryKind, "")
+		for _, key := range keys {
+			require.Contains(t, fmt.Sprint(f.Problems), key+" "+want)
+		}
+	}
+	h.lay(t, strayKey(1), both, 0)
+	h.lay(t, strayKey(2), both, 1)
+	h.admin(t, `UPDATE archive_copy c SET state = 'OWED', tried_at = now() + interval '1 hour' FROM archive_object o WHERE o.id = c.object_id AND o.key = '`+own[0]+`'`)
+	inventory("second replica: no row knows it, and 1 of its 2 units were destroyed by a disposal: remove it by hand, once what stands of it has a good copy elsewhere", strayKey(2))
+	require.Zero(t, h.counted(t, "disposal_object WHERE kind = 'object' AND NOT gone"))
+	h.admin(t, `UPDATE archive_copy SET state = 'GOOD', tried_at = NULL`)
+	inventory("primary replica: no row knows it, and 1 of its 2 units were destroyed by a disposal: the eraser destroys it", strayKey(1))
+	inventoried := h.counted(t, "audit_entry WHERE action = 'object.condemn'")
+	require.Equal(t, 2, inventoried, "each by the disposal of its document")
+	h.eraseUntil(t, "both are gone", func() bool { return h.counted(t, "disposal_object WHERE kind = 'object' AND NOT gone") == 0 })
+	h.nowhere(t, strayKey(1))
+	h.nowhere(t, strayKey(2))
+	h.nowhereText(t, textOf("1"))
+	h.readable(t)
+
+	// With what its list does not tell of, or other files of a document than its row has, it is for a person.
+	for n, change := range map[int]func(z *zip.Writer, name string, raw []byte) (string, []byte){
+		3: func(z *zip.Writer, name string, raw []byte) (string, []byte) {
+			if name == intakeList {
+				w, err := z.Create(uuid.NewString() + "/00_transmitted_00000000")
+				require.NoError(t, err)
+				_, err = w.Write([]byte("x"))
+				require.NoError(t, err)
+			}
+			return name, raw
+		},
+		4: func(_ *zip.Writer, name string, raw []byte) (string, []byte) {
+			if name == intakeList {
+				sum := sha256.Sum256([]byte(textOf("2")))
+				raw = bytes.Replace(raw, []byte(hex.EncodeToString(sum[:])), []byte(strings.Repeat("0", 64)), 1)
+			}
+			return name, raw
+		},
+	} {
+		h.lay(t, strayKey(n), rewritten(t, both, change), 1)
+		inventory("second replica: no row knows it, and 1 of its 2 units were destroyed by a disposal: remove it by hand, once it is known what else is in it", strayKey(n))
+	}
+	require.Zero(t, h.counted(t, "disposal_object WHERE kind = 'object' AND NOT gone"))
+}
+
+// rewritten is a ZIP with its entries changed.
+func rewritten(t *testing.T, raw []byte, change func(z *zip.Writer, name string, raw []byte) (string, []byte)) []byte {
+	t.Helper()
+	from, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, e := range from.File {
+		content, err := contentOf(e)
+		require.NoError(t, err)
+		name, content := change(z, e.Name, content)
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		require.NoError(t, err)
+		_, err = w.Write(content)
+		require.NoError(t, err)
+	}
+	require.NoError(t, z.Close())
+	return out.Bytes()
+}
+
+// TestCameBackWithTheOnlyBytes: an object that a disposal destroyed comes back from a backup, and has the only bytes of another document: it stays
+// for a person until that has its own again.
+func TestCameBackWithTheOnlyBytes(t *testing.T) {
+	t.Parallel()
+	h, name, key := openBeside(t, 2010, 2011)
+	raw := objectsOn(t, h.disks[1])[key]
+	own := h.holding(t, 0, textOf("2"))
+	own = slices.DeleteFunc(own, func(k string) bool { return k == key })
+	require.Len(t, own, 1)
+	h.destroy(t, name)
+	h.nowhere(t, key)
+	h.lay(t, key, raw, 0)
+	for i := range h.disks {
+		require.NoError(t, os.Rename(h.objectPath(i, own[0]), filepath.Join(h.dir, fmt.Sprint("away", i))))
+	}
+	_, f := h.runCheck(t, inventoryKind, "")
+	require.Contains(t, fmt.Sprint(f.Problems), key+" primary replica: it was destroyed by "+name+" and is there again, such as from a backup: remove it by hand")
+	_, err := h.eraser(t).Run(context.Background())
+	require.NoError(t, err)
+	require.Contains(t, h.holding(t, 0, textOf("2")), key)
+
+	for i := range h.disks {
+		require.NoError(t, os.Rename(filepath.Join(h.dir, fmt.Sprint("away", i)), h.objectPath(i, own[0])))
+	}
+	_, f = h.runCheck(t, inventoryKind, "")
+	require.Contains(t, fmt.Sprint(f.Problems), "such as from a backup: remove it by hand, once what stands of it has a good copy elsewhere", "it is damaged, as far as anybody knows")
+	h.admin(t, `DELETE FROM archive_damage`)
+	h.admin(t, `UPDATE archive_copy SET state = 'GOOD'`)
+	_, f = h.runCheck(t, inventoryKind, "")
+	require.Contains(t, fmt.Sprint(f.Problems), "such as from a backup: the eraser destroys it once more")
+	h.eraseUntil(t, "it is gone", func() bool { return h.counted(t, "disposal_object WHERE kind = 'object' AND NOT gone") == 0 })
+	h.nowhere(t, key)
+	h.readable(t)
 }
 
 // TestRepeatsAreNotWrittenAgain: the event of a document that is kept or destroyed may come once more beside those of others. What it

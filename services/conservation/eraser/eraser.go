@@ -89,26 +89,44 @@ func (e *Eraser) Run(ctx context.Context) (Done, error) {
 	if err != nil {
 		return done, err
 	}
-	var released []db.ReleasedDisposalsRow
-	err = e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		released, err = db.New(tx).ReleasedDisposals(ctx)
-		return err
-	})
+	err = e.released(ctx, &done)
 	if err != nil {
-		return done, fmt.Errorf("eraser: released disposals: %w", err)
-	}
-	for _, d := range released {
-		err = e.disposal(ctx, d.TenantID, d.ID, &done)
-		if err != nil {
-			return done, fmt.Errorf("eraser: disposal %s: %w", d.ID, err)
-		}
+		return done, fmt.Errorf("eraser: %w", err)
 	}
 	err = e.late(ctx, &done)
 	if err != nil {
 		return done, fmt.Errorf("eraser: %w", err)
 	}
 	return done, nil
+}
+
+// atOnce is how many rows of a sweep are read at a time. Each goes through all of them: what waits, such as for the end of a lock, keeps nothing
+// that comes after it waiting.
+const atOnce = 100
+
+// released goes on with every disposal that is released.
+func (e *Eraser) released(ctx context.Context, done *Done) error {
+	for next := (db.ReleasedDisposalsParams{Page: atOnce}); ; {
+		var list []db.ReleasedDisposalsRow
+		err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			list, err = db.New(tx).ReleasedDisposals(ctx, next)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("released disposals: %w", err)
+		}
+		for _, d := range list {
+			err = e.disposal(ctx, d.TenantID, d.ID, done)
+			if err != nil {
+				return fmt.Errorf("disposal %s: %w", d.ID, err)
+			}
+			next.After = d.ID
+		}
+		if len(list) < atOnce {
+			return nil
+		}
+	}
 }
 
 // behind refuses to go by a database that was put back from a backup: it may have forgotten what holds documents.

@@ -17,40 +17,49 @@ import (
 // late destroys objects that came to light when the eraser was done with the package whose documents are in them: a restore found them beside
 // documents that stand, which the service has moved, or the package was being brought into the replicas meanwhile.
 func (e *Eraser) late(ctx context.Context, done *Done) error {
-	var list []db.DisposalObject
-	err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		var err error
-		list, err = db.New(tx).LateObjects(ctx)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("objects that came to light: %w", err)
-	}
-	for _, o := range list {
-		said, err := e.lateObject(ctx, o)
+	for next := (db.LateObjectsParams{Page: atOnce}); ; {
+		var list []db.DisposalObject
+		err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			list, err = db.New(tx).LateObjects(ctx, next)
+			return err
+		})
 		if err != nil {
-			f := fault.Of(err)
-			if ctx.Err() != nil || (f.Kind != fault.KindUnavailable && f.Kind != fault.KindPrecondition) {
+			return fmt.Errorf("objects that came to light: %w", err)
+		}
+		for _, o := range list {
+			err = e.lateOne(ctx, o, done)
+			if err != nil {
 				return err
 			}
-			said = f.Error()
+			next.Tenant, next.Key, next.Disposal, next.Package = o.TenantID, o.Key, o.DisposalID, o.PackageID
 		}
-		if said != "" {
-			if !strings.Contains(said, o.Key) {
-				said = o.Key + ": " + said
-			}
-			err = e.waits(ctx, o.TenantID, o.DisposalID, db.DisposalItemsRow{PackageID: o.PackageID}, said, done)
-		} else {
-			done.Late++
-			err = e.DB.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-				return db.New(tx).EndObjectTrouble(ctx, db.EndObjectTroubleParams{ID: o.DisposalID, Key: o.Key})
-			})
-		}
-		if err != nil {
-			return err
+		if len(list) < atOnce {
+			return nil
 		}
 	}
-	return nil
+}
+
+// lateOne destroys one, or says in its disposal why not.
+func (e *Eraser) lateOne(ctx context.Context, o db.DisposalObject, done *Done) error {
+	said, err := e.lateObject(ctx, o)
+	if err != nil {
+		f := fault.Of(err)
+		if ctx.Err() != nil || (f.Kind != fault.KindUnavailable && f.Kind != fault.KindPrecondition) {
+			return err
+		}
+		said = f.Error()
+	}
+	if said != "" {
+		if !strings.Contains(said, o.Key) {
+			said = o.Key + ": " + said
+		}
+		return e.waits(ctx, o.TenantID, o.DisposalID, db.DisposalItemsRow{PackageID: o.PackageID}, said, done)
+	}
+	done.Late++
+	return e.DB.Tx(ctx, o.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		return db.New(tx).EndObjectTrouble(ctx, db.EndObjectTroubleParams{ID: o.DisposalID, Key: o.Key})
+	})
 }
 
 func (e *Eraser) lateObject(ctx context.Context, o db.DisposalObject) (said string, err error) {

@@ -72,6 +72,37 @@ func (q *Queries) EvidenceWithoutRow(ctx context.Context, arg EvidenceWithoutRow
 	return items, nil
 }
 
+const keysInGoodHands = `-- name: KeysInGoodHands :many
+SELECT u.unit_key FROM unit u WHERE u.tenant_id = $1 AND u.unit_key = ANY($2::text[]) AND NOT EXISTS (
+    SELECT 1 FROM unit_file f WHERE f.unit_id = u.id AND f.object_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM archive_copy c WHERE c.object_id = f.object_id AND c.state = 'GOOD'))
+`
+
+type KeysInGoodHandsParams struct {
+	Tenant string
+	Keys   []string
+}
+
+// Which of these unit keys the archive has with a good copy of every file.
+func (q *Queries) KeysInGoodHands(ctx context.Context, arg KeysInGoodHandsParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, keysInGoodHands, arg.Tenant, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var unit_key string
+		if err := rows.Scan(&unit_key); err != nil {
+			return nil, err
+		}
+		items = append(items, unit_key)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const keysKnown = `-- name: KeysKnown :many
 SELECT unit_key FROM unit WHERE tenant_id = $1 AND unit_key = ANY($2::text[])
 `

@@ -201,6 +201,25 @@ func (q *Queries) CompleteDisposal(ctx context.Context, arg CompleteDisposalPara
 	return err
 }
 
+const condemnAgain = `-- name: CondemnAgain :execrows
+UPDATE disposal_object AS d SET gone = false, state = '' WHERE d.tenant_id = $1 AND d.kind = 'object' AND d.key = $2 AND d.gone
+  AND NOT EXISTS (SELECT 1 FROM disposal_object o WHERE o.tenant_id = $1 AND o.kind = 'object' AND o.key = $2 AND NOT o.gone)
+`
+
+type CondemnAgainParams struct {
+	Tenant string
+	Key    string
+}
+
+// What was destroyed and has come back, such as from a backup of its disk, goes as it went.
+func (q *Queries) CondemnAgain(ctx context.Context, arg CondemnAgainParams) (int64, error) {
+	result, err := q.db.Exec(ctx, condemnAgain, arg.Tenant, arg.Key)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const condemnObject = `-- name: CondemnObject :exec
 INSERT INTO disposal_object (disposal_id, package_id, tenant_id, kind, key, sha256, size, what, found_by) VALUES ($1, $2, $3, 'object', $4, $5, $6, $7, '{conservation}')
 ON CONFLICT (disposal_id, package_id, kind, key) DO UPDATE SET gone = false, state = ''
@@ -1040,9 +1059,15 @@ func (q *Queries) KeysDestroyed(ctx context.Context, arg KeysDestroyedParams) ([
 }
 
 const lateNeighbours = `-- name: LateNeighbours :many
-SELECT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
-WHERE d.kind = 'object' AND NOT d.gone AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED') ORDER BY o.id LIMIT 1000
+SELECT DISTINCT o.id, o.tenant_id FROM disposal_object d JOIN archive_object o ON o.key = d.key AND o.tenant_id = d.tenant_id
+WHERE d.kind = 'object' AND NOT d.gone AND o.id > $1 AND EXISTS (SELECT 1 FROM unit_file f JOIN unit u ON u.id = f.unit_id WHERE f.object_id = o.id AND u.state <> 'DESTROYED')
+ORDER BY o.id LIMIT $2
 `
+
+type LateNeighboursParams struct {
+	After uuid.UUID
+	Page  int32
+}
 
 type LateNeighboursRow struct {
 	ID       uuid.UUID
@@ -1050,8 +1075,8 @@ type LateNeighboursRow struct {
 }
 
 // Objects that have to go in which files lie that rows lead to.
-func (q *Queries) LateNeighbours(ctx context.Context) ([]LateNeighboursRow, error) {
-	rows, err := q.db.Query(ctx, lateNeighbours)
+func (q *Queries) LateNeighbours(ctx context.Context, arg LateNeighboursParams) ([]LateNeighboursRow, error) {
+	rows, err := q.db.Query(ctx, lateNeighbours, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -1072,12 +1097,28 @@ func (q *Queries) LateNeighbours(ctx context.Context) ([]LateNeighboursRow, erro
 
 const lateObjects = `-- name: LateObjects :many
 SELECT o.disposal_id, o.package_id, o.tenant_id, o.kind, o.key, o.sha256, o.size, o.gone, o.what, o.found_by, o.state, o.mark, o.note FROM disposal_object o JOIN disposal_item i ON i.disposal_id = o.disposal_id AND i.package_id = o.package_id
-WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED') ORDER BY o.tenant_id, o.key LIMIT 1000
+WHERE o.kind = 'object' AND NOT o.gone AND i.state IN ('ERASED', 'DESTROYED')
+  AND (o.tenant_id, o.key, o.disposal_id, o.package_id) > ($1::text, $2::text, $3::uuid, $4::uuid)
+ORDER BY o.tenant_id, o.key, o.disposal_id, o.package_id LIMIT $5
 `
 
+type LateObjectsParams struct {
+	Tenant   string
+	Key      string
+	Disposal uuid.UUID
+	Package  uuid.UUID
+	Page     int32
+}
+
 // Objects that have to go, of packages that the eraser is done with.
-func (q *Queries) LateObjects(ctx context.Context) ([]DisposalObject, error) {
-	rows, err := q.db.Query(ctx, lateObjects)
+func (q *Queries) LateObjects(ctx context.Context, arg LateObjectsParams) ([]DisposalObject, error) {
+	rows, err := q.db.Query(ctx, lateObjects,
+		arg.Tenant,
+		arg.Key,
+		arg.Disposal,
+		arg.Package,
+		arg.Page,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -1563,16 +1604,21 @@ func (q *Queries) ReleaseDisposalOnce(ctx context.Context, arg ReleaseDisposalOn
 }
 
 const releasedDisposals = `-- name: ReleasedDisposals :many
-SELECT id, tenant_id FROM disposal WHERE state = 'RELEASED' ORDER BY id LIMIT 1000
+SELECT id, tenant_id FROM disposal WHERE state = 'RELEASED' AND id > $1 ORDER BY id LIMIT $2
 `
+
+type ReleasedDisposalsParams struct {
+	After uuid.UUID
+	Page  int32
+}
 
 type ReleasedDisposalsRow struct {
 	ID       uuid.UUID
 	TenantID string
 }
 
-func (q *Queries) ReleasedDisposals(ctx context.Context) ([]ReleasedDisposalsRow, error) {
-	rows, err := q.db.Query(ctx, releasedDisposals)
+func (q *Queries) ReleasedDisposals(ctx context.Context, arg ReleasedDisposalsParams) ([]ReleasedDisposalsRow, error) {
+	rows, err := q.db.Query(ctx, releasedDisposals, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -1877,16 +1923,21 @@ func (q *Queries) UnitsToTellOf(ctx context.Context, package_ uuid.UUID) ([]Unit
 }
 
 const unsignedDisposals = `-- name: UnsignedDisposals :many
-SELECT id, tenant_id FROM disposal WHERE report IS NOT NULL AND report_id IS NULL ORDER BY id LIMIT 100
+SELECT id, tenant_id FROM disposal WHERE report IS NOT NULL AND report_id IS NULL AND id > $1 ORDER BY id LIMIT $2
 `
+
+type UnsignedDisposalsParams struct {
+	After uuid.UUID
+	Page  int32
+}
 
 type UnsignedDisposalsRow struct {
 	ID       uuid.UUID
 	TenantID string
 }
 
-func (q *Queries) UnsignedDisposals(ctx context.Context) ([]UnsignedDisposalsRow, error) {
-	rows, err := q.db.Query(ctx, unsignedDisposals)
+func (q *Queries) UnsignedDisposals(ctx context.Context, arg UnsignedDisposalsParams) ([]UnsignedDisposalsRow, error) {
+	rows, err := q.db.Query(ctx, unsignedDisposals, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}

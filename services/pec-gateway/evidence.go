@@ -124,17 +124,22 @@ func (s *Service) addMessage(ctx context.Context, b *bundle, e *evidence, row db
 	if err != nil {
 		return nil // the bytes are there, and nothing else is known
 	}
+	var cuts []string
 	if len(r.DaticertXML) > 0 {
-		err = b.add(name+"-daticert.xml", strings.NewReader(string(r.DaticertXML)))
+		file := name + "-daticert.xml"
+		err = b.add(file, strings.NewReader(string(r.DaticertXML)))
 		if err != nil {
 			return err
 		}
+		cuts = append(cuts, cutStep(r, r.DaticertPart, name, file))
 	}
 	if original, err := r.OriginalMessage(); err == nil && original != nil {
-		err = b.add(name+"-postacert.eml", original.Raw())
+		file := name + "-postacert.eml"
+		err = b.add(file, original.Raw())
 		if err != nil {
 			return err
 		}
+		cuts = append(cuts, cutStep(r, r.Original, name, file))
 	}
 	reports := e.reports[row.ID.String()]
 	for i, rep := range reports {
@@ -151,9 +156,17 @@ func (s *Service) addMessage(ctx context.Context, b *bundle, e *evidence, row db
 			return err
 		}
 	}
-	if len(reports) > 0 && r.P7S != nil {
-		*steps = append(*steps, opensslStep(name, reports[len(reports)-1]))
+	if len(reports) == 0 || r.P7S == nil {
+		return nil
 	}
+	last := reports[len(reports)-1]
+	if !last.Proven {
+		// The commands of the guide stop at the first that fails: what nobody claims to hold is no part of them.
+		*steps = append(*steps, fmt.Sprintf("# %s.eml is not proven (%s): %s-report-%d.json says why. What openssl says of it:\n# %s",
+			name, last.Status, name, len(reports), opensslStep(name, last)))
+		return nil
+	}
+	*steps = append(*steps, strings.Join(append([]string{opensslStep(name, last)}, cuts...), "\n"))
 	return nil
 }
 
@@ -165,25 +178,46 @@ func opensslStep(name string, rep db.Report) string {
 	if json.Unmarshal(rep.Report, &rec) == nil && rec.Report != nil && !rec.JudgedAt.IsZero() {
 		at = rec.JudgedAt
 	}
-	return fmt.Sprintf("openssl cms -verify -inform SMIME -in %s.eml -CAfile authorities.pem -purpose smimesign -attime %d -out /dev/null", name, at.Unix())
+	return fmt.Sprintf("openssl cms -verify -inform SMIME -in %[1]s.eml -CAfile authorities.pem -purpose smimesign -attime %[2]d -out %[1]s.signed", name, at.Unix())
 }
 
+// cutStep is the command that cuts a part out of what openssl found signed and compares it with its file: the file alone is
+// no provider's word.
+func cutStep(r *pec.Reading, p *pec.Part, name, file string) string {
+	if r.Signed == nil || p.BodyStart < r.Signed.Start || p.End > r.Signed.End {
+		return fmt.Sprintf("# %s is no part of what is signed", file)
+	}
+	decode := ""
+	switch p.Encoding {
+	case "", "7bit", "8bit", "binary":
+	case "base64":
+		decode = " | tr -cd A-Za-z0-9+/= | base64 -d"
+	case "quoted-printable":
+		decode = " | python3 -m quopri -d"
+	default:
+		return fmt.Sprintf("# %s is in %s.signed, encoded as %q: compare it by hand", file, name, p.Encoding)
+	}
+	return fmt.Sprintf("tail -c +%d %s.signed | head -c %d%s | cmp - %s", p.BodyStart-r.Signed.Start+1, name, p.End-p.BodyStart, decode, file)
+}
+
+// verifyText is the guide: a shell runs it as it stands, and a person reads it.
 func verifyText(e *evidence, steps []string) string {
 	var t strings.Builder
-	t.WriteString("Evidence about one certified message, to be verified without the platform that kept it.\n\n")
-	t.WriteString("1. The files are those that were packed:\n\n   sha256sum -c SHA256SUMS\n\n")
-	t.WriteString("2. Each message is as its provider signed it:\n\n")
+	t.WriteString("# Evidence about one certified message, to be verified without the platform that kept it.\n" +
+		"# sh -ex VERIFY.txt, in this folder, does it: the first thing that does not hold ends it.\n\n" +
+		"# 1. The files are those that were packed.\n\nsha256sum -c SHA256SUMS\n\n" +
+		"# 2. Each message is as its provider signed it, and the files beside it are cut out of what was signed.\n")
 	for _, step := range steps {
-		t.WriteString("   " + step + "\n")
+		t.WriteString("\n" + step + "\n")
 	}
 	if len(steps) == 0 {
-		t.WriteString("   (nothing here carries a provider's signature)\n")
+		t.WriteString("# (nothing here carries a provider's signature)\n")
 	}
-	t.WriteString("\n   authorities.pem holds the authorities that the platform trusted. Whoever doubts them compares them with\n" +
-		"   those of the supervisory body.\n\n3. What the providers certify is in the *-daticert.xml files, which are parts of the signed messages.\n" +
-		"   The *-report-*.json files are what the platform found, and by which trust list.\n\n")
+	t.WriteString("\n# authorities.pem holds the authorities that the platform trusted. Whoever doubts them compares them with those of\n" +
+		"# the supervisory body. What the providers certify is in the *-daticert.xml files; the *-report-*.json files are what\n" +
+		"# the platform found, and by which trust list.\n")
 	if e.row.Direction == 2 {
-		t.WriteString("message.eml is what was handed over for sending; the provider's receipts are about it.\n")
+		t.WriteString("# message.eml is what was handed over for sending: its Message-ID is the <msgid> that the receipts name.\n")
 	}
 	return t.String()
 }

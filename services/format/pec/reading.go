@@ -21,9 +21,11 @@ type Reading struct {
 	Nested bool
 
 	// Daticert is the one daticert.xml that is a direct child of the signed multipart/mixed; nil
-	// when there is none, or when there are two. DaticertXML is the file as decoded.
-	Daticert    *Daticert
-	DaticertXML []byte
+	// when there is none, or when there are two. DaticertXML is the file as decoded, DaticertPart
+	// the part that it was decoded from.
+	Daticert     *Daticert
+	DaticertXML  []byte
+	DaticertPart *Part
 	// Original is postacert.eml of certified mail, or the message in an anomaly envelope.
 	Original *Part
 
@@ -145,7 +147,7 @@ func (r *Reading) readDaticert(p *Part) error {
 		}
 		return err
 	}
-	r.DaticertXML = raw
+	r.DaticertXML, r.DaticertPart = raw, p
 	d, fs, err := parseDaticert(raw, r.lim.Daticert)
 	if err != nil {
 		r.Findings.add(CodeBadDaticert, Doubt, p.Start, "%v", err)

@@ -22,6 +22,9 @@ import (
 // errOvertaken ends an attempt that another process has given up.
 var errOvertaken = errors.New("this attempt was given up by another process")
 
+// errAnswered ends an attempt at a message that its provider has, as a receipt shows.
+var errAnswered = errors.New("a receipt shows that the provider has the message")
+
 // attempt hands the message over once.
 func (s *Service) attempt(ctx context.Context, w *handover) *submit.Result {
 	password, err := s.keys.get(ctx, w.box.TenantID, w.box.ID)
@@ -59,6 +62,13 @@ func (s *Service) sendingAt(address string, rules submit.Rules) submit.Server {
 // up it cannot be marked any more, so only one process can end a message.
 func (s *Service) markDot(ctx context.Context, w *handover) error {
 	return s.db.Tx(ctx, w.box.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		came, err := q(tx).ReceiptCame(ctx, db.ReceiptCameParams{TenantID: w.box.TenantID, MessageID: w.message.ID})
+		if err != nil {
+			return err
+		}
+		if came {
+			return errAnswered
+		}
 		now := pg.Time(s.now())
 		n, err := q(tx).MarkDot(ctx, db.MarkDotParams{TenantID: w.box.TenantID, MessageID: w.message.ID, Number: w.number, DotAt: &now})
 		if err == nil && n == 0 {

@@ -215,6 +215,18 @@ func (s *Service) choose(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, n
 		if err != nil {
 			return nil, time.Time{}, err
 		}
+		came, err := q(tx).ReceiptCame(ctx, db.ReceiptCameParams{TenantID: next.TenantID, MessageID: next.MessageID})
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		if came { // the provider has it, whatever was concluded or decided before: it does not leave a second time
+			next.Step = stepDone
+			err = keepSending(ctx, tx, next, now)
+			if err != nil {
+				return nil, time.Time{}, err
+			}
+			continue
+		}
 		if next.Attempts > 0 && now.Sub(next.CreateTime) > s.cfg.Sending.GiveUpAfter && next.UnknownAt == nil {
 			err = s.giveUp(ctx, tx, next, now)
 			if err != nil {

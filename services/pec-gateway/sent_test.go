@@ -72,3 +72,47 @@ func TestA4A5UnknownAnswered(t *testing.T) {
 	require.Empty(t, heard[*pecv1.DeliveryDecisionNeeded](p.house))
 	p.everything()
 }
+
+// TestA4AnsweredBeforeTheSecondSending: a person decided to send again, and while the message waits for its turn a receipt shows that
+// the provider has it. It does not leave a second time. TESTPLAN A3, A4; invariant I3.
+func TestA4AnsweredBeforeTheSecondSending(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, "")
+	p.believe()
+	p.fault(client.FaultPECCutAfter)
+	for _, tipo := range []string{"accettazione", "avvenuta-consegna"} {
+		p.fault(client.FaultPECLate, func(f *client.Fault) { f.Type, f.After = tipo, "2h" })
+	}
+	m := p.send(recipient)
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	require.Len(t, p.submissions(), 1)
+
+	p.suspend(true)
+	_, err := p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{
+		Name: m.GetName(), Decision: pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND, Reason: "the provider's log has nothing", AcceptSecondSending: true})
+	require.NoError(t, err)
+	p.eventually("the queue is held", func() bool { return p.way(m).GetHeld() != "" })
+	p.pass(2*time.Hour + time.Minute)
+	p.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+	p.suspend(false)
+	next := p.send("altro@beta.test")
+	p.resume()
+	p.reaches(next, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+
+	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	for _, a := range d.GetAttempts()[1:] {
+		require.Nil(t, a.GetDotTime(), "it left once more: %v", a)
+	}
+	require.Equal(t, []string{m.GetMessageId(), next.GetMessageId()}, p.sentIDs())
+	require.Empty(t, p.get(m.GetName()).GetContradictions())
+	p.everything()
+}
+
+// sentIDs are the Message-IDs that the provider took, in order.
+func (p *post) sentIDs() []string {
+	var out []string
+	for _, s := range p.submissions() {
+		out = append(out, s.MsgID)
+	}
+	return out
+}

@@ -660,6 +660,23 @@ func (q *Queries) OpenQueue(ctx context.Context, arg OpenQueueParams) error {
 	return err
 }
 
+const receiptCame = `-- name: ReceiptCame :one
+SELECT EXISTS (SELECT FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id IS NOT NULL AND struck_time IS NULL)::boolean
+`
+
+type ReceiptCameParams struct {
+	TenantID  string
+	MessageID uuid.UUID
+}
+
+// A receipt that counts shows that the provider has a message.
+func (q *Queries) ReceiptCame(ctx context.Context, arg ReceiptCameParams) (bool, error) {
+	row := q.db.QueryRow(ctx, receiptCame, arg.TenantID, arg.MessageID)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const requestOf = `-- name: RequestOf :one
 SELECT request_id FROM sending WHERE tenant_id = $1 AND message_id = $2
 `

@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"ceralacca.dev/services/internal/run"
@@ -41,6 +42,9 @@ type Config struct {
 	Workers int `yaml:"workers"`
 	// MaxMessage is the largest message in bytes that is read; larger ones are archived unread.
 	MaxMessage int64 `yaml:"max_message"`
+	// SentFolders are the names of the folder of what was sent, where a server marks none as such (RFC 6154), at the top or in the
+	// INBOX: what stands in it was not received.
+	SentFolders []string `yaml:"sent_folders"`
 	// ReceiptsFile adds to what is known of receipts that mean something else with single providers, JSON as in receipts.json.
 	ReceiptsFile string `yaml:"receipts_file"`
 	// Sending is how messages leave.
@@ -126,7 +130,8 @@ func defaultConfig() Config {
 		Vault:     VaultConfig{KV: "secret", AppRole: "approle", Timeout: 5 * time.Second},
 		PollEvery: time.Minute, IdleFor: 20 * time.Minute, SessionFor: time.Hour, RetryEvery: 30 * time.Second, RetryMost: 15 * time.Minute, LoginRetry: 40 * time.Minute,
 		Timeout: time.Minute, Lease: 30 * time.Second, Mailboxes: 500, Workers: 4, MaxMessage: 200 << 20,
-		Desk: defaultDesk(), Revocation: defaultRevocation(), Archive: defaultArchive(),
+		SentFolders: []string{"Sent", "Sent Items", "Sent Messages", "Posta inviata", "Inviata", "Inviati", "Elementi inviati"},
+		Desk:        defaultDesk(), Revocation: defaultRevocation(), Archive: defaultArchive(),
 		// spec: RFC5321 §4.5.3.2.6: ten minutes for the answer to the final dot
 		Sending: SendingConfig{
 			Workers: 8, AnswerTimeout: 10 * time.Minute, UnknownAfter: 30 * time.Minute, GiveUpAfter: 48 * time.Hour, RetryEvery: 30 * time.Second,
@@ -163,6 +168,7 @@ func (c *Config) Validate() error {
 	bad(c.Mailboxes < 1 || c.Mailboxes > 10000, "mailboxes", "must be between 1 and 10000")
 	bad(c.Workers < 1 || c.Workers > 256, "workers", "must be between 1 and 256")
 	bad(c.MaxMessage < 1<<20, "max_message", "must be 1048576 at least: receipts with their originals are larger than that")
+	bad(slices.Contains(c.SentFolders, ""), "sent_folders", "an empty name is none of a folder")
 	d := c.Sending
 	bad(d.Workers < 1 || d.Workers > 256, "sending.workers", "must be between 1 and 256")
 	bad(d.AnswerTimeout < 100*time.Millisecond, "sending.answer_timeout", "%s is too short: use 1m to 10m", d.AnswerTimeout)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -109,6 +110,7 @@ func (v *visit) sync(ctx context.Context, c *imap.Client) error {
 		return err
 	}
 	list = slices.DeleteFunc(list, func(f imap.Folder) bool { return slices.ContainsFunc(skipped, f.Is) })
+	markSent(list, v.s.cfg.SentFolders)
 	slices.SortStableFunc(list, func(a, b imap.Folder) int { return inboxLast(a) - inboxLast(b) })
 	status := make([]imap.Status, len(list))
 	total := int64(0)
@@ -172,6 +174,24 @@ func (v *visit) syncFolders(ctx context.Context, c *imap.Client, in *intake, lis
 	return nil
 }
 
+// markSent says which folders hold what was sent, where the server says it of none: those with one of the names, at the top or in the
+// INBOX. A folder of that name further down is its owner's own.
+func markSent(list []imap.Folder, names []string) {
+	const use = `\Sent`
+	if slices.ContainsFunc(list, func(f imap.Folder) bool { return f.Is(use) }) {
+		return
+	}
+	for i, f := range list {
+		name := f.Shown
+		if len(name) > len("INBOX.") && strings.EqualFold(name[:len("INBOX")], "INBOX") && strings.ContainsRune("./", rune(name[len("INBOX")])) {
+			name = name[len("INBOX."):]
+		}
+		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			list[i].Use = append(slices.Clone(f.Use), use)
+		}
+	}
+}
+
 func inboxLast(f imap.Folder) int {
 	if f.Name == "INBOX" {
 		return 1
@@ -194,7 +214,7 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f im
 		return err
 	}
 	inbox := f.Name == "INBOX"
-	unchanged := st.UIDNext != 0 && st.UIDNext <= next || st.Messages == 0 && st.UIDNext == 0
+	unchanged := st.UIDNext != 0 && st.UIDNext == next || st.Messages == 0 && st.UIDNext == 0
 	behind := v.due(f.Name)
 	if unchanged && !inbox && len(behind) == 0 && v.whole == nil {
 		return nil
@@ -210,11 +230,15 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f im
 		}
 	}
 	at := place{folder: f.Name, shown: f.Shown, validity: opened.UIDValidity, sent: f.Is(`\Sent`)}
-	if opened.UIDNext == 0 || opened.UIDNext > next {
+	next, err = v.givenAgain(ctx, c, in, at, next, opened.UIDNext)
+	if err != nil {
+		return err
+	}
+	if opened.UIDNext == 0 || opened.UIDNext != next {
 		err = v.fetchFrom(ctx, c, in, at, next)
 	}
 	if err == nil && v.whole != nil {
-		err = v.fetchMissed(ctx, c, in, at, next, opened.UIDNext)
+		err = v.fetchMissed(ctx, c, in, at, next)
 	}
 	for _, b := range behind { // after what is new: it may cut the connection once more
 		if err != nil {
@@ -223,6 +247,32 @@ func (v *visit) syncFolder(ctx context.Context, c *imap.Client, in *intake, f im
 		err = v.retry(ctx, c, at, b)
 	}
 	return err
+}
+
+// anewPause is how long a folder is not read anew because its numbers are given again.
+const anewPause = 24 * time.Hour
+
+// givenAgain is the number from which a folder is read. A server that was put back to an earlier day, or does not keep the highest number
+// that it gave, gives numbers again under the same UIDVALIDITY: then everything is read again. One that merely says too low a number has
+// the message that was read last; one of several machines that lags behind the others may not, and would have a large folder read again
+// and again: that is done once a day, and what is new to it is read all the same. spec: RFC3501 §2.3.1.1
+func (v *visit) givenAgain(ctx context.Context, c *imap.Client, in *intake, at place, next, uidNext uint32) (uint32, error) {
+	if uidNext == 0 || uidNext >= next {
+		return next, nil
+	}
+	held, err := c.Held([]uint32{next - 1})
+	if err != nil || len(held) > 0 {
+		return next, err
+	}
+	from, key, now := uint32(1), place{folder: v.box.ID.String() + at.folder, validity: at.validity}, v.s.now()
+	if last, done := v.s.anew.Load(key); done && now.Sub(last.(time.Time)) < anewPause { //nolint:forcetypeassert // ours
+		from = uidNext
+	} else {
+		v.s.anew.Store(key, now)
+	}
+	v.s.log.WarnContext(ctx, "a server gives numbers again: a folder is read anew", "mailbox", mailboxName(v.box.TenantID, v.box.ID), "folder", at.shown,
+		"read_to", next, "next", uidNext, "from", from)
+	return from, in.put(batch{at: at, next: from})
 }
 
 // fetchFrom takes in everything from a number on.

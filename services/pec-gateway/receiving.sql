@@ -18,7 +18,7 @@ SELECT @tenant_id::text, @mailbox_id::uuid, @folder::text, @uid_validity::bigint
     nullif((@marks::bytea[])[p], ''::bytea)
 FROM generate_series(1, cardinality(@uids::text[])) p
 ON CONFLICT (tenant_id, mailbox_id, folder, uid_validity, uid) DO UPDATE SET message_id = excluded.message_id, mark = excluded.mark
-    WHERE excluded.mark IS NOT NULL;
+    WHERE excluded.mark IS NOT NULL OR excluded.message_id <> location.message_id;
 
 -- name: InsertReports :exec
 INSERT INTO report (tenant_id, message_id, id, status, proven, report, check_time)

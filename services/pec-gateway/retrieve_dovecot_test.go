@@ -56,6 +56,39 @@ func TestB1UIDValidityAtDovecot(t *testing.T) {
 	h.invariants(box)
 }
 
+// TestB1NumbersGivenAgain: a server that was put back to an earlier day gives numbers again that it had given, under the same
+// UIDVALIDITY. What comes under them is received, what is known is not received twice, and each number leads to what stands there now.
+func TestB1NumbersGivenAgain(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, "", dovecot.Options{})
+	h.believe()
+	h.account(recipient)
+	h.stranger(recipient).say("CREATE Archivio")
+	for _, folder := range []string{"", "Archivio"} {
+		h.deliver(recipient, plain("prima"+folder), dovecot.Delivery{Folder: folder})
+		h.deliver(recipient, plain("seconda"+folder), dovecot.Delivery{Folder: folder})
+	}
+	box := h.keep(recipient)
+	h.kept(box)
+	h.lookedAgain(box)
+	require.NoError(t, h.pauseReading(box))
+	// As if four more had been read before: the server does not know of them, nor that it gave their numbers.
+	h.execute(`UPDATE folder SET next_uid = 7`)
+	h.execute(`INSERT INTO location (tenant_id, mailbox_id, folder, uid_validity, uid, message_id)
+		SELECT tenant_id, mailbox_id, folder, uid_validity, '3', message_id FROM location WHERE uid = '1'`)
+	for _, folder := range []string{"", "Archivio"} {
+		h.deliver(recipient, plain("terza"+folder), dovecot.Delivery{Folder: folder})
+	}
+	_, err := h.api.ResumeMailbox(t.Context(), &pecv1.ResumeMailboxRequest{Name: box.GetName()})
+	require.NoError(t, err)
+	h.kept(box)
+	h.lookedAgain(box)
+	require.Len(t, h.list(box), 6)
+	require.Equal(t, 2, h.query(`SELECT count(*) FROM folder WHERE next_uid = 4`))
+	require.Equal(t, 2, h.query(`SELECT count(*) FROM location l JOIN message m ON m.id = l.message_id WHERE l.uid = '3' AND m.subject LIKE 'terza%'`))
+	h.invariants(box)
+}
+
 // TestB3AnotherProgramDeletes: between our search and our fetch another program deletes one message and moves
 // another; they are passed over, nobody is alarmed, the cursor is behind them, and who looks at the mailbox sees that they were there.
 func TestB3AnotherProgramDeletes(t *testing.T) {
@@ -141,7 +174,7 @@ func (h *house) went(box *pecv1.Mailbox) []string {
 	return out
 }
 
-// pauseReading puts a mailbox to rest and waits until nobody reads it.
+// pauseReading puts a mailbox to rest: who reads it just now writes nothing down any more.
 func (h *house) pauseReading(box *pecv1.Mailbox) error {
 	_, err := h.api.SuspendMailbox(h.t.Context(), &pecv1.SuspendMailboxRequest{Name: box.GetName()})
 	return err
@@ -412,6 +445,43 @@ func TestB10Folders(t *testing.T) {
 		require.True(t, folders[want], "%s among %v", want, folders)
 	}
 	h.eventually("four are told", func() bool { return len(heard[*pecv1.MessageReceived](h)) == 4 })
+	h.invariants(box)
+}
+
+// TestB10SentFolderWithoutAMark: the server says of no folder that it is the one of what was sent (RFC 6154), so its name says it. What the
+// owner sent with another program is kept, told to nobody as received, and no rule sends it on.
+func TestB10SentFolderWithoutAMark(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, quick, dovecot.Options{Prefix: "INBOX."})
+	h.believe()
+	h.account(sender)
+	other := h.stranger(sender)
+	for _, folder := range []string{"Sent", "Posta inviata", "Clienti", "Clienti.Inviata"} {
+		other.say(fmt.Sprintf("CREATE %q", "INBOX."+folder))
+	}
+	w := h.wireTo(h.dovecot.IMAPS())
+	w.alter(func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`\Sent`), []byte(`\Marked`)) })
+	box := h.keep(sender, through(w))
+	h.eventually("the first reading is over", func() bool { return h.box(box).GetSync().GetDone() })
+	_, err := h.policy(box, &pecv1.MailboxPolicy{Rules: []*pecv1.MailRule{{
+		Scope: pecv1.RuleScope_RULE_SCOPE_ORDINARY, Action: pecv1.RuleAction_RULE_ACTION_FORWARD, ForwardTo: "anna@o.test"}}}, "rules")
+	require.NoError(t, err)
+	h.deliver(sender, plain("spedita"), dovecot.Delivery{Folder: "Sent"})
+	h.deliver(sender, plain("inviata"), dovecot.Delivery{Folder: "Posta inviata"})
+	h.deliver(sender, plain("del cliente"), dovecot.Delivery{Folder: "Clienti.Inviata"})
+	h.deliver(sender, plain("normale"))
+	h.kept(box)
+	told := func() (out []string) {
+		for _, ev := range heard[*pecv1.ForwardDue](h) {
+			out = append(out, ev.GetTitle())
+		}
+		slices.Sort(out)
+		return out
+	}
+	h.eventually("two are sent on", func() bool { return len(told()) >= 2 })
+	h.lookedAgain(box)
+	require.Equal(t, []string{"del cliente", "normale"}, told(), "a folder of that name inside another is its owner's own")
+	require.Len(t, heard[*pecv1.MessageReceived](h), 2)
 	h.invariants(box)
 }
 

@@ -64,6 +64,7 @@ type Service struct {
 	web      *http.Client // for revocation lists: public servers only
 	denied   denials
 	noRoom   sync.Map // mailbox -> roomPause
+	anew     sync.Map // place of a folder -> time at which it was read anew
 
 	damaged   atomic.Int64        // messages that the archive does not give back, as last counted
 	readBytes metric.Int64Counter // of the archive

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,9 +95,21 @@ func TestG5ReadOnlyAtDovecot(t *testing.T) {
 	h.eventually("the first reading is over", func() bool { return h.box(box).GetSync().GetDone() })
 	require.Nil(t, h.box(box).GetSync().GetWholeTime())
 	h.execute(`UPDATE unfetched SET next_time = now() + interval '1 day'`)
-	h.execute(`UPDATE folder SET next_uid = next_uid + 5 WHERE name = 'INBOX'`)
-	require.NoError(t, h.dovecot.Repair(recipient))
-	h.deliver(recipient, plain("passata oltre"))
+	other := h.stranger(recipient)
+	h.passOver(box, func(int) int {
+		next := 0
+		require.NoError(t, h.dovecot.Repair(recipient))
+		h.deliver(recipient, plain("passata oltre"))
+		h.eventually("the server knows of it", func() bool {
+			said := other.say("SELECT INBOX")
+			number := regexp.MustCompile(`\[UIDNEXT (\d+)\]`).FindStringSubmatch(said)
+			require.Len(t, number, 2, said)
+			var err error
+			next, err = strconv.Atoi(number[1])
+			return err == nil && strings.Contains(said, "* 3 EXISTS")
+		})
+		return next
+	})
 	h.lookedAgain(box)
 	h.lookedAgain(box)
 	require.Len(t, h.list(box), 1)
@@ -125,6 +139,17 @@ func TestG5ReadOnlyAtDovecot(t *testing.T) {
 	require.Equal(t, 1, h.degraded("MAILBOX_READ_ONLY"))
 	w.when(nil)
 	h.invariants(box)
+}
+
+// passOver has a message come of which the gateway believes that it has read it: comes is given the number that is read next, and gives
+// the one that the server will use next then.
+func (h *house) passOver(box *pecv1.Mailbox, comes func(next int) int) {
+	h.t.Helper()
+	require.NoError(h.t, h.pauseReading(box))
+	next := comes(h.query(`SELECT next_uid FROM folder WHERE name = 'INBOX'`))
+	h.execute(`UPDATE folder SET next_uid = $1 WHERE name = 'INBOX'`, next)
+	_, err := h.api.ResumeMailbox(h.t.Context(), &pecv1.ResumeMailboxRequest{Name: box.GetName()})
+	require.NoError(h.t, err)
 }
 
 // lets says whether the server lets a user in with the password that the gateway has.

@@ -59,9 +59,8 @@ func askWhole(ctx context.Context, tx pgx.Tx, mailbox uuid.UUID, why string, now
 }
 
 // fetchMissed takes in what the open folder has before the number that is read next and that stands nowhere here: no more than
-// what was left behind should. It is looked for where a provider may soon delete everything. A number that the server has not come
-// to yet is put right.
-func (v *visit) fetchMissed(ctx context.Context, c *imap.Client, in *intake, at place, next, uidNext uint32) error {
+// what was left behind should. It is looked for where a provider may soon delete everything.
+func (v *visit) fetchMissed(ctx context.Context, c *imap.Client, in *intake, at place, next uint32) error {
 	uids, err := c.Search(1)
 	if err != nil {
 		return err
@@ -89,9 +88,6 @@ func (v *visit) fetchMissed(ctx context.Context, c *imap.Client, in *intake, at 
 		still := at
 		still.still = true
 		err = v.fetchEach(ctx, c, in, still, uids)
-	}
-	if err == nil && uidNext != 0 && uidNext < next {
-		err = in.put(batch{at: at, next: uidNext})
 	}
 	return err
 }

@@ -105,7 +105,7 @@ SELECT $1::text, $2::uuid, $3::text, $4::bigint, ($5::text[])[p], ($6::uuid[])[p
     nullif(($7::bytea[])[p], ''::bytea)
 FROM generate_series(1, cardinality($5::text[])) p
 ON CONFLICT (tenant_id, mailbox_id, folder, uid_validity, uid) DO UPDATE SET message_id = excluded.message_id, mark = excluded.mark
-    WHERE excluded.mark IS NOT NULL
+    WHERE excluded.mark IS NOT NULL OR excluded.message_id <> location.message_id
 `
 
 type InsertLocationsParams struct {

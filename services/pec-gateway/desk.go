@@ -2,6 +2,7 @@ package pecgateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -93,13 +94,13 @@ func (s *Service) makeNotices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range due {
-		err = s.db.Tx(ctx, d.TenantID, func(ctx context.Context, tx pgx.Tx) error { return s.makeNotice(ctx, tx, d.TenantID, d.MailboxID) })
-		if err != nil {
-			return err
+	for _, d := range due { // what is amiss with one mailbox holds up no other
+		one := s.db.Tx(ctx, d.TenantID, func(ctx context.Context, tx pgx.Tx) error { return s.makeNotice(ctx, tx, d.TenantID, d.MailboxID) })
+		if one != nil {
+			err = errors.Join(err, fmt.Errorf("notice of mailbox %s: %w", d.MailboxID, one))
 		}
 	}
-	return nil
+	return err
 }
 
 func (s *Service) makeNotice(ctx context.Context, tx pgx.Tx, tenant string, mailbox uuid.UUID) error {
@@ -172,35 +173,41 @@ func step(days int) (int32, bool) {
 // warnOfTerms tells of mailboxes and passwords whose end comes near, each warning once.
 func (s *Service) warnOfTerms(ctx context.Context) error {
 	today := dayOf(s.now())
-	return s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	var failed error
+	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := q(tx).PoliciesWithTerms(ctx, dateOf(today.AddDate(0, 0, int(warnings[len(warnings)-1]))))
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			ctx := pg.WithTenant(ctx, r.TenantID)
-			told := db.TermsToldParams{TenantID: r.TenantID, MailboxID: r.MailboxID, WarnedMailbox: r.WarnedMailbox, WarnedPassword: r.WarnedPassword}
-			if r.ExpireOn.Valid {
-				before := r.WarnedMailbox
-				told.WarnedMailbox, err = s.warn(ctx, tx, r, r.ExpireOn.Time, today, r.WarnedMailbox, codeMailboxEnds, codeMailboxEnded,
-					"the contract of the mailbox", "renew it with the provider and give the new date; nothing is sent after the end, and providers delete mailboxes some time later. What is there is fetched")
-				if err == nil && told.WarnedMailbox != before && *told.WarnedMailbox < 0 {
-					err = askWhole(ctx, tx, r.MailboxID, codeMailboxEnded, pg.Time(s.now()))
-				}
-			}
-			if err == nil && r.PasswordDays > 0 && r.PasswordTime != nil {
-				told.WarnedPassword, err = s.warn(ctx, tx, r, passwordEnd(r.PasswordTime, r.PasswordDays), today, r.WarnedPassword, codePasswordEnds, codePasswordEnded,
-					"the password of the mailbox", "change it with the provider, then give it to the platform (ceralacca pec mailbox password)")
-			}
-			if err == nil && (told.WarnedMailbox != r.WarnedMailbox || told.WarnedPassword != r.WarnedPassword) {
-				err = q(tx).TermsTold(ctx, told)
-			}
-			if err != nil {
-				return err
+			one := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return s.warnOne(pg.WithTenant(ctx, r.TenantID), tx, r, today) })
+			if one != nil {
+				failed = errors.Join(failed, fmt.Errorf("terms of mailbox %s: %w", r.MailboxID, one))
 			}
 		}
 		return nil
 	})
+	return errors.Join(failed, err)
+}
+
+func (s *Service) warnOne(ctx context.Context, tx pgx.Tx, r db.PoliciesWithTermsRow, today time.Time) error {
+	var err error
+	told := db.TermsToldParams{TenantID: r.TenantID, MailboxID: r.MailboxID, WarnedMailbox: r.WarnedMailbox, WarnedPassword: r.WarnedPassword}
+	if r.ExpireOn.Valid {
+		told.WarnedMailbox, err = s.warn(ctx, tx, r, r.ExpireOn.Time, today, r.WarnedMailbox, codeMailboxEnds, codeMailboxEnded,
+			"the contract of the mailbox", "renew it with the provider and give the new date; nothing is sent after the end, and providers delete mailboxes some time later. What is there is fetched")
+		if err == nil && told.WarnedMailbox != r.WarnedMailbox && *told.WarnedMailbox < 0 {
+			err = askWhole(ctx, tx, r.MailboxID, codeMailboxEnded, pg.Time(s.now()))
+		}
+	}
+	if err == nil && r.PasswordDays > 0 && r.PasswordTime != nil {
+		told.WarnedPassword, err = s.warn(ctx, tx, r, passwordEnd(r.PasswordTime, r.PasswordDays), today, r.WarnedPassword, codePasswordEnds, codePasswordEnded,
+			"the password of the mailbox", "change it with the provider, then give it to the platform (ceralacca pec mailbox password)")
+	}
+	if err == nil && (told.WarnedMailbox != r.WarnedMailbox || told.WarnedPassword != r.WarnedPassword) {
+		err = q(tx).TermsTold(ctx, told)
+	}
+	return err
 }
 
 func (s *Service) warn(ctx context.Context, tx pgx.Tx, r db.PoliciesWithTermsRow, end, today time.Time, warned *int32, near, passed, what, mend string) (*int32, error) {

@@ -68,13 +68,14 @@ func (s *Service) closeDays(ctx context.Context) error {
 		}
 		for ; !day.After(yesterday) && ctx.Err() == nil; day = day.AddDate(0, 0, 1) {
 			set := &daySet{s: s, box: db.Mailbox{TenantID: d.TenantID, ID: d.MailboxID, Address: d.Address}, day: day, since: d.Since}
-			err = set.close(pg.WithTenant(ctx, d.TenantID))
-			if err != nil {
-				return fmt.Errorf("day %s of mailbox %s: %w", day.Format(time.DateOnly), d.MailboxID, err)
+			one := set.close(pg.WithTenant(ctx, d.TenantID))
+			if one != nil { // its later days wait for this one; other mailboxes do not
+				err = errors.Join(err, fmt.Errorf("day %s of mailbox %s: %w", day.Format(time.DateOnly), d.MailboxID, one))
+				break
 			}
 		}
 	}
-	return nil
+	return err
 }
 
 func (d *daySet) tx(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {

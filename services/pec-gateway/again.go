@@ -89,6 +89,9 @@ func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, ro
 	if err != nil {
 		return false, err
 	}
+	if row.QuarantineCode == codeRejected && j.code == "" && j.isOrdinary() {
+		j.code, j.reason = row.QuarantineCode, row.Quarantine // reading it again lets in nothing that a rule kept away
+	}
 	p := received(box, row.ID, j, ref)
 	aboutID := row.AboutID // what it counted for is told also when it does not any more
 	if about != nil {

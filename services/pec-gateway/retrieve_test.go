@@ -239,6 +239,13 @@ func TestE14OrdinaryMail(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, page.GetMessages(), 1)
 	require.Equal(t, "ORDINARY_REJECTED", page.GetMessages()[0].GetCode())
+	_, err = h.api.ReadMessageAgain(t.Context(), &pecv1.ReadMessageAgainRequest{Name: page.GetMessages()[0].GetName()})
+	require.NoError(t, err)
+	again, err := h.api.ListQuarantinedMessages(t.Context(), &pecv1.ListQuarantinedMessagesRequest{Parent: box.GetName()})
+	require.NoError(t, err)
+	require.Len(t, again.GetMessages(), 1, "read again it is kept away as before")
+	require.Equal(t, page.GetMessages()[0].GetReason(), again.GetMessages()[0].GetReason())
+	require.Len(t, h.list(box), 3)
 	h.eventually("three are told", func() bool { return len(heard[*pecv1.MessageReceived](h)) == 3 })
 	h.invariants(box)
 }

@@ -293,6 +293,7 @@ func (s *Service) bury(ctx context.Context, tenant string, disposal, pkg uuid.UU
 			func() error {
 				return q.BuryDistributions(ctx, db.BuryDistributionsParams{Ids: ids, Said: "documents in it were destroyed by " + disposalName(tenant, disposal)})
 			},
+			func() error { return q.DropDistributionBlobs(ctx, ids) },
 			func() error {
 				return q.DropExportFiles(ctx, db.DropExportFilesParams{TenantID: tenant, Exports: exports})
 			},

@@ -24,6 +24,8 @@ tells of anybody, and asks the other services what they have of the documents in
 need. What nobody needs goes in the next run of this command, and the service makes the signed report: what was erased, by hash, and
 what other documents hold. While it says that copies are being asked for, run it again.
 
+What was stored on the way to distributions (PdD), unsigned or unstamped, goes an hour after it was, once they are ready.
+
 Exit code 1 when something could not be destroyed now.`,
 	Run: erase,
 }
@@ -64,13 +66,19 @@ func erase(ctx context.Context, in run.Invocation) error {
 		return err
 	}
 	fmt.Fprintf(in.Out, "%d packages destroyed, %d wait; %d copies erased, those of %d packages are being asked for\n", done.Erased, done.Waiting, done.Copies, done.Asking)
+	if done.Spare > 0 {
+		fmt.Fprintf(in.Out, "%d files erased that were stored on the way to distributions\n", done.Spare)
+	}
 	if done.Late > 0 {
 		fmt.Fprintf(in.Out, "%d objects destroyed that were found to hold documents of packages destroyed before\n", done.Late)
+	}
+	if done.Kept > 0 {
+		err = fmt.Errorf("%d files that were stored on the way to distributions could not be erased now: the log says why", done.Kept)
 	}
 	if done.Waiting > 0 {
 		return fmt.Errorf("%d packages could not be destroyed now: ceralacca conserve scarto get says why", done.Waiting)
 	}
-	return nil
+	return err
 }
 
 // destroyer is the replica with the right to delete.

@@ -143,11 +143,18 @@ func (s *Service) buildDistribution(ctx context.Context, job *river.Job[exhibitA
 	if err != nil || row.State != "BUILDING" {
 		return err
 	}
+	if row.HeldSha256 == nil {
+		err = s.holdUnsigned(ctx, row)
+		if err == nil {
+			row, err = s.distribution(ctx, row.TenantID, row.ID)
+		}
+		if err == nil && row.State != "BUILDING" { // it was made, or its documents are destroyed
+			return nil
+		}
+	}
 	var file *os.File
-	if row.HeldSha256 != nil {
+	if err == nil {
 		file, err = s.goOn(ctx, row)
-	} else {
-		file, err = s.build(ctx, row)
 	}
 	if err == nil {
 		defer drop(file)
@@ -183,11 +190,7 @@ func (s *Service) buildDistribution(ctx context.Context, job *river.Job[exhibitA
 }
 
 func (s *Service) deliver(ctx context.Context, row db.Distribution, file *os.File) error {
-	_, err := file.Seek(0, 0)
-	if err != nil {
-		return fmt.Errorf("conservation: distribution: %w", err)
-	}
-	ref, err := s.blobs.PutReader(ctx, row.TenantID, file)
+	ref, err := s.storeFor(ctx, row, file)
 	if err != nil {
 		return err
 	}

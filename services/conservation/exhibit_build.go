@@ -55,7 +55,7 @@ type provenance struct {
 
 func (o *provenance) dir() string { return pdd.Proofs + "/" + o.pack.ID.String() }
 
-// build makes the ZIP in a temporary file, which is the caller's to drop.
+// build makes the ZIP as it is to be signed, in a temporary file, which is the caller's to drop.
 func (s *Service) build(ctx context.Context, row db.Distribution) (*os.File, error) {
 	file, err := scratch()
 	if err != nil {
@@ -65,13 +65,17 @@ func (s *Service) build(ctx context.Context, row db.Distribution) (*os.File, err
 		s: s, row: row, file: file, zip: zip.NewWriter(file), files: cabinet{s: s}, origins: map[uuid.UUID]*provenance{}, holders: map[string]party{},
 		catalog: pdd.Catalog{Made: row.AskedAt.In(s.rome).Format(time.DateOnly), Purpose: row.Purpose},
 	}
-	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	b.compress()
 	err = b.fill(ctx)
 	if err != nil {
 		drop(file)
 		return nil, err
 	}
 	return file, nil
+}
+
+func (b *builder) compress() {
+	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 }
 
 func (b *builder) fill(ctx context.Context) error {
@@ -105,7 +109,7 @@ func (b *builder) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.finish(ctx)
+	return b.finish()
 }
 
 // write puts a file into the ZIP. Times are that of the order.

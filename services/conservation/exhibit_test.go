@@ -319,7 +319,12 @@ func distributionIsTheSameAgain(t *testing.T, h *house) {
 	require.NoError(t, err)
 	row, err := h.service.distribution(context.Background(), tenant, id)
 	require.NoError(t, err)
-	file, err := h.service.build(context.Background(), row)
+	built, err := h.service.build(context.Background(), row)
+	require.NoError(t, err)
+	defer drop(built)
+	size, err := built.Seek(0, io.SeekEnd)
+	require.NoError(t, err)
+	file, err := h.service.bind(context.Background(), row, built, size)
 	require.NoError(t, err)
 	defer drop(file)
 	_, err = file.Seek(0, io.SeekStart) // it has no name to open it by

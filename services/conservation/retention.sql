@@ -289,11 +289,11 @@ SELECT p.sha256, p.size FROM deposit_part p WHERE p.deposit_id IN (
 
 -- name: DistributionsOf :many
 -- Distributions that hold documents of a package.
-SELECT d.id, d.state, d.sha256, d.size, d.held_sha256, d.held_size FROM distribution d
+SELECT d.id, d.state, d.sha256, d.size FROM distribution d
 WHERE d.tenant_id = @tenant_id AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = @package::uuid AND u.id = ANY(d.units));
 
 -- name: BuryDistributions :exec
-UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, held_sha256 = NULL, held_size = NULL, ready_at = NULL, purpose = '', last_error = @said WHERE id = ANY(@ids::uuid[]);
+UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, held_sha256 = NULL, held_size = NULL, signed_sha256 = NULL, signed_size = NULL, ready_at = NULL, purpose = '', last_error = @said WHERE id = ANY(@ids::uuid[]);
 
 -- name: LoneParties :exec
 -- Parties that no document names any more, with the words by which they were found.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/http"
@@ -346,7 +347,7 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 	export, err := transfer.CreateExport(ctx, &conservationv1.CreateExportRequest{Parent: "tenants/acme"})
 	require.NoError(t, err)
 	h.await(t, "both wait", func() bool {
-		return b.count(t, "distribution WHERE held_sha256 IS NOT NULL") == 1 && b.orders(t, export.GetName()) == 1
+		return b.count(t, "distribution WHERE signed_sha256 IS NOT NULL") == 1 && b.orders(t, export.GetName()) == 1
 	})
 	for n := range 3 {
 		leaves := b.count(t, "log_leaf")
@@ -356,7 +357,7 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 		require.Error(t, h.service.buildExport(ctx, &river.Job[exportArgs]{Args: exportArgs{Tenant: "acme", Export: idOf(t, export.GetName())}}))
 	}
 	// So does a process that is being stopped while it waits for the stamp.
-	h.admin(t, `UPDATE distribution SET held_sha256 = NULL, held_size = NULL`)
+	h.admin(t, `UPDATE distribution SET held_sha256 = NULL, held_size = NULL, signed_sha256 = NULL, signed_size = NULL`)
 	ending, end := context.WithCancel(ctx)
 	tsa := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { end() }))
 	t.Cleanup(tsa.Close)
@@ -364,7 +365,7 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 	stopped.stamps = []*authority{newAuthority(TSAConfig{Name: "slow", URL: tsa.URL}, x509.NewCertPool(), time.Minute,
 		run.NewBreaker("slow", run.BreakerConfig{Failures: 5, Open: time.Second}, time.Now), time.Now)}
 	require.ErrorIs(t, stopped.buildDistribution(ending, &river.Job[exhibitArgs]{Args: exhibitArgs{Tenant: "acme", Distribution: idOf(t, shown.GetName())}}), context.Canceled)
-	require.Equal(t, 1, b.count(t, "distribution WHERE held_sha256 IS NOT NULL"))
+	require.Equal(t, 1, b.count(t, "distribution WHERE held_sha256 IS NOT NULL AND signed_sha256 IS NOT NULL"))
 	require.Equal(t, 2, b.orders(t, shown.GetName()), "what was held was taken away")
 	h.settle(t, ctx, h.invoice(t, 30))
 	for i := range h.skew {
@@ -386,13 +387,108 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 	require.True(t, ok, said)
 	require.Contains(t, fmt.Sprint(slices.Collect(maps.Keys(files))), "PdD.xml.p7m.tsr")
 
-	var sum []byte
-	var size int64
-	h.rowsOf(t, `SELECT held_sha256, held_size FROM distribution`, &sum, &size)
-	held := h.blobPath(blob.Ref{Tenant: "acme", SHA256: [32]byte(sum), Size: size})
-	require.FileExists(t, held)
+	require.Zero(t, b.count(t, "distribution WHERE held_sha256 IS NOT NULL OR signed_sha256 IS NOT NULL"))
+	made := h.madeFor(t)
+	require.Len(t, made, 5, "two that were held with their signatures, and what is given")
 	name := h.release(t, pkg)
 	h.destroy(t, name)
-	require.NoFileExists(t, held)
-	require.Zero(t, b.count(t, "distribution WHERE held_sha256 IS NOT NULL"))
+	for _, path := range made {
+		require.NoFileExists(t, path)
+	}
+	require.Zero(t, b.count(t, "distribution_blob"))
+}
+
+// madeFor gives the files that are noted for distributions.
+func (h *house) madeFor(t testing.TB) (paths []string) {
+	t.Helper()
+	var list string
+	h.rowsOf(t, `SELECT COALESCE(string_agg(encode(sha256, 'hex'), ' '), '') FROM distribution_blob`, &list)
+	for _, sum := range strings.Fields(list) {
+		raw, err := hex.DecodeString(sum)
+		require.NoError(t, err)
+		paths = append(paths, h.blobPath(blob.Ref{Tenant: "acme", SHA256: [32]byte(raw)}))
+	}
+	return paths
+}
+
+// TestShownOnceThroughDeath: the process is killed between the signature of a distribution and the row that has it, and before that between the bytes
+// that are to be signed and their row; and the log goes on. Who begins anew asks for the signature that there is, and what the dead left in the
+// platform's store goes with the eraser's next run, and nothing else.
+func TestShownOnceThroughDeath(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	signer := pgtest.Admin(t, w.DB("signer"))
+	w.settle(t, t.Context(), w.invoice(t, 1))
+	w.await(t, "stated", func() bool {
+		return w.count("SELECT count(*) FROM search_entry") == 1 && w.count("SELECT count(*) FROM log_pending") == 0
+	})
+	name := ""
+	for n, b := range []boundary{
+		{"what is to be signed is stored", "distribution", "UPDATE", "NEW.held_sha256 IS NOT NULL AND OLD.held_sha256 IS NULL"},
+		{"it was signed and stamped", "distribution", "UPDATE", "NEW.state = 'READY'"},
+	} {
+		w.stopAt(b)
+		if name == "" {
+			d, err := conservationv1.NewExhibitionServiceClient(w.conn).CreateDistribution(t.Context(), &conservationv1.CreateDistributionRequest{
+				Parent: "tenants/acme", Query: &conservationv1.SearchQuery{},
+			})
+			require.NoError(t, err)
+			name = d.GetName()
+		}
+		w.await(t, b.name, w.reached)
+		leaves := w.count("SELECT max(size) FROM log_checkpoint")
+		w.settle(t, t.Context(), w.invoice(t, 10+n))
+		w.await(t, "the log goes on", func() bool { return w.count("SELECT max(size) FROM log_checkpoint") > leaves })
+		w.die(b)
+		if n == 0 {
+			w.await(t, "held", func() bool {
+				return w.count("SELECT count(*) FROM distribution WHERE held_sha256 IS NOT NULL OR state = 'READY'") == 1
+			})
+		}
+	}
+	w.await(t, "ready", func() bool { return w.count("SELECT count(*) FROM distribution WHERE state = 'READY'") == 1 })
+	orders := 0
+	require.NoError(t, signer.QueryRow(t.Context(), `SELECT count(*) FROM signature WHERE starts_with(subject, $1)`, name).Scan(&orders))
+	require.Equal(t, 1, orders)
+}
+
+// TestSpareOfDistributions: what was stored on the way to a distribution goes an hour later, also of one that failed; of one that is being built, and
+// what is given, nothing goes.
+func TestSpareOfDistributions(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx, b := context.Background(), h.openBooks(t)
+	h.settle(t, ctx, h.invoice(t, 1))
+	h.await(t, "found", func() bool { return b.count(t, "search_entry") == 1 })
+	d, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
+	made := h.madeFor(t)
+	require.Len(t, made, 2)
+	spared := func(want int) {
+		t.Helper()
+		done, err := h.eraser(t).Run(ctx)
+		require.NoError(t, err)
+		require.Equal(t, want, done.Spare)
+	}
+	spared(0)
+	h.admin(t, `UPDATE distribution_blob SET noted_at = now() - interval '2 hours'`)
+	h.admin(t, `CREATE TABLE test_ready AS SELECT * FROM distribution`)
+	h.admin(t, `UPDATE distribution SET state = 'BUILDING', sha256 = NULL, size = NULL, ready_at = NULL`)
+	spared(0)
+	h.admin(t, `UPDATE distribution d SET state = r.state, sha256 = r.sha256, size = r.size, ready_at = r.ready_at FROM test_ready r`)
+	spared(1)
+	require.Equal(t, 1, b.count(t, "distribution_blob"))
+	left := h.madeFor(t)
+	require.FileExists(t, left[0])
+	for _, path := range made {
+		if path != left[0] {
+			require.NoFileExists(t, path)
+		}
+	}
+	stream, err := h.reader().DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, raw, drain(t, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err }))
+	h.admin(t, `UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, ready_at = NULL`)
+	spared(1)
+	require.NoFileExists(t, left[0])
+	spared(0)
 }

@@ -77,6 +77,8 @@ type Done struct {
 	Erased  int // packages
 	Waiting int // that could not be erased now; their disposals say why
 	Copies  int // of destroyed documents, in the platform's store
+	Spare   int // files that were stored on the way to distributions
+	Kept    int // of these, that could not be erased now; the log says why
 	Late    int // objects that were found to hold what was destroyed before
 	Asking  int // packages whose copies the other services have not been asked for, or have not answered for
 }
@@ -94,6 +96,9 @@ func (e *Eraser) Run(ctx context.Context) (Done, error) {
 		return done, fmt.Errorf("eraser: %w", err)
 	}
 	err = e.late(ctx, &done)
+	if err == nil {
+		err = e.spare(ctx, &done)
+	}
 	if err != nil {
 		return done, fmt.Errorf("eraser: %w", err)
 	}
@@ -526,13 +531,19 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 		return err
 	}
 	shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
+	ids = nil
 	for i := 0; err == nil && i < len(shown); i++ {
 		if shown[i].Sha256 != nil {
 			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size, "distribution")
 		}
-		if err == nil && shown[i].HeldSha256 != nil {
-			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].HeldSha256), shown[i].HeldSha256, *shown[i].HeldSize, "distribution that waited for its time stamp")
-		}
+		ids = append(ids, shown[i].ID)
+	}
+	if err != nil {
+		return err
+	}
+	made, err := q.DistributionBlobsOf(ctx, ids)
+	for i := 0; err == nil && i < len(made); i++ {
+		err = add("blob", tenant+"/"+hex.EncodeToString(made[i].Sha256), made[i].Sha256, made[i].Size, "on the way to a distribution")
 	}
 	return err
 }

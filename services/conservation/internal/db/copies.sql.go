@@ -630,7 +630,7 @@ SELECT s.sha256::bytea AS sha256, count(*) AS others FROM (
     UNION ALL
     SELECT d.sha256 FROM distribution d WHERE d.tenant_id = $2 AND d.sha256 = ANY($1::bytea[])
     UNION ALL
-    SELECT d.held_sha256 FROM distribution d WHERE d.tenant_id = $2 AND d.held_sha256 = ANY($1::bytea[])
+    SELECT b.sha256 FROM distribution_blob b WHERE b.tenant_id = $2 AND b.sha256 = ANY($1::bytea[])
     UNION ALL
     SELECT e.sha256 FROM export_file e JOIN export x ON x.id = e.export_id
     WHERE e.tenant_id = $2 AND e.object_id IS NULL AND x.state <> 'FAILED' AND e.sha256 = ANY($1::bytea[])

@@ -12,8 +12,60 @@ import (
 	"github.com/google/uuid"
 )
 
+const distributionBlobsOf = `-- name: DistributionBlobsOf :many
+SELECT sha256, size FROM distribution_blob WHERE distribution_id = ANY($1::uuid[])
+`
+
+type DistributionBlobsOfRow struct {
+	Sha256 []byte
+	Size   int64
+}
+
+func (q *Queries) DistributionBlobsOf(ctx context.Context, ids []uuid.UUID) ([]DistributionBlobsOfRow, error) {
+	rows, err := q.db.Query(ctx, distributionBlobsOf, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DistributionBlobsOfRow
+	for rows.Next() {
+		var i DistributionBlobsOfRow
+		if err := rows.Scan(&i.Sha256, &i.Size); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const dropDistributionBlobs = `-- name: DropDistributionBlobs :exec
+DELETE FROM distribution_blob WHERE distribution_id = ANY($1::uuid[])
+`
+
+func (q *Queries) DropDistributionBlobs(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, dropDistributionBlobs, ids)
+	return err
+}
+
+const dropSpareBlob = `-- name: DropSpareBlob :exec
+DELETE FROM distribution_blob WHERE distribution_id = $1 AND sha256 = $2
+`
+
+type DropSpareBlobParams struct {
+	Distribution uuid.UUID
+	Sha256       []byte
+}
+
+func (q *Queries) DropSpareBlob(ctx context.Context, arg DropSpareBlobParams) error {
+	_, err := q.db.Exec(ctx, dropSpareBlob, arg.Distribution, arg.Sha256)
+	return err
+}
+
 const getDistribution = `-- name: GetDistribution :one
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size, signed_sha256, signed_size
 FROM distribution WHERE id = $1 AND tenant_id = $2
 `
 
@@ -41,6 +93,8 @@ func (q *Queries) GetDistribution(ctx context.Context, arg GetDistributionParams
 		&i.LastError,
 		&i.HeldSha256,
 		&i.HeldSize,
+		&i.SignedSha256,
+		&i.SignedSize,
 	)
 	return i, err
 }
@@ -87,6 +141,21 @@ type HoldDistributionParams struct {
 
 func (q *Queries) HoldDistribution(ctx context.Context, arg HoldDistributionParams) error {
 	_, err := q.db.Exec(ctx, holdDistribution, arg.Sha256, arg.Size, arg.ID)
+	return err
+}
+
+const holdSignature = `-- name: HoldSignature :exec
+UPDATE distribution SET signed_sha256 = $1, signed_size = $2 WHERE id = $3 AND state = 'BUILDING' AND signed_sha256 IS NULL
+`
+
+type HoldSignatureParams struct {
+	Sha256 []byte
+	Size   *int64
+	ID     uuid.UUID
+}
+
+func (q *Queries) HoldSignature(ctx context.Context, arg HoldSignatureParams) error {
+	_, err := q.db.Exec(ctx, holdSignature, arg.Sha256, arg.Size, arg.ID)
 	return err
 }
 
@@ -210,7 +279,7 @@ func (q *Queries) InspectorByToken(ctx context.Context, token []byte) (Inspector
 }
 
 const listDistributions = `-- name: ListDistributions :many
-SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size
+SELECT id, tenant_id, state, purpose, units, terms, asked_by, inspector, asked_at, ready_at, sha256, size, last_error, held_sha256, held_size, signed_sha256, signed_size
 FROM distribution WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
@@ -245,6 +314,8 @@ func (q *Queries) ListDistributions(ctx context.Context, arg ListDistributionsPa
 			&i.LastError,
 			&i.HeldSha256,
 			&i.HeldSize,
+			&i.SignedSha256,
+			&i.SignedSize,
 		); err != nil {
 			return nil, err
 		}
@@ -361,6 +432,30 @@ func (q *Queries) ListInspectors(ctx context.Context, arg ListInspectorsParams) 
 	return items, nil
 }
 
+const noteDistributionBlob = `-- name: NoteDistributionBlob :exec
+INSERT INTO distribution_blob (distribution_id, sha256, tenant_id, size, noted_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (distribution_id, sha256) DO UPDATE SET noted_at = excluded.noted_at
+`
+
+type NoteDistributionBlobParams struct {
+	Distribution uuid.UUID
+	Sha256       []byte
+	TenantID     string
+	Size         int64
+	At           time.Time
+}
+
+func (q *Queries) NoteDistributionBlob(ctx context.Context, arg NoteDistributionBlobParams) error {
+	_, err := q.db.Exec(ctx, noteDistributionBlob,
+		arg.Distribution,
+		arg.Sha256,
+		arg.TenantID,
+		arg.Size,
+		arg.At,
+	)
+	return err
+}
+
 const revokeInspector = `-- name: RevokeInspector :execrows
 UPDATE inspector SET revoked_at = $1 WHERE id = $2 AND tenant_id = $3 AND revoked_at IS NULL
 `
@@ -380,7 +475,7 @@ func (q *Queries) RevokeInspector(ctx context.Context, arg RevokeInspectorParams
 }
 
 const setDistributionReady = `-- name: SetDistributionReady :execrows
-UPDATE distribution SET state = 'READY', ready_at = $1, sha256 = $2, size = $3, last_error = '' WHERE id = $4 AND state = 'BUILDING'
+UPDATE distribution SET state = 'READY', ready_at = $1, sha256 = $2, size = $3, last_error = '', held_sha256 = NULL, held_size = NULL, signed_sha256 = NULL, signed_size = NULL WHERE id = $4 AND state = 'BUILDING'
 `
 
 type SetDistributionReadyParams struct {
@@ -416,4 +511,49 @@ type SetDistributionTroubleParams struct {
 func (q *Queries) SetDistributionTrouble(ctx context.Context, arg SetDistributionTroubleParams) error {
 	_, err := q.db.Exec(ctx, setDistributionTrouble, arg.State, arg.LastError, arg.ID)
 	return err
+}
+
+const spareBlobs = `-- name: SpareBlobs :many
+SELECT b.distribution_id, b.sha256, b.tenant_id FROM distribution_blob b JOIN distribution d ON d.id = b.distribution_id
+WHERE d.state <> 'BUILDING' AND b.sha256 IS DISTINCT FROM d.sha256 AND b.noted_at < $1 AND (b.distribution_id, b.sha256) > ($2::uuid, $3::bytea)
+ORDER BY b.distribution_id, b.sha256 LIMIT $4
+`
+
+type SpareBlobsParams struct {
+	Before       time.Time
+	Distribution uuid.UUID
+	After        []byte
+	Page         int32
+}
+
+type SpareBlobsRow struct {
+	DistributionID uuid.UUID
+	Sha256         []byte
+	TenantID       string
+}
+
+// What was stored for distributions and is none, now that these are ready or will not be.
+func (q *Queries) SpareBlobs(ctx context.Context, arg SpareBlobsParams) ([]SpareBlobsRow, error) {
+	rows, err := q.db.Query(ctx, spareBlobs,
+		arg.Before,
+		arg.Distribution,
+		arg.After,
+		arg.Page,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SpareBlobsRow
+	for rows.Next() {
+		var i SpareBlobsRow
+		if err := rows.Scan(&i.DistributionID, &i.Sha256, &i.TenantID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

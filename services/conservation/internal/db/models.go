@@ -235,21 +235,31 @@ type DisposalObject struct {
 }
 
 type Distribution struct {
-	ID         uuid.UUID
-	TenantID   string
-	State      string
-	Purpose    string
-	Units      []uuid.UUID
-	Terms      []byte
-	AskedBy    string
-	Inspector  *uuid.UUID
-	AskedAt    time.Time
-	ReadyAt    *time.Time
-	Sha256     []byte
-	Size       *int64
-	LastError  string
-	HeldSha256 []byte
-	HeldSize   *int64
+	ID           uuid.UUID
+	TenantID     string
+	State        string
+	Purpose      string
+	Units        []uuid.UUID
+	Terms        []byte
+	AskedBy      string
+	Inspector    *uuid.UUID
+	AskedAt      time.Time
+	ReadyAt      *time.Time
+	Sha256       []byte
+	Size         *int64
+	LastError    string
+	HeldSha256   []byte
+	HeldSize     *int64
+	SignedSha256 []byte
+	SignedSize   *int64
+}
+
+type DistributionBlob struct {
+	DistributionID uuid.UUID
+	Sha256         []byte
+	TenantID       string
+	Size           int64
+	NotedAt        time.Time
 }
 
 type Export struct {

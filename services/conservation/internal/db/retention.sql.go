@@ -130,7 +130,7 @@ func (q *Queries) BuryDeposits(ctx context.Context, arg BuryDepositsParams) erro
 }
 
 const buryDistributions = `-- name: BuryDistributions :exec
-UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, held_sha256 = NULL, held_size = NULL, ready_at = NULL, purpose = '', last_error = $1 WHERE id = ANY($2::uuid[])
+UPDATE distribution SET state = 'FAILED', sha256 = NULL, size = NULL, held_sha256 = NULL, held_size = NULL, signed_sha256 = NULL, signed_size = NULL, ready_at = NULL, purpose = '', last_error = $1 WHERE id = ANY($2::uuid[])
 `
 
 type BuryDistributionsParams struct {
@@ -581,7 +581,7 @@ func (q *Queries) DisposalsOfKeys(ctx context.Context, arg DisposalsOfKeysParams
 }
 
 const distributionsOf = `-- name: DistributionsOf :many
-SELECT d.id, d.state, d.sha256, d.size, d.held_sha256, d.held_size FROM distribution d
+SELECT d.id, d.state, d.sha256, d.size FROM distribution d
 WHERE d.tenant_id = $1 AND EXISTS (SELECT 1 FROM unit u WHERE u.package_id = $2::uuid AND u.id = ANY(d.units))
 `
 
@@ -591,12 +591,10 @@ type DistributionsOfParams struct {
 }
 
 type DistributionsOfRow struct {
-	ID         uuid.UUID
-	State      string
-	Sha256     []byte
-	Size       *int64
-	HeldSha256 []byte
-	HeldSize   *int64
+	ID     uuid.UUID
+	State  string
+	Sha256 []byte
+	Size   *int64
 }
 
 // Distributions that hold documents of a package.
@@ -614,8 +612,6 @@ func (q *Queries) DistributionsOf(ctx context.Context, arg DistributionsOfParams
 			&i.State,
 			&i.Sha256,
 			&i.Size,
-			&i.HeldSha256,
-			&i.HeldSize,
 		); err != nil {
 			return nil, err
 		}

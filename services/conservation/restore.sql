@@ -45,6 +45,15 @@ VALUES (@id, @tenant_id, @fiscal_year, @class, @number, 'SEALED', @unit_count, @
         @stamp_sha256, @stamp_size, @stamp_time, @archive_sha256, @archive_size, @stamp_time, @object, @retain_until)
 ON CONFLICT DO NOTHING;
 
+-- name: PackageNumbered :many
+-- The package that has a number of a year and a class.
+SELECT id FROM package WHERE tenant_id = @tenant_id AND fiscal_year = @fiscal_year AND class = @class AND number = @number;
+
+-- name: LeaveUnits :exec
+-- What lies in an object of units that have rows, none of which leads there.
+INSERT INTO bytes_left (object_id, unit_id, tenant_id) SELECT @object, u.id, u.tenant_id FROM unit u
+WHERE u.tenant_id = @tenant AND u.id = ANY(@ids::uuid[]) AND u.state NOT IN ('REFUSED', 'DESTROYED') ON CONFLICT DO NOTHING;
+
 -- name: SealAgain :execrows
 UPDATE package SET state = 'SEALED', index_sha256 = @index_sha256, index_size = @index_size, signed_sha256 = @signed_sha256, signed_size = @signed_size,
     stamp_sha256 = @stamp_sha256, stamp_size = @stamp_size, stamp_time = @stamp_time, archive_sha256 = @archive_sha256, archive_size = @archive_size,

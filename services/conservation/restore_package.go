@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/conservation/internal/db"
@@ -60,11 +61,52 @@ func (r *restoring) sealed(ctx context.Context, o db.ArchiveObject) error {
 	if err != nil {
 		return err
 	}
+	if !known {
+		other, err := r.numbered(ctx, row)
+		if err != nil {
+			return err
+		}
+		if other != uuid.Nil {
+			return r.supplanted(ctx, o, file, row, other)
+		}
+	}
 	err = r.s.revocationAgain(ctx, file, o.Size, row, r.f)
 	if err != nil {
 		return err
 	}
 	return r.members(ctx, o, file, row, known)
+}
+
+// numbered is another package that has the number of one: the database was put back without being found out, and what was closed then took it.
+func (r *restoring) numbered(ctx context.Context, p db.Package) (other uuid.UUID, err error) {
+	err = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+		list, err := db.New(tx).PackageNumbered(ctx, db.PackageNumberedParams{TenantID: p.TenantID, FiscalYear: p.FiscalYear, Class: p.Class, Number: p.Number})
+		if err == nil && len(list) > 0 && list[0] != p.ID {
+			other = list[0]
+		}
+		return err
+	})
+	return other, err
+}
+
+// supplanted tells of a package whose number another one has. Its bytes stay, and go with the first of its documents that is destroyed; what is in no
+// other package waits for one.
+func (r *restoring) supplanted(ctx context.Context, o db.ArchiveObject, file *os.File, p db.Package, other uuid.UUID) error {
+	missed := error(nil)
+	_, _ = recordPages(o, file, r.tenant, func(page []record) error { // a damaged list was told with its units
+		ids := make([]uuid.UUID, len(page))
+		for i, u := range page {
+			ids[i] = u.Unit
+		}
+		missed = r.s.db.Tx(ctx, r.tenant, func(ctx context.Context, tx pgx.Tx) error {
+			return db.New(tx).LeaveUnits(ctx, db.LeaveUnitsParams{Object: o.ID, Tenant: r.tenant, Ids: ids})
+		})
+		return missed
+	})
+	if missed == nil {
+		r.f.bad(o.Key, "its row is not made again: number %d of %d, %s is that of %s, which was closed after the database was put back; its documents that are in no other package wait for one", p.Number, p.FiscalYear, p.Class, packageName(r.tenant, other))
+	}
+	return missed
 }
 
 // sealAgain says of a package that the database knows as closed what became of it since: it lies there with signature and stamp, and a

@@ -133,6 +133,23 @@ func (q *Queries) KeysKnown(ctx context.Context, arg KeysKnownParams) ([]string,
 	return items, nil
 }
 
+const leaveUnits = `-- name: LeaveUnits :exec
+INSERT INTO bytes_left (object_id, unit_id, tenant_id) SELECT $1, u.id, u.tenant_id FROM unit u
+WHERE u.tenant_id = $2 AND u.id = ANY($3::uuid[]) AND u.state NOT IN ('REFUSED', 'DESTROYED') ON CONFLICT DO NOTHING
+`
+
+type LeaveUnitsParams struct {
+	Object uuid.UUID
+	Tenant string
+	Ids    []uuid.UUID
+}
+
+// What lies in an object of units that have rows, none of which leads there.
+func (q *Queries) LeaveUnits(ctx context.Context, arg LeaveUnitsParams) error {
+	_, err := q.db.Exec(ctx, leaveUnits, arg.Object, arg.Tenant, arg.Ids)
+	return err
+}
+
 const logAgain = `-- name: LogAgain :exec
 INSERT INTO log_pending (tenant_id, kind, subject_id) VALUES ($1, 'package', $2)
 `
@@ -203,6 +220,43 @@ func (q *Queries) ObjectsByKey(ctx context.Context, arg ObjectsByKeyParams) ([]O
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const packageNumbered = `-- name: PackageNumbered :many
+SELECT id FROM package WHERE tenant_id = $1 AND fiscal_year = $2 AND class = $3 AND number = $4
+`
+
+type PackageNumberedParams struct {
+	TenantID   string
+	FiscalYear int32
+	Class      string
+	Number     int32
+}
+
+// The package that has a number of a year and a class.
+func (q *Queries) PackageNumbered(ctx context.Context, arg PackageNumberedParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, packageNumbered,
+		arg.TenantID,
+		arg.FiscalYear,
+		arg.Class,
+		arg.Number,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

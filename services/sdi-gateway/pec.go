@@ -88,6 +88,7 @@ type postState struct {
 	tenant, company, mailbox string
 	preference               string
 	reason                   string // why no new documents go there; empty: they may
+	doubt                    string // of the address, for somebody to look at
 	waiting                  bool   // a document waits for it
 }
 
@@ -100,7 +101,8 @@ func (s *Service) startPEC(h *run.Host) {
 	if s.tenancy == nil {
 		s.tenancy = tenancyv1.NewTenancyServiceClient(h.Dial("tenancy"))
 	}
-	s.mailboxes = pecv1.NewPecServiceClient(h.Dial("pec-gateway"))
+	mail := h.Dial("pec-gateway")
+	s.mailboxes, s.mailed = pecv1.NewPecServiceClient(mail), pecv1.NewPecDeliveryServiceClient(mail)
 	bus.On(h.Bus, "pec_received", s.onMessageReceived)
 	bus.On(h.Bus, "pec_judged", s.onMessageJudged)
 	bus.On(h.Bus, "pec_queued", s.onMessageQueued)
@@ -162,6 +164,7 @@ type postFacts struct {
 	leaving  time.Time // since when the oldest message waits for the provider
 	first    time.Time // the first message left
 	assigned bool      // SdI has assigned an address
+	doubt    string    // why its last word on that is not followed
 }
 
 // postHealth says why a company's new documents do not go by certified mail now; empty when they do.
@@ -174,6 +177,8 @@ func postHealth(f postFacts, now time.Time, c *PECConfig) string {
 		return "the mailbox cannot be used: " + f.problem
 	case !f.leaving.IsZero() && now.After(f.leaving.Add(c.SilentAfter)):
 		return fmt.Sprintf("a message waits since %s for the mailbox's provider", at(f.leaving))
+	case !f.assigned && f.doubt != "":
+		return "SdI has assigned no address: " + f.doubt
 	case !f.assigned && !f.first.IsZero() && now.After(f.first.Add(c.AnswerAfter)):
 		return fmt.Sprintf("SdI has not answered the first message of %s, so it has assigned no address", at(f.first))
 	}
@@ -193,14 +198,14 @@ func (s *Service) judgePosts(ctx context.Context) error {
 	now := s.now()
 	all := make(map[string]postState, len(rows))
 	for _, r := range rows {
-		f := postFacts{problem: r.Problem, leaving: since(r.LeavingSince), first: since(r.FirstAt), assigned: r.Assigned}
+		f := postFacts{problem: r.Problem, leaving: since(r.LeavingSince), first: since(r.FirstAt), assigned: r.Assigned, doubt: r.Doubt}
 		if r.RetryAt != nil {
 			f.retry = *r.RetryAt
 		}
 		if r.DegradedAt != nil {
 			f.degraded = *r.DegradedAt
 		}
-		p := postState{tenant: r.TenantID, company: r.Company, mailbox: r.Mailbox, preference: r.Preference, waiting: r.Waiting, reason: postHealth(f, now, &s.cfg.PEC)}
+		p := postState{tenant: r.TenantID, company: r.Company, mailbox: r.Mailbox, preference: r.Preference, waiting: r.Waiting, reason: postHealth(f, now, &s.cfg.PEC), doubt: r.Doubt}
 		if before, ok := s.postOf(r.Company); ok && (before.reason == "") != (p.reason == "") {
 			s.log.WarnContext(ctx, "channel changed", "channel", channelPEC, "company", p.company, "healthy", p.reason == "", "reason", p.reason)
 		}
@@ -244,7 +249,7 @@ func (s *Service) post(ctx context.Context) error {
 	tick := time.NewTicker(channelsEvery / 2)
 	defer tick.Stop()
 	for {
-		var err error
+		err := s.takeBack(ctx)
 		if all := s.posts.latest.Load(); all != nil {
 			for _, p := range *all {
 				if p.waiting && p.preference != preferNever && ctx.Err() == nil {

@@ -6,6 +6,9 @@ SELECT c.tenant_id, c.company, c.mailbox, c.preference, b.problem, b.retry_at, b
        coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state IN ('REQUESTED', 'QUEUED')), 'epoch')::timestamptz AS leaving_since,
        coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL), 'epoch')::timestamptz AS first_at,
        EXISTS (SELECT 1 FROM pec_address a WHERE a.mailbox = c.mailbox) AS assigned,
+       coalesce((SELECT r.problem FROM pec_arrival r WHERE r.problem LIKE 'PEC_TWO_ADDRESSES: %' AND starts_with(r.message, c.mailbox || '/')
+               AND coalesce(r.certified_at, r.received_at) > coalesce((SELECT max(a.assigned_at) FROM pec_address a WHERE a.mailbox = c.mailbox), '-infinity')
+               ORDER BY coalesce(r.certified_at, r.received_at) DESC LIMIT 1), '')::text AS doubt,
        EXISTS (SELECT 1 FROM transmission t WHERE t.tenant_id = c.tenant_id AND t.channel = 'PEC' AND t.mailing_id IS NULL
                AND starts_with(t.invoice, c.company || '/')) AS waiting
 FROM pec_channel c JOIN pec_mailbox b ON b.mailbox = c.mailbox
@@ -45,6 +48,16 @@ UPDATE pec_mailbox SET degraded_at = sqlc.narg(degraded_at), problem = @problem 
 SELECT EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = sqlc.arg(mailbox)::text AND m.state IN ('REQUESTED', 'QUEUED'))::bool AS leaving,
        EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = sqlc.arg(mailbox)::text AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL)::bool AS begun,
        coalesce((SELECT a.address FROM pec_address a WHERE a.mailbox = sqlc.arg(mailbox)::text ORDER BY a.assigned_at DESC, a.id DESC LIMIT 1), '')::text AS address;
+
+-- name: AssignedAddress :one
+SELECT coalesce((SELECT a.address FROM pec_address a WHERE a.mailbox = @mailbox ORDER BY a.assigned_at DESC, a.id DESC LIMIT 1), '')::text;
+
+-- name: MailingsToTakeBack :many
+-- Those that no provider has and that would go to an address that SdI has left; answers go to where their invoice came from.
+SELECT m.id, m.mailbox, m.message, m.address, a.address AS assigned FROM pec_mailing m
+JOIN LATERAL (SELECT x.address FROM pec_address x WHERE x.mailbox = m.mailbox ORDER BY x.assigned_at DESC, x.id DESC LIMIT 1) a ON a.address <> m.address
+WHERE m.state = 'QUEUED' AND m.message <> '' AND m.outcome_id IS NULL
+ORDER BY m.id LIMIT @n;
 
 -- name: PickForMailing :many
 SELECT id, tenant_id, invoice, file_name, file_uri, traceparent FROM transmission
@@ -119,9 +132,10 @@ WHERE (@tenant_id::text = '' OR tenant_id = @tenant_id) AND (@state::text = '' O
 ORDER BY id DESC LIMIT @n;
 
 -- name: SenderOfInvoice :one
--- Whom to answer, and from which mailbox: where the file came from last.
+-- Whom to answer, and from which mailbox: where the file came from last. Only of a proven letter a file is taken, also when something
+-- else in it keeps the letter in quarantine.
 SELECT tenant_id, message, sender FROM pec_arrival
-WHERE sdi_ids @> ARRAY[sqlc.arg(sdi_id)::text] AND sdi_ids <> '{}' AND state = 'READ' ORDER BY certified_at DESC NULLS LAST, id DESC LIMIT 1;
+WHERE sdi_ids @> ARRAY[sqlc.arg(sdi_id)::text] AND sdi_ids <> '{}' ORDER BY certified_at DESC NULLS LAST, id DESC LIMIT 1;
 
 -- name: AssignAddress :execrows
 INSERT INTO pec_address (id, tenant_id, mailbox, address, assigned_at, message, learned_at)

@@ -140,7 +140,7 @@ func (s *Service) showPosts(ctx context.Context, tx pgx.Tx, rows []db.ListPecCha
 		p, known := s.postOf(r.Company)
 		out[i] = &sdiv1.PecChannel{
 			Company: r.Company, Mailbox: r.Mailbox, Preference: sdiv1.PecPreference(sdiv1.PecPreference_value["PEC_PREFERENCE_"+r.Preference]),
-			Address: s.cfg.PEC.FirstAddress, Healthy: known && p.reason == "", Reason: p.reason, Waiting: waiting,
+			Address: s.cfg.PEC.FirstAddress, Healthy: known && p.reason == "", Reason: p.reason, Doubt: p.doubt, Waiting: waiting,
 			UpdateTime: timestamppb.New(r.UpdatedAt), UpdatedBy: r.UpdatedBy,
 		}
 		for _, a := range addresses {

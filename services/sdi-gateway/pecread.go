@@ -39,6 +39,8 @@ const (
 	codeMailNotSdI     = "PEC_NOT_SDI"     // proven, and certified for another sender or for none
 	codeMailUnexpected = "PEC_UNEXPECTED"  // a file that SdI does not send
 	codeMailNoMetadata = "PEC_NO_METADATA" // an invoice without its MT
+	// codeMailTwoAddresses: what else is in the letter counts. The name stands in queries and in an index too.
+	codeMailTwoAddresses = "PEC_TWO_ADDRESSES"
 )
 
 // Files in a message that are handed on; one that is larger than SdI sends is not read.
@@ -164,6 +166,10 @@ func (s *Service) openMail(r *mailReading, raw []byte) []sdiftp.Documento {
 		return nil
 	}
 	r.assigned = m.Assigned
+	if len(m.Named) > 1 {
+		r.problem(codeMailTwoAddresses, "it names %s as addresses to use next, so none is taken over: documents go where they went before, and wait when there was none. A later letter that names one alone "+
+			"settles it: ask SdI, or send it a message without a file from the mailbox (ceralacca pec send), whose answer may name it", strings.Join(m.Named, " and "))
+	}
 	var docs []sdiftp.Documento
 	for _, f := range m.Files {
 		data, err := f.Part.Bytes(mailFileLimit)

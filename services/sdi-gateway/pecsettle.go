@@ -3,6 +3,7 @@ package sdigateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	sdiv1 "ceralacca.dev/proto/gen/ceralacca/sdi/v1"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/sdi-gateway/internal/db"
 )
@@ -84,6 +86,10 @@ func (s *Service) mailLost(ctx context.Context, tx pgx.Tx, m *db.LockMailingRow,
 			}
 		}
 	}
+	address, err := q.AssignedAddress(ctx, m.Mailbox)
+	if err != nil || address != "" && address != m.Address {
+		return err // at an address that SdI has left: nothing that the next message should wait for
+	}
 	box, err := q.LockPecMailbox(ctx, m.Mailbox)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
@@ -93,6 +99,33 @@ func (s *Service) mailLost(ctx context.Context, tx pgx.Tx, m *db.LockMailingRow,
 	}
 	retry := now.Add(s.retryFailed(box.Failures))
 	return q.SettlePecMailbox(ctx, db.SettlePecMailboxParams{Mailbox: m.Mailbox, Failures: box.Failures + 1, RetryAt: &retry, Problem: plainText(m.Problem, 1000)})
+}
+
+// takenBack is how many messages are taken back in a turn.
+const takenBack = 100
+
+// takeBack takes messages back that wait for a mailbox's provider and would go to an address in whose place SdI has assigned another:
+// it promises nothing for what comes there. Their documents are free when the pec-gateway tells so. One that is leaving at this
+// moment is asked for again while nobody says that it has left.
+// spec: AllA-1.9 §1.3.1
+func (s *Service) takeBack(ctx context.Context) error {
+	var rows []db.MailingsToTakeBackRow
+	err := s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		rows, err = db.New(tx).MailingsToTakeBack(ctx, takenBack)
+		return err
+	})
+	for _, m := range rows {
+		_, refused := s.mailed.CancelMessage(ctx, &pecv1.CancelMessageRequest{Name: m.Message,
+			Reason: fmt.Sprintf("SdI has assigned %s in place of %s", m.Assigned, m.Address)})
+		switch {
+		case refused == nil:
+			s.log.InfoContext(ctx, "SdI has assigned another address: a message that waits is taken back", "mailing", m.ID, "mailbox", m.Mailbox,
+				"to", m.Address, "assigned", m.Assigned)
+		case fault.Of(refused).Code != "MESSAGE_HAS_LEFT":
+			err = errors.Join(err, refused)
+		}
+	}
+	return err
 }
 
 // retryFailed is the pause after so many failures and one.

@@ -59,7 +59,8 @@ type Service struct {
 	ftp      *ftpChannel // nil when SDIFTP is not configured
 	posts    *postBoard  // certified mail of companies
 
-	mailboxes pecv1.PecServiceClient // whether a mailbox is there
+	mailboxes pecv1.PecServiceClient         // whether a mailbox is there
+	mailed    pecv1.PecDeliveryServiceClient // what it sends
 
 	door     *doorkeeper
 	tenancy  tenancyv1.TenancyServiceClient // whose an inbound file is; nil when nothing is received

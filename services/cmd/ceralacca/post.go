@@ -100,8 +100,12 @@ func (c *cli) postTable(list []*sdiv1.PecChannel) {
 		if !p.GetHealthy() {
 			state = "unhealthy"
 		}
+		reason := p.GetReason()
+		if reason == "" {
+			reason = p.GetDoubt()
+		}
 		rows = append(rows, []string{p.GetCompany(), p.GetMailbox(), strings.ToLower(strings.TrimPrefix(p.GetPreference().String(), "PEC_PREFERENCE_")),
-			p.GetAddress(), state, fmt.Sprint(p.GetWaiting()), p.GetUpdatedBy(), p.GetReason()})
+			p.GetAddress(), state, fmt.Sprint(p.GetWaiting()), p.GetUpdatedBy(), reason})
 	}
 	c.table([]string{"COMPANY", "MAILBOX", "PREFERENCE", "SENDS TO", "STATE", "WAITING", "SET BY", "REASON"}, rows)
 }

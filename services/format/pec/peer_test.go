@@ -307,6 +307,7 @@ func TestSdI(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, SdICourtesy, m.Kind)
 	require.Empty(t, m.Assigned, "two addresses assign nothing")
+	require.Len(t, m.Named, 2, "and are told")
 
 	r, rep = sdiEnvelope(t, w, "sdi48@pec.fatturapa.it.example.test", "nuovo indirizzo sdi66@pec.fatturapa.it")
 	require.False(t, r.FromSdI(rep))

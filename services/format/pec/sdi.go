@@ -1,7 +1,9 @@
 package pec
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,10 +49,12 @@ type SdIFile struct {
 // SdIMessage is a message from the Sistema di Interscambio as read. What it says is a fact only
 // when the envelope around it is proven: see FromSdI.
 type SdIMessage struct {
-	Kind       SdIKind
-	Files      []SdIFile
-	Assigned   string // the address to use from now on, "" when none is named
-	Simulation bool   // a test of the exchange
+	Kind     SdIKind
+	Files    []SdIFile
+	Assigned string // the address to use from now on, "" when none is named or more than one is
+	// Named are all addresses that the text tells to use: two different ones assign nothing, and somebody should know.
+	Named      []string
+	Simulation bool // a test of the exchange
 }
 
 var (
@@ -137,10 +141,9 @@ func (m *SdIMessage) assignment(p *Part) error {
 			found[strings.ToLower(a)] = true
 		}
 	}
-	if len(found) == 1 { // two different addresses assign nothing
-		for a := range found {
-			m.Assigned = a
-		}
+	m.Named = slices.Sorted(maps.Keys(found))
+	if len(m.Named) == 1 {
+		m.Assigned = m.Named[0]
 	}
 	return nil
 }

@@ -218,6 +218,7 @@ const (
 	FaultLetterForged     = "letter_forged"     // before SdI's next answer by certified mail a forged one comes, with another address; Mode says what is wrong with it
 	FaultLetterAstray     = "letter_astray"     // the answer assigns an address that is not SdI's
 	FaultLetterChanged    = "letter_changed"    // SdI's next letter assigns another address, and what goes to the one before is not looked at any more
+	FaultLetterTwo        = "letter_two"        // SdI's next letter names two addresses, the one that it assigned and another: nothing changes by it
 	FaultLetterSimulation = "letter_simulation" // the subject of SdI's next letter says (SIMULAZIONE), as those of its test environment do
 
 	FaultMailReject = "mail_reject" // 550 to RCPT

@@ -45,7 +45,7 @@ var (
 // asked or not.
 var (
 	Answers = []string{client.FaultLetterForged, client.FaultLetterAstray}
-	Letters = []string{client.FaultLetterChanged, client.FaultLetterSimulation}
+	Letters = []string{client.FaultLetterChanged, client.FaultLetterTwo, client.FaultLetterSimulation}
 )
 
 // Forgeries are the modes of forged letters, which are what certified mail calls its own with pec_ before them.

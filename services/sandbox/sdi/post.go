@@ -180,8 +180,11 @@ func (e *Exchange) mailTo(c *correspondent, l Letter, order client.Fault) error 
 	if own.Kind == client.FaultLetterChanged {
 		tells, c.earlier, c.assigned = true, append(c.earlier, c.assigned), e.newAddress(c.assigned)
 	}
-	address := c.assigned
+	address, other := c.assigned, ""
 	c.told = true
+	if own.Kind == client.FaultLetterTwo {
+		other, c.told = e.newAddress(address), !tells // two addresses tell nothing that counts
+	}
 	e.mu.Unlock()
 	if send == nil {
 		return errors.New("SdI has no mailbox here")
@@ -201,6 +204,8 @@ func (e *Exchange) mailTo(c *correspondent, l Letter, order client.Fault) error 
 		}
 	}
 	switch {
+	case other != "":
+		l.Text += tell(address) + tell(other)
 	case tells && order.Kind == client.FaultLetterAstray:
 		l.Text += tell("sdi77@pec.fatturapa.invalid")
 		e.mu.Lock()

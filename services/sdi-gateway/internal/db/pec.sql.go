@@ -32,6 +32,9 @@ SELECT c.tenant_id, c.company, c.mailbox, c.preference, b.problem, b.retry_at, b
        coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state IN ('REQUESTED', 'QUEUED')), 'epoch')::timestamptz AS leaving_since,
        coalesce((SELECT min(m.created_at) FROM pec_mailing m WHERE m.mailbox = c.mailbox AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL), 'epoch')::timestamptz AS first_at,
        EXISTS (SELECT 1 FROM pec_address a WHERE a.mailbox = c.mailbox) AS assigned,
+       coalesce((SELECT r.problem FROM pec_arrival r WHERE r.problem LIKE 'PEC_TWO_ADDRESSES: %' AND starts_with(r.message, c.mailbox || '/')
+               AND coalesce(r.certified_at, r.received_at) > coalesce((SELECT max(a.assigned_at) FROM pec_address a WHERE a.mailbox = c.mailbox), '-infinity')
+               ORDER BY coalesce(r.certified_at, r.received_at) DESC LIMIT 1), '')::text AS doubt,
        EXISTS (SELECT 1 FROM transmission t WHERE t.tenant_id = c.tenant_id AND t.channel = 'PEC' AND t.mailing_id IS NULL
                AND starts_with(t.invoice, c.company || '/')) AS waiting
 FROM pec_channel c JOIN pec_mailbox b ON b.mailbox = c.mailbox
@@ -49,6 +52,7 @@ type AllPecChannelsRow struct {
 	LeavingSince time.Time
 	FirstAt      time.Time
 	Assigned     bool
+	Doubt        string
 	Waiting      bool
 }
 
@@ -74,6 +78,7 @@ func (q *Queries) AllPecChannels(ctx context.Context) ([]AllPecChannelsRow, erro
 			&i.LeavingSince,
 			&i.FirstAt,
 			&i.Assigned,
+			&i.Doubt,
 			&i.Waiting,
 		); err != nil {
 			return nil, err
@@ -116,6 +121,17 @@ func (q *Queries) AssignAddress(ctx context.Context, arg AssignAddressParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const assignedAddress = `-- name: AssignedAddress :one
+SELECT coalesce((SELECT a.address FROM pec_address a WHERE a.mailbox = $1 ORDER BY a.assigned_at DESC, a.id DESC LIMIT 1), '')::text
+`
+
+func (q *Queries) AssignedAddress(ctx context.Context, mailbox string) (string, error) {
+	row := q.db.QueryRow(ctx, assignedAddress, mailbox)
+	var column_1 string
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const bindToMailing = `-- name: BindToMailing :exec
@@ -632,6 +648,48 @@ func (q *Queries) MailingFiles(ctx context.Context, mailingID uuid.UUID) ([]uuid
 	return items, nil
 }
 
+const mailingsToTakeBack = `-- name: MailingsToTakeBack :many
+SELECT m.id, m.mailbox, m.message, m.address, a.address AS assigned FROM pec_mailing m
+JOIN LATERAL (SELECT x.address FROM pec_address x WHERE x.mailbox = m.mailbox ORDER BY x.assigned_at DESC, x.id DESC LIMIT 1) a ON a.address <> m.address
+WHERE m.state = 'QUEUED' AND m.message <> '' AND m.outcome_id IS NULL
+ORDER BY m.id LIMIT $1
+`
+
+type MailingsToTakeBackRow struct {
+	ID       uuid.UUID
+	Mailbox  string
+	Message  string
+	Address  string
+	Assigned string
+}
+
+// Those that no provider has and that would go to an address that SdI has left; answers go to where their invoice came from.
+func (q *Queries) MailingsToTakeBack(ctx context.Context, n int32) ([]MailingsToTakeBackRow, error) {
+	rows, err := q.db.Query(ctx, mailingsToTakeBack, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MailingsToTakeBackRow
+	for rows.Next() {
+		var i MailingsToTakeBackRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Mailbox,
+			&i.Message,
+			&i.Address,
+			&i.Assigned,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pecMailboxFacts = `-- name: PecMailboxFacts :one
 SELECT EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = $1::text AND m.state IN ('REQUESTED', 'QUEUED'))::bool AS leaving,
        EXISTS (SELECT 1 FROM pec_mailing m WHERE m.mailbox = $1::text AND m.state NOT IN ('FAILED', 'OVERDUE') AND m.outcome_id IS NULL)::bool AS begun,
@@ -736,7 +794,7 @@ func (q *Queries) ReadArrival(ctx context.Context, id uuid.UUID) (ReadArrivalRow
 
 const senderOfInvoice = `-- name: SenderOfInvoice :one
 SELECT tenant_id, message, sender FROM pec_arrival
-WHERE sdi_ids @> ARRAY[$1::text] AND sdi_ids <> '{}' AND state = 'READ' ORDER BY certified_at DESC NULLS LAST, id DESC LIMIT 1
+WHERE sdi_ids @> ARRAY[$1::text] AND sdi_ids <> '{}' ORDER BY certified_at DESC NULLS LAST, id DESC LIMIT 1
 `
 
 type SenderOfInvoiceRow struct {
@@ -745,7 +803,8 @@ type SenderOfInvoiceRow struct {
 	Sender   string
 }
 
-// Whom to answer, and from which mailbox: where the file came from last.
+// Whom to answer, and from which mailbox: where the file came from last. Only of a proven letter a file is taken, also when something
+// else in it keeps the letter in quarantine.
 func (q *Queries) SenderOfInvoice(ctx context.Context, sdiID string) (SenderOfInvoiceRow, error) {
 	row := q.db.QueryRow(ctx, senderOfInvoice, sdiID)
 	var i SenderOfInvoiceRow

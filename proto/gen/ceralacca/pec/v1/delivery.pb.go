@@ -1074,16 +1074,16 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x1dDELIVERY_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DELIVERY_DECISION_WAIT\x10\x01\x12\x1c\n" +
 	"\x18DELIVERY_DECISION_RESEND\x10\x02\x12\x1d\n" +
-	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xa0\x06\n" +
+	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xad\x06\n" +
 	"\x12PecDeliveryService\x12|\n" +
 	"\x10UploadAttachment\x12).ceralacca.pec.v1.UploadAttachmentRequest\x1a*.ceralacca.pec.v1.UploadAttachmentResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write(\x01\x12c\n" +
 	"\vGetDelivery\x12$.ceralacca.pec.v1.GetDeliveryRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x12\xb2\xbb\x18\x0e\n" +
 	"\bpec.read\x18\x010\x01\x12w\n" +
 	"\x0eListDeliveries\x12'.ceralacca.pec.v1.ListDeliveriesRequest\x1a(.ceralacca.pec.v1.ListDeliveriesResponse\"\x12\xb2\xbb\x18\x0e\n" +
-	"\bpec.read\x18\x010\x01\x12f\n" +
-	"\rCancelMessage\x12&.ceralacca.pec.v1.CancelMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
-	"\tpec.write0\x01\x12h\n" +
+	"\bpec.read\x18\x010\x01\x12s\n" +
+	"\rCancelMessage\x12&.ceralacca.pec.v1.CancelMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x1e\xb2\xbb\x18\x1a\n" +
+	"\tpec.write\x12\vsdi-gateway0\x01\x12h\n" +
 	"\x0eResolveMessage\x12'.ceralacca.pec.v1.ResolveMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
 	"\tpec.write0\x01\x12e\n" +
 	"\rStrikeReceipt\x12&.ceralacca.pec.v1.StrikeReceiptRequest\x1a\x19.ceralacca.pec.v1.Message\"\x11\xb2\xbb\x18\r\n" +

@@ -178,7 +178,10 @@ type PecChannel struct {
 	Waiting    int64                  `protobuf:"varint,8,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Who set it.
-	UpdatedBy     string `protobuf:"bytes,10,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"`
+	UpdatedBy string `protobuf:"bytes,10,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"`
+	// Why SdI's last word on the address is not followed, for somebody to settle: PEC_TWO_ADDRESSES. Empty when nothing is doubtful;
+	// documents go on to the address of before.
+	Doubt         string `protobuf:"bytes,11,opt,name=doubt,proto3" json:"doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +282,13 @@ func (x *PecChannel) GetUpdateTime() *timestamppb.Timestamp {
 func (x *PecChannel) GetUpdatedBy() string {
 	if x != nil {
 		return x.UpdatedBy
+	}
+	return ""
+}
+
+func (x *PecChannel) GetDoubt() string {
+	if x != nil {
+		return x.Doubt
 	}
 	return ""
 }
@@ -999,7 +1009,7 @@ const file_ceralacca_sdi_v1_pec_proto_rawDesc = "" +
 	"assignTime\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x129\n" +
 	"\n" +
-	"learn_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tlearnTime\"\xfd\x02\n" +
+	"learn_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tlearnTime\"\x93\x03\n" +
 	"\n" +
 	"PecChannel\x12\x18\n" +
 	"\acompany\x18\x01 \x01(\tR\acompany\x12\x18\n" +
@@ -1016,7 +1026,8 @@ const file_ceralacca_sdi_v1_pec_proto_rawDesc = "" +
 	"updateTime\x12\x1d\n" +
 	"\n" +
 	"updated_by\x18\n" +
-	" \x01(\tR\tupdatedBy\"\x8f\x02\n" +
+	" \x01(\tR\tupdatedBy\x12\x14\n" +
+	"\x05doubt\x18\v \x01(\tR\x05doubt\"\x8f\x02\n" +
 	"\x14SetPecChannelRequest\x12C\n" +
 	"\acompany\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^tenants/[^/]+/companies/[^/]+$R\acompany\x12C\n" +
 	"\amailbox\x18\x02 \x01(\tB)\xbaH&r$2\"^(tenants/[^/]+/mailboxes/[^/]+)?$R\amailbox\x12K\n" +

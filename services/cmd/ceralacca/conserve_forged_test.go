@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -26,8 +28,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"ceralacca.dev/services/format/cades"
+	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/pdd"
 	"ceralacca.dev/services/format/sincro"
+	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/format/tlog/tlogtest"
 	"ceralacca.dev/services/format/tsp"
 	"ceralacca.dev/services/sandbox/ca"
 	"ceralacca.dev/services/sandbox/tsa"
@@ -153,8 +158,8 @@ func TestForgedPackages(t *testing.T) {
 	})
 }
 
-// forgedDistribution is a PdD of one document and nothing else, signed and stamped.
-func forgedDistribution(t *testing.T, w *workshop) map[string][]byte {
+// forgedDistribution is a PdD of one document and, when it is given, the proof of the log of it, signed and stamped.
+func forgedDistribution(t *testing.T, w *workshop, book *logged) map[string][]byte {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/inspect/PIndex.xml")
 	require.NoError(t, err)
@@ -164,9 +169,24 @@ func forgedDistribution(t *testing.T, w *workshop) map[string][]byte {
 	document := []byte("<x/>")
 	group.Files, group.Metadata = group.Files[:1], nil
 	group.Files[0].Path, group.Files[0].Hash = "documenti/x.xml", sincro.HashOf(sha256.Sum256(document))
+	files, groups := map[string][]byte{"documenti/x.xml": document}, []sincro.FileGroup{group}
+	if book != nil {
+		proof := group
+		name := pdd.UnitProof + "/" + group.ID.Value + pdd.ProofSuffix
+		files[name] = book.receipt(group.ID.Value, document)
+		proof.ID.Value, proof.Files = "altro", slices.Clone(group.Files)
+		proof.Files[0].Path, proof.Files[0].Hash = name, sincro.HashOf(sha256.Sum256(files[name]))
+		groups = append(groups, proof)
+	}
 	var index bytes.Buffer
-	require.NoError(t, sincro.Write(&index, head, func(yield func(sincro.FileGroup, error) bool) { yield(group, nil) }))
-	files := map[string][]byte{pdd.IndexFile: index.Bytes(), "documenti/x.xml": document, pdd.SignedFile: w.sign(index.Bytes())}
+	require.NoError(t, sincro.Write(&index, head, func(yield func(sincro.FileGroup, error) bool) {
+		for _, g := range groups {
+			if !yield(g, nil) {
+				return
+			}
+		}
+	}))
+	files[pdd.IndexFile], files[pdd.SignedFile] = index.Bytes(), w.sign(index.Bytes())
 	files[pdd.StampFile] = w.stamp(files[pdd.SignedFile])
 	var sums strings.Builder
 	for _, name := range []string{pdd.IndexFile, pdd.SignedFile, pdd.StampFile} {
@@ -181,23 +201,124 @@ func forgedDistribution(t *testing.T, w *workshop) map[string][]byte {
 func TestForgedDistributions(t *testing.T) {
 	honest := openWorkshop(t, nil)
 	stranger := openWorkshop(t, honest)
-	pack := func(w *workshop) string {
+	book := openLog(t)
+	pack := func(w *workshop, book *logged) string {
 		files := map[string][]byte{}
-		for name, content := range forgedDistribution(t, w) {
+		for name, content := range forgedDistribution(t, w, book) {
 			files["PdD/"+name] = content
 		}
 		file := filepath.Join(t.TempDir(), "PdD.zip")
 		require.NoError(t, os.WriteFile(file, zipped(t, files), 0o600))
 		return file
 	}
-	good := pack(honest)
+	good := pack(honest, book)
 	for _, at := range []time.Time{day, day.AddDate(9, 0, 0)} {
 		got := later(at, "conserve", "verify", good, "--roots", honest.roots)
 		require.Equal(t, exitOK, got.code, got.out+got.errOut)
 	}
-	got := command(t, "", "conserve", "verify", pack(stranger), "--roots", honest.roots)
+	got := command(t, "", "conserve", "verify", pack(stranger, book), "--roots", honest.roots)
 	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
 	require.Contains(t, got.out, pdd.SignatureBad)
+
+	got = command(t, "", "conserve", "verify", good, "--roots", honest.roots, "--log-key", book.key)
+	require.Equal(t, exitOK, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, "the log proves "+pdd.UnitProof)
+	got = command(t, "", "conserve", "verify", pack(honest, nil), "--roots", honest.roots, "--log-key", book.key)
+	require.Equal(t, exitUsage, got.code, "what the log does not prove is not called good: "+got.out+got.errOut)
+	require.Contains(t, got.out, "brings no proof of it")
+	book.refusesUnwitnessed(pdd.ProofBad, good, "--roots", honest.roots)
+}
+
+// TestForgedReports: a report of what was taken in charge that a stranger signed, one whose stamp is of something else, and one of years ago.
+func TestForgedReports(t *testing.T) {
+	honest, book := openWorkshop(t, nil), openLog(t)
+	stranger := openWorkshop(t, honest)
+	const unit = "0199d2f0-0000-7000-8000-00000000beef"
+	document := []byte("<x/>")
+	sum := sha256.Sum256(document)
+	content := fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?>
+<RapportoDiVersamento xmlns="https://ceralacca.dev/schemi/rdv/1" versione="1"><Identificativo>tenants/acme/deposits/1</Identificativo>`+
+		`<UnitaDocumentaria><Identificativo>tenants/acme/units/%s</Identificativo><File><ImprontaCrittograficaDelDocumento><Impronta>%s</Impronta></ImprontaCrittograficaDelDocumento></File></UnitaDocumentaria>`+
+		`<Registro><Prova>%s</Prova></Registro></RapportoDiVersamento>
+`, unit, base64.StdEncoding.EncodeToString(sum[:]), book.receipt(unit, document))
+	write := func(p7m, stamp []byte) string {
+		file := filepath.Join(t.TempDir(), "rdv.xml.p7m")
+		require.NoError(t, os.WriteFile(file, p7m, 0o600))
+		if stamp != nil {
+			require.NoError(t, os.WriteFile(file+".tsr", stamp, 0o600))
+		}
+		return file
+	}
+	signed, strange := honest.sign(content), stranger.sign(content)
+	good, with := write(signed, honest.stamp(signed)), []string{"--roots", honest.roots, "--log-key", book.key}
+	for name, c := range map[string]struct {
+		at   time.Time
+		file string
+		code int
+		says string
+	}{
+		"good":                 {day, good, exitOK, "the time stamp of the report"},
+		"years later":          {day.AddDate(9, 0, 0), good, exitOK, "the signature of the report"},
+		"by a stranger":        {day, write(strange, honest.stamp(strange)), exitRefused, custody.SubmissionInvalid},
+		"another's time stamp": {day, write(signed, honest.stamp(strange)), exitRefused, custody.SubmissionInvalid},
+		"without a stamp":      {day, write(signed, nil), exitUsage, "it is not beside the report"},
+	} {
+		got := later(c.at, append([]string{"conserve", "verify", c.file}, with...)...)
+		require.Equal(t, c.code, got.code, name+": "+got.out+got.errOut)
+		require.Contains(t, got.out, c.says, name)
+	}
+	require.Contains(t, command(t, "", "conserve", "verify", good, "--log-key", book.key).out, noRoots)
+	book.refusesUnwitnessed(custody.SubmissionInvalid, good, "--roots", honest.roots)
+}
+
+// logged is a log with a witness, who cosigned nothing.
+type logged struct {
+	t      *testing.T
+	signer *tlog.Signer
+	key    string // file with the keys of both
+}
+
+func openLog(t *testing.T) *logged {
+	t.Helper()
+	signer, err := tlog.NewSigner("log.test", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	require.NoError(t, err)
+	witness, err := tlog.NewCosigner("testimone.test", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)), func() time.Time { return day })
+	require.NoError(t, err)
+	l := &logged{t: t, signer: signer, key: filepath.Join(t.TempDir(), "log.key")}
+	require.NoError(t, os.WriteFile(l.key, []byte(signer.String()+"\n"+witness.String()+"\n"), 0o600))
+	return l
+}
+
+// receipt is the proof of a unit of one file, in a log that has nothing else.
+func (l *logged) receipt(unit string, document []byte) []byte {
+	ctx, store := context.Background(), &tlogtest.Memory{}
+	log, err := tlog.Open(ctx, store, tlog.EmptyTree())
+	require.NoError(l.t, err)
+	objects, note := custody.UnitObjects(unit, [][sha256.Size]byte{sha256.Sum256(document)})
+	leaf, err := (&tlog.Tail{Tenant: tlog.TenantTag([]byte("k"), "acme")}).Next(custody.Taken, day, objects, note)
+	require.NoError(l.t, err)
+	entry, err := leaf.Marshal()
+	require.NoError(l.t, err)
+	_, err = log.Append(ctx, entry)
+	require.NoError(l.t, err)
+	tree, err := log.Commit(ctx)
+	require.NoError(l.t, err)
+	r := tlog.Receipt{Entry: entry}
+	r.Checkpoint, err = tlog.Checkpoint{Origin: "log.test", Tree: tree}.Sign(l.signer)
+	require.NoError(l.t, err)
+	text, err := r.Marshal()
+	require.NoError(l.t, err)
+	return text
+}
+
+// refusesUnwitnessed: who asks for a witness does not get what none of them cosigned, whatever it is that he has.
+func (l *logged) refusesUnwitnessed(code, file string, more ...string) {
+	args := append([]string{"conserve", "verify", file, "--log-key", l.key}, more...)
+	got := command(l.t, "", append(args, "--quorum", "1")...)
+	require.Equal(l.t, exitRefused, got.code, got.out+got.errOut)
+	require.Contains(l.t, got.out, code)
+	require.Equal(l.t, exitUsage, command(l.t, "", append(args, "--quorum", "2")...).code, "there is one witness")
+	require.Equal(l.t, exitUsage, command(l.t, "", "conserve", "verify", file, "--quorum", "1").code, "nobody's key was given")
 }
 
 // TestForgedExports: a folder that a stranger signed as an export.
@@ -282,7 +403,7 @@ func TestPackedTwice(t *testing.T) {
 		return withOdd(t, without(t, listed, more...), more...)
 	}
 	distribution := map[string][]byte{}
-	for name, content := range forgedDistribution(t, honest) {
+	for name, content := range forgedDistribution(t, honest, nil) {
 		distribution["PdD/"+name] = content
 	}
 	shown := zipped(t, distribution)
@@ -349,4 +470,19 @@ func without(t *testing.T, raw []byte, others ...odd) []byte {
 		delete(kept, folder+"/"+name)
 	}
 	return zipped(t, kept)
+}
+
+// TestSilentLogIsKept: of a log that cannot be reached for too long the monitor keeps an alarm, as of all that is wrong.
+func TestSilentLogIsKept(t *testing.T) {
+	dir, book := t.TempDir(), openLog(t)
+	surroundings(t, map[string]string{"SERVER": "127.0.0.1:1", "TENANT": "acme", "API_KEY": "nobody's"})
+	got := command(t, "", "conserve", "monitor", "--state", dir, "--log-key", book.key, "--silence", "0s")
+	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, logSilent)
+	kept, err := filepath.Glob(filepath.Join(dir, alarmsDir, "*.json"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	raw, err := os.ReadFile(kept[0])
+	require.NoError(t, err)
+	require.Contains(t, string(raw), logSilent)
 }

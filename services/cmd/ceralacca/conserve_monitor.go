@@ -131,6 +131,10 @@ func (m *monitor) run(ctx context.Context, every time.Duration, once bool) error
 		case err != nil:
 			round = &custody.Round{}
 			round.Problems = []custody.Problem{{Code: logSilent, What: "the log", Message: fmt.Sprintf("not reached since %s: %v", m.heard.UTC().Format(time.RFC3339), err)}}
+			err = m.keepAlarm(round, nil)
+			if err != nil {
+				return err
+			}
 		default:
 			m.heard = m.c.now()
 		}

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +15,7 @@ import (
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
 	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/tsp"
 )
 
 func (c *cli) rdvCommand() *cobra.Command {
@@ -143,18 +148,16 @@ func openSubmission(raw []byte) (content, p7m []byte) {
 	return nil, nil
 }
 
-// verifySubmission verifies a report, which brings its own receipt.
-func (c *cli) verifySubmission(name string, content, p7m []byte, in custody.Input, i *inspection, key string, more bool) error {
-	if more || in.Complete {
-		return usage("a report brings its own receipt: --receipt, --checkpoint and --complete are for preservation packages")
-	}
+// verifySubmission verifies a report, which brings its own receipt, by the log, by its signature and by the time stamp beside it.
+func (c *cli) verifySubmission(file string, content, p7m []byte, in custody.Input, i *inspection, key string, quorum int) error {
 	if key == "" {
 		return usage("a report is verified by the log: give --log-key; ceralacca conserve log -o FILE writes one")
 	}
-	policy, err := c.logPolicy(key)
+	policy, err := c.quorumPolicy(key, quorum)
 	if err != nil {
 		return err
 	}
+	name := filepath.Base(file)
 	report, err := custody.VerifySubmission(content, policy, in.Stamps)
 	if err != nil {
 		report = &custody.Report{Problems: []custody.Problem{{Code: custody.SubmissionInvalid, What: name, Message: err.Error()}}}
@@ -163,14 +166,42 @@ func (c *cli) verifySubmission(name string, content, p7m []byte, in custody.Inpu
 		report.Unshown = append(report.Unshown, "the signature: the report was given without it (.p7m)")
 		return c.verdict(report, name)
 	}
-	_, verdict, err := cades.Verify(p7m, cades.VerifyOptions{Roots: i.roots, At: i.at})
+	at := c.submissionStamp(report, i, file+".tsr", p7m)
+	sd, verdict, err := cades.Verify(p7m, cades.VerifyOptions{Roots: i.roots, TSARoots: i.roots, At: at})
 	if err == nil {
 		err = verdict.Err()
+	}
+	if err == nil && sd.Detached {
+		err = errors.New("the signature is of something else")
 	}
 	if err != nil {
 		report.Problems = append(report.Problems, custody.Problem{Code: custody.SubmissionInvalid, What: name, Message: err.Error()})
 	} else {
 		report.Holds = append(report.Holds, "the signature of the report")
 	}
+	if i.roots == nil {
+		report.Holds = append(report.Holds, noRoots)
+	}
 	return c.verdict(report, name)
+}
+
+// submissionStamp judges the time stamp that conserve rdv writes beside a signed report, and gives the time to judge its signer at: the
+// stamp's, since certificates end long before what they signed, and now when there is none that holds.
+func (c *cli) submissionStamp(report *custody.Report, i *inspection, file string, p7m []byte) time.Time {
+	raw, err := c.readUpTo(file, 1<<20)
+	if err != nil {
+		report.Unshown = append(report.Unshown, "the time stamp: it is not beside the report ("+filepath.Base(file)+")")
+		return i.at
+	}
+	token, err := tsp.ParseToken(raw)
+	if err == nil {
+		digest := sha256.Sum256(p7m)
+		err = token.Verify(tsp.VerifyOptions{Digest: digest[:], Roots: i.roots})
+	}
+	if err != nil {
+		report.Problems = append(report.Problems, custody.Problem{Code: custody.SubmissionInvalid, What: filepath.Base(file), Message: err.Error()})
+		return i.at
+	}
+	report.Holds = append(report.Holds, "the time stamp of the report, "+token.Info.Time.UTC().Format(time.RFC3339))
+	return token.Info.Time
 }

@@ -39,6 +39,9 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 		if complete && len(receipts) == 0 {
 			return usage("--complete needs a --receipt for each unit of the package")
 		}
+		if quorum != 0 && key == "" {
+			return usage("--quorum needs --log-key, with the keys of the witnesses")
+		}
 		i := inspection{at: c.now()}
 		if roots != "" {
 			var err error
@@ -49,7 +52,7 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 			in.Stamps.Roots = i.roots
 		}
 		if info, err := os.Stat(given[0]); err == nil && info.IsDir() {
-			return c.verifyExport(given[0], in, &i, key)
+			return c.verifyExport(given[0], in, &i, key, quorum)
 		}
 		raw, err := c.readUpTo(given[0], largestPackage)
 		if err != nil {
@@ -59,21 +62,24 @@ func (c *cli) conserveVerifyCommand() *cobra.Command {
 			if err != nil {
 				return c.verdict(&custody.Report{Problems: []custody.Problem{{Code: pdd.Unreadable, What: filepath.Base(given[0]), Message: plain(err)}}}, filepath.Base(given[0]))
 			}
-			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, len(receipts)+len(checkpoints) > 0)
+			return c.verifyDistribution(content, filepath.Base(given[0]), in, key, quorum, len(receipts)+len(checkpoints) > 0)
 		}
 		if submission, p7m := openSubmission(raw); submission != nil {
-			return c.verifySubmission(filepath.Base(given[0]), submission, p7m, in, &i, key, len(receipts)+len(checkpoints) > 0)
+			if len(receipts)+len(checkpoints) > 0 || complete {
+				return usage("a report brings its own receipt: --receipt, --checkpoint and --complete are for preservation packages")
+			}
+			return c.verifySubmission(given[0], submission, p7m, in, &i, key, quorum)
 		}
 		// Read only where they are judged with what was given: a distribution and a submission have their own.
 		obtained := func() error {
 			if key == "" {
 				return nil
 			}
-			policy, err := c.logPolicy(key)
+			var err error
+			in.Policy, err = c.quorumPolicy(key, quorum)
 			if err != nil {
 				return err
 			}
-			in.Policy, in.Policy.Quorum = policy, quorum
 			return c.readEvidence(&in, receipts, checkpoints)
 		}
 		if kind, p7m := openReport(raw); p7m != nil {
@@ -175,14 +181,24 @@ func (c *cli) verifyReport(name, kind string, p7m []byte, in custody.Input, i *i
 	return c.verdict(report, name)
 }
 
+// quorumPolicy is whom to believe about the log, and how many witnesses must have cosigned what it states.
+func (c *cli) quorumPolicy(key string, quorum int) (tlog.Policy, error) {
+	p, err := c.logPolicy(key)
+	if err == nil && (quorum < 0 || quorum > len(p.Witnesses)) {
+		return p, usage("--quorum %d, and --log-key names %d witnesses: give the keys of all that must have cosigned", quorum, len(p.Witnesses))
+	}
+	p.Quorum = quorum
+	return p, err
+}
+
 // verifyDistribution verifies a PdD, which brings its own receipts.
-func (c *cli) verifyDistribution(content fs.FS, name string, in custody.Input, key string, more bool) error {
+func (c *cli) verifyDistribution(content fs.FS, name string, in custody.Input, key string, quorum int, more bool) error {
 	if more || in.Complete {
 		return usage("a distribution package brings its own receipts: --receipt, --checkpoint and --complete are for preservation packages")
 	}
 	o := pdd.Options{Roots: in.Stamps.Roots}
 	if key != "" {
-		policy, err := c.logPolicy(key)
+		policy, err := c.quorumPolicy(key, quorum)
 		if err != nil {
 			return err
 		}

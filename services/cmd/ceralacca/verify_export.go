@@ -48,7 +48,7 @@ func (e *exported) bad(code, what, format string, a ...any) {
 
 // verifyExport judges a folder that conserve export wrote: its manifest with signature and time stamp, every file, and each package
 // by itself and by the receipts beside it.
-func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key string) error {
+func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key string, quorum int) error {
 	e := &exported{c: c, dir: dir, i: i, report: &custody.Report{}, listed: map[string]bool{}}
 	e.manifest()
 	e.inserted()
@@ -59,7 +59,7 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 		}
 	}
 	if key != "" {
-		policy, err := c.logPolicy(key)
+		policy, err := c.quorumPolicy(key, quorum)
 		if err != nil {
 			return err
 		}
@@ -199,6 +199,9 @@ func (e *exported) pack(name string, in custody.Input, logged bool) error {
 	if err != nil {
 		e.bad(custody.ReceiptInvalid, proofs, "%v", err)
 		return nil
+	}
+	if len(custody.PackageReceipts(in.Receipts)) == 0 {
+		e.report.Unshown = append(e.report.Unshown, name+": the export brings no receipt of the package itself, which fixes its bytes")
 	}
 	in.Complete = true
 	judged, err := custody.Verify(in)

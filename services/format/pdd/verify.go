@@ -82,6 +82,7 @@ type check struct {
 	sums  map[string][sha256.Size]byte
 	units map[string][][sha256.Size]byte // files of each unit as the index orders them
 	named map[string]bool
+	held  []string // units with a document, receipt or metadata of theirs, as the index orders them
 }
 
 func (c *check) bad(code, what, format string, a ...any) {
@@ -240,6 +241,9 @@ func (c *check) compare(index []byte) {
 		if g.Metadata != nil {
 			c.units[g.ID.Value] = append(c.units[g.ID.Value], look(g.Metadata.Path, g.Metadata.Hash))
 		}
+		if g.Metadata != nil || slices.ContainsFunc(g.Files, func(f sincro.File) bool { return !besideDocuments(f.Path) }) {
+			c.held = append(c.held, g.ID.Value)
+		}
 		return nil
 	})
 	if err != nil {
@@ -257,6 +261,12 @@ func (c *check) compare(index []byte) {
 		}
 	}
 	slices.SortStableFunc(c.Problems, func(a, b custody.Problem) int { return strings.Compare(a.What, b.What) })
+}
+
+// besideDocuments says that a file is no document of anybody, but what shows or proves them.
+func besideDocuments(name string) bool {
+	_, fixed := Fixed()[name]
+	return fixed || name == DataFile || path.Dir(name) == Views || strings.HasPrefix(name, Proofs+"/")
 }
 
 // origin judges the signed index of a package of origin, and wants every document that is said to come from it there.
@@ -340,6 +350,11 @@ func (c *check) proofs(origins []string) {
 			c.Holds = append(c.Holds, fmt.Sprintf("%d proofs of the log are there and were not read: its key was not given", len(units)))
 		}
 		return
+	}
+	for _, id := range c.held {
+		if name := UnitProof + "/" + id + ProofSuffix; !slices.Contains(units, name) {
+			c.Unshown = append(c.Unshown, fmt.Sprintf("that the log states document %s: the package brings no proof of it", id))
+		}
 	}
 	for _, name := range units {
 		id := strings.TrimSuffix(path.Base(name), ProofSuffix)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,11 +31,10 @@ type cutter struct {
 	conf    *tls.Config // as a server
 	trust   *tls.Config // as a client
 
-	mu    sync.Mutex
-	at    []string // where each of the next connections is cut; "": nowhere
-	held  net.Conn // that waits until letGo
-	free  sync.Cond
-	whole chan struct{} // everything but the dot is here
+	mu   sync.Mutex
+	at   []string // where each of the next connections is cut; "": nowhere
+	held net.Conn // that waits until letGo
+	free sync.Cond
 }
 
 // newCutter gives one, and what has to be trusted to speak to it.
@@ -45,7 +45,7 @@ func newCutter(t *testing.T, far string, roots []byte) (*cutter, []byte) {
 	require.True(t, pool.AppendCertsFromPEM(roots))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &cutter{address: "localhost:" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port), far: far, conf: conf, whole: make(chan struct{}, 10),
+	c := &cutter{address: "localhost:" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port), far: far, conf: conf,
 		trust: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}}
 	c.free.L = &c.mu
 	var all sync.WaitGroup
@@ -129,11 +129,15 @@ func (c *cutter) carry(raw net.Conn) {
 		return
 	}
 	defer func() { _ = far.Close() }()
+	var late atomic.Bool
 	go func() {
 		defer func() { _ = raw.Close() }()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := far.Read(buf)
+			if late.Load() {
+				time.Sleep(300 * time.Millisecond) // its word takes its time
+			}
 			if _, werr := near.Write(buf[:n]); err != nil || werr != nil {
 				return
 			}
@@ -179,10 +183,13 @@ func (c *cutter) carry(raw net.Conn) {
 		if at == "dot" && step == "data" {
 			c.hold(raw)
 		}
-		if at == "dot" && seen == size {
-			c.whole <- struct{}{}
-		}
 		if _, err = far.Write([]byte(line)); err != nil {
+			return
+		}
+		if at == "counts" && seen == size { // that are all the bytes that were announced: it takes the message and waits for no dot
+			late.Store(true)
+			_, _ = far.Write([]byte(".\r\n"))
+			_, _ = io.Copy(io.Discard, near)
 			return
 		}
 	}
@@ -205,16 +212,23 @@ func (c *cutter) holding() net.Conn {
 	return c.held
 }
 
+// cutter is one before the server for sending, which the gateway trusts.
+func (h *house) cutter(t *testing.T) *cutter {
+	t.Helper()
+	c, text := newCutter(t, h.world.Endpoints().PEC.SMTPSAddr, h.world.CAPEM())
+	file := filepath.Join(h.opts.Dir, "ca.pem")
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(append(before, '\n'), text...), 0o600))
+	return c
+}
+
 // openCut is a gateway that sends through a cutter.
 func openCut(t *testing.T, extra string) (*post, *cutter) {
 	t.Helper()
 	h := prepare(t, extra)
 	far := h.world.Endpoints().PEC.SMTPSAddr
-	c, text := newCutter(t, far, h.world.CAPEM())
-	file := filepath.Join(h.opts.Dir, "ca.pem")
-	before, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, append(append(before, '\n'), text...), 0o600))
+	c := h.cutter(t)
 	h.opts.Config = strings.Replace(h.opts.Config, strconv.Quote(far), strconv.Quote(c.address), 1)
 	h.start()
 	p := &post{house: h}
@@ -240,8 +254,62 @@ func TestA2TakenTooEarly(t *testing.T) {
 	p.everything()
 }
 
+// TestA2KilledWhenTakenTooEarly: the server takes a message as soon as it has as many bytes as MAIL announced, without the dot, and the
+// gateway is killed: when it is about to mark that the message may be taken, and when the server's word is there and not recorded. The
+// provider has the message once. TESTPLAN A2, A5, A6, I3.
+func TestA2KilledWhenTakenTooEarly(t *testing.T) {
+	t.Parallel()
+	var c *cutter
+	w := newWard(t, func(h *house) string {
+		c = h.cutter(t)
+		return c.address
+	})
+	w.believe()
+	w.box = w.add(sender).GetName()
+	unrecorded := boundary{"taken before the dot, not recorded", "sending_attempt", "UPDATE", "OLD.outcome = '' AND NEW.outcome <> ''"}
+	for b, size := range map[boundary]int{beforeTheDot: 100_000, unrecorded: 10} {
+		w.step(b.name, func(t *testing.T) {
+			w.stopAt(b)
+			c.cutNext("counts")
+			req := w.request(recipient)
+			req.Attachments[0].Data = make([]byte, size)
+			m, err := w.api.SendMessage(t.Context(), req)
+			require.NoError(t, err)
+			w.reached(b)
+			if b == unrecorded {
+				w.eventually("the provider takes it", func() bool { return w.taken(m) == 1 })
+			} else {
+				time.Sleep(200 * time.Millisecond) // what has left has arrived
+			}
+			w.killAt(b)
+			w.run()
+			w.exec(`UPDATE sending_queue SET lease_until = lease_until - interval '1 hour'`) // of who is dead
+			next := w.send(recipient)
+			w.state(next, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+			w.state(m, pecv1.MessageState_MESSAGE_STATE_DELIVERED)
+			w.eventually("nothing of it is to leave any more", func() bool {
+				step := w.way(m).GetStep()
+				return step != pecv1.DeliveryStep_DELIVERY_STEP_QUEUED && step != pecv1.DeliveryStep_DELIVERY_STEP_LEAVING
+			})
+			require.Equal(t, 1, w.taken(m))
+			attempts := w.way(m).GetAttempts()
+			if b == unrecorded {
+				require.Len(t, attempts, 1)
+				require.Equal(t, "unknown", attempts[0].GetOutcome())
+				return
+			}
+			require.Len(t, attempts, 2)
+			require.Equal(t, []string{"deferred", "accepted"}, []string{attempts[0].GetOutcome(), attempts[1].GetOutcome()})
+		})
+	}
+	require.Zero(t, c.left())
+	w.toldOnce()
+	w.post.invariants()
+	w.house.invariants(w.mailbox())
+}
+
 // TestA1A2ResetInEveryPhase: the connection to the provider is reset before the banner, in the handshake, instead of an answer to each
-// command, in the content, and when everything but the final dot has left. The message was not taken: it is tried again under its
+// command, in the content, and when its last piece is about to leave. The message was not taken: it is tried again under its
 // Message-ID after pauses that grow, each attempt is logged with its phase, and the provider accepts it once. TESTPLAN A1, A2.
 func TestA1A2ResetInEveryPhase(t *testing.T) {
 	t.Parallel()
@@ -275,7 +343,8 @@ func TestA1A2ResetInEveryPhase(t *testing.T) {
 		require.Equal(t, 1, p.taken(m), step.at)
 	}
 
-	// Just before the dot: the gateway waits for its database, which is to say that the dot is about to leave, when the connection goes.
+	// Just before the end: the gateway waits for its database, which is to say that the last piece is about to leave, when the connection
+	// goes.
 	c.cutNext("dot")
 	req := p.request(recipient)
 	m, err := p.api.SendMessage(t.Context(), req)
@@ -288,7 +357,6 @@ func TestA1A2ResetInEveryPhase(t *testing.T) {
 	_, err = tx.Exec(t.Context(), `LOCK TABLE sending_attempt IN SHARE MODE`)
 	require.NoError(t, err)
 	c.letGo()
-	<-c.whole
 	p.eventually("the gateway is about to end the message", func() bool {
 		return p.query(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sending_attempt'::regclass`) > 0
 	})

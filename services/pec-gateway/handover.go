@@ -46,7 +46,7 @@ func (s *Service) attempt(ctx context.Context, w *handover) *submit.Result {
 	return submit.Submit(ctx, s.sendingAt(address, w.limits.rules), submit.Credentials{User: w.box.Username, Password: password}, submit.Message{
 		From: w.box.Address, To: w.to, Size: w.message.Size,
 		Open: func() (io.ReadCloser, error) { return s.blobs.Open(ctx, ref) },
-	}, submit.Hooks{BeforeDot: func(ctx context.Context) error { return s.markDot(ctx, w) }})
+	}, submit.Hooks{BeforeEnd: func(ctx context.Context) error { return s.markDot(ctx, w) }})
 }
 
 // sendingAt is the server for sending at an address, with STARTTLS where that is what its port means. spec: RFC8314 §3.3

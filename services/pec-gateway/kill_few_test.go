@@ -8,7 +8,7 @@ func everyBoundary(all []boundary) []boundary {
 	var chosen []boundary
 	for _, b := range all {
 		switch b.name {
-		case "content sent, the dot not marked", "answered, not recorded", "receipt recorded, not counted",
+		case "the end not marked", "answered, not recorded", "receipt recorded, not counted",
 			"two parts handed over, not the third", "all handed over, the day not closed":
 			chosen = append(chosen, b)
 		}

@@ -11,7 +11,7 @@ import (
 
 // Boundaries of sending and receiving: the statements between which a killed process may have left something.
 var (
-	beforeTheDot = boundary{"content sent, the dot not marked", "sending_attempt", "UPDATE", "OLD.dot_at IS NULL AND NEW.dot_at IS NOT NULL"}
+	beforeTheDot = boundary{"the end not marked", "sending_attempt", "UPDATE", "OLD.dot_at IS NULL AND NEW.dot_at IS NOT NULL"}
 	boundaries   = []boundary{
 		{"about to connect", "sending_attempt", "INSERT", ""},
 		beforeTheDot,

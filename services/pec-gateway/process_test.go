@@ -81,7 +81,8 @@ type ward struct {
 	tls   rpc.Files
 }
 
-func newWard(t *testing.T) *ward {
+// newWard starts one; front may put something else than a line before the server for sending.
+func newWard(t *testing.T, front ...func(h *house) string) *ward {
 	t.Helper()
 	server, err := nats.Start(t.Context(), nats.Options{Dir: t.TempDir()})
 	require.NoError(t, err)
@@ -89,7 +90,11 @@ func newWard(t *testing.T) *ward {
 	h := prepare(t, "")
 	at := h.world.Endpoints().PEC
 	w := &ward{post: &post{house: h}, line: newLine(t, at.SMTPSAddr)}
-	h.opts.Config = strings.Replace(h.opts.Config, at.SMTPSAddr, w.line.address, 1) + quickly
+	smtp := w.line.address
+	for _, f := range front {
+		smtp = f(h)
+	}
+	h.opts.Config = strings.Replace(h.opts.Config, at.SMTPSAddr, smtp, 1) + quickly
 	h.outside = pgtest.Schema(t, "pec-gateway")
 	w.admin = pgtest.Admin(t, h.outside)
 	h.Process = runtest.Start(t, runtest.Options{Dir: h.opts.Dir, NATS: server.URL(), Targets: []run.Target{h.heard.target()}})

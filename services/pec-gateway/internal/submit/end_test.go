@@ -41,14 +41,14 @@ func bothWays(t *testing.T, fn func(t *testing.T, open func(change ...func(*peer
 	}
 }
 
-// TestA2BeforeTheDot: the connection ends when everything but the dot has left. Nobody has read a dot, so the message was surely not
-// taken, whether the end shows before the dot is written or by the writing. Once it has been written nothing is certain: not when the
+// TestA2BeforeTheDot: the connection ends before the last piece of the content leaves, or when everything but the dot has left. Nobody has
+// read a dot, so the message was surely not taken, whether the end shows before the dot is written or by the writing. Once it has been written nothing is certain: not when the
 // server says no more, and not when the time for writing is over. TESTPLAN A2, A3.
 func TestA2BeforeTheDot(t *testing.T) {
 	bothWays(t, func(t *testing.T, open func(...func(*peer)) *peer) {
 		for _, tc := range []struct {
 			name    string
-			before  func(*peer) // what happens before the dot is thought of
+			before  func(*peer) // what happens before the last piece leaves
 			at      func(*peer) // and when it is about to be written
 			within  time.Duration
 			outcome submit.Outcome
@@ -66,8 +66,7 @@ func TestA2BeforeTheDot(t *testing.T) {
 				srv.Timeouts.Dot = tc.within
 			}
 			res := submit.Submit(t.Context(), srv, login, message(raw), submit.Hooks{
-				BeforeDot: func(context.Context) error {
-					p.has(len(raw))
+				BeforeEnd: func(context.Context) error {
 					if tc.before != nil {
 						tc.before(p)
 					}
@@ -75,6 +74,7 @@ func TestA2BeforeTheDot(t *testing.T) {
 				},
 				Enter: func(ph submit.Phase) {
 					if ph == submit.PhaseDot && tc.at != nil {
+						p.has(len(raw))
 						tc.at(p)
 					}
 				},
@@ -101,11 +101,43 @@ func TestA2SaysTooEarlyThatItIsTaken(t *testing.T) {
 			require.Equal(t, [][]byte{raw}, p.rests())
 			require.Contains(t, []submit.Outcome{submit.Accepted, submit.Unknown}, res.Outcome, res)
 		}
-		p := open(counts)
-		res := p.submit(message(raw), submit.Hooks{BeforeDot: func(context.Context) error {
-			require.Len(t, p.rests(), 1)
+		// It cannot have the message before the caller has been asked, however long the message is and however many of its lines begin
+		// with dots. Where the caller does not let it be ended, it has no message.
+		for _, raw := range [][]byte{raw, content(5000), bytes.Repeat([]byte(".\r\n"), 30_000)} {
+			for _, withheld := range []error{nil, errors.New("another replica has the message")} {
+				p := open(counts, func(p *peer) { p.all = true })
+				res := p.submit(message(raw), submit.Hooks{BeforeEnd: func(context.Context) error {
+					p.has(len(raw)*3/4 - 40<<10) // of three bytes that leave, one may be a dot more
+					require.Empty(t, p.taken(), "taken before it was marked")
+					return withheld
+				}})
+				if withheld != nil {
+					require.Equal(t, []any{submit.Deferred, submit.CauseStopped}, []any{res.Outcome, res.Cause}, res)
+					require.Empty(t, p.rests())
+					continue
+				}
+				require.Len(t, p.rests(), 1)
+				require.Contains(t, []submit.Outcome{submit.Accepted, submit.Unknown}, res.Outcome, res)
+			}
+		}
+
+		// It says so in the middle of the content, which is given up at once: we do not go on to write what nobody reads.
+		p := open()
+		began := time.Now()
+		res := p.submit(halfway(message(content(5000)), func() {
+			p.has(1)
+			p.say("250 2.0.0 taken\r\n")
+			time.Sleep(50 * time.Millisecond)
+		}), submit.Hooks{BeforeEnd: func(context.Context) error {
+			t.Error("the end was thought of")
 			return nil
 		}})
+		require.Equal(t, []any{submit.Unknown, submit.PhaseBody, submit.CauseProtocol}, []any{res.Outcome, res.Phase, res.Cause}, res)
+		require.Less(t, time.Since(began), 5*time.Second)
+		p = open(func(p *peer) {
+			p.deaf, p.script["EHLO"] = true, "250-peer\n250-SIZE 10000000\n250-STARTTLS\n250 AUTH PLAIN LOGIN"
+		})
+		res = p.submit(message(content(200_000)), submit.Hooks{})
 		require.Equal(t, []any{submit.Unknown, submit.PhaseBody, submit.CauseProtocol}, []any{res.Outcome, res.Phase, res.Cause}, res)
 
 		// The word and the reset come when the dot is about to be written, which then fails.
@@ -134,7 +166,7 @@ func TestA2SaysTooEarlyThatItIsTaken(t *testing.T) {
 func TestA2BeginsToAnswerTooEarly(t *testing.T) {
 	for _, words := range []string{"what?\r\n", "2"} {
 		p := newPeer(t, nil)
-		res := p.submit(message(content(10)), submit.Hooks{BeforeDot: func(context.Context) error {
+		res := p.submit(message(content(10)), submit.Hooks{BeforeEnd: func(context.Context) error {
 			p.say(words)
 			return nil
 		}})
@@ -178,9 +210,10 @@ func hangBeforeTheDot(spec string) {
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
 	srv := submit.Server{Address: words[0], TLS: &tls.Config{RootCAs: roots}, StartTLS: words[2] == "true"}
-	res := submit.Submit(context.Background(), srv, login, message(content(5000)), submit.Hooks{BeforeDot: func(context.Context) error {
-		time.Sleep(time.Minute)
-		return nil
+	res := submit.Submit(context.Background(), srv, login, message(content(5000)), submit.Hooks{Enter: func(ph submit.Phase) {
+		if ph == submit.PhaseDot {
+			time.Sleep(time.Minute)
+		}
 	}})
 	fmt.Fprintln(os.Stderr, res)
 }
@@ -192,8 +225,8 @@ func TestA2NoEndIsShown(t *testing.T) {
 		sloppy := func(p *peer) { p.sloppy = true }
 		raw := content(5000)
 		p := open(sloppy)
-		res := p.submit(message(raw), submit.Hooks{BeforeDot: func(context.Context) error {
-			p.has(len(raw))
+		res := p.submit(message(raw), submit.Hooks{BeforeEnd: func(context.Context) error {
+			p.has(len(raw) - 40<<10)
 			return errors.New("another replica has the message")
 		}})
 		require.Equal(t, submit.Deferred, res.Outcome, res)
@@ -232,6 +265,14 @@ func TestA2NoEndIsShown(t *testing.T) {
 		require.Error(t, child.Wait())
 		require.Empty(t, words.String(), "it had come to an end")
 		require.Empty(t, p.rests(), "killed before the dot")
+
+		// Once the last piece may leave the message is ended, whatever becomes of the caller's context: leaving it there would show nobody
+		// whether it was taken.
+		p = open()
+		ctx, stop = context.WithCancel(t.Context())
+		res = submit.Submit(ctx, p.server(), login, atTheEnd(message(raw), stop), submit.Hooks{})
+		require.Equal(t, submit.Accepted, res.Outcome, res)
+		require.Equal(t, [][]byte{raw}, p.rests())
 	})
 }
 
@@ -247,6 +288,27 @@ func halfway(m submit.Message, fn func()) submit.Message {
 	}
 	return m
 }
+
+// atTheEnd does something when everything has been read.
+func atTheEnd(m submit.Message, fn func()) submit.Message {
+	open := m.Open
+	opened := 0
+	m.Open = func() (io.ReadCloser, error) {
+		in, err := open()
+		if opened++; opened == 2 && err == nil {
+			return struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(in, readerFunc(func([]byte) (int, error) { fn(); return 0, io.EOF })), in}, nil
+		}
+		return in, err
+	}
+	return m
+}
+
+type readerFunc func(b []byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 type interrupted struct {
 	io.ReadCloser
@@ -342,10 +404,11 @@ func TestA2NoDotWithoutItsLastByte(t *testing.T) {
 				c := newCarrier(t, p.addr)
 				srv := p.server()
 				srv.Address = c.addr
-				res := submit.Submit(t.Context(), srv, login, message(raw), submit.Hooks{BeforeDot: func(context.Context) error {
-					p.has(len(raw))
-					c.more(k)
-					return nil
+				res := submit.Submit(t.Context(), srv, login, message(raw), submit.Hooks{Enter: func(ph submit.Phase) {
+					if ph == submit.PhaseDot {
+						p.has(len(raw))
+						c.more(k)
+					}
 				}})
 				if k == tc.record {
 					require.Equal(t, [][]byte{raw}, p.rests())

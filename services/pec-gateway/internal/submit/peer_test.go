@@ -44,6 +44,8 @@ type peer struct {
 	bodyPart int  // BODY is played after so many bytes
 	sloppy   bool // takes an end of the connection for the end of the message
 	counts   bool // takes the message when so many bytes are there as MAIL announced
+	all      bool // counts the dots too that are doubled on the way
+	deaf     bool // says in the content that it has the message, and reads nothing more
 
 	mu    sync.Mutex
 	ended [][]byte // content with a final dot, dots undone
@@ -196,6 +198,7 @@ func (p *peer) serve(c net.Conn, conf *tls.Config) {
 // content takes a message and gives false when the script ends it before the dot.
 func (p *peer) content(in *bufio.Reader, size int, answer func(string, ...string) bool) bool {
 	var got bytes.Buffer
+	wire := 0
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -208,6 +211,7 @@ func (p *peer) content(in *bufio.Reader, size int, answer func(string, ...string
 			break
 		}
 		got.WriteString(strings.TrimPrefix(line, "."))
+		wire += len(line)
 		p.mu.Lock()
 		p.read = got.Len()
 		p.mu.Unlock()
@@ -215,7 +219,12 @@ func (p *peer) content(in *bufio.Reader, size int, answer func(string, ...string
 			answer("", "BODY")
 			return false
 		}
-		if p.counts && got.Len() == size {
+		if p.deaf && got.Len() > 0 {
+			answer("250 ok", "DOT")
+			<-p.t.Context().Done()
+			return false
+		}
+		if p.counts && (got.Len() == size || p.all && wire >= size) {
 			p.take(got.Bytes())
 			answer("250 ok", "DOT")
 			return false

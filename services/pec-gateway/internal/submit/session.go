@@ -11,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -226,7 +227,11 @@ func (s *session) unended(yes bool) {
 	}
 }
 
-// body sends the content up to the final dot, which it leaves out.
+// lastPiece is how much of the content waits for the caller's mark, at most: all of a short message. Whoever takes a message by the bytes
+// that MAIL announced, and does not wait for the dot, cannot have it before the mark.
+const lastPiece = 32 << 10
+
+// body sends the content up to the final dot, which it leaves out. Before the last piece the caller is asked.
 func (s *session) body(ctx context.Context) error {
 	s.enter(PhaseBody)
 	in, err := s.msg.Open()
@@ -234,7 +239,16 @@ func (s *session) body(ctx context.Context) error {
 		return fail(Deferred, CauseMessageSource, err, "the content cannot be read: %v", err)
 	}
 	defer func() { _ = in.Close() }() // only read
-	buffered := bufio.NewWriterSize(&timedWriter{s: s, ctx: ctx}, 32<<10)
+	ear := s.overhear()
+	defer ear.stop()
+	timed := &timedWriter{s: s, ctx: ctx, ear: ear}
+	end := &gate{w: timed, left: max(0, s.msg.Size-lastPiece), open: func() error {
+		ear.stop()
+		err := s.consent(ctx)
+		timed.ctx = context.WithoutCancel(ctx) // a message that may be taken is ended
+		return err
+	}}
+	buffered := bufio.NewWriterSize(end, 32<<10)
 	out := &stuffer{w: buffered}
 	check := &scanner{}
 	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{io.TeeReader(in, scanWriter{check})}, make([]byte, 32<<10))
@@ -247,23 +261,128 @@ func (s *session) body(ctx context.Context) error {
 	if err == nil {
 		err = buffered.Flush()
 	}
+	if err == nil {
+		err = end.pass()
+	}
 	s.res.Sent = out.taken
 	if err == nil {
-		return s.listen(ctx)
+		return s.listen(timed.ctx)
 	}
+	ear.stop()
 	var f *failure
-	var bad *ContentError
-	switch {
-	case errors.As(err, &f):
+	ours := errors.As(err, &f)
+	if ours && !end.passed {
 		return f
-	case errors.As(err, &bad):
-		return fail(Deferred, CauseMessageSource, err, "the content changed while it was sent: %v", err)
 	}
 	if early := s.early(); early != nil {
 		return early
 	}
+	var bad *ContentError
+	switch {
+	case ours:
+		return f
+	case errors.As(err, &bad):
+		return fail(Deferred, CauseMessageSource, err, "the content changed while it was sent: %v", err)
+	case ear.err != nil:
+		err = ear.err
+	}
 	return s.lost(ctx, err, "the connection ended in the middle of the content")
 }
+
+// consent asks the caller whether the message may be ended: from here on it may be taken.
+func (s *session) consent(ctx context.Context) error {
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	if s.hooks.BeforeEnd != nil {
+		if err := s.hooks.BeforeEnd(ctx); err != nil {
+			return fail(Deferred, CauseStopped, err, "stopped before the end of the message: %v", err)
+		}
+	}
+	if err := s.listen(ctx); err != nil { // making that durable took its time
+		return err
+	}
+	if !s.release() || ctx.Err() != nil {
+		return fail(Deferred, CauseStopped, context.Cause(ctx), "stopped before the end of the message")
+	}
+	return nil
+}
+
+// gate lets so many bytes pass, then asks, once, and lets the rest pass.
+type gate struct {
+	w      io.Writer
+	left   int64
+	open   func() error
+	passed bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.passed || int64(len(p)) <= g.left {
+		g.left -= int64(len(p))
+		return g.w.Write(p)
+	}
+	n := 0
+	if g.left > 0 {
+		var err error
+		n, err = g.w.Write(p[:g.left])
+		if err != nil {
+			return n, err
+		}
+	}
+	if err := g.pass(); err != nil {
+		return n, err
+	}
+	more, err := g.w.Write(p[n:])
+	return n + more, err
+}
+
+func (g *gate) pass() error {
+	if g.passed {
+		return nil
+	}
+	err := g.open()
+	g.passed = err == nil
+	return err
+}
+
+// ear hears whether the server speaks while the content leaves. Its first word stops the writing, which may be waiting for a server that
+// does not read any more.
+type ear struct {
+	s    *session
+	word atomic.Bool
+	err  error // what ended the connection; nil: words are there, or nothing was heard
+	done chan struct{}
+}
+
+func (s *session) overhear() *ear {
+	e := &ear{s: s, done: make(chan struct{})}
+	_ = s.conn.SetReadDeadline(time.Time{}) // of a connection that is gone the reading says so
+	go func() {
+		defer close(e.done)
+		_, err := s.in.r.Peek(1)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			return
+		}
+		e.err = err
+		e.word.Store(true)
+		_ = s.conn.SetWriteDeadline(time.Unix(1, 0))
+	}()
+	return e
+}
+
+// stop ends the hearing; what was heard is there to be read.
+func (e *ear) stop() {
+	select {
+	case <-e.done:
+	default:
+		_ = e.s.conn.SetReadDeadline(time.Unix(1, 0))
+		<-e.done
+	}
+}
+
+// errWord ends the writing when the server speaks.
+var errWord = errors.New("the server speaks before the message is over")
 
 // scanWriter lets a scanner look at what passes.
 type scanWriter struct{ c *scanner }
@@ -279,11 +398,15 @@ func (w scanWriter) Write(p []byte) (int, error) {
 type timedWriter struct {
 	s   *session
 	ctx context.Context
+	ear *ear
 }
 
 func (w *timedWriter) Write(p []byte) (int, error) {
 	if err := w.s.deadline(w.ctx, w.s.t.Block); err != nil {
 		return 0, err
+	}
+	if w.ear.word.Load() { // its deadline may have come before ours
+		return 0, errWord
 	}
 	return w.s.conn.Write(p)
 }
@@ -331,20 +454,9 @@ func (s *session) early() error {
 	return fail(Deferred, CauseProtocol, nil, "the server answered %d before the message was over", reply.Code)
 }
 
-// dot ends the message and waits for the answer. From here on silence means that the outcome is
+// dot ends the message and waits for the answer, whatever ctx says. From here on silence means that the outcome is
 // unknown. spec: RFC5321 §4.1.1.4
 func (s *session) dot(ctx context.Context) error {
-	if s.hooks.BeforeDot != nil {
-		if err := s.hooks.BeforeDot(ctx); err != nil {
-			return fail(Deferred, CauseStopped, err, "stopped before the end of the message: %v", err)
-		}
-	}
-	if err := s.listen(ctx); err != nil { // making that durable took its time
-		return err
-	}
-	if !s.release() || ctx.Err() != nil {
-		return fail(Deferred, CauseStopped, context.Cause(ctx), "stopped before the end of the message")
-	}
 	s.enter(PhaseDot)
 	s.last = nil
 	if err := s.conn.SetDeadline(time.Now().Add(s.t.Dot)); err != nil {

@@ -150,10 +150,11 @@ func (t Timeouts) orDefaults() Timeouts {
 type Hooks struct {
 	// Enter is told each phase before anything of it leaves.
 	Enter func(Phase)
-	// BeforeDot is called when the content has left and the final dot has not. Only when it gives nil
-	// the dot is sent: here the caller makes durable that the outcome is about to become unknown, and
-	// learns whether the message is still its own to send.
-	BeforeDot func(ctx context.Context) error
+	// BeforeEnd is called before the last piece of the content leaves, which is all of a short message. Only when it
+	// gives nil that piece and the final dot are sent, whatever becomes of ctx: here the caller makes durable that the
+	// outcome is about to become unknown, and learns whether the message is still its own to send. Before it no server
+	// has as many bytes as MAIL announced, nor a dot.
+	BeforeEnd func(ctx context.Context) error
 }
 
 // RecipientReply is a recipient that the server refused.
@@ -188,9 +189,9 @@ func (r *Result) String() string {
 	return s
 }
 
-// Submit hands the message over. It always gives a result. When ctx ends before the final dot the
-// connection is dropped and nothing was sent; after the dot the answer is awaited whatever ctx says,
-// since leaving then would make the outcome unknown.
+// Submit hands the message over. It always gives a result. When ctx ends before the last piece of the
+// content the connection is dropped and nothing was sent; after it the message is ended and the answer is awaited
+// whatever ctx says, since leaving then would make the outcome unknown.
 func Submit(ctx context.Context, srv Server, cred Credentials, msg Message, hooks Hooks) *Result {
 	s := &session{srv: srv, cred: cred, msg: msg, hooks: hooks, t: srv.Timeouts.orDefaults(), res: &Result{}, phase: PhaseConnect}
 	if err := s.precheck(); err != nil {

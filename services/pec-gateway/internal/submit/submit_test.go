@@ -287,18 +287,18 @@ func TestA14ChangedIntermediate(t *testing.T) {
 	}
 }
 
-// TestBeforeDot: the dot leaves only with the caller's consent, and never after it was withdrawn.
-func TestBeforeDot(t *testing.T) {
+// TestBeforeEnd: the end of a message leaves only with the caller's consent, and never after it was withdrawn.
+func TestBeforeEnd(t *testing.T) {
 	p := newPeer(t, nil)
 	lost := errors.New("another replica has the message")
-	res := p.submit(message(content(10)), submit.Hooks{BeforeDot: func(context.Context) error { return lost }})
+	res := p.submit(message(content(10)), submit.Hooks{BeforeEnd: func(context.Context) error { return lost }})
 	require.Equal(t, submit.Deferred, res.Outcome)
 	require.Equal(t, submit.CauseStopped, res.Cause)
 	require.ErrorIs(t, res.Err, lost)
 	require.Empty(t, p.taken())
 
 	ctx, stop := context.WithCancelCause(context.Background())
-	res = submit.Submit(ctx, p.server(), login, message(content(10)), submit.Hooks{BeforeDot: func(context.Context) error {
+	res = submit.Submit(ctx, p.server(), login, message(content(10)), submit.Hooks{BeforeEnd: func(context.Context) error {
 		stop(errors.New("shutdown"))
 		return nil
 	}})

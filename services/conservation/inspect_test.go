@@ -58,7 +58,7 @@ func Test47_InspectorAndTest56_WithoutSubscription(t *testing.T) {
 	who, as := grant(field(conservationv1.SearchField_SEARCH_FIELD_NAME, "bianchi"))
 	admin := pgtest.Admin(t, h.DB("conservation"))
 	holds := func() map[string]string { // all that there is but for what is noted of visits, and packages that visitors ordered
-		return h.everything(t, admin, "inspection", "inspector", "distribution", "audit_entry", "request_log", "archive_copy", "archive_cursor", "archive_position", "archive_timer",
+		return h.everything(t, admin, "inspection", "inspector", "distribution", "distribution_blob", "audit_entry", "request_log", "archive_copy", "archive_cursor", "archive_position", "archive_timer",
 			"river_client", "river_client_queue", "river_job", "river_leader", "river_queue")
 	}
 	h.still(t, holds)

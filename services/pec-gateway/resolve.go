@@ -96,7 +96,10 @@ func (s *Service) CancelMessage(ctx context.Context, req *pecv1.CancelMessageReq
 		if r.Step == stepCancelled {
 			return nil
 		}
-		if r.Step != stepQueued || r.UnknownAt != nil {
+		if r.Step == stepQueued && r.UnknownAt != nil {
+			return fault.Precondition("MESSAGE_HAS_LEFT", "nobody knows whether the message left before: resolve it, with WAIT or ABANDON, and it is not sent again")
+		}
+		if r.Step != stepQueued {
 			return fault.Precondition("MESSAGE_HAS_LEFT", "the message is not waiting any more (%s): it cannot be taken back", r.Step)
 		}
 		return s.abandon(ctx, tx, r, "message.cancel", req.GetReason(), now)
@@ -111,7 +114,8 @@ func (s *Service) ResolveMessage(ctx context.Context, req *pecv1.ResolveMessageR
 		if err != nil {
 			return err
 		}
-		if r.Step != stepUnknown && r.Step != stepDecide || state.State != pec.SendUnknown {
+		waits := r.Step == stepQueued && r.UnknownAt != nil // to be sent again: until it leaves that can be taken back
+		if r.Step != stepUnknown && r.Step != stepDecide && !waits || state.State != pec.SendUnknown {
 			return fault.Precondition("OUTCOME_IS_KNOWN", "the outcome of the message is known (%s): there is nothing to decide", state.State)
 		}
 		switch req.GetDecision() {
@@ -132,6 +136,9 @@ func (s *Service) ResolveMessage(ctx context.Context, req *pecv1.ResolveMessageR
 
 // resend puts the message back into the queue, with the same bytes and the same Message-ID.
 func (s *Service) resend(ctx context.Context, tx pgx.Tx, r *db.Sending, req *pecv1.ResolveMessageRequest, now time.Time) error {
+	if r.Step == stepQueued {
+		return nil // it was decided before
+	}
 	if r.Step != stepDecide {
 		return fault.Precondition("DECISION_TOO_EARLY", "receipts are awaited until %s: sending again before could send the message twice", r.DecideAt.Format(time.RFC3339))
 	}

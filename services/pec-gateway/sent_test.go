@@ -108,6 +108,50 @@ func TestA4AnsweredBeforeTheSecondSending(t *testing.T) {
 	p.everything()
 }
 
+// TestA3SecondSendingIsTakenBack: a person decided to send again a message whose outcome is unknown, and thinks better of it while it
+// waits for its turn. It waits for receipts again, or is given up, and does not leave. TESTPLAN A3; invariant I3.
+func TestA3SecondSendingIsTakenBack(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, "")
+	p.believe()
+	m := p.send("taglia@beta.test")
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	resolve := func(decision pecv1.DeliveryDecision) (*pecv1.Delivery, error) {
+		return p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{Name: m.GetName(), Decision: decision, Reason: "prova", AcceptSecondSending: true})
+	}
+	p.suspend(true)
+	for _, c := range []struct {
+		decision pecv1.DeliveryDecision
+		step     pecv1.DeliveryStep
+		state    pecv1.MessageState
+	}{
+		{pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, pecv1.DeliveryStep_DELIVERY_STEP_UNKNOWN, pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN},
+		{pecv1.DeliveryDecision_DELIVERY_DECISION_ABANDON, pecv1.DeliveryStep_DELIVERY_STEP_CANCELLED, pecv1.MessageState_MESSAGE_STATE_CANCELLED},
+	} {
+		p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+		_, err := resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND)
+		require.NoError(t, err)
+		p.eventually("the queue is held", func() bool { return p.way(m).GetHeld() != "" })
+		_, err = p.delivery.CancelMessage(t.Context(), &pecv1.CancelMessageRequest{Name: m.GetName()})
+		requireFault(t, err, "MESSAGE_HAS_LEFT")
+		d, err := resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND)
+		require.NoError(t, err, "it is decided already")
+		require.Equal(t, pecv1.DeliveryStep_DELIVERY_STEP_QUEUED, d.GetStep())
+		d, err = resolve(c.decision)
+		require.NoError(t, err, c.decision)
+		require.Equal(t, []any{c.step, c.state}, []any{d.GetStep(), d.GetState()})
+	}
+	for _, ev := range heard[*pecv1.DeliveryStateChanged](p.house) {
+		require.False(t, ev.GetSurelyNotSent(), "nobody knows: %v", ev)
+	}
+	p.suspend(false)
+	next := p.send(recipient)
+	p.resume()
+	p.reaches(next, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
+	require.Equal(t, []string{next.GetMessageId()}, p.sentIDs())
+	p.everything()
+}
+
 // sentIDs are the Message-IDs that the provider took, in order.
 func (p *post) sentIDs() []string {
 	var out []string

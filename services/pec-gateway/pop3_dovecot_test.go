@@ -71,6 +71,49 @@ func TestB11POP3AtDovecot(t *testing.T) {
 	h.invariants(box)
 }
 
+// TestB11GivenAgainWithoutTOP: a server without TOP gives unique ids to other messages. That they have other sizes shows it; what came under
+// the ids is received, and then they are gone by again.
+func TestB11GivenAgainWithoutTOP(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, "", dovecot.Options{ReuseUIDL: true})
+	h.believe()
+	h.account(recipient)
+	w := h.wireTo(h.dovecot.POP3S())
+	var fetched atomic.Int32
+	w.when(func(line string, to net.Conn) bool {
+		switch strings.ToUpper(strings.Fields(line + " x")[0]) {
+		case "RETR":
+			fetched.Add(1)
+		case "TOP":
+			_, _ = to.Write([]byte("-ERR unknown command\r\n"))
+			return true
+		}
+		return false
+	})
+	letter := func(n int) string { return plain(fmt.Sprintf("m%d %s", n, strings.Repeat("x", 10*n))) }
+	for i := range 4 {
+		h.deliver(recipient, letter(i))
+	}
+	box := h.keep(recipient, overPOP3, through(w))
+	h.kept(box)
+	other := h.stranger(recipient)
+	other.say("SELECT INBOX")
+	other.say(`UID STORE 1:2 +FLAGS.SILENT (\Deleted)`)
+	other.say("UID EXPUNGE 1:2")
+	other.say("LOGOUT")
+	require.NoError(t, h.dovecot.ChangeUIDValidity(t.Context(), recipient))
+	h.deliver(recipient, letter(4))
+	h.deliver(recipient, letter(5))
+	h.kept(box)
+	h.lookedAgain(box)
+	require.Len(t, h.list(box), 6)
+	before := fetched.Load()
+	h.lookedAgain(box)
+	h.lookedAgain(box)
+	require.Equal(t, before, fetched.Load(), "what is known is not fetched again")
+	h.invariants(box)
+}
+
 // TestB13RoomOverPOP3: POP3 has no word for room. What its server lists is added up and held against the capacity that
 // the owner told: each level is told once, as computed; without a capacity no level is claimed.
 func TestB13RoomOverPOP3(t *testing.T) {

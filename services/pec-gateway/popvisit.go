@@ -154,7 +154,16 @@ func (p *popVisit) steady(list []pop3.Entry) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	return !p.noTOP || p.sizesHold(known), nil
+}
+
+// sizesHold says whether known messages still have the sizes that they had: where a server gives no headers alone that is all by which
+// another message under a known id is told, short of fetching everything each time.
+func (p *popVisit) sizesHold(list []pop3.Entry) bool {
+	return !slices.ContainsFunc(list, func(e pop3.Entry) bool {
+		mark := p.byUID[e.UID].Mark
+		return len(mark) < 8 || binary.BigEndian.Uint64(mark[len(mark)-8:]) != uint64(e.Size)
+	})
 }
 
 // retrieve takes in what is new.
@@ -199,10 +208,16 @@ func (p *popVisit) identify(ctx context.Context, e pop3.Entry, steady bool, seen
 		return e.UID, nil
 	}
 	mark, err := p.mark(e)
-	if err != nil || mark == nil {
+	if err != nil {
 		return "", err
 	}
 	uid := e.UID
+	if mark == nil { // it is fetched, and then its id stands for it
+		if seen[uid] {
+			uid = ""
+		}
+		return uid, nil
+	}
 	if uid == "" || seen[uid] {
 		uid = "top:" + hex.EncodeToString(mark)
 	}

@@ -92,7 +92,7 @@ func (d *Draft) Check() Violations {
 	if !validMessageID(d.MessageID) {
 		vs.add("MESSAGE_ID_INVALID", "message_id", "%q: give 1 to 200 characters of ASCII without blanks and brackets, with one @", d.MessageID)
 	}
-	if d.InReplyTo != "" && !validMessageID(d.InReplyTo) {
+	if d.InReplyTo != "" && !validReference(d.InReplyTo) {
 		vs.add("IN_REPLY_TO_INVALID", "in_reply_to", "%q is no identifier", d.InReplyTo)
 	}
 	if len(d.Subject) > maxSubject {
@@ -128,6 +128,16 @@ func validMessageID(id string) bool {
 		}
 	}
 	return true
+}
+
+// validReference: an identifier that somebody else made, as it may stand between brackets on a line. Programs write what they like there.
+func validReference(id string) bool {
+	for i := 0; i < len(id); i++ {
+		if c := id[i]; c <= ' ' || c >= 0x7f || c == '<' || c == '>' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 900
 }
 
 // Compose writes the message: CRLF, lines under 998 bytes, ASCII only, names and subject encoded

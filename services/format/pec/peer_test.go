@@ -262,7 +262,7 @@ func TestA15A17A18CheckSubmission(t *testing.T) {
 			require.True(t, found, "%v", vs)
 		})
 	}
-	bad := Draft{From: Address{Addr: "x"}, Cc: []Address{{Addr: "a@b\r\nRCPT"}}, MessageID: "no blanks here", Ricevuta: "x", InReplyTo: "y", Attachments: []File{{}}}
+	bad := Draft{From: Address{Addr: "x"}, Cc: []Address{{Addr: "a@b\r\nRCPT"}}, MessageID: "no blanks here", Ricevuta: "x", InReplyTo: "y\r\nBcc: z", Attachments: []File{{}}}
 	n, err := Compose(io.Discard, &bad)
 	require.Zero(t, n)
 	var vs Violations

@@ -10,12 +10,14 @@ GOLANGCI_LINT_VERSION      := v2.15.0
 GOVULNCHECK_VERSION        := v1.8.0
 VERSITYGW_VERSION          := v1.8.0
 
+# Without C and with the paths left out as everywhere: the standard library is compiled once for tools and programs, and sqlc reads SQL with
+# Postgres's own parser as WebAssembly, where it would compile it from C first.
 # tool NAME,PACKAGE,VERSION defines the stamp $(NAME) and how to make it.
 define tool
 $(subst -,_,$(1)) := $(BIN)/.$(1)@$(3)
 $(BIN)/.$(1)@$(3):
 	@mkdir -p $(BIN)
-	@$(PROGRESS) "building $(1) $(3)" env GOWORK=off GOFLAGS= $(GO) run -v -exec '$(ROOT)/deploy/keep.sh $(BIN)/$(1)' $(2)@$(3)
+	@$(PROGRESS) "building $(1) $(3)" env GOWORK=off CGO_ENABLED=0 GOFLAGS=-trimpath $(GO) run -v -exec '$(ROOT)/deploy/keep.sh $(BIN)/$(1)' $(2)@$(3)
 	@rm -f $(BIN)/.$(1)@* && touch $$@
 endef
 

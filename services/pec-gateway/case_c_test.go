@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/sandbox/client"
 )
@@ -49,21 +48,6 @@ func (p *post) envelope(t *testing.T, address string, m *pecv1.Message) []byte {
 	}
 	t.Fatal("the provider has no envelope of it")
 	return nil
-}
-
-// opensslSays asks openssl for the signature of a message, whoever made it, and gives what it says.
-func opensslSays(t *testing.T, raw []byte) (said string, ok bool) {
-	t.Helper()
-	bin, err := exec.LookPath("openssl")
-	require.NoError(t, err, "run make prepare, or apt-get install -y openssl")
-	cmd := exec.CommandContext(t.Context(), bin, "cms", "-verify", "-noverify", "-inform", "SMIME", "-out", os.DevNull)
-	cmd.Stdin = bytes.NewReader(raw)
-	out, err := cmd.CombinedOutput()
-	var refused *exec.ExitError
-	if err != nil {
-		require.ErrorAs(t, err, &refused)
-	}
-	return string(out), err == nil
 }
 
 // lines is Base64 in lines, without which openssl does not read it.
@@ -139,11 +123,11 @@ func TestC1C2C3C6C14C15C16C17C18D4ChangedReceipts(t *testing.T) {
 		"C16 forwarded":                    []byte(forwarded),
 		"C1 headers alone":                 append(bytes.Clone(raw[:bytes.Index(raw, []byte("MIME-Version"))]), []byte("\r\nconsegnato\r\n")...),
 	}
-	said, ok := opensslSays(t, raw)
+	said, ok := cmstest.OpenSSLSays(t, raw)
 	require.True(t, ok, "openssl takes the genuine one: %s", said)
 	for what, in := range cases {
 		if strings.HasPrefix(what, "C3 ") { // what is refused here, another verifier refuses
-			said, ok := opensslSays(t, in)
+			said, ok := cmstest.OpenSSLSays(t, in)
 			require.False(t, ok, what)
 			require.Contains(t, said, "Verification failure", what)
 		}

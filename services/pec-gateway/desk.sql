@@ -96,7 +96,7 @@ SELECT @tenant_id::text, @mailbox_id::uuid, unnest(@callers::text[]), unnest(@en
 SELECT m.id FROM mailbox m
 WHERE m.tenant_id = @tenant_id AND (@all_labels::boolean OR m.label = '' OR m.label = ANY(@labels::text[]))
   AND (@caller::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
-       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = @caller))
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller IN (@caller, @by_id::text)))
 ORDER BY m.address_key LIMIT 10000;
 
 -- name: AddressesInKeeping :many

@@ -270,9 +270,10 @@ func (s *Service) ListMailboxes(ctx context.Context, req *pecv1.ListMailboxesReq
 	}
 	size := pageSize(req.GetPageSize())
 	all, labels := visible(ctx)
+	who := grantee(ctx)
 	out := &pecv1.ListMailboxesResponse{}
 	err = s.db.View(ctx, tenant, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := q(tx).ListMailboxes(ctx, db.ListMailboxesParams{TenantID: tenant, After: after, AllLabels: all, Labels: labels, Caller: grantee(ctx), PageSize: size + 1})
+		rows, err := q(tx).ListMailboxes(ctx, db.ListMailboxesParams{TenantID: tenant, After: after, AllLabels: all, Labels: labels, Caller: who, ByID: byID(tenant, who), PageSize: size + 1})
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ SELECT m.* FROM mailbox m
 WHERE m.tenant_id = @tenant_id AND (sqlc.narg(after)::text IS NULL OR m.address_key > sqlc.narg(after))
   AND (@all_labels::boolean OR m.label = '' OR m.label = ANY(@labels::text[]))
   AND (@caller::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
-       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = @caller))
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller IN (@caller, @by_id::text)))
 ORDER BY m.address_key LIMIT @page_size;
 
 -- name: CountMessages :many

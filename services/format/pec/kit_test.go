@@ -229,21 +229,6 @@ func openssl(t *testing.T, raw []byte, r *Reading) {
 	}
 }
 
-// opensslSays asks openssl for the signature of a message, whoever made it, and gives what it says.
-func opensslSays(t *testing.T, raw []byte) (said string, ok bool) {
-	t.Helper()
-	bin, err := exec.LookPath("openssl")
-	require.NoError(t, err, "run make prepare, or apt-get install -y openssl")
-	cmd := exec.CommandContext(t.Context(), bin, "cms", "-verify", "-noverify", "-inform", "SMIME", "-out", os.DevNull)
-	cmd.Stdin = bytes.NewReader(raw)
-	out, err := cmd.CombinedOutput()
-	var refused *exec.ExitError
-	if err != nil {
-		require.ErrorAs(t, err, &refused)
-	}
-	return string(out), err == nil
-}
-
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", "golden", name)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/cms/cmstest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,7 +49,7 @@ func TestC3AlteredBytes(t *testing.T) {
 	require.NoError(t, err)
 	raw, r := written(t, w.beta, act)
 	require.True(t, r.Proven(verified(t, w, r)))
-	said, ok := opensslSays(t, raw)
+	said, ok := cmstest.OpenSSLSays(t, raw)
 	require.True(t, ok, said)
 	refused := func(what string, mutant []byte) *Report {
 		t.Helper()
@@ -57,7 +58,7 @@ func TestC3AlteredBytes(t *testing.T) {
 		rep := verified(t, w, m)
 		require.False(t, m.Proven(rep), what)
 		require.NotEqual(t, StatusValid, rep.Status, what)
-		said, ok := opensslSays(t, mutant)
+		said, ok := cmstest.OpenSSLSays(t, mutant)
 		require.False(t, ok, "%s: openssl takes what is refused here: %s", what, rep.Reason)
 		if rep.Status != StatusUnparsable {
 			require.Contains(t, said, "Verification failure", what)
@@ -96,7 +97,7 @@ func TestC3AlteredBytes(t *testing.T) {
 		require.NoError(t, lines.Close())
 		return slices.Concat(raw[:r.P7S.BodyStart], bytes.TrimSuffix(b.Bytes(), []byte("\r\n")), raw[r.P7S.End:])
 	}
-	said, ok = opensslSays(t, signed(p7s))
+	said, ok = cmstest.OpenSSLSays(t, signed(p7s))
 	require.True(t, ok, said)
 	require.True(t, r.Proven(verified(t, w, readAll(t, signed(p7s)))))
 	attribute := func(oid byte, value int) int { // of PKCS #9, and a byte of its value behind two tags and lengths

@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"os/exec"
@@ -158,6 +159,17 @@ func OpenSSL(t testing.TB, args ...string) string {
 		t.Fatalf("openssl %v: %v: %s", args, err, out)
 	}
 	return out
+}
+
+// OpenSSLSays asks openssl for the signature of an S/MIME message, whoever made it, and gives what it says.
+func OpenSSLSays(t testing.TB, raw []byte) (said string, ok bool) {
+	t.Helper()
+	said, err := Run(t, "openssl", "openssl", "cms", "-verify", "-noverify", "-inform", "SMIME", "-in", File(t, "message.eml", raw), "-out", os.DevNull)
+	var refused *exec.ExitError
+	if err != nil && !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+	return said, err == nil
 }
 
 func check(t testing.TB, err error) {

@@ -1131,7 +1131,7 @@ const reachableMailboxes = `-- name: ReachableMailboxes :many
 SELECT m.id FROM mailbox m
 WHERE m.tenant_id = $1 AND ($2::boolean OR m.label = '' OR m.label = ANY($3::text[]))
   AND ($4::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
-       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = $4))
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller IN ($4, $5::text)))
 ORDER BY m.address_key LIMIT 10000
 `
 
@@ -1140,6 +1140,7 @@ type ReachableMailboxesParams struct {
 	AllLabels bool
 	Labels    []string
 	Caller    string
+	ByID      string
 }
 
 func (q *Queries) ReachableMailboxes(ctx context.Context, arg ReachableMailboxesParams) ([]uuid.UUID, error) {
@@ -1148,6 +1149,7 @@ func (q *Queries) ReachableMailboxes(ctx context.Context, arg ReachableMailboxes
 		arg.AllLabels,
 		arg.Labels,
 		arg.Caller,
+		arg.ByID,
 	)
 	if err != nil {
 		return nil, err

@@ -351,8 +351,8 @@ SELECT m.tenant_id, m.id, m.address, m.address_key, m.provider, m.username, m.im
 WHERE m.tenant_id = $1 AND ($2::text IS NULL OR m.address_key > $2)
   AND ($3::boolean OR m.label = '' OR m.label = ANY($4::text[]))
   AND ($5::text = '' OR NOT EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id)
-       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller = $5))
-ORDER BY m.address_key LIMIT $6
+       OR EXISTS (SELECT 1 FROM mailbox_grant g WHERE g.tenant_id = m.tenant_id AND g.mailbox_id = m.id AND g.caller IN ($5, $6::text)))
+ORDER BY m.address_key LIMIT $7
 `
 
 type ListMailboxesParams struct {
@@ -361,6 +361,7 @@ type ListMailboxesParams struct {
 	AllLabels bool
 	Labels    []string
 	Caller    string
+	ByID      string
 	PageSize  int32
 }
 
@@ -371,6 +372,7 @@ func (q *Queries) ListMailboxes(ctx context.Context, arg ListMailboxesParams) ([
 		arg.AllLabels,
 		arg.Labels,
 		arg.Caller,
+		arg.ByID,
 		arg.PageSize,
 	)
 	if err != nil {

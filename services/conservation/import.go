@@ -118,6 +118,8 @@ func openForeign(raw []byte) (*foreign, error) {
 			return nil, fmt.Errorf("%.200q leads out of the ZIP", e.Name)
 		case strings.Contains(e.Name, nul):
 			return nil, fmt.Errorf("%.200q has a NUL character in its name", e.Name)
+		case e.FileInfo().IsDir() && e.UncompressedSize64 > 0:
+			return nil, fmt.Errorf("%.200q calls itself a folder and has a content", e.Name)
 		case e.FileInfo().IsDir():
 			continue
 		case f.entries[e.Name] != nil:
@@ -297,6 +299,9 @@ func (f *foreign) signature() {
 		}
 		sd, report, err := cades.Verify(raw, cades.VerifyOptions{})
 		if err != nil || !bytes.Equal(sd.Content(), f.raw) {
+			if strings.EqualFold(name, f.v.IndexFile+".p7m") { // others may sign what they like
+				f.v.bad("%s signs another index than the one in the package", name)
+			}
 			continue
 		}
 		signed = raw

@@ -104,6 +104,36 @@ func TestImports(t *testing.T) {
 		d = hand(t, api, packageHead("nostro-guasto", spoiled), spoiled)
 		require.Equal(t, refused, d.GetState())
 		require.Contains(t, d.GetProblems()[0].GetMessage(), changed)
+
+		// An index that was written anew, beside the signature of the one that it was.
+		for _, e := range z.File {
+			content, err := readEntry(e, 1<<20)
+			require.NoError(t, err)
+			if strings.HasSuffix(e.Name, "/PIndex.xml") {
+				content = bytes.Replace(content, []byte("Version>"), []byte("Version> "), 1)
+			}
+			files[e.Name] = string(content)
+		}
+		anew := zipped(t, files)
+		d = hand(t, api, packageHead("nostro-rifatto", anew), anew)
+		require.Equal(t, refused, d.GetState(), string(d.GetVerification()))
+		require.Contains(t, d.GetProblems()[0].GetMessage(), "PIndex.xml.p7m signs another index")
+
+		// A second file with the name of the first, which some programs unpack over it, and which calls itself a folder.
+		var twice bytes.Buffer
+		w, second := zip.NewWriter(&twice), &zip.FileHeader{Name: z.File[0].Name}
+		for _, e := range z.File {
+			require.NoError(t, w.Copy(e))
+		}
+		second.SetMode(fs.ModeDir | 0o755)
+		f, err := w.CreateHeader(second)
+		require.NoError(t, err)
+		_, err = f.Write([]byte("<y/>"))
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		d = hand(t, api, packageHead("nostro-due-volte", twice.Bytes()), twice.Bytes())
+		require.Equal(t, refused, d.GetState(), string(d.GetVerification()))
+		require.Contains(t, d.GetProblems()[0].GetMessage(), "calls itself a folder")
 	})
 	t.Run("Test18_IdC2010", func(t *testing.T) {
 		raw := zipped(t, good)

@@ -321,6 +321,37 @@ func TestC8ForeignDelivery(t *testing.T) {
 	require.False(t, r.Proven(rep))
 }
 
+// TestC8ForeignNotice: that a delivery takes long is told by the provider of the sender. The recipient's is taken too, since the RFC
+// can be read so, and it is said; another one's notice makes no recipient late.
+func TestC8ForeignNotice(t *testing.T) {
+	w := newWorld(t)
+	act := transit(t, draft()).Preavviso(at, "protocollo@beta.test", false, "dodici ore")
+	for _, c := range []struct {
+		name   string
+		by     *Gestore
+		home   string
+		odd    bool
+		proven bool
+	}{
+		{"the sender's", w.alfa, "", false, true},
+		{"the mailbox's", w.alfa, w.alfa.Name, false, true},
+		{"the recipient's", w.beta, "", true, true},
+		{"the recipient's, the mailbox's being known", w.beta, w.alfa.Name, true, true},
+	} {
+		_, r := written(t, c.by, act)
+		rep, err := r.Verify(Verification{Trust: w.trust, At: at, Home: c.home})
+		require.NoError(t, err)
+		require.Equal(t, []any{StatusValid, c.odd, c.proven}, []any{rep.Status, rep.Findings.Has(CodeForeignDomain), r.Proven(rep)}, c.name)
+	}
+	// To a domain that the one who signed does not manage.
+	third := draft()
+	third.To = []Address{{Addr: "ufficio@gamma.test"}}
+	_, r := written(t, w.beta, transit(t, third).Preavviso(at, "ufficio@gamma.test", true, "ventiquattro ore"))
+	rep, err := r.Verify(Verification{Trust: w.trust, At: at})
+	require.NoError(t, err)
+	require.Equal(t, []any{StatusValid, true, false}, []any{rep.Status, rep.Findings.Has(CodeForeignDomain), r.Proven(rep)})
+}
+
 const receiptHeader = "X-Ricevuta: accettazione\r\nFrom: posta-certificata@pec.alfa.test\r\nTo: mittente@alfa.test\r\nSubject: ACCETTAZIONE: x\r\n" +
 	"Date: Mon, 14 Sep 2026 10:30:05 +0200\r\nMessage-ID: <r1@pec.alfa.test>\r\nX-Riferimento-Message-ID: <c0ffee.1@alfa.test>\r\n"
 

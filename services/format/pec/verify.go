@@ -410,6 +410,23 @@ func (r *Reading) judgeAuthority(rep *Report, v Verification, p *Provider) {
 		if m != nil && m != p && !own && !v.Trust.ManagedBy(domain, p.Name) {
 			rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s manages %s, %s signed", m.Name, domain, p.Name)
 		}
+	case PreavvisoErrore:
+		v.judgeNotice(rep, d, p)
+	}
+}
+
+// judgeNotice: the sender's provider waits for the delivery and tells when it does not come. spec: RFC6109 §2.1; the text of
+// §3.1.6 can be read as if the recipient's did, whose notice is therefore odd and counts.
+func (v Verification) judgeNotice(rep *Report, d *Daticert, p *Provider) {
+	sender, recipient := Domain(person(d.Mittente)), Domain(person(d.Consegna))
+	home := v.Trust.Manager(sender)
+	switch {
+	case v.Home != "" && sameName(v.Home, p.Name), v.Trust.ManagedBy(sender, p.Name):
+	case v.Home == "" && home == nil:
+	case v.Trust.ManagedBy(recipient, p.Name):
+		rep.Findings.add(CodeForeignDomain, Notice, -1, "%s, which manages the recipient's %s, signed what the sender's provider has to tell", p.Name, recipient)
+	default:
+		rep.Findings.add(CodeForeignDomain, Doubt, -1, "%s signed, which manages neither the sender's %s nor the recipient's %s", p.Name, sender, recipient)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // What may be wrong with a message that says that it is certified mail. The codes are permanent.
 const (
 	codeFalseClaim    = "FALSE_CLAIM"    // no listed provider signed it as it stands
-	codeDoubtfulClaim = "DOUBTFUL_CLAIM" // one did, and it does not agree with itself
+	codeDoubtfulClaim = "DOUBTFUL_CLAIM" // one did, and it does not agree with itself, or its certificate had ended when it came
 	codeUnknownType   = "UNKNOWN_TYPE"   // one did, and its type is none of the rules
 )
 
@@ -31,7 +31,7 @@ func (j *judged) falseClaim() string {
 	switch {
 	case !claim.Certified() && claim != pec.TipoIgnoto:
 		return ""
-	case j.report.Status != pec.StatusValid:
+	case j.report.Status != pec.StatusValid && j.report.Status != pec.StatusEnded:
 		return codeFalseClaim
 	case claim == pec.TipoIgnoto || d != nil && d.Kind() == pec.TipoIgnoto:
 		return codeUnknownType

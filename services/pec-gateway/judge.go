@@ -183,12 +183,21 @@ func (j *judged) describe() {
 		}
 	}
 	j.kind = pecv1.MessageKind_MESSAGE_KIND_ORDINARY
-	signed := j.report.Status == pec.StatusValid || j.report.Status == pec.StatusUnlisted
+	signed := j.signed()
 	if kind, certified := kinds[j.tipo]; certified && signed {
 		j.kind = kind
 	}
 	j.certified(r.Daticert)
 	j.doubt(signed)
+}
+
+// signed says whether a provider signed it as it stands, or whoever has its key, as far as is known here.
+func (j *judged) signed() bool {
+	switch j.report.Status {
+	case pec.StatusValid, pec.StatusUnlisted, pec.StatusEnded:
+		return true
+	}
+	return false
 }
 
 // certified takes from daticert what a proven message certifies, and what correlation goes by.

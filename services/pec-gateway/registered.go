@@ -62,7 +62,7 @@ func (j *judged) readRegistered(v pec.Verification) error {
 	}
 	out.Verified = sound && len(m.Evidence) <= maxEvidence
 	j.registered = out
-	if j.report.Status == pec.StatusValid || j.report.Status == pec.StatusUnlisted {
+	if j.signed() {
 		j.kind = pecv1.MessageKind_MESSAGE_KIND_REGISTERED
 	}
 	j.doubtRegistered(m)

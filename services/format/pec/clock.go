@@ -15,7 +15,10 @@ func (r *Reading) judgeClock(rep *Report) {
 	if err != nil {
 		return // a finding of its own
 	}
-	if d := rep.SigningTime.Sub(at).Round(time.Second); d > clockSlack || d < -clockSlack {
+	if !sameMoment(rep.SigningTime, at) {
 		rep.Findings.add(CodeClock, Notice, -1, "daticert says %s (zona %s), the signature was made at %s", stamp(at), r.Daticert.Zona, stamp(rep.SigningTime))
 	}
 }
+
+// sameMoment says whether two moments of one message are one by the rules.
+func sameMoment(a, b time.Time) bool { return a.Sub(b).Round(time.Second).Abs() <= clockSlack }

@@ -154,7 +154,7 @@ func TestC8C10Signers(t *testing.T) {
 		{"expired at receipt", asAlfa(at.AddDate(-2, 0, 0), at.AddDate(0, 0, -1)), Verification{Trust: w.trust, At: at}, StatusUntrusted},
 		{"not yet valid", asAlfa(at.AddDate(0, 0, 1), at.AddDate(1, 0, 0)), Verification{Trust: w.trust, At: at}, StatusUntrusted},
 		{"no list and no roots", w.alfa, Verification{At: at}, StatusUntrusted},
-		{"long after", w.alfa, Verification{Trust: w.trust, At: at.AddDate(5, 0, 0)}, StatusUntrusted},
+		{"long after", w.alfa, Verification{Trust: w.trust, At: at.AddDate(5, 0, 0)}, StatusEnded},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := receipt(c.g)

@@ -27,6 +27,7 @@ const (
 	StatusInvalidSignature Status = "invalid-signature"   // the signature does not verify, or breaks the rules of PEC
 	StatusUntrusted        Status = "untrusted-signer"    // the signer is nobody who may sign this
 	StatusUnlisted         Status = "valid-cert-unlisted" // chain and name hold, the certificate is not in the list: ask a person
+	StatusEnded            Status = "valid-cert-ended"    // all holds at the moment that the signature states; the certificate had ended when the message came
 	StatusValid            Status = "valid"
 )
 
@@ -111,6 +112,9 @@ func (r *Reading) Verify(v Verification) (*Report, error) {
 	}
 	if rep.Status == "" {
 		r.judgeSigner(rep, v)
+	}
+	if rep.Status == StatusUntrusted && r.signedBeforeEnd(rep) {
+		return rep, r.judgeEnded(rep, v)
 	}
 	return rep, nil
 }

@@ -264,7 +264,8 @@ type ClaimNotProven struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message that came: tenants/{tenant}/mailboxes/{mailbox}/messages/{message}
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// FALSE_CLAIM: no listed provider signed it as it stands. DOUBTFUL_CLAIM: one did, and what it says does not agree with itself.
+	// FALSE_CLAIM: no listed provider signed it as it stands. DOUBTFUL_CLAIM: one did, and what it says does not agree with itself, or
+	// a provider's certificate that signed it had ended when it came, and was valid when the signature says that it was made.
 	// UNKNOWN_TYPE: one did, and its type is none of the rules.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// What it says that it is, as its header has it.

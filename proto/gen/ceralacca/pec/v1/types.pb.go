@@ -1639,7 +1639,8 @@ func (x *MessagePreservation) GetPackage() string {
 // What the check of the signature found. spec: RFC 6109 §2.2.2
 type Verification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// valid, valid-cert-unlisted, untrusted-signer, invalid-signature, invalid-digest, unparsable, unsigned
+	// valid, valid-cert-unlisted, valid-cert-ended (it came after the end of its signer's certificate, and only the signature says that it
+	// was made before), untrusted-signer, invalid-signature, invalid-digest, unparsable, unsigned
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	// Why it is not valid.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`

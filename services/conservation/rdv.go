@@ -216,7 +216,7 @@ func (s *Service) writeRDV(ctx context.Context, row db.Deposit) ([]byte, error) 
 	d.element("PeriodoImposta", strconv.Itoa(int(u.FiscalYear)))
 	for _, f := range files {
 		d.raw("<File>")
-		d.element("Ruolo", map[string]string{"transmitted": "documento", "metadata": "metadati"}[f.Role])
+		d.element("Ruolo", map[string]string{"transmitted": "documento", "metadata": roleMetadata}[f.Role])
 		d.impronta(base64Of(f.Sha256))
 		d.element("Dimensione", strconv.FormatInt(f.Size, 10))
 		d.raw("</File>")

@@ -46,6 +46,9 @@ func (s *Service) reportSubmission(ctx context.Context, job *river.Job[submissio
 	return s.orWait(ctx, err, "submission", b.row.ID)
 }
 
+// roleMetadata is the role of a metadata file in reports.
+const roleMetadata = "metadati"
+
 // submissionBook is what the report of a submission is written from.
 type submissionBook struct {
 	s      *Service
@@ -65,17 +68,21 @@ func (b *submissionBook) read(ctx context.Context, a submissionArgs) error {
 		if err != nil || b.row.Report != nil {
 			return err
 		}
-		b.chain, err = q.ChainOf(ctx, db.ChainOfParams{TenantID: a.Tenant, After: b.row.FirstSequence - 1, Last: b.row.LastSequence, Size: math.MaxInt64, Page: submissionLeaves})
-		if err != nil {
-			return err
-		}
-		if int64(len(b.chain)) != b.row.LastSequence-b.row.FirstSequence+1 {
-			return fault.Internal("LOG_GAP", "the chain of tenants/%s lacks leaves between %d and %d: the database was changed by hand", a.Tenant, b.row.FirstSequence, b.row.LastSequence)
-		}
-		end := b.chain[len(b.chain)-1]
-		b.last = db.LogLeaf{Idx: end.Idx, TenantID: end.TenantID, Sequence: end.Sequence, SubjectID: end.SubjectID, Revision: end.Revision, Entry: end.Entry, SettledAt: end.SettledAt}
-		return b.readUnits(ctx, q)
+		return b.readChain(ctx, q)
 	})
+}
+
+func (b *submissionBook) readChain(ctx context.Context, q *db.Queries) (err error) {
+	b.chain, err = q.ChainOf(ctx, db.ChainOfParams{TenantID: b.row.TenantID, After: b.row.FirstSequence - 1, Last: b.row.LastSequence, Size: math.MaxInt64, Page: submissionLeaves})
+	if err != nil {
+		return err
+	}
+	if int64(len(b.chain)) != b.row.LastSequence-b.row.FirstSequence+1 {
+		return fault.Internal("LOG_GAP", "the chain of tenants/%s lacks leaves between %d and %d: the database was changed by hand", b.row.TenantID, b.row.FirstSequence, b.row.LastSequence)
+	}
+	end := b.chain[len(b.chain)-1]
+	b.last = db.LogLeaf{Idx: end.Idx, TenantID: end.TenantID, Sequence: end.Sequence, SubjectID: end.SubjectID, Revision: end.Revision, Entry: end.Entry, SettledAt: end.SettledAt}
+	return b.readUnits(ctx, q)
 }
 
 func (b *submissionBook) readUnits(ctx context.Context, q *db.Queries) error {
@@ -141,25 +148,36 @@ func (b *submissionBook) write(ctx context.Context) ([]byte, error) {
 	return d.Bytes(), nil
 }
 
-// unit tells of one unit what its leaf has in it: files that joined it later are in a leaf, and a report, of their own.
+// unit tells of one unit what its leaf has in it, neither more nor less: files that joined it later are in a leaf, and a report, of their own.
 func (b *submissionBook) unit(d *xmlText, c db.ChainOfRow, leaf *tlog.Leaf) {
 	d.raw("<UnitaDocumentaria>")
 	d.element("Identificativo", unitName(c.TenantID, c.SubjectID))
 	d.element("PresaInCarico", c.TakenAt.UTC().Format(time.RFC3339Nano))
 	d.element("Classe", c.Class)
 	d.element("PeriodoImposta", strconv.Itoa(int(c.FiscalYear)))
-	copies := int64(-1)
+	copies, left := int64(-1), slices.Clone(leaf.Objects[1:])
 	for _, f := range b.files[c.SubjectID] {
-		if !custody.Folded(leaf) && !slices.Contains(leaf.Objects, tlog.Hash(f.Sha256)) {
+		i := slices.Index(left, tlog.Hash(f.Sha256))
+		if i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		} else if !custody.Folded(leaf) {
 			continue
 		}
 		d.raw("<File>")
-		d.element("Ruolo", map[string]string{"transmitted": "documento", "receipt": "ricevuta", "metadata": "metadati"}[f.Role])
+		d.element("Ruolo", map[string]string{"transmitted": "documento", "receipt": "ricevuta", "metadata": roleMetadata}[f.Role])
 		d.impronta(base64Of(f.Sha256))
 		d.element("Dimensione", strconv.FormatInt(f.Size, 10))
 		d.raw("</File>")
 		if f.ObjectID != nil && (copies < 0 || b.copies[*f.ObjectID] < copies) {
 			copies = b.copies[*f.ObjectID]
+		}
+	}
+	if !custody.Folded(leaf) {
+		for _, former := range left { // the metadata file, which is made anew when a receipt joins the unit: its size is not known any more
+			d.raw("<File>")
+			d.element("Ruolo", roleMetadata)
+			d.impronta(base64Of(former[:]))
+			d.raw("</File>")
 		}
 	}
 	if copies >= 0 {

@@ -2,8 +2,10 @@ package conservation
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/internal/auth"
@@ -94,6 +97,8 @@ func TestReportsOfEvents(t *testing.T) {
 	require.Equal(t, first.GetSigned(), h.report(t, h.units(t, again.GetInvoice())[0].GetName()).GetSigned())
 	require.NotNil(t, receiptOf(t, h, log, held.GetName()))
 
+	h.writtenLate(t, slices.Collect(maps.Keys(reports)), trust)
+
 	foreign := conservationv1.NewDepositServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "beta", Scopes: []string{"archive.read"}})))
 	for name := range reports {
 		_, err = foreign.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: name})
@@ -101,6 +106,38 @@ func TestReportsOfEvents(t *testing.T) {
 		_, err = foreign.GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: strings.Replace(name, "acme", "beta", 1)})
 		require.Equal(t, "SUBMISSION_NOT_FOUND", code(err))
 	}
+}
+
+// writtenLate writes reports again now that a receipt has joined a unit, as where it came before its report was due: each lists what the leaf
+// names, also the metadata that the unit had then.
+func (h *house) writtenLate(t *testing.T, names []string, trust tlog.Policy) {
+	t.Helper()
+	former := 0
+	for _, name := range names {
+		tenant, id, err := parseName("name", name, "submissions", noPackage(name))
+		require.NoError(t, err)
+		b := &submissionBook{s: h.service}
+		require.NoError(t, h.service.db.Tx(context.Background(), tenant, func(ctx context.Context, tx pgx.Tx) error {
+			q := db.New(tx)
+			var err error
+			b.row, err = q.GetSubmission(ctx, db.GetSubmissionParams{TenantID: tenant, ID: id})
+			if err != nil {
+				return err
+			}
+			return b.readChain(ctx, q)
+		}))
+		content, err := b.write(context.Background())
+		require.NoError(t, err)
+		file := filepath.Join(t.TempDir(), "rdv.xml")
+		require.NoError(t, os.WriteFile(file, content, 0o600))
+		lint(t, file, "rdv.xsd")
+		verdict, err := custody.VerifySubmission(content, trust, tlog.StampPolicy{})
+		require.NoError(t, err)
+		require.Empty(t, verdict.Problems, name)
+		require.Len(t, verdict.Holds, 1, "nothing that a leaf names is missing")
+		former += strings.Count(string(content), "<File>") - strings.Count(string(content), "</ImprontaCrittograficaDelDocumento><Dimensione>")
+	}
+	require.Equal(t, 1, former, "the metadata that were made anew")
 }
 
 // unitOfSdI is the unit of an SdI id.

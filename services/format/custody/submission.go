@@ -23,16 +23,22 @@ type submissionXML struct {
 	XMLName xml.Name `xml:"https://ceralacca.dev/schemi/rdv/1 RapportoDiVersamento"`
 	Name    string   `xml:"Identificativo"`
 	Units   []struct {
-		Name     string `xml:"Identificativo"`
-		Sequence uint64 `xml:"Sequenza"`
-		Files    []struct {
-			Sum string `xml:"ImprontaCrittograficaDelDocumento>Impronta"`
-		} `xml:"File"`
+		Name     string         `xml:"Identificativo"`
+		Sequence uint64         `xml:"Sequenza"`
+		Files    []submittedXML `xml:"File"`
 	} `xml:"UnitaDocumentaria"`
 	Log *struct {
-		Proof  string   `xml:"Prova"`
-		Leaves []string `xml:"Foglia"`
+		Origin   string   `xml:"Origine"`
+		Sequence uint64   `xml:"Sequenza"`
+		Proof    string   `xml:"Prova"`
+		Leaves   []string `xml:"Foglia"`
 	} `xml:"Registro"`
+}
+
+type submittedXML struct {
+	Role      string `xml:"Ruolo"`
+	Sum       string `xml:"ImprontaCrittograficaDelDocumento>Impronta"`
+	Algorithm string `xml:"ImprontaCrittograficaDelDocumento>Algoritmo"`
 }
 
 // IsSubmission says whether a file is a report of what was taken in charge.
@@ -41,7 +47,7 @@ func IsSubmission(raw []byte) bool {
 }
 
 // VerifySubmission judges the content of a report by the log alone: that its last leaf is in the log, that the leaves follow each
-// other, each naming the one before, and that each unit with its files is what its leaf names. Whose signature and time stamp the
+// other, each naming the one before, and that each unit with its files is what its leaf names, neither more nor less. Whose signature and time stamp the
 // report carries is for who reads them. Errors: what is no report.
 func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, error) {
 	if len(raw) > largestSubmission {
@@ -58,6 +64,11 @@ func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 		return nil, errors.New("custody: report: something follows its end")
 	}
 	r := &Report{}
+	err = plainSubmission(raw)
+	if err != nil {
+		r.bad(SubmissionInvalid, s.Name, "%v", err)
+		return r, nil
+	}
 	if s.Log == nil {
 		r.Unshown = append(r.Unshown, "the report has no proof: it was made where no log was kept")
 		return r, nil
@@ -67,6 +78,20 @@ func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 		r.bad(SubmissionInvalid, s.Name, "%v", err)
 		return r, nil
 	}
+	former := s.units(r, leaves)
+	if len(r.Problems) > 0 {
+		return r, nil
+	}
+	for _, unit := range former {
+		r.holds("%s: its leaf also names the metadata that it had then, which were made anew when a later receipt joined it; the report was written after that and does not list them", unit)
+	}
+	r.holds("the report: %d documents of %d leaves, numbers %d to %d of their owner, which are in the log", len(s.Units), len(leaves), leaves[0].Seq, leaves[len(leaves)-1].Seq)
+	return r, nil
+}
+
+// units holds each unit against its leaf, and gives those of which the former metadata are not listed.
+func (s *submissionXML) units(r *Report, leaves []*tlog.Leaf) (former []string) {
+	told := map[uint64]bool{}
 	for _, u := range s.Units {
 		of := leaves[0]
 		if len(s.Log.Leaves) > 0 {
@@ -77,18 +102,22 @@ func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 			}
 			of = leaves[at]
 		}
-		var files []string
-		for _, f := range u.Files {
-			files = append(files, f.Sum)
+		if told[of.Seq] {
+			r.bad(SubmissionInvalid, u.Name, "leaf %d is told of twice", of.Seq)
+			continue
 		}
-		if err := stated(of, u.Name, files); err != nil {
+		told[of.Seq] = true
+		lacks, err := stated(of, u.Name, u.Files)
+		switch {
+		case err != nil:
 			r.bad(SubmissionInvalid, u.Name, "%v", err)
+		case lacks && len(s.Log.Leaves) == 0: // nothing joins the unit of a deposit
+			r.bad(SubmissionInvalid, u.Name, "its metadata, which leaf %d names, are not listed", of.Seq)
+		case lacks:
+			former = append(former, u.Name)
 		}
 	}
-	if len(r.Problems) == 0 {
-		r.holds("the report: %d documents of %d leaves, numbers %d to %d of their owner, which are in the log", len(s.Units), len(leaves), leaves[0].Seq, leaves[len(leaves)-1].Seq)
-	}
-	return r, nil
+	return former
 }
 
 // leaves gives the leaves of a report, the last of which the log proves and the others by it.
@@ -126,36 +155,53 @@ func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) ([]*
 		}
 		leaves = append(leaves, leaf)
 	}
+	if last := leaves[len(leaves)-1].Seq; s.Log.Sequence != 0 && s.Log.Sequence != last {
+		return nil, fmt.Errorf("it says that its proof is of number %d, and it is of %d", s.Log.Sequence, last)
+	}
+	if s.Log.Origin != "" && s.Log.Origin != policy.Origin {
+		return nil, fmt.Errorf("it says that its proof is of the log %q, and it is of %q", s.Log.Origin, policy.Origin)
+	}
 	return leaves, nil
 }
 
-// stated says why a leaf does not tell of a unit with these files.
-func stated(leaf *tlog.Leaf, unit string, files []string) error {
+// stated says why a leaf does not tell of a unit with these files and no others. lacks: of what the leaf names only the unit's metadata are
+// missing, as in reports that were written when a later receipt had joined the unit and its metadata had been made anew.
+func stated(leaf *tlog.Leaf, unit string, files []submittedXML) (lacks bool, err error) {
 	if leaf.Type != Taken && leaf.Type != Extended {
-		return fmt.Errorf("leaf %d is %s", leaf.Seq, leaf.Type)
+		return false, fmt.Errorf("leaf %d is %s", leaf.Seq, leaf.Type)
 	}
 	id := unit[strings.LastIndexByte(unit, '/')+1:]
 	if len(leaf.Objects) == 0 || leaf.Objects[0] != subject("unit", id) {
-		return fmt.Errorf("leaf %d is of another unit", leaf.Seq)
+		return false, fmt.Errorf("leaf %d is of another unit", leaf.Seq)
 	}
 	if len(files) == 0 {
-		return errors.New("it has no files")
+		return false, errors.New("it has no files")
 	}
+	left := slices.Clone(leaf.Objects[1:])
 	var sums [][32]byte
 	for _, f := range files {
-		raw, err := base64.StdEncoding.DecodeString(f)
-		if err != nil || len(raw) != 32 {
-			return fmt.Errorf("%q is no SHA-256", f)
+		raw, err := base64.StdEncoding.DecodeString(f.Sum)
+		if err != nil || len(raw) != 32 || (f.Algorithm != "" && f.Algorithm != "SHA-256") {
+			return false, fmt.Errorf("%q is no SHA-256", f.Sum)
 		}
 		sums = append(sums, [32]byte(raw))
-		if !Folded(leaf) && !slices.Contains(leaf.Objects[1:], tlog.Hash(raw)) {
-			return fmt.Errorf("leaf %d does not name the file %s", leaf.Seq, f)
+		if Folded(leaf) {
+			continue
 		}
-	}
-	if Folded(leaf) {
-		if whole, _ := UnitObjects(id, sums); !slices.Equal(whole, leaf.Objects) {
-			return fmt.Errorf("the files are not those of leaf %d", leaf.Seq)
+		i := slices.Index(left, tlog.Hash(raw))
+		if i < 0 {
+			return false, fmt.Errorf("leaf %d does not name the file %s, or not as often", leaf.Seq, f.Sum)
 		}
+		left = slices.Delete(left, i, i+1)
 	}
-	return nil
+	whole, _ := UnitObjects(id, sums)
+	switch metadata := leaf.Objects[len(leaf.Objects)-1]; {
+	case Folded(leaf) && !slices.Equal(whole, leaf.Objects):
+		return false, fmt.Errorf("the files are not those of leaf %d", leaf.Seq)
+	case Folded(leaf) || len(left) == 0:
+		return false, nil
+	case len(left) == 1 && left[0] == metadata && !slices.ContainsFunc(files, func(f submittedXML) bool { return f.Role == "metadati" }):
+		return true, nil
+	}
+	return false, fmt.Errorf("leaf %d names %d files more than the report", leaf.Seq, len(left))
 }

@@ -399,6 +399,11 @@ func (c *check) evidence(name string, archive []byte) {
 			return archive, nil
 		}}, ers.VerifyOptions{Roots: c.o.Roots})
 	}
+	if err == nil || errors.Is(err, errWhole) {
+		if late := c.late(path.Dir(name), record); late != nil {
+			err = late
+		}
+	}
 	switch {
 	case errors.Is(err, errWhole):
 		c.Unshown = append(c.Unshown, name+": "+errWhole.Error())
@@ -407,6 +412,26 @@ func (c *check) evidence(name string, archive []byte) {
 	default:
 		c.Holds = append(c.Holds, fmt.Sprintf("the time stamp of package %s was renewed: %d stamps", path.Base(path.Dir(name)), len(said.Stamps)))
 	}
+}
+
+// late says why an evidence record does not carry on the time stamp of a package of origin: it has to begin before that one ends.
+func (c *check) late(dir string, record *ers.Record) error {
+	raw, err := c.file(dir + "/" + OriginStamp)
+	if err != nil {
+		return err
+	}
+	token, err := tsp.ParseToken(raw)
+	if err != nil {
+		return err
+	}
+	cert := token.Certificate()
+	if cert == nil {
+		return errors.New("the time stamp that it renews does not carry its authority's certificate: when it ended cannot be said")
+	}
+	if since := record.Chains[0].Stamps[0].Token.Info.Time; since.After(cert.NotAfter) {
+		return fmt.Errorf("the time stamp that it renews ended on %s, and this record begins on %s", cert.NotAfter.UTC().Format(time.DateOnly), since.UTC().Format(time.DateOnly))
+	}
+	return nil
 }
 
 func (c *check) proof(name string, fits func(*tlog.Leaf) bool) {

@@ -116,6 +116,7 @@ func TestConserveVerify(t *testing.T) {
 		"all evidence":          {append([]string{archive, "--complete", "--checkpoint", oldFile, "--checkpoint", newFile}, flags...), 0, "byte for byte"},
 		"as a pattern":          {[]string{archive, "--complete", "--receipt", filepath.Join(dir, "*.receipt")}, 0, "follow each other"},
 		"changed":               {append([]string{changed}, flags...), 1, custody.PackageChanged},
+		"changed, by itself":    {[]string{changed}, 1, packageUnreadable},
 		"a receipt is missing":  {append([]string{archive, "--complete"}, flags[2:]...), 1, custody.UnitInserted},
 		"rolled back":           {[]string{archive, "--checkpoint", newFile, "--checkpoint", oldFile}, 1, custody.LogRolledBack},
 		"forked":                {[]string{archive, "--checkpoint", oldFile, "--checkpoint", file("forged", forged)}, 1, custody.LogForked},

@@ -37,9 +37,9 @@ const (
 )
 
 // ReadPackage reads the ZIP of a package. Errors: what makes it unreadable; that it was tampered with is
-// no error here.
+// no error here, nor that its ZIP is another one for who reads it as a stream (Members): its receipt says that its bytes are others.
 func ReadPackage(raw []byte) (*Package, error) {
-	folder, members, err := Members(raw)
+	folder, members, _, err := open(raw)
 	if err != nil {
 		return nil, err
 	}

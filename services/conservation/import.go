@@ -23,6 +23,7 @@ import (
 
 	"ceralacca.dev/services/format/cades"
 	"ceralacca.dev/services/format/cms"
+	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/sincro"
 	"ceralacca.dev/services/format/tsp"
 	"ceralacca.dev/services/format/xades"
@@ -111,8 +112,9 @@ func openForeign(raw []byte) (*foreign, error) {
 		return nil, fmt.Errorf("no readable ZIP (%w): it is another kind of file, or was cut", err)
 	}
 	f := &foreign{v: &verified{Notes: []string{}, Problems: []string{}}, entries: map[string]*zip.File{}, bases: map[string][]string{}}
-	total := uint64(0)
+	total, names := uint64(0), keptApart{}
 	for _, e := range z.File {
+		apart := names.add(e.Name, e.FileInfo().IsDir())
 		switch {
 		case unsafeMember(e.Name):
 			return nil, fmt.Errorf("%.200q leads out of the ZIP", e.Name)
@@ -120,10 +122,12 @@ func openForeign(raw []byte) (*foreign, error) {
 			return nil, fmt.Errorf("%.200q has a NUL character in its name", e.Name)
 		case e.FileInfo().IsDir() && e.UncompressedSize64 > 0:
 			return nil, fmt.Errorf("%.200q calls itself a folder and has a content", e.Name)
-		case e.FileInfo().IsDir():
-			continue
 		case f.entries[e.Name] != nil:
 			return nil, fmt.Errorf("it holds %.200q twice", e.Name)
+		case apart != nil:
+			return nil, apart
+		case e.FileInfo().IsDir():
+			continue
 		}
 		total = unpacked(total, e)
 		f.entries[e.Name] = e
@@ -131,6 +135,10 @@ func openForeign(raw []byte) (*foreign, error) {
 	}
 	if total > 8<<30 {
 		return nil, fmt.Errorf("unpacked it has %d bytes: more than 8 GiB are not opened", total)
+	}
+	err = custody.AsStream(raw, z.File)
+	if err != nil {
+		f.v.note("programs that read the ZIP from its beginning find something else in it than was compared: %v", err)
 	}
 	return f, f.findIndex(z)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
+	"ceralacca.dev/services/format/pdd"
 )
 
 // scriptIn runs verifica.sh with a folder of commands as its whole PATH, and gives what it says and its exit code.
@@ -52,7 +53,12 @@ func testScriptOnSmallSystems(t *testing.T, h *house) {
 		require.Zero(t, code, said)
 		require.Contains(t, said, "VERIFICA RIUSCITA\n")
 	}
-	said, code := scriptIn(t, bare, dir, roots)
+	elsewhere := t.TempDir() // another copy than the one of whoever made the package
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "verifica.sh"), pdd.Fixed()["verifica.sh"], 0o600))
+	said, code := scriptIn(t, small, elsewhere, roots, dir)
+	require.Zero(t, code, said)
+	scriptFindsAll(t, dir, small)
+	said, code = scriptIn(t, bare, dir, roots)
 	require.Equal(t, 98, code, said)
 	require.Contains(t, said, "mancano: dirname ")
 	require.Contains(t, said, "VERIFICA NON ESEGUITA\n")
@@ -75,4 +81,36 @@ func testScriptOnSmallSystems(t *testing.T, h *house) {
 		}
 	}
 	require.Equal(t, 3, spoilt)
+}
+
+// scriptFindsAll: a file that the index does not name is found wherever it lies and whatever it is called, on this system and on a small one.
+func scriptFindsAll(t *testing.T, dir, small string) {
+	t.Helper()
+	for _, extra := range []string{
+		"documenti/in-piu.xml", "a/b/c/d/e/f.xml", ".nascosto", "..nascosto", "...", "documenti/.nascosto", "prove/a/.b/c", ".a/.b/.c/d", "documenti/a b", "PdD.xml\nPdD.sha256", "-o",
+	} {
+		path := filepath.Join(dir, extra)
+		first := filepath.Join(dir, strings.Split(extra, "/")[0])
+		_, err := os.Lstat(first)
+		fresh := os.IsNotExist(err)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+		said, good := script(t, dir)
+		require.False(t, good, "%q: %s", extra, said)
+		require.Contains(t, said, "MALE  nessun file in più\n")
+		said, code := scriptIn(t, small, dir)
+		require.Equal(t, 99, code, "%q: %s", extra, said)
+		require.Contains(t, said, "MALE  nessun file in più\n")
+		if fresh {
+			path = first
+		}
+		require.NoError(t, os.RemoveAll(path))
+	}
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "prove", "a")))
+	require.NoError(t, os.Symlink("documenti", filepath.Join(dir, "altri")))
+	said, good := script(t, dir)
+	require.False(t, good, said)
+	require.NoError(t, os.Remove(filepath.Join(dir, "altri")))
+	said, good = script(t, dir)
+	require.True(t, good, said)
 }

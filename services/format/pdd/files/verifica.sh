@@ -1,8 +1,13 @@
 #!/bin/sh
-# verifica.sh [RADICI.pem]
+# verifica.sh [RADICI.pem [CARTELLA]]
 #
 # Verifica questo pacchetto di distribuzione senza rete e senza chi lo ha prodotto: servono sh con i comandi di POSIX, openssl e xmllint.
 # Verifies this package without network and without whoever made it: sh with the commands of POSIX, openssl and xmllint are needed.
+#
+# Questa copia viene da chi ha fatto il pacchetto: chi non se ne fida prende lo stesso programma altrove, dal codice sorgente di Ceralacca
+# (services/format/pdd/files/verifica.sh), e gli indica la CARTELLA del pacchetto, che altrimenti è quella in cui sta il programma.
+# This copy comes from whoever made the package: who does not trust it takes another, from the source of Ceralacca, and has it verify the
+# folder of the package (CARTELLA), which else is the one that the program lies in.
 #
 # RADICI.pem: certificati fidati di chi firma e di chi marca (PEM). Senza, si verifica l'integrità ma non l'identità.
 # Esce con 0 solo se tutto regge, con 98 se manca un comando. Exits with 0 only if everything holds, with 98 if a command is missing.
@@ -12,7 +17,7 @@ export LC_ALL
 radici=${1-}
 case $radici in '' | /*) ;; *) radici=$PWD/$radici ;; esac
 manca=
-for c in openssl xmllint dirname basename mkdir rmdir rm cat head wc tr sed sort cut paste fold od xargs cmp uniq; do
+for c in openssl xmllint dirname basename find mkdir rmdir rm cat head wc tr sed sort cut paste fold od xargs cmp uniq; do
 	command -v "$c" >/dev/null 2>&1 || manca="$manca $c"
 done
 if [ -n "$manca" ]; then
@@ -20,7 +25,7 @@ if [ -n "$manca" ]; then
 	echo "VERIFICA NON ESEGUITA"
 	exit 98
 fi
-cd "$(dirname "$0")" || exit 99
+cd "${2:-$(dirname "$0")}" || exit 99
 lavoro=${TMPDIR:-/tmp}/verifica-$$-$(openssl rand -hex 8)
 mkdir -m 700 "$lavoro" || exit 99
 male=
@@ -97,13 +102,11 @@ elenco() {
 		[ -s "$lavoro/elenco" ]
 }
 
-# Ogni file del pacchetto è nell'indice, salvo l'indice stesso con firma, marca e controllo.
+# Ogni file del pacchetto è nell'indice, salvo l'indice stesso con firma, marca e controllo: quanto profonda la sua cartella, comunque si chiami.
 nessuno_in_piu() {
-	for f in * */* */*/* */*/*/* .[!.]* */.[!.]*; do
-		[ -f "$f" ] || [ -L "$f" ] || continue
-		case $f in PdD.xml | PdD.xml.p7m | PdD.xml.p7m.tsr | PdD.sha256) ;; *) echo "$f" ;; esac
-	done | sort >"$lavoro/presenti"
-	sort "$lavoro/percorsi" | cmp - "$lavoro/presenti"
+	find . ! -type d >"$lavoro/trovati" || return 1
+	sed 's,^\./,,' "$lavoro/trovati" | sort >"$lavoro/presenti"
+	printf '%s\n' PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr PdD.sha256 | cat - "$lavoro/percorsi" | sort | cmp - "$lavoro/presenti"
 }
 
 controllo() { printf '%s\n' PdD.xml PdD.xml.p7m PdD.xml.p7m.tsr | impronte | sed 's, ,  ,' | cmp - PdD.sha256; }
@@ -142,7 +145,7 @@ for p in prove/*/PIndex.xml.p7m; do
 	passo "i documenti vengono da lì" provenienza "$d"
 done
 
-for f in detto fidati token certificati coppie righe percorsi byte impronte elenco calcolate ordinate presenti conservati provenienti estranei origine PdD.xml; do
+for f in detto fidati token certificati coppie righe percorsi byte impronte elenco calcolate ordinate trovati presenti conservati provenienti estranei origine PdD.xml; do
 	rm -f "$lavoro/$f"
 done
 rmdir "$lavoro"

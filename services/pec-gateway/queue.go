@@ -3,6 +3,7 @@ package pecgateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -227,7 +228,11 @@ func (s *Service) choose(ctx context.Context, tx pgx.Tx, row *db.SendingQueue, n
 			}
 			continue
 		}
-		if next.Attempts > 0 && now.Sub(next.CreateTime) > s.cfg.Sending.GiveUpAfter && next.UnknownAt == nil {
+		vain, err := s.inVain(ctx, tx, next, now)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		if vain {
 			err = s.giveUp(ctx, tx, next, now)
 			if err != nil {
 				return nil, time.Time{}, err
@@ -305,8 +310,38 @@ func (s *Service) openAttempt(ctx context.Context, tx pgx.Tx, box db.Mailbox, r 
 	return w, q(tx).InsertAttempt(ctx, db.InsertAttemptParams{TenantID: r.TenantID, MessageID: r.MessageID, Number: r.Attempts, StartAt: now})
 }
 
-// giveUp ends a message that nobody took for too long. Surely no attempt reached its end.
+// inVain says whether a message has been tried for too long. One that somebody decided to send again is counted from the first
+// attempt after that: the decision may have come late.
+func (s *Service) inVain(ctx context.Context, tx pgx.Tx, r db.Sending, now time.Time) (bool, error) {
+	if r.Attempts == 0 {
+		return false, nil
+	}
+	since := r.CreateTime
+	if r.UnknownAt != nil {
+		attempts, err := q(tx).ListAttempts(ctx, db.ListAttemptsParams{TenantID: r.TenantID, MessageID: r.MessageID})
+		if err != nil {
+			return false, err
+		}
+		again := slices.IndexFunc(attempts, func(a db.SendingAttempt) bool { return r.DecideAt == nil || !a.StartAt.Before(*r.DecideAt) })
+		if again < 0 {
+			return false, nil
+		}
+		since = attempts[again].StartAt
+	}
+	return now.Sub(since) > s.cfg.Sending.GiveUpAfter, nil
+}
+
+// giveUp ends a message that nobody took for too long. Surely no attempt reached its end, unless it was to be sent again because
+// nobody knows that: then somebody is asked once more.
 func (s *Service) giveUp(ctx context.Context, tx pgx.Tx, r db.Sending, now time.Time) error {
+	if r.UnknownAt != nil {
+		r.Step, r.DecideAt = stepDecide, &now
+		err := keepSending(ctx, tx, r, now)
+		if err != nil {
+			return err
+		}
+		return s.askDecision(ctx, tx, r, fmt.Sprintf("It was to be sent again, and nobody took it for %s; it is not tried any more. ", s.cfg.Sending.GiveUpAfter))
+	}
 	r.Step = stepDone
 	err := keepSending(ctx, tx, r, now)
 	if err == nil {

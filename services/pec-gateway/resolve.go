@@ -66,14 +66,19 @@ func (s *Service) watchUnknown(ctx context.Context, job *river.Job[watchArgs]) e
 		if err != nil {
 			return err
 		}
-		return s.bus.Emit(bus.WithCorrelation(ctx, r.MessageID.String()), tx, &pecv1.DeliveryDecisionNeeded{
-			Message: messageName(tenant, r.MailboxID, r.MessageID), UnknownTime: timestamppb.New(*r.UnknownAt), Advice: advice(r),
-		})
+		return s.askDecision(ctx, tx, r, "")
 	})
 	if err == nil && wait > 0 {
 		return river.JobSnooze(wait)
 	}
 	return err
+}
+
+// askDecision asks somebody what is to become of a message; before is what has happened since they were asked the last time.
+func (s *Service) askDecision(ctx context.Context, tx pgx.Tx, r db.Sending, before string) error {
+	return s.bus.Emit(bus.WithCorrelation(ctx, r.MessageID.String()), tx, &pecv1.DeliveryDecisionNeeded{
+		Message: messageName(r.TenantID, r.MailboxID, r.MessageID), UnknownTime: timestamppb.New(*r.UnknownAt), Advice: before + advice(r),
+	})
 }
 
 // advice is what a person has to know to decide, the safe choice first.

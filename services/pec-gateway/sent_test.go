@@ -1,6 +1,7 @@
 package pecgateway_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,48 @@ func TestA3SecondSendingIsTakenBack(t *testing.T) {
 	p.resume()
 	p.reaches(next, pecv1.DeliveryStep_DELIVERY_STEP_DONE)
 	require.Equal(t, []string{next.GetMessageId()}, p.sentIDs())
+	p.everything()
+}
+
+// TestA3SecondSendingInVain: a person decided to send again a message whose outcome is unknown, and its provider does not take it for
+// as long as any message is tried. It is not tried for ever: the person is asked once more, is not told that it was not sent, and
+// may have it tried anew. TESTPLAN A3, A8; invariant I3.
+func TestA3SecondSendingInVain(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, strings.Replace(quickly, "sending: {", "sending: {give_up_after: 1h, ", 1))
+	p.believe()
+	p.fault(client.FaultPECCutBefore)
+	m := p.send(recipient)
+	p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+	p.pass(2 * time.Hour) // who decides takes as long as that
+	p.fault(client.FaultPECDefer, func(f *client.Fault) { f.Count = 1000 })
+	resolve := func(decision pecv1.DeliveryDecision) *pecv1.Delivery {
+		d, err := p.delivery.ResolveMessage(t.Context(), &pecv1.ResolveMessageRequest{Name: m.GetName(), Decision: decision, Reason: "prova", AcceptSecondSending: true})
+		require.NoError(t, err)
+		return d
+	}
+	for asked := 1; asked <= 2; asked++ {
+		p.eventually("somebody is asked", func() bool { return len(heard[*pecv1.DeliveryDecisionNeeded](p.house)) == asked })
+		before := len(p.way(m).GetAttempts())
+		resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_RESEND)
+		p.eventually("it is tried again, more than once", func() bool { return len(p.way(m).GetAttempts()) >= before+3 })
+		require.Len(t, heard[*pecv1.DeliveryDecisionNeeded](p.house), asked)
+		p.pass(2 * time.Hour)
+		p.resume()
+		d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
+		require.Equal(t, pecv1.MessageState_MESSAGE_STATE_OUTCOME_UNKNOWN, d.GetState())
+	}
+	p.eventually("asked again", func() bool { return len(heard[*pecv1.DeliveryDecisionNeeded](p.house)) == 3 })
+	last := heard[*pecv1.DeliveryDecisionNeeded](p.house)[2]
+	require.Contains(t, last.GetAdvice(), "nobody took it for 1h0m0s")
+	require.Contains(t, last.GetAdvice(), "Safe: WAIT")
+	tried := len(p.way(m).GetAttempts())
+	p.resume()
+	require.Equal(t, pecv1.MessageState_MESSAGE_STATE_CANCELLED, resolve(pecv1.DeliveryDecision_DELIVERY_DECISION_ABANDON).GetState())
+	require.Len(t, p.way(m).GetAttempts(), tried)
+	for _, ev := range heard[*pecv1.DeliveryStateChanged](p.house) {
+		require.False(t, ev.GetSurelyNotSent(), "nobody knows: %v", ev)
+	}
 	p.everything()
 }
 

@@ -1,6 +1,7 @@
 package pecgateway_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,25 @@ func TestA3SecondSendingInVain(t *testing.T) {
 		require.False(t, ev.GetSurelyNotSent(), "nobody knows: %v", ev)
 	}
 	p.everything()
+}
+
+// TestLongIdentifiersAreAnswered: a message or a draft answers one whose program gave it a long identifier, and what is sent names it
+// whole. What fits into no line is refused.
+func TestLongIdentifiersAreAnswered(t *testing.T) {
+	t.Parallel()
+	p := openPost(t, "")
+	req := p.request(recipient)
+	req.InReplyTo = strings.Repeat("x", 891) + "@beta.test"
+	_, err := p.api.SendMessage(t.Context(), req)
+	requireFault(t, err, "REQUEST_INVALID")
+	req.InReplyTo = strings.Repeat("x", 890) + "@beta.test"
+	m, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
+	sent, err := p.bytesOf(m)
+	require.ErrorIs(t, err, io.EOF)
+	require.Contains(t, string(sent), "In-Reply-To: <"+req.GetInReplyTo()+">\r\n")
+	d := p.draft(p.box, &pecv1.Draft{InReplyTo: req.GetInReplyTo()})
+	require.Equal(t, req.GetInReplyTo(), d.GetInReplyTo())
 }
 
 // sentIDs are the Message-IDs that the provider took, in order.

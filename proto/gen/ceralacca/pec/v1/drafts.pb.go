@@ -590,7 +590,7 @@ const file_ceralacca_pec_v1_drafts_proto_rawDesc = "" +
 	"\freceipt_type\x18\b \x01(\x0e2\x1d.ceralacca.pec.v1.ReceiptTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\vreceiptType\x12%\n" +
 	"\tfrom_name\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfromName\x12(\n" +
 	"\vin_reply_to\x18\n" +
-	" \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tinReplyTo\x12@\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\x84\aR\tinReplyTo\x12@\n" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +

@@ -2511,7 +2511,7 @@ const file_ceralacca_pec_v1_service_proto_rawDesc = "" +
 	" \x01(\bR\n" +
 	"allowSplit\x12%\n" +
 	"\tfrom_name\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bfromName\x12(\n" +
-	"\vin_reply_to\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tinReplyTo\"a\n" +
+	"\vin_reply_to\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\x84\aR\tinReplyTo\"a\n" +
 	"\x11GetMessageRequest\x12L\n" +
 	"\x04name\x18\x01 \x01(\tB8\xe0A\x02\xbaH2r02.^tenants/[^/]+/mailboxes/[^/]+/messages/[^/]+$R\x04name\"\xc0\a\n" +
 	"\x13ListMessagesRequest\x12A\n" +

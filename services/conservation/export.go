@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ const (
 	exportUnits    = "data/units.jsonl"
 	exportLogKey   = "data/log.key"
 	exportPoint    = "data/checkpoint"
+	exportLeaves   = "data/log/leaves.jsonl"
+	exportLast     = "data/log/last.tlog-proof"
 	exportReadme   = "LEGGIMI.txt"
 )
 
@@ -44,6 +47,7 @@ data/waiting/      documenti presi in carico e non ancora in un pacchetto / docu
 data/rdv/          rapporti di versamento / reports of deposits and of what came by event
 data/disposals/    rapporti di scarto / reports of destructions
 data/units.jsonl   indice di tutti i documenti / index of all documents
+data/log/          ogni foglia del registro, e la prova dell'ultima / every leaf of the log, and the proof of the last
 data/log.key       chiave pubblica del registro: confrontatela con quella che avete / compare it with the one you hold
 
   ceralacca conserve verify CARTELLA
@@ -460,16 +464,81 @@ func (b *exporter) log(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var note []byte
+	var points []db.LogCheckpoint
 	err = b.s.db.Tx(ctx, b.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
-		point, err := db.New(tx).LastCheckpoint(ctx)
-		note = point.Note
+		q := db.New(tx)
+		point, err := q.LastCheckpoint(ctx)
+		if err != nil {
+			return err
+		}
+		points = []db.LogCheckpoint{point}
+		_, err = cosigned(ctx, q, points)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return b.content(ctx, exportPoint, note)
+	err = b.content(ctx, exportPoint, points[0].Note)
+	if err != nil {
+		return err
+	}
+	return b.leaves(ctx, points[0])
+}
+
+// leaves lists every leaf of the tenant, a line each as it stands in the log, and proves the last one: each names the one before, so that none
+// can be left out, and no package or document with it.
+func (b *exporter) leaves(ctx context.Context, point db.LogCheckpoint) error {
+	var last *db.LogLeaf
+	read, write := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		write.CloseWithError(b.writeLeaves(ctx, write, point.Size, &last))
+	}()
+	ref, err := b.s.blobs.PutReader(ctx, b.row.TenantID, read)
+	_ = read.Close() // ends the writer when the store gave up first
+	<-done
+	if err != nil || last == nil {
+		return err
+	}
+	err = b.add(ctx, db.AddExportFileParams{Path: exportLeaves, Sha256: ref.SHA256[:], Size: ref.Size})
+	if err != nil {
+		return err
+	}
+	var proof []byte
+	err = b.s.db.Tx(ctx, b.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		point, err := db.New(tx).CheckpointAt(ctx, point.Size)
+		if err != nil {
+			return err
+		}
+		r, err := evidence{s: b.s}.prove(ctx, db.New(tx), "", *last, point)
+		proof = r.GetReceipt()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return b.content(ctx, exportLast, proof)
+}
+
+func (b *exporter) writeLeaves(ctx context.Context, to io.Writer, size int64, last **db.LogLeaf) error {
+	for after := int64(0); ; {
+		var page []db.ChainOfRow
+		err := b.s.db.Tx(ctx, b.row.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			page, err = db.New(tx).ChainOf(ctx, db.ChainOfParams{TenantID: b.row.TenantID, After: after, Last: math.MaxInt64, Size: size, Page: completePage})
+			return err
+		})
+		for i := 0; err == nil && i < len(page); i++ {
+			l := page[i]
+			*last = &db.LogLeaf{Idx: l.Idx, TenantID: l.TenantID, Sequence: l.Sequence, SubjectID: l.SubjectID, Revision: l.Revision, Entry: l.Entry, SettledAt: l.SettledAt}
+			after = l.Sequence
+			_, err = to.Write(append(slices.Clone(l.Entry), '\n'))
+		}
+		if err != nil || len(page) < completePage {
+			return err
+		}
+	}
 }
 
 // seal writes the manifests, signs and stamps the one of the payload.

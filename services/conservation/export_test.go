@@ -81,6 +81,7 @@ func Test52_ExportAndImport(t *testing.T) {
 	require.EqualValues(t, e.GetFileCount(), len(files))
 	manifestOf(t, files)
 	raw := exportedPackage(t, files)
+	wholeExport(t, files)
 
 	want := searchAll(t, h)
 	for line := range want { // what waited was in no package
@@ -149,6 +150,34 @@ func manifestOf(t testing.TB, files map[string][]byte) {
 	require.Equal(t, below, listed)
 	require.Equal(t, 4, strings.Count(string(files[exportUnits]), "\n"))
 	require.NotEmpty(t, files["data/waiting/0001.zip"])
+}
+
+// wholeExport: every leaf of the tenant is in the export, and the log of the last checkpoint has the last of them.
+func wholeExport(t testing.TB, files map[string][]byte) {
+	t.Helper()
+	v, err := tlog.ParseVerifier(strings.TrimSpace(string(files[exportLogKey])))
+	require.NoError(t, err)
+	l, err := custody.NewLedger(tlog.Policy{Origin: v.Name(), LogKeys: []*tlog.Verifier{v}}, tlog.StampPolicy{})
+	require.NoError(t, err)
+	reports := 0
+	for name, content := range files {
+		if id, ok := strings.CutPrefix(name, "data/packages/"); ok {
+			l.Handed(strings.TrimSuffix(id, ".zip"))
+		}
+		if strings.HasPrefix(name, "data/rdv/") && strings.HasSuffix(name, ".p7m") {
+			sd, _, err := cades.Verify(content, cades.VerifyOptions{})
+			require.NoError(t, err)
+			l.Submission(name, sd.Content())
+			reports++
+		}
+	}
+	require.NotZero(t, reports)
+	l.Checkpoint(exportPoint, files[exportPoint])
+	l.Chain(exportLeaves, bytes.NewReader(files[exportLeaves]), files[exportLast])
+	l.End()
+	require.Empty(t, l.Problems)
+	require.Empty(t, l.Unshown)
+	require.GreaterOrEqual(t, bytes.Count(files[exportLeaves], []byte("\n")), 5, "four documents and a package")
 }
 
 // exportedPackage is the one package, proven by the receipts that the export brings.

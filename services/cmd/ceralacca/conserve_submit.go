@@ -166,7 +166,16 @@ func (c *cli) verifySubmission(file string, content, p7m []byte, in custody.Inpu
 		report.Unshown = append(report.Unshown, "the signature: the report was given without it (.p7m)")
 		return c.verdict(report, name)
 	}
-	at := c.submissionStamp(report, i, file+".tsr", p7m)
+	c.judgeSubmission(report, i, name, file+".tsr", p7m)
+	if i.roots == nil {
+		report.Holds = append(report.Holds, noRoots)
+	}
+	return c.verdict(report, name)
+}
+
+// judgeSubmission judges who signed a report, and when.
+func (c *cli) judgeSubmission(report *custody.Report, i *inspection, name, stamp string, p7m []byte) {
+	at := c.submissionStamp(report, i, stamp, p7m)
 	sd, verdict, err := cades.Verify(p7m, cades.VerifyOptions{Roots: i.roots, TSARoots: i.roots, At: at})
 	if err == nil {
 		err = verdict.Err()
@@ -179,10 +188,6 @@ func (c *cli) verifySubmission(file string, content, p7m []byte, in custody.Inpu
 	} else {
 		report.Holds = append(report.Holds, "the signature of the report")
 	}
-	if i.roots == nil {
-		report.Holds = append(report.Holds, noRoots)
-	}
-	return c.verdict(report, name)
 }
 
 // submissionStamp judges the time stamp that conserve rdv writes beside a signed report, and gives the time to judge its signer at: the

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -31,7 +33,19 @@ const (
 	exportUnstamped  = "EXPORT_STAMP_INVALID"
 )
 
-const exportManifest = "manifest-sha256.txt"
+// Files of an export.
+const (
+	exportManifest = "manifest-sha256.txt"
+	exportTags     = "tagmanifest-sha256.txt"
+	exportPoint    = "data/checkpoint"
+	exportKey      = "data/log.key"
+	exportLeaves   = "data/log/leaves.jsonl"
+	exportLast     = "data/log/last.tlog-proof"
+	exportUnits    = "data/units.jsonl"
+)
+
+// besideData are the files that an export has beside its payload.
+var besideData = []string{exportManifest, exportManifest + ".p7m", exportManifest + ".p7m.tsr", exportTags, "bagit.txt", "bag-info.txt", "LEGGIMI.txt", exportMark}
 
 // exported is the folder of an export under judgement.
 type exported struct {
@@ -40,45 +54,49 @@ type exported struct {
 	i      *inspection
 	report *custody.Report
 	listed map[string]bool
+	ledger *custody.Ledger // nil: no key of the log
 }
 
 func (e *exported) bad(code, what, format string, a ...any) {
 	e.report.Problems = append(e.report.Problems, custody.Problem{Code: code, What: what, Message: fmt.Sprintf(format, a...)})
 }
 
-// verifyExport judges a folder that conserve export wrote: its manifest with signature and time stamp, every file, and each package
-// by itself and by the receipts beside it.
+// verifyExport judges a folder that conserve export wrote: its manifest with signature and time stamp, every file, each package and report
+// by itself, and all that the log proves of them as one whole.
 func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key string, quorum int) error {
 	e := &exported{c: c, dir: dir, i: i, report: &custody.Report{}, listed: map[string]bool{}}
 	e.manifest()
+	e.tags()
 	e.inserted()
-	if key == "" {
-		if _, err := os.Stat(filepath.Join(dir, "data", "log.key")); err == nil {
-			key = filepath.Join(dir, "data", "log.key")
-			e.report.Holds = append(e.report.Holds, "the log is judged by the key in the export: compare data/log.key with the one that you hold, or give it with --log-key")
-		}
+	if key == "" && e.listed[exportKey] {
+		key = filepath.Join(dir, filepath.FromSlash(exportKey))
+		e.report.Holds = append(e.report.Holds, "the log is judged by the key in the export: compare "+exportKey+" with the one that you hold, or give it with --log-key")
 	}
 	if key != "" {
 		policy, err := c.quorumPolicy(key, quorum)
 		if err != nil {
 			return err
 		}
-		in.Policy = policy
-	}
-	packages := 0
-	for name := range e.listed {
-		if strings.HasPrefix(name, "data/packages/") {
-			packages++
-		}
-	}
-	for _, name := range sortedKeys(e.listed) {
-		if !strings.HasPrefix(name, "data/packages/") {
-			continue
-		}
-		err := e.pack(name, in, key != "")
+		e.ledger, err = custody.NewLedger(policy, in.Stamps)
 		if err != nil {
 			return err
 		}
+	}
+	packages := 0
+	for _, name := range sortedKeys(e.listed) {
+		switch {
+		case strings.HasPrefix(name, "data/packages/"):
+			packages++
+			e.pack(name)
+		case strings.HasPrefix(name, "data/rdv/") && strings.HasSuffix(name, ".p7m"):
+			e.submission(name)
+		case strings.HasPrefix(name, "data/disposals/"):
+			e.disposal(name)
+		}
+	}
+	e.indexed()
+	if e.ledger != nil {
+		e.log()
 	}
 	if len(e.report.Problems) == 0 {
 		e.report.Holds = append(e.report.Holds, fmt.Sprintf("%d files have the digests of the signed manifest; %d packages hold in themselves and by their receipts", len(e.listed), packages))
@@ -87,6 +105,28 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 		e.report.Holds = append(e.report.Holds, noRoots)
 	}
 	return c.verdict(e.report, filepath.Base(dir))
+}
+
+// log ends what was gathered of the log with the last that it stated, and the list of all leaves.
+func (e *exported) log() {
+	l := e.ledger
+	if e.listed[exportPoint] {
+		if note, err := e.read(exportPoint); err == nil {
+			l.Checkpoint(exportPoint, note)
+		}
+	}
+	if e.listed[exportLeaves] {
+		proof, err := e.read(exportLast)
+		if err != nil {
+			e.bad(exportMissing, exportLast, "%s", inWords(err))
+		} else if list, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportLeaves))); err == nil { // said when it is missing
+			l.Chain(exportLeaves, list, proof)
+			_ = list.Close()
+		}
+	}
+	l.End()
+	e.report.Problems, e.report.Unshown = append(e.report.Problems, l.Problems...), append(e.report.Unshown, l.Unshown...)
+	e.report.Holds = append(e.report.Holds, l.Holds...)
 }
 
 func sortedKeys(m map[string]bool) []string {
@@ -109,21 +149,7 @@ func (e *exported) manifest() {
 		e.bad(exportUnreadable, exportManifest, "%s: is %s the folder that ceralacca conserve export wrote?", inWords(err), e.dir)
 		return
 	}
-	for line := range strings.Lines(string(raw)) {
-		sum, name, ok := strings.Cut(strings.TrimRight(line, "\n"), "  ")
-		if !ok || !filepath.IsLocal(filepath.FromSlash(name)) {
-			e.bad(exportUnreadable, exportManifest, "%.200q is no line of a manifest", line)
-			continue
-		}
-		e.listed[name] = true
-		got, _, err := sumOf(filepath.Join(e.dir, filepath.FromSlash(name)))
-		switch {
-		case err != nil:
-			e.bad(exportMissing, name, "%v", err)
-		case hex.EncodeToString(got) != sum:
-			e.bad(exportChanged, name, "its SHA-256 is %x, the manifest has %s", got, sum)
-		}
-	}
+	e.compare(exportManifest, raw)
 	p7m, err := e.read(exportManifest + ".p7m")
 	if err != nil {
 		e.bad(exportUnsigned, exportManifest+".p7m", "%v", err)
@@ -140,6 +166,40 @@ func (e *exported) manifest() {
 	case sd.Detached || !bytes.Equal(sd.Content(), raw):
 		e.bad(exportUnsigned, exportManifest+".p7m", "another manifest is signed than the one in the folder")
 	}
+}
+
+// compare compares the files of a list with their digests.
+func (e *exported) compare(list string, raw []byte) {
+	for line := range strings.Lines(string(raw)) {
+		sum, name, ok := strings.Cut(strings.TrimRight(line, "\n"), "  ")
+		if !ok || !filepath.IsLocal(filepath.FromSlash(name)) {
+			e.bad(exportUnreadable, list, "%.200q is no line of a manifest", line)
+			continue
+		}
+		if list == exportManifest {
+			e.listed[name] = true
+		}
+		got, _, err := sumOf(filepath.Join(e.dir, filepath.FromSlash(name)))
+		switch {
+		case err != nil:
+			e.bad(exportMissing, name, "%v", err)
+		case hex.EncodeToString(got) != sum:
+			e.bad(exportChanged, name, "its SHA-256 is %x, the manifest has %s", got, sum)
+		}
+	}
+}
+
+// tags compares the files beside the payload with their list, which nobody signs.
+func (e *exported) tags() {
+	if _, err := os.Lstat(filepath.Join(e.dir, exportTags)); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	raw, err := e.read(exportTags)
+	if err != nil {
+		e.bad(exportUnreadable, exportTags, "%s", inWords(err))
+		return
+	}
+	e.compare(exportTags, raw)
 }
 
 // stamped judges the time stamp of the signed manifest, and gives the time to judge its signer at: the stamp's, and now when it does not
@@ -161,18 +221,24 @@ func (e *exported) stamped(p7m []byte) time.Time {
 	return token.Info.Time
 }
 
-// inserted names files below data that no manifest lists.
+// inserted names files that no list has: below data, and beside it, where nothing but what makes it a signed bag belongs.
 func (e *exported) inserted() {
-	root := filepath.Join(e.dir, "data")
-	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(e.dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		local, err := filepath.Rel(e.dir, file)
-		if name := filepath.ToSlash(local); err == nil && !e.listed[name] {
-			e.bad(exportInserted, name, "the manifest does not list it")
+		if err != nil {
+			return err
 		}
-		return err
+		switch name := filepath.ToSlash(local); {
+		case e.listed[name] || slices.Contains(besideData, name) && d.Type().IsRegular():
+		case strings.HasPrefix(name, "data/"):
+			e.bad(exportInserted, name, "the manifest does not list it")
+		default:
+			e.bad(exportInserted, name, "it lies beside the export and is no part of it: nothing vouches for it")
+		}
+		return nil
 	})
 	if err != nil {
 		e.bad(exportUnreadable, "data", "%s", inWords(err))
@@ -180,36 +246,116 @@ func (e *exported) inserted() {
 }
 
 // pack judges one package by itself and by the receipts beside it.
-func (e *exported) pack(name string, in custody.Input, logged bool) error {
+func (e *exported) pack(name string) {
 	raw, err := e.read(name)
 	if err != nil {
-		return nil //nolint:nilerr // it is missing, which was said
+		return // it is missing, which was said
 	}
-	in.Package, in.Receipts, in.Complete = nil, nil, false
+	var in custody.Input
 	e.c.judgePackage(e.report, e.i, name, raw, &in)
-	if in.Package == nil || !logged {
-		return nil
+	if in.Package == nil || e.ledger == nil {
+		return
 	}
+	e.ledger.Handed(in.Package.ID)
 	proofs := "data/receipts/" + strings.TrimPrefix(name, "data/packages/")
 	if !e.listed[proofs] {
 		e.report.Unshown = append(e.report.Unshown, name+": the export brings no receipts of it")
-		return nil
+		return
 	}
-	in.Receipts, err = e.receipts(proofs)
+	receipts, err := e.receipts(proofs)
 	if err != nil {
 		e.bad(custody.ReceiptInvalid, proofs, "%v", err)
-		return nil
+		return
 	}
-	if len(custody.PackageReceipts(in.Receipts)) == 0 {
+	if len(custody.PackageReceipts(receipts)) == 0 {
 		e.report.Unshown = append(e.report.Unshown, name+": the export brings no receipt of the package itself, which fixes its bytes")
 	}
-	in.Complete = true
-	judged, err := custody.Verify(in)
+	e.ledger.Package(in.Package, receipts)
+}
+
+// submission judges a report of what was taken in charge (RdV).
+func (e *exported) submission(name string) {
+	raw, err := e.read(name)
 	if err != nil {
-		return err
+		return // said
 	}
-	e.report.Problems, e.report.Unshown = append(e.report.Problems, judged.Problems...), append(e.report.Unshown, judged.Unshown...)
-	return nil
+	content, p7m := openSubmission(raw)
+	if p7m == nil {
+		e.bad(custody.SubmissionInvalid, name, "it is no signed report of what was taken in charge")
+		return
+	}
+	part := &custody.Report{}
+	e.c.judgeSubmission(part, e.i, name, filepath.Join(e.dir, filepath.FromSlash(name+".tsr")), p7m)
+	for _, p := range part.Problems {
+		e.bad(p.Code, name, "%s", p.Message)
+	}
+	for _, u := range part.Unshown {
+		e.report.Unshown = append(e.report.Unshown, name+": "+u)
+	}
+	if e.ledger != nil {
+		e.ledger.Submission(name, content)
+	}
+}
+
+// disposal notes which packages a signed report says to be destroyed.
+func (e *exported) disposal(name string) {
+	raw, err := e.read(name)
+	if err != nil {
+		return // said
+	}
+	sd, judged, err := cades.Verify(raw, cades.VerifyOptions{}) // at what time its signer was to be judged is not in the export
+	if err == nil {
+		err = judged.Err()
+	}
+	var said struct {
+		Packages []struct {
+			Package string     `json:"package"`
+			Erased  *time.Time `json:"erased"`
+		} `json:"packages"`
+	}
+	if err == nil {
+		err = json.Unmarshal(sd.Content(), &said)
+	}
+	if err != nil {
+		e.bad(custody.ReportInvalid, name, "%v", err)
+		return
+	}
+	for _, p := range said.Packages {
+		if e.ledger != nil && p.Erased != nil {
+			e.ledger.Destroyed(last(p.Package))
+		}
+	}
+}
+
+// indexed looks for the packages that the index of all documents names.
+func (e *exported) indexed() {
+	if !e.listed[exportUnits] {
+		return
+	}
+	f, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportUnits)))
+	if err != nil {
+		return // said
+	}
+	defer f.Close()
+	said := map[string]bool{}
+	for d := json.NewDecoder(f); ; {
+		var line struct {
+			Package string `json:"package"`
+		}
+		err := d.Decode(&line)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			e.bad(exportUnreadable, exportUnits, "%v", err)
+			return
+		}
+		name := "data/packages/" + line.Package + ".zip"
+		if line.Package != "" && !e.listed[name] && !said[name] {
+			said[name] = true
+			e.bad(exportMissing, name, "the index of all documents names this package, and the manifest does not list it")
+		}
+	}
 }
 
 func (e *exported) receipts(name string) ([]custody.Receipt, error) {
@@ -236,7 +382,7 @@ func (e *exported) receipts(name string) ([]custody.Receipt, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
-		list = append(list, custody.Receipt{Name: path.Base(f.Name), Receipt: receipt})
+		list = append(list, custody.Receipt{Name: name + " " + path.Base(f.Name), Receipt: receipt})
 	}
 	return list, nil
 }

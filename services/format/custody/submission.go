@@ -50,43 +50,49 @@ func IsSubmission(raw []byte) bool {
 // other, each naming the one before, and that each unit with its files is what its leaf names, neither more nor less. Whose signature and time stamp the
 // report carries is for who reads them. Errors: what is no report.
 func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, error) {
+	r, _, err := verifySubmission(raw, policy, stamps)
+	return r, err
+}
+
+// verifySubmission gives the leaves of a report that holds too.
+func verifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, []statedLeaf, error) {
 	if len(raw) > largestSubmission {
-		return nil, fmt.Errorf("custody: a report of %d bytes, the limit is %d", len(raw), largestSubmission)
+		return nil, nil, fmt.Errorf("custody: a report of %d bytes, the limit is %d", len(raw), largestSubmission)
 	}
 	var s submissionXML
 	d := xml.NewDecoder(bytes.NewReader(raw))
 	d.Strict = true
 	err := d.Decode(&s)
 	if err != nil {
-		return nil, fmt.Errorf("custody: report: %w", err)
+		return nil, nil, fmt.Errorf("custody: report: %w", err)
 	}
 	if rest := strings.TrimSpace(string(raw[d.InputOffset():])); rest != "" {
-		return nil, errors.New("custody: report: something follows its end")
+		return nil, nil, errors.New("custody: report: something follows its end")
 	}
 	r := &Report{}
 	err = plainSubmission(raw)
 	if err != nil {
 		r.bad(SubmissionInvalid, s.Name, "%v", err)
-		return r, nil
+		return r, nil, nil
 	}
 	if s.Log == nil {
 		r.Unshown = append(r.Unshown, "the report has no proof: it was made where no log was kept")
-		return r, nil
+		return r, nil, nil
 	}
-	leaves, err := s.leaves(policy, stamps)
+	leaves, entries, err := s.leaves(policy, stamps)
 	if err != nil {
 		r.bad(SubmissionInvalid, s.Name, "%v", err)
-		return r, nil
+		return r, nil, nil
 	}
 	former := s.units(r, leaves)
 	if len(r.Problems) > 0 {
-		return r, nil
+		return r, nil, nil
 	}
 	for _, unit := range former {
 		r.holds("%s: its leaf also names the metadata that it had then, which were made anew when a later receipt joined it; the report was written after that and does not list them", unit)
 	}
 	r.holds("the report: %d documents of %d leaves, numbers %d to %d of their owner, which are in the log", len(s.Units), len(leaves), leaves[0].Seq, leaves[len(leaves)-1].Seq)
-	return r, nil
+	return r, statedLeaves(leaves, entries), nil
 }
 
 // units holds each unit against its leaf, and gives those of which the former metadata are not listed.
@@ -121,47 +127,46 @@ func (s *submissionXML) units(r *Report, leaves []*tlog.Leaf) (former []string) 
 }
 
 // leaves gives the leaves of a report, the last of which the log proves and the others by it.
-func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) ([]*tlog.Leaf, error) {
+func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) (leaves []*tlog.Leaf, entries [][]byte, err error) {
 	receipt, err := tlog.ParseReceipt([]byte(s.Log.Proof))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ev, err := receipt.Verify(nil, policy, stamps)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	entries := [][]byte{ev.Entry.Data}
+	entries = [][]byte{ev.Entry.Data}
 	if len(s.Log.Leaves) > 0 {
 		entries = nil
 	}
 	for _, text := range s.Log.Leaves {
 		entry, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
-			return nil, fmt.Errorf("a leaf is no base64: %w", err)
+			return nil, nil, fmt.Errorf("a leaf is no base64: %w", err)
 		}
 		entries = append(entries, entry)
 	}
 	if !bytes.Equal(entries[len(entries)-1], ev.Entry.Data) {
-		return nil, errors.New("the last leaf is not the one that is proven")
+		return nil, nil, errors.New("the last leaf is not the one that is proven")
 	}
-	var leaves []*tlog.Leaf
 	for i, entry := range entries {
 		leaf, err := tlog.ParseLeaf(entry)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if i > 0 && (leaf.Seq != leaves[i-1].Seq+1 || leaf.Tenant != leaves[i-1].Tenant || leaf.Prev != tlog.LeafHash(entries[i-1])) {
-			return nil, fmt.Errorf("leaf %d does not follow leaf %d", leaf.Seq, leaves[i-1].Seq)
+			return nil, nil, fmt.Errorf("leaf %d does not follow leaf %d", leaf.Seq, leaves[i-1].Seq)
 		}
 		leaves = append(leaves, leaf)
 	}
 	if last := leaves[len(leaves)-1].Seq; s.Log.Sequence != 0 && s.Log.Sequence != last {
-		return nil, fmt.Errorf("it says that its proof is of number %d, and it is of %d", s.Log.Sequence, last)
+		return nil, nil, fmt.Errorf("it says that its proof is of number %d, and it is of %d", s.Log.Sequence, last)
 	}
 	if s.Log.Origin != "" && s.Log.Origin != policy.Origin {
-		return nil, fmt.Errorf("it says that its proof is of the log %q, and it is of %q", s.Log.Origin, policy.Origin)
+		return nil, nil, fmt.Errorf("it says that its proof is of the log %q, and it is of %q", s.Log.Origin, policy.Origin)
 	}
-	return leaves, nil
+	return leaves, entries, nil
 }
 
 // stated says why a leaf does not tell of a unit with these files and no others. lacks: of what the leaf names only the unit's metadata are

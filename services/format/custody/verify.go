@@ -100,7 +100,8 @@ type fact struct {
 	name    string
 	leaf    *tlog.Leaf
 	index   int64
-	entry   []byte
+	hash    tlog.Hash // of the entry
+	proof   []tlog.Hash
 	tree    tlog.Tree
 	stamped time.Time
 }
@@ -138,7 +139,7 @@ func (r *Report) facts(in Input) []fact {
 		if !ev.Stamped.IsZero() {
 			stamped++
 		}
-		facts = append(facts, fact{given.Name, leaf, ev.Entry.Index, ev.Entry.Data, ev.Checkpoint.Tree, ev.Stamped})
+		facts = append(facts, fact{given.Name, leaf, ev.Entry.Index, tlog.LeafHash(ev.Entry.Data), given.Proof, ev.Checkpoint.Tree, ev.Stamped})
 	}
 	if len(facts) > 0 {
 		r.holds("%d of %d receipts: the log's signature and the proof that the leaf is in it; %d with a time stamp", len(facts), len(in.Receipts), stamped)
@@ -163,12 +164,12 @@ func (r *Report) sequence(facts []fact) {
 		switch {
 		case f.leaf.Tenant != last.leaf.Tenant:
 			r.bad(ForeignLeaf, f.name, "its leaf is another tenant's than the one of %s", last.name)
-		case f.leaf.Seq == last.leaf.Seq && (!bytes.Equal(f.entry, last.entry) || f.index != last.index):
+		case f.leaf.Seq == last.leaf.Seq && (f.hash != last.hash || f.index != last.index):
 			r.bad(SequenceBroken, f.name, "two leaves have the tenant's number %d, this and %s: two histories were shown", f.leaf.Seq, last.name)
 		case f.leaf.Seq == last.leaf.Seq:
 		case f.index <= last.index || f.leaf.Time.Before(last.leaf.Time):
 			r.bad(SequenceBroken, f.name, "leaf %d stands in the log before leaf %d of %s, or is older", f.leaf.Seq, last.leaf.Seq, last.name)
-		case f.leaf.Seq == last.leaf.Seq+1 && f.leaf.Prev != tlog.LeafHash(last.entry):
+		case f.leaf.Seq == last.leaf.Seq+1 && f.leaf.Prev != last.hash:
 			r.bad(SequenceBroken, f.name, "leaf %d names another leaf before it than the one of %s", f.leaf.Seq, last.name)
 		default:
 			gaps += f.leaf.Seq - last.leaf.Seq - 1
@@ -181,50 +182,76 @@ func (r *Report) sequence(facts []fact) {
 
 // history judges the checkpoints against each other and against those of the receipts.
 func (r *Report) history(in Input, facts []fact) {
-	before := len(r.Problems)
-	roots := map[int64]tlog.Hash{}
-	known := func(name string, t tlog.Tree) {
-		if root, ok := roots[t.Size]; ok && root != t.Root {
-			r.bad(LogForked, name, "at %d entries the log was signed with two roots, %s and %s: keep both files, they are evidence", t.Size, root, t.Root)
-		}
-		roots[t.Size] = t.Root
-	}
+	g := &grove{}
 	for _, f := range facts {
-		known(f.name, f.tree)
+		r.seenIn(g, f)
 	}
+	wanting := r.checkpoints(g, in)
+	r.linked(g, wanting)
+}
+
+// seenIn notes in which tree a leaf was proven.
+func (r *Report) seenIn(g *grove, f fact) {
+	r.shown(g, f.name, f.tree)
+	g.leaf(f.tree, f.index, f.hash, f.proof)
+}
+
+func (r *Report) shown(g *grove, name string, t tlog.Tree) {
+	if was, same := g.show(name, t); !same {
+		r.bad(LogForked, name, "at %d entries the log was signed with two roots, %s and %s: keep both files, they are evidence", t.Size, was.Root, t.Root)
+	}
+}
+
+// checkpoints judges each by the one before it, and says of which sizes no proof came to the next one.
+func (r *Report) checkpoints(g *grove, in Input) (wanting map[int64]string) {
+	before := len(r.Problems)
+	wanting = map[int64]string{}
 	var last *tlog.Signed
-	linked := map[int64]bool{} // sizes that are shown to be one history
 	for _, seen := range in.Checkpoints {
 		got, err := tlog.OpenCheckpoint(seen.Note, in.Policy)
 		if err != nil {
 			r.bad(CheckpointBad, seen.Name, "%v", err)
 			continue
 		}
-		known(seen.Name, got.Tree)
-		if last == nil {
-			linked[got.Size], last = true, got
-			continue
+		r.shown(g, seen.Name, got.Tree)
+		if seen.Proof != nil {
+			g.grew = append(g.grew, growth{seen.Old, got.Tree, seen.Proof})
 		}
-		if r.grown(seen, last, got) {
-			linked[got.Size] = true
+		if last != nil && !r.grown(seen, last, got) {
+			wanting[last.Size] = fmt.Sprintf("that the log of %d entries grew out of the one of %d: %s has no proof from that size", got.Size, last.Size, seen.Name)
 		}
 		last = got
 	}
-	if len(in.Checkpoints) == 0 {
-		return
-	}
-	for _, f := range facts {
-		if !linked[f.tree.Size] {
-			linked[f.tree.Size] = true // said once
-			r.Unshown = append(r.Unshown, fmt.Sprintf("that the log of %d entries, in which %s is proven, is one history with the checkpoints: a consistency proof between them is needed", f.tree.Size, f.name))
-		}
-	}
-	if len(r.Problems) == before {
+	if len(in.Checkpoints) > 0 && len(r.Problems) == before {
 		r.holds("%d checkpoints contradict neither each other nor the receipts", len(in.Checkpoints))
+	}
+	return wanting
+}
+
+// linked says of each size of the log that was shown whether it is one history with the largest: what nothing shows is never passed over, since
+// a log with two histories would sign both.
+func (r *Report) linked(g *grove, wanting map[int64]string) {
+	linked, sizes := g.link(), g.sizes()
+	for _, c := range g.broken {
+		r.bad(LogForked, c.larger.name, "%s", c)
+		linked[c.smaller.Size] = true // more than not shown
+	}
+	for _, size := range sizes {
+		if linked[size] {
+			continue
+		}
+		text, last := wanting[size], g.trees[sizes[len(sizes)-1]]
+		if text == "" {
+			text = fmt.Sprintf("that the log of %d entries, which %s shows, is one history with the one of %d, which %s shows: a consistency proof between them is needed (ceralacca conserve checkpoint --since)", size, g.trees[size].name, last.Size, last.name)
+		}
+		r.Unshown = append(r.Unshown, text)
+	}
+	if len(sizes) > 1 && len(g.broken) == 0 && !slices.ContainsFunc(sizes, func(size int64) bool { return !linked[size] }) {
+		r.holds("the log of %d entries grew out of what it was at %d other sizes that were shown", sizes[len(sizes)-1], len(sizes)-1)
 	}
 }
 
-// grown says what became of the log between two checkpoints.
+// grown says what became of the log between two checkpoints; false: no proof of it came.
 func (r *Report) grown(seen Seen, last, got *tlog.Signed) bool {
 	proof := seen.Proof
 	if seen.Old != last.Size {
@@ -234,15 +261,13 @@ func (r *Report) grown(seen Seen, last, got *tlog.Signed) bool {
 	switch {
 	case relation == tlog.RolledBack:
 		r.bad(LogRolledBack, seen.Name, "the log had %d entries and now says %d: entries were taken away", last.Size, got.Size)
-	case relation == tlog.Unproven && proof == nil:
-		r.Unshown = append(r.Unshown, fmt.Sprintf("that the log of %d entries grew out of the one of %d: %s has no proof from that size", got.Size, last.Size, seen.Name))
+	case relation == tlog.Unproven && proof == nil: // the receipts may show it
+		return false
 	case relation == tlog.Unproven:
 		r.bad(LogUnproven, seen.Name, "its proof does not show that the log of %d entries grew out of the one of %d", got.Size, last.Size)
-	case relation == tlog.Forked: // said by known
+	case relation == tlog.Forked: // said by shown
 	case err != nil:
 		r.bad(CheckpointBad, seen.Name, "%v", err)
-	default:
-		return true
 	}
-	return false
+	return true
 }

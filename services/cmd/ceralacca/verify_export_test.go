@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"ceralacca.dev/services/format/custody"
+	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/format/tlog/tlogtest"
+)
+
+// shelf is an archive of two packages, of which it can export anything.
+type shelf struct {
+	*logged
+	w *workshop
+
+	store   *tlogtest.Memory
+	log     *tlog.Log
+	tails   map[string]*tlog.Tail
+	entries []tlog.Entry
+	named   map[string][]tlog.Entry // by owner
+	tree    tlog.Tree
+	raw     [2][]byte
+	packs   [2]*custody.Package
+}
+
+func openShelf(t *testing.T) *shelf {
+	t.Helper()
+	ctx := context.Background()
+	s := &shelf{logged: openLog(t), w: openWorkshop(t, nil), store: &tlogtest.Memory{}, tails: map[string]*tlog.Tail{}, named: map[string][]tlog.Entry{}}
+	var err error
+	s.log, err = tlog.Open(ctx, s.store, tlog.EmptyTree())
+	require.NoError(t, err)
+	s.raw[0], err = os.ReadFile("testdata/inspect/package.zip")
+	require.NoError(t, err)
+	s.packs[0], err = custody.ReadPackage(s.raw[0])
+	require.NoError(t, err)
+	const other = "0199d2f0-0000-7000-8000-00000000beef"
+	s.raw[1] = rebagged(t, s.raw[0], func(files map[string][]byte) {
+		const index, signed = "data/PIndex.xml", "data/PIndex.xml.p7m"
+		for name := range files {
+			if strings.HasPrefix(name, "revocation/") {
+				delete(files, name)
+			}
+		}
+		files[index] = bytes.ReplaceAll(files[index], []byte(s.packs[0].ID), []byte(other))
+		files[signed] = s.w.sign(files[index])
+		files[signed+".tsr"] = s.w.stamp(files[signed])
+	})
+	s.packs[1], err = custody.ReadPackage(s.raw[1])
+	require.NoError(t, err)
+	require.Equal(t, other, s.packs[1].ID)
+	for _, u := range s.packs[0].Units {
+		objects, note := custody.UnitObjects(u.ID, u.Files)
+		s.add("acme", custody.Taken, objects, note)
+		s.add("beta", custody.Taken, objects, note)
+	}
+	for n, p := range s.packs {
+		objects := custody.PackageObjects(p.ID, p.Sum, [32]byte{1}, [32]byte{2})
+		s.add("acme", custody.Sealed, objects, "")
+		if n == 1 {
+			s.add("beta", custody.Sealed, objects, "")
+		}
+	}
+	s.tree, err = s.log.Commit(ctx)
+	require.NoError(t, err)
+	return s
+}
+
+func (s *shelf) add(owner, kind string, objects []tlog.Hash, note string) {
+	if s.tails[owner] == nil {
+		s.tails[owner] = &tlog.Tail{Tenant: tlog.TenantTag([]byte("k"), owner)}
+	}
+	leaf, err := s.tails[owner].Next(kind, day, objects, note)
+	require.NoError(s.t, err)
+	entry, err := leaf.Marshal()
+	require.NoError(s.t, err)
+	index, err := s.log.Append(context.Background(), entry)
+	require.NoError(s.t, err)
+	e := tlog.Entry{Index: index, Data: entry}
+	_, err = s.tails[owner].Follow(e)
+	require.NoError(s.t, err)
+	s.entries, s.named[owner] = append(s.entries, e), append(s.named[owner], e)
+}
+
+func (s *shelf) note(tree tlog.Tree) []byte {
+	note, err := tlog.Checkpoint{Origin: "log.test", Tree: tree}.Sign(s.signer)
+	require.NoError(s.t, err)
+	return note
+}
+
+func (s *shelf) proof(e tlog.Entry) []byte {
+	proof, err := tlog.Inclusion(context.Background(), s.store, s.tree, e.Index)
+	require.NoError(s.t, err)
+	text, err := (&tlog.Receipt{Index: e.Index, Proof: proof, Checkpoint: s.note(s.tree), Entry: e.Data}).Marshal()
+	require.NoError(s.t, err)
+	return text
+}
+
+// receipts are those of a package and of its units, as an owner has them.
+func (s *shelf) receipts(owner string, n int) []byte {
+	files, units := map[string][]byte{}, len(s.packs[n].Units)
+	for i := range units {
+		files[fmt.Sprintf("units/%d.tlog-proof", i)] = s.proof(s.named[owner][i])
+	}
+	at := units + n
+	if owner == "beta" {
+		at = units
+	}
+	files["package.tlog-proof"] = s.proof(s.named[owner][at])
+	return zipped(s.t, files)
+}
+
+func (s *shelf) rdv(w *workshop, e tlog.Entry) (p7m, stamp []byte) {
+	u, files := s.packs[0].Units[0], ""
+	for _, sum := range u.Files {
+		files += "<File><ImprontaCrittograficaDelDocumento><Impronta>" + base64.StdEncoding.EncodeToString(sum[:]) + "</Impronta></ImprontaCrittograficaDelDocumento></File>"
+	}
+	p7m = w.sign(fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?>
+<RapportoDiVersamento xmlns="https://ceralacca.dev/schemi/rdv/1" versione="1"><Identificativo>tenants/acme/deposits/1</Identificativo>`+
+		`<UnitaDocumentaria><Identificativo>tenants/acme/units/%s</Identificativo>%s</UnitaDocumentaria>`+
+		`<Registro><Prova>%s</Prova></Registro></RapportoDiVersamento>
+`, u.ID, files, s.proof(e)))
+	return p7m, w.stamp(p7m)
+}
+
+// files are those of a whole export.
+func (s *shelf) files() map[string][]byte {
+	files := map[string][]byte{exportPoint: s.note(s.tree), exportUnits: fmt.Appendf(nil, "{\"package\":%q}\n{\"package\":%q}\n{}\n", s.packs[0].ID, s.packs[1].ID)}
+	for n, p := range s.packs {
+		files["data/packages/"+p.ID+".zip"] = s.raw[n]
+		files["data/receipts/"+p.ID+".zip"] = s.receipts("acme", n)
+	}
+	for _, e := range s.named["acme"] {
+		files[exportLeaves] = append(append(files[exportLeaves], e.Data...), '\n')
+	}
+	files[exportLast] = s.proof(s.named["acme"][len(s.named["acme"])-1])
+	files["data/rdv/1.xml.p7m"], files["data/rdv/1.xml.p7m.tsr"] = s.rdv(s.w, s.named["acme"][0])
+	return files
+}
+
+// write signs and stamps a folder of these files; what lies beside data is put there afterwards.
+func (s *shelf) write(files map[string][]byte) string {
+	dir := s.t.TempDir()
+	var manifest bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasPrefix(name, "data/") {
+			fmt.Fprintf(&manifest, "%x  %s\n", sha256.Sum256(files[name]), name)
+		}
+	}
+	all := maps.Clone(files)
+	all[exportManifest] = manifest.Bytes()
+	all[exportManifest+".p7m"] = s.w.sign(manifest.Bytes())
+	all[exportManifest+".p7m.tsr"] = s.w.stamp(all[exportManifest+".p7m"])
+	for name, content := range all {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		require.NoError(s.t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(s.t, os.WriteFile(path, content, 0o600))
+	}
+	return dir
+}
+
+// TestExportAsAWhole: what holds piece by piece, and is not all that there is, or not of one owner or of one log.
+func TestExportAsAWhole(t *testing.T) {
+	s := openShelf(t)
+	first, second, units := s.packs[0].ID, s.packs[1].ID, len(s.packs[0].Units)
+	withoutSecond := func(files map[string][]byte) {
+		delete(files, "data/packages/"+second+".zip")
+		delete(files, "data/receipts/"+second+".zip")
+		files[exportUnits] = fmt.Appendf(nil, "{\"package\":%q}\n", first)
+	}
+	withoutChain := func(files map[string][]byte) { delete(files, exportLeaves); delete(files, exportLast) }
+	stranger, roots := openWorkshop(t, s.w), filepath.Join(t.TempDir(), "roots.pem")
+	others, err := os.ReadFile("testdata/inspect/roots.pem")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(roots, append(others, s.w.authority.CertPEM()...), 0o600))
+	for name, c := range map[string]struct {
+		change func(files map[string][]byte)
+		code   int
+		says   string
+	}{
+		"whole":                            {func(map[string][]byte) {}, exitOK, fmt.Sprintf("leaves 1 to %d are all there", units+2)},
+		"of before, when it had no chain":  {withoutChain, exitOK, "follow each other"},
+		"a package is left out":            {withoutSecond, exitUsage, fmt.Sprintf("the packages of the owner's leaves %d", units+2)},
+		"left out, and named by the index": {func(f map[string][]byte) { i := f[exportUnits]; withoutSecond(f); f[exportUnits] = i }, exitRefused, exportMissing},
+		"a gap that nothing shows": {func(f map[string][]byte) {
+			withoutSecond(f)
+			withoutChain(f)
+			f["data/packages/"+second+".zip"], f["data/receipts/"+second+".zip"] = s.raw[1], s.receipts("acme", 1)
+			delete(f, "data/packages/"+first+".zip")
+			f[exportUnits] = []byte("{}\n")
+		}, exitUsage, fmt.Sprintf("the owner's leaves %d:", units+1)},
+		"a package of another owner": {func(f map[string][]byte) { f["data/receipts/"+second+".zip"] = s.receipts("beta", 1) }, exitRefused, custody.ForeignLeaf},
+		"the last checkpoint is a stranger's": {func(f map[string][]byte) {
+			other, err := tlog.NewSigner("log.test", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize)))
+			require.NoError(t, err)
+			f[exportPoint], err = tlog.Checkpoint{Origin: "log.test", Tree: s.tree}.Sign(other)
+			require.NoError(t, err)
+		}, exitRefused, custody.CheckpointBad},
+		"the last checkpoint is of another log": {func(f map[string][]byte) { f[exportPoint] = s.note(tlog.Tree{Size: s.tree.Size, Root: tlog.Hash{7}}) }, exitRefused, custody.LogForked},
+		"the last checkpoint is before them": {func(f map[string][]byte) {
+			withoutChain(f)
+			f[exportPoint] = s.note(tlog.Tree{Size: 1, Root: tlog.LeafHash(s.entries[0].Data)})
+		}, exitRefused, custody.ReceiptGone},
+		"the chain has other leaves": {func(f map[string][]byte) {
+			f[exportLeaves] = bytes.ReplaceAll(f[exportLeaves], []byte(day.Format("2006")), []byte("2001"))
+		}, exitRefused, custody.ChainBroken},
+		"the chain lacks a leaf": {func(f map[string][]byte) {
+			_, f[exportLeaves], _ = bytes.Cut(f[exportLeaves], []byte("\n"))
+		}, exitRefused, custody.ChainBroken},
+		"the chain is cut": {func(f map[string][]byte) {
+			lines := bytes.SplitAfter(f[exportLeaves], []byte("\n"))
+			f[exportLeaves] = bytes.Join(lines[:len(lines)-2], nil)
+		}, exitRefused, custody.ChainBroken},
+		"the chain is another owner's": {func(f map[string][]byte) {
+			f[exportLeaves] = nil
+			for _, e := range s.named["beta"] {
+				f[exportLeaves] = append(append(f[exportLeaves], e.Data...), '\n')
+			}
+			f[exportLast] = s.proof(s.named["beta"][len(s.named["beta"])-1])
+		}, exitRefused, custody.ForeignLeaf},
+		"a report that a stranger signed": {func(f map[string][]byte) {
+			f["data/rdv/1.xml.p7m"], f["data/rdv/1.xml.p7m.tsr"] = s.rdv(stranger, s.named["acme"][0])
+		}, exitRefused, custody.SubmissionInvalid},
+		"a report with another's stamp": {func(f map[string][]byte) { f["data/rdv/1.xml.p7m.tsr"] = s.w.stamp([]byte("another")) }, exitRefused, custody.SubmissionInvalid},
+		"a report of another unit": {func(f map[string][]byte) {
+			f["data/rdv/1.xml.p7m"], f["data/rdv/1.xml.p7m.tsr"] = s.rdv(s.w, s.named["acme"][units])
+		}, exitRefused, custody.SubmissionInvalid},
+		"a report of another owner": {func(f map[string][]byte) {
+			f["data/rdv/1.xml.p7m"], f["data/rdv/1.xml.p7m.tsr"] = s.rdv(s.w, s.named["beta"][0])
+		}, exitRefused, custody.ForeignLeaf},
+		"a report that is none":      {func(f map[string][]byte) { f["data/rdv/1.xml.p7m"] = s.w.sign([]byte("<x/>")) }, exitRefused, custody.SubmissionInvalid},
+		"a report without its stamp": {func(f map[string][]byte) { delete(f, "data/rdv/1.xml.p7m.tsr") }, exitUsage, "the time stamp"},
+		"no last checkpoint":         {func(f map[string][]byte) { delete(f, exportPoint); withoutChain(f) }, exitUsage, "there is no last checkpoint"},
+		"a file beside it":           {func(f map[string][]byte) { f["LEGGIMI.html"] = []byte("<x/>") }, exitRefused, exportInserted},
+		"a folder beside it":         {func(f map[string][]byte) { f["fatture/1.xml"] = []byte("<x/>") }, exitRefused, exportInserted},
+		"a tag file that was changed": {func(f map[string][]byte) {
+			f["bagit.txt"], f[exportTags] = []byte("x"), fmt.Appendf(nil, "%x  bagit.txt\n", sha256.Sum256([]byte("y")))
+		}, exitRefused, exportChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := s.files()
+			c.change(files)
+			got := command(t, "", "conserve", "verify", s.write(files), "--log-key", s.key, "--roots", roots)
+			require.Equal(t, c.code, got.code, got.out+got.errOut)
+			require.Contains(t, got.out, c.says)
+		})
+	}
+	got := command(t, "", "conserve", "verify", s.write(s.files()), "--log-key", s.key, "--quorum", "1")
+	require.Equal(t, exitRefused, got.code, "no witness cosigned the receipts: "+got.out)
+}

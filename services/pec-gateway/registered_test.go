@@ -42,7 +42,7 @@ func newRegistrar(t *testing.T) *registrar {
 	require.NoError(t, err)
 	r := &registrar{rootKey: rootKey}
 	tpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "REM test authority"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+		NotAfter: time.Now().Add(30 * 24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, rootKey.Public(), rootKey)
 	require.NoError(t, err)
 	r.root, err = x509.ParseCertificate(der)

@@ -82,6 +82,9 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 			return err
 		}
 	}
+	if e.ledger != nil {
+		e.log()
+	}
 	packages := 0
 	for _, name := range sortedKeys(e.listed) {
 		switch {
@@ -95,8 +98,10 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 		}
 	}
 	e.indexed()
-	if e.ledger != nil {
-		e.log()
+	if l := e.ledger; l != nil {
+		l.End()
+		e.report.Problems, e.report.Unshown = append(e.report.Problems, l.Problems...), append(e.report.Unshown, l.Unshown...)
+		e.report.Holds = append(e.report.Holds, l.Holds...)
 	}
 	if len(e.report.Problems) == 0 {
 		e.report.Holds = append(e.report.Holds, fmt.Sprintf("%d files have the digests of the signed manifest; %d packages hold in themselves and by their receipts", len(e.listed), packages))
@@ -107,7 +112,7 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 	return c.verdict(e.report, filepath.Base(dir))
 }
 
-// log ends what was gathered of the log with the last that it stated, and the list of all leaves.
+// log reads the last that the log stated, and the list of all leaves, with which everything that is proven is compared.
 func (e *exported) log() {
 	l := e.ledger
 	if e.listed[exportPoint] {
@@ -124,9 +129,6 @@ func (e *exported) log() {
 			_ = list.Close()
 		}
 	}
-	l.End()
-	e.report.Problems, e.report.Unshown = append(e.report.Problems, l.Problems...), append(e.report.Unshown, l.Unshown...)
-	e.report.Holds = append(e.report.Holds, l.Holds...)
 }
 
 func sortedKeys(m map[string]bool) []string {

@@ -14,8 +14,10 @@ import (
 // ChainBroken: the list of all leaves of an owner does not hold, or says something else than a receipt.
 const ChainBroken = "CHAIN_BROKEN"
 
-// Ledger judges all that was handed over of one owner as a whole, package by package so that it need not fit into memory: that the leaves are
-// one chain of one owner, which numbers of it are missing, and that all was proven in one history of the log.
+// Ledger judges all that was handed over of one owner as a whole: that the leaves are one chain of one owner, which numbers of it are missing,
+// and that all was proven in one history of the log. Checkpoint and Chain come first where there is a list of all leaves: what is proven is
+// compared with it as it comes then, package by package, and what stays in memory is 48 bytes for each leaf of the owner. Without a list every
+// receipt's leaf stays there until End.
 type Ledger struct {
 	Report
 
@@ -29,7 +31,9 @@ type Ledger struct {
 	last    *tlog.Signed
 
 	chain  []tlog.Hash // hashes of the list of leaves
+	place  []int64     // one more than the index at which each of them was proven; 0: not yet
 	from   uint64      // number of the first
+	listed string      // name of the list
 	owner  [32]byte
 	sealed []sealedLeaf
 }
@@ -63,6 +67,12 @@ func (l *Ledger) Package(p *Package, receipts []Receipt) {
 	l.Problems, l.Unshown = append(l.Problems, part.Problems...), append(l.Unshown, part.Unshown...)
 	for _, f := range facts {
 		l.seenIn(&l.grove, f)
+		if l.chain != nil {
+			if l.stands(claimed{statedLeaf{f.leaf.Tenant, f.leaf.Seq, f.hash}, f.name}) {
+				l.placed(f)
+			}
+			continue
+		}
 		slim := *f.leaf // of a large archive there are many
 		slim.Objects, f.proof, f.leaf = nil, nil, &slim
 		l.facts = append(l.facts, f)
@@ -89,7 +99,11 @@ func (l *Ledger) Submission(name string, raw []byte) {
 		l.Unshown = append(l.Unshown, name+": "+u)
 	}
 	for _, e := range leaves {
-		l.reports = append(l.reports, claimed{e, name})
+		if c := (claimed{e, name}); l.chain == nil {
+			l.reports = append(l.reports, c)
+		} else {
+			l.stands(c)
+		}
 	}
 }
 
@@ -116,6 +130,52 @@ func (l *Ledger) Chain(name string, list io.Reader, proof []byte) {
 	if err != nil {
 		l.chain = nil
 		l.bad(ChainBroken, name, "%v", err)
+		return
+	}
+	l.listed, l.place, l.grove.coarse = name, make([]int64, len(l.chain)), true
+}
+
+// stands compares a leaf that is proven with the list of all.
+func (l *Ledger) stands(c claimed) bool {
+	switch {
+	case c.owner != l.owner:
+		l.bad(ForeignLeaf, c.name, "its leaf %d is another owner's", c.seq)
+	case c.seq < l.from || c.seq >= l.from+uint64(len(l.chain)):
+		l.bad(ChainBroken, c.name, "its leaf has the number %d, and the list of all has %d to %d", c.seq, l.from, l.from+uint64(len(l.chain))-1)
+	case l.chain[c.seq-l.from] != c.hash:
+		l.bad(ChainBroken, c.name, "the list of leaves has another one with the number %d: two histories were shown", c.seq)
+	default:
+		return true
+	}
+	return false
+}
+
+// placed notes where in the log a leaf of the list was proven.
+func (l *Ledger) placed(f fact) {
+	at := &l.place[f.leaf.Seq-l.from]
+	switch {
+	case f.index >= l.last.Size:
+		l.bad(ReceiptGone, f.name, "its leaf is entry %d, and the last checkpoint ends at %d", f.index, l.last.Size)
+	case *at != 0 && *at != f.index+1:
+		l.bad(SequenceBroken, f.name, "its leaf is entry %d here and entry %d in another receipt: two histories were shown", f.index, *at-1)
+	default:
+		*at = f.index + 1
+	}
+}
+
+// inOrder says whether the leaves stand in the log in the order of their numbers, as far as receipts show where.
+func (l *Ledger) inOrder(name string) {
+	var before int64
+	var of uint64
+	for i, at := range l.place {
+		switch seq := l.from + uint64(i); {
+		case at == 0:
+		case at <= before:
+			l.bad(SequenceBroken, name, "leaf %d stands in the log before leaf %d", seq, of)
+			return
+		default:
+			before, of = at, seq
+		}
 	}
 }
 
@@ -167,6 +227,10 @@ func (l *Ledger) chained(list io.Reader, proof []byte) error {
 
 // End says what all of it is together.
 func (l *Ledger) End() {
+	if l.chain != nil {
+		l.whole()
+		return
+	}
 	l.sequence(l.facts)
 	numbers := l.numbers()
 	if len(numbers) == 0 {
@@ -180,15 +244,17 @@ func (l *Ledger) End() {
 			l.bad(ReceiptGone, f.name, "its leaf is entry %d, and the last checkpoint ends at %d", f.index, l.last.Size)
 		}
 	}
-	if l.chain == nil {
-		l.linked(&l.grove, nil)
-		slices.Sort(numbers)
-		if missing := gaps(slices.Compact(numbers)); missing != "" {
-			l.Unshown = append(l.Unshown, "the owner's leaves "+missing+": nothing here proves them, and what they state, a package too, may have been left out")
-		}
-		return
+	l.linked(&l.grove, nil)
+	slices.Sort(numbers)
+	if missing := gaps(slices.Compact(numbers)); missing != "" {
+		l.Unshown = append(l.Unshown, "the owner's leaves "+missing+": nothing here proves them, and what they state, a package too, may have been left out")
 	}
-	// Each leaf stands in the chain, and so in the log of the last checkpoint, at whatever size a receipt proves it.
+}
+
+// whole ends a ledger with the list of all leaves. Each stands in it, and so in the log of the last checkpoint, at whatever size a receipt
+// proves it.
+func (l *Ledger) whole() {
+	l.inOrder(l.listed)
 	l.grove.link()
 	for _, c := range l.grove.broken {
 		l.bad(LogForked, c.larger.name, "%s", c)
@@ -212,7 +278,7 @@ func (l *Ledger) End() {
 	}
 }
 
-// numbers gives those of all leaves that are proven, compared with the chain and with each other.
+// numbers gives those of all leaves that are proven, compared with each other.
 func (l *Ledger) numbers() (list []uint64) {
 	all := slices.Clone(l.reports)
 	for _, f := range l.facts {
@@ -222,15 +288,11 @@ func (l *Ledger) numbers() (list []uint64) {
 	for _, c := range all {
 		first, twice := known[c.seq]
 		switch {
-		case c.owner != all[0].owner || l.chain != nil && c.owner != l.owner:
+		case c.owner != all[0].owner:
 			l.bad(ForeignLeaf, c.name, "its leaf %d is another owner's", c.seq)
 			continue
 		case twice && first.hash != c.hash:
 			l.bad(SequenceBroken, c.name, "two leaves have the owner's number %d, this and the one of %s: two histories were shown", c.seq, first.name)
-		case l.chain != nil && (c.seq < l.from || c.seq >= l.from+uint64(len(l.chain))):
-			l.bad(ChainBroken, c.name, "its leaf has the number %d, and the list of all has %d to %d", c.seq, l.from, l.from+uint64(len(l.chain))-1)
-		case l.chain != nil && l.chain[c.seq-l.from] != c.hash:
-			l.bad(ChainBroken, c.name, "the list of leaves has another one with the number %d: two histories were shown", c.seq)
 		}
 		known[c.seq] = c
 		list = append(list, c.seq)

@@ -23,7 +23,16 @@ type grove struct {
 	first  map[node]*shownTree  // the tree that showed a subtree first
 	broken []contradiction
 	grew   []growth
+	coarse bool // of many nodes only those of large subtrees are kept: what links the trees is shown otherwise
+	kept   int
 }
+
+// Above so many nodes a coarse grove keeps only those over 256 entries and more. Any two trees that differ anywhere but in their last entries
+// differ in such a one too.
+const (
+	mostNodes   = 1 << 18
+	coarseLevel = 8
+)
 
 type shownTree struct {
 	tlog.Tree
@@ -82,8 +91,12 @@ func (g *grove) keep(t *shownTree, from, to int64, h tlog.Hash) {
 		return
 	}
 	level := bits.TrailingZeros64(uint64(width)) //nolint:gosec // it is above zero
+	if g.coarse && g.kept > mostNodes && level < coarseLevel {
+		return
+	}
 	n := node{level, from >> level}
 	t.nodes[n] = h
+	g.kept++
 	first := g.first[n]
 	switch {
 	case first == nil:
@@ -135,27 +148,56 @@ func rootOf(size int64, nodes map[node]tlog.Hash) (tlog.Hash, bool) {
 // contradiction is that two trees cannot be of one history.
 type contradiction struct{ smaller, larger *shownTree }
 
-// link says which trees are shown to be one history with the largest, which is among them, and finds contradictions.
+// link says which trees are shown to be one history with the largest, which is among them, and finds those that are not. What is known of a
+// tree that is linked is known of the largest one: each tree is computed from all of that, and not from every other one by itself, of which
+// there may be thousands.
 func (g *grove) link() map[int64]bool {
 	linked, sizes := map[int64]bool{}, g.sizes()
-	for i, size := range sizes {
-		for _, more := range sizes[i+1:] {
-			small, large := g.trees[size], g.trees[more]
-			if root, ok := rootOf(size, large.nodes); ok && root != small.Root {
-				g.contradicted(small, large)
-			}
-		}
-		linked[size] = i == len(sizes)-1
+	if len(sizes) == 0 {
+		return linked
 	}
+	known := map[node]tlog.Hash{}
+	join := func(t *shownTree) {
+		linked[t.Size] = true
+		for n, h := range t.nodes {
+			known[n] = h
+		}
+	}
+	largest := g.trees[sizes[len(sizes)-1]]
+	join(largest)
 	for again := true; again; {
 		again = false
 		for _, size := range slices.Backward(sizes) {
-			if !linked[size] && g.within(g.trees[size], sizes, linked) {
-				linked[size], again = true, true
+			t := g.trees[size]
+			if linked[size] {
+				continue
+			}
+			root, ok := rootOf(size, known)
+			switch {
+			case ok && root != t.Root:
+				g.contradicted(t, largest)
+			case ok || g.grown(t, linked):
+				join(t)
+				again = true
 			}
 		}
 	}
 	return linked
+}
+
+// compare finds contradictions of the trees that nothing links with the largest one: each with all that are smaller.
+func (g *grove) compare(linked map[int64]bool) {
+	sizes := g.sizes()
+	for i, more := range sizes {
+		if linked[more] {
+			continue
+		}
+		for _, size := range sizes[:i] {
+			if root, ok := rootOf(size, g.trees[more].nodes); ok && root != g.trees[size].Root {
+				g.contradicted(g.trees[size], g.trees[more])
+			}
+		}
+	}
 }
 
 func (g *grove) sizes() (list []int64) {
@@ -166,23 +208,11 @@ func (g *grove) sizes() (list []int64) {
 	return list
 }
 
-// within says whether a tree is shown to be the beginning of one that is linked.
-func (g *grove) within(t *shownTree, sizes []int64, linked map[int64]bool) bool {
-	for _, p := range g.grew {
-		into := g.trees[p.got.Size]
-		if p.old == t.Size && linked[p.got.Size] && into.Root == p.got.Root && tlog.CheckConsistency(p.proof, t.Tree, p.got) == nil {
-			return true
-		}
-	}
-	for _, size := range sizes {
-		if size <= t.Size || !linked[size] {
-			continue
-		}
-		if root, ok := rootOf(t.Size, g.trees[size].nodes); ok && root == t.Root {
-			return true
-		}
-	}
-	return false
+// grown says whether a proof of consistency shows a tree to be the beginning of one that is linked.
+func (g *grove) grown(t *shownTree, linked map[int64]bool) bool {
+	return slices.ContainsFunc(g.grew, func(p growth) bool {
+		return p.old == t.Size && linked[p.got.Size] && g.trees[p.got.Size].Root == p.got.Root && tlog.CheckConsistency(p.proof, t.Tree, p.got) == nil
+	})
 }
 
 func (c contradiction) String() string {

@@ -1,7 +1,9 @@
 package custody_test
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -111,4 +113,67 @@ func TestHistoriesOfReceipts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestHistoryOfManySizes: each receipt was proven at a size of its own, as those of an archive that never rests are.
+func TestHistoryOfManySizes(t *testing.T) {
+	const n, forkAt = 1500, 900
+	honest, forked := openSized(t, n, n), openSized(t, n, forkAt)
+	var all []custody.Receipt
+	for i := range n {
+		all = append(all, honest.proven(i, i+1))
+	}
+	r := honest.judge(all)
+	require.Empty(t, r.Problems)
+	require.Empty(t, r.Unshown)
+	all[1200] = forked.proven(1200, 1201)
+	r = honest.judge(all)
+	require.True(t, r.Has(custody.LogForked))
+}
+
+// TestLedgerPlaces: the list of all leaves says nothing of where in the log they stand; receipts do, and may not say two things.
+func TestLedgerPlaces(t *testing.T) {
+	const n = 6
+	b := openSized(t, n, n)
+	var list bytes.Buffer
+	for _, e := range b.leaves {
+		list.Write(append(slices.Clone(e.Data), '\n'))
+	}
+	proof, err := b.proven(n-1, n).Marshal()
+	require.NoError(t, err)
+	judge := func(receipts ...custody.Receipt) *custody.Ledger {
+		l, err := custody.NewLedger(b.policy(), tlog.StampPolicy{})
+		require.NoError(t, err)
+		l.Checkpoint("checkpoint", b.note(n))
+		l.Chain("leaves", bytes.NewReader(list.Bytes()), proof)
+		require.Empty(t, l.Problems)
+		l.Package(&custody.Package{ID: "p"}, receipts)
+		l.End()
+		return l
+	}
+	// elsewhere is a log that has the same leaves at other places.
+	elsewhere := func(order ...int) *sized {
+		s := &sized{book: newBook(t)}
+		for _, i := range order {
+			_, err := s.log.Append(t.Context(), b.leaves[i].Data)
+			require.NoError(t, err)
+		}
+		tree, err := s.log.Commit(t.Context())
+		require.NoError(t, err)
+		s.trees = make([]tlog.Tree, len(order)+1)
+		s.trees[len(order)] = tree
+		for _, i := range order {
+			s.leaves = append(s.leaves, b.leaves[i])
+		}
+		return s
+	}
+	l := judge(b.proven(0, 3), b.proven(4, 6), b.proven(2, 4))
+	require.False(t, l.Has(custody.SequenceBroken) || l.Has(custody.LogForked), l.Problems)
+	moved := elsewhere(1, 0, 2, 3, 4)
+	l = judge(b.proven(0, 3), moved.proven(1, 5))
+	require.True(t, l.Has(custody.SequenceBroken), "one leaf at two places: %v", l.Problems)
+	l = judge(moved.proven(0, 5), moved.proven(1, 5))
+	require.True(t, l.Has(custody.SequenceBroken), "the second leaf stands before the first: %v", l.Problems)
+	l = judge(elsewhere(0, 1, 2, 3, 3, 3, 3, 5).proven(7, 8))
+	require.True(t, l.Has(custody.ReceiptGone), "proven beyond the last checkpoint: %v", l.Problems)
 }

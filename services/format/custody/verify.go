@@ -232,6 +232,7 @@ func (r *Report) checkpoints(g *grove, in Input) (wanting map[int64]string) {
 // a log with two histories would sign both.
 func (r *Report) linked(g *grove, wanting map[int64]string) {
 	linked, sizes := g.link(), g.sizes()
+	g.compare(linked)
 	for _, c := range g.broken {
 		r.bad(LogForked, c.larger.name, "%s", c)
 		linked[c.smaller.Size] = true // more than not shown

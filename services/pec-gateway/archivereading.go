@@ -199,14 +199,20 @@ func (s *Service) spoiled(ctx context.Context, uri string) (*fault.Fault, error)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	f := fault.Of(err)
-	if f.Code == "BLOB_CORRUPT" || fault.Permanent(err) {
+	if f := fault.Of(err); f.Code == "BLOB_CORRUPT" {
 		return f, nil
 	}
-	if s.blobs.Check(ctx) != nil {
+	if s.blobs.Check(ctx) != nil { // nothing is found on a disk that is not mounted
 		return nil, err
 	}
-	return f, nil // the store answers, and not for this message: as a disk does that cannot read a sector
+	err = s.checkKept(ctx, uri) // it may have come back in between
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err == nil {
+		return nil, nil //nolint:nilnil // it is whole
+	}
+	return fault.Of(err), nil // the store answers, and not for this message: as a disk does that cannot read a sector
 }
 
 func (s *Service) noteDamage(ctx context.Context, m db.MessagesToReadRow, bad *fault.Fault) error {

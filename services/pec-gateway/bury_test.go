@@ -37,9 +37,9 @@ func TestDestroyedMessages(t *testing.T) {
 	h.inject(recipient, plain("resta"))
 	sent, err := h.api.SendMessage(t.Context(), &pecv1.SendMessageRequest{Parent: box.GetName(), To: []string{sender}, Subject: "nostra zappaterra", Text: "quintiliano", RequestId: uuid.NewString()})
 	require.NoError(t, err)
-	h.eventually("delivered", func() bool {
+	h.eventually("delivered, and its hand-over is in the log", func() bool {
 		h.settle()
-		return h.get(sent.GetName()).GetState() == pecv1.MessageState_MESSAGE_STATE_DELIVERED
+		return h.get(sent.GetName()).GetState() == pecv1.MessageState_MESSAGE_STATE_DELIVERED && h.query(`SELECT count(*) FROM sending WHERE step = 'done'`) == 1
 	})
 	h.kept(box)
 	h.eventually("words are entered", func() bool { return h.query(`SELECT count(*) FROM word_owed`) == 0 })

@@ -407,8 +407,9 @@ func TestG8LogOfMessages(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	h.eventually("the whole way", func() bool {
-		return strings.Count(events(&pecv1.LogFilter{Identifier: sent.GetMessageId()}), "received") == 3
+	h.eventually("the whole way", func() bool { // receipts may be faster than the record of the answer to the hand-over
+		got := events(&pecv1.LogFilter{Identifier: sent.GetMessageId()})
+		return strings.Count(got, "received") == 3 && strings.Contains(got, "submitted")
 	})
 	way := events(&pecv1.LogFilter{Identifier: "<" + sent.GetMessageId() + ">"})
 	for _, want := range []string{"queued", "submitted", "accepted", "delivered"} {

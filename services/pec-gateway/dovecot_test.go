@@ -299,12 +299,13 @@ func (w *wire) carry(near net.Conn, target string, conf *tls.Config) {
 	w.open[near] = true
 	w.times, w.most = append(w.times, time.Now()), max(w.most, len(w.open))
 	w.mu.Unlock()
-	defer func() {
-		_ = near.Close()
+	hangUp := func() { // who sees the end comes again at once, and is not to be counted beside the connection that has ended
 		w.mu.Lock()
 		delete(w.open, near)
 		w.mu.Unlock()
-	}()
+		_ = near.Close()
+	}
+	defer hangUp()
 	far, err := tls.Dial("tcp", target, conf)
 	if err != nil {
 		return // the server is down for now
@@ -312,7 +313,7 @@ func (w *wire) carry(near net.Conn, target string, conf *tls.Config) {
 	defer far.Close()
 	var back sync.WaitGroup
 	back.Go(func() {
-		defer near.Close()
+		defer hangUp()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := far.Read(buf)

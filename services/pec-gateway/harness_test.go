@@ -127,12 +127,21 @@ type house struct {
 
 type ear struct {
 	mu     sync.Mutex
+	known  map[string]bool // ids
 	events []proto.Message
 }
 
-func (e *ear) add(ev proto.Message) {
+// add keeps an event. A handler runs once more when its transaction is rolled back, and what is kept here is not: the same event is one.
+func (e *ear) add(id string, ev proto.Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.known[id] {
+		return
+	}
+	if e.known == nil {
+		e.known = map[string]bool{}
+	}
+	e.known[id] = true
 	e.events = append(e.events, ev)
 }
 
@@ -178,8 +187,8 @@ func (e *ear) target() run.Target {
 }
 
 func hear[E proto.Message](b *bus.Bus, e *ear, name string) {
-	bus.On(b, name, func(_ context.Context, _ pgx.Tx, ev E) error {
-		e.add(ev)
+	bus.On(b, name, func(ctx context.Context, _ pgx.Tx, ev E) error {
+		e.add(bus.Meta(ctx).ID, ev)
 		return nil
 	})
 }

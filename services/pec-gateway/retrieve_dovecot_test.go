@@ -331,11 +331,14 @@ func TestB7SilentConnection(t *testing.T) {
 	h.kept(box)
 	var mu sync.Mutex
 	var swallowed []string
-	var there []int // messages that were here when each look over another connection began
+	there := map[net.Conn][]int{} // messages that were here when each look over another connection began
+	var coming sync.RWMutex       // no look begins while messages come
 	w.when(func(line string, near net.Conn) bool {
 		looks := strings.Contains(line, " LIST ")
 		n := 0
 		if looks {
+			coming.RLock()
+			defer coming.RUnlock()
 			n = h.query(`SELECT count(*) FROM message`)
 		}
 		mu.Lock()
@@ -344,27 +347,40 @@ func TestB7SilentConnection(t *testing.T) {
 		case w.silent(near):
 			swallowed = append(swallowed, strings.TrimSpace(line))
 		case looks:
-			there = append(there, n)
+			there[near] = append(there[near], n)
 		}
 		return false
 	})
 	before := w.connections()
-	mu.Lock()
-	w.freeze()
-	there = nil
-	mu.Unlock()
-	for i := range 3 {
-		h.deliver(recipient, plain(fmt.Sprintf("dopo%d", i)))
-	}
+	func() {
+		coming.Lock()
+		defer coming.Unlock()
+		mu.Lock()
+		w.freeze()
+		clear(there)
+		mu.Unlock()
+		for i := range 3 {
+			h.deliver(recipient, plain(fmt.Sprintf("dopo%d", i)))
+		}
+	}()
 	h.kept(box)
-	h.eventually("a second look", func() bool {
+	var twice []int // a machine that is busy may not answer in time on one, and then there is a third connection
+	h.eventually("a second look over one of them", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(there) >= 2
+		for _, looks := range there {
+			if len(looks) >= 2 && (twice == nil || looks[0] < twice[0]) {
+				twice = looks
+			}
+		}
+		return twice != nil
 	})
 	mu.Lock()
 	require.LessOrEqual(t, len(swallowed), 1, "%q: one word without an answer is enough", swallowed)
-	require.Equal(t, []int{1, 4}, there[:2], "the first look brings everything")
+	require.Equal(t, 4, twice[1], "the first look brings everything")
+	if len(there) == 1 {
+		require.Equal(t, 1, twice[0])
+	}
 	mu.Unlock()
 	require.Greater(t, w.connections(), before)
 	require.Len(t, h.list(box), 4)

@@ -441,6 +441,7 @@ func TestG5Suspended(t *testing.T) {
 	for i, m := range []*pecv1.Message{all[0], all[2], all[3]} {
 		require.Equal(t, m.GetMessageId(), p.submissions()[i].MsgID, "order")
 	}
+	p.eventually("somebody is told", func() bool { return p.alarms() > 0 && p.query(`SELECT count(*) FROM outbox`) == 0 })
 	require.Equal(t, 1, p.alarms())
 	require.Equal(t, 1, p.query(`SELECT count(*) FROM sending_attempt WHERE cause = 'suspended'`))
 	p.everything()
@@ -567,6 +568,7 @@ func TestA12A13LoginRefused(t *testing.T) {
 			require.Greater(t, times[i].Sub(times[i-2]), time.Hour, "%s: two logins in an hour at most, %v", door, times)
 		}
 	}
+	p.eventually("somebody is told of both", func() bool { return p.alarms() > 0 && p.degraded("MAILBOX_AUTH_FAILED") > 0 })
 	require.Equal(t, 1, p.alarms())
 	require.Equal(t, 1, p.degraded("MAILBOX_AUTH_FAILED"))
 	require.Len(t, p.submissions(), 1)

@@ -172,7 +172,7 @@ func TestShownWhileErasing(t *testing.T) {
 		erased <- err
 	}()
 	admin, waits := pgtest.Admin(t, h.DB("conservation")), false
-	for end := time.Now().Add(5 * time.Second); !waits && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !waits && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		const locks = `SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND NOT l.granted AND $1 = ANY(pg_blocking_pids(l.pid)))`
 		require.NoError(t, admin.QueryRow(ctx, locks, pid).Scan(&waits))
 	}

@@ -448,6 +448,7 @@ func TestEvidenceService(t *testing.T) {
 	r, err := api.GetUnitReceipt(ctx, &conservationv1.GetUnitReceiptRequest{Name: name, Latest: true})
 	require.NoError(t, err)
 	require.EqualValues(t, 4, r.GetCheckpointSize())
+	require.NoError(t, h.tsa[1].SetFault(tsa.Fault{Mode: tsa.FaultDown})) // nobody stamps: it is not sealed before it is asked for
 	p := h.closePackage(t)
 	_, err = api.GetPackageReceipt(ctx, &conservationv1.GetPackageReceiptRequest{Name: p.GetName()})
 	require.Contains(t, []string{"PACKAGE_NOT_SEALED", "RECEIPT_NOT_READY"}, code(err))

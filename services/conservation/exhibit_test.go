@@ -313,6 +313,7 @@ func silent(t testing.TB, files map[string][]byte, words ...string) {
 
 // distributionIsTheSameAgain: two buildings of one order differ in signature and time stamp alone.
 func distributionIsTheSameAgain(t *testing.T, h *house) {
+	h.await(t, "the log rests, of which proofs are in it", func() bool { return h.rests(t) })
 	d, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
 	_, first := unpack(t, raw)
 	tenant, id, err := parseName("name", d.GetName(), "distributions", noDistribution(""))

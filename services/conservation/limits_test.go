@@ -91,7 +91,22 @@ func (h *house) everything(t testing.TB, admin *pgx.Conn, passing ...string) map
 	return all
 }
 
-// still waits until what the archive does by itself has come to rest: events are handed over, and nothing changes any more.
+// rests: events are handed over, and the log states, stamped and told, what it is to state.
+func (h *house) rests(t testing.TB) bool {
+	t.Helper()
+	rest := `SELECT NOT EXISTS (SELECT 1 FROM outbox)`
+	if h.service.book != nil {
+		rest += ` AND NOT EXISTS (SELECT 1 FROM log_pending) AND (SELECT count(*) FROM log_leaf) = COALESCE((SELECT max(size) FROM log_checkpoint), 0)
+			AND (NOT EXISTS (SELECT 1 FROM log_checkpoint) OR EXISTS (SELECT 1 FROM log_checkpoint WHERE stamp IS NOT NULL))
+			AND NOT EXISTS (SELECT 1 FROM log_leaf l WHERE l.idx < (SELECT max(size) FROM log_checkpoint WHERE stamp IS NOT NULL)
+				AND NOT EXISTS (SELECT 1 FROM log_statement s WHERE s.tenant_id = l.tenant_id))`
+	}
+	var does bool
+	h.rowsOf(t, rest, &does)
+	return does
+}
+
+// still waits until what the archive does by itself has come to rest: nothing is on its way, and nothing changes any more.
 func (h *house) still(t testing.TB, rows func() map[string]string) {
 	t.Helper()
 	last := rows()
@@ -99,7 +114,7 @@ func (h *house) still(t testing.TB, rows func() map[string]string) {
 		time.Sleep(100 * time.Millisecond)
 		before := last
 		last = rows()
-		return maps.Equal(before, last)
+		return h.rests(t) && maps.Equal(before, last)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,17 +15,25 @@ import (
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
+	"ceralacca.dev/services/internal/run/runtest"
 )
 
 // Test23_ExpiredOrRevoked: with a certificate that has ended, or whose credential was revoked, nothing is signed: the package stays as
 // it is and says why, and goes on with a good one.
 func Test23_ExpiredOrRevoked(t *testing.T) {
 	t.Parallel()
-	h, ctx := open(t, false), context.Background()
-	end := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	h.certifyUntil(t, end)
+	var ahead atomic.Int64 // of the archive's and the signer's clock
+	h, ctx := openWith(t, false, "", func(o *runtest.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}), context.Background()
+	h.certifyUntil(t, time.Now().Add(time.Hour))
 	for n, stop := range []func(){
-		func() { time.Sleep(time.Until(end.Add(time.Second))) }, // a certificate that ends, and not a row that says so
+		func() { // a certificate that ends, and not a row that says so
+			ahead.Store(int64(2 * time.Hour))
+			for i := range h.skew {
+				h.skew[i].Store(int64(2 * time.Hour))
+			}
+		},
 		func() {
 			list, err := h.sign.ListCredentials(ctx, &signv1.ListCredentialsRequest{Parent: platform})
 			require.NoError(t, err)

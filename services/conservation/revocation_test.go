@@ -94,9 +94,8 @@ func TestRevocation(t *testing.T) {
 	t.Run("silence", func(t *testing.T) {
 		h.unlisted.Store(true)
 		defer h.unlisted.Store(false)
-		began := time.Now()
 		p := h.awaitSealed(t, h.sealOne(t, 2).GetName())
-		require.Less(t, time.Since(began), 30*time.Second, "four questions of two seconds")
+		require.Less(t, time.Duration(h.waited.Load()), 20*time.Second, "a question lasts two seconds, and no answer holds nothing up")
 		h.judge(t, p)
 		_, files, note := contents(p)
 		require.NotContains(t, files, revocationDir+"PIndex.xml.p7m.crl")

@@ -180,13 +180,20 @@ func (s *Service) readKeptPage(ctx context.Context, r *db.ArchiveReading, left *
 	return r, nil
 }
 
-// readOne reads a message and notes when it is damaged.
+// readOne reads a message and notes when it is damaged. What was put back since its state was read is read once more: the bytes
+// that were found bad may be those of before.
 func (s *Service) readOne(ctx context.Context, m db.MessagesToReadRow) (found bool, err error) {
-	bad, err := s.spoiled(ctx, m.ContentUri)
-	if err != nil || bad == nil {
-		return false, err
+	for {
+		bad, err := s.spoiled(ctx, m.ContentUri)
+		if err != nil || bad == nil {
+			return false, err
+		}
+		mended, err := s.noteDamage(pg.WithTenant(telemetry.WithActor(ctx, actor), m.TenantID), m, bad)
+		if err != nil || mended == nil {
+			return err == nil, err
+		}
+		m.RepairTime = mended
 	}
-	return true, s.noteDamage(pg.WithTenant(telemetry.WithActor(ctx, actor), m.TenantID), m, bad)
 }
 
 // spoiled reads a message to its end and says what is wrong with it; nil when it is whole. An error tells of the store as a
@@ -215,12 +222,22 @@ func (s *Service) spoiled(ctx context.Context, uri string) (*fault.Fault, error)
 	return fault.Of(err), nil // the store answers, and not for this message: as a disk does that cannot read a sector
 }
 
-func (s *Service) noteDamage(ctx context.Context, m db.MessagesToReadRow, bad *fault.Fault) error {
+// noteDamage notes what was read of a message. When somebody has put it back in the meantime it notes nothing and says when.
+func (s *Service) noteDamage(ctx context.Context, m db.MessagesToReadRow, bad *fault.Fault) (mended *time.Time, err error) {
 	name := messageName(m.TenantID, m.MailboxID, m.ID)
-	return s.db.Tx(ctx, m.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.Tx(ctx, m.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+		mended = nil // of an attempt before this one
 		row, err := q(tx).LockMessage(ctx, db.LockMessageParams{TenantID: m.TenantID, ID: m.ID})
 		if err != nil || row.DestroyedBy != "" {
 			return err
+		}
+		repairs, err := q(tx).RepairTime(ctx, db.RepairTimeParams{TenantID: m.TenantID, MessageID: m.ID})
+		if err != nil {
+			return err
+		}
+		if len(repairs) == 1 && repairs[0] != nil && (m.RepairTime == nil || !repairs[0].Equal(*m.RepairTime)) {
+			mended = repairs[0]
+			return nil
 		}
 		before, err := q(tx).CountDamages(ctx, db.CountDamagesParams{TenantID: m.TenantID, MailboxID: m.MailboxID})
 		if err != nil {
@@ -239,6 +256,7 @@ func (s *Service) noteDamage(ctx context.Context, m db.MessagesToReadRow, bad *f
 		return s.tellMailbox(ctx, tx, m.TenantID, m.MailboxID, codeDamaged,
 			"the archive does not give back a message as it came (and perhaps more: ceralacca pec damaged). What its provider still has is fetched again; for the rest restore the store")
 	})
+	return mended, err
 }
 
 // lookAgain asks the store once more for what it did not give back: somebody may have restored it.

@@ -10,8 +10,9 @@ SELECT * FROM archive_reading WHERE id = 1;
 -- Messages in the order of their key. Those that were destroyed are passed over by who reads, so that a page costs the same
 -- wherever they lie.
 -- name: MessagesToRead :many
-SELECT tenant_id, mailbox_id, id, content_uri, size, (destroyed_by <> '')::boolean AS destroyed
-FROM message WHERE (tenant_id, id) > (@tenant_id::text, @id::uuid) ORDER BY tenant_id, id LIMIT @most;
+SELECT m.tenant_id, m.mailbox_id, m.id, m.content_uri, m.size, (m.destroyed_by <> '')::boolean AS destroyed, d.repair_time
+FROM message m LEFT JOIN damaged_message d ON d.tenant_id = m.tenant_id AND d.message_id = m.id
+WHERE (m.tenant_id, m.id) > (@tenant_id::text, @id::uuid) ORDER BY m.tenant_id, m.id LIMIT @most;
 
 -- Nothing is written when another has read on from there.
 -- name: KeepReading :execrows
@@ -34,6 +35,10 @@ VALUES (@tenant_id, @message_id, @mailbox_id, @code, @reason, @now, @now)
 ON CONFLICT (tenant_id, message_id) DO UPDATE SET code = excluded.code, reason = excluded.reason, find_time = excluded.find_time,
     look_time = excluded.look_time, ask_time = NULL, repair_time = NULL, repaired_from = ''
 WHERE damaged_message.repair_time IS NOT NULL;
+
+-- When the archive gave a damaged message back again; null: it does not yet. No row: it was never damaged.
+-- name: RepairTime :many
+SELECT repair_time FROM damaged_message WHERE tenant_id = @tenant_id AND message_id = @message_id;
 
 -- name: CountDamages :one
 SELECT count(*) FROM damaged_message d JOIN message m ON m.tenant_id = d.tenant_id AND m.id = d.message_id

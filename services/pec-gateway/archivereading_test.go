@@ -16,6 +16,7 @@ import (
 
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/devenv/dovecot"
+	"ceralacca.dev/services/internal/pg/pgtest"
 )
 
 // oneByOne reads one message in each turn, and begins a new round as soon as one is over.
@@ -205,6 +206,64 @@ func TestG2FlippedBitIsFoundAndMended(t *testing.T) {
 		_, err = h.api.SuspendMailbox(t.Context(), &pecv1.SuspendMailboxRequest{Name: b.GetName()})
 		require.NoError(t, err)
 	}
+}
+
+// TestG2FoundBeforeItWasMended: a message is found damaged, and put back before that is written down. It is whole then: what was found
+// is of before. TESTPLAN G2.
+func TestG2FoundBeforeItWasMended(t *testing.T) {
+	t.Parallel()
+	h := openDovecot(t, oneByOne, dovecot.Options{})
+	h.believe()
+	box := h.keep(recipient)
+	h.deliver(recipient, plain("girato"))
+	h.kept(box)
+	_, err := h.api.SuspendMailbox(t.Context(), &pecv1.SuspendMailboxRequest{Name: box.GetName()}) // nobody fetches it again
+	require.NoError(t, err)
+	m := h.list(box)[0]
+	whole, err := os.ReadFile(h.blobOf(m))
+	require.NoError(t, err)
+	admin := pgtest.Admin(t, h.DB("pec-gateway"))
+	id := m.GetName()[strings.LastIndex(m.GetName(), "/")+1:]
+	noted := func(action string) int {
+		return h.query(`SELECT count(*) FROM audit_entry WHERE action = $1 AND resource = $2`, action, m.GetName())
+	}
+
+	// Once for a message that was never damaged, once for one that is known to be, once for one that was mended before.
+	for i, known := range []bool{false, true, false} {
+		before := noted("message.damaged")
+		if known {
+			h.overwrite(h.blobOf(m), flip)
+			h.eventually("it is known", func() bool { return len(h.damaged(box.GetName(), false)) == 1 })
+			before++
+		}
+		tx, err := admin.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), `SELECT FROM message WHERE id = $1 FOR UPDATE`, id)
+		require.NoError(t, err)
+		if !known {
+			h.overwrite(h.blobOf(m), flip)
+		}
+		h.eventually("what was found is about to be noted", func() bool {
+			var n int
+			require.NoError(t, admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE $1::integer = ANY (pg_blocking_pids(pid))`, tx.Conn().PgConn().PID()).Scan(&n))
+			return n == 1
+		})
+		h.overwrite(h.blobOf(m), func([]byte) []byte { return whole })
+		_, err = tx.Exec(t.Context(), `INSERT INTO damaged_message (tenant_id, message_id, mailbox_id, code, reason, find_time, look_time, repair_time, repaired_from)
+			SELECT tenant_id, id, mailbox_id, 'BLOB_CORRUPT', '', now(), now(), now(), 'PROVIDER' FROM message WHERE id = $1
+			ON CONFLICT (tenant_id, message_id) DO UPDATE SET repair_time = now(), repaired_from = 'PROVIDER'`, id)
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit(t.Context()))
+		h.readThrough()
+		require.Empty(t, h.damaged(box.GetName(), false), i)
+		require.Equal(t, "PROVIDER", h.damaged(box.GetName(), true)[m.GetName()].GetRepairedFrom(), i)
+		require.Equal(t, before, noted("message.damaged"), i)
+		require.Zero(t, noted("message.repaired"), i)
+	}
+	h.overwrite(h.blobOf(m), flip)
+	before := noted("message.damaged")
+	h.eventually("it is damaged again, and that is told", func() bool { return len(h.damaged(box.GetName(), false)) == 1 })
+	require.Equal(t, before+1, noted("message.damaged"))
 }
 
 // TestG2ReadingGoesOn: the reading of what is kept ends in the middle of a round and goes on there; a round reads each message

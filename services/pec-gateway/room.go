@@ -245,17 +245,12 @@ func (v *visit) compareHeld(ctx context.Context, c *imap.Client, list []removabl
 		case !bytes.Equal(sums[m.Uid], m.Sha256):
 			ends[m.Uid] = "differs"
 		default:
-			err = v.s.checkKept(ctx, m.ContentUri)
-			if err != nil && !fault.Permanent(err) && fault.Of(err).Code != "BLOB_CORRUPT" {
-				return nil, err // the store is away: nothing is removed now
-			}
-			if err == nil {
-				continue
-			}
-			ends[m.Uid] = "kept"
-			err = v.s.noteDamage(telemetry.WithActor(ctx, actor), db.MessagesToReadRow{TenantID: v.box.TenantID, MailboxID: v.box.ID, ID: m.ID}, fault.Of(err))
+			damaged, err := v.s.readOne(ctx, db.MessagesToReadRow{TenantID: v.box.TenantID, MailboxID: v.box.ID, ID: m.ID, ContentUri: m.ContentUri})
 			if err != nil {
-				return nil, err
+				return nil, err // of the store as a whole too: nothing is removed while it is away
+			}
+			if damaged {
+				ends[m.Uid] = "kept"
 			}
 		}
 	}

@@ -412,8 +412,9 @@ func (q *Queries) LookedAtDamage(ctx context.Context, arg LookedAtDamageParams) 
 }
 
 const messagesToRead = `-- name: MessagesToRead :many
-SELECT tenant_id, mailbox_id, id, content_uri, size, (destroyed_by <> '')::boolean AS destroyed
-FROM message WHERE (tenant_id, id) > ($1::text, $2::uuid) ORDER BY tenant_id, id LIMIT $3
+SELECT m.tenant_id, m.mailbox_id, m.id, m.content_uri, m.size, (m.destroyed_by <> '')::boolean AS destroyed, d.repair_time
+FROM message m LEFT JOIN damaged_message d ON d.tenant_id = m.tenant_id AND d.message_id = m.id
+WHERE (m.tenant_id, m.id) > ($1::text, $2::uuid) ORDER BY m.tenant_id, m.id LIMIT $3
 `
 
 type MessagesToReadParams struct {
@@ -429,6 +430,7 @@ type MessagesToReadRow struct {
 	ContentUri string
 	Size       int64
 	Destroyed  bool
+	RepairTime *time.Time
 }
 
 // Messages in the order of their key. Those that were destroyed are passed over by who reads, so that a page costs the same
@@ -449,10 +451,41 @@ func (q *Queries) MessagesToRead(ctx context.Context, arg MessagesToReadParams) 
 			&i.ContentUri,
 			&i.Size,
 			&i.Destroyed,
+			&i.RepairTime,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const repairTime = `-- name: RepairTime :many
+SELECT repair_time FROM damaged_message WHERE tenant_id = $1 AND message_id = $2
+`
+
+type RepairTimeParams struct {
+	TenantID  string
+	MessageID uuid.UUID
+}
+
+// When the archive gave a damaged message back again; null: it does not yet. No row: it was never damaged.
+func (q *Queries) RepairTime(ctx context.Context, arg RepairTimeParams) ([]*time.Time, error) {
+	rows, err := q.db.Query(ctx, repairTime, arg.TenantID, arg.MessageID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*time.Time
+	for rows.Next() {
+		var repair_time *time.Time
+		if err := rows.Scan(&repair_time); err != nil {
+			return nil, err
+		}
+		items = append(items, repair_time)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

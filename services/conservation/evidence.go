@@ -206,21 +206,36 @@ func (e evidence) GetCheckpoint(ctx context.Context, req *conservationv1.GetChec
 	return list[0], nil
 }
 
-// messages are checkpoints with the cosignatures that there are.
+// messages are checkpoints with the cosignatures that there are, and with the last stamp of those that were stamped again.
 func (e evidence) messages(ctx context.Context, points ...db.LogCheckpoint) (list []*conservationv1.Checkpoint, err error) {
 	var names map[int64][]string
+	var again []db.RestampsOfRow
 	err = e.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		names, err = cosigned(ctx, db.New(tx), points)
+		q, sizes := db.New(tx), []int64(nil)
+		for _, p := range points {
+			sizes = append(sizes, p.Size)
+		}
+		names, err = cosigned(ctx, q, points)
+		if err != nil {
+			return err
+		}
+		again, err = q.RestampsOf(ctx, sizes)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	at := map[int64]*conservationv1.Checkpoint{}
 	for _, p := range points {
-		list = append(list, &conservationv1.Checkpoint{
+		at[p.Size] = &conservationv1.Checkpoint{
 			Size: p.Size, Note: p.Note, SignTime: timestamppb.New(p.SignedAt), Stamp: p.Stamp,
 			StampTime: timeMessage(p.StampTime), StampAuthority: p.StampBy, Witnesses: names[p.Size],
-		})
+		}
+		list = append(list, at[p.Size])
+	}
+	for _, s := range again {
+		m := at[s.Size]
+		m.NewestStamp, m.NewestStampTime, m.NewestStampAuthority = s.Stamp, timestamppb.New(s.StampTime), s.StampBy
 	}
 	return list, nil
 }

@@ -3,7 +3,6 @@ package conservation
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -138,7 +137,6 @@ func readLogKey(file string) (ed25519.PrivateKey, error) {
 const (
 	logElection = time.Second
 	logPause    = 2 * time.Second // after a trouble
-	stampRetry  = time.Minute
 )
 
 // run appends until ctx ends.
@@ -335,64 +333,3 @@ func (w *writer) publish(ctx context.Context) (more bool, err error) {
 	w.stated.ring()
 	return len(leaves) == w.cfg.Batch, nil
 }
-
-// stampDaily has the last checkpoint of each day stamped, the first one of a day at once. An authority
-// that is away delays the stamp and nothing else.
-func (l *logbook) stampDaily(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := errors.Join(l.stampDue(ctx), l.tell(ctx))
-		wait := l.cfg.Every
-		if err != nil && ctx.Err() == nil {
-			l.log.WarnContext(ctx, "the log's checkpoint waits for its time stamp", "error", err)
-			wait = stampRetry
-		}
-		pause(ctx, max(wait, time.Second))
-	}
-}
-
-// stampDue stamps the last checkpoint when none has been stamped today (UTC).
-func (l *logbook) stampDue(ctx context.Context) error {
-	var last db.LogCheckpoint
-	due := false
-	err := l.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		q := db.New(tx)
-		var err error
-		last, err = l.toStamp(ctx, q)
-		if err != nil || last.Stamp != nil {
-			return err
-		}
-		stamped, err := q.LastStamped(ctx)
-		if errors.Is(err, pgx.ErrNoRows) {
-			due = true
-			return nil
-		}
-		due = err == nil && day(*stamped.StampTime) < day(l.now())
-		return err
-	})
-	if errors.Is(err, pgx.ErrNoRows) || (err == nil && !due) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	signed, err := tlog.OpenCheckpoint(last.Note, l.policy)
-	if err != nil {
-		return err
-	}
-	digest := sha256.Sum256(signed.Signed)
-	var said []string
-	for _, a := range l.stamps {
-		token, err := a.stamp(ctx, digest[:])
-		if err != nil {
-			said = append(said, fault.Of(err).Message)
-			continue
-		}
-		return l.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			_, err := db.New(tx).SetStamp(ctx, db.SetStampParams{Size: last.Size, Stamp: token.Raw, StampTime: pg.Time(token.Info.Time), StampBy: a.name})
-			return err
-		})
-	}
-	return fault.Unavailable("TSA_UNAVAILABLE", "no authority stamped: %s", strings.Join(said, "; "))
-}
-
-func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

@@ -91,6 +91,20 @@ SELECT size, note, signed_at, stamp, stamp_time, stamp_by FROM log_checkpoint WH
 -- name: SetStamp :execrows
 UPDATE log_checkpoint SET stamp = @stamp::bytea, stamp_time = @stamp_time::timestamptz, stamp_by = @stamp_by WHERE size = @size AND stamp IS NULL;
 
+-- name: LockStamps :exec
+-- One process at a time notes a stamp.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.log stamps', 0));
+
+-- name: StampAgain :exec
+INSERT INTO log_restamp (size, stamp, stamp_time, stamp_by) VALUES (@size, @stamp, @stamp_time, @stamp_by);
+
+-- name: LastRestamp :one
+SELECT size, stamp_time FROM log_restamp ORDER BY stamp_time DESC LIMIT 1;
+
+-- name: RestampsOf :many
+-- The last stamp of each checkpoint that was stamped again.
+SELECT DISTINCT ON (size) size, stamp, stamp_time, stamp_by FROM log_restamp WHERE size = ANY(@sizes::bigint[]) ORDER BY size, stamp_time DESC;
+
 -- name: ListCheckpoints :many
 SELECT size, note, signed_at, stamp, stamp_time, stamp_by FROM log_checkpoint
 WHERE size < @before AND (NOT @stamped::bool OR stamp IS NOT NULL) ORDER BY size DESC LIMIT @page;

@@ -48,6 +48,8 @@ func (p published) Checkpoint(ctx context.Context) ([]byte, error) {
 	return point.GetNote(), err
 }
 
+func (p published) Stamped(context.Context) (*custody.Stamped, error) { return nil, nil } // nobody asks for it
+
 func (p published) Get(ctx context.Context, path string) ([]byte, error) {
 	tile, err := p.api.GetTile(ctx, &conservationv1.GetTileRequest{Path: path})
 	if errors.Is(err, fault.NotFound("TILE_NOT_FOUND", "")) {
@@ -59,7 +61,7 @@ func (p published) Get(ctx context.Context, path string) ([]byte, error) {
 // monitored is one round of the monitor with what the owner kept.
 func (o *owner) monitored(t testing.TB, api conservationv1.EvidenceServiceClient, seen []byte) *custody.Round {
 	t.Helper()
-	round, err := custody.Follow(context.Background(), published{api}, seen, append([]custody.Receipt{o.sealed}, o.receipts...), o.policy)
+	round, err := custody.Follow(context.Background(), published{api}, seen, append([]custody.Receipt{o.sealed}, o.receipts...), o.policy, custody.Freshness{})
 	require.NoError(t, err)
 	return round
 }

@@ -106,7 +106,7 @@ func append1(t testing.TB, book *logbook) error {
 }
 
 // logTables are what a backup of the database has of the log.
-var logTables = []string{"log_witness", "log_cosignature", "log_checkpoint", "log_tile", "log_leaf", "log_tenant", "log_pending", "unit_file", "unit"}
+var logTables = []string{"log_witness", "log_cosignature", "log_restamp", "log_checkpoint", "log_tile", "log_leaf", "log_tenant", "log_pending", "unit_file", "unit"}
 
 // backup copies the tables; what it gives puts the copy back in their place.
 func backup(t testing.TB, admin *pgx.Conn) (restore func()) {

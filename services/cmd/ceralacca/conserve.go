@@ -156,9 +156,9 @@ func (c *cli) checkpointsCommand() *cobra.Command {
 		return c.print(page, func() {
 			var rows [][]string
 			for _, p := range page.GetCheckpoints() {
-				rows = append(rows, []string{fmt.Sprint(p.GetSize()), when(p.GetSignTime()), when(p.GetStampTime()), p.GetStampAuthority(), strings.Join(p.GetWitnesses(), " ")})
+				rows = append(rows, []string{fmt.Sprint(p.GetSize()), when(p.GetSignTime()), when(p.GetStampTime()), p.GetStampAuthority(), when(p.GetNewestStampTime()), strings.Join(p.GetWitnesses(), " ")})
 			}
-			c.table([]string{"SIZE", "SIGNED", "STAMPED", "BY", "WITNESSES"}, rows)
+			c.table([]string{"SIZE", "SIGNED", "STAMPED", "BY", "AGAIN", "WITNESSES"}, rows)
 		})
 	}))
 	cmd.Flags().BoolVar(&stamped, "stamped", false, "only those with a time stamp, one a day")
@@ -197,7 +197,7 @@ func (c *cli) checkpointCommand() *cobra.Command {
 				fmt.Fprint(c.out, string(content))
 				return
 			}
-			c.fields("size", point.GetSize(), "signed", when(point.GetSignTime()), "stamped", when(point.GetStampTime()), "by", point.GetStampAuthority(), "written", output)
+			c.fields("size", point.GetSize(), "signed", when(point.GetSignTime()), "stamped", when(point.GetStampTime()), "by", point.GetStampAuthority(), "again", when(point.GetNewestStampTime()), "written", output)
 		})
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; with --since it holds the proof too")

@@ -486,3 +486,20 @@ func TestSilentLogIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(raw), logSilent)
 }
+
+// TestSilentLogByTimer: a monitor that a timer begins anew for each round says of a log that does not answer what one says that goes on.
+func TestSilentLogByTimer(t *testing.T) {
+	dir, book := t.TempDir(), openLog(t)
+	surroundings(t, map[string]string{"SERVER": "127.0.0.1:1", "TENANT": "acme", "API_KEY": "nobody's"})
+	look := func() answer {
+		return command(t, "", "conserve", "monitor", "--once", "--state", dir, "--log-key", book.key)
+	}
+	require.Equal(t, exitUnavailable, look().code)
+	since := filepath.Join(dir, unreachedFile)
+	require.FileExists(t, since)
+	require.Equal(t, exitUnavailable, look().code, "an hour is admitted")
+	require.NoError(t, os.WriteFile(since, []byte(day.Add(-2*time.Hour).Format(time.RFC3339Nano)+"\n"), 0o600))
+	got := look()
+	require.Equal(t, exitRefused, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, logSilent)
+}

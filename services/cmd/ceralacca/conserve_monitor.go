@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,8 +33,9 @@ type monitor struct {
 	webhook  string
 	packages bool
 	silence  time.Duration
+	fresh    time.Duration // how old the last time stamp may be; 0: it is not asked for
+	stamps   tlog.StampPolicy
 
-	heard time.Time         // when a round last came to its end
 	named map[string]string // packages by the names of their receipts, as rounds found them
 }
 
@@ -42,6 +44,9 @@ const (
 	lastSeen   = "last.checkpoint"
 	statusFile = "status.json"
 	alarmsDir  = "alarms"
+	// Since when something is so, while it is: rounds that are begun one by one, by a timer, know it too.
+	unreachedFile = "unreached.since"
+	unstampedFile = "unstamped.since"
 )
 
 // What a monitor says besides what custody knows.
@@ -53,7 +58,7 @@ const (
 
 func (c *cli) monitorCommand() *cobra.Command {
 	m := &monitor{c: c, named: map[string]string{}}
-	var key string
+	var key, roots string
 	var witnesses []string
 	var quorum int
 	var every time.Duration
@@ -64,6 +69,9 @@ func (c *cli) monitorCommand() *cobra.Command {
 		}
 		if every <= 0 {
 			return usage("--every %s is no pause between rounds: give one such as 1m", every)
+		}
+		if m.fresh < 0 {
+			return usage("--fresh %s is no age: give one such as 48h, or 0s for a log that is not to be asked", m.fresh)
 		}
 		if quorum < 0 {
 			return usage("--quorum is 0 or more, not %d", quorum)
@@ -87,6 +95,12 @@ func (c *cli) monitorCommand() *cobra.Command {
 			return usage("--quorum %d, and --log-key and --witness name %d witnesses: give the keys of all that must have cosigned", quorum, len(m.policy.Witnesses))
 		}
 		m.policy.Quorum = quorum
+		if roots != "" {
+			m.stamps.Roots, err = c.loadRoots(roots)
+			if err != nil {
+				return err
+			}
+		}
 		err = os.MkdirAll(filepath.Join(m.state, alarmsDir), 0o700)
 		if err != nil {
 			return usage("--state: %v", err)
@@ -102,6 +116,11 @@ and the log's key from your own store. With --packages it also names sealed pack
 --package) and that the archive no longer shows, or shows with other bytes: they are downloaded whole, so that a long --every suits. Packages
 without a receipt here are not looked at.
 
+The log is stamped each day, also when it has nothing new: a last time stamp that is older than --fresh, or does not hold, is an
+alarm (LOG_STALE, LOG_STAMP_INVALID), since a log that is read from an old copy is as good in all else. --roots says whose stamps count.
+A log that does not answer is an alarm after --silence (LOG_SILENT). With --once, begun again and again by a timer, the same times count: --state keeps since
+when it does not answer.
+
 What is wrong goes to standard output, to the folder's ` + alarmsDir + ` (with both checkpoints, which are the evidence) and to --webhook as JSON;
 the monitor then ends with exit code 1. Exit code 0: --once, and everything holds.`
 	cmd.Flags().StringVar(&m.state, "state", "", "folder that keeps the last checkpoint seen")
@@ -112,31 +131,38 @@ the monitor then ends with exit code 1. Exit code 0: --once, and everything hold
 	cmd.Flags().StringVar(&m.webhook, "webhook", "", "address that is told of an alarm by POST")
 	cmd.Flags().BoolVar(&m.packages, "packages", false, "compare the packages that receipts were kept of too (conserve receipt --package)")
 	cmd.Flags().DurationVar(&m.silence, "silence", time.Hour, "a log that cannot be reached for so long is an alarm")
+	cmd.Flags().DurationVar(&m.fresh, "fresh", 48*time.Hour, "how old the log's last time stamp may be; 0s does not ask")
+	cmd.Flags().StringVar(&roots, "roots", "", "certificates that the authority of the stamp must lead to, PEM")
 	cmd.Flags().DurationVar(&every, "every", time.Minute, "time between two rounds")
 	cmd.Flags().BoolVar(&once, "once", false, "one round, then end")
 	return cmd
 }
 
 func (m *monitor) run(ctx context.Context, every time.Duration, once bool) error {
-	m.heard = m.c.now()
 	for {
 		round, err := m.round(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case err != nil && once:
+		}
+		var wrong usageError
+		if once && errors.As(err, &wrong) {
 			return err
-		case err != nil && m.c.now().Sub(m.heard) < m.silence:
-			fmt.Fprintf(m.c.errOut, "not reached: %v\n", err)
-		case err != nil:
+		}
+		since, kept := m.since(unreachedFile, err != nil)
+		switch {
+		case kept != nil:
+			return kept
+		case err != nil && m.c.now().Sub(since) >= m.silence:
 			round = &custody.Round{}
-			round.Problems = []custody.Problem{{Code: logSilent, What: "the log", Message: fmt.Sprintf("not reached since %s: %v", m.heard.UTC().Format(time.RFC3339), err)}}
+			round.Problems = []custody.Problem{{Code: logSilent, What: "the log", Message: fmt.Sprintf("not reached since %s: %v", since.UTC().Format(time.RFC3339), err)}}
 			err = m.keepAlarm(round, nil)
 			if err != nil {
 				return err
 			}
-		default:
-			m.heard = m.c.now()
+		case err != nil && once:
+			return err
+		case err != nil:
+			fmt.Fprintf(m.c.errOut, "not reached: %v\n", err)
 		}
 		if round != nil {
 			end := m.tell(ctx, round)
@@ -150,6 +176,25 @@ func (m *monitor) run(ctx context.Context, every time.Duration, once bool) error
 		case <-time.After(every):
 		}
 	}
+}
+
+// since says since when something is so, and forgets it when it is so no more.
+func (m *monitor) since(name string, so bool) (time.Time, error) {
+	path, now := filepath.Join(m.state, name), m.c.now()
+	raw, err := os.ReadFile(path) //nolint:gosec // the folder is the user's
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return now, usage("--state: %v", err)
+	case err == nil && !so:
+		return now, os.Remove(path)
+	case !so:
+		return now, nil
+	}
+	at, parsed := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(raw)))
+	if err == nil && parsed == nil && !at.After(now) {
+		return at, nil
+	}
+	return now, replaceWith(path, private, []byte(now.UTC().Format(time.RFC3339Nano)+"\n"))
 }
 
 // round is one look. What was seen is kept only when it holds.
@@ -168,9 +213,16 @@ func (m *monitor) round(ctx context.Context) (*custody.Round, error) {
 	if err != nil && len(m.receipts) > 0 {
 		return nil, err
 	}
-	round, err := custody.Follow(ctx, src, seen, in.Receipts, m.policy)
+	round, err := custody.Follow(ctx, src, seen, in.Receipts, m.policy, custody.Freshness{Within: m.fresh, Now: m.c.now(), Stamps: m.stamps})
 	if err != nil {
 		return nil, err
+	}
+	first, err := m.since(unstampedFile, round.Unstamped)
+	if err != nil {
+		return nil, err
+	}
+	if age := m.c.now().Sub(first); round.Unstamped && age > m.fresh {
+		round.Problems = append(round.Problems, custody.Problem{Code: custody.LogStale, What: "the log", Message: fmt.Sprintf("none of its checkpoints was stamped since %s, when it was looked at first", first.UTC().Format(time.RFC3339))})
 	}
 	chain, err := custody.Verify(custody.Input{Receipts: in.Receipts, Policy: withoutQuorum(m.policy)})
 	if err != nil {
@@ -216,7 +268,11 @@ func (m *monitor) keepAlarm(r *custody.Round, seen []byte) error {
 // tell prints a round, notes when the log was last found good, and sends alarms. Its error ends the monitor.
 func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 	if len(r.Problems) == 0 {
-		status, err := json.Marshal(map[string]any{"verified": m.c.now().UTC(), "origin": m.policy.Origin, "size": r.Tree.Size, "root": r.Tree.Root.String(), "receipts": r.Receipts, "not_shown": r.Unshown})
+		said := map[string]any{"verified": m.c.now().UTC(), "origin": m.policy.Origin, "size": r.Tree.Size, "root": r.Tree.Root.String(), "receipts": r.Receipts, "not_shown": r.Unshown}
+		if !r.Stamped.IsZero() {
+			said["stamped"] = r.Stamped
+		}
+		status, err := json.Marshal(said)
 		if err != nil {
 			return err
 		}
@@ -228,7 +284,11 @@ func (m *monitor) tell(ctx context.Context, r *custody.Round) error {
 			_, err = fmt.Fprintf(m.c.out, "%s\n", status)
 			return err
 		}
-		_, err = fmt.Fprintf(m.c.out, "%s good: %d entries, %d receipts in it\n", m.c.now().UTC().Format(time.RFC3339), r.Tree.Size, r.Receipts)
+		stamped := ""
+		if !r.Stamped.IsZero() {
+			stamped = ", stamped " + r.Stamped.Format(time.RFC3339)
+		}
+		_, err = fmt.Fprintf(m.c.out, "%s good: %d entries, %d receipts in it%s\n", m.c.now().UTC().Format(time.RFC3339), r.Tree.Size, r.Receipts, stamped)
 		for _, text := range r.Unshown {
 			fmt.Fprintln(m.c.out, "not shown  ", text)
 		}
@@ -280,6 +340,20 @@ func (c *cli) publishedLog() (custody.Source, error) {
 func (p publishedLog) Checkpoint(ctx context.Context) ([]byte, error) {
 	point, err := p.api.GetCheckpoint(ctx, &conservationv1.GetCheckpointRequest{})
 	return point.GetNote(), err
+}
+
+// Stamped implements custody.Source.
+func (p publishedLog) Stamped(ctx context.Context) (*custody.Stamped, error) {
+	list, err := p.api.ListCheckpoints(ctx, &conservationv1.ListCheckpointsRequest{Stamped: true, PageSize: 1})
+	if err != nil || len(list.GetCheckpoints()) == 0 {
+		return nil, err
+	}
+	point := list.GetCheckpoints()[0]
+	stamp := point.GetNewestStamp()
+	if len(stamp) == 0 {
+		stamp = point.GetStamp()
+	}
+	return &custody.Stamped{Note: point.GetNote(), Stamp: stamp}, nil
 }
 
 // Get implements custody.Source.

@@ -300,6 +300,14 @@ func (k *keeper) monitorByCommand() {
 	for range 2 {
 		require.Contains(k.t, k.does(append(k.watch(), "--packages")...), "1 receipts in it")
 	}
+	stranger, err := ca.New(ca.Options{})
+	require.NoError(k.t, err)
+	fresh := []string{"conserve", "monitor", "--once", "--state", k.file("monitor-fresh"), "--log-key", k.file("log.key")}
+	require.Contains(k.t, k.does(append(fresh, "--roots", k.file("ca.pem"))...), ", stamped ")
+	require.Contains(k.t, k.does(fresh...), "no roots were given")
+	k.fails(exitRefused, "LOG_STALE", append(fresh, "--fresh", "1ns")...)
+	k.fails(exitRefused, "LOG_STAMP_INVALID", append(fresh, "--roots", k.write("stranger.pem", stranger.CertPEM()))...)
+	require.NotContains(k.t, k.does(append(fresh, "--fresh", "0s")...), "stamped")
 }
 
 // watch is one look of the monitor.

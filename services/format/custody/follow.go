@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"ceralacca.dev/services/format/tlog"
 )
@@ -12,15 +13,33 @@ import (
 const (
 	ReceiptGone = "RECEIPT_NOT_IN_LOG" // the log has something else, or nothing, in the place of a receipt's leaf
 	LogBroken   = "LOG_BROKEN"         // tiles are missing, or do not give the root that was signed
+	LogStale    = "LOG_STALE"          // its last time stamp is older than is admitted: an old copy looks so
+	StampBad    = "LOG_STAMP_INVALID"  // the time stamp that it shows as its last one does not hold
 )
 
 // Source is a log as it is published: its last checkpoint, and its tiles under the paths of tlog-tiles.
 type Source interface {
 	// Checkpoint gives the last signed checkpoint.
 	Checkpoint(ctx context.Context) ([]byte, error)
+	// Stamped gives the checkpoint that was stamped last, with the newest time stamp over it; nil: none was ever stamped.
+	Stamped(ctx context.Context) (*Stamped, error)
 	// Get gives a tile; tlog.ErrNotFound when there is none. Other errors mean that the source cannot be reached.
 	Get(ctx context.Context, path string) ([]byte, error)
 }
+
+// Stamped is a signed checkpoint and an RFC 3161 token over its text.
+type Stamped struct{ Note, Stamp []byte }
+
+// Freshness is how old the last time stamp of a log may be. A log that rests is stamped each day all the same, so that an old one
+// shows that the log is read from an old copy, or kept back. It is no proof against who keeps the log: anybody may have an old checkpoint stamped again.
+type Freshness struct {
+	Within time.Duration // 0: it is not asked for
+	Now    time.Time
+	Stamps tlog.StampPolicy
+}
+
+// clockSkew is how far in the future a stamp may lie: the clocks of authority and reader differ.
+const clockSkew = 10 * time.Minute
 
 // Round is what one look at a log showed.
 type Round struct {
@@ -30,6 +49,9 @@ type Round struct {
 	Tree     tlog.Tree
 	Relation tlog.Relation // to what was seen before; empty at the first look
 	Receipts int           // that were found in the log
+	// Freshness, where it is asked for: when the log was stamped last, or that none of its checkpoints was yet.
+	Stamped   time.Time
+	Unstamped bool
 }
 
 // published is a Source as a tlog.Store; it tells a source that is away from one that shows wrong tiles.
@@ -52,12 +74,20 @@ func (*published) Put(context.Context, string, []byte) error {
 }
 
 // Follow looks at a log once: whether it grew out of the checkpoint that was seen last (nil at the first look),
-// and whether it still has the leaf of each receipt and grew out of each receipt's checkpoint. Nothing is
+// whether it still has the leaf of each receipt and grew out of each receipt's checkpoint, and whether it was stamped lately. Nothing is
 // believed that the tiles do not prove. An error means that the source cannot be reached, or a policy that makes no
 // sense; what is wrong with the log is in the round.
-func Follow(ctx context.Context, src Source, seen []byte, receipts []Receipt, policy tlog.Policy) (*Round, error) {
+func Follow(ctx context.Context, src Source, seen []byte, receipts []Receipt, policy tlog.Policy, fresh Freshness) (*Round, error) {
 	if _, err := tlog.OpenCheckpoint(nil, policy); err != nil && !errors.Is(err, tlog.ErrNote) {
 		return nil, err
+	}
+	var stamped *Stamped
+	var err error
+	if fresh.Within > 0 { // read first: the last checkpoint has it in any case
+		stamped, err = src.Stamped(ctx)
+		if err != nil {
+			return nil, err
+		}
 	}
 	note, err := src.Checkpoint(ctx)
 	if err != nil {
@@ -80,6 +110,9 @@ func Follow(ctx context.Context, src Source, seen []byte, receipts []Receipt, po
 			return nil, fmt.Errorf("custody: the checkpoint that was kept: %w", err)
 		}
 		r.Relation = f.grew(ctx, "the checkpoint that was seen last", before.Tree)
+	}
+	if fresh.Within > 0 {
+		f.fresh(ctx, stamped, policy, fresh)
 	}
 	for _, given := range receipts {
 		if f.store.away == nil && ctx.Err() == nil {
@@ -127,6 +160,38 @@ func (f *follower) grew(ctx context.Context, what string, before tlog.Tree) tlog
 		f.round.bad(LogBroken, what, "%v", err)
 	}
 	return relation
+}
+
+// fresh judges the last stamp: that it is over a checkpoint of this log, holds, and is young enough.
+func (f *follower) fresh(ctx context.Context, got *Stamped, policy tlog.Policy, want Freshness) {
+	const what = "the checkpoint that was stamped last"
+	if got == nil {
+		f.round.Unstamped = true
+		f.round.Unshown = append(f.round.Unshown, "that the log is read as it is now: no checkpoint of it was stamped yet")
+		return
+	}
+	policy.Quorum = 0 // while witnesses are away, what they have not cosigned is stamped
+	signed, err := tlog.OpenCheckpoint(got.Note, policy)
+	if err != nil {
+		f.round.bad(CheckpointBad, what, "%v", err)
+		return
+	}
+	f.grew(ctx, what, signed.Tree)
+	at, err := tlog.CheckStamp(got.Stamp, signed.Signed, want.Stamps)
+	switch age := want.Now.Sub(at); {
+	case err != nil:
+		f.round.bad(StampBad, what, "%v", err)
+		return
+	case age < -clockSkew:
+		f.round.bad(StampBad, what, "it says that it is of %s, which is to come: is the clock here right?", at.Format(time.RFC3339))
+		return
+	case age > want.Within:
+		f.round.bad(LogStale, what, "the log of %d entries was stamped last on %s, more than %s ago: it is read from an old copy, or is not stamped any more", signed.Size, at.Format(time.RFC3339), want.Within)
+	}
+	f.round.Stamped = at
+	if want.Stamps.Roots == nil {
+		f.round.Unshown = append(f.round.Unshown, "whose time stamp the last one is: no roots were given")
+	}
 }
 
 func (f *follower) receipt(ctx context.Context, given Receipt, policy tlog.Policy) {

@@ -1,13 +1,17 @@
 package custody_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/custody"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/format/tlog/tlogtest"
@@ -15,10 +19,13 @@ import (
 
 // shown is a log as it is published.
 type shown struct {
-	note  []byte
-	tiles *tlogtest.Memory
-	away  error
+	note    []byte
+	tiles   *tlogtest.Memory
+	stamped *custody.Stamped
+	away    error
 }
+
+func (s *shown) Stamped(context.Context) (*custody.Stamped, error) { return s.stamped, s.away }
 
 func (s *shown) Checkpoint(context.Context) ([]byte, error) { return s.note, s.away }
 
@@ -54,7 +61,7 @@ func TestFollow(t *testing.T) {
 	forked := other.units(2000, 400)
 	follow := func(src *shown, seen []byte, with []custody.Receipt) *custody.Round {
 		t.Helper()
-		r, err := custody.Follow(ctx, src, seen, with, b.policy())
+		r, err := custody.Follow(ctx, src, seen, with, b.policy(), custody.Freshness{})
 		require.NoError(t, err)
 		return r
 	}
@@ -91,12 +98,70 @@ func TestFollow(t *testing.T) {
 	require.True(t, follow(&shown{note: note, tiles: stranger.store}, first.note, nil).Has(custody.CheckpointBad))
 
 	away := errors.New("away")
-	_, err = custody.Follow(ctx, &shown{away: away}, first.note, receipts, b.policy())
+	_, err = custody.Follow(ctx, &shown{away: away}, first.note, receipts, b.policy(), custody.Freshness{})
 	require.ErrorIs(t, err, away, "who cannot be reached is no forger")
-	_, err = custody.Follow(ctx, &shown{note: second.note, tiles: second.tiles}, []byte("torn"), nil, b.policy())
+	_, err = custody.Follow(ctx, &shown{note: second.note, tiles: second.tiles}, []byte("torn"), nil, b.policy(), custody.Freshness{})
 	require.ErrorContains(t, err, "kept")
-	_, err = custody.Follow(ctx, first, nil, nil, tlog.Policy{})
+	_, err = custody.Follow(ctx, first, nil, nil, tlog.Policy{}, custody.Freshness{})
 	require.ErrorContains(t, err, "policy")
+}
+
+// TestFresh: a log that was stamped lately is told from one that is read from an old copy, and from one whose stamp is worth nothing.
+func TestFresh(t *testing.T) {
+	ctx, b := t.Context(), newBook(t)
+	pki, other, at := cmstest.New(t), cmstest.New(t), cmstest.Now
+	over := func(note []byte, by *cmstest.PKI) *custody.Stamped {
+		text, _, _ := bytes.Cut(note, []byte("\n\n"))
+		return &custody.Stamped{Note: note, Stamp: tlogtest.Stamp(t, by, append(bytes.Clone(text), '\n'))}
+	}
+	first := b.units(0, 3)
+	second := b.units(3, 4)
+	twin := newBook(t)
+	twin.units(50, 3)
+	forked := twin.units(60, 1)
+	const week = 7 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		stamped *custody.Stamped
+		age     time.Duration
+		code    string
+	}{
+		"of the last checkpoint": {over(second.note, pki), 47 * time.Hour, ""},
+		"of the one before":      {over(first.note, pki), 47 * time.Hour, ""},
+		"old":                    {over(second.note, pki), 49 * time.Hour, custody.LogStale},
+		"of another fork":        {over(forked.note, pki), 0, custody.LogForked},
+		"to come":                {over(second.note, pki), -week, custody.StampBad},
+		"over something else":    {&custody.Stamped{Note: second.note, Stamp: over(first.note, pki).Stamp}, 0, custody.StampBad},
+		"of a stranger":          {over(second.note, other), 0, custody.StampBad},
+		"torn":                   {&custody.Stamped{Note: second.note, Stamp: []byte("torn")}, 0, custody.StampBad},
+		"missing":                {&custody.Stamped{Note: second.note}, 0, custody.StampBad},
+		"not the log's":          {over([]byte("x\n1\n\n- y z\n"), pki), 0, custody.CheckpointBad},
+		"of more than there is":  {over(b.units(7, 1).note, pki), 0, custody.LogRolledBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &shown{note: second.note, tiles: second.tiles, stamped: c.stamped}
+			want := custody.Freshness{Within: 48 * time.Hour, Now: at.Add(c.age), Stamps: tlog.StampPolicy{Roots: pki.Pool()}}
+			r, err := custody.Follow(ctx, src, nil, nil, b.policy(), want)
+			require.NoError(t, err)
+			if c.code == "" {
+				require.Empty(t, r.Problems)
+				require.Empty(t, r.Unshown)
+				require.Equal(t, at, r.Stamped)
+				return
+			}
+			require.True(t, r.Has(c.code), "%v", r.Problems)
+		})
+	}
+	r, err := custody.Follow(ctx, second, nil, nil, b.policy(), custody.Freshness{Within: time.Hour, Now: at})
+	require.NoError(t, err)
+	require.True(t, r.Unstamped)
+	require.Contains(t, fmt.Sprint(r.Unshown), "no checkpoint of it was stamped yet")
+	second.stamped = over(second.note, other)
+	r, err = custody.Follow(ctx, second, nil, nil, b.policy(), custody.Freshness{Within: time.Hour, Now: at})
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(r.Unshown), "no roots were given")
+	r, err = custody.Follow(ctx, second, nil, nil, b.policy(), custody.Freshness{Now: at.Add(week)})
+	require.NoError(t, err)
+	require.Empty(t, r.Problems, "it was not asked for")
 }
 
 // TestSealedAs: a package is known by the receipt of its sealing, and by its bytes.

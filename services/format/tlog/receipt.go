@@ -136,8 +136,8 @@ type Evidence struct {
 	Cosigned   time.Time // the latest cosignature; zero: none
 }
 
-// ErrStamp: the time stamp of the receipt does not hold, or there is none where one is required.
-var ErrStamp = errors.New("tlog: the receipt's time stamp does not hold")
+// ErrStamp: the time stamp of a receipt or checkpoint does not hold, or there is none where one is required.
+var ErrStamp = errors.New("tlog: the time stamp does not hold")
 
 // Verify checks the whole receipt offline: signatures and quorum, inclusion, stamp. entry is what
 // the caller holds, nil to take the one in the receipt; when both are there they must be equal.
@@ -170,14 +170,14 @@ func (r *Receipt) Verify(entry []byte, p Policy, sp StampPolicy) (*Evidence, err
 		}
 		return ev, nil
 	}
-	if ev.Stamped, err = checkStamp(r.Stamp, signed.Signed, sp); err != nil {
+	if ev.Stamped, err = CheckStamp(r.Stamp, signed.Signed, sp); err != nil {
 		return nil, err
 	}
 	return ev, nil
 }
 
-// checkStamp: the token covers the text that the log signed.
-func checkStamp(raw, text []byte, sp StampPolicy) (time.Time, error) {
+// CheckStamp judges a time-stamp token over the text of a checkpoint (Signed.Signed), and gives its time. Errors: ErrStamp, wrapped.
+func CheckStamp(raw, text []byte, sp StampPolicy) (time.Time, error) {
 	tok, err := tsp.ParseToken(raw)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w: %w", ErrStamp, err)

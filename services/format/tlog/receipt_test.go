@@ -3,13 +3,10 @@ package tlog_test
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/sha256"
-	"encoding/asn1"
 	"encoding/hex"
 	"flag"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +19,6 @@ import (
 	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/tlog"
 	"ceralacca.dev/services/format/tlog/tlogtest"
-	"ceralacca.dev/services/format/tsp"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -132,31 +128,13 @@ func TestReceiptsThatAreNone(t *testing.T) {
 	require.ErrorContains(t, err, "limit")
 }
 
-// stamp asks a throw-away authority for a token over text.
-func stamp(t testing.TB, pki *cmstest.PKI, text []byte) []byte {
-	t.Helper()
-	p := pki.Issue(t, "TSA", cmstest.NewECDSA(t), cmstest.TimeStamping)
-	a := tsp.Authority{
-		Certificate: p.Cert, Chain: p.Chain[1:], Key: p.Key, Policy: asn1.ObjectIdentifier{2, 999, 1},
-		Now: func() time.Time { return cmstest.Now }, Serial: func() *big.Int { return big.NewInt(7) },
-	}
-	sum := sha256.Sum256(text)
-	req, err := (&tsp.Request{Hash: crypto.SHA256, Digest: sum[:], CertReq: true}).Marshal()
-	require.NoError(t, err)
-	answer, err := a.Respond(context.Background(), req)
-	require.NoError(t, err)
-	resp, err := tsp.ParseResponse(answer)
-	require.NoError(t, err)
-	return resp.Token
-}
-
 func TestStampedReceipt(t *testing.T) {
 	w := newWorld(t)
 	pki := cmstest.New(t)
 	r, entry := receipt(t, w)
 	s, err := tlog.OpenCheckpoint(r.Checkpoint, w.policy)
 	require.NoError(t, err)
-	r.Entry, r.Stamp = entry, stamp(t, pki, s.Signed)
+	r.Entry, r.Stamp = entry, tlogtest.Stamp(t, pki, s.Signed)
 	raw, err := r.Marshal()
 	require.NoError(t, err)
 	again, err := tlog.ParseReceipt(raw)
@@ -174,7 +152,7 @@ func TestStampedReceipt(t *testing.T) {
 		stamp  []byte
 		policy tlog.StampPolicy
 	}{
-		"other text":     {stamp(t, pki, []byte("other")), tlog.StampPolicy{}},
+		"other text":     {tlogtest.Stamp(t, pki, []byte("other")), tlog.StampPolicy{}},
 		"other roots":    {r.Stamp, tlog.StampPolicy{Roots: cmstest.New(t).Pool()}},
 		"expired":        {r.Stamp, tlog.StampPolicy{Roots: pki.Pool(), At: now.AddDate(30, 0, 0)}},
 		"no token":       {[]byte("x"), tlog.StampPolicy{}},

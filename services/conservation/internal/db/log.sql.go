@@ -179,6 +179,22 @@ func (q *Queries) LastLeaves(ctx context.Context, subjects []uuid.UUID) ([]LastL
 	return items, nil
 }
 
+const lastRestamp = `-- name: LastRestamp :one
+SELECT size, stamp_time FROM log_restamp ORDER BY stamp_time DESC LIMIT 1
+`
+
+type LastRestampRow struct {
+	Size      int64
+	StampTime time.Time
+}
+
+func (q *Queries) LastRestamp(ctx context.Context) (LastRestampRow, error) {
+	row := q.db.QueryRow(ctx, lastRestamp)
+	var i LastRestampRow
+	err := row.Scan(&i.Size, &i.StampTime)
+	return i, err
+}
+
 const lastStamped = `-- name: LastStamped :one
 SELECT size, note, signed_at, stamp, stamp_time, stamp_by FROM log_checkpoint WHERE stamp IS NOT NULL ORDER BY size DESC LIMIT 1
 `
@@ -259,6 +275,16 @@ func (q *Queries) ListCheckpoints(ctx context.Context, arg ListCheckpointsParams
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockStamps = `-- name: LockStamps :exec
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.log stamps', 0))
+`
+
+// One process at a time notes a stamp.
+func (q *Queries) LockStamps(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockStamps)
+	return err
 }
 
 const logReport = `-- name: LogReport :exec
@@ -348,6 +374,43 @@ func (q *Queries) PutTile(ctx context.Context, arg PutTileParams) (int64, error)
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const restampsOf = `-- name: RestampsOf :many
+SELECT DISTINCT ON (size) size, stamp, stamp_time, stamp_by FROM log_restamp WHERE size = ANY($1::bigint[]) ORDER BY size, stamp_time DESC
+`
+
+type RestampsOfRow struct {
+	Size      int64
+	Stamp     []byte
+	StampTime time.Time
+	StampBy   string
+}
+
+// The last stamp of each checkpoint that was stamped again.
+func (q *Queries) RestampsOf(ctx context.Context, sizes []int64) ([]RestampsOfRow, error) {
+	rows, err := q.db.Query(ctx, restampsOf, sizes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RestampsOfRow
+	for rows.Next() {
+		var i RestampsOfRow
+		if err := rows.Scan(
+			&i.Size,
+			&i.Stamp,
+			&i.StampTime,
+			&i.StampBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const sealedOf = `-- name: SealedOf :many
@@ -471,6 +534,27 @@ func (q *Queries) SettledFrom(ctx context.Context, arg SettledFromParams) ([]Set
 		return nil, err
 	}
 	return items, nil
+}
+
+const stampAgain = `-- name: StampAgain :exec
+INSERT INTO log_restamp (size, stamp, stamp_time, stamp_by) VALUES ($1, $2, $3, $4)
+`
+
+type StampAgainParams struct {
+	Size      int64
+	Stamp     []byte
+	StampTime time.Time
+	StampBy   string
+}
+
+func (q *Queries) StampAgain(ctx context.Context, arg StampAgainParams) error {
+	_, err := q.db.Exec(ctx, stampAgain,
+		arg.Size,
+		arg.Stamp,
+		arg.StampTime,
+		arg.StampBy,
+	)
+	return err
 }
 
 const stampedFrom = `-- name: StampedFrom :one

@@ -369,6 +369,13 @@ type LogPending struct {
 	SubjectID uuid.UUID
 }
 
+type LogRestamp struct {
+	StampTime time.Time
+	Size      int64
+	Stamp     []byte
+	StampBy   string
+}
+
 type LogStatement struct {
 	TenantID string
 	Size     int64

@@ -1,21 +1,28 @@
-// Package tlogtest gives tests of a log two stores, in memory and in a folder, and the suite that
-// every store of tiles has to pass. It is for tests only and refuses to be of use elsewhere: the
+// Package tlogtest gives tests of a log two stores, in memory and in a folder, the suite that
+// every store of tiles has to pass, and time stamps. It is for tests only and refuses to be of use elsewhere: the
 // folder store does not fsync.
 package tlogtest
 
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/asn1"
 	"errors"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"ceralacca.dev/services/format/cms/cmstest"
 	"ceralacca.dev/services/format/tlog"
+	"ceralacca.dev/services/format/tsp"
 )
 
 // Memory is a store in memory. The zero value is empty and ready.
@@ -127,4 +134,22 @@ func Conform(t *testing.T, open func(t *testing.T) tlog.Store) {
 		require.NoError(t, err)
 		require.Equal(t, []byte{1}, got)
 	})
+}
+
+// Stamp asks a throw-away authority for a token over text, of cmstest.Now.
+func Stamp(t testing.TB, pki *cmstest.PKI, text []byte) []byte {
+	t.Helper()
+	p := pki.Issue(t, "TSA", cmstest.NewECDSA(t), cmstest.TimeStamping)
+	a := tsp.Authority{
+		Certificate: p.Cert, Chain: p.Chain[1:], Key: p.Key, Policy: asn1.ObjectIdentifier{2, 999, 1},
+		Now: func() time.Time { return cmstest.Now }, Serial: func() *big.Int { return big.NewInt(7) },
+	}
+	sum := sha256.Sum256(text)
+	req, err := (&tsp.Request{Hash: crypto.SHA256, Digest: sum[:], CertReq: true}).Marshal()
+	require.NoError(t, err)
+	answer, err := a.Respond(context.Background(), req)
+	require.NoError(t, err)
+	resp, err := tsp.ParseResponse(answer)
+	require.NoError(t, err)
+	return resp.Token
 }

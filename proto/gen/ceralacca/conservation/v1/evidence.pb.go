@@ -516,9 +516,13 @@ type Checkpoint struct {
 	// Name of the authority in the configuration.
 	StampAuthority string `protobuf:"bytes,6,opt,name=stamp_authority,json=stampAuthority,proto3" json:"stamp_authority,omitempty"`
 	// Names of the witnesses whose cosignatures are in the note.
-	Witnesses     []string `protobuf:"bytes,7,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Witnesses []string `protobuf:"bytes,7,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	// Of a log that rested: the checkpoint was stamped again on later days, and this is the last of those stamps.
+	NewestStamp          []byte                 `protobuf:"bytes,8,opt,name=newest_stamp,json=newestStamp,proto3" json:"newest_stamp,omitempty"`
+	NewestStampTime      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=newest_stamp_time,json=newestStampTime,proto3" json:"newest_stamp_time,omitempty"`
+	NewestStampAuthority string                 `protobuf:"bytes,10,opt,name=newest_stamp_authority,json=newestStampAuthority,proto3" json:"newest_stamp_authority,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
@@ -598,6 +602,27 @@ func (x *Checkpoint) GetWitnesses() []string {
 		return x.Witnesses
 	}
 	return nil
+}
+
+func (x *Checkpoint) GetNewestStamp() []byte {
+	if x != nil {
+		return x.NewestStamp
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetNewestStampTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NewestStampTime
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetNewestStampAuthority() string {
+	if x != nil {
+		return x.NewestStampAuthority
+	}
+	return ""
 }
 
 type ListCheckpointsRequest struct {
@@ -1286,7 +1311,7 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"cosignTime\x12\x18\n" +
 	"\atrouble\x18\x05 \x01(\tR\atrouble\"3\n" +
 	"\x14GetCheckpointRequest\x12\x1b\n" +
-	"\x04size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\"\x85\x02\n" +
+	"\x04size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\"\xa6\x03\n" +
 	"\n" +
 	"Checkpoint\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
@@ -1296,7 +1321,11 @@ const file_ceralacca_conservation_v1_evidence_proto_rawDesc = "" +
 	"\n" +
 	"stamp_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstampTime\x12'\n" +
 	"\x0fstamp_authority\x18\x06 \x01(\tR\x0estampAuthority\x12\x1c\n" +
-	"\twitnesses\x18\a \x03(\tR\twitnesses\"z\n" +
+	"\twitnesses\x18\a \x03(\tR\twitnesses\x12!\n" +
+	"\fnewest_stamp\x18\b \x01(\fR\vnewestStamp\x12F\n" +
+	"\x11newest_stamp_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0fnewestStampTime\x124\n" +
+	"\x16newest_stamp_authority\x18\n" +
+	" \x01(\tR\x14newestStampAuthority\"z\n" +
 	"\x16ListCheckpointsRequest\x12\x18\n" +
 	"\astamped\x18\x01 \x01(\bR\astamped\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -1408,36 +1437,37 @@ var file_ceralacca_conservation_v1_evidence_proto_depIdxs = []int32{
 	19, // 3: ceralacca.conservation.v1.Witness.cosign_time:type_name -> google.protobuf.Timestamp
 	19, // 4: ceralacca.conservation.v1.Checkpoint.sign_time:type_name -> google.protobuf.Timestamp
 	19, // 5: ceralacca.conservation.v1.Checkpoint.stamp_time:type_name -> google.protobuf.Timestamp
-	7,  // 6: ceralacca.conservation.v1.ListCheckpointsResponse.checkpoints:type_name -> ceralacca.conservation.v1.Checkpoint
-	7,  // 7: ceralacca.conservation.v1.ConsistencyProof.checkpoint:type_name -> ceralacca.conservation.v1.Checkpoint
-	19, // 8: ceralacca.conservation.v1.EvidenceRecord.stamp_time:type_name -> google.protobuf.Timestamp
-	19, // 9: ceralacca.conservation.v1.EvidenceRecord.until_time:type_name -> google.protobuf.Timestamp
-	19, // 10: ceralacca.conservation.v1.StatementMail.send_time:type_name -> google.protobuf.Timestamp
-	0,  // 11: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
-	1,  // 12: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
-	3,  // 13: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
-	6,  // 14: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
-	8,  // 15: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
-	10, // 16: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
-	12, // 17: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
-	14, // 18: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:input_type -> ceralacca.conservation.v1.GetEvidenceRecordRequest
-	16, // 19: ceralacca.conservation.v1.EvidenceService.SetStatementMail:input_type -> ceralacca.conservation.v1.SetStatementMailRequest
-	17, // 20: ceralacca.conservation.v1.EvidenceService.GetStatementMail:input_type -> ceralacca.conservation.v1.GetStatementMailRequest
-	2,  // 21: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	2,  // 22: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
-	4,  // 23: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
-	7,  // 24: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
-	9,  // 25: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
-	11, // 26: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
-	13, // 27: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
-	15, // 28: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:output_type -> ceralacca.conservation.v1.EvidenceRecord
-	18, // 29: ceralacca.conservation.v1.EvidenceService.SetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
-	18, // 30: ceralacca.conservation.v1.EvidenceService.GetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
-	21, // [21:31] is the sub-list for method output_type
-	11, // [11:21] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	19, // 6: ceralacca.conservation.v1.Checkpoint.newest_stamp_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: ceralacca.conservation.v1.ListCheckpointsResponse.checkpoints:type_name -> ceralacca.conservation.v1.Checkpoint
+	7,  // 8: ceralacca.conservation.v1.ConsistencyProof.checkpoint:type_name -> ceralacca.conservation.v1.Checkpoint
+	19, // 9: ceralacca.conservation.v1.EvidenceRecord.stamp_time:type_name -> google.protobuf.Timestamp
+	19, // 10: ceralacca.conservation.v1.EvidenceRecord.until_time:type_name -> google.protobuf.Timestamp
+	19, // 11: ceralacca.conservation.v1.StatementMail.send_time:type_name -> google.protobuf.Timestamp
+	0,  // 12: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:input_type -> ceralacca.conservation.v1.GetUnitReceiptRequest
+	1,  // 13: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:input_type -> ceralacca.conservation.v1.GetPackageReceiptRequest
+	3,  // 14: ceralacca.conservation.v1.EvidenceService.GetLog:input_type -> ceralacca.conservation.v1.GetLogRequest
+	6,  // 15: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:input_type -> ceralacca.conservation.v1.GetCheckpointRequest
+	8,  // 16: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:input_type -> ceralacca.conservation.v1.ListCheckpointsRequest
+	10, // 17: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:input_type -> ceralacca.conservation.v1.GetConsistencyProofRequest
+	12, // 18: ceralacca.conservation.v1.EvidenceService.GetTile:input_type -> ceralacca.conservation.v1.GetTileRequest
+	14, // 19: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:input_type -> ceralacca.conservation.v1.GetEvidenceRecordRequest
+	16, // 20: ceralacca.conservation.v1.EvidenceService.SetStatementMail:input_type -> ceralacca.conservation.v1.SetStatementMailRequest
+	17, // 21: ceralacca.conservation.v1.EvidenceService.GetStatementMail:input_type -> ceralacca.conservation.v1.GetStatementMailRequest
+	2,  // 22: ceralacca.conservation.v1.EvidenceService.GetUnitReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	2,  // 23: ceralacca.conservation.v1.EvidenceService.GetPackageReceipt:output_type -> ceralacca.conservation.v1.Receipt
+	4,  // 24: ceralacca.conservation.v1.EvidenceService.GetLog:output_type -> ceralacca.conservation.v1.Log
+	7,  // 25: ceralacca.conservation.v1.EvidenceService.GetCheckpoint:output_type -> ceralacca.conservation.v1.Checkpoint
+	9,  // 26: ceralacca.conservation.v1.EvidenceService.ListCheckpoints:output_type -> ceralacca.conservation.v1.ListCheckpointsResponse
+	11, // 27: ceralacca.conservation.v1.EvidenceService.GetConsistencyProof:output_type -> ceralacca.conservation.v1.ConsistencyProof
+	13, // 28: ceralacca.conservation.v1.EvidenceService.GetTile:output_type -> ceralacca.conservation.v1.Tile
+	15, // 29: ceralacca.conservation.v1.EvidenceService.GetEvidenceRecord:output_type -> ceralacca.conservation.v1.EvidenceRecord
+	18, // 30: ceralacca.conservation.v1.EvidenceService.SetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
+	18, // 31: ceralacca.conservation.v1.EvidenceService.GetStatementMail:output_type -> ceralacca.conservation.v1.StatementMail
+	22, // [22:32] is the sub-list for method output_type
+	12, // [12:22] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_evidence_proto_init() }

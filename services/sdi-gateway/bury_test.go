@@ -54,7 +54,7 @@ func TestDestroyedDocuments(t *testing.T) {
 			list, err := r.api.ListTransmissions(t.Context(), &sdiv1.ListTransmissionsRequest{Parent: "tenants/t1", Invoice: invoice})
 			require.NoError(t, err)
 			done := len(list.GetTransmissions()) == 1 && len(list.GetTransmissions()[0].GetMessages()) == 1
-			return done, list.String()
+			return done && r.count(t, `SELECT count(*) FROM river_job WHERE kind LIKE 'sdi_transmit%' AND finalized_at IS NULL`) == 0, list.String() // the answer is recorded too
 		})
 		return invoice, r.transmission(t, invoice)
 	}
@@ -151,7 +151,7 @@ func TestDestroyedDocuments(t *testing.T) {
 func TestSupportsOfDestroyed(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := setup(t, sftpLines(t, "SDIFTP", "gather_for: 2s"))
+	b := setup(t, sftpLines(t, "SDIFTP", "gather_for: 1h, support_files: 2"))
 	invoices := map[string]string{}
 	for _, tenant := range []string{"t1", "t2"} {
 		content := fatturapatest.Invoice(fatturapatest.Options{CodiceDestinatario: "SBXRC00", Numero: "S-" + tenant})

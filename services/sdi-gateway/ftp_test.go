@@ -98,11 +98,12 @@ func (b *bundle) awaitOf(t *testing.T, invoice string, names ...string) {
 // the exchange.
 func TestAllChannels(t *testing.T) {
 	t.Parallel()
+	clock := &testClock{} // of SDICOOP's
 	for name, c := range map[string]struct {
 		setup  func(t *testing.T) *bundle
 		faults []string
 	}{
-		"SDICOOP": {func(t *testing.T) *bundle { return setup(t) },
+		"SDICOOP": {func(t *testing.T) *bundle { return setupWith(t, options{now: clock.now, resendAfter: "1h"}) },
 			[]string{client.FaultCutAfterAccept, client.FaultCutBefore, client.FaultEI02, client.FaultEI02Accepted, client.FaultDelay, client.FaultHTTP503}},
 		"SDIFTP": {func(t *testing.T) *bundle { return setup(t, sftpLines(t, "SDIFTP", "retry_refused: 1s")) },
 			[]string{client.FaultFTPKeep, client.FaultFTPCutGet, client.FaultFTPCutPut, client.FaultFTPDuplicate, client.FaultFTPET02, client.FaultFTPER}},
@@ -117,6 +118,9 @@ func TestAllChannels(t *testing.T) {
 				_, err := b.sandbox.AddFault(context.Background(), client.Fault{Kind: kind, Count: 1, DelayMS: 50})
 				require.NoError(t, err)
 				invoice := b.accept(t, "FPR12", "SBXRC00", fmt.Sprintf("F%d", i))
+				if kind == client.FaultCutBefore || kind == client.FaultEI02 || kind == client.FaultHTTP503 { // it did not arrive
+					b.repeats(t, clock)
+				}
 				b.awaitOf(t, invoice, "InvoiceTransmitted", "InvoiceDelivered")
 				require.Equal(t, sdiv1.TransmissionState_TRANSMISSION_STATE_DELIVERED, b.transmission(t, invoice).GetState(), kind)
 				files++
@@ -303,7 +307,7 @@ func TestOpenSSHAndOpenSSL(t *testing.T) {
 	p.bring(t, fo, raw)
 	p.awaitOf(t, invoice, "InvoiceDelivered")
 	require.Equal(t, "99999999999", p.transmission(t, invoice).GetSdiId())
-	require.Equal(t, map[string]int{"READ": 1}, p.supports(t, "FO"))
+	eventually(t, "the support being read", func() (bool, string) { s := p.supports(t, "FO"); return len(s) == 1 && s["READ"] == 1, fmt.Sprint(s) })
 }
 
 // takeSupport gets, opens and removes the one support that lies there.

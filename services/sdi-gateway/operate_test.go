@@ -159,7 +159,7 @@ func TestTerms(t *testing.T) {
 // A call whose outcome is open is not repeated by a person either; what was given up is.
 func TestResend(t *testing.T) {
 	t.Parallel()
-	b := setupWith(t, options{resendAfter: "1m"})
+	b := setupWith(t, options{resendAfter: "1h"})
 	ctx := context.Background()
 	resend := func(name string) error {
 		_, err := b.operations().ResendTransmission(ctx, &sdiv1.ResendTransmissionRequest{Name: name, Reason: "the customer asks"})

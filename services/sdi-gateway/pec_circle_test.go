@@ -84,9 +84,11 @@ func TestPECDestinatario(t *testing.T) {
 	require.Contains(t, came.GetInboundInvoice(), postman, "the other tenant's company has it")
 	require.Equal(t, got["InvoiceTransmitted"].(*sdiv1.InvoiceTransmitted).GetSdiId(), came.GetSdiId())
 	require.Equal(t, ref.SHA256[:], came.GetOriginal().GetSha256(), "the bytes that were sent")
-	require.Len(t, p.arrivals(t, "READ"), 1)
-	deliveries, err := p.sandbox.Deliveries(t.Context(), came.GetSdiId())
-	require.NoError(t, err)
-	require.Len(t, deliveries, 1)
-	require.NotNil(t, deliveries[0].DeliveredAt)
+	p.awaitArrivals(t, "READ", 1)
+	eventually(t, "SdI's knowing that it was delivered", func() (bool, string) {
+		deliveries, err := p.sandbox.Deliveries(t.Context(), came.GetSdiId())
+		require.NoError(t, err)
+		require.Len(t, deliveries, 1)
+		return deliveries[0].DeliveredAt != nil, fmt.Sprintf("%+v", deliveries)
+	})
 }

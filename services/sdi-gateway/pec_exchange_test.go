@@ -232,7 +232,11 @@ func TestE16AddressThatChanges(t *testing.T) {
 	raw, err := p.sandbox.PECRaw(ctx, held[i].ID)
 	require.NoError(t, err)
 	require.True(t, bytes.Contains(raw, []byte(letter.GetProviderId())))
-	read := len(p.arrivals(t, "READ"))
+	read := 0
+	eventually(t, "all that came being read", func() (bool, string) {
+		read = len(p.arrivals(t, "READ"))
+		return read == len(p.arrivals(t, "")), fmt.Sprint(read)
+	})
 	require.NoError(t, p.sandbox.InjectPEC(ctx, companyBox, client.PECInject{Data: append([]byte("X-Again: yes\r\n"), raw...)}))
 	p.awaitArrivals(t, "READ", read+1)
 	require.Equal(t, list, p.assigned(t, 4))

@@ -267,8 +267,11 @@ func TestAssignedAddress(t *testing.T) {
 	first := mailings[len(mailings)-1]
 	require.Equal(t, "sdi01@pec.fatturapa.it", first.GetAddress())
 	require.Len(t, first.GetFileNames(), 1)
+	eventually(t, "all messages being delivered, for the provider too", func() (bool, string) {
+		n := p.count(t, "SELECT count(*) FROM pec_mailing WHERE state <> 'DELIVERED'")
+		return n == 0, fmt.Sprint(n)
+	})
 	for _, m := range mailings {
-		require.Equal(t, "DELIVERED", m.GetState())
 		if m != first {
 			require.Equal(t, channel.GetAddress(), m.GetAddress())
 		}
@@ -278,8 +281,7 @@ func TestAssignedAddress(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, len(mailings), counts.Letters)
 	require.Zero(t, counts.LettersAstray)
-	kept := p.arrivals(t, "QUARANTINED")
-	require.Len(t, kept, 1)
+	kept := p.awaitArrivals(t, "QUARANTINED", 1)
 	require.Contains(t, kept[0].GetProblem(), "PEC_NOT_PROVEN")
 	require.Equal(t, 1, p.count(t, "SELECT count(*) FROM audit_entry WHERE action = 'pec_address.assign'"))
 	require.Equal(t, 1, p.count(t, "SELECT count(*) FROM audit_entry WHERE action = 'pec_channel.set'"))

@@ -16,7 +16,7 @@ import (
 // TestBreaker: absences open it, refusals and cancelled callers do not, and it
 // closes again by itself.
 func TestBreaker(t *testing.T) {
-	p := runtest.Start(t, runtest.Options{Targets: []run.Target{idle("invoice")}, Config: "breaker: {failures: 3, open: 300ms}\n"})
+	p := runtest.Start(t, runtest.Options{Targets: []run.Target{idle("invoice")}, Config: "breaker: {failures: 3, open: 1m}\n"})
 	b := p.Host("invoice").Breaker("sdi")
 	require.Same(t, b, p.Host("invoice").Breaker("sdi"))
 	called := 0
@@ -44,10 +44,12 @@ func TestBreaker(t *testing.T) {
 	err := do(nil)
 	require.Equal(t, "BREAKER_OPEN", fault.Of(err).Code)
 	require.Equal(t, fault.KindUnavailable, fault.Of(err).Kind)
-	require.Equal(t, 300*time.Millisecond, fault.Of(err).RetryAfter)
+	require.Equal(t, time.Minute, fault.Of(err).RetryAfter)
 	require.Equal(t, before, called, "nothing was called")
 	require.Contains(t, get(t, "http://"+p.Admin+"/breakers?target=invoice", 200), `"open"`)
 
+	b = run.NewBreaker("tsa", run.BreakerConfig{Failures: 1, Open: 50 * time.Millisecond}, time.Now)
+	require.ErrorIs(t, do(away), away)
 	require.Eventually(t, func() bool { return do(nil) == nil }, 5*time.Second, 20*time.Millisecond)
 	require.Equal(t, "closed", b.State().State)
 	require.ErrorContains(t, do(errors.New("untyped")), "untyped")

@@ -36,11 +36,11 @@ func TestRunsWithRealTime(t *testing.T) {
 	c := clock.New(nil)
 	defer c.Close()
 	fired := make(chan time.Time, 2)
-	due := c.Now().Add(20 * time.Millisecond)
+	due, past := c.Now().Add(20*time.Millisecond), c.Now().Add(-time.Hour)
 	c.At(due, func(d time.Time) { fired <- d })
-	c.At(c.Now().Add(-time.Hour), func(d time.Time) { fired <- d })
-	<-fired
-	require.Equal(t, due, <-fired)
+	c.At(past, func(d time.Time) { fired <- d }) // on a busy machine the other may have fired by now
+	require.ElementsMatch(t, []time.Time{due, past}, []time.Time{<-fired, <-fired})
+	require.False(t, c.Now().Before(due))
 }
 
 func TestFreezeAndResume(t *testing.T) {
@@ -58,7 +58,7 @@ func TestFreezeAndResume(t *testing.T) {
 	require.False(t, late, "a frozen clock fires nothing")
 	mu.Unlock()
 	c.Resume()
-	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return late }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return late }, 20*time.Second, time.Millisecond)
 }
 
 // TestNeverBack: whatever is done to it, the clock does not go back.

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +63,13 @@ func (s *Sink) Kept() [][]byte {
 		out = append(out, raw)
 	}
 	return out
+}
+
+// Said is whether the server behind has said something in these words that has reached its client's machine.
+func (s *Sink) Said(words string) bool {
+	s.front.mu.Lock()
+	defer s.front.mu.Unlock()
+	return bytes.Contains(s.front.said, []byte(words))
 }
 
 // Start runs smtp-sink with its fault options.
@@ -120,6 +128,9 @@ type front struct {
 	addr   string
 	pem    []byte
 	behind atomic.Pointer[string]
+
+	mu   sync.Mutex
+	said []byte // by the server behind
 }
 
 func newFront(t testing.TB, behind string) *front {
@@ -139,14 +150,14 @@ func newFront(t testing.TB, behind string) *front {
 			if err != nil {
 				return
 			}
-			go relay(c, *f.behind.Load())
+			go f.relay(c, *f.behind.Load())
 		}
 	}()
 	return f
 }
 
 // relay adds AUTH to what the server behind offers and answers it.
-func relay(c net.Conn, behind string) {
+func (f *front) relay(c net.Conn, behind string) {
 	defer func() { _ = c.Close() }()
 	b, err := net.Dial("tcp", behind)
 	if err != nil {
@@ -162,7 +173,11 @@ func relay(c net.Conn, behind string) {
 			if first && bytes.HasPrefix(out, []byte("250-")) {
 				out, first = append([]byte("250-smtp-sink\r\n250-AUTH PLAIN\r\n"), out[bytes.IndexByte(out, '\n')+1:]...), false
 			}
-			if _, werr := c.Write(out); err != nil || werr != nil {
+			_, werr := c.Write(out)
+			f.mu.Lock()
+			f.said = append(f.said, out...)
+			f.mu.Unlock()
+			if err != nil || werr != nil {
 				return
 			}
 		}

@@ -302,7 +302,8 @@ func (p *peer) said() []string {
 func (p *peer) server() submit.Server {
 	return submit.Server{
 		Address: strings.Replace(p.addr, "127.0.0.1", "localhost", 1), TLS: &tls.Config{RootCAs: p.roots}, StartTLS: p.clear,
-		Timeouts: submit.Timeouts{Command: 2 * time.Second, Data: 2 * time.Second, Dot: 2 * time.Second, TLS: 2 * time.Second},
+		// No test waits for their end: they only have to be longer than a busy machine stops.
+		Timeouts: submit.Timeouts{Command: 10 * time.Second, Data: 10 * time.Second, Dot: 10 * time.Second, TLS: 10 * time.Second},
 	}
 }
 

@@ -47,7 +47,7 @@ data/waiting/      documenti presi in carico e non ancora in un pacchetto / docu
 data/rdv/          rapporti di versamento / reports of deposits and of what came by event
 data/disposals/    rapporti di scarto / reports of destructions
 data/units.jsonl   indice di tutti i documenti / index of all documents
-data/log/          ogni foglia del registro, e la prova dell'ultima / every leaf of the log, and the proof of the last
+data/log/          ogni foglia del registro, la prova dell'ultima, e che il registro è solo cresciuto / every leaf of the log, the proof of the last, and that the log only grew
 data/log.key       chiave pubblica del registro: confrontatela con quella che avete / compare it with the one you hold
 
   ceralacca conserve verify CARTELLA
@@ -91,7 +91,7 @@ func (s *Service) buildExport(ctx context.Context, job *river.Job[exportArgs]) e
 	if err != nil || row.State != "BUILDING" {
 		return err
 	}
-	b := &exporter{s: s, row: row, done: map[string]bool{}, until: s.now().Add(roundTime)}
+	b := &exporter{s: s, row: row, done: map[string]bool{}, sizes: map[int64]bool{}, until: s.now().Add(roundTime)}
 	err = b.build(ctx)
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -124,6 +124,7 @@ type exporter struct {
 	s     *Service
 	row   db.Export
 	done  map[string]bool // files of earlier rounds
+	sizes map[int64]bool  // at which the files show the log
 	until time.Time
 }
 
@@ -429,6 +430,10 @@ func (b *exporter) reports(ctx context.Context) error {
 		deposits = append(deposits, db.ReportedDepositsRow(r))
 	}
 	for _, d := range deposits {
+		err = b.provenInReport(d.Report)
+		if err != nil {
+			return err
+		}
 		for _, f := range []struct {
 			path string
 			id   *uuid.UUID
@@ -482,7 +487,11 @@ func (b *exporter) log(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.leaves(ctx, points[0])
+	err = b.leaves(ctx, points[0])
+	if err != nil {
+		return err
+	}
+	return b.growth(ctx, points[0])
 }
 
 // leaves lists every leaf of the tenant, a line each as it stands in the log, and proves the last one: each names the one before, so that none

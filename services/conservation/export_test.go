@@ -43,7 +43,7 @@ func fetch(t testing.TB, api conservationv1.TransferServiceClient, export, path 
 // by the same searches.
 func Test52_ExportAndImport(t *testing.T) {
 	t.Parallel()
-	h, _ := openLogged(t)
+	h, logOf := openLogged(t)
 	ctx := context.Background()
 	shelve(t, h)
 	deposit := hand(t, h.producer(), headOf("lettera", "lettera.pdf", aPDF), aPDF) // it waits for its package
@@ -52,6 +52,14 @@ func Test52_ExportAndImport(t *testing.T) {
 		_, err := h.producer().GetSubmissionReport(ctx, &conservationv1.GetSubmissionReportRequest{Name: deposit.GetName()})
 		return err == nil
 	})
+	stated := func() int64 {
+		l, err := logOf.GetLog(ctx, &conservationv1.GetLogRequest{})
+		require.NoError(t, err)
+		return l.GetSize()
+	}
+	size := stated()
+	addUnits(t, h.DB("conservation"), "beta", 1) // the report shows the log as it was before
+	h.await(t, "the log goes on", func() bool { return stated() > size })
 	e, err := api.CreateExport(ctx, &conservationv1.CreateExportRequest{Parent: "tenants/acme"})
 	require.NoError(t, err)
 	h.await(t, "put together", func() bool {
@@ -174,9 +182,12 @@ func wholeExport(t testing.TB, files map[string][]byte) {
 		}
 	}
 	require.NotZero(t, reports)
+	require.NotEmpty(t, files[exportGrowth], "the reports show the log as it was before")
+	l.Growth(exportGrowth, bytes.NewReader(files[exportGrowth]))
 	l.End()
 	require.Empty(t, l.Problems)
 	require.Empty(t, l.Unshown)
+	require.Contains(t, strings.Join(l.Holds, "\n"), "other sizes that receipts and reports show")
 	require.GreaterOrEqual(t, bytes.Count(files[exportLeaves], []byte("\n")), 5, "four documents and a package")
 }
 

@@ -41,6 +41,7 @@ const (
 	exportKey      = "data/log.key"
 	exportLeaves   = "data/log/leaves.jsonl"
 	exportLast     = "data/log/last.tlog-proof"
+	exportGrowth   = "data/log/growth.jsonl"
 	exportUnits    = "data/units.jsonl"
 )
 
@@ -99,6 +100,7 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 	}
 	e.indexed()
 	if l := e.ledger; l != nil {
+		e.growth()
 		l.End()
 		e.report.Problems, e.report.Unshown = append(e.report.Problems, l.Problems...), append(e.report.Unshown, l.Unshown...)
 		e.report.Holds = append(e.report.Holds, l.Holds...)
@@ -129,6 +131,19 @@ func (e *exported) log() {
 			_ = list.Close()
 		}
 	}
+}
+
+// growth reads what links the other sizes of the log that were shown with the last.
+func (e *exported) growth() {
+	if !e.listed[exportGrowth] {
+		return
+	}
+	list, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportGrowth)))
+	if err != nil {
+		return // said
+	}
+	defer list.Close()
+	e.ledger.Growth(exportGrowth, list)
 }
 
 func sortedKeys(m map[string]bool) []string {

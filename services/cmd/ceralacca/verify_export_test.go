@@ -95,6 +95,20 @@ func (s *shelf) add(owner, kind string, objects []tlog.Hash, note string) {
 	s.entries, s.named[owner] = append(s.entries, e), append(s.named[owner], e)
 }
 
+// fork is a log of the same leaves that goes on by itself.
+func (s *shelf) fork() *shelf {
+	f := *s
+	f.store, f.tails, f.entries, f.named = s.store.Clone(), map[string]*tlog.Tail{}, slices.Clone(s.entries), map[string][]tlog.Entry{}
+	for owner, tail := range s.tails {
+		own := *tail
+		f.tails[owner], f.named[owner] = &own, slices.Clone(s.named[owner])
+	}
+	var err error
+	f.log, err = tlog.Open(context.Background(), f.store, s.tree)
+	require.NoError(s.t, err)
+	return &f
+}
+
 func (s *shelf) note(tree tlog.Tree) []byte {
 	note, err := tlog.Checkpoint{Origin: "log.test", Tree: tree}.Sign(s.signer)
 	require.NoError(s.t, err)
@@ -260,4 +274,71 @@ func TestExportAsAWhole(t *testing.T) {
 	}
 	got := command(t, "", "conserve", "verify", s.write(s.files()), "--log-key", s.key, "--quorum", "1")
 	require.Equal(t, exitRefused, got.code, "no witness cosigned the receipts: "+got.out)
+}
+
+// TestExportLinksItsCheckpoints: two histories that differ in the leaves of others alone, at a size that nothing but a report shows, are told by the
+// proofs that an export brings of each size; without them nothing is called good.
+func TestExportLinksItsCheckpoints(t *testing.T) {
+	ctx, s := context.Background(), openShelf(t)
+	others := func(s *shelf, name string, to int64) {
+		for n := int64(len(s.entries)); n < to; n++ {
+			objects, note := custody.UnitObjects(fmt.Sprint(name, n), [][32]byte{{byte(n)}})
+			s.add("beta", custody.Taken, objects, note)
+		}
+		var err error
+		s.tree, err = s.log.Commit(ctx)
+		require.NoError(t, err)
+	}
+	require.Less(t, s.tree.Size, int64(16), "the leaves of acme lie before those that differ")
+	others(s, "u", 20)
+	f := s.fork()
+	others(s, "u", 21)
+	before, signed := s.tree, map[bool][2][]byte{}
+	p7m, stamp := s.rdv(s.w, s.named["acme"][0])
+	signed[false] = [2][]byte{p7m, stamp}
+	others(f, "v", 21)
+	p7m, stamp = f.rdv(s.w, f.named["acme"][0])
+	signed[true] = [2][]byte{p7m, stamp}
+	require.NotEqual(t, before, f.tree)
+	others(s, "u", 30)
+	proof, err := tlog.Consistency(ctx, s.store, before.Size, s.tree)
+	require.NoError(t, err)
+	line := func(size int64) string {
+		var out bytes.Buffer
+		require.NoError(t, custody.WriteGrowth(&out, size, proof))
+		return out.String()
+	}
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	given, err := os.ReadFile("testdata/inspect/roots.pem")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(roots, append(given, s.w.authority.CertPEM()...), 0o600))
+	for name, c := range map[string]struct {
+		forked bool
+		growth string
+		code   int
+		says   string
+	}{
+		"proven":                      {false, line(21), exitOK, "the log of 30 entries grew out of what it was at 1 other sizes"},
+		"proven, and one more":        {false, line(20) + line(21), exitOK, "grew out of what it was at 1 other sizes"},
+		"of before":                   {false, "", exitUsage, "that the log of 21 entries is one history with the one of 30"},
+		"forked":                      {true, line(21), exitRefused, custody.LogUnproven},
+		"forked, and of before":       {true, "", exitUsage, "that the log of 21 entries is one history with the one of 30"},
+		"forked, and not told of":     {true, line(20), exitUsage, "that the log of 21 entries is one history with the one of 30"},
+		"another proof":               {false, `{"size":21,"proof":[]}` + "\n", exitRefused, custody.LogUnproven},
+		"no line":                     {false, "x\n", exitRefused, custody.LogUnproven},
+		"in no order":                 {false, line(21) + line(20), exitRefused, custody.LogUnproven},
+		"of more than there is":       {false, line(31), exitRefused, custody.LogUnproven},
+		"longer than any line may be": {false, strings.Repeat(" ", 1<<20) + line(21), exitRefused, custody.LogUnproven},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := s.files()
+			files["data/rdv/1.xml.p7m"], files["data/rdv/1.xml.p7m.tsr"] = signed[c.forked][0], signed[c.forked][1]
+			if c.growth != "" {
+				files[exportGrowth] = []byte(c.growth)
+			}
+			got := command(t, "", "conserve", "verify", s.write(files), "--log-key", s.key, "--roots", roots)
+			require.Equal(t, c.code, got.code, got.out+got.errOut)
+			require.Contains(t, got.out, c.says)
+		})
+	}
 }

@@ -66,17 +66,22 @@ func (l *Ledger) Package(p *Package, receipts []Receipt) {
 	part.contents(in, facts)
 	l.Problems, l.Unshown = append(l.Problems, part.Problems...), append(l.Unshown, part.Unshown...)
 	for _, f := range facts {
-		l.seenIn(&l.grove, f)
-		if l.chain != nil {
-			if l.stands(claimed{statedLeaf{f.leaf.Tenant, f.leaf.Seq, f.hash}, f.name}) {
-				l.placed(f)
-			}
-			continue
-		}
-		slim := *f.leaf // of a large archive there are many
-		slim.Objects, f.proof, f.leaf = nil, nil, &slim
-		l.facts = append(l.facts, f)
+		l.proven(f)
 	}
+}
+
+// proven takes a leaf that a receipt proved for one of the owner's.
+func (l *Ledger) proven(f fact) {
+	l.seenIn(&l.grove, f)
+	if l.chain != nil {
+		if l.stands(claimed{statedLeaf{f.leaf.Tenant, f.leaf.Seq, f.hash}, f.name}) {
+			l.placed(f)
+		}
+		return
+	}
+	slim := *f.leaf // of a large archive there are many
+	slim.Objects, f.proof, f.leaf = nil, nil, &slim
+	l.facts = append(l.facts, f)
 }
 
 // Handed notes a package that was handed over, whatever else is known of it.
@@ -87,7 +92,7 @@ func (l *Ledger) Destroyed(id string) { l.gone[subject("package", id)] = struct{
 
 // Submission judges a report of what was taken in charge as VerifySubmission does, and takes its leaves for those of the same owner.
 func (l *Ledger) Submission(name string, raw []byte) {
-	part, leaves, err := verifySubmission(raw, l.policy, l.stamps)
+	part, got, err := verifySubmission(raw, l.policy, l.stamps)
 	if err != nil {
 		l.bad(SubmissionInvalid, name, "%v", err)
 		return
@@ -98,8 +103,13 @@ func (l *Ledger) Submission(name string, raw []byte) {
 	for _, u := range part.Unshown {
 		l.Unshown = append(l.Unshown, name+": "+u)
 	}
-	for _, e := range leaves {
-		if c := (claimed{e, name}); l.chain == nil {
+	if got == nil {
+		return
+	}
+	got.last.name = name
+	l.proven(got.last)
+	for i, leaf := range got.leaves[:len(got.leaves)-1] {
+		if c := (claimed{statedLeaf{leaf.Tenant, leaf.Seq, tlog.LeafHash(got.entries[i])}, name}); l.chain == nil {
 			l.reports = append(l.reports, c)
 		} else {
 			l.stands(c)
@@ -255,10 +265,7 @@ func (l *Ledger) End() {
 // proves it.
 func (l *Ledger) whole() {
 	l.inOrder(l.listed)
-	l.grove.link()
-	for _, c := range l.grove.broken {
-		l.bad(LogForked, c.larger.name, "%s", c)
-	}
+	l.unlinked(l.grove.link())
 	if l.from > 1 {
 		l.Unshown = append(l.Unshown, "the owner's leaves "+gaps([]uint64{l.from})+": the list of leaves begins after them")
 	}
@@ -348,11 +355,4 @@ type statedLeaf struct {
 	owner [32]byte
 	seq   uint64
 	hash  tlog.Hash
-}
-
-func statedLeaves(leaves []*tlog.Leaf, entries [][]byte) (list []statedLeaf) {
-	for i, leaf := range leaves {
-		list = append(list, statedLeaf{leaf.Tenant, leaf.Seq, tlog.LeafHash(entries[i])})
-	}
-	return list
 }

@@ -23,7 +23,8 @@ type grove struct {
 	first  map[node]*shownTree  // the tree that showed a subtree first
 	broken []contradiction
 	grew   []growth
-	coarse bool // of many nodes only those of large subtrees are kept: what links the trees is shown otherwise
+	proven map[int64]bool // by proofs between these sizes and the largest: whether they hold
+	coarse bool           // of many nodes only those of large subtrees are kept: what links the trees is shown otherwise
 	kept   int
 }
 
@@ -176,7 +177,7 @@ func (g *grove) link() map[int64]bool {
 			switch {
 			case ok && root != t.Root:
 				g.contradicted(t, largest)
-			case ok || g.grown(t, linked):
+			case ok || g.proven[size] || g.grown(t, linked):
 				join(t)
 				again = true
 			}

@@ -46,6 +46,30 @@ func IsSubmission(raw []byte) bool {
 	return len(raw) <= largestSubmission && bytes.HasPrefix(raw, []byte("<?xml ")) && bytes.Contains(raw[:min(len(raw), 512)], []byte("<RapportoDiVersamento "))
 }
 
+// SubmissionSize is the size at which the proof of a report shows the log; 0: it has no proof. Nothing is judged.
+func SubmissionSize(raw []byte) (int64, error) {
+	var s submissionXML
+	err := xml.Unmarshal(raw, &s)
+	if err != nil {
+		return 0, fmt.Errorf("custody: report: %w", err)
+	}
+	if s.Log == nil {
+		return 0, nil
+	}
+	receipt, err := tlog.ParseReceipt([]byte(s.Log.Proof))
+	if err != nil {
+		return 0, err
+	}
+	return receipt.Size()
+}
+
+// submitted is what a report proves: leaves that follow each other, the last of them by its place in the log.
+type submitted struct {
+	leaves  []*tlog.Leaf
+	entries [][]byte
+	last    fact
+}
+
 // VerifySubmission judges the content of a report by the log alone: that its last leaf is in the log, that the leaves follow each
 // other, each naming the one before, and that each unit with its files is what its leaf names, neither more nor less. Whose signature and time stamp the
 // report carries is for who reads them. Errors: what is no report.
@@ -54,8 +78,8 @@ func VerifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 	return r, err
 }
 
-// verifySubmission gives the leaves of a report that holds too.
-func verifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, []statedLeaf, error) {
+// verifySubmission gives what a report that holds proves too.
+func verifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (*Report, *submitted, error) {
 	if len(raw) > largestSubmission {
 		return nil, nil, fmt.Errorf("custody: a report of %d bytes, the limit is %d", len(raw), largestSubmission)
 	}
@@ -79,11 +103,12 @@ func verifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 		r.Unshown = append(r.Unshown, "the report has no proof: it was made where no log was kept")
 		return r, nil, nil
 	}
-	leaves, entries, err := s.leaves(policy, stamps)
+	got, err := s.leaves(policy, stamps)
 	if err != nil {
 		r.bad(SubmissionInvalid, s.Name, "%v", err)
 		return r, nil, nil
 	}
+	leaves := got.leaves
 	former := s.units(r, leaves)
 	if len(r.Problems) > 0 {
 		return r, nil, nil
@@ -92,7 +117,7 @@ func verifySubmission(raw []byte, policy tlog.Policy, stamps tlog.StampPolicy) (
 		r.holds("%s: its leaf also names the metadata that it had then, which were made anew when a later receipt joined it; the report was written after that and does not list them", unit)
 	}
 	r.holds("the report: %d documents of %d leaves, numbers %d to %d of their owner, which are in the log", len(s.Units), len(leaves), leaves[0].Seq, leaves[len(leaves)-1].Seq)
-	return r, statedLeaves(leaves, entries), nil
+	return r, got, nil
 }
 
 // units holds each unit against its leaf, and gives those of which the former metadata are not listed.
@@ -127,46 +152,48 @@ func (s *submissionXML) units(r *Report, leaves []*tlog.Leaf) (former []string) 
 }
 
 // leaves gives the leaves of a report, the last of which the log proves and the others by it.
-func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) (leaves []*tlog.Leaf, entries [][]byte, err error) {
+func (s *submissionXML) leaves(policy tlog.Policy, stamps tlog.StampPolicy) (*submitted, error) {
 	receipt, err := tlog.ParseReceipt([]byte(s.Log.Proof))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ev, err := receipt.Verify(nil, policy, stamps)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	entries = [][]byte{ev.Entry.Data}
+	var leaves []*tlog.Leaf
+	entries := [][]byte{ev.Entry.Data}
 	if len(s.Log.Leaves) > 0 {
 		entries = nil
 	}
 	for _, text := range s.Log.Leaves {
 		entry, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
-			return nil, nil, fmt.Errorf("a leaf is no base64: %w", err)
+			return nil, fmt.Errorf("a leaf is no base64: %w", err)
 		}
 		entries = append(entries, entry)
 	}
 	if !bytes.Equal(entries[len(entries)-1], ev.Entry.Data) {
-		return nil, nil, errors.New("the last leaf is not the one that is proven")
+		return nil, errors.New("the last leaf is not the one that is proven")
 	}
 	for i, entry := range entries {
 		leaf, err := tlog.ParseLeaf(entry)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if i > 0 && (leaf.Seq != leaves[i-1].Seq+1 || leaf.Tenant != leaves[i-1].Tenant || leaf.Prev != tlog.LeafHash(entries[i-1])) {
-			return nil, nil, fmt.Errorf("leaf %d does not follow leaf %d", leaf.Seq, leaves[i-1].Seq)
+			return nil, fmt.Errorf("leaf %d does not follow leaf %d", leaf.Seq, leaves[i-1].Seq)
 		}
 		leaves = append(leaves, leaf)
 	}
 	if last := leaves[len(leaves)-1].Seq; s.Log.Sequence != 0 && s.Log.Sequence != last {
-		return nil, nil, fmt.Errorf("it says that its proof is of number %d, and it is of %d", s.Log.Sequence, last)
+		return nil, fmt.Errorf("it says that its proof is of number %d, and it is of %d", s.Log.Sequence, last)
 	}
 	if s.Log.Origin != "" && s.Log.Origin != policy.Origin {
-		return nil, nil, fmt.Errorf("it says that its proof is of the log %q, and it is of %q", s.Log.Origin, policy.Origin)
+		return nil, fmt.Errorf("it says that its proof is of the log %q, and it is of %q", s.Log.Origin, policy.Origin)
 	}
-	return leaves, entries, nil
+	last := fact{leaf: leaves[len(leaves)-1], index: ev.Entry.Index, hash: tlog.LeafHash(ev.Entry.Data), proof: receipt.Proof, tree: ev.Checkpoint.Tree, stamped: ev.Stamped}
+	return &submitted{leaves, entries, last}, nil
 }
 
 // stated says why a leaf does not tell of a unit with these files and no others. lacks: of what the leaf names only the unit's metadata are

@@ -120,6 +120,16 @@ func (r *Receipt) parseExtra(b64 string) error {
 	return nil
 }
 
+// Size is how many entries its checkpoint says that the log has; nothing is verified.
+func (r *Receipt) Size() (int64, error) {
+	text, _, err := sigLines(r.Checkpoint)
+	if err != nil {
+		return 0, err
+	}
+	c, err := ParseText(text)
+	return c.Size, err
+}
+
 // StampPolicy is whom to believe about time.
 type StampPolicy struct {
 	Required      bool           // a receipt without a stamp is refused

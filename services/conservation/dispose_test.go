@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -188,6 +189,24 @@ func TestDisposal(t *testing.T) {
 	require.NotContains(t, string(rdv.GetContent()), "Zappaterra")
 	require.NotContains(t, string(rdv.GetContent()), head.GetKey(), "nor does it keep the producer's key")
 	h.completed(t, one, d.GetName(), before)
+	h.disposalExported(t, d.GetName())
+}
+
+// disposalExported: an export brings the report of a destruction with the proof that the log states it.
+func (h *house) disposalExported(t *testing.T, name string) {
+	t.Helper()
+	api := conservationv1.NewTransferServiceClient(h.DialKey("conservation", h.Key(auth.Caller{Role: auth.RoleTenant, Tenant: "acme", Scopes: []string{"archive.read"}})))
+	export := h.exported(t, api)
+	file := func(path string) []byte { return fetch(t, api, export, path, 0, 1<<20) }
+	proof, err := tlog.ParseReceipt(file(exportStatements + lastOf(name) + ".tlog-proof"))
+	require.NoError(t, err)
+	signer, err := tlog.NewSigner(origin, logSeed())
+	require.NoError(t, err)
+	in := custody.Input{Receipts: []custody.Receipt{{Name: "proof", Receipt: proof}}, Policy: tlog.Policy{Origin: origin, LogKeys: []*tlog.Verifier{&signer.Verifier}}}
+	r, _, err := custody.VerifyReport(in, sha256.Sum256(file("data/disposals/"+lastOf(name)+".json.p7m")))
+	require.NoError(t, err)
+	require.Empty(t, r.Problems)
+	require.Contains(t, strings.Join(r.Holds, "\n"), "the signed report is leaf")
 }
 
 // completed: once the backups are said to be clean the disposal is complete, of which an event told what was destroyed; what is left names

@@ -451,6 +451,9 @@ func (b *exporter) reports(ctx context.Context) error {
 	}
 	for _, d := range disposals {
 		err = b.object(ctx, "data/disposals/"+d.ID.String()+".json.p7m", *d.ReportID)
+		if err == nil {
+			err = b.statement(ctx, d.ID, *d.ReportID)
+		}
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/conservation/internal/db"
@@ -21,6 +22,9 @@ import (
 
 // exportGrowth has the proofs that the log of the last checkpoint grew out of what it was at each other size that the export shows.
 const exportGrowth = "data/log/growth.jsonl"
+
+// exportStatements has the proofs of reports of destructions. They are not beside the reports, where tools of before take each file for a report.
+const exportStatements = "data/log/disposals/"
 
 // growthPage is how many proofs are made in one transaction.
 const growthPage = 1000
@@ -137,4 +141,17 @@ func (b *exporter) provenInReport(p7m []byte) error {
 		b.sizes[size] = true
 	}
 	return err
+}
+
+// statement writes the proof that the log states the report of a destruction, with the time stamp at which its signer is judged.
+func (b *exporter) statement(ctx context.Context, disposal, report uuid.UUID) error {
+	if b.s.book == nil {
+		return nil
+	}
+	r, err := evidence{s: b.s}.receipt(ctx, b.row.TenantID, "", report, 0, false, func(context.Context, *db.Queries) error { return nil })
+	if err != nil {
+		return err
+	}
+	b.sizes[r.GetCheckpointSize()] = true
+	return b.content(ctx, exportStatements+disposal.String()+".tlog-proof", r.GetReceipt())
 }

@@ -168,6 +168,10 @@ func wholeExport(t testing.TB, files map[string][]byte) {
 	l, err := custody.NewLedger(tlog.Policy{Origin: v.Name(), LogKeys: []*tlog.Verifier{v}}, tlog.StampPolicy{})
 	require.NoError(t, err)
 	l.Checkpoint(exportPoint, files[exportPoint])
+	waiting, err := custody.ReadWaiting(files["data/waiting/0001.zip"])
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	l.Waiting("data/waiting/0001.zip", waiting)
 	l.Chain(exportLeaves, bytes.NewReader(files[exportLeaves]), files[exportLast])
 	reports := 0
 	for name, content := range files {
@@ -188,6 +192,7 @@ func wholeExport(t testing.TB, files map[string][]byte) {
 	require.Empty(t, l.Problems)
 	require.Empty(t, l.Unshown)
 	require.Contains(t, strings.Join(l.Holds, "\n"), "other sizes that receipts and reports show")
+	require.Contains(t, strings.Join(l.Holds, "\n"), "1 documents that wait for their package have the files that their leaves name")
 	require.GreaterOrEqual(t, bytes.Count(files[exportLeaves], []byte("\n")), 5, "four documents and a package")
 }
 

@@ -43,6 +43,8 @@ const (
 	exportLast     = "data/log/last.tlog-proof"
 	exportGrowth   = "data/log/growth.jsonl"
 	exportUnits    = "data/units.jsonl"
+	exportWaiting  = "data/waiting/"
+	exportDeeds    = "data/log/disposals/" // proofs of reports of destructions
 )
 
 // besideData are the files that an export has beside its payload.
@@ -56,6 +58,8 @@ type exported struct {
 	report *custody.Report
 	listed map[string]bool
 	ledger *custody.Ledger // nil: no key of the log
+
+	waiting map[string]bool // documents that no package holds
 }
 
 func (e *exported) bad(code, what, format string, a ...any) {
@@ -65,7 +69,7 @@ func (e *exported) bad(code, what, format string, a ...any) {
 // verifyExport judges a folder that conserve export wrote: its manifest with signature and time stamp, every file, each package and report
 // by itself, and all that the log proves of them as one whole.
 func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key string, quorum int) error {
-	e := &exported{c: c, dir: dir, i: i, report: &custody.Report{}, listed: map[string]bool{}}
+	e := &exported{c: c, dir: dir, i: i, report: &custody.Report{}, listed: map[string]bool{}, waiting: map[string]bool{}}
 	e.manifest()
 	e.tags()
 	e.inserted()
@@ -83,6 +87,7 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 			return err
 		}
 	}
+	e.waits()
 	if e.ledger != nil {
 		e.log()
 	}
@@ -314,36 +319,6 @@ func (e *exported) submission(name string) {
 	}
 }
 
-// disposal notes which packages a signed report says to be destroyed.
-func (e *exported) disposal(name string) {
-	raw, err := e.read(name)
-	if err != nil {
-		return // said
-	}
-	sd, judged, err := cades.Verify(raw, cades.VerifyOptions{}) // at what time its signer was to be judged is not in the export
-	if err == nil {
-		err = judged.Err()
-	}
-	var said struct {
-		Packages []struct {
-			Package string     `json:"package"`
-			Erased  *time.Time `json:"erased"`
-		} `json:"packages"`
-	}
-	if err == nil {
-		err = json.Unmarshal(sd.Content(), &said)
-	}
-	if err != nil {
-		e.bad(custody.ReportInvalid, name, "%v", err)
-		return
-	}
-	for _, p := range said.Packages {
-		if e.ledger != nil && p.Erased != nil {
-			e.ledger.Destroyed(last(p.Package))
-		}
-	}
-}
-
 // indexed looks for the packages that the index of all documents names.
 func (e *exported) indexed() {
 	if !e.listed[exportUnits] {
@@ -358,6 +333,7 @@ func (e *exported) indexed() {
 	for d := json.NewDecoder(f); ; {
 		var line struct {
 			Package string `json:"package"`
+			Unit    string `json:"unit"`
 		}
 		err := d.Decode(&line)
 		if errors.Is(err, io.EOF) {
@@ -366,6 +342,9 @@ func (e *exported) indexed() {
 		if err != nil {
 			e.bad(exportUnreadable, exportUnits, "%v", err)
 			return
+		}
+		if line.Package == "" && line.Unit != "" && !e.waiting[line.Unit] {
+			e.bad(exportMissing, exportWaiting, "the index of all documents names %.200q as one that waits for its package, and it is not there", line.Unit)
 		}
 		name := "data/packages/" + line.Package + ".zip"
 		if line.Package != "" && !e.listed[name] && !said[name] {

@@ -342,3 +342,123 @@ func TestExportLinksItsCheckpoints(t *testing.T) {
 		})
 	}
 }
+
+// TestExportOfDestructions: the report of a destruction, by which a package may be missing, is what the log states, and was signed by who could then.
+func TestExportOfDestructions(t *testing.T) {
+	s := openShelf(t)
+	stranger := openWorkshop(t, s.w)
+	second := s.packs[1].ID
+	content := fmt.Appendf(nil, `{"report":"scarto","disposal":"tenants/acme/disposals/1","packages":[{"package":"tenants/acme/packages/%s","erased":"2026-01-02T03:04:05Z"}]}`, second)
+	reports := map[bool][]byte{true: s.w.sign(content), false: stranger.sign(content)}
+	leaves := map[bool]tlog.Entry{}
+	for _, own := range []bool{true, false} {
+		s.add("acme", custody.Reported, custody.ReportObjects("1", sha256.Sum256(reports[own])), "")
+		leaves[own] = s.entries[len(s.entries)-1]
+	}
+	var err error
+	s.tree, err = s.log.Commit(context.Background())
+	require.NoError(t, err)
+	text, _, _ := bytes.Cut(s.note(s.tree), []byte("\n\n"))
+	proof := func(e tlog.Entry, stamp []byte) []byte {
+		r, err := tlog.ParseReceipt(s.proof(e))
+		require.NoError(t, err)
+		r.Stamp = stamp
+		raw, err := r.Marshal()
+		require.NoError(t, err)
+		return raw
+	}
+	stamp, other := s.w.stamp(append(bytes.Clone(text), '\n')), s.w.stamp([]byte("another"))
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	given, err := os.ReadFile("testdata/inspect/roots.pem")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(roots, append(given, s.w.authority.CertPEM()...), 0o600))
+	for name, c := range map[string]struct {
+		report []byte
+		proof  []byte
+		years  int
+		code   int
+		says   string
+	}{
+		"stated and stamped":                       {reports[true], proof(leaves[true], stamp), 0, exitOK, "are all there"},
+		"its certificate has ended since":          {reports[true], proof(leaves[true], stamp), 20, exitOK, "are all there"},
+		"stated":                                   {reports[true], proof(leaves[true], nil), 0, exitOK, "are all there"},
+		"stated, and its certificate has ended":    {reports[true], proof(leaves[true], nil), 20, exitUsage, "who signed it"},
+		"of before":                                {reports[true], nil, 0, exitUsage, "that the log states it"},
+		"of before, and its certificate has ended": {reports[true], nil, 20, exitUsage, "who signed it"},
+		"a stranger's":                             {reports[false], proof(leaves[true], stamp), 0, exitRefused, custody.ReceiptElsewhere},
+		"a stranger's, and stated":                 {reports[false], proof(leaves[false], stamp), 0, exitRefused, custody.ReportInvalid},
+		"with the proof of a package":              {reports[true], proof(s.named["acme"][0], stamp), 0, exitRefused, custody.ReceiptElsewhere},
+		"with another's stamp":                     {reports[true], proof(leaves[true], other), 0, exitRefused, custody.ReceiptInvalid},
+		"with a proof that is none":                {reports[true], []byte("x"), 0, exitRefused, custody.ReceiptInvalid},
+		"changed":                                  {append(bytes.Clone(reports[true]), 0), proof(leaves[true], stamp), 0, exitRefused, custody.ReceiptElsewhere},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := s.files()
+			delete(files, "data/packages/"+second+".zip")
+			delete(files, "data/receipts/"+second+".zip")
+			files[exportUnits] = fmt.Appendf(nil, "{\"package\":%q}\n", s.packs[0].ID)
+			files["data/disposals/1.json.p7m"] = c.report
+			if c.proof != nil {
+				files["data/log/disposals/1.tlog-proof"] = c.proof
+			}
+			got := later(day.AddDate(c.years, 0, 0), "conserve", "verify", s.write(files), "--log-key", s.key, "--roots", roots)
+			require.Equal(t, c.code, got.code, got.out+got.errOut)
+			require.Contains(t, got.out, c.says)
+		})
+	}
+}
+
+// TestExportOfWaiting: documents that no package held yet are what was taken in charge.
+func TestExportOfWaiting(t *testing.T) {
+	s := openShelf(t)
+	const id, late = "0199d2f0-0000-7000-8000-00000000cafe", "0199d2f0-0000-7000-8000-00000000d00d"
+	document, metadata, receipt := []byte("Egregio dottore"), []byte("<m/>"), []byte("<r/>")
+	leaf := func(kind, unit string, files ...[]byte) {
+		var sums [][32]byte
+		for _, f := range files {
+			sums = append(sums, sha256.Sum256(f))
+		}
+		objects, note := custody.UnitObjects(unit, sums)
+		s.add("acme", kind, objects, note)
+	}
+	leaf(custody.Taken, id, document, metadata)
+	leaf(custody.Taken, late, document, metadata)
+	leaf(custody.Extended, late, document, receipt, metadata)
+	var err error
+	s.tree, err = s.log.Commit(context.Background())
+	require.NoError(t, err)
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	given, err := os.ReadFile("testdata/inspect/roots.pem")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(roots, append(given, s.w.authority.CertPEM()...), 0o600))
+	for name, c := range map[string]struct {
+		change func(files map[string][]byte)
+		code   int
+		says   string
+	}{
+		"as it was taken":        {func(map[string][]byte) {}, exitOK, "2 documents that wait for their package have the files that their leaves name"},
+		"changed":                {func(f map[string][]byte) { f[id+"/00.txt"] = []byte("Egregia dottoressa") }, exitRefused, custody.UnitChanged},
+		"its files change place": {func(f map[string][]byte) { f[id+"/00.txt"], f[id+"/01.xml"] = metadata, document }, exitRefused, custody.UnitChanged},
+		"a file is missing":      {func(f map[string][]byte) { delete(f, id+"/01.xml") }, exitRefused, custody.UnitChanged},
+		"a file more":            {func(f map[string][]byte) { f[id+"/02.xml"] = receipt }, exitRefused, custody.UnitChanged},
+		"as before it was extended": {func(f map[string][]byte) {
+			f[late+"/01.xml"] = metadata
+			delete(f, late+"/02.xml")
+		}, exitUsage, "as it was before"},
+		"it is missing":           {func(f map[string][]byte) { delete(f, id+"/00.txt"); delete(f, id+"/01.xml") }, exitRefused, exportMissing},
+		"one that nothing states": {func(f map[string][]byte) { f["0199d2f0-0000-7000-8000-0000000000ff/00.txt"] = document }, exitUsage, "no leaf here names its files"},
+		"no number":               {func(f map[string][]byte) { f[id+"/x.txt"] = document }, exitRefused, exportUnreadable},
+		"two spellings":           {func(f map[string][]byte) { f[id+"/0.txt"] = document }, exitRefused, exportUnreadable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inside := map[string][]byte{id + "/00.txt": document, id + "/01.xml": metadata, late + "/00.txt": document, late + "/01.xml": receipt, late + "/02.xml": metadata, "units.jsonl": []byte("{}\n")}
+			c.change(inside)
+			files := s.files()
+			files["data/waiting/0001.zip"] = zipped(t, inside)
+			files[exportUnits] = append(files[exportUnits], fmt.Appendf(nil, "{\"unit\":%q}\n{\"unit\":%q}\n", id, late)...)
+			got := command(t, "", "conserve", "verify", s.write(files), "--log-key", s.key, "--roots", roots)
+			require.Equal(t, c.code, got.code, got.out+got.errOut)
+			require.Contains(t, got.out, c.says)
+		})
+	}
+}

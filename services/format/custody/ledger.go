@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"ceralacca.dev/services/format/tlog"
 )
@@ -36,6 +37,8 @@ type Ledger struct {
 	listed string      // name of the list
 	owner  [32]byte
 	sealed []sealedLeaf
+
+	waiters map[tlog.Hash]*waiter // by their subject
 }
 
 // claimed is a leaf that a file proves.
@@ -55,7 +58,7 @@ func NewLedger(policy tlog.Policy, stamps tlog.StampPolicy) (*Ledger, error) {
 	if _, err := tlog.OpenCheckpoint(nil, policy); err != nil && !errors.Is(err, tlog.ErrNote) {
 		return nil, err
 	}
-	return &Ledger{policy: policy, stamps: stamps, shown: map[tlog.Hash]struct{}{}, gone: map[tlog.Hash]struct{}{}}, nil
+	return &Ledger{policy: policy, stamps: stamps, shown: map[tlog.Hash]struct{}{}, gone: map[tlog.Hash]struct{}{}, waiters: map[tlog.Hash]*waiter{}}, nil
 }
 
 // Package judges a package by its receipts, of which each unit has to have one.
@@ -82,6 +85,23 @@ func (l *Ledger) proven(f fact) {
 	slim := *f.leaf // of a large archive there are many
 	slim.Objects, f.proof, f.leaf = nil, nil, &slim
 	l.facts = append(l.facts, f)
+}
+
+// Reported judges a signed report by the proof of its leaf, and gives when the log that has it was stamped; zero: it was not, or the proof is
+// worth nothing.
+func (l *Ledger) Reported(given Receipt, signed [32]byte) (stamped time.Time) {
+	part := &Report{}
+	facts := part.facts(Input{Receipts: []Receipt{given}, Policy: l.policy, Stamps: l.stamps})
+	l.Problems = append(l.Problems, part.Problems...)
+	for _, f := range facts {
+		if f.leaf.Type != Reported || len(f.leaf.Objects) != 2 || f.leaf.Objects[1] != signed {
+			l.bad(ReceiptElsewhere, f.name, "it is not of this report: the report was changed, or the proof is of something else")
+			continue
+		}
+		l.proven(f)
+		stamped = f.stamped
+	}
+	return stamped
 }
 
 // Handed notes a package that was handed over, whatever else is known of it.
@@ -209,6 +229,7 @@ func (l *Ledger) chained(list io.Reader, proof []byte) error {
 		if leaf.Type == Sealed && len(leaf.Objects) > 0 {
 			l.sealed = append(l.sealed, sealedLeaf{leaf.Seq, leaf.Objects[0]})
 		}
+		l.waits(leaf)
 		l.chain = append(l.chain, tlog.LeafHash(lines.Bytes()))
 		last = append(last[:0], lines.Bytes()...)
 	}
@@ -237,6 +258,7 @@ func (l *Ledger) chained(list io.Reader, proof []byte) error {
 
 // End says what all of it is together.
 func (l *Ledger) End() {
+	l.waited()
 	if l.chain != nil {
 		l.whole()
 		return

@@ -23,9 +23,12 @@ const (
 )
 
 // sequencer is woken after each commit of this process.
-type sequencer struct{ wake chan struct{} }
+type sequencer struct {
+	wake chan struct{}
+	poll time.Duration
+}
 
-func newSequencer() sequencer { return sequencer{wake: make(chan struct{}, 1)} }
+func newSequencer() sequencer { return sequencer{make(chan struct{}, 1), sequencePoll} }
 
 func (q sequencer) kick() {
 	select {
@@ -36,7 +39,7 @@ func (q sequencer) kick() {
 
 // sequence gives positions until ctx ends. A database that is away is waited for.
 func (s *Service) sequence(ctx context.Context) error {
-	poll := time.NewTicker(sequencePoll)
+	poll := time.NewTicker(s.sequencer.poll)
 	defer poll.Stop()
 	for {
 		select {

@@ -99,6 +99,7 @@ func startBeating(t testing.TB, heartbeat time.Duration) *world {
 	w := &world{t: t, n: n}
 	target := run.Target{Name: "invoice", Start: func(_ context.Context, h *run.Host) error {
 		w.s = newService(h, Config{CompanyTTL: time.Minute, Heartbeat: heartbeat})
+		w.s.sequencer.poll = max(w.s.sequencer.poll, heartbeat) // who is told so rarely that all is well is to be told of the rest by wakes
 		w.s.register(h)
 		return nil
 	}}

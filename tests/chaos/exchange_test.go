@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type trouble struct {
 	faults []client.Fault
 	flow   flow
 	// lost says that the answer to a call was lost after SdI took the file, so that a repeat under the same
-	// name is right when no receipt comes in time; due that none can come in time, so that it must be made.
+	// name is right when no receipt comes in time; due that none comes before it was made, so that it must be.
 	lost, due bool
 	// parked and unmatched are what is left for a person.
 	parked, unmatched int
@@ -40,11 +41,11 @@ var troubles = []trouble{
 	{name: "the connection is cut before the file is taken", flow: private, faults: faults(2, client.FaultCutBefore, "")},
 	{name: "the connection is cut after the file was taken", flow: private, faults: faults(2, client.FaultCutAfterAccept, ""), lost: true},
 	{name: "the connection is cut after the file was taken and receipts are late", flow: private,
-		faults: append(faults(1, client.FaultCutAfterAccept, ""), late(1, 6000)...), lost: true, due: true},
+		faults: append(faults(1, client.FaultCutAfterAccept, ""), faults(1, client.FaultDrop, "RC")...), lost: true, due: true},
 	{name: "EI02 for a file that was not taken", flow: private, faults: faults(2, client.FaultEI02, "")},
 	{name: "EI02 for a file that was taken", flow: private, faults: faults(2, client.FaultEI02Accepted, ""), lost: true},
 	{name: "EI02 for a file that was taken and receipts are late", flow: private,
-		faults: append(faults(1, client.FaultEI02Accepted, ""), late(1, 6000)...), lost: true, due: true},
+		faults: append(faults(1, client.FaultEI02Accepted, ""), faults(1, client.FaultDrop, "RC")...), lost: true, due: true},
 	{name: "HTTP 503", flow: private, faults: faults(3, client.FaultHTTP503, "")},
 	{name: "a SOAP fault", flow: private, faults: faults(2, client.FaultSOAP, "")},
 	{name: "no answer in time", flow: private, faults: []client.Fault{{Kind: client.FaultDelay, Count: 1, DelayMS: 5500}}, lost: true},
@@ -89,6 +90,9 @@ func (s *scene) suffer(t *testing.T, tr trouble, left *leftovers) {
 	}
 	names := s.submitMany(t, tr.flow, n)
 	played := s.awaitPlayed(t)
+	if tr.due {
+		s.bringLate(t, before.RepeatedNames+n)
+	}
 	healthy := tr.flow
 	if healthy.format == public.format {
 		healthy = public
@@ -112,6 +116,27 @@ func (s *scene) suffer(t *testing.T, tr trouble, left *leftovers) {
 	left.repeats += repeats
 	left.parked += tr.parked
 	left.unmatched += tr.unmatched
+}
+
+// bringLate waits until so many names came to SdI more than once, and has SdI bring the receipts then that it has not brought.
+func (s *scene) bringLate(t *testing.T, repeats int) {
+	t.Helper()
+	for {
+		counts, err := s.p.Sandbox.Counts(s.ctx)
+		require.NoError(t, err)
+		if counts.RepeatedNames >= repeats {
+			break
+		}
+		require.NoError(t, s.ctx.Err(), "%d names were repeated", counts.RepeatedNames)
+		time.Sleep(20 * time.Millisecond)
+	}
+	page, err := s.p.Sandbox.Received(s.ctx, client.Query{Limit: 100_000})
+	require.NoError(t, err)
+	for _, file := range page.Files {
+		if slices.ContainsFunc(file.Receipts, func(r client.Receipt) bool { return r.Fault == client.FaultDrop && r.DeliveredAt == nil }) {
+			require.NoError(t, s.p.Sandbox.Resend(s.ctx, file.ID))
+		}
+	}
 }
 
 // awaitPlayed waits until every fault that was ordered has happened.

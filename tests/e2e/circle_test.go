@@ -26,7 +26,7 @@ const officeCode = "UFCERA"
 // that was sent, refuses it for a lawful cause, and the seller hears so from SdI.
 func TestFullCircle(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		seller, err := p.Onboard(ctx, 1)
 		require.NoError(t, err)

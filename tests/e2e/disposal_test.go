@@ -34,7 +34,7 @@ import (
 // begins in one of the last ten years.
 func TestDisposal(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		require.NoError(t, p.TrustCertifiedMail(ctx))
 		c, err := p.Onboard(ctx, 1)

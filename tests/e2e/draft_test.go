@@ -27,7 +27,7 @@ import (
 // has signed goes out as it is.
 func TestDraftToDelivery(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		c, err := p.Onboard(ctx, 1)
 		require.NoError(t, err)

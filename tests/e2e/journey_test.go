@@ -31,7 +31,7 @@ import (
 // TestJourney takes invoices through every outcome and checks what the customer can see and verify.
 func TestJourney(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		c, err := p.Onboard(ctx, 1)
 		require.NoError(t, err)
@@ -94,7 +94,7 @@ func subscribe(ctx context.Context, t *testing.T, c *harness.Customer) *harness.
 func checkDocuments(ctx context.Context, t *testing.T, c *harness.Customer, invoice *invoicev1.Invoice, receipts []string) {
 	t.Helper()
 	// What SdI says may be known before the signed file is: two services tell of them.
-	for !slices.ContainsFunc(invoice.GetDocuments(), func(d *invoicev1.Document) bool { return d.GetKind() == invoicev1.DocumentKind_DOCUMENT_KIND_SIGNED }) {
+	for !hasSigned(invoice) {
 		require.NoError(t, ctx.Err(), "%s has no signed file", invoice.GetName())
 		time.Sleep(20 * time.Millisecond)
 		var err error
@@ -118,6 +118,10 @@ func checkDocuments(ctx context.Context, t *testing.T, c *harness.Customer, invo
 	require.ElementsMatch(t, receipts, got)
 	content := openssl(t, signed, "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", "IN", "-CAfile", c.Platform.SdI.CAFile, "-purpose", "any")
 	require.True(t, bytes.Equal(original, content), "the signed file holds the original, byte for byte")
+}
+
+func hasSigned(invoice *invoicev1.Invoice) bool {
+	return slices.ContainsFunc(invoice.GetDocuments(), func(d *invoicev1.Document) bool { return d.GetKind() == invoicev1.DocumentKind_DOCUMENT_KIND_SIGNED })
 }
 
 // openssl runs a command with IN replaced by a file of the input, and returns what it prints.
@@ -254,7 +258,7 @@ func checkTimeline(ctx context.Context, t *testing.T, c *harness.Customer, invoi
 // TestRefusals sends what must be refused and looks that nothing was left behind.
 func TestRefusals(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		c, err := p.Onboard(ctx, 1)
 		require.NoError(t, err)
@@ -304,7 +308,7 @@ func TestRefusals(t *testing.T) {
 		require.Eventually(t, func() bool {
 			_, err := c.Invoices.ListInvoices(harness.As(ctx, key.GetSecret()), &invoicev1.ListInvoicesRequest{Parent: c.Company})
 			return status.Code(err) == codes.Unauthenticated
-		}, 20*time.Second, 100*time.Millisecond, "a revoked key")
+		}, time.Minute, 100*time.Millisecond, "a revoked key")
 		// A reader of one tenant sees nothing of another.
 		mine, err := other.Invoices.ListInvoices(other.Ctx(ctx), &invoicev1.ListInvoicesRequest{Parent: other.Tenant + "/companies/-"})
 		require.NoError(t, err)

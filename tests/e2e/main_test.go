@@ -10,9 +10,13 @@ package e2e
 import (
 	"os"
 	"testing"
+	"time"
 
 	"ceralacca.dev/tests/harness"
 )
+
+// patience is how long one scenario may take before it is a failure. It bounds nothing else.
+const patience = 5 * time.Minute
 
 // TestMain takes the shared platforms down.
 func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }

@@ -20,7 +20,7 @@ import (
 // receipts, each state told to the customer's endpoint, and once for each recipient whatever the connection does.
 func TestCertifiedMailGoesOut(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		require.NoError(t, p.TrustCertifiedMail(ctx))
 		c, err := p.Onboard(ctx, 1)

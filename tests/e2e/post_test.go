@@ -17,7 +17,7 @@ import (
 // certified mail until the buyer has them, an invoice in.
 func TestCertifiedMailToSdI(t *testing.T) {
 	inBothModes(t, func(t *testing.T, p *harness.Platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		require.NoError(t, p.TrustCertifiedMail(ctx))
 		c, err := p.Onboard(ctx, 1)
@@ -53,7 +53,8 @@ func TestCertifiedMailToSdI(t *testing.T) {
 		d, err := p.Sandbox.Deliver(ctx, client.DeliveryRequest{ToPEC: box.GetAddress(), Invoice: &client.Small{BuyerVAT: "IT" + c.VAT}})
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return strings.Contains(cli.says("inbound", "ls"), d.ID) }, time.Minute, 200*time.Millisecond)
-		require.Contains(t, cli.says("sdi", "pec", "received"), d.Name)
+		// It may be there before the letter that brought it is done with.
+		require.Eventually(t, func() bool { return strings.Contains(cli.says("sdi", "pec", "received"), d.Name) }, time.Minute, 200*time.Millisecond)
 		parked, err := c.Parked(ctx)
 		require.NoError(t, err)
 		require.Empty(t, parked)

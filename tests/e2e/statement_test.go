@@ -23,7 +23,7 @@ import (
 func TestStatementByCertifiedMail(t *testing.T) {
 	t.Parallel()
 	p := harness.T(t, harness.Options{Mode: harness.ManyProcesses})
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	require.NoError(t, p.Prepare(ctx))
 	require.NoError(t, p.TrustCertifiedMail(ctx))

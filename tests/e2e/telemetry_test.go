@@ -82,7 +82,7 @@ func TestOneTrace(t *testing.T) {
 	t.Parallel()
 	received, endpoint := startCollector(t)
 	p := harness.T(t, harness.Options{Mode: harness.ManyProcesses, Env: []string{"CERALACCA_OTLP_ENDPOINT=" + endpoint, "CERALACCA_LOG_LEVEL=debug"}})
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	require.NoError(t, p.Prepare(ctx))
 	c, err := p.Onboard(ctx, 1)

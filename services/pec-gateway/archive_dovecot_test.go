@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,9 +32,18 @@ func TestB8FirstReadingGoesOn(t *testing.T) {
 		h.deliver(sender, plain(fmt.Sprintf("m%d", i)))
 	}
 	receipt := h.receiptBytes(client.PECForge{Tipo: "accettazione", MsgID: "nostra@alfa.test", Recipient: recipient, How: "valid"})
-	box := h.keep(sender)
+	w, ready := h.wireTo(h.dovecot.IMAPS()), make(chan struct{})
+	w.when(func(string, net.Conn) bool { // the reading begins when everything is there
+		select {
+		case <-ready:
+		case <-t.Context().Done():
+		}
+		return false
+	})
+	box := h.keep(sender, through(w))
 	name := h.sent(box, "nostra@alfa.test", recipient)
 	h.deliver(sender, receipt)
+	close(ready)
 	h.eventually("some are received", func() bool { return h.query(`SELECT count(*) FROM message WHERE direction = 1`) > 0 })
 	before := h.query(`SELECT count(*) FROM message WHERE direction = 1`)
 	h.Stop()

@@ -378,9 +378,11 @@ func TestReadiness(t *testing.T) {
 		return !ready && why == "vault is sealed"
 	}, 10*time.Second, 50*time.Millisecond)
 	health := grpc_health_v1.NewHealthClient(p.DialKey("invoice", ""))
-	resp, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "invoice"})
-	require.NoError(t, err)
-	require.Equal(t, grpc_health_v1.HealthCheckResponse_NOT_SERVING, resp.GetStatus())
+	require.Eventually(t, func() bool { // which hears of it a moment after /readyz
+		resp, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "invoice"})
+		require.NoError(t, err)
+		return resp.GetStatus() == grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	}, 10*time.Second, 5*time.Millisecond)
 	broken.Store(false)
 	require.Eventually(t, func() bool { ready, _ := state(); return ready }, 10*time.Second, 50*time.Millisecond)
 }

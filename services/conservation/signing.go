@@ -47,7 +47,9 @@ type order struct {
 
 // sign has the archive's credential sign what is stored, and reads the answer back before it counts: the bytes inside must be those,
 // and the signature must hold. The same request gives the same signature; while the credential cannot sign, the signer keeps no order.
+// at is when it was signed, and when it was asked for where it was not.
 func (s *Service) sign(ctx context.Context, o order) (signed blob.Ref, p7m []byte, at time.Time, err error) {
+	at = s.now()
 	answer, err := s.signer.SignBlob(ctx, &signv1.SignBlobRequest{
 		Parent: "tenants/" + o.tenant, Credential: s.cfg.Credential, Subject: o.subject,
 		Content:   &eventv1.Blob{Uri: o.content.URI(), Sha256: o.content.SHA256[:], Size: o.content.Size, MediaType: o.mediaType},
@@ -107,13 +109,14 @@ var signSpace = uuid.MustParse("1d2b8f61-7c0a-4a35-9be5-5a6c1f0e2a77")
 func (s *Service) signIndex(ctx context.Context, p db.Package) (result, error) {
 	var revoked error
 	var taken [][]byte // certificates that were taken back
+	asked := s.now()
 	for {
 		signed, p7m, at, err := s.sign(ctx, orderOfIndex(p, taken))
 		if err != nil && revoked != nil {
 			if !cannotSign(err) {
 				return result{}, err
 			}
-			return result{}, s.outages.began(ctx, saysIssuer, revoked, taken[len(taken)-1])
+			return result{}, s.outages.began(ctx, saysIssuer, revoked, taken[len(taken)-1], asked)
 		}
 		err = s.outages.heard(ctx, at, err)
 		if err != nil {
@@ -160,16 +163,18 @@ func cannotSign(err error) bool {
 	return false
 }
 
+var errOvertaken = errors.New("it was signed since that was asked for")
+
 // outages remember why nothing can be signed or stamped, and tell it once.
 type outages struct{ s *Service }
 
-// heard notes what the signer answered, and gives its error on.
+// heard notes what the signer answered, and gives its error on. at is that of sign.
 func (o *outages) heard(ctx context.Context, at time.Time, err error) error {
 	switch {
 	case err == nil:
 		return o.ended(ctx, saysSigner, at, nil, at)
 	case cannotSign(err):
-		return o.began(ctx, saysSigner, err, nil)
+		return o.began(ctx, saysSigner, err, nil, at)
 	}
 	return err
 }
@@ -216,8 +221,9 @@ func (o *outages) tell(ctx context.Context, tx pgx.Tx, since time.Time, f *fault
 	return o.s.bus.Emit(ctx, tx, &conservationv1.SigningStopped{Since: timestamppb.New(since), Code: f.Code, Reason: f.Message})
 }
 
-// began notes an outage, and tells of it when it is new. It gives its cause on.
-func (o *outages) began(ctx context.Context, source string, cause error, certificate []byte) error {
+// began notes an outage, and tells of it when it is new. It gives its cause on. What was asked for before the last outage ended is no new one:
+// its answer was overtaken by that of somebody else, and whoever asked for it asks again.
+func (o *outages) began(ctx context.Context, source string, cause error, certificate []byte, asked time.Time) error {
 	f, at := fault.Of(cause), pg.Time(o.s.now())
 	ctx = telemetry.WithActor(ctx, "service:conservation")
 	first := false
@@ -230,8 +236,19 @@ func (o *outages) began(ctx context.Context, source string, cause error, certifi
 		if err != nil {
 			return err
 		}
+		// Asked of the database now, when whoever was ending one has done so: the row above waited for that.
+		overtaken, err := db.New(tx).SigningResumedSince(ctx, db.SigningResumedSinceParams{Source: source, Asked: asked})
+		if err == nil && overtaken {
+			err = errOvertaken
+		}
+		if err != nil {
+			return err
+		}
 		return o.tell(ctx, tx, at, f)
 	})
+	if errors.Is(err, errOvertaken) {
+		return cause
+	}
 	if err != nil {
 		return fmt.Errorf("conservation: note that nothing can be signed (%w): %w", cause, err)
 	}
@@ -248,7 +265,11 @@ func (o *outages) ended(ctx context.Context, source string, at time.Time, certif
 	ctx = telemetry.WithActor(ctx, "service:conservation")
 	err := o.s.db.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var err error
-		over, err = db.New(tx).EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Heard: heard})
+		q := db.New(tx)
+		over, err = q.EndSigningOutage(ctx, db.EndSigningOutageParams{Source: source, At: at, Certificate: certificate, Heard: heard})
+		if err == nil && len(over) > 0 {
+			err = q.SetSigningResumed(ctx, db.SetSigningResumedParams{Source: source, At: pg.Time(o.s.now())})
+		}
 		if err != nil || len(over) == 0 || !over[0].Told {
 			return err
 		}

@@ -249,7 +249,7 @@ func TestOldAnswersEndNoOutage(t *testing.T) {
 	t.Parallel()
 	h, ctx := open(t, false), context.Background()
 	sum := sha256.Sum256([]byte("the certificate"))
-	require.Error(t, h.service.outages.began(ctx, saysIssuer, fault.Precondition(codeCredentialRevoked, "taken back"), sum[:]))
+	require.Error(t, h.service.outages.began(ctx, saysIssuer, fault.Precondition(codeCredentialRevoked, "taken back"), sum[:], time.Now()))
 	stopped := h.storageState(t).GetSigningOutages()
 	require.Len(t, stopped, 1)
 	since, signed := stopped[0].GetSince().AsTime(), time.Now().Add(time.Minute)
@@ -259,6 +259,25 @@ func TestOldAnswersEndNoOutage(t *testing.T) {
 	}
 	require.NoError(t, h.service.outages.ended(ctx, saysIssuer, signed, sum[:], since.Add(time.Millisecond)))
 	require.Empty(t, h.storageState(t).GetSigningOutages())
+}
+
+// TestOvertakenRefusalsAreNoOutage: somebody asks the signer before the credential is mended, and hears its answer after another has got a
+// signature. That is no second outage, which would last until something else is signed; one that is asked for later is.
+func TestOvertakenRefusalsAreNoOutage(t *testing.T) {
+	t.Parallel()
+	h, ctx := open(t, false), context.Background()
+	o, refused := h.service.outages, fault.Precondition("NO_ACTIVE_CREDENTIAL", "suspended")
+	asked := time.Now()
+	require.ErrorIs(t, o.heard(ctx, asked, refused), refused)
+	require.Len(t, h.storageState(t).GetSigningOutages(), 1)
+	require.NoError(t, o.heard(ctx, time.Now().Add(time.Second), nil))
+	require.Empty(t, h.storageState(t).GetSigningOutages())
+	require.ErrorIs(t, o.heard(ctx, asked, refused), refused)
+	require.Empty(t, h.storageState(t).GetSigningOutages(), "it was signed since that was asked for")
+	h.await(t, "told once, both ways", func() bool { stopped, resumed := h.told(); return stopped == 1 && resumed == 1 })
+	require.ErrorIs(t, o.heard(ctx, time.Now().Add(time.Second), refused), refused)
+	require.Len(t, h.storageState(t).GetSigningOutages(), 1)
+	h.await(t, "told again", func() bool { stopped, resumed := h.told(); return stopped == 2 && resumed == 1 })
 }
 
 // TestReportIsSignedOnce: a report that was signed and cannot be stamped is not written and signed again, whatever the log says meanwhile.

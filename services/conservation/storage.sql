@@ -124,3 +124,9 @@ SELECT source, since, code, reason, certificate, told FROM signing_outage ORDER 
 -- What was heard before it began, by this process or another, ends nothing.
 DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz AND (since < @heard::timestamptz OR certificate IS DISTINCT FROM sqlc.narg('certificate'))
 RETURNING since, told;
+
+-- name: SetSigningResumed :exec
+INSERT INTO signing_resumed (source, at) VALUES (@source, @at) ON CONFLICT (source) DO UPDATE SET at = greatest(signing_resumed.at, excluded.at);
+
+-- name: SigningResumedSince :one
+SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = @source AND at >= @asked::timestamptz)::bool;

@@ -571,6 +571,11 @@ type SigningOutage struct {
 	Told        bool
 }
 
+type SigningResumed struct {
+	Source string
+	At     time.Time
+}
+
 type StatementMail struct {
 	TenantID  string
 	Mailbox   string

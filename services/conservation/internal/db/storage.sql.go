@@ -757,6 +757,20 @@ func (q *Queries) SetRepaired(ctx context.Context, arg SetRepairedParams) error 
 	return err
 }
 
+const setSigningResumed = `-- name: SetSigningResumed :exec
+INSERT INTO signing_resumed (source, at) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET at = greatest(signing_resumed.at, excluded.at)
+`
+
+type SetSigningResumedParams struct {
+	Source string
+	At     time.Time
+}
+
+func (q *Queries) SetSigningResumed(ctx context.Context, arg SetSigningResumedParams) error {
+	_, err := q.db.Exec(ctx, setSigningResumed, arg.Source, arg.At)
+	return err
+}
+
 const signingOutages = `-- name: SigningOutages :many
 SELECT source, since, code, reason, certificate, told FROM signing_outage ORDER BY since, source
 `
@@ -786,6 +800,22 @@ func (q *Queries) SigningOutages(ctx context.Context) ([]SigningOutage, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const signingResumedSince = `-- name: SigningResumedSince :one
+SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = $1 AND at >= $2::timestamptz)::bool
+`
+
+type SigningResumedSinceParams struct {
+	Source string
+	Asked  time.Time
+}
+
+func (q *Queries) SigningResumedSince(ctx context.Context, arg SigningResumedSinceParams) (bool, error) {
+	row := q.db.QueryRow(ctx, signingResumedSince, arg.Source, arg.Asked)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const tellSigningOutage = `-- name: TellSigningOutage :many

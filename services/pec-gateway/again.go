@@ -68,7 +68,11 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	}
 	v := trust.verification(box, time.Time{}, s.now())
 	v.At = judgedAt(row)
-	j, err := s.judge(ctx, sp, v)
+	standing, err := s.standingVouchings(ctx, box)
+	if err != nil {
+		return nil, ref, err
+	}
+	j, err := s.judge(ctx, sp, v, standing)
 	if err == nil {
 		j.list = trust.version
 		var sent sentBatch
@@ -78,10 +82,13 @@ func (s *Service) judgeKept(ctx context.Context, box db.Mailbox, row db.Message)
 	return j, ref, err
 }
 
-// recordAgain writes a later judgement beside the earlier ones. because names the change of the trust list that asked for it, empty
-// for a person. It says whether the state of a sent message stands on a receipt that is not proven any more.
+// recordAgain writes a later judgement beside the earlier ones. because names the change of the trust list, or the word of a person, that
+// asked for it, empty for a person who asked for this message. It says whether the state of a sent message stands on a receipt that is not proven any more.
 func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, row db.Message, j *judged, ref blob.Ref, name, because string) (bool, error) {
 	err := s.holdTrust(ctx, tx, j.list)
+	if err == nil {
+		err = s.holdVouchings(ctx, tx, box, j)
+	}
 	if err != nil {
 		return false, err
 	}

@@ -14,7 +14,9 @@ DELETE FROM report WHERE tenant_id = @tenant_id AND message_id = ANY(@ids::uuid[
 UPDATE recipient SET address = '', cause = '' WHERE tenant_id = @tenant_id AND message_id = ANY(@ids::uuid[]);
 
 -- name: BuryFacts :exec
-UPDATE fact SET recipient = '', identificativo = '', external = '{}', cause = '', remark = '', doubt = '', struck_reason = '' WHERE tenant_id = @tenant_id AND message_id = ANY(@ids::uuid[]);
+UPDATE fact SET recipient = '', identificativo = '', external = '{}', cause = '', remark = '', struck_reason = '',
+    doubt = CASE WHEN vouched <> '' AND doubt <> '' THEN 'destroyed' ELSE '' END, vouched = CASE WHEN vouched <> '' THEN 'destroyed' ELSE '' END
+WHERE tenant_id = @tenant_id AND message_id = ANY(@ids::uuid[]);
 
 -- name: BuryWords :exec
 DELETE FROM message_word WHERE tenant_id = @tenant_id AND mailbox_id = ANY(@mailboxes::uuid[]) AND message_id = ANY(@ids::uuid[]);

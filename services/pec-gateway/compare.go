@@ -161,7 +161,7 @@ func (j *judged) keepComparison(c *comparison) error {
 
 // store writes the record of the verification anew.
 func (j *judged) store() (err error) {
-	j.stored, err = json.Marshal(record{Report: j.report, Reading: j.reading.Findings, Content: j.content, Registered: j.registered})
+	j.stored, err = json.Marshal(record{Report: j.report, Reading: j.reading.Findings, Content: j.content, Registered: j.registered, Vouched: j.vouched})
 	return err
 }
 

@@ -53,9 +53,11 @@ func (c *conclusions) add(ctx context.Context, tx pgx.Tx, id uuid.UUID, j *judge
 	if about == nil || about.hearsay {
 		return nil
 	}
-	err = c.s.bus.Emit(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, &pecv1.ReceiptVerified{
-		Message: messageName(c.box.TenantID, c.box.ID, about.sent.ID), Kind: j.kind.String(), Content: content(ref), Receipt: messageName(c.box.TenantID, c.box.ID, id),
-	})
+	if j.vouched == nil {
+		err = c.s.bus.Emit(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, &pecv1.ReceiptVerified{
+			Message: messageName(c.box.TenantID, c.box.ID, about.sent.ID), Kind: j.kind.String(), Content: content(ref), Receipt: messageName(c.box.TenantID, c.box.ID, id),
+		})
+	}
 	if err != nil || !about.counts {
 		return err
 	}
@@ -70,6 +72,9 @@ func (c *conclusions) add(ctx context.Context, tx pgx.Tx, id uuid.UUID, j *judge
 	}
 	if err == nil && isNew && j.content.differs() {
 		err = c.s.flagContent(bus.WithCorrelation(ctx, about.sent.ID.String()), tx, about.sent, remark, j)
+	}
+	if err == nil && isNew && j.vouched != nil {
+		err = q(tx).VouchFact(ctx, db.VouchFactParams{TenantID: c.box.TenantID, MessageID: about.sent.ID, ReceiptID: id, Vouched: trim(j.vouched.says(), 1200)})
 	}
 	if isNew && !c.seen[about.sent.ID] {
 		c.seen[about.sent.ID] = true

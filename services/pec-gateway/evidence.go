@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ceralacca.dev/services/format/pec"
@@ -26,12 +27,13 @@ type evidence struct {
 	receipts    []db.Message // of a sent message
 	reports     map[string][]db.Report
 	authorities []db.TrustAuthority
+	vouchings   map[string]db.Vouching // by name: those that reports speak of
 }
 
 // collect reads what belongs to a message. Faults: Precondition MESSAGE_UNREADABLE for one that could
 // not be read: its bytes come from GetMessageContent.
 func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
-	e := &evidence{reports: map[string][]db.Report{}}
+	e := &evidence{reports: map[string][]db.Report{}, vouchings: map[string]db.Vouching{}}
 	err := s.db.View(ctx, strings.Split(name, "/")[1], func(ctx context.Context, tx pgx.Tx) error {
 		var err error
 		_, e.row, err = s.standing(ctx, tx, name)
@@ -50,12 +52,36 @@ func (s *Service) collect(ctx context.Context, name string) (*evidence, error) {
 			}
 		}
 		e.authorities, err = q(tx).ListAuthorities(ctx)
-		return err
+		if err != nil {
+			return err
+		}
+		return e.collectVouchings(ctx, tx)
 	})
 	if err == nil && e.row.QuarantineCode != "" && e.row.QuarantineCode != codeRejected {
 		err = fault.Precondition(codeUnreadable, "the message could not be read, so there is no evidence about it: fetch its bytes")
 	}
 	return e, err
+}
+
+// collectVouchings reads what became of the words that reports name.
+func (e *evidence) collectVouchings(ctx context.Context, tx pgx.Tx) error {
+	for _, reports := range e.reports {
+		for _, r := range reports {
+			w := wordIn(r.Report)
+			if w == nil || e.vouchings[w.Vouching].VouchedBy != "" {
+				continue
+			}
+			id, err := uuid.Parse(w.Vouching[strings.LastIndex(w.Vouching, "/")+1:])
+			if err != nil {
+				return err
+			}
+			e.vouchings[w.Vouching], err = q(tx).GetVouching(ctx, db.GetVouchingParams{TenantID: e.row.TenantID, ID: id})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // bundle writes the ZIP and remembers the hash of each file.
@@ -163,12 +189,42 @@ func (s *Service) addMessage(ctx context.Context, b *bundle, e *evidence, row db
 	if !last.Proven {
 		// The commands of the guide stop at the first that fails: what nobody claims to hold is no part of them.
 		*steps = append(*steps, fmt.Sprintf("# %s.eml is not proven (%s): %s-report-%d.json says why. What openssl says of it:\n# %s",
-			name, last.Status, name, len(reports), opensslStep(name, last)))
+			name, last.Status, name, len(reports), opensslStep(name, last))+e.takenBack(reports))
 		return nil
 	}
-	*steps = append(*steps, strings.Join(append([]string{opensslStep(name, last)}, cuts...), "\n"))
+	*steps = append(*steps, strings.Join(append([]string{byWord(name, len(reports), last) + opensslStep(name, last)}, cuts...), "\n"))
 	return nil
 }
+
+// byWord says of a message that counts by a person's word whose it is, why it was given, and what the command after it cannot show.
+func byWord(name string, number int, rep db.Report) string {
+	w := wordIn(rep.Report)
+	if w == nil {
+		return ""
+	}
+	return fmt.Sprintf("# %[1]s.eml is NOT proven by itself: it came after the certificate of its signer had ended, and counts by a person's word\n"+
+		"# (%[1]s-report-%[2]d.json has it). %[3]s\n# Nothing shows %[4]s.\n"+
+		"# The command asks whether it was right at the moment that the signature states of itself.\n", name, number, remark(w.says()), remark(w.NotShown))
+}
+
+// takenBack names the word that a message counted by and does not any more.
+func (e *evidence) takenBack(reports []db.Report) string {
+	for i := len(reports) - 1; i >= 0; i-- {
+		w := wordIn(reports[i].Report)
+		if w == nil {
+			continue
+		}
+		out := "\n# It counted by a person's word once. " + remark(w.says())
+		if v := e.vouchings[w.Vouching]; v.EndTime != nil {
+			out += fmt.Sprintf("\n# %s took it back on %s: %s", remark(v.EndedBy), v.EndTime.UTC().Format(time.RFC3339), remark(v.EndReason))
+		}
+		return out
+	}
+	return ""
+}
+
+// remark makes one line of what people wrote: a shell runs the guide.
+func remark(s string) string { return strings.Join(strings.Fields(trim(s, 2000)), " ") }
 
 // opensslStep is the command that checks one message. The time is the one at which the certificates had
 // to be valid: those that sign expire, and what they signed stays true.
@@ -177,6 +233,9 @@ func opensslStep(name string, rep db.Report) string {
 	at := rep.CheckTime
 	if json.Unmarshal(rep.Report, &rec) == nil && rec.Report != nil && !rec.JudgedAt.IsZero() {
 		at = rec.JudgedAt
+		if rec.Vouched != nil {
+			at = rec.SigningTime
+		}
 	}
 	return fmt.Sprintf("openssl cms -verify -inform SMIME -in %[1]s.eml -CAfile authorities.pem -purpose smimesign -attime %[2]d -out %[1]s.signed", name, at.Unix())
 }

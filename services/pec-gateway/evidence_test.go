@@ -43,7 +43,7 @@ func (p *post) evidence(m *pecv1.Message) string {
 }
 
 // obey does what VERIFY.txt says, as it says.
-func obey(t *testing.T, dir string) (string, error) {
+func obey(t testing.TB, dir string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-ex", "VERIFY.txt")
 	cmd.Dir = dir

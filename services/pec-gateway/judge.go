@@ -10,6 +10,7 @@ import (
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
 // Codes of quarantine. They are permanent.
@@ -49,13 +50,17 @@ type judged struct {
 	registered *registered // of European registered mail
 	told       *pec.DSN    // an ordinary delivery report
 	trustless  bool        // no provider was trusted when it was judged
+	vouched    *vouched    // by whose word it counts as proven
 }
 
 // verdict is what others are told of the check.
 func (j *judged) verdict() *pecv1.Verdict {
-	v := &pecv1.Verdict{Proven: j.proven, SenderManaged: j.managed, CertifiedTime: stamp(j.certTime), FromExchange: j.exchange}
+	v := &pecv1.Verdict{Proven: j.proven && j.vouched == nil, SenderManaged: j.managed, CertifiedTime: stamp(j.certTime), FromExchange: j.exchange}
 	if j.report != nil {
 		v.Provider = j.report.Provider
+	}
+	if j.vouched != nil { // what others do with it stands on what signatures prove
+		v.Doubts = append(v.Doubts, "it counts by a person's word alone: "+trim(j.vouched.says(), 500))
 	}
 	v.Doubts = append(v.Doubts, j.doubts[:min(len(j.doubts), toldDoubts)]...)
 	if j.code != "" {
@@ -75,6 +80,7 @@ type record struct {
 
 	Content    *comparison `json:"content,omitempty"`
 	Registered *registered `json:"registered,omitempty"`
+	Vouched    *vouched    `json:"vouched,omitempty"`
 }
 
 var kinds = map[pec.Tipo]pecv1.MessageKind{
@@ -90,8 +96,8 @@ var kinds = map[pec.Tipo]pecv1.MessageKind{
 }
 
 // judge reads and verifies a message. It fails only when the bytes cannot be got at; everything that is
-// the message's own fault is in the result: one odd message stops nothing.
-func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *judged, err error) {
+// the message's own fault is in the result: one odd message stops nothing. standing are the words that count in the mailbox.
+func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification, standing []db.Vouching) (j *judged, err error) {
 	j = &judged{doubts: []string{}, to: []string{}}
 	defer func() {
 		if p := recover(); p != nil {
@@ -117,7 +123,8 @@ func (s *Service) judge(ctx context.Context, sp *spool, v pec.Verification) (j *
 	if err != nil {
 		return nil, err
 	}
-	j.reading, j.report, j.proven = r, report, r.Proven(report)
+	j.reading, j.report, j.vouched = r, report, word(standing, r, report)
+	j.proven = j.vouched != nil || r.Proven(report)
 	j.trustless = v.Trust == nil || len(v.Trust.Providers) == 0
 	j.describe()
 	j.note()

@@ -91,7 +91,7 @@ func showReport(rec record) *pecv1.Verification {
 	v := &pecv1.Verification{
 		Status: string(rec.Status), Reason: rec.Reason, Provider: rec.Provider, SignerSubject: rec.Subject, SignerAddresses: rec.Addresses,
 		CertificateSha256: rec.CertificateSHA256, DigestAlgorithm: rec.DigestAlgorithm, Chain: rec.Chain, Revocation: rec.Revocation,
-		TrustList: rec.TrustList, CheckTime: timestamppb.New(rec.CheckedAt),
+		TrustList: rec.TrustList, CheckTime: timestamppb.New(rec.CheckedAt), Vouched: showVouched(rec.Vouched),
 	}
 	if !rec.JudgedAt.IsZero() {
 		v.JudgeTime = timestamppb.New(rec.JudgedAt)

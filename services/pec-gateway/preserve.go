@@ -18,6 +18,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
+	"ceralacca.dev/services/format/pec"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
 	"ceralacca.dev/services/internal/fault"
@@ -170,13 +171,16 @@ func handedOver(box db.Mailbox, r db.Message, day string) *pecv1.MessageHandedOv
 	ev := &pecv1.MessageHandedOver{
 		Message: messageName(r.TenantID, r.MailboxID, r.ID), Content: rowContent(r), Direction: direction(r), Type: r.Tipo, MessageId: r.MessageID,
 		ProviderId: r.Identificativo, MailboxAddress: box.Address, Sender: or(r.CertifiedSender, r.FromAddress), Title: r.Subject,
-		Recipients: r.Recipients[:min(len(r.Recipients), 100)], ReceiveTime: timestamppb.New(r.ReceiveTime), CertifiedTime: stamp(r.CertifiedTime), Proven: r.Proven, Day: day,
+		Recipients: r.Recipients[:min(len(r.Recipients), 100)], ReceiveTime: timestamppb.New(r.ReceiveTime), CertifiedTime: stamp(r.CertifiedTime), Proven: provenByItself(r), Day: day,
 	}
 	if m, err := showMessage(r, nil); err == nil {
 		ev.Provider = m.GetVerification().GetProvider()
 	}
 	return ev
 }
+
+// provenByItself leaves out what counts by a person's word: what is preserved says what signatures prove.
+func provenByItself(r db.Message) bool { return r.Proven && r.Verification != string(pec.StatusEnded) }
 
 func direction(r db.Message) string {
 	return strings.TrimPrefix(pecv1.MessageDirection(r.Direction).String(), "MESSAGE_DIRECTION_")
@@ -242,7 +246,7 @@ func (d *daySet) registerBefore(ctx context.Context) (line []string, err error) 
 func registerLine(n int64, r db.Message) []string {
 	return []string{strconv.FormatInt(n, 10), messageName(r.TenantID, r.MailboxID, r.ID), direction(r), cell(r.Tipo), cell(r.MessageID), cell(r.Identificativo),
 		cell(or(r.CertifiedSender, r.FromAddress)), cell(strings.Join(r.Recipients, " ")), cell(r.Subject), stamped(&r.ReceiveTime), stamped(r.CertifiedTime),
-		strconv.FormatBool(r.Proven), strconv.FormatInt(r.Size, 10), hex.EncodeToString(r.Sha256)}
+		strconv.FormatBool(provenByItself(r)), strconv.FormatInt(r.Size, 10), hex.EncodeToString(r.Sha256)}
 }
 
 // end closes the set, unless messages came to it since its register was written.

@@ -110,12 +110,16 @@ func (v *visit) judgeAndRecord(ctx context.Context, at place, items []*found, ne
 	if err != nil {
 		return err
 	}
+	standing, err := v.s.standingVouchings(ctx, v.box)
+	if err != nil {
+		return err
+	}
 	var sent sentBatch
 	defer sent.close()
 	var reading errgroup.Group
 	reading.SetLimit(readAtOnce)
 	for _, f := range items {
-		reading.Go(func() error { return v.read(ctx, trust, f, &sent) })
+		reading.Go(func() error { return v.read(ctx, trust, standing, f, &sent) })
 	}
 	err = reading.Wait()
 	if err != nil {
@@ -125,6 +129,13 @@ func (v *visit) judgeAndRecord(ctx context.Context, at place, items []*found, ne
 		err := v.hold(ctx, tx)
 		if err == nil {
 			err = v.s.holdTrust(ctx, tx, trust.version)
+		}
+		if err == nil {
+			all := make([]*judged, len(items))
+			for i, f := range items {
+				all[i] = f.judged
+			}
+			err = v.s.holdVouchings(ctx, tx, v.box, all...)
 		}
 		if err != nil {
 			return err
@@ -158,8 +169,8 @@ func (v *visit) hold(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func (v *visit) read(ctx context.Context, trust *trusted, f *found, sent *sentBatch) (err error) {
-	f.judged, err = v.s.judge(ctx, f.sp, trust.verification(v.box, f.date, v.s.now()))
+func (v *visit) read(ctx context.Context, trust *trusted, standing []db.Vouching, f *found, sent *sentBatch) (err error) {
+	f.judged, err = v.s.judge(ctx, f.sp, trust.verification(v.box, f.date, v.s.now()), standing)
 	if err == nil {
 		err = v.s.compare(ctx, v.box, f.judged, sent)
 	}

@@ -151,7 +151,7 @@ func (s *Service) untilTrustRests(ctx context.Context, fn func() error) error {
 }
 
 // doubt writes down that a receipt which counted is not proven any more, or is again. The state of the message that it is about
-// stands: what follows from it is a person's to decide. It says whether there is a doubt.
+// stands: what follows from it is a person's to decide. Of one that a person vouched for it follows that it does not count. It says whether there is a doubt.
 func (s *Service) doubt(ctx context.Context, tx pgx.Tx, sent uuid.UUID, receipt db.Message, j *judged) (bool, error) {
 	why := ""
 	if !j.proven {
@@ -165,12 +165,15 @@ func (s *Service) doubt(ctx context.Context, tx pgx.Tx, sent uuid.UUID, receipt 
 	if err != nil {
 		return false, err
 	}
-	n, err := q(tx).DoubtFact(ctx, db.DoubtFactParams{TenantID: receipt.TenantID, MessageID: sent, ReceiptID: receipt.ID, Doubt: why})
-	if err != nil || n == 0 {
+	changed, err := q(tx).DoubtFact(ctx, db.DoubtFactParams{TenantID: receipt.TenantID, MessageID: sent, ReceiptID: receipt.ID, Doubt: why, Vouched: trim(j.vouched.says(), 1200)})
+	if err != nil || len(changed) == 0 {
 		return false, err
 	}
 	_, err = s.advance(ctx, tx, sent)
-	if err != nil || why == "" || before > 0 {
+	if err != nil || changed[0] != "" {
+		return false, err // what counted by a person's word alone does not any more, and the state is what it is without
+	}
+	if why == "" || before > 0 {
 		return why != "", err
 	}
 	request, err := requestOf(ctx, tx, about)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,9 @@ func everyCall(box, message, draft string) map[string]struct {
 		"PecDeliveryService/ResolveMessage":     {send, &pecv1.ResolveMessageRequest{Name: message, Decision: pecv1.DeliveryDecision_DELIVERY_DECISION_WAIT, Reason: "x"}},
 		"PecDeliveryService/ResumeSending":      {send, &pecv1.ResumeSendingRequest{Name: box}},
 		"PecDeliveryService/StrikeReceipt":      {send, &pecv1.StrikeReceiptRequest{Name: message, Reason: "x"}},
+		"PecDeliveryService/VouchForCopies":     {manage, &pecv1.VouchForCopiesRequest{Parent: box, ArriveFrom: stampOf(time.Now().Add(-time.Hour)), ArriveUntil: stampOf(time.Now().Add(-time.Minute)), Reason: "x"}},
+		"PecDeliveryService/EndVouching":        {manage, &pecv1.EndVouchingRequest{Name: box + "/vouchings/" + uuid.NewString(), Reason: "x"}},
+		"PecDeliveryService/ListVouchings":      {read, &pecv1.ListVouchingsRequest{Parent: box}},
 		"PecDraftService/CreateDraft":           {send, &pecv1.CreateDraftRequest{Parent: box, Draft: &pecv1.Draft{}, RequestId: uuid.NewString()}},
 		"PecDraftService/GetDraft":              {read, &pecv1.GetDraftRequest{Name: draft}},
 		"PecDraftService/ListDrafts":            {read, &pecv1.ListDraftsRequest{Parent: box}},

@@ -49,6 +49,7 @@ func (s *Service) sendJobs(h *run.Host) {
 	run.Work(h, run.WorkOptions{Workers: 2}, s.followState)
 	run.Work(h, run.WorkOptions{Workers: 1, Timeout: 5 * time.Minute}, s.lookAtTime)
 	run.Work(h, run.WorkOptions{Workers: 1, Timeout: rejudgeFor + time.Minute, MaxAttempts: 100}, s.rejudge)
+	run.Work(h, run.WorkOptions{Workers: 1, Timeout: rejudgeFor + time.Minute, MaxAttempts: 100}, s.judgeCopies)
 	h.Go("looks", s.promiseLooks)
 }
 

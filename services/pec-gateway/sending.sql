@@ -32,7 +32,8 @@ ORDER BY position LIMIT 1 FOR UPDATE;
 
 -- A receipt that counts shows that the provider has a message.
 -- name: ReceiptCame :one
-SELECT EXISTS (SELECT FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id IS NOT NULL AND struck_time IS NULL)::boolean;
+SELECT EXISTS (SELECT FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id IS NOT NULL AND struck_time IS NULL
+    AND (vouched = '' OR doubt = ''))::boolean;
 
 -- name: NextSendingTime :one
 SELECT next_at FROM sending WHERE tenant_id = @tenant_id AND mailbox_id = @mailbox_id AND step = 'queued' ORDER BY next_at LIMIT 1;

@@ -23,6 +23,8 @@ const (
 	codeDoubted = "RECEIPTS_NOT_PROVEN_ANY_MORE"
 	// codeStruck stands before what does not count because a person struck it out.
 	codeStruck = "RECEIPT_STRUCK_OUT"
+	// codeVouched stands before what counts by the word of a person alone.
+	codeVouched = "RECEIPTS_VOUCHED_FOR"
 )
 
 // states of a sent message, as the contract names them.
@@ -81,7 +83,7 @@ func (s *Service) advance(ctx context.Context, tx pgx.Tx, message uuid.UUID) (pe
 	count := counted(rows)
 	known := facts(count)
 	state := pec.Derive(addresses, known, s.now())
-	state.Contradictions = slices.Concat(state.Contradictions, remarks(count), doubts(count), strikes(rows))
+	state.Contradictions = slices.Concat(state.Contradictions, remarks(count), doubts(count), words(count), strikes(rows))
 	err = s.recordRecipients(ctx, tx, recipients, state.Recipients)
 	if err != nil {
 		return state, err
@@ -119,9 +121,9 @@ func decidedAt(s pec.State) *time.Time {
 	return at
 }
 
-// counted are the facts but for those whose receipt a person struck out.
+// counted are the facts but for those whose receipt a person struck out, or vouched for and it is not proven by that any more.
 func counted(rows []db.Fact) []db.Fact {
-	return slices.DeleteFunc(slices.Clone(rows), func(f db.Fact) bool { return f.StruckTime != nil })
+	return slices.DeleteFunc(slices.Clone(rows), func(f db.Fact) bool { return f.StruckTime != nil || f.Vouched != "" && f.Doubt != "" })
 }
 
 func facts(rows []db.Fact) []pec.Fact {
@@ -169,15 +171,25 @@ var said = map[pec.FactKind]string{
 	pec.FactAccepted: "accepted", pec.FactRefused: "refused", pec.FactNotice: "late to", pec.FactDelivered: "delivered to", pec.FactFailed: "not delivered to",
 }
 
-// doubtsShown is how many receipts are named that are not proven any more.
+// doubtsShown is how many receipts are named for which there is one reason.
 const doubtsShown = 10
 
 // doubts are the receipts that the state stands on although they are not proven any more, by reason.
 func doubts(rows []db.Fact) []string {
+	return together(rows, codeDoubted, "The state stands until a person decides", func(r db.Fact) string { return r.Doubt })
+}
+
+// words are the receipts that the state stands on by a person's word, by word.
+func words(rows []db.Fact) []string {
+	return together(rows, codeVouched, "They came after the certificate of their signer had ended, and count by a person's word", func(r db.Fact) string { return r.Vouched })
+}
+
+// together names the receipts for which there is a reason, by reason.
+func together(rows []db.Fact, code, text string, reason func(db.Fact) string) []string {
 	by := map[string][]string{}
 	for _, r := range rows {
-		if r.Doubt != "" {
-			by[r.Doubt] = append(by[r.Doubt], strings.TrimSpace(said[pec.FactKind(r.Kind)]+" "+r.Recipient))
+		if why := reason(r); why != "" {
+			by[why] = append(by[why], strings.TrimSpace(said[pec.FactKind(r.Kind)]+" "+r.Recipient))
 		}
 	}
 	var out []string
@@ -187,7 +199,7 @@ func doubts(rows []db.Fact) []string {
 		if count > doubtsShown {
 			what = append(what[:doubtsShown:doubtsShown], "...")
 		}
-		out = append(out, fmt.Sprintf("%s: %d (%s). The state stands until a person decides: %s", codeDoubted, count, strings.Join(what, "; "), why))
+		out = append(out, fmt.Sprintf("%s: %d (%s). %s: %s", code, count, strings.Join(what, "; "), text, why))
 	}
 	slices.Sort(out)
 	return out

@@ -15,7 +15,8 @@ import (
 	"ceralacca.dev/services/pec-gateway/internal/db"
 )
 
-// StrikeReceipt carries out a person's decision that a receipt does not count which is not proven any more, or takes it back. The
+// StrikeReceipt carries out a person's decision that a receipt does not count which is not proven any more, or counts by
+// a person's word alone, or takes it back. The
 // state of the sent message follows from the receipts that are left: it is a function of the facts that count, in this direction
 // too. Faults: those of the contract.
 func (s *Service) StrikeReceipt(ctx context.Context, req *pecv1.StrikeReceiptRequest) (*pecv1.Message, error) {
@@ -75,7 +76,7 @@ func strikable(f db.Fact, reinstate bool) error {
 		return fault.Precondition("RECEIPT_NOT_STRUCK", "nobody struck the receipt out: it counts")
 	case !reinstate && f.StruckTime != nil:
 		return fault.Precondition("RECEIPT_STRUCK", "%s struck the receipt out already: %s", f.StruckBy, f.StruckReason)
-	case !reinstate && f.Doubt == "":
+	case !reinstate && f.Doubt == "" && f.Vouched == "":
 		return fault.Precondition("RECEIPT_NOT_DOUBTED", "the receipt is proven: what a provider certifies, and what nobody has withdrawn, counts")
 	}
 	return nil

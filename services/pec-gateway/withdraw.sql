@@ -36,12 +36,15 @@ UPDATE trust_withdrawal SET at_tenant = @at_tenant, at_message = @at_message, un
     failed = failed + @failed, judge_time = sqlc.narg(judge_time)
 WHERE id = @id;
 
--- Why the receipt behind a fact is not proven any more; empty: it is again.
--- name: DoubtFact :execrows
-UPDATE fact SET doubt = @doubt WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid AND doubt <> @doubt;
+-- Why the receipt behind a fact is not proven any more; empty: it is again, by itself or by a person's word.
+-- name: DoubtFact :many
+UPDATE fact SET doubt = @doubt::text, vouched = CASE WHEN @doubt::text = '' THEN @vouched::text ELSE vouched END
+WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid
+  AND (doubt <> @doubt::text OR @doubt::text = '' AND vouched <> @vouched::text)
+RETURNING vouched;
 
 -- name: CountDoubts :one
-SELECT count(*) FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND doubt <> '';
+SELECT count(*) FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND doubt <> '' AND vouched = '';
 
 -- name: FactOfReceipt :one
 SELECT * FROM fact WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid;

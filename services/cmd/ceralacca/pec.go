@@ -17,7 +17,7 @@ import (
 func (c *cli) pecCommand() *cobra.Command {
 	return group("pec", "Certified mail (PEC): mailboxes, messages, whom to trust", c.pecMailboxCommand(), c.pecMessageCommand(), c.pecTrustCommand(),
 		c.pecSend(), c.pecDraftCommand(), c.pecStatus(), c.pecQueue(), c.pecCancel(), c.pecResolve(), c.pecHub(), c.pecProviders(), c.pecFolderCommand(),
-		c.pecPolicyCommand(), c.pecAccessCommand(), c.pecLog(), c.pecPreserve(), c.pecDays(), c.pecArchive(), c.pecDamaged(), c.pecStrike())
+		c.pecPolicyCommand(), c.pecAccessCommand(), c.pecLog(), c.pecPreserve(), c.pecDays(), c.pecArchive(), c.pecDamaged(), c.pecStrike(), c.pecVouchCommand())
 }
 
 func (c *cli) pec() (pecv1.PecServiceClient, error) {

@@ -43,7 +43,7 @@ func (c *cli) pecDamaged() *cobra.Command {
 func (c *cli) pecStrike() *cobra.Command {
 	var reason string
 	var reinstate bool
-	cmd := verb("strike MAILBOX/RECEIPT", "Decide that a receipt which is not proven any more does not count", args("MAILBOX/RECEIPT"), func(ctx context.Context, given []string) error {
+	cmd := verb("strike MAILBOX/RECEIPT", "Decide that a receipt does not count which is not proven any more, or counts by a person's word alone", args("MAILBOX/RECEIPT"), func(ctx context.Context, given []string) error {
 		err := need("reason", reason)
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func (c *cli) pecStrike() *cobra.Command {
 			c.table([]string{"RECIPIENT", "STATE", "AT", "CAUSE"}, rows)
 		})
 	})
-	cmd.Long = cmd.Short + ".\n\nThe trust in who signed it was withdrawn (ceralacca pec trust withdraw), and the state of the sent message stands on it until a person decides.\nThe state becomes what the other receipts add up to. --reinstate takes that back."
+	cmd.Long = cmd.Short + ".\n\nThe trust in who signed it was withdrawn (ceralacca pec trust withdraw), and the state of the sent message stands on it until a person decides;\nor somebody vouched for it together with others (ceralacca pec vouch).\nThe state becomes what the other receipts add up to. --reinstate takes that back."
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	cmd.Flags().BoolVar(&reinstate, "reinstate", false, "it was struck out, and counts again")
 	return cmd

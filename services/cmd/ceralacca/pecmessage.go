@@ -105,6 +105,8 @@ func (c *cli) messageTable(list []*pecv1.Message) {
 			proof = "-"
 		case !m.GetProven():
 			proof = "NOT PROVEN"
+		case m.GetVerification().GetVouched() != nil:
+			proof = "VOUCHED FOR"
 		}
 		from := m.GetCertifiedSender()
 		if from == "" {
@@ -163,7 +165,10 @@ func (c *cli) showPecMessage(m *pecv1.Message) {
 		"proven", m.GetProven(), "certified sender", m.GetCertifiedSender(), "certified time", when(m.GetCertifiedTime()), from, m.GetFrom(),
 		"to", strings.Join(m.GetTo(), ", "), "subject", m.GetSubject(), came, when(m.GetReceiveTime()), "folder", m.GetFolder(), "message id", m.GetMessageId(),
 		"provider's id", m.GetProviderId(), "about", m.GetAbout(), "signature", strings.TrimSpace(v.GetStatus()+" "+v.GetReason()), "signed by", v.GetProvider(),
-		"certificate", v.GetCertificateSha256(), "revocation", v.GetRevocation(), "trust list", v.GetTrustList())
+		"certificate", v.GetCertificateSha256(), "revocation", v.GetRevocation(), "judged for", when(v.GetJudgeTime()), "trust list", v.GetTrustList())
+	if w := v.GetVouched(); w != nil {
+		fmt.Fprintf(c.out, "counts by the word of %s, given on %s: %s\nnot shown: %s\n", w.GetBy(), when(w.GetTime()), w.GetReason(), w.GetNotShown())
+	}
 	if m.GetRefusal() != "" {
 		fmt.Fprintln(c.out, "refused:", m.GetRefusal())
 	}

@@ -437,7 +437,18 @@ func (v Verification) judgeNotice(rep *Report, d *Daticert, p *Provider) {
 // Proven says whether what the message certifies is a fact: the signature is valid, header and
 // daticert agree, and nothing is doubtful. Only such a message may advance a state by itself.
 func (r *Reading) Proven(rep *Report) bool {
-	if rep == nil || rep.Status != StatusValid || !r.Tipo().Certified() || rep.Findings.Worst() >= Doubt {
+	return rep != nil && rep.Status == StatusValid && r.sound(rep)
+}
+
+// ProvenBeforeEnd says whether a message would be proven, had it come before the certificate of its signer ended, a listed one: nothing but
+// the word of a person can show that it was signed before.
+func (r *Reading) ProvenBeforeEnd(rep *Report) bool {
+	return rep != nil && rep.Status == StatusEnded && rep.Provider != "" && r.sound(rep)
+}
+
+// sound says whether header and daticert agree and nothing is doubtful.
+func (r *Reading) sound(rep *Report) bool {
+	if !r.Tipo().Certified() || rep.Findings.Worst() >= Doubt {
 		return false
 	}
 	if r.Tipo() != BustaAnomalia && r.Daticert == nil {

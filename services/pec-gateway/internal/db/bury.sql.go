@@ -27,7 +27,9 @@ func (q *Queries) BuryAttempts(ctx context.Context, arg BuryAttemptsParams) erro
 }
 
 const buryFacts = `-- name: BuryFacts :exec
-UPDATE fact SET recipient = '', identificativo = '', external = '{}', cause = '', remark = '', doubt = '', struck_reason = '' WHERE tenant_id = $1 AND message_id = ANY($2::uuid[])
+UPDATE fact SET recipient = '', identificativo = '', external = '{}', cause = '', remark = '', struck_reason = '',
+    doubt = CASE WHEN vouched <> '' AND doubt <> '' THEN 'destroyed' ELSE '' END, vouched = CASE WHEN vouched <> '' THEN 'destroyed' ELSE '' END
+WHERE tenant_id = $1 AND message_id = ANY($2::uuid[])
 `
 
 type BuryFactsParams struct {

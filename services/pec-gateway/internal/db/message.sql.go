@@ -155,7 +155,7 @@ func (q *Queries) InsertRecipients(ctx context.Context, arg InsertRecipientsPara
 }
 
 const listFacts = `-- name: ListFacts :many
-SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice, struck_time, struck_by, struck_reason FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice, struck_time, struck_by, struck_reason, vouched FROM fact WHERE tenant_id = $1 AND message_id = $2 ORDER BY id
 `
 
 type ListFactsParams struct {
@@ -190,6 +190,7 @@ func (q *Queries) ListFacts(ctx context.Context, arg ListFactsParams) ([]Fact, e
 			&i.StruckTime,
 			&i.StruckBy,
 			&i.StruckReason,
+			&i.Vouched,
 		); err != nil {
 			return nil, err
 		}

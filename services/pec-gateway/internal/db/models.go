@@ -79,6 +79,7 @@ type Fact struct {
 	StruckTime     *time.Time
 	StruckBy       string
 	StruckReason   string
+	Vouched        string
 }
 
 type Folder struct {
@@ -511,6 +512,23 @@ type Unfetched struct {
 	Uid         string
 	Times       int32
 	NextTime    time.Time
+}
+
+type Vouching struct {
+	TenantID    string
+	ID          uuid.UUID
+	MailboxID   uuid.UUID
+	ArriveFrom  time.Time
+	ArriveUntil time.Time
+	Reason      string
+	VouchedBy   string
+	VouchTime   time.Time
+	EndTime     *time.Time
+	EndedBy     string
+	EndReason   string
+	AtMessage   uuid.UUID
+	Failed      int64
+	JudgeTime   *time.Time
 }
 
 type WholeReading struct {

@@ -661,7 +661,8 @@ func (q *Queries) OpenQueue(ctx context.Context, arg OpenQueueParams) error {
 }
 
 const receiptCame = `-- name: ReceiptCame :one
-SELECT EXISTS (SELECT FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id IS NOT NULL AND struck_time IS NULL)::boolean
+SELECT EXISTS (SELECT FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id IS NOT NULL AND struck_time IS NULL
+    AND (vouched = '' OR doubt = ''))::boolean
 `
 
 type ReceiptCameParams struct {

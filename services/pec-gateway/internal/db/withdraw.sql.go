@@ -13,7 +13,7 @@ import (
 )
 
 const countDoubts = `-- name: CountDoubts :one
-SELECT count(*) FROM fact WHERE tenant_id = $1 AND message_id = $2 AND doubt <> ''
+SELECT count(*) FROM fact WHERE tenant_id = $1 AND message_id = $2 AND doubt <> '' AND vouched = ''
 `
 
 type CountDoubtsParams struct {
@@ -28,29 +28,46 @@ func (q *Queries) CountDoubts(ctx context.Context, arg CountDoubtsParams) (int64
 	return count, err
 }
 
-const doubtFact = `-- name: DoubtFact :execrows
-UPDATE fact SET doubt = $1 WHERE tenant_id = $2 AND message_id = $3 AND receipt_id = $4::uuid AND doubt <> $1
+const doubtFact = `-- name: DoubtFact :many
+UPDATE fact SET doubt = $1::text, vouched = CASE WHEN $1::text = '' THEN $2::text ELSE vouched END
+WHERE tenant_id = $3 AND message_id = $4 AND receipt_id = $5::uuid
+  AND (doubt <> $1::text OR $1::text = '' AND vouched <> $2::text)
+RETURNING vouched
 `
 
 type DoubtFactParams struct {
 	Doubt     string
+	Vouched   string
 	TenantID  string
 	MessageID uuid.UUID
 	ReceiptID uuid.UUID
 }
 
-// Why the receipt behind a fact is not proven any more; empty: it is again.
-func (q *Queries) DoubtFact(ctx context.Context, arg DoubtFactParams) (int64, error) {
-	result, err := q.db.Exec(ctx, doubtFact,
+// Why the receipt behind a fact is not proven any more; empty: it is again, by itself or by a person's word.
+func (q *Queries) DoubtFact(ctx context.Context, arg DoubtFactParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, doubtFact,
 		arg.Doubt,
+		arg.Vouched,
 		arg.TenantID,
 		arg.MessageID,
 		arg.ReceiptID,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var vouched string
+		if err := rows.Scan(&vouched); err != nil {
+			return nil, err
+		}
+		items = append(items, vouched)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const endWithdrawal = `-- name: EndWithdrawal :exec
@@ -75,7 +92,7 @@ func (q *Queries) EndWithdrawal(ctx context.Context, arg EndWithdrawalParams) er
 }
 
 const factOfReceipt = `-- name: FactOfReceipt :one
-SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice, struck_time, struck_by, struck_reason FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id = $3::uuid
+SELECT tenant_id, message_id, id, kind, at, recipient, identificativo, external, cause, receipt_id, create_time, remark, doubt, second_notice, struck_time, struck_by, struck_reason, vouched FROM fact WHERE tenant_id = $1 AND message_id = $2 AND receipt_id = $3::uuid
 `
 
 type FactOfReceiptParams struct {
@@ -105,6 +122,7 @@ func (q *Queries) FactOfReceipt(ctx context.Context, arg FactOfReceiptParams) (F
 		&i.StruckTime,
 		&i.StruckBy,
 		&i.StruckReason,
+		&i.Vouched,
 	)
 	return i, err
 }

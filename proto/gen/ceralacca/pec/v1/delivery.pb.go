@@ -988,7 +988,7 @@ var File_ceralacca_pec_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"\x1fceralacca/pec/v1/delivery.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n" +
+	"\x1fceralacca/pec/v1/delivery.proto\x12\x10ceralacca.pec.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1eceralacca/event/v1/types.proto\x1a\x1cceralacca/pec/v1/types.proto\x1a\x1cceralacca/pec/v1/vouch.proto\x1a ceralacca/tenancy/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n" +
 	"\x17UploadAttachmentRequest\x121\n" +
 	"\x06parent\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^(tenants/[^/]+)?$R\x06parent\x12\x1d\n" +
 	"\x04data\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"N\n" +
@@ -1074,7 +1074,7 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x1dDELIVERY_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DELIVERY_DECISION_WAIT\x10\x01\x12\x1c\n" +
 	"\x18DELIVERY_DECISION_RESEND\x10\x02\x12\x1d\n" +
-	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xad\x06\n" +
+	"\x19DELIVERY_DECISION_ABANDON\x10\x032\xf1\b\n" +
 	"\x12PecDeliveryService\x12|\n" +
 	"\x10UploadAttachment\x12).ceralacca.pec.v1.UploadAttachmentRequest\x1a*.ceralacca.pec.v1.UploadAttachmentResponse\"\x0f\xb2\xbb\x18\v\n" +
 	"\tpec.write(\x01\x12c\n" +
@@ -1087,7 +1087,13 @@ const file_ceralacca_pec_v1_delivery_proto_rawDesc = "" +
 	"\x0eResolveMessage\x12'.ceralacca.pec.v1.ResolveMessageRequest\x1a\x1a.ceralacca.pec.v1.Delivery\"\x11\xb2\xbb\x18\r\n" +
 	"\tpec.write0\x01\x12e\n" +
 	"\rStrikeReceipt\x12&.ceralacca.pec.v1.StrikeReceiptRequest\x1a\x19.ceralacca.pec.v1.Message\"\x11\xb2\xbb\x18\r\n" +
-	"\tpec.write0\x01\x12u\n" +
+	"\tpec.write0\x01\x12h\n" +
+	"\x0eVouchForCopies\x12'.ceralacca.pec.v1.VouchForCopiesRequest\x1a\x1a.ceralacca.pec.v1.Vouching\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12b\n" +
+	"\vEndVouching\x12$.ceralacca.pec.v1.EndVouchingRequest\x1a\x1a.ceralacca.pec.v1.Vouching\"\x11\xb2\xbb\x18\r\n" +
+	"\tpec.write0\x01\x12t\n" +
+	"\rListVouchings\x12&.ceralacca.pec.v1.ListVouchingsRequest\x1a'.ceralacca.pec.v1.ListVouchingsResponse\"\x12\xb2\xbb\x18\x0e\n" +
+	"\bpec.read\x18\x010\x01\x12u\n" +
 	"\rResumeSending\x12&.ceralacca.pec.v1.ResumeSendingRequest\x1a'.ceralacca.pec.v1.ResumeSendingResponse\"\x13\xb2\xbb\x18\x0f\n" +
 	"\tpec.write\x18\x010\x01B0Z.ceralacca.dev/proto/gen/ceralacca/pec/v1;pecv1b\x06proto3"
 
@@ -1124,7 +1130,12 @@ var file_ceralacca_pec_v1_delivery_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
 	(MessageState)(0),                // 16: ceralacca.pec.v1.MessageState
 	(*RecipientOutcome)(nil),         // 17: ceralacca.pec.v1.RecipientOutcome
-	(*Message)(nil),                  // 18: ceralacca.pec.v1.Message
+	(*VouchForCopiesRequest)(nil),    // 18: ceralacca.pec.v1.VouchForCopiesRequest
+	(*EndVouchingRequest)(nil),       // 19: ceralacca.pec.v1.EndVouchingRequest
+	(*ListVouchingsRequest)(nil),     // 20: ceralacca.pec.v1.ListVouchingsRequest
+	(*Message)(nil),                  // 21: ceralacca.pec.v1.Message
+	(*Vouching)(nil),                 // 22: ceralacca.pec.v1.Vouching
+	(*ListVouchingsResponse)(nil),    // 23: ceralacca.pec.v1.ListVouchingsResponse
 }
 var file_ceralacca_pec_v1_delivery_proto_depIdxs = []int32{
 	14, // 0: ceralacca.pec.v1.UploadAttachmentResponse.content:type_name -> ceralacca.event.v1.Blob
@@ -1147,16 +1158,22 @@ var file_ceralacca_pec_v1_delivery_proto_depIdxs = []int32{
 	9,  // 17: ceralacca.pec.v1.PecDeliveryService.CancelMessage:input_type -> ceralacca.pec.v1.CancelMessageRequest
 	10, // 18: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:input_type -> ceralacca.pec.v1.ResolveMessageRequest
 	11, // 19: ceralacca.pec.v1.PecDeliveryService.StrikeReceipt:input_type -> ceralacca.pec.v1.StrikeReceiptRequest
-	12, // 20: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
-	3,  // 21: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
-	6,  // 22: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
-	8,  // 23: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
-	6,  // 24: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
-	6,  // 25: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
-	18, // 26: ceralacca.pec.v1.PecDeliveryService.StrikeReceipt:output_type -> ceralacca.pec.v1.Message
-	13, // 27: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
+	18, // 20: ceralacca.pec.v1.PecDeliveryService.VouchForCopies:input_type -> ceralacca.pec.v1.VouchForCopiesRequest
+	19, // 21: ceralacca.pec.v1.PecDeliveryService.EndVouching:input_type -> ceralacca.pec.v1.EndVouchingRequest
+	20, // 22: ceralacca.pec.v1.PecDeliveryService.ListVouchings:input_type -> ceralacca.pec.v1.ListVouchingsRequest
+	12, // 23: ceralacca.pec.v1.PecDeliveryService.ResumeSending:input_type -> ceralacca.pec.v1.ResumeSendingRequest
+	3,  // 24: ceralacca.pec.v1.PecDeliveryService.UploadAttachment:output_type -> ceralacca.pec.v1.UploadAttachmentResponse
+	6,  // 25: ceralacca.pec.v1.PecDeliveryService.GetDelivery:output_type -> ceralacca.pec.v1.Delivery
+	8,  // 26: ceralacca.pec.v1.PecDeliveryService.ListDeliveries:output_type -> ceralacca.pec.v1.ListDeliveriesResponse
+	6,  // 27: ceralacca.pec.v1.PecDeliveryService.CancelMessage:output_type -> ceralacca.pec.v1.Delivery
+	6,  // 28: ceralacca.pec.v1.PecDeliveryService.ResolveMessage:output_type -> ceralacca.pec.v1.Delivery
+	21, // 29: ceralacca.pec.v1.PecDeliveryService.StrikeReceipt:output_type -> ceralacca.pec.v1.Message
+	22, // 30: ceralacca.pec.v1.PecDeliveryService.VouchForCopies:output_type -> ceralacca.pec.v1.Vouching
+	22, // 31: ceralacca.pec.v1.PecDeliveryService.EndVouching:output_type -> ceralacca.pec.v1.Vouching
+	23, // 32: ceralacca.pec.v1.PecDeliveryService.ListVouchings:output_type -> ceralacca.pec.v1.ListVouchingsResponse
+	13, // 33: ceralacca.pec.v1.PecDeliveryService.ResumeSending:output_type -> ceralacca.pec.v1.ResumeSendingResponse
+	24, // [24:34] is the sub-list for method output_type
+	14, // [14:24] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1168,6 +1185,7 @@ func file_ceralacca_pec_v1_delivery_proto_init() {
 		return
 	}
 	file_ceralacca_pec_v1_types_proto_init()
+	file_ceralacca_pec_v1_vouch_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

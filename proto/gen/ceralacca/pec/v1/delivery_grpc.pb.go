@@ -25,6 +25,9 @@ const (
 	PecDeliveryService_CancelMessage_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/CancelMessage"
 	PecDeliveryService_ResolveMessage_FullMethodName   = "/ceralacca.pec.v1.PecDeliveryService/ResolveMessage"
 	PecDeliveryService_StrikeReceipt_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/StrikeReceipt"
+	PecDeliveryService_VouchForCopies_FullMethodName   = "/ceralacca.pec.v1.PecDeliveryService/VouchForCopies"
+	PecDeliveryService_EndVouching_FullMethodName      = "/ceralacca.pec.v1.PecDeliveryService/EndVouching"
+	PecDeliveryService_ListVouchings_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/ListVouchings"
 	PecDeliveryService_ResumeSending_FullMethodName    = "/ceralacca.pec.v1.PecDeliveryService/ResumeSending"
 )
 
@@ -45,10 +48,18 @@ type PecDeliveryServiceClient interface {
 	CancelMessage(ctx context.Context, in *CancelMessageRequest, opts ...grpc.CallOption) (*Delivery, error)
 	// Decides about a message whose outcome is unknown. Faults: OUTCOME_IS_KNOWN, DECISION_TOO_EARLY, RISK_NOT_TAKEN.
 	ResolveMessage(ctx context.Context, in *ResolveMessageRequest, opts ...grpc.CallOption) (*Delivery, error)
-	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), does
-	// not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
+	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), or
+	// counts by a person's word alone, does not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
 	// Faults: RECEIPT_NOT_COUNTED, RECEIPT_NOT_DOUBTED, RECEIPT_STRUCK, RECEIPT_NOT_STRUCK.
 	StrikeReceipt(ctx context.Context, in *StrikeReceiptRequest, opts ...grpc.CallOption) (*Message, error)
+	// Vouches for the mail that was copied into a mailbox within a period, after the certificates of its signers had ended: what is
+	// valid-cert-ended, and nothing else, counts as proven by the caller's word. Receipts among it that speak of messages of ours then
+	// count for their states. Faults: VOUCHING_PERIOD_INVALID, ALREADY_VOUCHED.
+	VouchForCopies(ctx context.Context, in *VouchForCopiesRequest, opts ...grpc.CallOption) (*Vouching, error)
+	// Takes such a word back: what counted by it alone does not any more. Faults: VOUCHING_NOT_FOUND, VOUCHING_ENDED.
+	EndVouching(ctx context.Context, in *EndVouchingRequest, opts ...grpc.CallOption) (*Vouching, error)
+	// Whose word mail of a mailbox counts by, newest first, those that were taken back too.
+	ListVouchings(ctx context.Context, in *ListVouchingsRequest, opts ...grpc.CallOption) (*ListVouchingsResponse, error)
 	// Tries at once what waits in a mailbox, for example when its provider is back or its login is mended.
 	ResumeSending(ctx context.Context, in *ResumeSendingRequest, opts ...grpc.CallOption) (*ResumeSendingResponse, error)
 }
@@ -124,6 +135,36 @@ func (c *pecDeliveryServiceClient) StrikeReceipt(ctx context.Context, in *Strike
 	return out, nil
 }
 
+func (c *pecDeliveryServiceClient) VouchForCopies(ctx context.Context, in *VouchForCopiesRequest, opts ...grpc.CallOption) (*Vouching, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Vouching)
+	err := c.cc.Invoke(ctx, PecDeliveryService_VouchForCopies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecDeliveryServiceClient) EndVouching(ctx context.Context, in *EndVouchingRequest, opts ...grpc.CallOption) (*Vouching, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Vouching)
+	err := c.cc.Invoke(ctx, PecDeliveryService_EndVouching_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pecDeliveryServiceClient) ListVouchings(ctx context.Context, in *ListVouchingsRequest, opts ...grpc.CallOption) (*ListVouchingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListVouchingsResponse)
+	err := c.cc.Invoke(ctx, PecDeliveryService_ListVouchings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pecDeliveryServiceClient) ResumeSending(ctx context.Context, in *ResumeSendingRequest, opts ...grpc.CallOption) (*ResumeSendingResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResumeSendingResponse)
@@ -151,10 +192,18 @@ type PecDeliveryServiceServer interface {
 	CancelMessage(context.Context, *CancelMessageRequest) (*Delivery, error)
 	// Decides about a message whose outcome is unknown. Faults: OUTCOME_IS_KNOWN, DECISION_TOO_EARLY, RISK_NOT_TAKEN.
 	ResolveMessage(context.Context, *ResolveMessageRequest) (*Delivery, error)
-	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), does
-	// not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
+	// Decides that a receipt which the state of a sent message stands on, and which is not proven any more (DeliveryDoubted), or
+	// counts by a person's word alone, does not count: the state becomes what the other receipts add up to. Or takes that back. The answer is the sent message.
 	// Faults: RECEIPT_NOT_COUNTED, RECEIPT_NOT_DOUBTED, RECEIPT_STRUCK, RECEIPT_NOT_STRUCK.
 	StrikeReceipt(context.Context, *StrikeReceiptRequest) (*Message, error)
+	// Vouches for the mail that was copied into a mailbox within a period, after the certificates of its signers had ended: what is
+	// valid-cert-ended, and nothing else, counts as proven by the caller's word. Receipts among it that speak of messages of ours then
+	// count for their states. Faults: VOUCHING_PERIOD_INVALID, ALREADY_VOUCHED.
+	VouchForCopies(context.Context, *VouchForCopiesRequest) (*Vouching, error)
+	// Takes such a word back: what counted by it alone does not any more. Faults: VOUCHING_NOT_FOUND, VOUCHING_ENDED.
+	EndVouching(context.Context, *EndVouchingRequest) (*Vouching, error)
+	// Whose word mail of a mailbox counts by, newest first, those that were taken back too.
+	ListVouchings(context.Context, *ListVouchingsRequest) (*ListVouchingsResponse, error)
 	// Tries at once what waits in a mailbox, for example when its provider is back or its login is mended.
 	ResumeSending(context.Context, *ResumeSendingRequest) (*ResumeSendingResponse, error)
 	mustEmbedUnimplementedPecDeliveryServiceServer()
@@ -184,6 +233,15 @@ func (UnimplementedPecDeliveryServiceServer) ResolveMessage(context.Context, *Re
 }
 func (UnimplementedPecDeliveryServiceServer) StrikeReceipt(context.Context, *StrikeReceiptRequest) (*Message, error) {
 	return nil, status.Error(codes.Unimplemented, "method StrikeReceipt not implemented")
+}
+func (UnimplementedPecDeliveryServiceServer) VouchForCopies(context.Context, *VouchForCopiesRequest) (*Vouching, error) {
+	return nil, status.Error(codes.Unimplemented, "method VouchForCopies not implemented")
+}
+func (UnimplementedPecDeliveryServiceServer) EndVouching(context.Context, *EndVouchingRequest) (*Vouching, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndVouching not implemented")
+}
+func (UnimplementedPecDeliveryServiceServer) ListVouchings(context.Context, *ListVouchingsRequest) (*ListVouchingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListVouchings not implemented")
 }
 func (UnimplementedPecDeliveryServiceServer) ResumeSending(context.Context, *ResumeSendingRequest) (*ResumeSendingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeSending not implemented")
@@ -306,6 +364,60 @@ func _PecDeliveryService_StrikeReceipt_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PecDeliveryService_VouchForCopies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VouchForCopiesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeliveryServiceServer).VouchForCopies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeliveryService_VouchForCopies_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeliveryServiceServer).VouchForCopies(ctx, req.(*VouchForCopiesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecDeliveryService_EndVouching_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndVouchingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeliveryServiceServer).EndVouching(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeliveryService_EndVouching_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeliveryServiceServer).EndVouching(ctx, req.(*EndVouchingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PecDeliveryService_ListVouchings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListVouchingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PecDeliveryServiceServer).ListVouchings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PecDeliveryService_ListVouchings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PecDeliveryServiceServer).ListVouchings(ctx, req.(*ListVouchingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PecDeliveryService_ResumeSending_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ResumeSendingRequest)
 	if err := dec(in); err != nil {
@@ -350,6 +462,18 @@ var PecDeliveryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StrikeReceipt",
 			Handler:    _PecDeliveryService_StrikeReceipt_Handler,
+		},
+		{
+			MethodName: "VouchForCopies",
+			Handler:    _PecDeliveryService_VouchForCopies_Handler,
+		},
+		{
+			MethodName: "EndVouching",
+			Handler:    _PecDeliveryService_EndVouching_Handler,
+		},
+		{
+			MethodName: "ListVouchings",
+			Handler:    _PecDeliveryService_ListVouchings_Handler,
 		},
 		{
 			MethodName: "ResumeSending",

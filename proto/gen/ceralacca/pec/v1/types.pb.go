@@ -1640,7 +1640,7 @@ func (x *MessagePreservation) GetPackage() string {
 type Verification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// valid, valid-cert-unlisted, valid-cert-ended (it came after the end of its signer's certificate, and only the signature says that it
-	// was made before), untrusted-signer, invalid-signature, invalid-digest, unparsable, unsigned
+	// was made before: a person may vouch for it), untrusted-signer, invalid-signature, invalid-digest, unparsable, unsigned
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	// Why it is not valid.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -1657,8 +1657,10 @@ type Verification struct {
 	TrustList  string                 `protobuf:"bytes,10,opt,name=trust_list,json=trustList,proto3" json:"trust_list,omitempty"`
 	CheckTime  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=check_time,json=checkTime,proto3" json:"check_time,omitempty"`
 	// The moment at which the certificates had to be valid.
-	JudgeTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=judge_time,json=judgeTime,proto3" json:"judge_time,omitempty"`
-	Findings      []*MessageFinding      `protobuf:"bytes,13,rep,name=findings,proto3" json:"findings,omitempty"`
+	JudgeTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=judge_time,json=judgeTime,proto3" json:"judge_time,omitempty"`
+	Findings  []*MessageFinding      `protobuf:"bytes,13,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Of valid-cert-ended alone: the word of a person by which the message counts as proven. Without it it does not.
+	Vouched       *Vouched `protobuf:"bytes,14,opt,name=vouched,proto3" json:"vouched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1784,6 +1786,92 @@ func (x *Verification) GetFindings() []*MessageFinding {
 	return nil
 }
 
+func (x *Verification) GetVouched() *Vouched {
+	if x != nil {
+		return x.Vouched
+	}
+	return nil
+}
+
+// A person's word for a message that was copied into the mailbox after the certificate of its signer had ended.
+type Vouched struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/mailboxes/{mailbox}/vouchings/{vouching}
+	Vouching string                 `protobuf:"bytes,1,opt,name=vouching,proto3" json:"vouching,omitempty"`
+	By       string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Reason   string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What nothing shows but this word.
+	NotShown      string `protobuf:"bytes,5,opt,name=not_shown,json=notShown,proto3" json:"not_shown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vouched) Reset() {
+	*x = Vouched{}
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vouched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vouched) ProtoMessage() {}
+
+func (x *Vouched) ProtoReflect() protoreflect.Message {
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vouched.ProtoReflect.Descriptor instead.
+func (*Vouched) Descriptor() ([]byte, []int) {
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Vouched) GetVouching() string {
+	if x != nil {
+		return x.Vouching
+	}
+	return ""
+}
+
+func (x *Vouched) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Vouched) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Vouched) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Vouched) GetNotShown() string {
+	if x != nil {
+		return x.NotShown
+	}
+	return ""
+}
+
 // Something odd in a message. Codes are permanent.
 type MessageFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1797,7 +1885,7 @@ type MessageFinding struct {
 
 func (x *MessageFinding) Reset() {
 	*x = MessageFinding{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1897,7 @@ func (x *MessageFinding) String() string {
 func (*MessageFinding) ProtoMessage() {}
 
 func (x *MessageFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[10]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1910,7 @@ func (x *MessageFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageFinding.ProtoReflect.Descriptor instead.
 func (*MessageFinding) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MessageFinding) GetCode() string {
@@ -1866,7 +1954,7 @@ type RecipientOutcome struct {
 
 func (x *RecipientOutcome) Reset() {
 	*x = RecipientOutcome{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1966,7 @@ func (x *RecipientOutcome) String() string {
 func (*RecipientOutcome) ProtoMessage() {}
 
 func (x *RecipientOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[11]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1979,7 @@ func (x *RecipientOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecipientOutcome.ProtoReflect.Descriptor instead.
 func (*RecipientOutcome) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RecipientOutcome) GetAddress() string {
@@ -1953,7 +2041,7 @@ type HeaderField struct {
 
 func (x *HeaderField) Reset() {
 	*x = HeaderField{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2053,7 @@ func (x *HeaderField) String() string {
 func (*HeaderField) ProtoMessage() {}
 
 func (x *HeaderField) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[12]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2066,7 @@ func (x *HeaderField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderField.ProtoReflect.Descriptor instead.
 func (*HeaderField) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HeaderField) GetName() string {
@@ -2018,7 +2106,7 @@ type MessagePart struct {
 
 func (x *MessagePart) Reset() {
 	*x = MessagePart{}
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2118,7 @@ func (x *MessagePart) String() string {
 func (*MessagePart) ProtoMessage() {}
 
 func (x *MessagePart) ProtoReflect() protoreflect.Message {
-	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[13]
+	mi := &file_ceralacca_pec_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2131,7 @@ func (x *MessagePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagePart.ProtoReflect.Descriptor instead.
 func (*MessagePart) Descriptor() ([]byte, []int) {
-	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{13}
+	return file_ceralacca_pec_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MessagePart) GetNumber() int32 {
@@ -2203,7 +2291,7 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"\x0ehand_over_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fhandOverTime\x12\x10\n" +
 	"\x03day\x18\x02 \x01(\tR\x03day\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x18\n" +
-	"\apackage\x18\x04 \x01(\tR\apackage\"\x8f\x04\n" +
+	"\apackage\x18\x04 \x01(\tR\apackage\"\xc4\x04\n" +
 	"\fVerification\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -2223,7 +2311,14 @@ const file_ceralacca_pec_v1_types_proto_rawDesc = "" +
 	"check_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcheckTime\x129\n" +
 	"\n" +
 	"judge_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tjudgeTime\x12<\n" +
-	"\bfindings\x18\r \x03(\v2 .ceralacca.pec.v1.MessageFindingR\bfindings\"Z\n" +
+	"\bfindings\x18\r \x03(\v2 .ceralacca.pec.v1.MessageFindingR\bfindings\x123\n" +
+	"\avouched\x18\x0e \x01(\v2\x19.ceralacca.pec.v1.VouchedR\avouched\"\x9a\x01\n" +
+	"\aVouched\x12\x1a\n" +
+	"\bvouching\x18\x01 \x01(\tR\bvouching\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tnot_shown\x18\x05 \x01(\tR\bnotShown\"Z\n" +
 	"\x0eMessageFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
@@ -2328,7 +2423,7 @@ func file_ceralacca_pec_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_ceralacca_pec_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_ceralacca_pec_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(MailboxState)(0),             // 0: ceralacca.pec.v1.MailboxState
 	(MailboxAccess)(0),            // 1: ceralacca.pec.v1.MailboxAccess
@@ -2349,64 +2444,67 @@ var file_ceralacca_pec_v1_types_proto_goTypes = []any{
 	(*Message)(nil),               // 16: ceralacca.pec.v1.Message
 	(*MessagePreservation)(nil),   // 17: ceralacca.pec.v1.MessagePreservation
 	(*Verification)(nil),          // 18: ceralacca.pec.v1.Verification
-	(*MessageFinding)(nil),        // 19: ceralacca.pec.v1.MessageFinding
-	(*RecipientOutcome)(nil),      // 20: ceralacca.pec.v1.RecipientOutcome
-	(*HeaderField)(nil),           // 21: ceralacca.pec.v1.HeaderField
-	(*MessagePart)(nil),           // 22: ceralacca.pec.v1.MessagePart
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*v1.Blob)(nil),               // 25: ceralacca.event.v1.Blob
-	(*ContentCheck)(nil),          // 26: ceralacca.pec.v1.ContentCheck
-	(*RegisteredMail)(nil),        // 27: ceralacca.pec.v1.RegisteredMail
-	(*v1.Destruction)(nil),        // 28: ceralacca.event.v1.Destruction
+	(*Vouched)(nil),               // 19: ceralacca.pec.v1.Vouched
+	(*MessageFinding)(nil),        // 20: ceralacca.pec.v1.MessageFinding
+	(*RecipientOutcome)(nil),      // 21: ceralacca.pec.v1.RecipientOutcome
+	(*HeaderField)(nil),           // 22: ceralacca.pec.v1.HeaderField
+	(*MessagePart)(nil),           // 23: ceralacca.pec.v1.MessagePart
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*v1.Blob)(nil),               // 26: ceralacca.event.v1.Blob
+	(*ContentCheck)(nil),          // 27: ceralacca.pec.v1.ContentCheck
+	(*RegisteredMail)(nil),        // 28: ceralacca.pec.v1.RegisteredMail
+	(*v1.Destruction)(nil),        // 29: ceralacca.event.v1.Destruction
 }
 var file_ceralacca_pec_v1_types_proto_depIdxs = []int32{
-	23, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
-	23, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
-	23, // 2: ceralacca.pec.v1.MailboxSync.whole_time:type_name -> google.protobuf.Timestamp
+	24, // 0: ceralacca.pec.v1.MailboxSync.start_time:type_name -> google.protobuf.Timestamp
+	24, // 1: ceralacca.pec.v1.MailboxSync.end_time:type_name -> google.protobuf.Timestamp
+	24, // 2: ceralacca.pec.v1.MailboxSync.whole_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: ceralacca.pec.v1.MailboxQuota.level:type_name -> ceralacca.pec.v1.QuotaLevel
-	23, // 4: ceralacca.pec.v1.MailboxCounts.gone_time:type_name -> google.protobuf.Timestamp
+	24, // 4: ceralacca.pec.v1.MailboxCounts.gone_time:type_name -> google.protobuf.Timestamp
 	3,  // 5: ceralacca.pec.v1.OrdinaryRule.action:type_name -> ceralacca.pec.v1.OrdinaryAction
 	0,  // 6: ceralacca.pec.v1.Mailbox.state:type_name -> ceralacca.pec.v1.MailboxState
-	23, // 7: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
+	24, // 7: ceralacca.pec.v1.Mailbox.create_time:type_name -> google.protobuf.Timestamp
 	9,  // 8: ceralacca.pec.v1.Mailbox.servers:type_name -> ceralacca.pec.v1.MailboxServers
 	1,  // 9: ceralacca.pec.v1.Mailbox.access:type_name -> ceralacca.pec.v1.MailboxAccess
 	13, // 10: ceralacca.pec.v1.Mailbox.ordinary_rule:type_name -> ceralacca.pec.v1.OrdinaryRule
-	23, // 11: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
-	23, // 12: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
-	23, // 13: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
+	24, // 11: ceralacca.pec.v1.Mailbox.problem_time:type_name -> google.protobuf.Timestamp
+	24, // 12: ceralacca.pec.v1.Mailbox.last_poll_time:type_name -> google.protobuf.Timestamp
+	24, // 13: ceralacca.pec.v1.Mailbox.last_receive_time:type_name -> google.protobuf.Timestamp
 	10, // 14: ceralacca.pec.v1.Mailbox.sync:type_name -> ceralacca.pec.v1.MailboxSync
 	11, // 15: ceralacca.pec.v1.Mailbox.quota:type_name -> ceralacca.pec.v1.MailboxQuota
 	12, // 16: ceralacca.pec.v1.Mailbox.counts:type_name -> ceralacca.pec.v1.MailboxCounts
 	4,  // 17: ceralacca.pec.v1.ProbeResult.step:type_name -> ceralacca.pec.v1.ProbeStep
 	5,  // 18: ceralacca.pec.v1.ProbeResult.verdict:type_name -> ceralacca.pec.v1.ProbeVerdict
-	24, // 19: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
+	25, // 19: ceralacca.pec.v1.ProbeResult.duration:type_name -> google.protobuf.Duration
 	6,  // 20: ceralacca.pec.v1.Message.kind:type_name -> ceralacca.pec.v1.MessageKind
 	7,  // 21: ceralacca.pec.v1.Message.state:type_name -> ceralacca.pec.v1.MessageState
-	25, // 22: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
-	23, // 23: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	26, // 22: ceralacca.pec.v1.Message.content:type_name -> ceralacca.event.v1.Blob
+	24, // 23: ceralacca.pec.v1.Message.create_time:type_name -> google.protobuf.Timestamp
 	8,  // 24: ceralacca.pec.v1.Message.direction:type_name -> ceralacca.pec.v1.MessageDirection
 	18, // 25: ceralacca.pec.v1.Message.verification:type_name -> ceralacca.pec.v1.Verification
-	23, // 26: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
-	23, // 27: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
-	20, // 28: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
-	21, // 29: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
-	22, // 30: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
+	24, // 26: ceralacca.pec.v1.Message.certified_time:type_name -> google.protobuf.Timestamp
+	24, // 27: ceralacca.pec.v1.Message.receive_time:type_name -> google.protobuf.Timestamp
+	21, // 28: ceralacca.pec.v1.Message.recipients:type_name -> ceralacca.pec.v1.RecipientOutcome
+	22, // 29: ceralacca.pec.v1.Message.headers:type_name -> ceralacca.pec.v1.HeaderField
+	23, // 30: ceralacca.pec.v1.Message.parts:type_name -> ceralacca.pec.v1.MessagePart
 	17, // 31: ceralacca.pec.v1.Message.preservation:type_name -> ceralacca.pec.v1.MessagePreservation
-	26, // 32: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
-	27, // 33: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
-	23, // 34: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
-	28, // 35: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
-	23, // 36: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
-	23, // 37: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
-	23, // 38: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
-	19, // 39: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
-	23, // 40: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	27, // 32: ceralacca.pec.v1.Message.content_check:type_name -> ceralacca.pec.v1.ContentCheck
+	28, // 33: ceralacca.pec.v1.Message.registered_mail:type_name -> ceralacca.pec.v1.RegisteredMail
+	24, // 34: ceralacca.pec.v1.Message.provider_remove_time:type_name -> google.protobuf.Timestamp
+	29, // 35: ceralacca.pec.v1.Message.destruction:type_name -> ceralacca.event.v1.Destruction
+	24, // 36: ceralacca.pec.v1.MessagePreservation.hand_over_time:type_name -> google.protobuf.Timestamp
+	24, // 37: ceralacca.pec.v1.Verification.check_time:type_name -> google.protobuf.Timestamp
+	24, // 38: ceralacca.pec.v1.Verification.judge_time:type_name -> google.protobuf.Timestamp
+	20, // 39: ceralacca.pec.v1.Verification.findings:type_name -> ceralacca.pec.v1.MessageFinding
+	19, // 40: ceralacca.pec.v1.Verification.vouched:type_name -> ceralacca.pec.v1.Vouched
+	24, // 41: ceralacca.pec.v1.Vouched.time:type_name -> google.protobuf.Timestamp
+	24, // 42: ceralacca.pec.v1.RecipientOutcome.time:type_name -> google.protobuf.Timestamp
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_pec_v1_types_proto_init() }
@@ -2421,7 +2519,7 @@ func file_ceralacca_pec_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ceralacca_pec_v1_types_proto_rawDesc), len(file_ceralacca_pec_v1_types_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

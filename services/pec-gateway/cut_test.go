@@ -243,7 +243,10 @@ func TestA2TakenTooEarly(t *testing.T) {
 	t.Parallel()
 	p, c := openCut(t, quickly)
 	c.cutNext("early")
-	m := p.send(recipient)
+	req := p.request(recipient)
+	req.Attachments[0].Data = make([]byte, 9<<20) // more than what waits between the two: the word is there before the last of it is written
+	m, err := p.api.SendMessage(t.Context(), req)
+	require.NoError(t, err)
 	d := p.reaches(m, pecv1.DeliveryStep_DELIVERY_STEP_DECISION_NEEDED)
 	require.Len(t, d.GetAttempts(), 1, "it was sent again without a word")
 	require.Equal(t, "unknown body protocol", fmt.Sprint(d.GetAttempts()[0].GetOutcome(), " ", d.GetAttempts()[0].GetPhase(), " ", d.GetAttempts()[0].GetCause()), d.GetAttempts()[0])

@@ -24,7 +24,8 @@ tells of anybody, and asks the other services what they have of the documents in
 need. What nobody needs goes in the next run of this command, and the service makes the signed report: what was erased, by hash, and
 what other documents hold. While it says that copies are being asked for, run it again.
 
-What was stored on the way to distributions (PdD), unsigned or unstamped, goes an hour after it was, once they are ready.
+Distributions (PdD) that have been ready for longer than conservation.distributions.keep expire: they can be made again. Their bytes
+go in a run an hour later, as does what was stored on the way to distributions, unsigned or unstamped.
 
 Exit code 1 when something could not be destroyed now.`,
 	Run: erase,
@@ -39,7 +40,7 @@ func erase(ctx context.Context, in run.Invocation) error {
 	if !cfg.Storage.on() {
 		return run.BadField("storage", "is missing: the eraser works on the archive's replicas")
 	}
-	e := &eraser.Eraser{Log: in.Log, Now: in.Now}
+	e := &eraser.Eraser{Log: in.Log, Now: in.Now, KeepDistributions: cfg.Distributions.Keep}
 	for path, r := range map[string]ReplicaConfig{"storage.primary": cfg.Storage.Primary, "storage.second": cfg.Storage.Second} {
 		store, err := r.destroyer(path)
 		if err != nil {
@@ -66,14 +67,17 @@ func erase(ctx context.Context, in run.Invocation) error {
 		return err
 	}
 	fmt.Fprintf(in.Out, "%d packages destroyed, %d wait; %d copies erased, those of %d packages are being asked for\n", done.Erased, done.Waiting, done.Copies, done.Asking)
+	if done.Expired > 0 {
+		fmt.Fprintf(in.Out, "%d distributions expired; their bytes go in a run an hour from now or later\n", done.Expired)
+	}
 	if done.Spare > 0 {
-		fmt.Fprintf(in.Out, "%d files erased that were stored on the way to distributions\n", done.Spare)
+		fmt.Fprintf(in.Out, "%d files erased that were expired distributions or stored on the way to one\n", done.Spare)
 	}
 	if done.Late > 0 {
 		fmt.Fprintf(in.Out, "%d objects destroyed that were found to hold documents of packages destroyed before\n", done.Late)
 	}
 	if done.Kept > 0 {
-		err = fmt.Errorf("%d files that were stored on the way to distributions could not be erased now: the log says why", done.Kept)
+		err = fmt.Errorf("%d files that were expired distributions or stored on the way to one could not be erased now: the log says why", done.Kept)
 	}
 	if done.Waiting > 0 {
 		return fmt.Errorf("%d packages could not be destroyed now: ceralacca conserve scarto get says why", done.Waiting)

@@ -24,10 +24,16 @@ INSERT INTO distribution_blob (distribution_id, sha256, tenant_id, size, noted_a
 ON CONFLICT (distribution_id, sha256) DO UPDATE SET noted_at = excluded.noted_at;
 
 -- name: SpareBlobs :many
--- What was stored for distributions and is none, now that these are ready or will not be.
+-- What was stored for distributions and is none, now that these are ready, were, or will not be.
 SELECT b.distribution_id, b.sha256, b.tenant_id FROM distribution_blob b JOIN distribution d ON d.id = b.distribution_id
-WHERE d.state <> 'BUILDING' AND b.sha256 IS DISTINCT FROM d.sha256 AND b.noted_at < @before AND (b.distribution_id, b.sha256) > (@distribution::uuid, @after::bytea)
+WHERE d.state <> 'BUILDING' AND (d.state = 'EXPIRED' OR b.sha256 IS DISTINCT FROM d.sha256) AND b.noted_at < @before AND (b.distribution_id, b.sha256) > (@distribution::uuid, @after::bytea)
 ORDER BY b.distribution_id, b.sha256 LIMIT @page;
+
+-- name: AgedDistributions :many
+SELECT id, tenant_id, sha256, size FROM distribution WHERE state = 'READY' AND ready_at < @before::timestamptz ORDER BY ready_at LIMIT @page;
+
+-- name: ExpireDistribution :execrows
+UPDATE distribution SET state = 'EXPIRED' WHERE id = @id AND state = 'READY';
 
 -- name: DropSpareBlob :exec
 DELETE FROM distribution_blob WHERE distribution_id = @distribution AND sha256 = @sha256;

@@ -387,13 +387,32 @@ func plainView(st story, name string) *render.Page {
 	return &render.Page{Title: name, Heading: name, Parts: []render.Part{part}, Notes: []string{"Il documento non è una fattura leggibile da questo programma: si veda l'originale."}}
 }
 
-func distributionMessage(row db.Distribution) *conservationv1.Distribution {
+// DistributionsConfig is about the packages that are made for those who ask (PdD).
+type DistributionsConfig struct {
+	// Keep is how long one that is ready can be downloaded. Then the eraser takes its bytes; the documents stay in the archive, and
+	// the row says what it was, with its digest. 0s: without end.
+	Keep time.Duration `yaml:"keep"`
+}
+
+func defaultDistributions() DistributionsConfig {
+	return DistributionsConfig{Keep: 30 * 24 * time.Hour}
+}
+
+func (c DistributionsConfig) check(bad func(when bool, path, format string, a ...any)) {
+	bad(c.Keep != 0 && c.Keep < time.Hour, "distributions.keep", "must be at least 1h, for example 720h; 0s keeps them without end")
+}
+
+func (s *Service) distributionMessage(row db.Distribution) *conservationv1.Distribution {
 	m := &conservationv1.Distribution{
 		Name: distributionName(row.TenantID, row.ID), State: conservationv1.DistributionState(conservationv1.DistributionState_value["DISTRIBUTION_STATE_"+row.State]),
 		UnitCount: int32(len(row.Units)), Purpose: row.Purpose, Sha256: row.Sha256, CreateTime: timeMessage(&row.AskedAt), ReadyTime: timeMessage(row.ReadyAt), LastError: row.LastError, //nolint:gosec // at most mostExhibited
 	}
 	if row.Size != nil {
 		m.Size = *row.Size
+	}
+	if row.State == "READY" && row.ReadyAt != nil && s.cfg.Distributions.Keep > 0 {
+		end := row.ReadyAt.Add(s.cfg.Distributions.Keep)
+		m.ExpireTime = timeMessage(&end)
 	}
 	return m
 }

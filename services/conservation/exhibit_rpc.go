@@ -144,7 +144,7 @@ func (a exhibition) CreateDistribution(ctx context.Context, req *conservationv1.
 		return rpc.Once(ctx, tx, conservationv1.ExhibitionService_CreateDistribution_FullMethodName, req.GetRequestId(), req, resp, func() error {
 			row, err := a.s.order(ctx, tx, tenant, order)
 			if err == nil {
-				proto.Merge(resp, distributionMessage(row))
+				proto.Merge(resp, a.s.distributionMessage(row))
 			}
 			return err
 		})
@@ -188,7 +188,7 @@ func (a exhibition) GetDistribution(ctx context.Context, req *conservationv1.Get
 	if err != nil {
 		return nil, err
 	}
-	return distributionMessage(row), nil
+	return a.s.distributionMessage(row), nil
 }
 
 // ListDistributions lists a tenant's distributions, newest first.
@@ -216,7 +216,7 @@ func (a exhibition) ListDistributions(ctx context.Context, req *conservationv1.L
 		return nil, err
 	}
 	for _, row := range rows {
-		resp.Distributions = append(resp.Distributions, distributionMessage(row))
+		resp.Distributions = append(resp.Distributions, a.s.distributionMessage(row))
 	}
 	return resp, nil
 }
@@ -235,6 +235,9 @@ func (a exhibition) DownloadDistribution(req *conservationv1.DownloadDistributio
 }
 
 func (s *Service) sendDistribution(ctx context.Context, row db.Distribution, stream grpc.ServerStreamingServer[conservationv1.DownloadDistributionResponse]) error {
+	if row.State == "EXPIRED" {
+		return fault.Precondition("DISTRIBUTION_EXPIRED", "the distribution was kept until its term ended (distributions.keep): its documents are in the archive, ask for another one with CreateDistribution")
+	}
 	if row.State != "READY" {
 		return fault.Precondition("DISTRIBUTION_NOT_READY", "the distribution is %s: follow it with GetDistribution", row.State)
 	}

@@ -145,7 +145,7 @@ func (a inspections) CreateInspectionDistribution(ctx context.Context, req *cons
 	if err != nil {
 		return nil, v.refuse(ctx, "tenants/"+v.who.TenantID, err)
 	}
-	return distributionMessage(row), nil
+	return a.s.distributionMessage(row), nil
 }
 
 // own gives a distribution that this inspector asked for; any other is not there.
@@ -171,7 +171,7 @@ func (a inspections) GetInspectionDistribution(ctx context.Context, req *conserv
 	if err != nil {
 		return nil, v.refuse(ctx, req.GetName(), err)
 	}
-	return distributionMessage(row), nil
+	return a.s.distributionMessage(row), nil
 }
 
 // DownloadInspectionDistribution streams the ZIP of a package that the inspector asked for.

@@ -50,7 +50,7 @@ const manualIntro = "Questi allegati sono stampati dal programma a partire dalla
 
 func annexes(cfg Config, version string) []annex {
 	return []annex{
-		manualRoles(cfg), manualStructure(cfg), manualObjects(), manualIntake(cfg), manualPackages(cfg), manualExhibition(), manualComponents(cfg, version),
+		manualRoles(cfg), manualStructure(cfg), manualObjects(), manualIntake(cfg), manualPackages(cfg), manualExhibition(cfg), manualComponents(cfg, version),
 		manualChecks(cfg), manualCopies(), manualTerms(cfg), manualOfficial(), manualLaw(cfg),
 	}
 }
@@ -197,10 +197,14 @@ func authorities(cfg Config) string {
 	return "in quest'ordine: " + strings.Join(names, ", ")
 }
 
-func manualExhibition() annex {
+func manualExhibition(cfg Config) annex {
+	kept := "Il PdD resta scaricabile finché non vengono distrutti i documenti che contiene."
+	if cfg.Distributions.Keep > 0 {
+		kept = "Il PdD resta scaricabile per " + inWords(cfg.Distributions.Keep) + "; poi il sistema ne conserva l'impronta, e lo produce di nuovo a richiesta."
+	}
 	return annex{"f", "Esibizione ed esportazione", []any{
 		"La ricerca usa cognome, nome, denominazione, codice fiscale, partita IVA e data, combinati con E ed O (DMEF 17 giugno 2014, art. 3), oltre a numero, tipo, identificativo SdI, classe, periodo e stato. " +
-			fmt.Sprintf("Il pacchetto di distribuzione (PdD), di non più di %d unità, è uno ZIP che si apre senza rete: originali,", mostExhibited) + " ricevute, metadati, copie di consultazione contrassegnate, prove, indice PIndex firmato e marcato, e verifica.sh che usa solo sh con i comandi di POSIX, openssl e xmllint.",
+			fmt.Sprintf("Il pacchetto di distribuzione (PdD), di non più di %d unità, è uno ZIP che si apre senza rete: originali,", mostExhibited) + " ricevute, metadati, copie di consultazione contrassegnate, prove, indice PIndex firmato e marcato, e verifica.sh che usa solo sh con i comandi di POSIX, openssl e xmllint. " + kept,
 		"Il titolare esporta da sé, anche a più riprese, tutto ciò che l'archivio ha di lui: pacchetti come sono, prove, rapporti, indice dei documenti, in un bag BagIt firmato e marcato che si verifica senza il sistema e che un altro sistema può acquisire.",
 		"Gli incaricati dei controlli accedono con credenziali nominative, a termine (al massimo un anno), in sola lettura; ogni consultazione è registrata prima di essere mostrata, e il titolare ne legge il registro. L'accesso continua se il contratto del titolare è sospeso.",
 	}}

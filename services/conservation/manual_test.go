@@ -71,7 +71,7 @@ func TestManualFollowsTheConfiguration(t *testing.T) {
 	require.NotContains(t, out.String(), "Testimone")
 
 	cfg = manualConfig()
-	cfg.Closing.Every, cfg.Deposits.EventReports, cfg.Revocation.Fetch, cfg.Log.Witnesses, cfg.Log.Quorum = 0, 0, false, nil, 0
+	cfg.Closing.Every, cfg.Deposits.EventReports, cfg.Revocation.Fetch, cfg.Log.Witnesses, cfg.Log.Quorum, cfg.Distributions.Keep = 0, 0, false, nil, 0, 0
 	out = bytes.NewBufferString(markdownManual(annexes(cfg, "v1.2.3")))
 	require.Contains(t, out.String(), "| Chiusura | solo a richiesta: nessun pacchetto si chiude da sé |")
 	require.NotContains(t, out.String(), "Chiusura per età", "what never happens is no rule")
@@ -79,6 +79,7 @@ func TestManualFollowsTheConfiguration(t *testing.T) {
 	require.Contains(t, out.String(), "| RdV di ciò che arriva per evento | non rilasciati |")
 	require.Contains(t, out.String(), "| Stato dei certificati | agli emittenti non si chiede nulla |")
 	require.Contains(t, out.String(), "| Testimoni | nessuno")
+	require.Contains(t, out.String(), "resta scaricabile finché non vengono distrutti i documenti")
 	require.NotContains(t, out.String(), "riconosciuta dai testimoni")
 
 	cfg = manualConfig()

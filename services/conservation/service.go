@@ -66,6 +66,8 @@ type Config struct {
 	Closing ClosingConfig `yaml:"closing"`
 	// Deposits are what producers hand over themselves.
 	Deposits DepositsConfig `yaml:"deposits"`
+	// Distributions are the packages that are made for those who ask (PdD).
+	Distributions DistributionsConfig `yaml:"distributions"`
 	// Revocation is how issuers of certificates are asked at sealing.
 	Revocation RevocationConfig `yaml:"revocation"`
 	// Disposal is how destruction reaches what other services have.
@@ -117,6 +119,7 @@ func DefaultConfig() Config {
 		Closing:        defaultClosing(),
 		Deposits:       defaultDeposits(),
 		Disposal:       defaultDisposal(),
+		Distributions:  defaultDistributions(),
 		Revocation:     defaultRevocation(),
 	}
 }
@@ -157,6 +160,7 @@ func (c *Config) Validate() error {
 	c.Log.check(bad)
 	c.Storage.check(bad)
 	c.Disposal.check(bad)
+	c.Distributions.check(bad)
 	c.Checks.check(bad)
 	c.Renewal.check(bad)
 	c.Closing.check(bad)

@@ -511,3 +511,52 @@ func TestSpareOfDistributions(t *testing.T) {
 	require.NoFileExists(t, left[0])
 	spared(0)
 }
+
+// TestDistributionsExpire: a distribution is kept for its term. Then it is said to have expired, and its bytes go an hour later; its
+// documents stay, and are given in another one.
+func TestDistributionsExpire(t *testing.T) {
+	t.Parallel()
+	h := open(t, true)
+	ctx, b := context.Background(), h.openBooks(t)
+	h.settle(t, ctx, h.invoice(t, 1))
+	h.await(t, "found", func() bool { return b.count(t, "search_entry") == 1 })
+	d, _ := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
+	ready, err := h.reader().GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, 30*24*time.Hour, ready.GetExpireTime().AsTime().Sub(ready.GetReadyTime().AsTime()))
+	sum := blob.Ref{Tenant: "acme", SHA256: [32]byte(ready.GetSha256())}
+	require.FileExists(t, h.blobPath(sum))
+	e := h.eraser(t)
+	run := func(expired, erased int) {
+		t.Helper()
+		done, err := e.Run(ctx)
+		require.NoError(t, err)
+		require.Equal(t, [2]int{expired, erased}, [2]int{done.Expired, done.Spare})
+	}
+	h.admin(t, `UPDATE distribution_blob SET noted_at = now() - interval '40 days'`)
+	run(0, 1) // what was stored on the way; without a term it is kept
+	e.KeepDistributions = 30 * 24 * time.Hour
+	run(0, 0)
+	h.admin(t, `UPDATE distribution SET ready_at = now() - interval '31 days'`)
+	h.admin(t, `DELETE FROM distribution_blob`) // one of before these were noted
+	run(1, 0)
+	require.FileExists(t, h.blobPath(sum), "who is downloading it comes to its end")
+	got, err := h.reader().GetDistribution(ctx, &conservationv1.GetDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, conservationv1.DistributionState_DISTRIBUTION_STATE_EXPIRED, got.GetState())
+	require.Equal(t, ready.GetSha256(), got.GetSha256())
+	require.Equal(t, ready.GetSize(), got.GetSize())
+	require.Nil(t, got.GetExpireTime())
+	stream, err := h.reader().DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: d.GetName()})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.Equal(t, "DISTRIBUTION_EXPIRED", fault.Of(err).Code, "%v", err)
+	h.admin(t, `UPDATE distribution_blob SET noted_at = now() - interval '2 hours'`)
+	run(0, 1)
+	require.NoFileExists(t, h.blobPath(sum))
+	run(0, 0)
+	require.Equal(t, 1, b.count(t, "audit_entry WHERE action = 'distribution.expired'"))
+	again, raw := h.exhibit(t, &conservationv1.CreateDistributionRequest{})
+	require.NotEqual(t, d.GetName(), again.GetName())
+	require.NotEmpty(t, raw)
+}

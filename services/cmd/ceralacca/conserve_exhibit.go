@@ -191,7 +191,7 @@ func (c *cli) searchRebuildCommand() *cobra.Command {
 func (c *cli) showDistribution(d *conservationv1.Distribution, output string) error {
 	return c.print(d, func() {
 		c.fields("distribution", d.GetName(), "state", enum("DISTRIBUTION_STATE_", d.GetState()), "units", d.GetUnitCount(), "purpose", d.GetPurpose(),
-			"created", when(d.GetCreateTime()), "ready", when(d.GetReadyTime()), "sha256", fmt.Sprintf("%x", d.GetSha256()), "size", d.GetSize(),
+			"created", when(d.GetCreateTime()), "ready", when(d.GetReadyTime()), "kept until", when(d.GetExpireTime()), "sha256", fmt.Sprintf("%x", d.GetSha256()), "size", d.GetSize(),
 			"last error", d.GetLastError(), "written", output)
 	})
 }

@@ -70,6 +70,8 @@ type Eraser struct {
 	Now   func() time.Time
 	// Step is called between two acts, for tests that end the program there.
 	Step func(where string) error
+	// KeepDistributions is for how long the platform's store has a distribution that is ready; 0: without end.
+	KeepDistributions time.Duration
 }
 
 // Done is what a run did.
@@ -77,7 +79,8 @@ type Done struct {
 	Erased  int // packages
 	Waiting int // that could not be erased now; their disposals say why
 	Copies  int // of destroyed documents, in the platform's store
-	Spare   int // files that were stored on the way to distributions
+	Expired int // distributions that reached the end of their term
+	Spare   int // files of these, and files that were stored on the way to distributions
 	Kept    int // of these, that could not be erased now; the log says why
 	Late    int // objects that were found to hold what was destroyed before
 	Asking  int // packages whose copies the other services have not been asked for, or have not answered for
@@ -96,6 +99,9 @@ func (e *Eraser) Run(ctx context.Context) (Done, error) {
 		return done, fmt.Errorf("eraser: %w", err)
 	}
 	err = e.late(ctx, &done)
+	if err == nil {
+		err = e.expire(ctx, &done)
+	}
 	if err == nil {
 		err = e.spare(ctx, &done)
 	}
@@ -533,7 +539,7 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 	shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
 	ids = nil
 	for i := 0; err == nil && i < len(shown); i++ {
-		if shown[i].Sha256 != nil {
+		if shown[i].State == "READY" {
 			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size, "distribution")
 		}
 		ids = append(ids, shown[i].ID)

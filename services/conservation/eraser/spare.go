@@ -11,13 +11,58 @@ import (
 	"ceralacca.dev/services/conservation/internal/db"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
+	"ceralacca.dev/services/internal/telemetry"
 )
 
 // underWay is for how long what is noted may not be stored yet.
 const underWay = time.Hour
 
-// spare erases what was stored on the way to distributions: as they were before their signature and time stamp, and what attempts left that died.
-// The documents in it are in the archive, and nobody was given it.
+// expire ends distributions that are older than they are kept. Who is downloading one has an hour to end: its bytes go with a later run.
+func (e *Eraser) expire(ctx context.Context, done *Done) error {
+	if e.KeepDistributions == 0 {
+		return nil
+	}
+	for {
+		now := pg.Time(e.Now())
+		var list []db.AgedDistributionsRow
+		err := e.DB.System(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			var err error
+			list, err = db.New(tx).AgedDistributions(ctx, db.AgedDistributionsParams{Before: now.Add(-e.KeepDistributions), Page: atOnce})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("distributions at the end of their term: %w", err)
+		}
+		for _, d := range list {
+			var n int64
+			err = e.DB.Tx(ctx, d.TenantID, func(ctx context.Context, tx pgx.Tx) error {
+				q := db.New(tx)
+				var err error
+				n, err = q.ExpireDistribution(ctx, d.ID)
+				if err != nil || n == 0 { // its documents were destroyed in the meantime
+					return err
+				}
+				err = q.NoteDistributionBlob(ctx, db.NoteDistributionBlobParams{Distribution: d.ID, Sha256: d.Sha256, TenantID: d.TenantID, Size: *d.Size, At: now})
+				if err != nil {
+					return err
+				}
+				return telemetry.Audit(ctx, tx, telemetry.Act{
+					Action: "distribution.expired", Resource: fmt.Sprintf("tenants/%s/distributions/%s", d.TenantID, d.ID), Detail: map[string]string{"sha256": hex.EncodeToString(d.Sha256)},
+				})
+			})
+			if err != nil {
+				return fmt.Errorf("distribution %s: %w", d.ID, err)
+			}
+			done.Expired += int(n)
+		}
+		if len(list) < atOnce {
+			return nil
+		}
+	}
+}
+
+// spare erases what was stored on the way to distributions (as they were before their signature and time stamp, and what attempts left that died)
+// and those whose term is over. The documents in it are in the archive.
 func (e *Eraser) spare(ctx context.Context, done *Done) error {
 	next := db.SpareBlobsParams{Before: pg.Time(e.Now()).Add(-underWay), After: []byte{}, Page: atOnce}
 	for {

@@ -628,7 +628,7 @@ SELECT s.sha256::bytea AS sha256, count(*) AS others FROM (
     SELECT r.sha256 FROM package_revocation r JOIN package p ON p.id = r.package_id
     WHERE r.tenant_id = $2 AND p.state NOT IN ('ERASING', 'DESTROYED') AND r.sha256 = ANY($1::bytea[])
     UNION ALL
-    SELECT d.sha256 FROM distribution d WHERE d.tenant_id = $2 AND d.sha256 = ANY($1::bytea[])
+    SELECT d.sha256 FROM distribution d WHERE d.tenant_id = $2 AND d.state = 'READY' AND d.sha256 = ANY($1::bytea[])
     UNION ALL
     SELECT b.sha256 FROM distribution_blob b WHERE b.tenant_id = $2 AND b.sha256 = ANY($1::bytea[])
     UNION ALL

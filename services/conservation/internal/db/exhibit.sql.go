@@ -12,6 +12,47 @@ import (
 	"github.com/google/uuid"
 )
 
+const agedDistributions = `-- name: AgedDistributions :many
+SELECT id, tenant_id, sha256, size FROM distribution WHERE state = 'READY' AND ready_at < $1::timestamptz ORDER BY ready_at LIMIT $2
+`
+
+type AgedDistributionsParams struct {
+	Before time.Time
+	Page   int32
+}
+
+type AgedDistributionsRow struct {
+	ID       uuid.UUID
+	TenantID string
+	Sha256   []byte
+	Size     *int64
+}
+
+func (q *Queries) AgedDistributions(ctx context.Context, arg AgedDistributionsParams) ([]AgedDistributionsRow, error) {
+	rows, err := q.db.Query(ctx, agedDistributions, arg.Before, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AgedDistributionsRow
+	for rows.Next() {
+		var i AgedDistributionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Sha256,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const distributionBlobsOf = `-- name: DistributionBlobsOf :many
 SELECT sha256, size FROM distribution_blob WHERE distribution_id = ANY($1::uuid[])
 `
@@ -62,6 +103,18 @@ type DropSpareBlobParams struct {
 func (q *Queries) DropSpareBlob(ctx context.Context, arg DropSpareBlobParams) error {
 	_, err := q.db.Exec(ctx, dropSpareBlob, arg.Distribution, arg.Sha256)
 	return err
+}
+
+const expireDistribution = `-- name: ExpireDistribution :execrows
+UPDATE distribution SET state = 'EXPIRED' WHERE id = $1 AND state = 'READY'
+`
+
+func (q *Queries) ExpireDistribution(ctx context.Context, id uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, expireDistribution, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const getDistribution = `-- name: GetDistribution :one
@@ -515,7 +568,7 @@ func (q *Queries) SetDistributionTrouble(ctx context.Context, arg SetDistributio
 
 const spareBlobs = `-- name: SpareBlobs :many
 SELECT b.distribution_id, b.sha256, b.tenant_id FROM distribution_blob b JOIN distribution d ON d.id = b.distribution_id
-WHERE d.state <> 'BUILDING' AND b.sha256 IS DISTINCT FROM d.sha256 AND b.noted_at < $1 AND (b.distribution_id, b.sha256) > ($2::uuid, $3::bytea)
+WHERE d.state <> 'BUILDING' AND (d.state = 'EXPIRED' OR b.sha256 IS DISTINCT FROM d.sha256) AND b.noted_at < $1 AND (b.distribution_id, b.sha256) > ($2::uuid, $3::bytea)
 ORDER BY b.distribution_id, b.sha256 LIMIT $4
 `
 
@@ -532,7 +585,7 @@ type SpareBlobsRow struct {
 	TenantID       string
 }
 
-// What was stored for distributions and is none, now that these are ready or will not be.
+// What was stored for distributions and is none, now that these are ready, were, or will not be.
 func (q *Queries) SpareBlobs(ctx context.Context, arg SpareBlobsParams) ([]SpareBlobsRow, error) {
 	rows, err := q.db.Query(ctx, spareBlobs,
 		arg.Before,

@@ -172,6 +172,9 @@ const (
 	DistributionState_DISTRIBUTION_STATE_READY       DistributionState = 2
 	// It cannot be built; last_error says why.
 	DistributionState_DISTRIBUTION_STATE_FAILED DistributionState = 3
+	// It was ready and is not kept any more (conservation.distributions.keep): its documents are in the archive, and CreateDistribution makes
+	// another one. sha256 and size stay, so that one that somebody has can be known.
+	DistributionState_DISTRIBUTION_STATE_EXPIRED DistributionState = 4
 )
 
 // Enum value maps for DistributionState.
@@ -181,12 +184,14 @@ var (
 		1: "DISTRIBUTION_STATE_BUILDING",
 		2: "DISTRIBUTION_STATE_READY",
 		3: "DISTRIBUTION_STATE_FAILED",
+		4: "DISTRIBUTION_STATE_EXPIRED",
 	}
 	DistributionState_value = map[string]int32{
 		"DISTRIBUTION_STATE_UNSPECIFIED": 0,
 		"DISTRIBUTION_STATE_BUILDING":    1,
 		"DISTRIBUTION_STATE_READY":       2,
 		"DISTRIBUTION_STATE_FAILED":      3,
+		"DISTRIBUTION_STATE_EXPIRED":     4,
 	}
 )
 
@@ -980,16 +985,18 @@ func (x *CreateDistributionRequest) GetRequestId() string {
 
 // Pacchetto di distribuzione: documents with what proves them, in a ZIP that a browser opens without network.
 type Distribution struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State         DistributionState      `protobuf:"varint,2,opt,name=state,proto3,enum=ceralacca.conservation.v1.DistributionState" json:"state,omitempty"`
-	UnitCount     int32                  `protobuf:"varint,3,opt,name=unit_count,json=unitCount,proto3" json:"unit_count,omitempty"`
-	Purpose       string                 `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
-	Sha256        []byte                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	Size          int64                  `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	ReadyTime     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
-	LastError     string                 `protobuf:"bytes,9,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State      DistributionState      `protobuf:"varint,2,opt,name=state,proto3,enum=ceralacca.conservation.v1.DistributionState" json:"state,omitempty"`
+	UnitCount  int32                  `protobuf:"varint,3,opt,name=unit_count,json=unitCount,proto3" json:"unit_count,omitempty"`
+	Purpose    string                 `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	Sha256     []byte                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size       int64                  `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ReadyTime  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
+	LastError  string                 `protobuf:"bytes,9,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// From then on it is not kept any more; only while it is ready, and where the installation has a term.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1092,13 @@ func (x *Distribution) GetLastError() string {
 		return x.LastError
 	}
 	return ""
+}
+
+func (x *Distribution) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
 }
 
 type GetDistributionRequest struct {
@@ -2508,7 +2522,7 @@ const file_ceralacca_conservation_v1_exhibition_proto_rawDesc = "" +
 	"\x05units\x18\x03 \x03(\tB*\xbaH'\x92\x01$\x10\xe8\a\"\x1fr\x1d2\x1b^tenants/[^/]+/units/[^/]+$R\x05units\x12\"\n" +
 	"\apurpose\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\apurpose\x12;\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"\xd4\x03\n" +
+	"request_id\x18\x05 \x01(\tB\x1c\xbaH\x19r\x172\x15^([0-9a-fA-F-]{36})?$R\trequestId\"\x91\x04\n" +
 	"\fDistribution\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12B\n" +
 	"\x05state\x18\x02 \x01(\x0e2,.ceralacca.conservation.v1.DistributionStateR\x05state\x12\x1d\n" +
@@ -2522,7 +2536,10 @@ const file_ceralacca_conservation_v1_exhibition_proto_rawDesc = "" +
 	"\n" +
 	"ready_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\t \x01(\tR\tlastError:k\xeaAh\n" +
+	"last_error\x18\t \x01(\tR\tlastError\x12;\n" +
+	"\vexpire_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime:k\xeaAh\n" +
 	"\x1aceralacca.dev/Distribution\x12-tenants/{tenant}/distributions/{distribution}*\rdistributions2\fdistribution\"[\n" +
 	"\x16GetDistributionRequest\x12A\n" +
 	"\x04name\x18\x01 \x01(\tB-\xe0A\x02\xbaH'r%2#^tenants/[^/]+/distributions/[^/]+$R\x04name\"\x95\x01\n" +
@@ -2645,12 +2662,13 @@ const file_ceralacca_conservation_v1_exhibition_proto_rawDesc = "" +
 	"\tPartySide\x12\x1a\n" +
 	"\x16PARTY_SIDE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PARTY_SIDE_SELLER\x10\x01\x12\x14\n" +
-	"\x10PARTY_SIDE_BUYER\x10\x02*\x95\x01\n" +
+	"\x10PARTY_SIDE_BUYER\x10\x02*\xb5\x01\n" +
 	"\x11DistributionState\x12\"\n" +
 	"\x1eDISTRIBUTION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDISTRIBUTION_STATE_BUILDING\x10\x01\x12\x1c\n" +
 	"\x18DISTRIBUTION_STATE_READY\x10\x02\x12\x1d\n" +
-	"\x19DISTRIBUTION_STATE_FAILED\x10\x032\x82\b\n" +
+	"\x19DISTRIBUTION_STATE_FAILED\x10\x03\x12\x1e\n" +
+	"\x1aDISTRIBUTION_STATE_EXPIRED\x10\x042\x82\b\n" +
 	"\x11ExhibitionService\x12\x90\x01\n" +
 	"\x0fSearchDocuments\x121.ceralacca.conservation.v1.SearchDocumentsRequest\x1a2.ceralacca.conservation.v1.SearchDocumentsResponse\"\x16\xb2\xbb\x18\x12\n" +
 	"\farchive.read\x18\x010\x01\x12z\n" +
@@ -2757,62 +2775,63 @@ var file_ceralacca_conservation_v1_exhibition_proto_depIdxs = []int32{
 	2,  // 12: ceralacca.conservation.v1.Distribution.state:type_name -> ceralacca.conservation.v1.DistributionState
 	39, // 13: ceralacca.conservation.v1.Distribution.create_time:type_name -> google.protobuf.Timestamp
 	39, // 14: ceralacca.conservation.v1.Distribution.ready_time:type_name -> google.protobuf.Timestamp
-	14, // 15: ceralacca.conservation.v1.ListDistributionsResponse.distributions:type_name -> ceralacca.conservation.v1.Distribution
-	39, // 16: ceralacca.conservation.v1.IntegrityReport.check_time:type_name -> google.protobuf.Timestamp
-	5,  // 17: ceralacca.conservation.v1.Inspector.filter:type_name -> ceralacca.conservation.v1.SearchQuery
-	39, // 18: ceralacca.conservation.v1.Inspector.begin_time:type_name -> google.protobuf.Timestamp
-	39, // 19: ceralacca.conservation.v1.Inspector.expire_time:type_name -> google.protobuf.Timestamp
-	39, // 20: ceralacca.conservation.v1.Inspector.revoke_time:type_name -> google.protobuf.Timestamp
-	39, // 21: ceralacca.conservation.v1.Inspector.create_time:type_name -> google.protobuf.Timestamp
-	22, // 22: ceralacca.conservation.v1.CreateInspectorRequest.inspector:type_name -> ceralacca.conservation.v1.Inspector
-	22, // 23: ceralacca.conservation.v1.CreateInspectorResponse.inspector:type_name -> ceralacca.conservation.v1.Inspector
-	22, // 24: ceralacca.conservation.v1.ListInspectorsResponse.inspectors:type_name -> ceralacca.conservation.v1.Inspector
-	30, // 25: ceralacca.conservation.v1.ListInspectionsResponse.inspections:type_name -> ceralacca.conservation.v1.Inspection
-	39, // 26: ceralacca.conservation.v1.Inspection.time:type_name -> google.protobuf.Timestamp
-	5,  // 27: ceralacca.conservation.v1.InspectDocumentsRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	41, // 28: ceralacca.conservation.v1.InspectFileResponse.file:type_name -> ceralacca.conservation.v1.UnitFile
-	5,  // 29: ceralacca.conservation.v1.CreateInspectionDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
-	6,  // 30: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:input_type -> ceralacca.conservation.v1.SearchDocumentsRequest
-	11, // 31: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:input_type -> ceralacca.conservation.v1.RebuildSearchRequest
-	13, // 32: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:input_type -> ceralacca.conservation.v1.CreateDistributionRequest
-	15, // 33: ceralacca.conservation.v1.ExhibitionService.GetDistribution:input_type -> ceralacca.conservation.v1.GetDistributionRequest
-	16, // 34: ceralacca.conservation.v1.ExhibitionService.ListDistributions:input_type -> ceralacca.conservation.v1.ListDistributionsRequest
-	18, // 35: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:input_type -> ceralacca.conservation.v1.DownloadDistributionRequest
-	20, // 36: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:input_type -> ceralacca.conservation.v1.GetIntegrityReportRequest
-	23, // 37: ceralacca.conservation.v1.InspectorService.CreateInspector:input_type -> ceralacca.conservation.v1.CreateInspectorRequest
-	25, // 38: ceralacca.conservation.v1.InspectorService.ListInspectors:input_type -> ceralacca.conservation.v1.ListInspectorsRequest
-	27, // 39: ceralacca.conservation.v1.InspectorService.RevokeInspector:input_type -> ceralacca.conservation.v1.RevokeInspectorRequest
-	28, // 40: ceralacca.conservation.v1.InspectorService.ListInspections:input_type -> ceralacca.conservation.v1.ListInspectionsRequest
-	31, // 41: ceralacca.conservation.v1.InspectionService.GetInspection:input_type -> ceralacca.conservation.v1.GetInspectionRequest
-	32, // 42: ceralacca.conservation.v1.InspectionService.InspectDocuments:input_type -> ceralacca.conservation.v1.InspectDocumentsRequest
-	33, // 43: ceralacca.conservation.v1.InspectionService.InspectFile:input_type -> ceralacca.conservation.v1.InspectFileRequest
-	35, // 44: ceralacca.conservation.v1.InspectionService.InspectIntegrity:input_type -> ceralacca.conservation.v1.InspectIntegrityRequest
-	36, // 45: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:input_type -> ceralacca.conservation.v1.CreateInspectionDistributionRequest
-	37, // 46: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:input_type -> ceralacca.conservation.v1.GetInspectionDistributionRequest
-	38, // 47: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:input_type -> ceralacca.conservation.v1.DownloadInspectionDistributionRequest
-	7,  // 48: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
-	12, // 49: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:output_type -> ceralacca.conservation.v1.RebuildSearchResponse
-	14, // 50: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	14, // 51: ceralacca.conservation.v1.ExhibitionService.GetDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	17, // 52: ceralacca.conservation.v1.ExhibitionService.ListDistributions:output_type -> ceralacca.conservation.v1.ListDistributionsResponse
-	19, // 53: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
-	21, // 54: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:output_type -> ceralacca.conservation.v1.IntegrityReport
-	24, // 55: ceralacca.conservation.v1.InspectorService.CreateInspector:output_type -> ceralacca.conservation.v1.CreateInspectorResponse
-	26, // 56: ceralacca.conservation.v1.InspectorService.ListInspectors:output_type -> ceralacca.conservation.v1.ListInspectorsResponse
-	22, // 57: ceralacca.conservation.v1.InspectorService.RevokeInspector:output_type -> ceralacca.conservation.v1.Inspector
-	29, // 58: ceralacca.conservation.v1.InspectorService.ListInspections:output_type -> ceralacca.conservation.v1.ListInspectionsResponse
-	22, // 59: ceralacca.conservation.v1.InspectionService.GetInspection:output_type -> ceralacca.conservation.v1.Inspector
-	7,  // 60: ceralacca.conservation.v1.InspectionService.InspectDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
-	34, // 61: ceralacca.conservation.v1.InspectionService.InspectFile:output_type -> ceralacca.conservation.v1.InspectFileResponse
-	21, // 62: ceralacca.conservation.v1.InspectionService.InspectIntegrity:output_type -> ceralacca.conservation.v1.IntegrityReport
-	14, // 63: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	14, // 64: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
-	19, // 65: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
-	48, // [48:66] is the sub-list for method output_type
-	30, // [30:48] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	39, // 15: ceralacca.conservation.v1.Distribution.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 16: ceralacca.conservation.v1.ListDistributionsResponse.distributions:type_name -> ceralacca.conservation.v1.Distribution
+	39, // 17: ceralacca.conservation.v1.IntegrityReport.check_time:type_name -> google.protobuf.Timestamp
+	5,  // 18: ceralacca.conservation.v1.Inspector.filter:type_name -> ceralacca.conservation.v1.SearchQuery
+	39, // 19: ceralacca.conservation.v1.Inspector.begin_time:type_name -> google.protobuf.Timestamp
+	39, // 20: ceralacca.conservation.v1.Inspector.expire_time:type_name -> google.protobuf.Timestamp
+	39, // 21: ceralacca.conservation.v1.Inspector.revoke_time:type_name -> google.protobuf.Timestamp
+	39, // 22: ceralacca.conservation.v1.Inspector.create_time:type_name -> google.protobuf.Timestamp
+	22, // 23: ceralacca.conservation.v1.CreateInspectorRequest.inspector:type_name -> ceralacca.conservation.v1.Inspector
+	22, // 24: ceralacca.conservation.v1.CreateInspectorResponse.inspector:type_name -> ceralacca.conservation.v1.Inspector
+	22, // 25: ceralacca.conservation.v1.ListInspectorsResponse.inspectors:type_name -> ceralacca.conservation.v1.Inspector
+	30, // 26: ceralacca.conservation.v1.ListInspectionsResponse.inspections:type_name -> ceralacca.conservation.v1.Inspection
+	39, // 27: ceralacca.conservation.v1.Inspection.time:type_name -> google.protobuf.Timestamp
+	5,  // 28: ceralacca.conservation.v1.InspectDocumentsRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
+	41, // 29: ceralacca.conservation.v1.InspectFileResponse.file:type_name -> ceralacca.conservation.v1.UnitFile
+	5,  // 30: ceralacca.conservation.v1.CreateInspectionDistributionRequest.query:type_name -> ceralacca.conservation.v1.SearchQuery
+	6,  // 31: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:input_type -> ceralacca.conservation.v1.SearchDocumentsRequest
+	11, // 32: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:input_type -> ceralacca.conservation.v1.RebuildSearchRequest
+	13, // 33: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:input_type -> ceralacca.conservation.v1.CreateDistributionRequest
+	15, // 34: ceralacca.conservation.v1.ExhibitionService.GetDistribution:input_type -> ceralacca.conservation.v1.GetDistributionRequest
+	16, // 35: ceralacca.conservation.v1.ExhibitionService.ListDistributions:input_type -> ceralacca.conservation.v1.ListDistributionsRequest
+	18, // 36: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:input_type -> ceralacca.conservation.v1.DownloadDistributionRequest
+	20, // 37: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:input_type -> ceralacca.conservation.v1.GetIntegrityReportRequest
+	23, // 38: ceralacca.conservation.v1.InspectorService.CreateInspector:input_type -> ceralacca.conservation.v1.CreateInspectorRequest
+	25, // 39: ceralacca.conservation.v1.InspectorService.ListInspectors:input_type -> ceralacca.conservation.v1.ListInspectorsRequest
+	27, // 40: ceralacca.conservation.v1.InspectorService.RevokeInspector:input_type -> ceralacca.conservation.v1.RevokeInspectorRequest
+	28, // 41: ceralacca.conservation.v1.InspectorService.ListInspections:input_type -> ceralacca.conservation.v1.ListInspectionsRequest
+	31, // 42: ceralacca.conservation.v1.InspectionService.GetInspection:input_type -> ceralacca.conservation.v1.GetInspectionRequest
+	32, // 43: ceralacca.conservation.v1.InspectionService.InspectDocuments:input_type -> ceralacca.conservation.v1.InspectDocumentsRequest
+	33, // 44: ceralacca.conservation.v1.InspectionService.InspectFile:input_type -> ceralacca.conservation.v1.InspectFileRequest
+	35, // 45: ceralacca.conservation.v1.InspectionService.InspectIntegrity:input_type -> ceralacca.conservation.v1.InspectIntegrityRequest
+	36, // 46: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:input_type -> ceralacca.conservation.v1.CreateInspectionDistributionRequest
+	37, // 47: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:input_type -> ceralacca.conservation.v1.GetInspectionDistributionRequest
+	38, // 48: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:input_type -> ceralacca.conservation.v1.DownloadInspectionDistributionRequest
+	7,  // 49: ceralacca.conservation.v1.ExhibitionService.SearchDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
+	12, // 50: ceralacca.conservation.v1.ExhibitionService.RebuildSearch:output_type -> ceralacca.conservation.v1.RebuildSearchResponse
+	14, // 51: ceralacca.conservation.v1.ExhibitionService.CreateDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	14, // 52: ceralacca.conservation.v1.ExhibitionService.GetDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	17, // 53: ceralacca.conservation.v1.ExhibitionService.ListDistributions:output_type -> ceralacca.conservation.v1.ListDistributionsResponse
+	19, // 54: ceralacca.conservation.v1.ExhibitionService.DownloadDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
+	21, // 55: ceralacca.conservation.v1.ExhibitionService.GetIntegrityReport:output_type -> ceralacca.conservation.v1.IntegrityReport
+	24, // 56: ceralacca.conservation.v1.InspectorService.CreateInspector:output_type -> ceralacca.conservation.v1.CreateInspectorResponse
+	26, // 57: ceralacca.conservation.v1.InspectorService.ListInspectors:output_type -> ceralacca.conservation.v1.ListInspectorsResponse
+	22, // 58: ceralacca.conservation.v1.InspectorService.RevokeInspector:output_type -> ceralacca.conservation.v1.Inspector
+	29, // 59: ceralacca.conservation.v1.InspectorService.ListInspections:output_type -> ceralacca.conservation.v1.ListInspectionsResponse
+	22, // 60: ceralacca.conservation.v1.InspectionService.GetInspection:output_type -> ceralacca.conservation.v1.Inspector
+	7,  // 61: ceralacca.conservation.v1.InspectionService.InspectDocuments:output_type -> ceralacca.conservation.v1.SearchDocumentsResponse
+	34, // 62: ceralacca.conservation.v1.InspectionService.InspectFile:output_type -> ceralacca.conservation.v1.InspectFileResponse
+	21, // 63: ceralacca.conservation.v1.InspectionService.InspectIntegrity:output_type -> ceralacca.conservation.v1.IntegrityReport
+	14, // 64: ceralacca.conservation.v1.InspectionService.CreateInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	14, // 65: ceralacca.conservation.v1.InspectionService.GetInspectionDistribution:output_type -> ceralacca.conservation.v1.Distribution
+	19, // 66: ceralacca.conservation.v1.InspectionService.DownloadInspectionDistribution:output_type -> ceralacca.conservation.v1.DownloadDistributionResponse
+	49, // [49:67] is the sub-list for method output_type
+	31, // [31:49] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_ceralacca_conservation_v1_exhibition_proto_init() }

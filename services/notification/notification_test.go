@@ -181,7 +181,7 @@ func TestEndpointThatFailsForLongIsDisabled(t *testing.T) {
 }
 
 func TestSlowAndDeadEndpoints(t *testing.T) {
-	w := start(t, ", retry_schedule: []")
+	w := start(t, ", retry_schedule: [], timeout: 500ms")
 	release := make(chan struct{})
 	slow := receive(t, func(int, http.ResponseWriter) { <-release })
 	defer close(release)

@@ -245,7 +245,7 @@ func manualComponents(cfg Config, version string) annex {
 			}
 			rows = append(rows, []string{"Testimone " + name, w.URL})
 		}
-		told := "Il primo stato di ogni giorno è marcato (RFC 3161) e comunicato a ogni titolare. Le foglie portano impronte e nessun dato personale."
+		told := "Il primo stato di ogni giorno è marcato (RFC 3161) e comunicato a ogni titolare; in un giorno senza nuove voci l'ultimo è marcato di nuovo dopo le 18 (UTC). Le foglie portano impronte e nessun dato personale."
 		if len(cfg.Log.Witnesses) > 0 {
 			told += " Una base di dati riportata indietro è riconosciuta dai testimoni e non viene continuata."
 		}

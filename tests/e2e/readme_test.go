@@ -45,7 +45,7 @@ var readmes = []struct {
 }{
 	{"README.md", 3}, // the first steps, certified mail, CSC
 	{"services/conservation/README.md", 9},
-	{"services/pec-gateway/README.md", 4},
+	{"services/pec-gateway/README.md", 5},
 	{"services/sdi-gateway/README.md", 2},
 	{"services/tenancy/README.md", 1},
 	{"services/notification/README.md", 1},

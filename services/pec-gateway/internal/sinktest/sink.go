@@ -95,9 +95,14 @@ func Start(t testing.TB, options ...string) *Sink {
 	require.NoError(t, err)
 	cmd.Stderr = words
 	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // what it said tells why
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		<-ended
 		_ = words.Close() // nobody reads it any more
 	})
 	for {
@@ -106,11 +111,15 @@ func Start(t testing.TB, options ...string) *Sink {
 			_ = c.Close()
 			break
 		}
-		said, err := os.ReadFile(words.Name())
-		require.NoError(t, err)
-		require.Nil(t, cmd.ProcessState, "%s", said)
-		require.NoError(t, t.Context().Err())
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-ended:
+			said, err := os.ReadFile(words.Name())
+			require.NoError(t, err)
+			require.FailNow(t, "smtp-sink ended", "%s", said)
+		case <-t.Context().Done():
+			require.NoError(t, t.Context().Err())
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 	s.front = newFront(t, address)
 	return s

@@ -95,7 +95,7 @@ var kit = map[string][]string{
 
 // testKit are helpers for tests that live beside what they help to test; they
 // may use more, and nothing but tests may use them.
-var testKit = []string{"internal/pg/pgtest", "internal/run/runtest", "internal/blob/blobtest", "internal/blob/s3test", "format/tlog/tlogtest", "signer/internal/provider/providertest", "sandbox/sandboxtest", "pec-gateway/internal/sinktest"}
+var testKit = []string{"internal/pg/pgtest", "internal/bus/bustest", "internal/run/runtest", "internal/blob/blobtest", "internal/blob/s3test", "format/tlog/tlogtest", "signer/internal/provider/providertest", "sandbox/sandboxtest", "pec-gateway/internal/sinktest"}
 
 // formats is who may import whom inside format, and nobody else of ours.
 var formats = map[string][]string{

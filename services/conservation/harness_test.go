@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/protobuf/proto"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	eventv1 "ceralacca.dev/proto/gen/ceralacca/event/v1"
@@ -33,6 +34,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/vault"
 	"ceralacca.dev/services/internal/pg/pgtest"
@@ -73,6 +75,7 @@ type house struct {
 
 	skew [2]atomic.Int64 // how far the clocks of the authorities are from ours
 
+	ear       bustest.Ear
 	mu        sync.Mutex
 	degraded  []*conservationv1.StorageDegraded
 	restored  []*conservationv1.StorageRestored
@@ -97,105 +100,50 @@ type house struct {
 func (h *house) probeTarget() run.Target {
 	return run.Target{Name: "probe", Start: func(_ context.Context, host *run.Host) error {
 		h.probe = host
-		bus.On(host.Bus, "taken", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitTakenInCharge) error {
+		bustest.Hear(&h.ear, host.Bus, "taken", func(_ context.Context, ev *conservationv1.UnitTakenInCharge) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.taken, h.heard = append(h.taken, ev), append(h.heard, time.Now())
-			return nil
 		})
-		bus.On(host.Bus, "preserved", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitPreserved) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.preserved = append(h.preserved, ev)
-			return nil
-		})
-		bus.On(host.Bus, "sealed", func(_ context.Context, _ pgx.Tx, ev *conservationv1.PackageSealed) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.sealed = append(h.sealed, ev)
-			return nil
-		})
-		bus.On(host.Bus, "alarm", func(_ context.Context, _ pgx.Tx, ev *conservationv1.DeadlineAtRisk) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.alarms = append(h.alarms, ev)
-			return nil
-		})
-		bus.On(host.Bus, "refused", func(_ context.Context, _ pgx.Tx, ev *conservationv1.DepositRefused) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.refusals = append(h.refusals, ev)
-			return nil
-		})
-		bus.On(host.Bus, "destroyed", func(_ context.Context, _ pgx.Tx, ev *conservationv1.UnitsDestroyed) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.destroyed = append(h.destroyed, ev)
-			return nil
-		})
+		keep(h, "preserved", &h.preserved)
+		keep(h, "sealed", &h.sealed)
+		keep(h, "alarm", &h.alarms)
+		keep(h, "refused", &h.refusals)
+		keep(h, "destroyed", &h.destroyed)
 		h.holdCopies(host)
-		bus.On(host.Bus, "letter", func(_ context.Context, _ pgx.Tx, ev *pecv1.MessageRequested) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.letters = append(h.letters, ev)
-			return nil
-		})
-		bus.On(host.Bus, "degraded", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageDegraded) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.degraded = append(h.degraded, ev)
-			return nil
-		})
-		bus.On(host.Bus, "restored", func(_ context.Context, _ pgx.Tx, ev *conservationv1.StorageRestored) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.restored = append(h.restored, ev)
-			return nil
-		})
-		bus.On(host.Bus, "repaired", func(_ context.Context, _ pgx.Tx, ev *conservationv1.CopyRepaired) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.repairs = append(h.repairs, ev)
-			return nil
-		})
-		bus.On(host.Bus, "damaged", func(_ context.Context, _ pgx.Tx, ev *conservationv1.CopyDamaged) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.damages = append(h.damages, ev)
-			return nil
-		})
-		bus.On(host.Bus, "unsigned", func(_ context.Context, _ pgx.Tx, ev *conservationv1.SigningStopped) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.unsigned = append(h.unsigned, ev)
-			return nil
-		})
-		bus.On(host.Bus, "signed-again", func(context.Context, pgx.Tx, *conservationv1.SigningResumed) error {
+		keep(h, "letter", &h.letters)
+		keep(h, "degraded", &h.degraded)
+		keep(h, "restored", &h.restored)
+		keep(h, "repaired", &h.repairs)
+		keep(h, "damaged", &h.damages)
+		keep(h, "unsigned", &h.unsigned)
+		bustest.Hear(&h.ear, host.Bus, "signed-again", func(context.Context, *conservationv1.SigningResumed) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.signedAgain++
-			return nil
 		})
-		bus.On(host.Bus, "stated", func(_ context.Context, _ pgx.Tx, ev *conservationv1.LogStated) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.stated = append(h.stated, ev)
-			return nil
-		})
-		bus.On(host.Bus, "unwitnessed", func(context.Context, pgx.Tx, *conservationv1.WitnessQuorumLost) error {
+		keep(h, "stated", &h.stated)
+		bustest.Hear(&h.ear, host.Bus, "unwitnessed", func(context.Context, *conservationv1.WitnessQuorumLost) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.unwitnessed++
-			return nil
 		})
-		bus.On(host.Bus, "rewitnessed", func(context.Context, pgx.Tx, *conservationv1.WitnessQuorumRestored) error {
+		bustest.Hear(&h.ear, host.Bus, "rewitnessed", func(context.Context, *conservationv1.WitnessQuorumRestored) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.rewitnessed++
-			return nil
 		})
 		return nil
 	}}
+}
+
+// keep has the probe keep the events of a kind.
+func keep[E proto.Message](h *house, name string, into *[]E) {
+	bustest.Hear(&h.ear, h.probe.Bus, name, func(_ context.Context, ev E) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		*into = append(*into, ev)
+	})
 }
 
 // practice is by which steps packages are sealed: those of the service, until a test sets others while it runs.

@@ -16,6 +16,7 @@ import (
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
@@ -26,6 +27,7 @@ import (
 type neighbours struct {
 	tenancyv1.UnimplementedTenancyServiceServer
 
+	ear       bustest.Ear
 	mu        sync.Mutex
 	companies map[string]*tenancyv1.Company
 	asked     int
@@ -48,17 +50,15 @@ func (n *neighbours) GetCompany(_ context.Context, req *tenancyv1.GetCompanyRequ
 func (n *neighbours) target() run.Target {
 	return run.Target{Name: "tenancy", Start: func(_ context.Context, h *run.Host) error {
 		tenancyv1.RegisterTenancyServiceServer(h.RPC, n)
-		bus.On(h.Bus, "accepted", func(ctx context.Context, _ pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
+		bustest.Hear(&n.ear, h.Bus, "accepted", func(ctx context.Context, ev *invoicev1.InvoiceAccepted) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.accepted[ev.GetInvoice()], n.envelopes[ev.GetInvoice()] = ev, bus.Meta(ctx)
-			return nil
 		})
-		bus.On(h.Bus, "settled", func(_ context.Context, _ pgx.Tx, ev *invoicev1.InvoiceSettled) error {
+		bustest.Hear(&n.ear, h.Bus, "settled", func(_ context.Context, ev *invoicev1.InvoiceSettled) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.settled[ev.GetInvoice()] = append(n.settled[ev.GetInvoice()], ev)
-			return nil
 		})
 		return nil
 	}}

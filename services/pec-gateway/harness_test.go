@@ -20,6 +20,7 @@ import (
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
 	pecv1 "ceralacca.dev/proto/gen/ceralacca/pec/v1"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/dovecot"
 	"ceralacca.dev/services/internal/devenv/vault"
@@ -126,23 +127,9 @@ type house struct {
 }
 
 type ear struct {
+	bustest.Ear
 	mu     sync.Mutex
-	known  map[string]bool // ids
 	events []proto.Message
-}
-
-// add keeps an event. A handler runs once more when its transaction is rolled back, and what is kept here is not: the same event is one.
-func (e *ear) add(id string, ev proto.Message) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.known[id] {
-		return
-	}
-	if e.known == nil {
-		e.known = map[string]bool{}
-	}
-	e.known[id] = true
-	e.events = append(e.events, ev)
 }
 
 func (e *ear) all() []proto.Message {
@@ -187,9 +174,10 @@ func (e *ear) target() run.Target {
 }
 
 func hear[E proto.Message](b *bus.Bus, e *ear, name string) {
-	bus.On(b, name, func(ctx context.Context, _ pgx.Tx, ev E) error {
-		e.add(bus.Meta(ctx).ID, ev)
-		return nil
+	bustest.Hear(&e.Ear, b, name, func(_ context.Context, ev E) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.events = append(e.events, ev)
 	})
 }
 

@@ -27,6 +27,7 @@ import (
 	"ceralacca.dev/services/format/fatturapa/fatturapatest"
 	"ceralacca.dev/services/format/sdi"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/pg"
@@ -45,6 +46,7 @@ type bundle struct {
 	*runtest.Process
 	sandbox  *client.Client
 	api      sdiv1.SdiServiceClient
+	ear      bustest.Ear
 	heard    chan proto.Message
 	callback string
 	certs    string
@@ -150,10 +152,7 @@ func (b *bundle) listener() run.Target {
 
 func hear[E proto.Message](on *bus.Bus, b *bundle, _ E) {
 	var zero E
-	bus.On(on, strings.ReplaceAll(string(zero.ProtoReflect().Descriptor().Name()), ".", "_"), func(_ context.Context, _ pgx.Tx, ev E) error {
-		b.heard <- ev
-		return nil
-	})
+	bustest.Hear(&b.ear, on, strings.ReplaceAll(string(zero.ProtoReflect().Descriptor().Name()), ".", "_"), func(_ context.Context, ev E) { b.heard <- ev })
 }
 
 // accept stores an invoice as the invoice service would and emits its acceptance.

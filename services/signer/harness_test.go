@@ -29,6 +29,7 @@ import (
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/blob"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/postgres"
 	"ceralacca.dev/services/internal/devenv/vault"
@@ -60,6 +61,7 @@ type house struct {
 
 type probe struct {
 	host *run.Host
+	ear  bustest.Ear
 
 	mu     sync.Mutex
 	signed []*signv1.DocumentSigned
@@ -70,17 +72,15 @@ type probe struct {
 func (p *probe) target() run.Target {
 	return run.Target{Name: "probe", Start: func(_ context.Context, h *run.Host) error {
 		p.host = h
-		bus.On(h.Bus, "signed", func(_ context.Context, _ pgx.Tx, ev *signv1.DocumentSigned) error {
+		bustest.Hear(&p.ear, h.Bus, "signed", func(_ context.Context, ev *signv1.DocumentSigned) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.signed = append(p.signed, ev)
-			return nil
 		})
-		bus.On(h.Bus, "failed", func(_ context.Context, _ pgx.Tx, ev *signv1.SigningFailed) error {
+		bustest.Hear(&p.ear, h.Bus, "failed", func(_ context.Context, ev *signv1.SigningFailed) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.failed = append(p.failed, ev)
-			return nil
 		})
 		hear[*signv1.PushRequested](p, "push")
 		hear[*signv1.CredentialUsed](p, "used")

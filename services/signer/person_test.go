@@ -15,14 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/protobuf/proto"
 
 	signv1 "ceralacca.dev/proto/gen/ceralacca/sign/v1"
 	"ceralacca.dev/services/internal/auth"
-	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/pg"
 	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/run"
@@ -160,11 +159,10 @@ func (h *house) reopened(t testing.TB) map[string]*pg.DB {
 
 // hear keeps every event of a kind.
 func hear[E proto.Message](p *probe, name string) {
-	bus.On(p.host.Bus, name, func(_ context.Context, _ pgx.Tx, ev E) error {
+	bustest.Hear(&p.ear, p.host.Bus, name, func(_ context.Context, ev E) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.others = append(p.others, ev)
-		return nil
 	})
 }
 

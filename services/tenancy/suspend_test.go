@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -16,6 +15,7 @@ import (
 	tenancyv1 "ceralacca.dev/proto/gen/ceralacca/tenancy/v1"
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/fault"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
@@ -273,24 +273,24 @@ func TestSuspensionsAreTold(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var told []string
-	note := func(format string, a ...any) error {
+	var ear bustest.Ear
+	note := func(format string, a ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		told = append(told, fmt.Sprintf(format, a...))
-		return nil
 	}
 	listener := run.Target{Name: "listener", Start: func(_ context.Context, h *run.Host) error {
-		bus.On(h.Bus, "suspended", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.TenantSuspended) error {
-			return note("%s suspended by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
+		bustest.Hear(&ear, h.Bus, "suspended", func(ctx context.Context, ev *tenancyv1.TenantSuspended) {
+			note("%s suspended by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
 		})
-		bus.On(h.Bus, "resumed", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.TenantResumed) error {
-			return note("%s resumed by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetStillSuspended())
+		bustest.Hear(&ear, h.Bus, "resumed", func(ctx context.Context, ev *tenancyv1.TenantResumed) {
+			note("%s resumed by %s in %q, %t", ev.GetTenant(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetStillSuspended())
 		})
-		bus.On(h.Bus, "reseller-suspended", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.ResellerSuspended) error {
-			return note("%s suspended by %s in %q, %t", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
+		bustest.Hear(&ear, h.Bus, "reseller-suspended", func(ctx context.Context, ev *tenancyv1.ResellerSuspended) {
+			note("%s suspended by %s in %q, %t", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant, ev.GetSuspendTime().IsValid())
 		})
-		bus.On(h.Bus, "reseller-resumed", func(ctx context.Context, _ pgx.Tx, ev *tenancyv1.ResellerResumed) error {
-			return note("%s resumed by %s in %q", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant)
+		bustest.Hear(&ear, h.Bus, "reseller-resumed", func(ctx context.Context, ev *tenancyv1.ResellerResumed) {
+			note("%s resumed by %s in %q", ev.GetReseller(), ev.GetParty(), bus.Meta(ctx).Tenant)
 		})
 		return nil
 	}}

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	invoicev1 "ceralacca.dev/proto/gen/ceralacca/invoice/v1"
-	"ceralacca.dev/services/internal/bus"
+	"ceralacca.dev/services/internal/bus/bustest"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 )
@@ -42,12 +42,10 @@ func TestNATSGoesAndReturns(t *testing.T) {
 	srv := natsAt(t, dir, "")
 	address := srv.Addr().String()
 	seen := make(chan string, 10)
+	var ear bustest.Ear
 	p := runtest.Start(t, runtest.Options{NATS: "nats://" + address, Targets: []run.Target{
 		{Name: "invoice", Start: func(_ context.Context, h *run.Host) error {
-			bus.On(h.Bus, "echo", func(_ context.Context, _ pgx.Tx, ev *invoicev1.InvoiceAccepted) error {
-				seen <- ev.GetInvoice()
-				return nil
-			})
+			bustest.Hear(&ear, h.Bus, "echo", func(_ context.Context, ev *invoicev1.InvoiceAccepted) { seen <- ev.GetInvoice() })
 			return nil
 		}},
 	}})

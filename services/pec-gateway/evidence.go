@@ -192,19 +192,23 @@ func (s *Service) addMessage(ctx context.Context, b *bundle, e *evidence, row db
 			name, last.Status, name, len(reports), opensslStep(name, last))+e.takenBack(reports))
 		return nil
 	}
-	*steps = append(*steps, strings.Join(append([]string{byWord(name, len(reports), last) + opensslStep(name, last)}, cuts...), "\n"))
+	*steps = append(*steps, strings.Join(append([]string{byWord(name, len(reports), last, row.Doubts) + opensslStep(name, last)}, cuts...), "\n"))
 	return nil
 }
 
 // byWord says of a message that counts by a person's word whose it is, why it was given, and what the command after it cannot show.
-func byWord(name string, number int, rep db.Report) string {
+func byWord(name string, number int, rep db.Report, doubts []string) string {
 	w := wordIn(rep.Report)
 	if w == nil {
 		return ""
 	}
+	doubtful := ""
+	for _, d := range doubts {
+		doubtful += "# Doubtful about it: " + remark(d) + "\n"
+	}
 	return fmt.Sprintf("# %[1]s.eml is NOT proven by itself: it came after the certificate of its signer had ended, and counts by a person's word\n"+
 		"# (%[1]s-report-%[2]d.json has it). %[3]s\n# Nothing shows %[4]s.\n"+
-		"# The command asks whether it was right at the moment that the signature states of itself.\n", name, number, remark(w.says()), remark(w.NotShown))
+		"# The command asks whether it was right at the moment that the signature states of itself.\n", name, number, remark(w.says()), remark(w.NotShown)) + doubtful
 }
 
 // takenBack names the word that a message counted by and does not any more.

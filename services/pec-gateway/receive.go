@@ -247,6 +247,9 @@ func (s *Service) correlateWith(ctx context.Context, tx pgx.Tx, box db.Mailbox, 
 		return nil, nil
 	}
 	c := &correlated{sent: row, counts: !m.Findings.Has(pec.CodeRecipient)}
+	if why := olderThan(row, j); why != "" {
+		c.counts, c.doubts = false, append(c.doubts, why)
+	}
 	if c.counts && j.ident != "" && (sent.Identificativo == "" || j.ident < sent.Identificativo) {
 		sent.Identificativo = j.ident // as the state will have it
 	}

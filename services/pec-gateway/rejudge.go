@@ -161,6 +161,9 @@ func (s *Service) doubt(ctx context.Context, tx pgx.Tx, sent uuid.UUID, receipt 
 	if err != nil {
 		return false, err
 	}
+	if about.DestroyedBy != "" {
+		return false, nil // what is reduced stays as it is
+	}
 	before, err := q(tx).CountDoubts(ctx, db.CountDoubtsParams{TenantID: receipt.TenantID, MessageID: sent})
 	if err != nil {
 		return false, err

@@ -44,13 +44,33 @@ func word(standing []db.Vouching, r *pec.Reading, rep *pec.Report) *vouched {
 		return nil
 	}
 	for _, w := range standing {
-		if !rep.JudgedAt.Before(w.ArriveFrom) && !rep.JudgedAt.After(w.ArriveUntil) {
-			return &vouched{Vouching: vouchingName(w), By: w.VouchedBy, Time: w.VouchTime, Reason: w.Reason,
-				NotShown: fmt.Sprintf("that the signature was made before the certificate ended on %s: only the signature itself says so, and whoever has the key can date what he likes",
-					rep.NotAfter.UTC().Format(time.RFC3339))}
+		if covers(w, rep.JudgedAt) {
+			return given(w, fmt.Sprintf("that the signature was made before the certificate ended on %s: only the signature itself says so, and whoever has the key can date what he likes",
+				rep.NotAfter.UTC().Format(time.RFC3339)))
 		}
 	}
 	return nil
+}
+
+func given(w db.Vouching, notShown string) *vouched {
+	return &vouched{Vouching: vouchingName(w), By: w.VouchedBy, Time: w.VouchTime, Reason: w.Reason, NotShown: notShown}
+}
+
+func covers(w db.Vouching, at time.Time) bool {
+	return !at.Before(w.ArriveFrom) && !at.After(w.ArriveUntil)
+}
+
+// clocksApart is how far the clock of a provider may be from ours.
+const clocksApart = 15 * time.Minute
+
+// olderThan says why a receipt that a person vouched for is none of a message of ours: the moment that it states of itself is before the
+// message was there. Whoever has the key of a certificate that has ended could make one of any message.
+func olderThan(sent db.Message, j *judged) string {
+	if j.vouched == nil || !j.report.SigningTime.Before(sent.ReceiveTime.Add(-clocksApart)) {
+		return ""
+	}
+	return fmt.Sprintf("RECEIPT_BEFORE_MESSAGE: it says that it was signed on %s, and the message is of %s: it does not count, whoever vouches for it",
+		j.report.SigningTime.UTC().Format(time.RFC3339), sent.ReceiveTime.UTC().Format(time.RFC3339))
 }
 
 // standingVouchings are the words that count in a mailbox.
@@ -310,11 +330,23 @@ func (s *Service) judgeCopiesPage(ctx context.Context, tenant string, id uuid.UU
 			return false, err
 		}
 		if err != nil {
+			if w.EndTime != nil {
+				fell := s.fallUnread(ctx, w, message)
+				if fell != nil {
+					return false, fell
+				}
+			}
 			at.Failed++
 			s.log.ErrorContext(ctx, "a message could not be judged anew", "message", messageName(tenant, w.MailboxID, message), "error", err)
 		}
 	}
 	done := len(page) < rejudgeTogether
+	if done && w.EndTime != nil {
+		done, err = s.fallDestroyed(ctx, w)
+		if err != nil {
+			return false, err
+		}
+	}
 	if done {
 		at.JudgeTime = moment(s.now())
 	}
@@ -334,12 +366,9 @@ func (s *Service) judgeCopy(ctx context.Context, w db.Vouching, id uuid.UUID) er
 			if err == nil {
 				row, err = q(tx).GetMessage(ctx, db.GetMessageParams{TenantID: w.TenantID, MailboxID: w.MailboxID, ID: id})
 			}
-			if err == nil {
-				err = notDestroyed(row)
-			}
 			return err
 		})
-		if err != nil {
+		if err != nil || row.DestroyedBy != "" {
 			return err
 		}
 		j, ref, err := s.judgeKept(ctx, box, row)
@@ -348,10 +377,7 @@ func (s *Service) judgeCopy(ctx context.Context, w db.Vouching, id uuid.UUID) er
 		}
 		return s.db.Tx(ctx, w.TenantID, func(ctx context.Context, tx pgx.Tx) error {
 			row, err := q(tx).LockMessage(ctx, db.LockMessageParams{TenantID: w.TenantID, ID: id})
-			if err == nil {
-				err = notDestroyed(row)
-			}
-			if err != nil || row.Proven == j.proven && sameWord(wordIn(row.Report), j.vouched) {
+			if err != nil || row.DestroyedBy != "" || row.Proven == j.proven && sameWord(wordIn(row.Report), j.vouched) {
 				return err
 			}
 			_, err = s.recordAgain(ctx, tx, box, row, j, ref, messageName(w.TenantID, w.MailboxID, id), vouchingName(w))

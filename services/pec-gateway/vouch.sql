@@ -45,3 +45,16 @@ GROUP BY 1;
 
 -- name: VouchFact :exec
 UPDATE fact SET vouched = @vouched WHERE tenant_id = @tenant_id AND message_id = @message_id AND receipt_id = @receipt_id::uuid;
+
+-- What a word that was taken back leaves of a message that cannot be judged anew.
+-- name: KeepWord :exec
+UPDATE message SET proven = @proven, report = @report WHERE tenant_id = @tenant_id AND id = @id;
+
+-- Receipts that were destroyed and count by a word: their reports, which name it, are gone.
+-- name: DestroyedCopies :many
+SELECT m.* FROM message m
+JOIN fact f ON f.tenant_id = m.tenant_id AND f.message_id = m.about_id AND f.receipt_id = m.id
+JOIN message sent ON sent.tenant_id = m.tenant_id AND sent.id = m.about_id
+WHERE m.tenant_id = @tenant_id AND m.mailbox_id = @mailbox_id AND m.verification = 'valid-cert-ended' AND m.destroyed_by <> '' AND sent.destroyed_by = ''
+  AND f.vouched = @vouched AND f.doubt = ''
+ORDER BY m.id LIMIT @most;

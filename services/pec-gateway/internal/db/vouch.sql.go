@@ -94,6 +94,84 @@ func (q *Queries) CountVouched(ctx context.Context, arg CountVouchedParams) ([]C
 	return items, nil
 }
 
+const destroyedCopies = `-- name: DestroyedCopies :many
+SELECT m.tenant_id, m.id, m.mailbox_id, m.direction, m.kind, m.tipo, m.state, m.message_id, m.reference, m.identificativo, m.from_address, m.certified_sender, m.recipients, m.subject, m.folder, m.proven, m.verification, m.report, m.doubts, m.quarantine_code, m.quarantine, m.about_id, m.contradictions, m.content_uri, m.sha256, m.size, m.certified_time, m.receive_time, m.create_time, m.look_at, m.stall_code, m.stall_at, m.attachments, m.destroyed_by, m.destroy_time FROM message m
+JOIN fact f ON f.tenant_id = m.tenant_id AND f.message_id = m.about_id AND f.receipt_id = m.id
+JOIN message sent ON sent.tenant_id = m.tenant_id AND sent.id = m.about_id
+WHERE m.tenant_id = $1 AND m.mailbox_id = $2 AND m.verification = 'valid-cert-ended' AND m.destroyed_by <> '' AND sent.destroyed_by = ''
+  AND f.vouched = $3 AND f.doubt = ''
+ORDER BY m.id LIMIT $4
+`
+
+type DestroyedCopiesParams struct {
+	TenantID  string
+	MailboxID uuid.UUID
+	Vouched   string
+	Most      int32
+}
+
+// Receipts that were destroyed and count by a word: their reports, which name it, are gone.
+func (q *Queries) DestroyedCopies(ctx context.Context, arg DestroyedCopiesParams) ([]Message, error) {
+	rows, err := q.db.Query(ctx, destroyedCopies,
+		arg.TenantID,
+		arg.MailboxID,
+		arg.Vouched,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Message
+	for rows.Next() {
+		var i Message
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.MailboxID,
+			&i.Direction,
+			&i.Kind,
+			&i.Tipo,
+			&i.State,
+			&i.MessageID,
+			&i.Reference,
+			&i.Identificativo,
+			&i.FromAddress,
+			&i.CertifiedSender,
+			&i.Recipients,
+			&i.Subject,
+			&i.Folder,
+			&i.Proven,
+			&i.Verification,
+			&i.Report,
+			&i.Doubts,
+			&i.QuarantineCode,
+			&i.Quarantine,
+			&i.AboutID,
+			&i.Contradictions,
+			&i.ContentUri,
+			&i.Sha256,
+			&i.Size,
+			&i.CertifiedTime,
+			&i.ReceiveTime,
+			&i.CreateTime,
+			&i.LookAt,
+			&i.StallCode,
+			&i.StallAt,
+			&i.Attachments,
+			&i.DestroyedBy,
+			&i.DestroyTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const endVouching = `-- name: EndVouching :exec
 UPDATE vouching SET end_time = $1, ended_by = $2, end_reason = $3,
     at_message = '00000000-0000-0000-0000-000000000000', failed = 0, judge_time = NULL
@@ -212,6 +290,28 @@ func (q *Queries) KeepVouching(ctx context.Context, arg KeepVouchingParams) erro
 		arg.TenantID,
 		arg.ID,
 		arg.Standing,
+	)
+	return err
+}
+
+const keepWord = `-- name: KeepWord :exec
+UPDATE message SET proven = $1, report = $2 WHERE tenant_id = $3 AND id = $4
+`
+
+type KeepWordParams struct {
+	Proven   bool
+	Report   []byte
+	TenantID string
+	ID       uuid.UUID
+}
+
+// What a word that was taken back leaves of a message that cannot be judged anew.
+func (q *Queries) KeepWord(ctx context.Context, arg KeepWordParams) error {
+	_, err := q.db.Exec(ctx, keepWord,
+		arg.Proven,
+		arg.Report,
+		arg.TenantID,
+		arg.ID,
 	)
 	return err
 }

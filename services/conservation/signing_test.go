@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	conservationv1 "ceralacca.dev/proto/gen/ceralacca/conservation/v1"
@@ -378,7 +380,12 @@ func TestShownAndHandedOverAreSignedOnce(t *testing.T) {
 	// So does a process that is being stopped while it waits for the stamp.
 	h.admin(t, `UPDATE distribution SET held_sha256 = NULL, held_size = NULL, signed_sha256 = NULL, signed_size = NULL`)
 	ending, end := context.WithCancel(ctx)
-	tsa := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { end() }))
+	tsa := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body) // only then the server sees that its client leaves
+		assert.NoError(t, err)
+		end()
+		<-r.Context().Done() // it never answers
+	}))
 	t.Cleanup(tsa.Close)
 	stopped := *h.service
 	stopped.stamps = []*authority{newAuthority(TSAConfig{Name: "slow", URL: tsa.URL}, x509.NewCertPool(), time.Minute,

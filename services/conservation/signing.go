@@ -163,6 +163,9 @@ func cannotSign(err error) bool {
 	return false
 }
 
+// clocksApart is by how much the clocks of two processes may differ.
+const clocksApart = time.Minute
+
 var errOvertaken = errors.New("it was signed since that was asked for")
 
 // outages remember why nothing can be signed or stamped, and tell it once.
@@ -237,7 +240,7 @@ func (o *outages) began(ctx context.Context, source string, cause error, certifi
 			return err
 		}
 		// Asked of the database now, when whoever was ending one has done so: the row above waited for that.
-		overtaken, err := db.New(tx).SigningResumedSince(ctx, db.SigningResumedSinceParams{Source: source, Asked: asked})
+		overtaken, err := db.New(tx).SigningResumedSince(ctx, db.SigningResumedSinceParams{Source: source, Asked: asked, Until: at.Add(clocksApart)})
 		if err == nil && overtaken {
 			err = errOvertaken
 		}

@@ -280,6 +280,15 @@ func TestOvertakenRefusalsAreNoOutage(t *testing.T) {
 	require.ErrorIs(t, o.heard(ctx, time.Now().Add(time.Second), refused), refused)
 	require.Len(t, h.storageState(t).GetSigningOutages(), 1)
 	h.await(t, "told again", func() bool { stopped, resumed := h.told(); return stopped == 2 && resumed == 1 })
+
+	require.NoError(t, o.heard(ctx, time.Now().Add(time.Second), nil))
+	h.admin(t, `UPDATE signing_resumed SET at = now() + interval '30 days'`)
+	require.ErrorIs(t, o.heard(ctx, time.Now(), refused), refused)
+	require.Len(t, h.storageState(t).GetSigningOutages(), 1, "it ended by a clock that was a month ahead")
+	asked = time.Now()
+	require.NoError(t, o.heard(ctx, time.Now().Add(time.Second), nil))
+	require.ErrorIs(t, o.heard(ctx, asked, refused), refused)
+	require.Empty(t, h.storageState(t).GetSigningOutages(), "the clock is right again")
 }
 
 // TestReportIsSignedOnce: a report that was signed and cannot be stamped is not written and signed again, whatever the log says meanwhile.

@@ -126,7 +126,8 @@ DELETE FROM signing_outage WHERE source = @source AND since < @at::timestamptz A
 RETURNING since, told;
 
 -- name: SetSigningResumed :exec
-INSERT INTO signing_resumed (source, at) VALUES (@source, @at) ON CONFLICT (source) DO UPDATE SET at = greatest(signing_resumed.at, excluded.at);
+INSERT INTO signing_resumed (source, at) VALUES (@source, @at) ON CONFLICT (source) DO UPDATE SET at = excluded.at;
 
 -- name: SigningResumedSince :one
-SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = @source AND at >= @asked::timestamptz)::bool;
+-- A time that is still to come was written by a clock that was wrong, and says nothing.
+SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = @source AND at >= @asked::timestamptz AND at <= @until::timestamptz)::bool;

@@ -758,7 +758,7 @@ func (q *Queries) SetRepaired(ctx context.Context, arg SetRepairedParams) error 
 }
 
 const setSigningResumed = `-- name: SetSigningResumed :exec
-INSERT INTO signing_resumed (source, at) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET at = greatest(signing_resumed.at, excluded.at)
+INSERT INTO signing_resumed (source, at) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET at = excluded.at
 `
 
 type SetSigningResumedParams struct {
@@ -803,16 +803,18 @@ func (q *Queries) SigningOutages(ctx context.Context) ([]SigningOutage, error) {
 }
 
 const signingResumedSince = `-- name: SigningResumedSince :one
-SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = $1 AND at >= $2::timestamptz)::bool
+SELECT EXISTS (SELECT 1 FROM signing_resumed WHERE source = $1 AND at >= $2::timestamptz AND at <= $3::timestamptz)::bool
 `
 
 type SigningResumedSinceParams struct {
 	Source string
 	Asked  time.Time
+	Until  time.Time
 }
 
+// A time that is still to come was written by a clock that was wrong, and says nothing.
 func (q *Queries) SigningResumedSince(ctx context.Context, arg SigningResumedSinceParams) (bool, error) {
-	row := q.db.QueryRow(ctx, signingResumedSince, arg.Source, arg.Asked)
+	row := q.db.QueryRow(ctx, signingResumedSince, arg.Source, arg.Asked, arg.Until)
 	var column_1 bool
 	err := row.Scan(&column_1)
 	return column_1, err

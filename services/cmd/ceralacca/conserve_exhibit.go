@@ -250,15 +250,18 @@ func (c *cli) exhibitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if d.GetState() != conservationv1.DistributionState_DISTRIBUTION_STATE_READY || output == "" {
+		expired := d.GetState() == conservationv1.DistributionState_DISTRIBUTION_STATE_EXPIRED
+		if output == "" || d.GetState() != conservationv1.DistributionState_DISTRIBUTION_STATE_READY && !expired {
 			return c.showDistribution(d, "")
 		}
 		stream, err := api.DownloadDistribution(ctx, &conservationv1.DownloadDistributionRequest{Name: d.GetName()})
 		if err == nil {
 			err = c.download(output, func() ([]byte, error) { m, err := stream.Recv(); return m.GetChunk(), err })
 		}
-		if err != nil {
+		if err != nil && !expired {
 			c.progress("the package is made and kept: ceralacca conserve exhibit --distribution %s -o FILE fetches it", last(d.GetName()))
+		}
+		if err != nil {
 			return err
 		}
 		return c.showDistribution(d, output)

@@ -238,6 +238,9 @@ func (m *monitor) round(ctx context.Context) (*custody.Round, error) {
 	if len(round.Problems) > 0 {
 		return round, m.keepAlarm(round, seen)
 	}
+	if len(round.Note) == 0 { // nothing was taken in charge yet
+		return round, nil
+	}
 	return round, replaceWith(path, private, round.Note)
 }
 
@@ -339,6 +342,9 @@ func (c *cli) publishedLog() (custody.Source, error) {
 // Checkpoint implements custody.Source.
 func (p publishedLog) Checkpoint(ctx context.Context) ([]byte, error) {
 	point, err := p.api.GetCheckpoint(ctx, &conservationv1.GetCheckpointRequest{})
+	if errors.Is(err, fault.NotFound("CHECKPOINT_NOT_FOUND", "")) {
+		return nil, fmt.Errorf("%w: a checkpoint", tlog.ErrNotFound)
+	}
 	return point.GetNote(), err
 }
 

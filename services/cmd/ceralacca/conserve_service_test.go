@@ -23,6 +23,7 @@ import (
 	"ceralacca.dev/services/internal/auth"
 	"ceralacca.dev/services/internal/devenv"
 	"ceralacca.dev/services/internal/devenv/vault"
+	"ceralacca.dev/services/internal/pg/pgtest"
 	"ceralacca.dev/services/internal/run"
 	"ceralacca.dev/services/internal/run/runtest"
 	"ceralacca.dev/services/sandbox/ca"
@@ -184,6 +185,10 @@ func (k *keeper) sealed(year string) string {
 // the monitor, and the whole of a destruction with the eraser's own command.
 func TestConserveByCommand(t *testing.T) {
 	k := startArchive(t)
+	k.does("conserve", "log", "-o", k.file("log.key"))
+	for range 2 {
+		require.Contains(t, k.does(k.watch()[:len(k.watch())-2]...), "nothing was taken in charge yet", "a new log is none that does not answer")
+	}
 	first := k.upload("lettera-1", "Egregio dottore\n", "2010")
 	k.depositsByCommand(first)
 	old := k.sealed("2010")
@@ -294,6 +299,15 @@ func (k *keeper) monitorByCommand() {
 	require.NotContains(k.t, k.does("conserve", "distributions"), "READY")
 	k.does("conserve", "exhibit", "class=ALTRO", "--purpose", "per il revisore", "-o", k.file("pdd.zip"))
 	require.Contains(k.t, k.does("conserve", "distributions"), "per il revisore")
+	var made string
+	admin := pgtest.Admin(k.t, k.DB("conservation"))
+	err := admin.QueryRow(context.Background(), `UPDATE distribution SET state = 'EXPIRED' WHERE state = 'READY' RETURNING id::text`).Scan(&made)
+	require.NoError(k.t, err)
+	k.fails(exitRefused, "DISTRIBUTION_EXPIRED", "conserve", "exhibit", "--distribution", made, "-o", k.file("again.zip"))
+	require.NoFileExists(k.t, k.file("again.zip"))
+	require.Contains(k.t, k.does("conserve", "exhibit", "--distribution", made), "EXPIRED")
+	_, err = admin.Exec(context.Background(), `UPDATE distribution SET state = 'READY'`)
+	require.NoError(k.t, err)
 	k.does("conserve", "export", "-o", k.file("export"))
 	require.Contains(k.t, k.does("conserve", "exports"), "READY")
 	k.until("conserve", "receipt", "--package", k.value("name", "archive", "get", k.firstPackage()), "--latest", "-o", k.file("package.receipt"))

@@ -90,6 +90,8 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 	e.waits()
 	if e.ledger != nil {
 		e.log()
+	} else {
+		e.unlogged()
 	}
 	packages := 0
 	for _, name := range sortedKeys(e.listed) {
@@ -111,7 +113,11 @@ func (c *cli) verifyExport(dir string, in custody.Input, i *inspection, key stri
 		e.report.Holds = append(e.report.Holds, l.Holds...)
 	}
 	if len(e.report.Problems) == 0 {
-		e.report.Holds = append(e.report.Holds, fmt.Sprintf("%d files have the digests of the signed manifest; %d packages hold in themselves and by their receipts", len(e.listed), packages))
+		by := " and by their receipts"
+		if e.ledger == nil {
+			by = ""
+		}
+		e.report.Holds = append(e.report.Holds, fmt.Sprintf("%d files have the digests of the signed manifest; %d packages hold in themselves%s", len(e.listed), packages, by))
 	}
 	if i.roots == nil {
 		e.report.Holds = append(e.report.Holds, noRoots)
@@ -131,11 +137,23 @@ func (e *exported) log() {
 		proof, err := e.read(exportLast)
 		if err != nil {
 			e.bad(exportMissing, exportLast, "%s", inWords(err))
-		} else if list, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportLeaves))); err == nil { // said when it is missing
+		} else if list, err := e.open(exportLeaves); err == nil { // said when it is missing
 			l.Chain(exportLeaves, list, proof)
 			_ = list.Close()
 		}
 	}
+}
+
+// unlogged says what cannot be judged without the log's key.
+func (e *exported) unlogged() {
+	const what = "no key of the log is in the export, and none was given with --log-key"
+	for name := range e.listed {
+		if name == exportPoint || strings.HasPrefix(name, "data/receipts/") || strings.HasPrefix(name, "data/log/") {
+			e.report.Unshown = append(e.report.Unshown, "what the log proves, and that nothing was left out: "+what)
+			return
+		}
+	}
+	e.report.Holds = append(e.report.Holds, "that nothing was left out is not judged: "+what)
 }
 
 // growth reads what links the other sizes of the log that were shown with the last.
@@ -143,7 +161,7 @@ func (e *exported) growth() {
 	if !e.listed[exportGrowth] {
 		return
 	}
-	list, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportGrowth)))
+	list, err := e.open(exportGrowth)
 	if err != nil {
 		return // said
 	}
@@ -160,8 +178,31 @@ func sortedKeys(m map[string]bool) []string {
 	return keys
 }
 
+// file is where a file of the export lies. What is none is refused before it is opened: a link leads to what was not handed over, and a pipe or a device
+// has no end.
+func (e *exported) file(name string) (string, error) {
+	file := filepath.Join(e.dir, filepath.FromSlash(name))
+	info, err := os.Lstat(file)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file, but a folder, a link, a pipe or a device")
+	}
+	return file, err
+}
+
+func (e *exported) open(name string) (*os.File, error) {
+	file, err := e.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(file) //nolint:gosec // the folder is the user's
+}
+
 func (e *exported) read(name string) ([]byte, error) {
-	return e.c.readUpTo(filepath.Join(e.dir, filepath.FromSlash(name)), largestPackage)
+	file, err := e.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.c.readUpTo(file, largestPackage)
 }
 
 // manifest compares every file that it lists, and judges who signed it and when.
@@ -201,7 +242,11 @@ func (e *exported) compare(list string, raw []byte) {
 		if list == exportManifest {
 			e.listed[name] = true
 		}
-		got, _, err := sumOf(filepath.Join(e.dir, filepath.FromSlash(name)))
+		file, err := e.file(name)
+		var got []byte
+		if err == nil {
+			got, _, err = sumOf(file)
+		}
 		switch {
 		case err != nil:
 			e.bad(exportMissing, name, "%v", err)
@@ -306,6 +351,9 @@ func (e *exported) submission(name string) {
 		e.bad(custody.SubmissionInvalid, name, "it is no signed report of what was taken in charge")
 		return
 	}
+	if _, err := e.file(name + ".tsr"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return // said
+	}
 	part := &custody.Report{}
 	e.c.judgeSubmission(part, e.i, name, filepath.Join(e.dir, filepath.FromSlash(name+".tsr")), p7m)
 	for _, p := range part.Problems {
@@ -324,7 +372,7 @@ func (e *exported) indexed() {
 	if !e.listed[exportUnits] {
 		return
 	}
-	f, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(exportUnits)))
+	f, err := e.open(exportUnits)
 	if err != nil {
 		return // said
 	}

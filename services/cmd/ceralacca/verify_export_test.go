@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -197,6 +198,11 @@ func TestExportAsAWhole(t *testing.T) {
 	}
 	withoutChain := func(files map[string][]byte) { delete(files, exportLeaves); delete(files, exportLast) }
 	stranger, roots := openWorkshop(t, s.w), filepath.Join(t.TempDir(), "roots.pem")
+	later := s.fork()
+	later.add("beta", custody.Taken, custody.ReportObjects("2", [32]byte{2}), "")
+	var err error
+	later.tree, err = later.log.Commit(context.Background())
+	require.NoError(t, err)
 	others, err := os.ReadFile("testdata/inspect/roots.pem")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(roots, append(others, s.w.authority.CertPEM()...), 0o600))
@@ -205,8 +211,11 @@ func TestExportAsAWhole(t *testing.T) {
 		code   int
 		says   string
 	}{
-		"whole":                            {func(map[string][]byte) {}, exitOK, fmt.Sprintf("leaves 1 to %d are all there", units+2)},
-		"of before, when it had no chain":  {withoutChain, exitOK, "follow each other"},
+		"whole":                           {func(map[string][]byte) {}, exitOK, fmt.Sprintf("leaves 1 to %d are all there", units+2)},
+		"of before, when it had no chain": {withoutChain, exitOK, "follow each other"},
+		"the last checkpoint is not the last": {func(f map[string][]byte) {
+			f["data/rdv/1.xml.p7m"], f["data/rdv/1.xml.p7m.tsr"] = later.rdv(s.w, s.named["acme"][0])
+		}, exitRefused, custody.LogRolledBack},
 		"a package is left out":            {withoutSecond, exitUsage, fmt.Sprintf("the packages of the owner's leaves %d", units+2)},
 		"left out, and named by the index": {func(f map[string][]byte) { i := f[exportUnits]; withoutSecond(f); f[exportUnits] = i }, exitRefused, exportMissing},
 		"a gap that nothing shows": {func(f map[string][]byte) {
@@ -328,6 +337,10 @@ func TestExportLinksItsCheckpoints(t *testing.T) {
 		"no line":                     {false, "x\n", exitRefused, custody.LogUnproven},
 		"in no order":                 {false, line(21) + line(20), exitRefused, custody.LogUnproven},
 		"of more than there is":       {false, line(31), exitRefused, custody.LogUnproven},
+		"of a byte order mark":        {false, "\ufeff" + line(21), exitRefused, custody.LogUnproven},
+		"twice":                       {false, line(21) + line(21), exitRefused, custody.LogUnproven},
+		"beyond all numbers":          {false, `{"size":9223372036854775808,"proof":[]}` + "\n", exitRefused, custody.LogUnproven},
+		"with the line ends of DOS":   {false, strings.ReplaceAll(line(21), "\n", "\r\n"), exitOK, "grew out of what it was at 1 other sizes"},
 		"longer than any line may be": {false, strings.Repeat(" ", 1<<20) + line(21), exitRefused, custody.LogUnproven},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -461,4 +474,38 @@ func TestExportOfWaiting(t *testing.T) {
 			require.Contains(t, got.out, c.says)
 		})
 	}
+}
+
+// TestExportOfNoFiles: what stands in the place of a file of an export is a file in its folder; a link leads out of what was handed over, and of a
+// device or a pipe there is no end.
+func TestExportOfNoFiles(t *testing.T) {
+	s := openShelf(t)
+	const name = "data/rdv/1.xml.p7m"
+	for what, replace := range map[string]func(path string) error{
+		"a link to the same bytes": func(path string) error {
+			other := filepath.Join(t.TempDir(), "elsewhere")
+			return errors.Join(os.Rename(path, other), os.Symlink(other, path))
+		},
+		"a link to a device": func(path string) error { return errors.Join(os.Remove(path), os.Symlink(os.DevNull, path)) },
+		"a folder":           func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	} {
+		for _, name := range []string{name, exportUnits, exportLeaves} {
+			t.Run(what+" for "+name, func(t *testing.T) {
+				dir := s.write(s.files())
+				require.NoError(t, replace(filepath.Join(dir, filepath.FromSlash(name))))
+				got := command(t, "", "conserve", "verify", dir, "--log-key", s.key)
+				require.Equal(t, exitRefused, got.code, got.out+got.errOut)
+				require.Contains(t, got.out, "it is no file")
+			})
+		}
+	}
+}
+
+// TestExportWithoutTheKey: what the log proves is judged only with its key, and is not called good without it.
+func TestExportWithoutTheKey(t *testing.T) {
+	s := openShelf(t)
+	got := command(t, "", "conserve", "verify", s.write(s.files()))
+	require.Equal(t, exitUsage, got.code, got.out+got.errOut)
+	require.Contains(t, got.out, "no key of the log")
+	require.NotContains(t, got.out, "by their receipts")
 }

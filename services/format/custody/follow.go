@@ -19,7 +19,7 @@ const (
 
 // Source is a log as it is published: its last checkpoint, and its tiles under the paths of tlog-tiles.
 type Source interface {
-	// Checkpoint gives the last signed checkpoint.
+	// Checkpoint gives the last signed checkpoint; tlog.ErrNotFound when the log, which answers, has none.
 	Checkpoint(ctx context.Context) ([]byte, error)
 	// Stamped gives the checkpoint that was stamped last, with the newest time stamp over it; nil: none was ever stamped.
 	Stamped(ctx context.Context) (*Stamped, error)
@@ -90,6 +90,9 @@ func Follow(ctx context.Context, src Source, seen []byte, receipts []Receipt, po
 		}
 	}
 	note, err := src.Checkpoint(ctx)
+	if errors.Is(err, tlog.ErrNotFound) {
+		return empty(seen, receipts), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +135,21 @@ func Follow(ctx context.Context, src Source, seen []byte, receipts []Receipt, po
 		r.holds("%d receipts are in the log of %d entries", r.Receipts, r.Tree.Size)
 	}
 	return r, nil
+}
+
+// empty is a look at a log that has no checkpoint: a new one, in which nothing was taken in charge, or one that has lost all that was seen.
+func empty(seen []byte, receipts []Receipt) *Round {
+	r := &Round{}
+	if seen != nil {
+		r.bad(LogRolledBack, "the log", "it says that it has no checkpoint, and there was one: entries were taken away")
+	}
+	for _, given := range receipts {
+		r.bad(ReceiptGone, given.Name, "the log says that it has no checkpoint: nothing is in it")
+	}
+	if len(r.Problems) == 0 {
+		r.Unshown = append(r.Unshown, "anything: the log says that nothing was taken in charge yet")
+	}
+	return r
 }
 
 type follower struct {

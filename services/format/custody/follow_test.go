@@ -23,11 +23,17 @@ type shown struct {
 	tiles   *tlogtest.Memory
 	stamped *custody.Stamped
 	away    error
+	none    bool // it has no checkpoint
 }
 
 func (s *shown) Stamped(context.Context) (*custody.Stamped, error) { return s.stamped, s.away }
 
-func (s *shown) Checkpoint(context.Context) ([]byte, error) { return s.note, s.away }
+func (s *shown) Checkpoint(context.Context) ([]byte, error) {
+	if s.none {
+		return nil, fmt.Errorf("%w: a checkpoint", tlog.ErrNotFound)
+	}
+	return s.note, s.away
+}
 
 func (s *shown) Get(ctx context.Context, path string) ([]byte, error) {
 	if s.away != nil {
@@ -162,6 +168,25 @@ func TestFresh(t *testing.T) {
 	r, err = custody.Follow(ctx, second, nil, nil, b.policy(), custody.Freshness{Now: at.Add(week)})
 	require.NoError(t, err)
 	require.Empty(t, r.Problems, "it was not asked for")
+}
+
+// TestFollowAnEmptyLog: a log in which nothing was taken in charge yet is no log that does not answer; one that had something is.
+func TestFollowAnEmptyLog(t *testing.T) {
+	ctx, b := t.Context(), newBook(t)
+	src := &shown{tiles: &tlogtest.Memory{}, none: true}
+	fresh := custody.Freshness{Within: time.Hour, Now: cmstest.Now}
+	r, err := custody.Follow(ctx, src, nil, nil, b.policy(), fresh)
+	require.NoError(t, err)
+	require.Empty(t, r.Problems)
+	require.False(t, r.Unstamped, "there is nothing to stamp")
+	require.Contains(t, fmt.Sprint(r.Unshown), "nothing was taken in charge yet")
+	first := b.units(0, 3)
+	r, err = custody.Follow(ctx, src, first.note, nil, b.policy(), fresh)
+	require.NoError(t, err)
+	require.True(t, r.Has(custody.LogRolledBack))
+	r, err = custody.Follow(ctx, src, nil, b.receipts(), b.policy(), fresh)
+	require.NoError(t, err)
+	require.True(t, r.Has(custody.ReceiptGone))
 }
 
 // TestSealedAs: a package is known by the receipt of its sealing, and by its bytes.

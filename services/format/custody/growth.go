@@ -71,6 +71,10 @@ func (l *Ledger) unlinked(linked map[int64]bool) {
 	var open []uint64
 	sizes := l.grove.sizes()
 	for _, size := range sizes {
+		if size > l.last.Size {
+			l.bad(LogRolledBack, l.grove.trees[size].name, "it shows the log at %d entries, and the last checkpoint that was handed over says %d: what was entered between them is kept back", size, l.last.Size)
+			continue
+		}
 		if _, judged := l.grove.proven[size]; !linked[size] && !judged && !said[size] {
 			open = append(open, uint64(size)) //nolint:gosec // it is above zero
 		}

@@ -271,13 +271,21 @@ func (h *house) books() run.Target {
 // sections of the configuration.
 type sections struct{ signer, archive string }
 
+// patient is a configuration in which a replica that a busy machine kept from answering is not declared out for it.
+const patient = "degrade_after: 1h"
+
+// soonOut has a replica that is away declared out soon.
+func soonOut(o *runtest.Options) {
+	o.Config = strings.Replace(o.Config, patient, "degrade_after: 100ms", 1)
+}
+
 // prepare makes everything around the processes: authorities, folders, a Vault.
 func prepare(t testing.TB, section string) (*house, sections) {
 	t.Helper()
 	disks := [2]string{}
 	if !strings.Contains(section, "storage:") {
 		disks = [2]string{t.TempDir(), t.TempDir()}
-		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, degrade_after: 100ms, mark_every: 1h}\n", disks[0], disks[1])
+		section += fmt.Sprintf("  storage: {primary: {fs: {dir: %q}}, second: {fs: {dir: %q}}, probe: 50ms, "+patient+", mark_every: 1h}\n", disks[0], disks[1])
 	}
 	if !strings.Contains(section, "disposal:") {
 		section += "  disposal: {holders: [probe], quiet: 0s}\n"

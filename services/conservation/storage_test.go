@@ -164,7 +164,7 @@ func TestDegradedOpenly(t *testing.T) {
 	t.Parallel()
 	for i, name := range []string{primaryReplica, secondReplica} {
 		t.Run(name, func(t *testing.T) {
-			h := open(t, true)
+			h := openWith(t, true, "", soonOut)
 			h.intake(t, 1)
 			require.NoError(t, os.Rename(h.disks[i], h.disks[i]+".away"))
 			h.settle(t, context.Background(), h.invoice(t, 100))
@@ -197,6 +197,28 @@ func TestDegradedOpenly(t *testing.T) {
 			require.EqualValues(t, 2, h.taken[2].GetCopies())
 		})
 	}
+}
+
+// TestAwayForAMoment: while a replica is away for less than it may be, documents wait for it and are taken in with both copies, and
+// nobody is told.
+func TestAwayForAMoment(t *testing.T) {
+	t.Parallel()
+	h := open(t, false)
+	h.intake(t, 1)
+	require.NoError(t, os.Rename(h.disks[1], h.disks[1]+".away"))
+	h.settle(t, context.Background(), h.invoice(t, 100))
+	h.await(t, "it is seen, time and again", func() bool {
+		h.service.replicas.all[1].mu.Lock()
+		defer h.service.replicas.all[1].mu.Unlock()
+		failing := h.service.replicas.all[1].failing
+		return !failing.IsZero() && time.Since(failing) > 500*time.Millisecond
+	})
+	require.NoError(t, os.Rename(h.disks[1]+".away", h.disks[1]))
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 2 })
+	h.mu.Lock()
+	require.Equal(t, []int32{2, 2}, []int32{h.taken[0].GetCopies(), h.taken[1].GetCopies()})
+	h.mu.Unlock()
+	require.Zero(t, h.counted(t, "audit_entry WHERE action = 'storage.degrade'"))
 }
 
 // TestNoReplicaNoCharge: with both replicas away nothing is taken in charge, and nothing is lost.

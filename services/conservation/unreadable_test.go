@@ -195,7 +195,7 @@ func (s *slow) Replace(ctx context.Context, o vault.Object, r io.ReaderAt, lock 
 // open while a copy is made.
 func TestDebtPassesOverWhatIsBad(t *testing.T) {
 	t.Parallel()
-	h := open(t, false)
+	h := openWith(t, false, "", soonOut)
 	ctx := context.Background()
 	h.intake(t, 1)
 	require.NoError(t, os.Rename(h.disks[1], h.disks[1]+".away"))

@@ -89,6 +89,12 @@ func (s *Service) recordAgain(ctx context.Context, tx pgx.Tx, box db.Mailbox, ro
 	if err == nil {
 		err = s.holdVouchings(ctx, tx, box, j)
 	}
+	if err == nil { // what became of it while it was judged
+		row, err = q(tx).LockMessage(ctx, db.LockMessageParams{TenantID: row.TenantID, ID: row.ID})
+	}
+	if err == nil {
+		err = notDestroyed(row)
+	}
 	if err != nil {
 		return false, err
 	}

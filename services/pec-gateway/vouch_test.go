@@ -273,5 +273,14 @@ func TestG7WordTakenBackWhileItIsJudgedBy(t *testing.T) {
 	require.Equal(t, "delivered", p.outcome(m))
 	_, err = p.vouch(at, at, "again")
 	requireFault(t, err, "ALREADY_VOUCHED")
+
+	// Read when nobody had vouched, and written down after somebody did and took it back: what counted meanwhile counts no more.
+	id := lastOf(receipt.GetName())
+	p.exec(`UPDATE vouching SET end_time = now(), ended_by = 'somebody', end_reason = 'x'`)
+	p.exec(`UPDATE message SET about_id = NULL, proven = false WHERE id = $1::uuid`, id)
+	got = meanwhile(`UPDATE message SET about_id = '` + lastOf(m.GetName()) + `', proven = true WHERE id = '` + id + `'`)
+	require.False(t, got.GetProven())
+	require.Equal(t, m.GetName(), got.GetAbout(), "what it counted for is said")
+	require.Equal(t, "waiting", p.outcome(m))
 	p.everything()
 }

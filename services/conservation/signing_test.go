@@ -576,3 +576,42 @@ func TestDistributionsExpire(t *testing.T) {
 	require.NotEqual(t, d.GetName(), again.GetName())
 	require.NotEmpty(t, raw)
 }
+
+// TestExpiredAndDestroyed: the same bytes stay while another distribution that is given has them; what an expired one still has in the store is destroyed
+// with its documents, and the report calls it what it was.
+func TestExpiredAndDestroyed(t *testing.T) {
+	t.Parallel()
+	h, _ := openLogged(t)
+	ctx, ev := context.Background(), h.old(t, 1, 2010)
+	h.settle(t, ctx, ev)
+	h.await(t, "taken", func() bool { taken, _, _ := h.counts(); return taken == 1 })
+	sealed := h.closed(t, 2010, "FISC")
+	d, _ := h.exhibit(t, &conservationv1.CreateDistributionRequest{Units: []string{h.units(t, ev.GetInvoice())[0].GetName()}})
+	sum := blob.Ref{Tenant: "acme", SHA256: [32]byte(d.GetSha256())}
+	e := h.eraser(t)
+	e.KeepDistributions = time.Hour
+	expired := func(want int) {
+		t.Helper()
+		done, err := e.Run(ctx)
+		require.NoError(t, err)
+		require.Equal(t, want, done.Expired)
+	}
+	h.admin(t, `UPDATE distribution SET ready_at = now() - interval '2 hours'`)
+	h.admin(t, `INSERT INTO distribution (id, tenant_id, state, purpose, units, terms, asked_by, asked_at, ready_at, sha256, size)
+		SELECT gen_random_uuid(), tenant_id, state, purpose, units, terms, asked_by, asked_at, now(), sha256, size FROM distribution`)
+	expired(1)
+	h.admin(t, `UPDATE distribution_blob SET noted_at = now() - interval '2 hours'`)
+	expired(0)
+	require.Zero(t, h.counted(t, "distribution_blob"))
+	require.FileExists(t, h.blobPath(sum), "another one is given that has these bytes")
+	h.admin(t, `UPDATE distribution SET ready_at = now() - interval '2 hours'`)
+	expired(1)
+	require.FileExists(t, h.blobPath(sum))
+	said := h.destroy(t, h.release(t, sealed))
+	require.NoFileExists(t, h.blobPath(sum))
+	what := map[string]string{}
+	for _, o := range said.Packages[0].Destroyed {
+		what[o.SHA256] = o.What
+	}
+	require.Equal(t, "distribution", what[hex.EncodeToString(sum.SHA256[:])])
+}

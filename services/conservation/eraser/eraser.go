@@ -538,7 +538,9 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 	}
 	shown, err := q.DistributionsOf(ctx, db.DistributionsOfParams{TenantID: tenant, Package: pkg})
 	ids = nil
+	was := map[string]bool{} // what distributions are, and what expired ones were that are in the store yet
 	for i := 0; err == nil && i < len(shown); i++ {
+		was[string(shown[i].Sha256)] = true
 		if shown[i].State == "READY" {
 			err = add("blob", tenant+"/"+hex.EncodeToString(shown[i].Sha256), shown[i].Sha256, *shown[i].Size, "distribution")
 		}
@@ -549,7 +551,11 @@ func (e *Eraser) list(ctx context.Context, q *db.Queries, tenant string, disposa
 	}
 	made, err := q.DistributionBlobsOf(ctx, ids)
 	for i := 0; err == nil && i < len(made); i++ {
-		err = add("blob", tenant+"/"+hex.EncodeToString(made[i].Sha256), made[i].Sha256, made[i].Size, "on the way to a distribution")
+		what := "on the way to a distribution"
+		if was[string(made[i].Sha256)] {
+			what = "distribution"
+		}
+		err = add("blob", tenant+"/"+hex.EncodeToString(made[i].Sha256), made[i].Sha256, made[i].Size, what)
 	}
 	return err
 }

@@ -83,9 +83,12 @@ func TestClaimsOfTheDead(t *testing.T) {
 	h := open(t, true)
 	_, name, o, at := h.owing(t)
 	h.admin(t, `UPDATE archive_copy SET claimed_at = now(), claimed_by = 4711 WHERE replica = 'second' AND object_id = '`+o.ID.String()+`'`)
-	require.NoError(t, <-h.pays(h.service.replicas.all[1].Vault, at))
-	require.FileExists(t, h.objectPath(1, o.Key), "it is made by another, at once")
-	require.Zero(t, h.counted(t, "archive_copy WHERE claimed_at IS NOT NULL OR claimed_by IS NOT NULL OR state <> 'GOOD'"))
+	h.await(t, "it is made by another, who does not wait until the claim is old", func() bool {
+		// Who looks at the same moment as the service itself finds the row locked, and passes it over.
+		require.NoError(t, <-h.pays(h.service.replicas.all[1].Vault, at))
+		return h.counted(t, "archive_copy WHERE claimed_at IS NOT NULL OR claimed_by IS NOT NULL OR state <> 'GOOD'") == 0
+	})
+	require.FileExists(t, h.objectPath(1, o.Key))
 
 	h.admin(t, `UPDATE archive_copy SET claimed_at = now(), claimed_by = 4712 WHERE replica = 'second' AND object_id = '`+o.ID.String()+`'`)
 	h.destroy(t, name)

@@ -26,6 +26,7 @@ type Receiver struct {
 	secret string
 	taken  map[string]int // webhook-id -> times
 	types  map[string]string
+	data   map[string]map[string]any // webhook-id -> what it says
 	forged int
 	fail   func(n int) bool // refuse the n-th call
 	lose   func(n int) bool // take the n-th call and let nobody know
@@ -38,7 +39,7 @@ func NewReceiver() (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Receiver{URL: "http://" + listener.Addr().String() + "/hook", known: make(chan struct{}), taken: map[string]int{}, types: map[string]string{}}
+	r := &Receiver{URL: "http://" + listener.Addr().String() + "/hook", known: make(chan struct{}), taken: map[string]int{}, types: map[string]string{}, data: map[string]map[string]any{}}
 	r.server = &http.Server{Handler: http.HandlerFunc(r.take), ReadTimeout: 10 * time.Second}
 	go func() { _ = r.server.Serve(listener) }() // ends with Close
 	return r, nil
@@ -81,6 +82,18 @@ func (r *Receiver) Taken() (byID map[string]int, types map[string]string, forged
 	return byID, types, r.forged
 }
 
+// Said gives what the events of a type say, in no order.
+func (r *Receiver) Said(kind string) (data []map[string]any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, t := range r.types {
+		if t == kind {
+			data = append(data, r.data[id])
+		}
+	}
+	return data
+}
+
 func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, 1<<20))
 	select {
@@ -102,11 +115,12 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	var event struct {
-		Type string `json:"type"`
+		Type string         `json:"type"`
+		Data map[string]any `json:"data"`
 	}
 	_ = json.Unmarshal(body, &event) // an unreadable body shows as an empty type
 	r.taken[id]++
-	r.types[id] = event.Type
+	r.types[id], r.data[id] = event.Type, event.Data
 	if r.lose != nil && r.lose(r.calls) {
 		panic(http.ErrAbortHandler) // net/http cuts the connection and says nothing
 	}

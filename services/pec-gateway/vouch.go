@@ -293,6 +293,9 @@ func showVouched(w *vouched) *pecv1.Vouched {
 	return &pecv1.Vouched{Vouching: w.Vouching, By: w.By, Time: timestamppb.New(w.Time), Reason: w.Reason, NotShown: w.NotShown}
 }
 
+// copiesTogether is how many messages are judged between two notes of how far it is: all of them are read from the store, which may be slow.
+const copiesTogether = 20
+
 // judgeCopies judges anew what a word covers, or covered until it was taken back. It goes on where it was, a turn at a time.
 func (s *Service) judgeCopies(ctx context.Context, job *river.Job[vouchArgs]) error {
 	ctx = telemetry.WithActor(ctx, actor)
@@ -315,7 +318,7 @@ func (s *Service) judgeCopiesPage(ctx context.Context, tenant string, id uuid.UU
 		w, err = q(tx).GetVouching(ctx, db.GetVouchingParams{TenantID: tenant, ID: id})
 		if err == nil {
 			page, err = q(tx).CopiesAfter(ctx, db.CopiesAfterParams{TenantID: tenant, MailboxID: w.MailboxID, After: w.AtMessage,
-				ArriveFrom: w.ArriveFrom, ArriveUntil: w.ArriveUntil, Most: rejudgeTogether})
+				ArriveFrom: w.ArriveFrom, ArriveUntil: w.ArriveUntil, Most: copiesTogether})
 		}
 		return err
 	})
@@ -340,7 +343,7 @@ func (s *Service) judgeCopiesPage(ctx context.Context, tenant string, id uuid.UU
 			s.log.ErrorContext(ctx, "a message could not be judged anew", "message", messageName(tenant, w.MailboxID, message), "error", err)
 		}
 	}
-	done := len(page) < rejudgeTogether
+	done := len(page) < copiesTogether
 	if done && w.EndTime != nil {
 		done, err = s.fallDestroyed(ctx, w)
 		if err != nil {

@@ -61,6 +61,8 @@ func TestCertifiedMailComesIn(t *testing.T) {
 		require.NotZero(t, info.Size())
 		require.Contains(t, cli.says("pec", "mailbox", "ls"), "ACTIVE")
 
+		vouches(cli, address)
+
 		// Each flag changes what it names, and nothing beside it.
 		cli.does("pec", "policy", "terms", address, "--expires", "2999-12-31", "--password-days", "90")
 		require.Regexp(t, `mailbox ends +2999-06-30\n(?s:.*)password ends +2`, cli.says("pec", "policy", "terms", address, "--expires", "2999-06-30"))
@@ -71,4 +73,26 @@ func TestCertifiedMailComesIn(t *testing.T) {
 		require.Regexp(t, `from 80 % on, down to 40 %, of messages older than 99 days`, cli.says("pec", "policy", "room", address, "--at", "80"))
 		require.NotContains(t, cli.says("pec", "message", "ls", address, "--unproven"), "SENT")
 	})
+}
+
+// vouches gives a word for what came within a period, and takes it back; what cannot be is refused in words.
+func vouches(cli terminal, address string) {
+	cli.t.Helper()
+	now := time.Now().UTC()
+	copies := func(mailbox string, from, until time.Duration) []string {
+		return []string{"pec", "vouch", "copies", mailbox, "--from", now.Add(from).Format(time.RFC3339), "--until", now.Add(until).Format(time.RFC3339), "--reason", "copied, ticket 31"}
+	}
+	require.Contains(cli.t, cli.says("pec", "vouch", "ls", address), "nobody vouched")
+	cli.refused(1, "VOUCHING_PERIOD_INVALID", copies(address, -time.Minute, -time.Hour)...)
+	cli.refused(1, "VOUCHING_PERIOD_INVALID", copies(address, -time.Hour, time.Hour)...)
+	cli.refused(3, "MAILBOX_NOT_FOUND", copies("nessuno@alfa.test", -time.Hour, -time.Minute)...)
+	given := regexp.MustCompile(`(?m)^vouching +(tenants/\S+/vouchings/(\S+))$`).FindStringSubmatch(cli.does(copies(address, -time.Hour, -time.Minute)...))
+	require.Len(cli.t, given, 3)
+	cli.refused(1, "ALREADY_VOUCHED", copies(address, -time.Hour, -2*time.Minute)...)
+	require.Eventually(cli.t, func() bool { return strings.Contains(cli.does("pec", "vouch", "ls", address), "done ") }, time.Minute, 200*time.Millisecond)
+	require.Contains(cli.t, cli.says("pec", "vouch", "ls", address), "copied, ticket 31")
+	cli.refused(3, "VOUCHING_NOT_FOUND", "pec", "vouch", "end", address+"/"+uuid.NewString(), "--reason", "x")
+	require.Contains(cli.t, cli.does("pec", "vouch", "end", address+"/"+given[2], "--reason", "it was another mailbox"), given[1])
+	cli.refused(1, "VOUCHING_ENDED", "pec", "vouch", "end", given[1], "--reason", "twice")
+	require.Contains(cli.t, cli.says("pec", "vouch", "ls", address), "it was another mailbox")
 }
